@@ -1,0 +1,47 @@
+# make sweep   set up and run the default sweep          make test    set up and run the tests
+# make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
+# Set-up happens inside the commands and is skipped while it is current.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: sweep test test-slow lint benchmark clean
+.DEFAULT_GOAL := sweep
+
+# ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
+sweep: $(VENV)/.runtime
+	@$(BIN)/python -m tune_app.sweep $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.loss_memory
+	$(BIN)/python -m benchmarks.tune_overhead
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Stellux needs Python 3.11 or newer; PYTHON=$(PYTHON) is $$($(PYTHON) --version 2>&1). Try make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp is written last, so a set-up that was cut off runs again.
+$(VENV)/.runtime: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
