@@ -1,0 +1,160 @@
+"""The typed records that travel from a trial to the journal and on to the results.
+
+A trial makes Observations, the scheduler makes Decisions, the journal keeps both and hands out
+CellRecords; the results read nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any
+
+PHASES = ("start", "data", "compile", "train", "evaluate")
+"""What a trial's wall time is split into, in the order in which it passes."""
+
+
+class Status(str, Enum):
+    """Where a cell stands. Only `finished` cells trained to the end and may be ranked."""
+
+    INFEASIBLE = "infeasible"
+    """The parameter budget has no solution; it was never started."""
+    PENDING = "pending"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    """Ended early by a decision: ASHA, the kill rule or a diverged loss."""
+    FAILED = "failed"
+    """Ended by an error in the trial."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether a continued sweep leaves the cell as it is."""
+        return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED)
+
+
+class Rule(str, Enum):
+    """Who decided."""
+
+    ASHA = "asha"
+    BASELINE = "baseline"
+    """The kill rule: worse than the baseline by a margin, over a span of tokens."""
+    DIVERGED = "diverged"
+    BUDGET = "budget"
+    """The trial has trained all its tokens."""
+
+
+class Action(str, Enum):
+    CONTINUE = "continue"
+    STOP = "stop"
+    FINISH = "finish"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One evaluation on dev, at a number of trained tokens. Unique by (cell, tokens)."""
+
+    cell: str
+    """Key of the cell."""
+    tokens: int
+    """Tokens trained, of the cell's own tokenizer."""
+    reference_tokens: int
+    """The same amount of text in the baseline's tokens: what curves are compared at."""
+    bits_per_byte: float
+    """On the capped dev documents, the same for every tokenizer."""
+    perplexity: float
+    """Per token of the cell's own tokenizer."""
+    reference_perplexity: float
+    """exp(bits per byte · ln 2 · the baseline's bytes per token): comparable across tokenizers."""
+    train_loss: float
+    """Mean training loss in nats per token since the observation before."""
+    learning_rate: float
+    tokens_per_second: float
+    """Training throughput since the observation before; evaluation not counted."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall seconds by phase (PHASES), summed since the trial first started."""
+    whole_bits_per_byte: float | None = None
+    """On the whole dev split; only at the end of training."""
+    whole_perplexity: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What was decided on a cell when an observation arrived, and why."""
+
+    cell: str
+    tokens: int
+    """Of the observation that it answers."""
+    action: Action
+    rule: Rule
+    reason: str
+    """One sentence with the numbers, for a person."""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    """The numbers that it rests on, plain values."""
+    at: float = 0.0
+    """Seconds since the epoch; set by the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An attempt at a cell that ended in an error."""
+
+    cell: str
+    reason: str
+    """The last line of the error."""
+    traceback: str
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellRecord:
+    """A cell as the journal knows it."""
+
+    key: str
+    label: str
+    """Short name for people, unique in the sweep: what differs between its cells."""
+    position: int
+    """Place in the sweep's list; the baseline is 0."""
+    values: Mapping[str, Any]
+    """The cell as plain values, seed included."""
+    status: Status
+    reason: str = ""
+    """Why it is infeasible, stopped or failed."""
+    config: Mapping[str, Any] | None = None
+    """The solved sizes (ModelConfig.values()); None when infeasible."""
+    parameters: Mapping[str, Any] | None = None
+    """Parameters by part and in total, with the embedding's share."""
+    flops_per_token: float | None = None
+    """Training FLOPs a token, forward and backward."""
+    attempts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """What a sweep is: everything that must be equal for a second run to continue it."""
+
+    name: str
+    space: str
+    corpus: str
+    corpus_sha256: str
+    baseline: str
+    """Key of the baseline's cell."""
+    tokens: int
+    """Tokens a trial, in the baseline's tokens."""
+    seeds: tuple[int, ...]
+    scheduler: Mapping[str, Any]
+    """`{"name": "asha", "reduction_factor": 2, "grace_fraction": 0.25}` or `{"name": "none"}`."""
+    kill_rule: Mapping[str, Any]
+    """`{"unit": "ppl", "margin": 0.5, "span": 1000000, …}` or `{"unit": "off"}`."""
+    bytes_per_token: Mapping[str, float]
+    """Dev bytes of text a token, by vocabulary size."""
+    created_at: float
+    command: str
+    """The command line that continues the sweep."""
+    axes: tuple[str, ...] = ()
+    """The values that differ between cells, in the order of the space."""
+    versions: Mapping[str, str] = field(default_factory=dict)
