@@ -1,0 +1,45 @@
+"""Who wants to hear of a sweep while it runs: the terminal's view, the study, TensorBoard, W&B.
+
+Listeners hear of a thing after the journal has it, in the driver's process, one call at a time.
+They show; they decide nothing. Whatever one of them draws can be drawn again from the journal.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tune_app.journal import Journal
+from tune_app.records import CellRecord, Decision, Failure, Observation
+
+
+class SweepListener(Protocol):
+    """Hears what happens to the cells of one sweep."""
+
+    def sweep_started(self, journal: Journal) -> None:
+        """Before the first trial; a continued sweep's journal already holds earlier records."""
+
+    def cell_started(self, cell: CellRecord) -> None:
+        """A worker took the cell up, for the first time or again."""
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None:
+        """A new observation and what was decided on it; replays are not repeated here."""
+
+    def cell_failed(self, failure: Failure) -> None:
+        """An attempt ended in an error."""
+
+    def sweep_ended(self) -> None:
+        """After the last trial, or when the sweep is interrupted."""
+
+
+class QuietListener:
+    """Hears everything and does nothing: a base for listeners that care about a part."""
+
+    def sweep_started(self, journal: Journal) -> None: ...
+
+    def cell_started(self, cell: CellRecord) -> None: ...
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None: ...
+
+    def cell_failed(self, failure: Failure) -> None: ...
+
+    def sweep_ended(self) -> None: ...
