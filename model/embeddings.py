@@ -1,0 +1,67 @@
+"""Tokens to vectors at the bottom of the model, vectors to logits at its top.
+
+A variant is a class with `embed` and `output`, and a line in OUTPUT_HEADS. `output` returns
+features and a matrix whose product are the logits, not the logits: with them the loss can work in
+chunks, and a factorized embedding needs no special case there.
+
+Shapes: B sequences, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.spec import ModelConfig
+
+
+class Embeddings(Protocol):
+    """What the transformer asks of an embedding with its output head."""
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """Hidden states [B, T, D] of token ids [B, T]."""
+
+    def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, T, E] and a matrix [V, E]; logits are features · matrixᵀ."""
+
+
+class TiedEmbeddings(nn.Module):
+    """One matrix embeds tokens and, transposed, scores them (Press and Wolf, 2017): V·D."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """Hidden states [B, T, D] of token ids [B, T]."""
+        return functional.embedding(tokens_BT, self.embedding)
+
+    def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and matrix of the logits."""
+        return hidden_BTD, self.embedding
+
+
+class UntiedEmbeddings(nn.Module):
+    """One matrix embeds tokens, a second one scores them: 2·V·D."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
+        self.head = nn.Parameter(torch.empty(config.vocabulary, config.width))
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """Hidden states [B, T, D] of token ids [B, T]."""
+        return functional.embedding(tokens_BT, self.embedding)
+
+    def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and matrix of the logits."""
+        return hidden_BTD, self.head
+
+
+OUTPUT_HEADS: dict[str, type[TiedEmbeddings] | type[UntiedEmbeddings]] = {
+    "tied": TiedEmbeddings,
+    "untied": UntiedEmbeddings,
+}

@@ -1,0 +1,67 @@
+"""How the learning rate of the baseline is carried to a model of another width and depth.
+
+One rate for all cells of a sweep would judge widths and depths, not architectures. So the learning
+rate is set for the baseline, and this rule gives every cell its own, with the multipliers that
+belong to it:
+
+    width   Maximal update parametrization for Adam (Yang et al., 2022, "Tensor Programs V",
+            table 8): a hidden matrix learns at (baseline's fan-in / its fan-in) times the rate,
+            embeddings and head at the rate itself, logits are multiplied by baseline's width /
+            width, attention logits by √(baseline's head size / head size).
+    depth   Residual branches are multiplied by 1/√(2·depth), and everything inside a block learns
+            at √(baseline's depth / depth) times the rate (Yang et al., 2023, "Tensor Programs VI",
+            Depth-μP for Adam; it is α = ½ in table 1 of Dey et al., 2025, "CompleteP", where a
+            branch multiplier of depth^-α goes with a rate of depth^(α-1)).
+
+Weight decay is divided by a matrix's factor, so that rate times decay is the same in every cell
+(Dey et al., 2025, table 1).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from model.spec import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scales:
+    """Multipliers of a model's parts, and of the learning rate of its parameters.
+
+    For the baseline itself all are 1, but for `residual`, which depends on the depth alone.
+    """
+
+    residual: float
+    """Of what a block adds to the residual stream."""
+    logits: float
+    """Of the logits of the vocabulary."""
+    attention_logits: float
+    """Of the logits of attention, after their division by √head size."""
+    width_rate: float
+    """Of the learning rate of hidden matrices that read the width."""
+    attention_width_rate: float
+    """Of the learning rate of hidden matrices that read the attention width."""
+    inner_width_rate: float
+    """Of the learning rate of hidden matrices that read the inner width."""
+    gain_rate: float
+    """Of the learning rate of the normalization gains inside blocks."""
+
+    def hidden_rate(self, reads: str) -> float:
+        """Factor of the learning rate of a hidden matrix that reads the size named `reads`."""
+        rate: float = getattr(self, f"{reads}_rate")
+        return rate
+
+
+def transfer(config: ModelConfig, *, baseline: ModelConfig) -> Scales:
+    """The scales of a model when the learning rate is set for `baseline`."""
+    depth_rate = math.sqrt(baseline.depth / config.depth)
+    return Scales(
+        residual=1 / math.sqrt(2 * config.depth),
+        logits=baseline.width / config.width,
+        attention_logits=math.sqrt(baseline.head_size / config.head_size),
+        width_rate=depth_rate * baseline.width / config.width,
+        attention_width_rate=depth_rate * baseline.attention_width / config.attention_width,
+        inner_width_rate=depth_rate * baseline.inner_width / config.inner_width,
+        gain_rate=depth_rate,
+    )
