@@ -2,6 +2,9 @@
 
 A spec names a budget and two ratios; it has no sizes. A config has every size and no wishes.
 `model.parameter_budget.solve` turns the one into the other.
+
+The tables name the variants and hold how many weight matrices each has, which is all that the
+budget must know of them. A new variant is one line here and one class in the module of its part.
 """
 
 from __future__ import annotations
@@ -9,6 +12,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+EMBEDDING_MATRICES = {"tied": 1, "untied": 2}
+"""Matrices of vocabulary × width: the embedding and, where it is not the same one, the head."""
+ATTENTION_MATRICES = {"multi_head": 4}
+"""Matrices of width × attention width: queries, keys, values, output."""
+FEED_FORWARD_MATRICES = {"swiglu": 3}
+"""Matrices of width × inner width: gated variants have 3 (gate, up, down), others 2."""
+
+_VARIANTS = {
+    "output_head": EMBEDDING_MATRICES,
+    "attention": ATTENTION_MATRICES,
+    "feed_forward": FEED_FORWARD_MATRICES,
+}
+
+
+def _check_whole(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+
+
+def _check_variants(owner: object) -> None:
+    for name, known in _VARIANTS.items():
+        value = getattr(owner, name)
+        if value not in list(known):
+            raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}")
+
+
+def _check_between(owner: object, name: str, high: float, *, example: str, closed: bool) -> None:
+    value = getattr(owner, name)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (0 < value < high or (closed and value == high)):
+        raise ValueError(
+            f"{name} is {value!r}; it must be a number between 0 and {high:g}, "
+            f"for example {example}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,31 +67,21 @@ class ModelSpec:
     glu_expansion: float = 2.66
     """Inner width of the feed-forward over the model's width, ± 2 %."""
     output_head: str = "tied"
-    """`tied` (the head is the embedding, transposed) or `untied`: a key of model.embeddings."""
+    """`tied` (the head is the embedding, transposed) or `untied`: a key of EMBEDDING_MATRICES."""
     attention: str = "multi_head"
-    """A key of model.attention.ATTENTIONS."""
+    """A key of ATTENTION_MATRICES."""
     feed_forward: str = "swiglu"
-    """A key of model.feed_forward.FEED_FORWARDS."""
+    """A key of FEED_FORWARD_MATRICES."""
     heads: int = 4
     """Attention heads; the solver chooses their size."""
     context: int = 256
     """Tokens a sequence."""
 
     def __post_init__(self) -> None:
-        for name in ("target_parameters", "vocabulary", "heads", "context"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-        if not 0 < self.embedding_ratio < 1:
-            raise ValueError(
-                f"embedding_ratio is {self.embedding_ratio!r}; it must lie between 0 and 1, "
-                "for example 0.35 for 35 %"
-            )
-        if not 0 < self.glu_expansion <= 64:
-            raise ValueError(
-                f"glu_expansion is {self.glu_expansion!r}; it must lie between 0 and 64, "
-                "for example 2.66"
-            )
+        _check_whole(self, "target_parameters", "vocabulary", "heads", "context")
+        _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
+        _check_between(self, "glu_expansion", 64, example="2.66", closed=True)
+        _check_variants(self)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -69,7 +99,10 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A model with every size fixed."""
+    """A model with every size fixed.
+
+    Raises ValueError for sizes that no model could have.
+    """
 
     vocabulary: int
     context: int
@@ -81,6 +114,16 @@ class ModelConfig:
     output_head: str = "tied"
     attention: str = "multi_head"
     feed_forward: str = "swiglu"
+
+    def __post_init__(self) -> None:
+        sizes = ("vocabulary", "context", "width", "depth", "heads", "head_size", "inner_width")
+        _check_whole(self, *sizes)
+        if self.head_size % 2:
+            raise ValueError(
+                f"head_size is {self.head_size}; it must be even, because rotary positions turn "
+                f"pairs: try {self.head_size + 1}"
+            )
+        _check_variants(self)
 
     @property
     def attention_width(self) -> int:
