@@ -1,0 +1,115 @@
+"""Numbers as people read them: tokens, durations, bytes, metrics. Pure text, no terminal.
+
+Every function takes NaN and infinity, because a diverged cell reports them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+UNKNOWN = "–"
+MINUS = "\N{MINUS SIGN}"
+
+# Programs colour their errors; an escape sequence inside a table would shift its columns.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+def count(number: float | None) -> str:
+    """A number of tokens in two or three digits: `512`, `2.3k`, `150k`, `5.0M`, `12B`."""
+    if number is None or not math.isfinite(number):
+        return UNKNOWN
+    value, unit = float(number), ""
+    for larger in ("k", "M", "B", "T"):
+        # 999.5 would be printed as 1000.
+        if abs(value) < 999.5:
+            break
+        value, unit = value / 1000, larger
+    # 9.95 would be printed as 10.0.
+    return f"{value:.1f}{unit}" if unit and abs(value) < 9.95 else f"{value:.0f}{unit}"
+
+
+def progress(done: int, total: int) -> str:
+    """Tokens trained of the tokens to train: `38k/150k`."""
+    return f"{count(done)}/{count(total)}"
+
+
+def duration(seconds: float | None) -> str:
+    """Two units at most: `45s`, `1m 05s`, `2h 03m`, `3d 04h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return UNKNOWN
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86_400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86_400}d {whole % 86_400 // 3600:02d}h"
+
+
+def size(number: float | None) -> str:
+    """Bytes in binary units: `512 B`, `1.5 GiB`."""
+    if number is None or not math.isfinite(number):
+        return UNKNOWN
+    value, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        # 1023.5 would be printed as 1024.
+        if value < 1023.5:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share of one as a percentage: `35%`."""
+    if share is None or not math.isfinite(share):
+        return UNKNOWN
+    return f"{100 * share:.{digits}f}%"
+
+
+def bits_per_byte(value: float | None) -> str:
+    """Four decimals, which is finer than what two seeds differ by: `2.3451`."""
+    return UNKNOWN if value is None else _not_finite(value) or f"{value:.4f}"
+
+
+def perplexity(value: float | None) -> str:
+    """At most six characters: `23.41`, `512.3`, `15,210`, `2e+07`."""
+    if value is None:
+        return UNKNOWN
+    if text := _not_finite(value):
+        return text
+    if value < 99.995:
+        return f"{value:.2f}"
+    if value < 999.95:
+        return f"{value:.1f}"
+    return f"{value:,.0f}" if value < 99_999.5 else f"{value:.0e}"
+
+
+def gap(value: float | None) -> str:
+    """Bits per byte against the baseline, always signed; positive is worse: `+0.0123`."""
+    if value is None:
+        return UNKNOWN
+    if text := _not_finite(value):
+        return text
+    text = f"{abs(value):.4f}"
+    sign = "±" if float(text) == 0 else "+" if value > 0 else MINUS
+    return sign + text
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, colour codes and control characters."""
+    return " ".join(_CONTROLS.sub(" ", _ESCAPES.sub("", text)).split())
+
+
+def listed(parts: Iterable[tuple[int, str]]) -> str:
+    """What there is of each kind; kinds that do not occur are left out: `3 finished, 1 failed`."""
+    return ", ".join(f"{number} {name}" for number, name in parts if number)
+
+
+def _not_finite(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "" if math.isfinite(value) else ("inf" if value > 0 else MINUS + "inf")

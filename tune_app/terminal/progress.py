@@ -1,0 +1,195 @@
+"""What is known of a sweep at a moment: the state that every view of it is drawn from.
+
+It is read from the journal and kept up to date by a listener's events. It knows no terminal.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tune_app.journal import Journal, by_cell
+from tune_app.kill_rule import interpolate
+from tune_app.records import (
+    Action,
+    CellRecord,
+    Decision,
+    Failure,
+    Observation,
+    Status,
+    SweepRecord,
+)
+from tune_app.terminal import formats
+from tune_app.terminal.eta import measured_pace
+
+_STATUSES = (
+    Status.FINISHED,
+    Status.STOPPED,
+    Status.FAILED,
+    Status.INFEASIBLE,
+    Status.RUNNING,
+    Status.PENDING,
+)
+"""In the order in which people are told of them."""
+
+_STATUS_OF_ACTION = {Action.STOP: Status.STOPPED, Action.FINISH: Status.FINISHED}
+
+
+class SweepProgress:
+    """The cells of a sweep with their curves."""
+
+    def __init__(
+        self,
+        sweep: SweepRecord,
+        cells: Sequence[CellRecord],
+        observations: Iterable[Observation] = (),
+    ) -> None:
+        self.sweep = sweep
+        self._cells = {cell.key: cell for cell in cells}
+        self._curves = by_cell(observations)
+        self._baselines = _baselines(sweep, cells)
+
+    @classmethod
+    def read(cls, journal: Journal) -> SweepProgress:
+        return cls(journal.sweep(), journal.cells(), journal.observations())
+
+    # Events
+
+    def resume(self) -> None:
+        """A driver takes the sweep up: whatever has not ended waits for its turn again."""
+        for cell in self.cells:
+            if not cell.status.ended:
+                self._cells[cell.key] = replace(cell, status=Status.PENDING)
+
+    def start(self, cell: CellRecord) -> None:
+        self._cells[cell.key] = replace(cell, status=Status.RUNNING)
+
+    def observe(self, observation: Observation, decision: Decision | None) -> None:
+        curve = self._curves.setdefault(observation.cell, [])
+        bisect.insort(curve, observation, key=lambda point: point.tokens)
+        status = _STATUS_OF_ACTION.get(decision.action) if decision else None
+        if decision and status:
+            self._cells[observation.cell] = replace(
+                self._cells[observation.cell], status=status, reason=decision.reason
+            )
+
+    def fail(self, failure: Failure) -> None:
+        self._cells[failure.cell] = replace(
+            self._cells[failure.cell], status=Status.FAILED, reason=failure.reason
+        )
+
+    # Questions
+
+    @property
+    def cells(self) -> list[CellRecord]:
+        """Every cell, the baseline first."""
+        return list(self._cells.values())
+
+    def cell(self, key: str) -> CellRecord:
+        return self._cells[key]
+
+    def with_status(self, *statuses: Status) -> list[CellRecord]:
+        return [cell for cell in self._cells.values() if cell.status in statuses]
+
+    def is_baseline(self, cell: CellRecord) -> bool:
+        """Whether it is the baseline, of any seed."""
+        return self._baselines[cell.key] == cell.key
+
+    def last(self, cell: CellRecord) -> Observation | None:
+        """The newest observation of a cell."""
+        curve = self._curves.get(cell.key)
+        return curve[-1] if curve else None
+
+    def tokens(self, cell: CellRecord) -> int:
+        """Trained so far, in the baseline's tokens."""
+        last = self.last(cell)
+        return last.reference_tokens if last else 0
+
+    def share(self, cell: CellRecord) -> float:
+        """Trained so far, of the tokens of a whole trial; 1 where the cell has finished."""
+        if cell.status is Status.FINISHED:
+            return 1.0
+        return min(1.0, self.tokens(cell) / self.sweep.tokens)
+
+    def gap(self, cell: CellRecord) -> float | None:
+        """Bits per byte above the baseline's at the tokens of the cell's newest observation.
+
+        The baseline is that of the cell's seed. Its curve is interpolated linearly in tokens and
+        never extrapolated: None where it is not known, and for the baseline itself.
+        """
+        last = self.last(cell)
+        if last is None or self.is_baseline(cell):
+            return None
+        curve = [
+            (float(point.reference_tokens), point.bits_per_byte)
+            for point in self._curves.get(self._baselines[cell.key], [])
+        ]
+        reference = interpolate(curve, last.reference_tokens)
+        return None if reference is None else last.bits_per_byte - reference
+
+    def ranked(self) -> list[tuple[CellRecord, Observation]]:
+        """Finished cells with their last observation, best first by bits per byte on all of dev."""
+        scored: list[tuple[float, CellRecord, Observation]] = []
+        for cell in self.with_status(Status.FINISHED):
+            last = self.last(cell)
+            score = last.whole_bits_per_byte if last else None
+            if last is not None and score is not None and math.isfinite(score):
+                scored.append((score, cell, last))
+        scored.sort(key=lambda entry: (entry[0], entry[1].position))
+        return [(cell, last) for _, cell, last in scored]
+
+    def counts(self) -> str:
+        """How many cells stand where: `3 finished, 2 stopped, 2 running, 5 pending`."""
+        number = Counter(cell.status for cell in self._cells.values())
+        return formats.listed((number[status], status.value) for status in _STATUSES)
+
+    def over(self) -> list[CellRecord]:
+        """The cells that this run of the sweep will not train on."""
+        return [
+            cell
+            for cell in self._cells.values()
+            if cell.status not in (Status.PENDING, Status.RUNNING)
+        ]
+
+    def saved_by_stopping(self) -> tuple[int, float]:
+        """Tokens of the baseline that stopped cells did not train, and the seconds these cost.
+
+        The seconds are what each stopped cell would have needed for them at its own pace.
+        """
+        tokens, seconds = 0, 0.0
+        for cell in self.with_status(Status.STOPPED):
+            left = max(0, self.sweep.tokens - self.tokens(cell))
+            tokens += left
+            last = self.last(cell)
+            pace = measured_pace([last] if last else [])
+            seconds += left * pace.per_token if pace else 0.0
+        return tokens, seconds
+
+    def spent(self) -> tuple[int, float]:
+        """Tokens of the baseline that all cells have trained, and their wall seconds."""
+        tokens, seconds = 0, 0.0
+        for cell in self._cells.values():
+            if last := self.last(cell):
+                tokens += last.reference_tokens
+                seconds += sum(last.seconds.values())
+        return tokens, seconds
+
+
+def without_seed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "seed"}
+
+
+def _baselines(sweep: SweepRecord, cells: Sequence[CellRecord]) -> dict[str, str]:
+    """The key of the baseline that each cell is compared with: that of its seed if there is one."""
+    values = {cell.key: dict(cell.values) for cell in cells}
+    baseline = without_seed(values[sweep.baseline])
+    of_seed = {
+        values[cell.key].get("seed"): cell.key
+        for cell in cells
+        if without_seed(values[cell.key]) == baseline
+    }
+    return {cell.key: of_seed.get(values[cell.key].get("seed"), sweep.baseline) for cell in cells}
