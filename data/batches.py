@@ -1,0 +1,152 @@
+"""Batches of a split: shuffled windows to train on, whole documents to be scored on.
+
+Shapes: B sequences of a batch, T tokens of a sequence (the context).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import CorpusError
+from data.prepared import PackedSplit, TokenArray
+
+Tokens: TypeAlias = NDArray[np.int64]
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+class TrainingBatches:
+    """Windows of a split, in an order that the seed and the number of windows alone decide.
+
+    The split is cut into windows of `context` tokens (what is left at its end is dropped). Each
+    epoch visits every window once, in its own permutation; a batch may straddle epochs. A batch is
+    a function of the step alone, so the step is the whole position of a training run.
+
+    Raises CorpusError where the split has not one window, ValueError for sizes below 1.
+    """
+
+    def __init__(self, split: PackedSplit, *, context: int, batch_size: int, seed: int) -> None:
+        _check_sizes(context=context, batch_size=batch_size)
+        _check_context(split, context)
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must be 0 or more")
+        self.context = context
+        self.batch_size = batch_size
+        self.seed = seed
+        self.windows = (len(split.tokens) - 1) // context
+        """Windows of an epoch."""
+        self._tokens = split.tokens
+        self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
+
+    def batch(self, step: int) -> tuple[Tokens, Tokens]:
+        """(inputs_BT, targets_BT) of a step, counted from 0; targets are one token ahead."""
+        positions_B = step * self.batch_size + np.arange(self.batch_size)
+        epochs_B, ranks_B = np.divmod(positions_B, self.windows)
+        windows_B = np.empty_like(positions_B)
+        for epoch in np.unique(epochs_B).tolist():
+            here_B = epochs_B == epoch
+            windows_B[here_B] = self._permutation(epoch)[ranks_B[here_B]]
+        span = np.arange(self.context + 1)
+        tokens = self._tokens[windows_B[:, None] * self.context + span].astype(np.int64)
+        return tokens[:, :-1], tokens[:, 1:]
+
+    def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
+        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        return generator.permutation(self.windows)
+
+
+class EvaluationDocuments:
+    """Documents of a split, each token of their text scored exactly once.
+
+    Iterating yields (inputs_BT, targets_BT, scored_BT). The documents lie back to back, each
+    preceded by end-of-text, and are cut into windows that do not overlap; `scored_BT` is False
+    where the target is end-of-text and in the padding of the last batch, so every batch has the
+    same shape.
+
+    With `max_bytes`, documents are taken in the split's order while they fit into what is left of
+    it (one that does not fit is skipped); if none fits, the smallest is taken. The choice depends
+    on the text alone: it is the same for every tokenizer.
+
+    Raises CorpusError where the split is shorter than the context, ValueError for sizes below 1.
+    """
+
+    def __init__(
+        self,
+        split: PackedSplit,
+        *,
+        context: int,
+        batch_size: int,
+        end_of_text: int,
+        max_bytes: int | None = None,
+    ) -> None:
+        _check_sizes(context=context, batch_size=batch_size)
+        _check_context(split, context)
+        self.context = context
+        self.batch_size = batch_size
+        self.end_of_text = end_of_text
+        chosen = _documents_within(split.document_bytes, max_bytes)
+        self.documents = len(chosen)
+        """Documents scored."""
+        self.text_bytes = int(split.document_bytes[chosen].sum())
+        """UTF-8 bytes of the text scored."""
+        self._tokens = _tokens_of(split, chosen)
+        self.tokens = len(self._tokens) - self.documents
+        """Tokens scored."""
+
+    def __len__(self) -> int:
+        """Batches."""
+        return math.ceil((len(self._tokens) - 1) / (self.batch_size * self.context))
+
+    def __iter__(self) -> Iterator[tuple[Tokens, Tokens, Mask]]:
+        size = self.batch_size * self.context
+        shape = (self.batch_size, self.context)
+        for start in range(0, len(self._tokens) - 1, size):
+            # A batch holds the token that follows it too: the last target.
+            tokens = np.full(size + 1, self.end_of_text, dtype=np.int64)
+            here = self._tokens[start : start + size + 1]
+            tokens[: len(here)] = here
+            targets_BT = tokens[1:].reshape(shape)
+            yield tokens[:-1].reshape(shape), targets_BT, targets_BT != self.end_of_text
+
+
+def _documents_within(document_bytes: NDArray[np.int64], max_bytes: int | None) -> Tokens:
+    if max_bytes is None:
+        return np.arange(len(document_bytes))
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes is {max_bytes}; it must be at least 1, or None for all")
+    chosen = []
+    left = max_bytes
+    for document, size in enumerate(document_bytes.tolist()):
+        if size <= left:
+            chosen.append(document)
+            left -= size
+            if not left:
+                break
+    return np.array(chosen or [int(np.argmin(document_bytes))], dtype=np.int64)
+
+
+def _tokens_of(split: PackedSplit, documents: NDArray[np.int64]) -> TokenArray:
+    if len(documents) == len(split.document_bytes):
+        return split.tokens
+    offsets = split.document_offsets
+    return np.concatenate([split.tokens[offsets[i] : offsets[i + 1]] for i in documents.tolist()])
+
+
+def _check_sizes(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}; it must be at least 1")
+
+
+def _check_context(split: PackedSplit, context: int) -> None:
+    longest = len(split.tokens) - 1
+    if context > longest:
+        raise CorpusError(
+            f"a context of {context:,} tokens is longer than the split {split.name!r}, which has "
+            f"{longest:,}; shorten the context or use a larger corpus"
+        )

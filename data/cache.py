@@ -1,0 +1,100 @@
+"""The cache of prepared corpora: built by one process, beside its final place, and moved whole.
+
+`<key>/` is a prepared corpus, `<key>.partial/` is one that is being built, and `<key>.lock` is
+held by the process that builds it. The lock is the kernel's: it goes with the process that held
+it, so a `.partial` whose lock is free is what a dead process left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from data.reporting import Report
+
+logger = logging.getLogger(__name__)
+
+CACHE_VARIABLE = "STELLUX_CACHE"
+
+_PARTIAL = ".partial"
+
+
+def default_cache() -> Path:
+    """The folder in the environment variable STELLUX_CACHE, else `~/.cache/stellux`."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "stellux"
+
+
+@contextmanager
+def only_one_builder(folder: Path, report: Report) -> Iterator[None]:
+    """Holds the lock of a prepared corpus; waits, and says so, while another process has it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_of(folder))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning("another process prepares this corpus (%s); waiting for it", folder)
+        report("wait for another process", 0, 0)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def built_whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` if the block succeeds, and vanishes if it fails.
+
+    The caller holds the lock. What stood at `folder` before is replaced.
+    """
+    _remove_leftovers(folder)
+    partial = folder.with_name(folder.name + _PARTIAL)
+    partial.mkdir()
+    try:
+        yield partial
+        _flush(partial)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what dead builders left in the cache, for any corpus."""
+    for partial in folder.parent.glob(f"*{_PARTIAL}"):
+        owner = partial.with_name(partial.name.removesuffix(_PARTIAL))
+        if owner == folder:
+            shutil.rmtree(partial)
+            continue
+        lock = FileLock(_lock_of(owner))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue  # its builder lives
+        try:
+            shutil.rmtree(partial)
+        finally:
+            lock.release()
+        logger.info("removed %s, which an interrupted run had left", partial)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _flush(folder: Path) -> None:
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

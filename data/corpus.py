@@ -1,0 +1,53 @@
+"""Which corpus a name or a path means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+from data.errors import CorpusError
+from data.sources.base import Source
+from data.sources.files import open_path
+from data.sources.formats import FORMATS
+from data.sources.hub import PUBLISHED, HubDataset, parse_hub_name
+from data.sources.standard_library import StandardLibrary
+
+DEFAULT_CORPUS = "stdlib"
+
+HUB_PREFIX = "hf:"
+
+
+def _published(name: str) -> Callable[[], Source]:
+    return lambda: HubDataset(name, PUBLISHED[name])
+
+
+NAMED: dict[str, Callable[[], Source]] = {
+    DEFAULT_CORPUS: StandardLibrary,
+    **{name: _published(name) for name in PUBLISHED},
+}
+
+
+def find_corpus(corpus: str) -> Source:
+    """The corpus of a name (`stdlib`, `wikitext-2`, `hf:owner/name:config:field` …) or a path.
+
+    A known name wins over a file of that name; `./wikitext-2` means the folder.
+    Raises CorpusError for what is neither.
+    """
+    if corpus in NAMED:
+        return NAMED[corpus]()
+    if corpus.startswith(HUB_PREFIX):
+        return HubDataset(corpus, parse_hub_name(corpus.removeprefix(HUB_PREFIX)))
+    path = Path(corpus).expanduser()
+    if corpus and (_means_a_path(corpus) or path.exists()):
+        return open_path(corpus, path)
+    near = get_close_matches(corpus, NAMED, n=2, cutoff=0.5)
+    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise CorpusError(
+        f"no corpus is called {corpus!r}.{suggestion} Known: {', '.join(NAMED)}, "
+        f"{HUB_PREFIX}owner/name, or a path to a file ({', '.join(FORMATS)}) or a folder"
+    )
+
+
+def _means_a_path(corpus: str) -> bool:
+    return "/" in corpus or "\\" in corpus or Path(corpus).suffix.lower() in FORMATS

@@ -1,0 +1,85 @@
+"""How the preparation of a corpus looks to a person: progress while it runs, then a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from data.manifest import Manifest
+from data.prepared import PreparedCorpus
+from data.reporting import Report
+
+_SHORT_HASH = 12
+_PERCENTILES = ("p5", "p50", "p95", "max")
+
+
+@contextmanager
+def progress_display(console: Console) -> Iterator[Report]:
+    """A line for each stage while the block runs; nothing where the console is no terminal."""
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+    )
+    tasks = {}
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage)
+            progress.update(tasks[stage], completed=done, total=total or None)
+
+        yield report
+
+
+def manifest_table(corpus: PreparedCorpus) -> RenderableType:
+    """A prepared corpus for a person to read."""
+    manifest = corpus.manifest
+    return Group(_properties(corpus), "", _splits(manifest))
+
+
+def _properties(corpus: PreparedCorpus) -> Table:
+    manifest = corpus.manifest
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("corpus", f"{manifest.corpus}  {manifest.corpus_sha256[:_SHORT_HASH]}")
+    table.add_row("splits", manifest.splitting)
+    table.add_row(
+        "tokenizer",
+        f"byte-level BPE, {manifest.vocabulary:,} tokens  "
+        f"{manifest.tokenizer_sha256[:_SHORT_HASH]}",
+    )
+    table.add_row("packed as", manifest.token_type)
+    table.add_row("folder", str(corpus.folder))
+    return table
+
+
+def _splits(manifest: Manifest) -> Table:
+    table = Table(
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        caption="p5 … max: tokens per document",
+        caption_justify="right",
+    )
+    table.add_column("split")
+    for heading in ("documents", "text MB", "tokens", "bytes/token"):
+        table.add_column(heading, justify="right")
+    for key in _PERCENTILES:
+        table.add_column(key, justify="right")
+    for name, split in manifest.splits.items():
+        table.add_row(
+            name,
+            f"{split.documents:,}",
+            f"{split.text_bytes / 1e6:,.2f}",
+            f"{split.tokens:,}",
+            f"{split.bytes_per_token:.3f}",
+            *(f"{split.tokens_per_document[key]:,}" for key in _PERCENTILES),
+        )
+    return table

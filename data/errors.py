@@ -1,0 +1,58 @@
+"""What can go wrong with a corpus: one line that names the value, the limit and the remedy."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class CorpusError(ValueError):
+    """A corpus that cannot be used as asked. The message is one line and names the remedy."""
+
+
+class DamagedCorpusError(CorpusError):
+    """A prepared corpus on disk that is not what its manifest says."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says something, for use within a one-line message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def reading_explained(corpus: str) -> Iterator[None]:
+    """Turns a failed read of a corpus into a CorpusError."""
+    try:
+        yield
+    except OSError as error:
+        raise CorpusError(
+            f"{corpus} cannot be read ({_reason(error)}); check that it is still there and may be "
+            "read, then run again"
+        ) from error
+
+
+@contextmanager
+def writing_explained(folder: Path, variable: str) -> Iterator[None]:
+    """Turns a failed write below `folder` into a CorpusError.
+
+    `variable` is the environment variable that moves the folder elsewhere: the remedy.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise CorpusError(
+                f"no space left on the disk of {folder}; "
+                f"free some, or set {variable} to a folder on a larger disk"
+            ) from error
+        raise CorpusError(
+            f"cannot write to the cache folder {folder} ({_reason(error)}); "
+            f"set {variable} to a folder that can be written"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or first_line(error)

@@ -1,0 +1,118 @@
+"""What a prepared corpus is: the record beside its files, written last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from data.errors import DamagedCorpusError, first_line
+from data.splits import SPLITS, SplitName
+
+FORMAT_VERSION = 1
+"""Raised whenever the same corpus would give other files: splits, order, tokenizer or layout."""
+
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+
+REMEDY = "prepare it again with python -m data.prepare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRecord:
+    """One file of a prepared corpus."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileRecord:
+        """The record of a file as it is now."""
+        with path.open("rb") as file:
+            return cls(bytes=path.stat().st_size, sha256=file_digest(file, "sha256").hexdigest())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """One split of a prepared corpus."""
+
+    documents: int
+    text_bytes: int
+    """UTF-8 bytes of all documents."""
+    tokens: int
+    """With one end-of-text for each document."""
+    tokens_per_document: dict[str, int]
+    """Percentiles `p5` … `p95` and `max`, without end-of-text."""
+    bytes_per_token: float
+    """Bytes of text over tokens of text, without end-of-text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything about a prepared corpus except its tokens."""
+
+    format_version: int
+    corpus: str
+    """The name it was first prepared under."""
+    corpus_sha256: str
+    splitting: str
+    vocabulary: int
+    end_of_text: int
+    tokenizer_sha256: str
+    token_type: str
+    """`uint16` or `uint32`."""
+    splits: dict[SplitName, SplitRecord]
+    files: dict[str, FileRecord]
+
+    def as_json(self) -> str:
+        """For a file or another program."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of a folder. Raises DamagedCorpusError where none can be used."""
+        path = folder / MANIFEST_FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            version = values["format_version"]
+            if version == FORMAT_VERSION:
+                return cls._from_values(values)
+        except FileNotFoundError:
+            raise DamagedCorpusError(
+                f"{folder} is no prepared corpus (it has no {MANIFEST_FILE}); {REMEDY}"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DamagedCorpusError(
+                f"{path} cannot be read ({first_line(error)}); {REMEDY}"
+            ) from error
+        raise DamagedCorpusError(
+            f"{folder} is in format {version!r}, this version reads {FORMAT_VERSION}; {REMEDY}"
+        )
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any]) -> Manifest:
+        splits = {split: SplitRecord(**values["splits"][split]) for split in SPLITS}
+        files = {name: FileRecord(**record) for name, record in values["files"].items()}
+        return cls(**{**values, "splits": splits, "files": files})
+
+    def check_sizes(self, folder: Path) -> None:
+        """Raises DamagedCorpusError where a file is missing, cut off or too long."""
+        for name, record in self.files.items():
+            path = folder / name
+            size = path.stat().st_size if path.is_file() else None
+            if size != record.bytes:
+                found = "is missing" if size is None else f"has {size:,} bytes"
+                raise DamagedCorpusError(
+                    f"{path} {found}, its manifest says {record.bytes:,} bytes; {REMEDY}"
+                )
+
+    def check_contents(self, folder: Path) -> None:
+        """Raises DamagedCorpusError where a file's SHA-256 is not the recorded one."""
+        for name, record in self.files.items():
+            if FileRecord.of(folder / name) != record:
+                raise DamagedCorpusError(
+                    f"{folder / name} was altered (its SHA-256 differs); {REMEDY}"
+                )

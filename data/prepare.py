@@ -1,0 +1,165 @@
+"""Prepares a corpus: reads it, trains its tokenizer, packs its tokens. Once; then it is cached.
+
+python -m data.prepare stdlib --vocabulary 4096
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from data.cache import CACHE_VARIABLE, built_whole, default_cache, only_one_builder
+from data.corpus import DEFAULT_CORPUS, find_corpus
+from data.display import manifest_table, progress_display
+from data.errors import CorpusError, DamagedCorpusError, reading_explained, writing_explained
+from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
+from data.packing import gather, pack, token_type, training_texts
+from data.prepared import PreparedCorpus
+from data.reporting import Report, silent
+from data.sources.base import Source
+from data.tokenizer import END_OF_TEXT_ID, check_vocabulary, train_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    corpus: str, *, vocabulary: int, cache: Path | None = None, report: Report | None = None
+) -> PreparedCorpus:
+    """The packed tokens of a corpus under a tokenizer of `vocabulary` tokens.
+
+    `corpus` is a name or a path (see data.corpus). The result is cached by the corpus' content,
+    the vocabulary and the format; a damaged one is built again with a warning. Two processes that
+    ask for the same thing at once build it once.
+
+    Raises CorpusError, in one line, for a corpus that cannot be used or a cache that cannot be
+    written.
+    """
+    report = report or silent
+    check_vocabulary(vocabulary)
+    source = find_corpus(corpus)
+    report("look at the corpus", 0, 0)
+    corpus_sha256 = _content_hash(source)
+    folder = (cache or default_cache()) / _key(corpus_sha256, vocabulary)
+    with writing_explained(folder.parent, CACHE_VARIABLE), only_one_builder(folder, report):
+        cached = _cached(folder)
+        if cached:
+            return cached
+        with built_whole(folder) as partial:
+            _build(source, corpus_sha256, vocabulary, partial, report)
+        return PreparedCorpus.open(folder)
+
+
+def _content_hash(source: Source) -> str:
+    with reading_explained(source.name):
+        return source.content_hash()
+
+
+def _key(corpus_sha256: str, vocabulary: int) -> str:
+    identity = f"{FORMAT_VERSION} {corpus_sha256} {vocabulary}".encode()
+    return f"v{vocabulary}-{sha256(identity).hexdigest()[:16]}"
+
+
+def _cached(folder: Path) -> PreparedCorpus | None:
+    if not folder.exists():
+        return None
+    try:
+        corpus = PreparedCorpus.open(folder)
+        corpus.manifest.check_contents(folder)
+    except DamagedCorpusError as error:
+        logger.warning("a cached corpus is damaged and is built again: %s", error)
+        return None
+    return corpus
+
+
+def _build(
+    source: Source, corpus_sha256: str, vocabulary: int, folder: Path, report: Report
+) -> None:
+    gathered = gather(source, folder, report)
+    if _content_hash(source) != corpus_sha256:
+        raise CorpusError(f"{source.name} changed while it was read; run again when it is at rest")
+    tokenizer = train_tokenizer(training_texts(gathered["train"], report), vocabulary)
+    (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    splits = {}
+    for name, split in gathered.items():
+        splits[name] = pack(split, tokenizer, vocabulary, folder, report)
+        split.path.unlink()
+    files = {path.name: FileRecord.of(path) for path in sorted(folder.iterdir())}
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        corpus=source.name,
+        corpus_sha256=corpus_sha256,
+        splitting=source.splitting,
+        vocabulary=vocabulary,
+        end_of_text=END_OF_TEXT_ID,
+        tokenizer_sha256=files[TOKENIZER_FILE].sha256,
+        token_type=token_type(vocabulary).name,
+        splits=splits,
+        files=files,
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.as_json(), encoding="utf-8")
+
+
+app = App(
+    name="python -m data.prepare",
+    help="""Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.
+
+    Examples:
+
+    python -m data.prepare
+
+    python -m data.prepare wikitext-103 --vocabulary 16000
+
+    python -m data.prepare ~/texts/novels.jsonl --vocabulary 8000 --json""",
+    help_format="plaintext",
+    version_flags=[],
+)
+
+
+@app.default
+def main(
+    corpus: str = DEFAULT_CORPUS,
+    *,
+    vocabulary: int = 4_096,
+    cache: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Prepares a corpus and returns the exit code.
+
+    Parameters
+    ----------
+    corpus
+        stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name[:configuration][:field],
+        a .txt, .jsonl or .parquet file, or a folder with one of these for train, valid and test.
+    vocabulary
+        Tokens of the tokenizer, end-of-text included.
+    cache
+        Where prepared corpora are kept; default $STELLUX_CACHE, else ~/.cache/stellux.
+    json
+        Write the manifest as JSON.
+    """
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        with progress_display(errors) as report:
+            prepared = prepare(corpus, vocabulary=vocabulary, cache=cache, report=report)
+    except CorpusError as error:
+        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        errors.print("interrupted; nothing was kept, the same command starts again")
+        return 130
+    if json:
+        sys.stdout.write(prepared.manifest.as_json())
+    else:
+        Console().print(manifest_table(prepared))
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    sys.exit(app())

@@ -1,0 +1,87 @@
+"""A prepared corpus: packed tokens in memory-mapped files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from data.manifest import TOKENIZER_FILE, Manifest
+from data.splits import SplitName
+from data.tokenizer import load_tokenizer
+
+TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
+
+
+def tokens_file(split: SplitName) -> str:
+    return f"{split}.tokens.npy"
+
+
+def offsets_file(split: SplitName) -> str:
+    return f"{split}.offsets.npy"
+
+
+def bytes_file(split: SplitName) -> str:
+    return f"{split}.bytes.npy"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PackedSplit:
+    """The documents of a split, back to back, each preceded by end-of-text.
+
+    Their order is a shuffle that depends on the corpus alone: a prefix is a fair sample, and the
+    same documents under every tokenizer.
+    """
+
+    name: SplitName
+    tokens: TokenArray
+    """[tokens], uint16 or uint32, memory-mapped."""
+    document_offsets: NDArray[np.int64]
+    """[documents + 1], in tokens: document i, its end-of-text first, is
+    tokens[document_offsets[i] : document_offsets[i + 1]]."""
+    document_bytes: NDArray[np.int64]
+    """[documents], UTF-8 bytes of the text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedCorpus:
+    """A folder of packed tokens with its manifest."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> PreparedCorpus:
+        """Opens a folder that `data.prepare` made.
+
+        Raises DamagedCorpusError unless every file has the size that the manifest says.
+        """
+        manifest = Manifest.read(folder)
+        manifest.check_sizes(folder)
+        return cls(folder=folder, manifest=manifest)
+
+    @property
+    def end_of_text(self) -> int:
+        """The token before each document."""
+        return self.manifest.end_of_text
+
+    def bytes_per_token(self, split: SplitName) -> float:
+        """Bytes of text over tokens of text, end-of-text not counted."""
+        return self.manifest.splits[split].bytes_per_token
+
+    def split(self, name: SplitName) -> PackedSplit:
+        """The packed documents of a split."""
+        return PackedSplit(
+            name=name,
+            tokens=np.load(self.folder / tokens_file(name), mmap_mode="r"),
+            document_offsets=np.load(self.folder / offsets_file(name), mmap_mode="r"),
+            document_bytes=np.load(self.folder / bytes_file(name), mmap_mode="r"),
+        )
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer that made the tokens."""
+        return load_tokenizer(self.folder / TOKENIZER_FILE)

@@ -1,0 +1,116 @@
+"""Corpora in files: one file that is split here, or a folder with a file for each split."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from data.errors import CorpusError
+from data.sources.base import Document
+from data.sources.formats import FORMATS, CorpusFile
+from data.splits import SPLIT_ALIASES, SPLITS, SplitName, split_by_hash
+
+_SUFFIXES = ", ".join(FORMATS)
+
+
+class SingleFile:
+    """One file of documents, split by a hash of each document's text."""
+
+    splitting = "90/5/5 by a hash of each document"
+
+    def __init__(self, name: str, file: CorpusFile) -> None:
+        self.name = name
+        self.file = file
+
+    def content_hash(self) -> str:
+        return _hash_of_files({"file": self.file})
+
+    def documents(self) -> Iterator[Document]:
+        for text in self.file.documents():
+            yield Document(split_by_hash(text), text)
+
+
+class SplitFolder:
+    """A folder with one file for each split."""
+
+    splitting = "as the folder's files"
+
+    def __init__(self, name: str, files: dict[SplitName, CorpusFile]) -> None:
+        self.name = name
+        self.files = files
+
+    def content_hash(self) -> str:
+        return _hash_of_files({split: self.files[split] for split in SPLITS})
+
+    def documents(self) -> Iterator[Document]:
+        for split in SPLITS:
+            for text in self.files[split].documents():
+                yield Document(split, text)
+
+
+def open_path(name: str, path: Path) -> SingleFile | SplitFolder:
+    """The corpus at a path. Raises CorpusError where there is none."""
+    if _mode(path, name) == stat.S_IFDIR:
+        return SplitFolder(name, _files_of_folder(path))
+    return SingleFile(name, _open_file(path))
+
+
+def _files_of_folder(folder: Path) -> dict[SplitName, CorpusFile]:
+    candidates: dict[SplitName, list[Path]] = {split: [] for split in SPLITS}
+    for path in sorted(folder.iterdir()):
+        split = SPLIT_ALIASES.get(path.stem.lower())
+        if split and path.suffix.lower() in FORMATS:
+            candidates[split].append(path)
+    for split, paths in candidates.items():
+        if not paths:
+            raise CorpusError(
+                f"{folder} has no file for the split {split!r}; a corpus folder needs "
+                f"train, valid and test, each as one of {_SUFFIXES} (here, add {split}.txt or "
+                "give a single file, which is split for you)"
+            )
+        if len(paths) > 1:
+            raise CorpusError(
+                f"{folder} has {len(paths)} files for the split {split!r} "
+                f"({', '.join(path.name for path in paths)}); keep one of them"
+            )
+    return {split: _open_file(paths[0]) for split, paths in candidates.items()}
+
+
+def _open_file(path: Path) -> CorpusFile:
+    if _mode(path, str(path)) != stat.S_IFREG:
+        raise CorpusError(f"{path} is not a regular file; give a file ending in {_SUFFIXES}")
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise CorpusError(
+            f"{path} ends in {path.suffix!r}; a corpus file must end in one of {_SUFFIXES}"
+        )
+    if not os.access(path, os.R_OK):
+        raise CorpusError(f"{path} cannot be read; allow it with chmod +r")
+    return form(path)
+
+
+def _mode(path: Path, name: str) -> int:
+    """The kind of thing at a path, links followed, as the stat module counts them."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError:
+        kind = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise CorpusError(
+            f"{name} {kind}; give a file ending in {_SUFFIXES}, a folder with such files for "
+            "train, valid and test, or the name of a corpus such as stdlib"
+        ) from None
+    except OSError as error:  # a loop of links, a folder that may not be entered
+        raise CorpusError(
+            f"{name} cannot be opened ({error.strerror}); give another path"
+        ) from error
+
+
+def _hash_of_files(files: Mapping[str, CorpusFile]) -> str:
+    digest = sha256(b"files\n")
+    for role, file in files.items():
+        form = type(file).__name__
+        digest.update(f"{role} {form} {file.content_hash()}\n".encode())
+    return digest.hexdigest()

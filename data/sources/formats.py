@@ -1,0 +1,184 @@
+"""The file formats that a corpus can come in: one class a format, one line in `FORMATS`."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.documents import grouping_of
+from data.errors import CorpusError, first_line
+
+FIELD = "text"
+"""The field of a JSON line, or the column of a Parquet file, that holds the document."""
+
+_BLOCK_BYTES = 1 << 20
+_ROWS_A_BATCH = 256
+
+
+class CorpusFile(ABC):
+    """One file of documents. Its methods raise CorpusError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def content_hash(self) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal. Rejects a file that is no text."""
+        digest = sha256()
+        for block in self._checked_blocks():
+            digest.update(block)
+        return digest.hexdigest()
+
+    @abstractmethod
+    def documents(self) -> Iterator[bytes]:
+        """The documents as UTF-8, in the order of the file."""
+
+    def _checked_blocks(self) -> Iterator[bytes]:
+        """The file's bytes."""
+        with self.path.open("rb") as file:
+            block = file.read(_BLOCK_BYTES)
+            if not block:
+                raise CorpusError(f"{self.path} is empty; give a file with text in it")
+            while block:
+                yield block
+                block = file.read(_BLOCK_BYTES)
+
+
+class _Utf8File(CorpusFile):
+    """A file that must be UTF-8 throughout; a byte order mark is not part of the text."""
+
+    def _checked_blocks(self) -> Iterator[bytes]:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        offset = 0
+        for block in super()._checked_blocks():
+            pending = len(decoder.getstate()[0])
+            self._check(decoder, block, offset - pending)
+            offset += len(block)
+            yield block
+        self._check(decoder, b"", offset - len(decoder.getstate()[0]), final=True)
+
+    def _check(
+        self, decoder: codecs.IncrementalDecoder, block: bytes, offset: int, final: bool = False
+    ) -> None:
+        try:
+            decoder.decode(block, final)
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"{self.path} is not UTF-8: byte {offset + error.start} is "
+                f"0x{error.object[error.start]:02x} ({error.reason}); convert the file to UTF-8, "
+                "for example with iconv"
+            ) from error
+
+    def _lines(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+                file.seek(0)
+            yield from file
+
+
+class TextFile(_Utf8File):
+    """Plain text; data.documents says where its documents end."""
+
+    def documents(self) -> Iterator[bytes]:
+        with (
+            self.path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+        ):
+            grouping = grouping_of(text)
+        yield from grouping(self._lines())
+
+
+class JsonLinesFile(_Utf8File):
+    """One JSON object a line, the document in its field `text`."""
+
+    def documents(self) -> Iterator[bytes]:
+        for number, line in enumerate(self._lines(), start=1):
+            if line.strip():
+                yield self._document(number, line)
+
+    def _document(self, number: int, line: bytes) -> bytes:
+        place = f"{self.path}:{number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise CorpusError(
+                f"{place} is not valid JSON ({first_line(error)}); each line must be one object "
+                f'such as {{"{FIELD}": "…"}}'
+            ) from error
+        if not isinstance(record, dict) or FIELD not in record:
+            found = f"fields {', '.join(record)}" if isinstance(record, dict) else "no object"
+            raise CorpusError(
+                f"{place} has no field {FIELD!r} ({found}); each line must be one object "
+                f'such as {{"{FIELD}": "…"}}'
+            )
+        text = record[FIELD]
+        if text is None:
+            return b""
+        if not isinstance(text, str):
+            raise CorpusError(
+                f"{place}: the field {FIELD!r} is a {type(text).__name__}; it must be a string"
+            )
+        try:
+            return text.encode()
+        except UnicodeEncodeError as error:
+            raise CorpusError(
+                f"{place}: character {error.start} of the field {FIELD!r} is half a surrogate "
+                "pair, which no UTF-8 text can hold; remove it from the line"
+            ) from error
+
+
+class ParquetFile(CorpusFile):
+    """A Parquet file with the documents in its column `text`."""
+
+    def documents(self) -> Iterator[bytes]:
+        try:
+            with pq.ParquetFile(self.path) as file:
+                column = self._column(file.schema_arrow)
+                row = 0
+                for batch in file.iter_batches(batch_size=_ROWS_A_BATCH, columns=[column]):
+                    for text in batch.column(0).cast(pa.large_binary()).to_pylist():
+                        yield self._checked(row, text or b"")
+                        row += 1
+        except (pa.ArrowException, OSError) as error:
+            raise CorpusError(
+                f"{self.path} is not a readable Parquet file ({first_line(error)}); "
+                "write or copy it again"
+            ) from error
+
+    def _column(self, schema: pa.Schema) -> str:
+        if FIELD not in schema.names:
+            raise CorpusError(
+                f"{self.path} has no column {FIELD!r} (columns {', '.join(schema.names)}); "
+                f"rename the column that holds the documents to {FIELD!r}"
+            )
+        kind = schema.field(FIELD).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise CorpusError(
+                f"{self.path}: the column {FIELD!r} is of type {kind}; it must hold strings"
+            )
+        return FIELD
+
+    def _checked(self, row: int, text: bytes) -> bytes:
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            raise CorpusError(
+                f"{self.path}: row {row} of the column {FIELD!r} is not UTF-8 at byte "
+                f"{error.start}; write the file again with valid strings"
+            ) from error
+        return text
+
+
+FORMATS: dict[str, type[CorpusFile]] = {
+    ".txt": TextFile,
+    ".jsonl": JsonLinesFile,
+    ".parquet": ParquetFile,
+}
+"""By the end of a file's name, in lower case."""

@@ -1,0 +1,187 @@
+"""Corpora from the Hugging Face hub, through the library `datasets` and its own download cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.documents import Grouping, by_heading
+from data.errors import CorpusError, first_line
+from data.sources.base import Document
+from data.splits import SPLIT_ALIASES, SPLITS, SplitName, held_out_by_hash, split_by_hash
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_ROWS_A_BATCH = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubName:
+    """Where a corpus lies on the hub."""
+
+    repository: str
+    """`owner/name`."""
+    configuration: str | None = None
+    """A subset that the repository names; None where it has only one."""
+    field: str = "text"
+    """The column that holds the documents."""
+
+
+PUBLISHED: dict[str, HubName] = {
+    "wikitext-2": HubName(repository="Salesforce/wikitext", configuration="wikitext-2-raw-v1"),
+    "wikitext-103": HubName(repository="Salesforce/wikitext", configuration="wikitext-103-raw-v1"),
+    "tinystories": HubName(repository="roneneldan/TinyStories"),
+}
+"""Datasets with a short name."""
+
+GROUPINGS: dict[str, Grouping] = {"Salesforce/wikitext": by_heading}
+"""How rows make documents, where a repository's rows are lines; elsewhere a row is a document."""
+
+
+def parse_hub_name(text: str) -> HubName:
+    """`owner/name`, `owner/name:configuration` or `owner/name:configuration:field`.
+
+    The configuration may be empty: `owner/name::field`. Raises CorpusError for anything else.
+    """
+    repository, _, rest = text.partition(":")
+    configuration, _, field = rest.partition(":")
+    owner, _, name = repository.partition("/")
+    if not owner or not name or "/" in name or ":" in field:
+        raise CorpusError(
+            f"'hf:{text}' is no dataset on the hub; write hf:owner/name, "
+            "hf:owner/name:configuration, or hf:owner/name:configuration:field"
+        )
+    return HubName(
+        repository=repository, configuration=configuration or None, field=field or HubName.field
+    )
+
+
+class HubDataset:
+    """A dataset of the hub. Nothing is fetched before its content is asked for."""
+
+    def __init__(self, name: str, place: HubName) -> None:
+        self.name = name
+        self.place = place
+
+    @property
+    def splitting(self) -> str:
+        names = ", ".join(self._tables)
+        if len(self._tables) == len(SPLITS):
+            return "as published"
+        if set(self._tables) in ({"train", "valid"}, {"train", "test"}):
+            held_out = next(split for split in self._tables if split != "train")
+            return (
+                f"published: {names}; {held_out} halved into valid and test "
+                "by a hash of each document"
+            )
+        return f"published: {names}; 90/5/5 by a hash of each document"
+
+    def content_hash(self) -> str:
+        digest = sha256(b"hub\n")
+        digest.update(self.place.repository.encode() + b"\n")  # it decides the grouping
+        for split, table in self._tables.items():
+            digest.update(f"{split} {len(table)}\n".encode())
+            for column in self._columns(table):
+                for part in _content(column):
+                    digest.update(part)
+        return digest.hexdigest()
+
+    def documents(self) -> Iterator[Document]:
+        published = set(self._tables)
+        grouping = GROUPINGS.get(self.place.repository)
+        for split, table in self._tables.items():
+            rows = self._rows(table)
+            for text in grouping(row or b"\n" for row in rows) if grouping else rows:
+                yield Document(_split_of(split, published, text), text)
+
+    @cached_property
+    def _tables(self) -> dict[SplitName, Dataset]:
+        """The published splits that have a place here, under the names used here."""
+        found = self._load()
+        tables: dict[SplitName, Dataset] = {}
+        for name in sorted(found):
+            split = SPLIT_ALIASES.get(name)
+            if split and split not in tables:
+                tables[split] = self._text_column(found[name])
+        if not tables:
+            raise CorpusError(
+                f"{self.name} has no split called train, validation or test (it has "
+                f"{', '.join(found)}); use another dataset or configuration"
+            )
+        return {split: tables[split] for split in SPLITS if split in tables}
+
+    def _load(self) -> dict[str, Dataset]:
+        # Imported here: it takes seconds, and reads HF_HOME and HF_ENDPOINT while it is imported.
+        import datasets  # noqa: PLC0415
+        from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
+
+        datasets.disable_progress_bars()
+        try:
+            loaded = datasets.load_dataset(self.place.repository, self.place.configuration)
+        except DatasetNotFoundError as error:
+            raise CorpusError(
+                f"the hub has no dataset {self.place.repository} that may be read without a login "
+                f"({first_line(error)}); check the name, log in with `hf auth login`, "
+                "or use stdlib or a local file"
+            ) from error
+        except ConnectionError as error:
+            raise CorpusError(
+                f"the hub {datasets.config.HF_ENDPOINT} cannot be reached for "
+                f"{self.place.repository} ({first_line(error)}); check the network or HF_ENDPOINT, "
+                "or use stdlib or a local file"
+            ) from error
+        except Exception as error:
+            # `datasets` and the hub's client raise from many trees; each means: not loaded.
+            raise CorpusError(
+                f"{self.name} could not be loaded from the hub ({first_line(error)}); write "
+                "hf:owner/name:configuration:field, or use stdlib or a local file"
+            ) from error
+        return dict(loaded)
+
+    def _text_column(self, table: Dataset) -> Dataset:
+        field = self.place.field
+        if field not in table.column_names:
+            raise CorpusError(
+                f"{self.name} has no column {field!r} (columns {', '.join(table.column_names)}); "
+                "name the column of the documents: hf:owner/name:configuration:field"
+            )
+        kind = getattr(table.features[field], "dtype", "no plain value")
+        if kind not in ("string", "large_string"):
+            raise CorpusError(
+                f"{self.name}: the column {field!r} is of type {kind}; it must hold strings"
+            )
+        return table.select_columns([field]).with_format("arrow")
+
+    def _columns(self, table: Any) -> Iterator[pa.LargeBinaryArray]:
+        for batch in table.iter(batch_size=_ROWS_A_BATCH):
+            column = batch.column(self.place.field).cast(pa.large_binary())
+            yield pa.concat_arrays(column.chunks)
+
+    def _rows(self, table: Any) -> Iterator[bytes]:
+        for column in self._columns(table):
+            for text in column.to_pylist():
+                yield text or b""
+
+
+def _content(column: pa.LargeBinaryArray) -> Iterator[bytes]:
+    """What the strings of an Arrow array are, however they lie in memory."""
+    filled = column.fill_null(b"")
+    lengths = pc.binary_length(filled)
+    yield np.asarray(lengths, dtype="<i8").tobytes()
+    yield b"".join(filled.to_pylist())
+
+
+def _split_of(split: SplitName, published: set[SplitName], text: bytes) -> SplitName:
+    if len(published) == len(SPLITS) or (split == "train" and len(published) > 1):
+        return split
+    if "train" in published and len(published) > 1:
+        return held_out_by_hash(text)
+    return split_by_hash(text)

@@ -1,0 +1,54 @@
+"""The three splits of a corpus, and the two hashes that decide where a document goes.
+
+Both are pure functions of the text (or the path), so that they agree on every machine and for
+every tokenizer.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Literal, TypeAlias, get_args
+
+SplitName: TypeAlias = Literal["train", "valid", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+SPLIT_ALIASES: dict[str, SplitName] = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+"""Names that files and published datasets give to the splits."""
+
+VALID_SHARE = 0.05
+TEST_SHARE = 0.05
+
+
+def _uniform(identity: bytes) -> float:
+    """A number in [0, 1) that `identity` alone decides."""
+    return int.from_bytes(blake2b(identity, digest_size=8).digest(), "big") / 2**64
+
+
+def split_by_hash(identity: bytes) -> SplitName:
+    """90 % train, 5 % valid, 5 % test. Equal texts share a split, so none leaks into another."""
+    position = _uniform(identity)
+    if position < VALID_SHARE:
+        return "valid"
+    if position < VALID_SHARE + TEST_SHARE:
+        return "test"
+    return "train"
+
+
+def held_out_by_hash(identity: bytes) -> SplitName:
+    """Halves one published held-out split into valid and test."""
+    return "valid" if _uniform(identity) < 0.5 else "test"
+
+
+def shuffle_key(index: int, text: bytes) -> int:
+    """Where a document stands in its split: documents are ordered by this 64-bit number.
+
+    The index keeps equal texts apart, which would otherwise become neighbours.
+    """
+    digest = blake2b(text, digest_size=8, salt=index.to_bytes(8, "big"))
+    return int.from_bytes(digest.digest(), "big")
