@@ -285,12 +285,15 @@ class Journal:
                 [Status.RUNNING.value, cell],
             )
 
-    def fail(self, cell: str, reason: str, traceback: str) -> None:
+    def fail(self, cell: str, reason: str, traceback: str) -> Failure:
+        """Writes that an attempt at a cell ended in an error."""
+        failure = Failure(cell=cell, reason=reason, traceback=traceback, at=self._clock())
         with self._transaction():
             self._connection.execute(
-                "INSERT INTO failures VALUES (?, ?, ?, ?)", [cell, reason, traceback, self._clock()]
+                "INSERT INTO failures VALUES (:cell, :reason, :traceback, :at)", asdict(failure)
             )
             self._set_status(cell, Status.FAILED, reason)
+        return failure
 
     def _set_status(self, cell: str, status: Status, reason: str) -> None:
         self._connection.execute(

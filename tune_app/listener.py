@@ -6,10 +6,14 @@ They show; they decide nothing. Whatever one of them draws can be drawn again fr
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from tune_app.journal import Journal
 from tune_app.records import CellRecord, Decision, Failure, Observation
+
+logger = logging.getLogger(__name__)
 
 
 class SweepListener(Protocol):
@@ -20,6 +24,9 @@ class SweepListener(Protocol):
 
     def cell_started(self, cell: CellRecord) -> None:
         """A worker took the cell up, for the first time or again."""
+
+    def progressed(self, cell: CellRecord, tokens: int) -> None:
+        """A running cell has trained so many of its own tokens; every second or two."""
 
     def observed(self, observation: Observation, decision: Decision | None) -> None:
         """A new observation and what was decided on it; replays are not repeated here."""
@@ -38,8 +45,44 @@ class QuietListener:
 
     def cell_started(self, cell: CellRecord) -> None: ...
 
+    def progressed(self, cell: CellRecord, tokens: int) -> None: ...
+
     def observed(self, observation: Observation, decision: Decision | None) -> None: ...
 
     def cell_failed(self, failure: Failure) -> None: ...
 
     def sweep_ended(self) -> None: ...
+
+
+class Broadcast:
+    """Tells several listeners. One that fails is logged and heard no more; the sweep goes on."""
+
+    def __init__(self, listeners: Iterable[SweepListener]) -> None:
+        self._listeners = list(listeners)
+
+    def sweep_started(self, journal: Journal) -> None:
+        self._tell(lambda listener: listener.sweep_started(journal))
+
+    def cell_started(self, cell: CellRecord) -> None:
+        self._tell(lambda listener: listener.cell_started(cell))
+
+    def progressed(self, cell: CellRecord, tokens: int) -> None:
+        self._tell(lambda listener: listener.progressed(cell, tokens))
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None:
+        self._tell(lambda listener: listener.observed(observation, decision))
+
+    def cell_failed(self, failure: Failure) -> None:
+        self._tell(lambda listener: listener.cell_failed(failure))
+
+    def sweep_ended(self) -> None:
+        self._tell(lambda listener: listener.sweep_ended())
+
+    def _tell(self, call: Callable[[SweepListener], None]) -> None:
+        for listener in list(self._listeners):
+            try:
+                call(listener)
+            except Exception:
+                name = type(listener).__name__
+                logger.exception("%s failed and is switched off; the sweep goes on", name)
+                self._listeners.remove(listener)

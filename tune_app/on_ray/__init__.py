@@ -1,0 +1,1 @@
+"""The sweep on Ray Tune. The only folder of tune_app that imports ray."""

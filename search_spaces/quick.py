@@ -1,0 +1,25 @@
+"""A look at the whole question in minutes on two CPU cores: the twelve cells at a tenth scale.
+
+The shape of `embedding_glu` with 1M parameters, a vocabulary of 4,096 and 150k tokens. Its result
+is a leader on one seed, not a verdict.
+"""
+
+AXES = {
+    "embedding_ratio": [0.25, 0.35, 0.45],
+    "glu_expansion": [2.0, 2.66, 3.0, 4.0],
+}
+
+FIXED = {
+    "target_parameters": 1_000_000,
+    "vocabulary": 4_096,
+    "context": 128,
+    "tokens": 150_000,
+    "batch_size": 8,
+    "evaluation_bytes": 32_768,
+}
+
+# A first rung at 25 %: earlier ranks say little of later ones.
+SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
+
+# 1M of 5M tokens, scaled to this length.
+KILL_RULE = {"span_fraction": 0.2}

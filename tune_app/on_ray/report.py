@@ -1,0 +1,10 @@
+"""The names under which things travel between a trial's process and the driver."""
+
+CELL = "cell"
+"""In a trial's config: `{"key": …, "values": …}`."""
+OBSERVATION = "observation"
+"""In a report: an Observation as JSON; Tune would flatten a dict."""
+TOKENS = "tokens"
+"""In a report: tokens trained so far."""
+ERROR = "error"
+"""In a report: the traceback of an error in the trial's own code."""

@@ -1,0 +1,180 @@
+"""Runs the open cells of a sweep on Ray Tune."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune.experiment import Trial
+
+from tune_app.asha import AshaSettings
+from tune_app.journal import Journal
+from tune_app.kill_rule import KillRule
+from tune_app.listener import SweepListener
+from tune_app.on_ray.report import CELL
+from tune_app.on_ray.rungs import AshaRungs
+from tune_app.on_ray.scheduler import Halt, SweepScheduler
+from tune_app.on_ray.trainable import CellTrainable
+from tune_app.records import CellRecord
+from tune_app.referee import NoRungs, Referee
+
+LOST_PROCESSES = 10
+"""How often the process of one cell may be lost before the cell counts as failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayOptions:
+    """Where and how many. Raises ValueError for what no machine can give."""
+
+    address: str | None = None
+    """Of a running cluster (`auto`, `host:port`); None starts Ray on this machine."""
+    cells_at_once: int = 1
+    cpus: int = 1
+    """CPUs a trial, and its torch threads."""
+    gpus: float = 0.0
+    """GPUs a trial; a fraction shares one."""
+    show_output: bool = False
+    """Whether Ray's own messages are shown."""
+
+    def __post_init__(self) -> None:
+        if self.cells_at_once < 1:
+            raise ValueError(f"{self.cells_at_once} cells at once; at least 1")
+        if self.cpus < 1:
+            raise ValueError(f"{self.cpus} CPUs a trial; at least 1")
+        if self.gpus < 0:
+            raise ValueError(f"{self.gpus} GPUs a trial; it cannot be negative")
+
+
+def run_cells(
+    cells: Sequence[CellRecord],
+    journal: Journal,
+    *,
+    folder: Path,
+    rule: KillRule,
+    asha: AshaSettings | None,
+    listener: SweepListener,
+    options: RayOptions,
+) -> str | None:
+    """Trains cells in their order until all have ended.
+
+    Args:
+        cells: what is left of the sweep.
+        journal: gets every observation and decision.
+        folder: of the sweep; checkpoints and Tune's own files go below it.
+        rule: the kill rule.
+        asha: None lets every cell train to its end.
+        listener: hears of everything.
+        options: where and how many at once.
+
+    Returns:
+        Why the sweep ended before its cells did, or None.
+    """
+    rungs = NoRungs() if asha is None else AshaRungs(asha, tokens=journal.sweep().tokens)
+    referee = Referee(journal, rule=rule, rungs=rungs)
+    halt = Halt()
+    scheduler = SweepScheduler(journal, referee=referee, listener=listener, halt=halt)
+    with _ray(options), _interrupts(halt):
+        Tuner(
+            tune.with_resources(CellTrainable, {"cpu": options.cpus, "gpu": options.gpus}),
+            param_space={
+                CELL: tune.grid_search(
+                    [{"key": cell.key, "values": dict(cell.values)} for cell in cells]
+                ),
+                "checkpoints": str((folder / "checkpoints").absolute()),
+                "threads": options.cpus,
+            },
+            tune_config=TuneConfig(
+                scheduler=scheduler,
+                max_concurrent_trials=options.cells_at_once,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=RunConfig(
+                name="tune",
+                storage_path=str((folder / "ray").absolute()),
+                stop=halt,
+                callbacks=[_JournalCallback(journal, listener, scheduler)],
+                failure_config=FailureConfig(max_failures=LOST_PROCESSES),
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
+        ).fit()
+    return halt.reason
+
+
+def _trial_name(trial: Trial) -> str:
+    return str(trial.config[CELL]["key"])
+
+
+class _JournalCallback(Callback):
+    """Notes in the journal what the scheduler does not hear of: starts, and lost processes."""
+
+    def __init__(
+        self, journal: Journal, listener: SweepListener, scheduler: SweepScheduler
+    ) -> None:
+        self._journal = journal
+        self._listener = listener
+        self._scheduler = scheduler
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        key = trial.config[CELL]["key"]
+        self._journal.start_attempt(key)
+        self._listener.cell_started(self._journal.cell(key))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        key = trial.config[CELL]["key"]
+        last = (trial.error_file and Path(trial.error_file).read_text("utf-8")) or "process lost"
+        self._scheduler.fail(key, f"{last}\nits process was lost {LOST_PROCESSES} times")
+
+
+@contextmanager
+def _ray(options: RayOptions) -> Iterator[None]:
+    """Ray, on this machine or at an address, with its own messages off."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quiet = not options.show_output
+    local: dict[str, Any] = {}
+    if options.address is None:
+        wanted = options.cpus * options.cells_at_once
+        local = {"num_cpus": max(wanted, os.cpu_count() or 1), "include_dashboard": False}
+    ray.init(
+        address=options.address,
+        log_to_driver=not quiet,
+        logging_level=logging.ERROR if quiet else logging.INFO,
+        **local,
+    )
+    if quiet:
+        logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _interrupts(halt: Halt) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the sweep cleanly; a second one ends it at once."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        if halt.reason is not None:
+            raise KeyboardInterrupt
+        halt.reason = "interrupted" if number == signal.SIGINT else "terminated"
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

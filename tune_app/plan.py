@@ -1,0 +1,152 @@
+"""From a search space and a person's wishes to a list of solved cells: the sweep before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from model.cost import training_flops_per_token
+from model.parameter_budget import InfeasibleBudget, solve
+from model.parameter_table import parameter_table
+from tune_app.asha import AshaSettings
+from tune_app.cell import Cell
+from tune_app.kill_rule import KillRule
+from tune_app.records import CellRecord, Status
+from tune_app.space import Space, expand, label
+
+SPAN_TOKENS = 1_000_000
+"""The kill rule's span where neither the space nor the person says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a person asks of a sweep beyond its space; None leaves it to the space."""
+
+    name: str | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Values that replace the space's fixed ones."""
+    seeds: Sequence[int] = (0,)
+    scheduler: str = "asha"
+    reduction_factor: int | None = None
+    grace_fraction: float | None = None
+    kill_unit: str | None = None
+    kill_margin: float | None = None
+    kill_span: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """A sweep with every cell solved, or known to be infeasible."""
+
+    name: str
+    space: str
+    cells: tuple[CellRecord, ...]
+    """The baseline first."""
+    corpus: str
+    tokens: int
+    seeds: tuple[int, ...]
+    axes: tuple[str, ...]
+    asha: AshaSettings | None
+    kill_rule: KillRule
+
+    @property
+    def baseline(self) -> CellRecord:
+        return self.cells[0]
+
+    @property
+    def feasible(self) -> tuple[CellRecord, ...]:
+        return tuple(cell for cell in self.cells if cell.status is not Status.INFEASIBLE)
+
+    @property
+    def vocabularies(self) -> list[int]:
+        """Sizes of the tokenizers that the cells need."""
+        return sorted({cell.values["vocabulary"] for cell in self.cells})
+
+
+def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
+    """Expands a space and solves each cell; nothing is started and nothing read.
+
+    Raises ValueError where a wish is impossible, where the baseline is infeasible, or where cells
+    do not share what makes them comparable.
+    """
+    cells = expand(space, wishes.values, seeds=wishes.seeds)
+    axes = tuple(space.axes)
+    records = tuple(
+        _solved(cell, label(cell, axes, several_seeds=len(wishes.seeds) > 1), position)
+        for position, cell in enumerate(cells)
+    )
+    baseline = records[0]
+    if baseline.status is Status.INFEASIBLE:
+        raise ValueError(f"the baseline itself is infeasible: {baseline.reason}")
+    for name in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
+        if len({str(cell.values[name]) for cell in records}) > 1:
+            raise ValueError(f"{name} differs between cells, so nothing could be compared; fix it")
+    tokens = int(baseline.values["tokens"])
+    return SweepPlan(
+        name=wishes.name or space.name,
+        space=space.name,
+        cells=_distinct(records),
+        corpus=str(baseline.values["corpus"]),
+        tokens=tokens,
+        seeds=tuple(wishes.seeds),
+        axes=axes if len(wishes.seeds) == 1 else (*axes, "seed"),
+        asha=_asha(space, wishes),
+        kill_rule=_kill_rule(space, wishes, tokens),
+    )
+
+
+def _solved(cell: Cell, name: str, position: int) -> CellRecord:
+    record = CellRecord(
+        key=cell.key,
+        label=name,
+        position=position,
+        values=cell.values(),
+        status=Status.PENDING,
+    )
+    try:
+        config = solve(cell.model)
+    except InfeasibleBudget as error:
+        return replace(record, status=Status.INFEASIBLE, reason=str(error))
+    return replace(
+        record,
+        config=config.values(),
+        parameters=parameter_table(config).as_dict(),
+        flops_per_token=training_flops_per_token(config),
+    )
+
+
+def _distinct(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+    """Labels made unique: a baseline outside the axes' values may look like one of the cells."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for record in records:
+        seen[record.label] = seen.get(record.label, 0) + 1
+        repeat = seen[record.label]
+        distinct.append(
+            record if repeat == 1 else replace(record, label=f"{record.label} ({repeat})")
+        )
+    return tuple(distinct)
+
+
+def _asha(space: Space, wishes: Wishes) -> AshaSettings | None:
+    if wishes.scheduler == "none":
+        return None
+    if wishes.scheduler != "asha":
+        raise ValueError(f"the scheduler is {wishes.scheduler!r}; it must be asha or none")
+    values = dict(space.scheduler)
+    if wishes.reduction_factor is not None:
+        values["reduction_factor"] = wishes.reduction_factor
+    if wishes.grace_fraction is not None:
+        values["grace_fraction"] = wishes.grace_fraction
+    return AshaSettings(**values)
+
+
+def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
+    values = dict(space.kill_rule)
+    fraction = values.pop("span_fraction", None)
+    if fraction is not None:
+        values["span"] = round(fraction * tokens)
+    values.setdefault("span", SPAN_TOKENS)
+    wished = {"unit": wishes.kill_unit, "margin": wishes.kill_margin, "span": wishes.kill_span}
+    return KillRule(**values | {name: value for name, value in wished.items() if value is not None})

@@ -1,0 +1,274 @@
+"""One cell from start to end, without Ray.
+
+A Trial owns its data, its model, its clock and its checkpoints. `advance` trains to the next
+evaluation and returns an Observation; whoever calls it decides whether to go on.
+
+Run by hand:
+
+    python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0}' --tokens 300000
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from data.batches import EvaluationDocuments, TrainingBatches
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+from model.evaluation import evaluate
+from model.parameter_budget import solve
+from model.training import Training, TrainingConfig
+from tune_app.cell import Cell
+from tune_app.checkpoints import CheckpointFolder, is_due
+from tune_app.records import PHASES, Observation
+
+logger = logging.getLogger(__name__)
+
+EVALUATION_BATCH = 16
+"""Sequences scored at once; bounds memory and changes no figure."""
+
+_NOT_TRAINING = ("corpus", "evaluations", "evaluation_bytes")
+
+
+class Trial:
+    """A cell's training, resumable at any step.
+
+    Args:
+        cell: what to train.
+        checkpoints: folder of this cell's checkpoints; None trains without any.
+        device: `cpu`, `cuda`, …
+        cache: folder of prepared corpora; None for the default.
+        clock: monotonic seconds.
+
+    Raises ValueError where the corpus, the budget or a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        checkpoints: Path | None = None,
+        device: str = "cpu",
+        cache: Path | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.cell = cell
+        self.resumed_from = 0
+        """Tokens of the checkpoint that the trial started from."""
+        self._clock = clock
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        with self._phase("data"):
+            corpus = prepare(cell.settings.corpus, vocabulary=cell.model.vocabulary, cache=cache)
+            reference = (
+                corpus
+                if cell.baseline.vocabulary == cell.model.vocabulary
+                else prepare(cell.settings.corpus, vocabulary=cell.baseline.vocabulary, cache=cache)
+            )
+            batches = TrainingBatches(
+                corpus.split("train"),
+                context=cell.model.context,
+                batch_size=cell.settings.batch_size,
+                seed=cell.seed,
+            )
+            self._sample = _dev_documents(
+                corpus, context=cell.model.context, max_bytes=cell.settings.evaluation_bytes
+            )
+            self._whole = _dev_documents(corpus, context=cell.model.context, max_bytes=None)
+        self._own_per_reference = reference.bytes_per_token("train") / corpus.bytes_per_token(
+            "train"
+        )
+        self._reference_dev_bytes_per_token = reference.bytes_per_token("valid")
+        with self._phase("start"):
+            self.config = solve(cell.model)
+            self._training = Training(
+                self.config,
+                self._training_config(),
+                batches,
+                baseline=solve(cell.baseline),
+                device=device,
+            )
+        self._evaluations = 0
+        self._learning_rate = 0.0
+        self._losses: list[float] = []
+        """Training losses since the last evaluation."""
+        self._last: Observation | None = None
+        self._unreported = False
+        """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
+        self._checkpoints = (
+            None if checkpoints is None else CheckpointFolder(checkpoints, cell=cell.key)
+        )
+        self._save_cost = 0.0
+        with self._phase("start"):
+            self._resume()
+        self._saved_at = clock()
+        self._mark = (self._training.tokens, self._seconds["train"])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained, of the cell's own tokenizer."""
+        return self._training.tokens
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is done and its last evaluation returned."""
+        return self._all_evaluated and not self._unreported
+
+    @property
+    def _all_evaluated(self) -> bool:
+        return self._evaluations >= self.cell.settings.evaluations
+
+    def advance(self, *, at_most: float = math.inf) -> Observation | None:
+        """Trains to the next evaluation and evaluates.
+
+        A resumed trial first returns its checkpoint's observation again, in case that the report
+        of it was lost. A loss that is not finite ends the training there; the observation has it.
+
+        Args:
+            at_most: seconds; None is returned where training needs longer, to be called again.
+        """
+        assert not self.finished
+        if self._unreported:
+            self._unreported = False
+            return self._last
+        goal = self._goal(self._evaluations + 1)
+        started = self._clock()
+        while self._training.tokens < goal:
+            if self._clock() - started > at_most:
+                return None
+            with self._phase("train"):
+                result = self._training.step()
+            self._learning_rate = result.learning_rate
+            self._losses.append(result.loss)
+            if not math.isfinite(result.loss):
+                break
+            self._save_if_due()
+        self._last = self._observe()
+        if self._all_evaluated:
+            self.save()
+        elif math.isfinite(self._last.train_loss):
+            self._save_if_due()
+        return self._last
+
+    def save(self) -> None:
+        """Writes a checkpoint now. Raises OSError where the disk refuses it."""
+        if self._checkpoints is None:
+            return
+        started = self._clock()
+        self._checkpoints.save(self._state(), tokens=self._training.tokens)
+        self._saved_at = self._clock()
+        self._save_cost = self._saved_at - started
+
+    def _observe(self) -> Observation:
+        trained, train_seconds = self._mark
+        self._evaluations += 1
+        with self._phase("evaluate"):
+            sample = evaluate(self._training.model, self._sample)
+            whole = evaluate(self._training.model, self._whole) if self._all_evaluated else None
+        elapsed = self._seconds["train"] - train_seconds
+        losses, self._losses = self._losses, []
+        self._mark = (self._training.tokens, self._seconds["train"])
+        return Observation(
+            cell=self.cell.key,
+            tokens=self._training.tokens,
+            reference_tokens=round(self._training.tokens / self._own_per_reference),
+            bits_per_byte=sample.bits_per_byte,
+            perplexity=sample.perplexity,
+            reference_perplexity=self._in_reference_tokens(sample.bits_per_byte, sample.perplexity),
+            train_loss=sum(losses) / len(losses) if losses else math.nan,
+            learning_rate=self._learning_rate,
+            tokens_per_second=(self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0,
+            seconds=self._seconds_by_phase(),
+            whole_bits_per_byte=None if whole is None else whole.bits_per_byte,
+            whole_perplexity=None if whole is None else whole.perplexity,
+        )
+
+    def _goal(self, evaluation: int) -> int:
+        """Own tokens at which an evaluation is due: evenly spaced in text, not in tokens."""
+        settings = self.cell.settings
+        reference = settings.tokens * evaluation / settings.evaluations
+        return min(math.ceil(reference * self._own_per_reference), self._own_tokens)
+
+    @property
+    def _own_tokens(self) -> int:
+        return math.ceil(self.cell.settings.tokens * self._own_per_reference)
+
+    def _in_reference_tokens(self, bits_per_byte: float, perplexity: float) -> float:
+        """exp(bits per byte · ln 2 · bytes per token of the baseline's tokenizer)."""
+        if self.cell.model.vocabulary == self.cell.baseline.vocabulary:
+            return perplexity
+        nats = bits_per_byte * math.log(2) * self._reference_dev_bytes_per_token
+        return math.exp(nats) if nats < 700 else math.inf
+
+    def _training_config(self) -> TrainingConfig:
+        settings = asdict(self.cell.settings)
+        for name in _NOT_TRAINING:
+            del settings[name]
+        settings["tokens"] = self._own_tokens
+        return TrainingConfig(**settings, seed=self.cell.seed)
+
+    def _save_if_due(self) -> None:
+        if is_due(self._clock() - self._saved_at, self._save_cost):
+            self.save()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "training": self._training.state_dict(),
+            "evaluations": self._evaluations,
+            "learning_rate": self._learning_rate,
+            "losses": list(self._losses),
+            "seconds": self._seconds_by_phase(),
+            "observation": None if self._last is None else self._last.as_dict(),
+        }
+
+    def _resume(self) -> None:
+        checkpoint = None if self._checkpoints is None else self._checkpoints.newest()
+        if checkpoint is None:
+            return
+        state: Mapping[str, Any] = checkpoint.state
+        self._training.load_state_dict(state["training"])
+        self._evaluations = state["evaluations"]
+        self._learning_rate = state["learning_rate"]
+        self._losses = list(state["losses"])
+        for phase, seconds in state["seconds"].items():
+            self._seconds[phase] += seconds
+        if state["observation"] is not None:
+            self._last = Observation(**state["observation"])
+            self._unreported = True
+        self.resumed_from = checkpoint.tokens
+        logger.info("cell %s resumes from %d tokens", self.cell.key, checkpoint.tokens)
+
+    def _seconds_by_phase(self) -> dict[str, float]:
+        """Training time without the compilation that its first step waited for."""
+        compiled = self._training.compile_seconds
+        return {
+            **self._seconds,
+            "compile": self._seconds["compile"] + compiled,
+            "train": self._seconds["train"] - compiled,
+        }
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._seconds[name] += self._clock() - started
+
+
+def _dev_documents(
+    corpus: PreparedCorpus, *, context: int, max_bytes: int | None
+) -> EvaluationDocuments:
+    return EvaluationDocuments(
+        corpus.split("valid"),
+        context=context,
+        batch_size=EVALUATION_BATCH,
+        end_of_text=corpus.end_of_text,
+        max_bytes=max_bytes,
+    )
