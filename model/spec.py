@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+MAX_EXPANSION = 64.0
+
 EMBEDDING_MATRICES = {"tied": 1, "untied": 2}
 """Matrices of vocabulary × width: the embedding and, where it is not the same one, the head."""
 ATTENTION_MATRICES = {"multi_head": 4}
 """Matrices of width × attention width: queries, keys, values, output."""
-FEED_FORWARD_MATRICES = {"swiglu": 3}
+FEED_FORWARD_MATRICES = {"swiglu": 3, "geglu": 3, "reglu": 3, "relu_squared": 2}
 """Matrices of width × inner width: gated variants have 3 (gate, up, down), others 2."""
 
 _VARIANTS = {
@@ -80,7 +82,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         _check_whole(self, "target_parameters", "vocabulary", "heads", "context")
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
-        _check_between(self, "glu_expansion", 64, example="2.66", closed=True)
+        _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
 
     @classmethod
