@@ -209,7 +209,7 @@ def _bits_per_byte(values: Mapping[str, Any], fraction: float) -> float:
     end += 0.02 * (values["output_head"] == "untied") + 0.015 * (values["feed_forward"] != "swiglu")
     start: float = 0.62 + 1.1 * share
     noise: float = 0.004 * math.sqrt(1 - fraction * 0.8) * chance.gauss(0, 1)
-    return end + start * (fraction**-0.45 - 1) / (0.125**-0.45 - 1) + noise
+    return end + start * (float(fraction**-0.45) - 1) / (float(0.125**-0.45) - 1) + noise
 
 
 def _play(journal: Journal, cell: CellRecord, fate: str, tokens: int) -> Iterator[None]:

@@ -1,0 +1,253 @@
+"""What a sweep came to, worked out from its journal: curves, ranks, gaps and costs.
+
+Pure: nothing here draws or writes. Only cells that trained to the end have a rank, by the bits per
+byte of the whole dev split. A stopped cell has the value of the capped dev documents at the moment
+of its end, which compares with nothing but other cells at the same tokens.
+
+Cells that differ in nothing but their seed are one design. A design's value is the mean over its
+finished seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tune_app.journal import Journal, by_cell
+from tune_app.records import PHASES, Action, CellRecord, Decision, Observation, Status, SweepRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """A cell with all that the journal has of it."""
+
+    cell: CellRecord
+    curve: tuple[Observation, ...]
+    """Evaluations on dev, in the order of their tokens."""
+    decision: Decision | None
+    """The one that ended the cell."""
+    traceback: str
+    """Of its last failed attempt; empty where none failed."""
+
+    @property
+    def last(self) -> Observation | None:
+        return self.curve[-1] if self.curve else None
+
+    @property
+    def score(self) -> float | None:
+        """Bits per byte of the whole dev split; None where the cell may not be ranked."""
+        if self.cell.status is not Status.FINISHED or self.last is None:
+            return None
+        value = self.last.whole_bits_per_byte
+        return value if value is not None and math.isfinite(value) else None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds by phase, as far as the cell reported."""
+        reported: Mapping[str, float] = {} if self.last is None else self.last.seconds
+        return {phase: float(reported.get(phase, 0.0)) for phase in PHASES}
+
+    @property
+    def training_flops(self) -> float | None:
+        """Forward and backward, of the tokens trained."""
+        if self.last is None or self.cell.flops_per_token is None:
+            return None
+        return self.cell.flops_per_token * self.last.tokens
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Of training alone, over the whole of the cell's life."""
+        seconds = self.seconds["train"]
+        return self.last.tokens / seconds if self.last is not None and seconds > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """The cells that differ in nothing but their seed."""
+
+    label: str
+    values: Mapping[str, Any]
+    """Without the seed."""
+    cells: tuple[CellResult, ...]
+    is_baseline: bool
+
+    @property
+    def finished(self) -> tuple[CellResult, ...]:
+        """Those that may be ranked."""
+        return tuple(cell for cell in self.cells if cell.score is not None)
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Bits per byte of the whole dev split, by seed."""
+        return {
+            cell.cell.values.get("seed", 0): score
+            for cell in self.cells
+            if (score := cell.score) is not None
+        }
+
+    @property
+    def mean(self) -> float | None:
+        """Bits per byte, over the finished seeds."""
+        return statistics.fmean(self.scores.values()) if self.scores else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over the finished seeds; None below two of them."""
+        return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
+
+    @property
+    def perplexity(self) -> float | None:
+        """Of the whole dev split, geometric mean over the finished seeds, own tokenizer."""
+        values = [
+            last.whole_perplexity
+            for cell in self.finished
+            if (last := cell.last) is not None and last.whole_perplexity is not None
+        ]
+        return statistics.geometric_mean(values) if values else None
+
+    @property
+    def training_seconds(self) -> float | None:
+        """Mean over the finished seeds."""
+        return _mean(cell.seconds["train"] for cell in self.finished)
+
+    @property
+    def training_flops(self) -> float | None:
+        """Mean over the finished seeds."""
+        return _mean(flops for cell in self.finished if (flops := cell.training_flops) is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResults:
+    """A sweep, its cells in their order, and its designs."""
+
+    sweep: SweepRecord
+    cells: tuple[CellResult, ...]
+    designs: tuple[Design, ...]
+    decisions: tuple[Decision, ...]
+    """In the order in which they fell."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """What differs between designs: the sweep's axes without the seed."""
+        return tuple(axis for axis in self.sweep.axes if axis != "seed")
+
+    @property
+    def ranking(self) -> list[Design]:
+        """Designs with a finished cell, best first; ties by label."""
+        finished = [(design.mean, design.label, design) for design in self.designs]
+        ranked = [entry for entry in finished if entry[0] is not None]
+        return [design for _, _, design in sorted(ranked, key=lambda entry: entry[:2])]
+
+    @property
+    def leader(self) -> Design | None:
+        ranking = self.ranking
+        return ranking[0] if ranking else None
+
+    @property
+    def baseline(self) -> Design | None:
+        return next((design for design in self.designs if design.is_baseline), None)
+
+    def gap(self, design: Design) -> float | None:
+        """Bits per byte above the baseline (negative: better), over the seeds both finished."""
+        if self.baseline is None:
+            return None
+        reference = self.baseline.scores
+        return _mean(
+            score - reference[seed] for seed, score in design.scores.items() if seed in reference
+        )
+
+    def with_status(self, *statuses: Status) -> list[CellResult]:
+        return [cell for cell in self.cells if cell.cell.status in statuses]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall seconds by phase, summed over the cells."""
+        return {phase: sum(cell.seconds[phase] for cell in self.cells) for phase in PHASES}
+
+    @property
+    def saved_share(self) -> float | None:
+        """Training FLOPs that stopping left unspent, over those of training every ended cell.
+
+        Of finished and stopped cells; None before one has ended. Exact where the seconds that a
+        stopped cell would have taken can only be guessed.
+        """
+        whole = unspent = 0.0
+        for result in self.with_status(Status.FINISHED, Status.STOPPED):
+            spent = result.training_flops
+            if spent is None or result.last is None or result.last.reference_tokens == 0:
+                continue
+            fraction = min(1.0, result.last.reference_tokens / self.sweep.tokens)
+            if result.cell.status is Status.FINISHED:
+                fraction = 1.0
+            whole += spent / fraction
+            unspent += spent / fraction - spent
+        return unspent / whole if whole else None
+
+
+def summarise(journal: Journal) -> SweepResults:
+    """All of a sweep, from one look at its journal."""
+    sweep = journal.sweep()
+    curves = by_cell(journal.observations())
+    decisions = journal.decisions()
+    endings = {
+        decision.cell: decision for decision in decisions if decision.action is not Action.CONTINUE
+    }
+    tracebacks = {failure.cell: failure.traceback for failure in journal.failures()}
+    cells = tuple(
+        CellResult(
+            cell=cell,
+            curve=tuple(curves.get(cell.key, ())),
+            decision=endings.get(cell.key),
+            traceback=tracebacks.get(cell.key, ""),
+        )
+        for cell in journal.cells()
+    )
+    return SweepResults(
+        sweep=sweep, cells=cells, designs=_designs(sweep, cells), decisions=tuple(decisions)
+    )
+
+
+def describe(values: Mapping[str, Any], axes: Sequence[str]) -> str:
+    """A design in a few characters: its values on the axes, in their order."""
+    return " × ".join(describe_value(axis, values.get(axis)) for axis in axes)
+
+
+def describe_value(axis: str, value: Any) -> str:
+    """A value on an axis, for people: 25%, 2.66, untied."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if axis == "embedding_ratio":
+        return f"{100 * value:.4g}%"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:
+    groups: dict[str, list[CellResult]] = {}
+    for result in cells:
+        groups.setdefault(json.dumps(_seedless(result.cell), sort_keys=True), []).append(result)
+    axes = [axis for axis in sweep.axes if axis != "seed"]
+    return tuple(
+        Design(
+            # A cell that is alone has the name that the sweep gave it.
+            label=group[0].cell.label
+            if len(group) == 1
+            else describe(group[0].cell.values, axes) or group[0].cell.label,
+            values=_seedless(group[0].cell),
+            cells=tuple(group),
+            is_baseline=any(result.cell.key == sweep.baseline for result in group),
+        )
+        for group in groups.values()
+    )
+
+
+def _seedless(cell: CellRecord) -> dict[str, Any]:
+    return {name: value for name, value in cell.values.items() if name != "seed"}
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    known = list(values)
+    return statistics.fmean(known) if known else None

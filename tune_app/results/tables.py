@@ -1,0 +1,193 @@
+"""The results as tables: a row a cell, a row an evaluation, a line a decision.
+
+A capped and a whole value never share a column. Numbers are written in full, so that a table that
+is read again has the journal's own values; NaN and the infinities are written as such.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tune_app.records import PHASES, Decision
+from tune_app.results.files import replacing
+from tune_app.results.summary import CellResult, SweepResults
+
+Row = dict[str, Any]
+
+
+def cell_rows(results: SweepResults) -> list[Row]:
+    """A row a cell, in the sweep's order, all with the same columns.
+
+    The cell's values come under their own names (nested ones stay in the journal), the solved
+    sizes with `solved_` before them, the parameters by part with `parameters_`.
+    """
+    rank = {
+        result.cell.key: place
+        for place, design in enumerate(results.ranking, start=1)
+        for result in design.finished
+    }
+    labels = {
+        result.cell.key: design.label for design in results.designs for result in design.cells
+    }
+    return _rectangular(
+        [
+            {
+                "position": result.cell.position,
+                "key": result.cell.key,
+                "label": result.cell.label,
+                "design": labels[result.cell.key],
+                "is_baseline": result.cell.key == results.sweep.baseline,
+                "status": result.cell.status.value,
+                "rank": rank.get(result.cell.key),
+                **_cell_values(result),
+                **_outcome(result),
+            }
+            for result in results.cells
+        ]
+    )
+
+
+def curve_rows(results: SweepResults) -> list[Row]:
+    """A row an evaluation, by cell and tokens."""
+    rows = []
+    for result in results.cells:
+        for observation in result.curve:
+            values = observation.as_dict()
+            seconds = values.pop("seconds")
+            rows.append(
+                {
+                    "label": result.cell.label,
+                    "status": result.cell.status.value,
+                    **values,
+                    **{f"seconds_{phase}": seconds.get(phase) for phase in PHASES},
+                }
+            )
+    return rows
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """An unknown value is an empty field."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if rows:
+            writer.writerow(rows[0])
+        writer.writerows(["" if value is None else value for value in row.values()] for row in rows)
+
+
+def write_parquet(rows: Sequence[Row], path: Path) -> None:
+    """An unknown value is null; a column of mixed kinds is text."""
+    names = list(rows[0]) if rows else []
+    table = pa.table({name: _column([row[name] for row in rows]) for name in names})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def write_decisions(results: SweepResults, path: Path) -> None:
+    """A JSON object a line, in the order in which the decisions fell."""
+    labels = {result.cell.key: result.cell.label for result in results.cells}
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for decision in results.decisions:
+            record = _decision(decision, labels[decision.cell])
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _cell_values(result: CellResult) -> Row:
+    cell = result.cell
+    values = {name: value for name, value in cell.values.items() if not isinstance(value, Mapping)}
+    config = dict(cell.config or {})
+    if {"heads", "head_size"} <= config.keys():
+        config["attention_width"] = config["heads"] * config["head_size"]
+    if {"inner_width", "width"} <= config.keys():
+        config["expansion"] = config["inner_width"] / config["width"]
+    parameters = dict(cell.parameters or {})
+    share = parameters.pop("embedding_share", None)
+    return {
+        **{name: _plain(value) for name, value in values.items()},
+        **{f"solved_{name}": _plain(value) for name, value in config.items()},
+        **{f"parameters_{name}": _plain(value) for name, value in parameters.items()},
+        "embedding_share": share,
+    }
+
+
+def _outcome(result: CellResult) -> Row:
+    last, seconds = result.last, result.seconds
+    return {
+        "tokens_trained": 0 if last is None else last.tokens,
+        "reference_tokens_trained": 0 if last is None else last.reference_tokens,
+        "bits_per_byte_whole": last and last.whole_bits_per_byte,
+        "perplexity_whole": last and last.whole_perplexity,
+        "bits_per_byte_capped": last and last.bits_per_byte,
+        "perplexity_capped": last and last.perplexity,
+        "reference_perplexity_capped": last and last.reference_perplexity,
+        "train_loss": last and last.train_loss,
+        "rule": result.decision and result.decision.rule.value,
+        "reason": result.decision.reason if result.decision else result.cell.reason,
+        "tokens_per_second": result.tokens_per_second,
+        **{f"seconds_{phase}": seconds[phase] for phase in PHASES},
+        "seconds_total": sum(seconds.values()),
+        "training_flops": result.training_flops,
+        "attempts": result.cell.attempts,
+    }
+
+
+def _decision(decision: Decision, label: str) -> Row:
+    return {
+        "cell": decision.cell,
+        "label": label,
+        "tokens": decision.tokens,
+        "action": decision.action.value,
+        "rule": decision.rule.value,
+        "reason": decision.reason,
+        "evidence": _strict(decision.evidence),
+        "at": decision.at,
+    }
+
+
+def _strict(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: _strict(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(entry) for entry in value]
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, tuple, Mapping)) else value
+
+
+def _rectangular(rows: Sequence[Row]) -> list[Row]:
+    """An infeasible cell has no sizes: its row gets the columns all the same."""
+    names = _merged(row.keys() for row in rows)
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def _merged(lists: Iterable[Iterable[str]]) -> list[str]:
+    """Every name once; one that is new stands behind the one it followed where it appeared."""
+    merged: list[str] = []
+    for names in lists:
+        place = 0
+        for name in names:
+            if name in merged:
+                place = merged.index(name) + 1
+            else:
+                merged.insert(place, name)
+                place += 1
+    return merged
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} or len(kinds) < 2:
+        return pa.array(values, type=pa.float64() if float in kinds else None)
+    return pa.array([None if value is None else str(value) for value in values])
