@@ -12,7 +12,12 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-_GUTTER = 2
+from tune_app.terminal import formats
+
+_GUTTERS = (2, 1)
+"""Spaces between columns: the wider where all columns fit."""
+_SHORTEST = 10
+"""Characters that a shortened column keeps, where a line has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,17 @@ class Column:
     shortened: bool = False
     """Whether its text may be cut with an ellipsis."""
 
+    @classmethod
+    def names(cls, header: str, names: Sequence[str | Text]) -> Column:
+        """The first column: what a row is about. It may be shortened, but is always there."""
+        cells = [Text(formats.one_line(name)) if isinstance(name, str) else name for name in names]
+        return cls(header=header, cells=cells, rank=0, right=False, shortened=True)
+
+    @classmethod
+    def numbers(cls, header: str, numbers: Sequence[str | Text], *, rank: int) -> Column:
+        cells = [Text(number) if isinstance(number, str) else number for number in numbers]
+        return cls(header=header, cells=cells, rank=rank)
+
     @property
     def width(self) -> int:
         header = max(Text(line).cell_len for line in self.header.split("\n"))
@@ -34,7 +50,8 @@ class Column:
 
     @property
     def needed(self) -> int:
-        return min(self.width, 8) if self.shortened else self.width
+        """The width below which the column makes no sense."""
+        return min(self.width, _SHORTEST) if self.shortened else self.width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +63,19 @@ class FittingTable:
     """Whether a line below names the columns that had no room."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        kept = fitting(self.columns, options.max_width)
-        table = Table(
-            box=None, pad_edge=False, padding=(0, _GUTTER, 0, 0), header_style="dim", expand=False
-        )
+        gutter, kept = fitting(self.columns, options.max_width)
+        spare = options.max_width - _line(kept, gutter)
+        table = Table(box=None, pad_edge=False, padding=(0, gutter, 0, 0), header_style="dim")
         for column in kept:
+            grown = max(0, min(column.width - column.needed, spare))
+            spare -= grown
             table.add_column(
                 Text(column.header),
                 justify="right" if column.right else "left",
                 vertical="bottom",
                 no_wrap=True,
-                overflow="ellipsis" if column.shortened else "crop",
-                min_width=None if column.shortened else column.width,
+                overflow="ellipsis",
+                width=column.needed + grown,
             )
         for row in zip(*(column.cells for column in kept), strict=True):
             table.add_row(*row)
@@ -68,19 +86,25 @@ class FittingTable:
             yield Text(f"no room here for: {names}", style="dim")
 
 
-def fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns that a line of `width` has room for, in their order.
+def fitting(columns: Sequence[Column], width: int) -> tuple[int, list[Column]]:
+    """The space between columns, and the columns that a line of `width` has room for.
 
-    Columns of rank 0 are always kept, and so are the others in the order of their rank until one
-    has no room.
+    Columns of rank 0 are always kept, the others in the order of their rank until one has no
+    room. They come in their own order.
     """
+    for gutter in _GUTTERS:
+        if _line(columns, gutter) <= width:
+            return gutter, list(columns)
     kept = [column for column in columns if column.rank == 0]
-    room = width - sum(column.needed + _GUTTER for column in kept) + _GUTTER
     for column in sorted(columns, key=lambda column: column.rank):
         if column.rank == 0:
             continue
-        room -= column.needed + _GUTTER
-        if room < 0:
+        if _line([*kept, column], gutter) > width:
             break
         kept.append(column)
-    return [column for column in columns if column in kept]
+    return gutter, [column for column in columns if column in kept]
+
+
+def _line(columns: Sequence[Column], gutter: int) -> int:
+    """Characters that the columns take side by side."""
+    return sum(column.needed for column in columns) + gutter * (len(columns) - 1)

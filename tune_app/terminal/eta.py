@@ -14,12 +14,12 @@ cells ended that came further than it has: `expected_end`.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tune_app.records import Observation
 
-_PHASES_PER_TOKEN = frozenset({"train", "evaluate"})
+_PHASES_PER_TOKEN = ("train", "evaluate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class Pace:
     """Seconds before the first token: start, data, compilation."""
     per_token: float
     """Seconds a token of the baseline, evaluations included."""
+    tokens: int
+    """That it was measured over; at least 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,31 +39,34 @@ class Running:
     """A cell in a slot."""
 
     share: float
-    """Of its tokens, as last reported; 0 before the first report."""
+    """Of its tokens, as last heard; 0 before it trains."""
     since: float
-    """Seconds since that report, or since it was started."""
+    """Seconds since it was last heard of, or since it was started."""
     pace: Pace | None
-    """Its own; None before the first report."""
+    """Its own; None before anything of it has been measured."""
 
 
-def measured_pace(last: Iterable[Observation]) -> Pace | None:
-    """The pooled pace of some cells, from the newest observation of each.
-
-    None where no token has been trained yet.
-    """
-    reports = [point for point in last if point.reference_tokens > 0]
-    if not reports:
+def measured_pace(last: Observation) -> Pace | None:
+    """The pace of a cell, from its newest observation; None where it has trained no token."""
+    if last.reference_tokens <= 0:
         return None
-    fixed = per_token = 0.0
-    for point in reports:
-        for phase, seconds in point.seconds.items():
-            if phase in _PHASES_PER_TOKEN:
-                per_token += seconds
-            else:
-                fixed += seconds
+    training = sum(last.seconds.get(phase, 0.0) for phase in _PHASES_PER_TOKEN)
     return Pace(
-        fixed=fixed / len(reports),
-        per_token=per_token / sum(point.reference_tokens for point in reports),
+        fixed=sum(last.seconds.values()) - training,
+        per_token=training / last.reference_tokens,
+        tokens=last.reference_tokens,
+    )
+
+
+def pooled(paces: Sequence[Pace]) -> Pace | None:
+    """The mean cell: the fixed time by cells, the time per token by tokens; None without any."""
+    if not paces:
+        return None
+    tokens = sum(pace.tokens for pace in paces)
+    return Pace(
+        fixed=sum(pace.fixed for pace in paces) / len(paces),
+        per_token=sum(pace.per_token * pace.tokens for pace in paces) / tokens,
+        tokens=tokens,
     )
 
 
@@ -78,11 +83,11 @@ def expected_end(share: float, ended: Sequence[float]) -> float:
 def cell_seconds_left(cell: Running, *, tokens: int, pace: Pace | None, end: float = 1.0) -> float:
     """Seconds until a running cell has trained the share `end` of its `tokens`; never negative.
 
-    `pace` is the pooled one, for a cell that has reported nothing yet; one of the two is needed.
+    `pace` is the pooled one, for a cell that has none of its own yet; one of the two is needed.
     """
     own = cell.pace or pace
     assert own is not None, "no pace has been measured"
-    fixed = 0.0 if cell.pace else own.fixed
+    fixed = own.fixed if cell.share == 0 else 0.0
     return max(0.0, fixed + max(0.0, end - cell.share) * tokens * own.per_token - cell.since)
 
 

@@ -31,6 +31,15 @@ def count(number: float | None) -> str:
     return f"{value:.1f}{unit}" if unit and abs(value) < 9.95 else f"{value:.0f}{unit}"
 
 
+def parameters(number: int | None) -> str:
+    """Parameters to a thousandth, since a budget is kept to half a percent: `9.998M`, `998.2k`."""
+    if number is None:
+        return UNKNOWN
+    if number < 999_950:
+        return f"{number / 1000:.1f}k"
+    return f"{number / 1e6:.3f}M" if number < 999_950_000 else f"{number / 1e9:.3f}B"
+
+
 def progress(done: int, total: int) -> str:
     """Tokens trained of the tokens to train: `38k/150k`."""
     return f"{count(done)}/{count(total)}"

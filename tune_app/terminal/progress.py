@@ -6,9 +6,8 @@ It is read from the journal and kept up to date by a listener's events. It knows
 from __future__ import annotations
 
 import bisect
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +22,7 @@ from tune_app.records import (
     Status,
     SweepRecord,
 )
+from tune_app.results.summary import CellResult
 from tune_app.terminal import formats
 from tune_app.terminal.eta import measured_pace
 
@@ -51,6 +51,7 @@ class SweepProgress:
         self.sweep = sweep
         self._cells = {cell.key: cell for cell in cells}
         self._curves = by_cell(observations)
+        self._trained = {key: curve[-1].reference_tokens for key, curve in self._curves.items()}
         self._baselines = _baselines(sweep, cells)
 
     @classmethod
@@ -68,9 +69,14 @@ class SweepProgress:
     def start(self, cell: CellRecord) -> None:
         self._cells[cell.key] = replace(cell, status=Status.RUNNING)
 
+    def advance(self, cell: CellRecord, tokens: int) -> None:
+        """A running cell has trained so many of its own tokens."""
+        self._trained[cell.key] = round(tokens * self._text_per_token(cell))
+
     def observe(self, observation: Observation, decision: Decision | None) -> None:
         curve = self._curves.setdefault(observation.cell, [])
         bisect.insort(curve, observation, key=lambda point: point.tokens)
+        self._trained[observation.cell] = observation.reference_tokens
         status = _STATUS_OF_ACTION.get(decision.action) if decision else None
         if decision and status:
             self._cells[observation.cell] = replace(
@@ -99,6 +105,22 @@ class SweepProgress:
         """Whether it is the baseline, of any seed."""
         return self._baselines[cell.key] == cell.key
 
+    def _baseline(self, cell: CellRecord) -> CellRecord:
+        """The one that the cell is compared with."""
+        return self._cells[self._baselines[cell.key]]
+
+    def _text_per_token(self, cell: CellRecord) -> float:
+        """Text in a token of the cell, in tokens of the baseline."""
+        last = self.last(cell)
+        if last is not None and last.tokens > 0:
+            return last.reference_tokens / last.tokens
+        sizes = self.sweep.bytes_per_token
+        own, baseline = (
+            sizes.get(str(one.values.get("vocabulary")))
+            for one in (cell, self._cells[self.sweep.baseline])
+        )
+        return own / baseline if own and baseline else 1.0
+
     def last(self, cell: CellRecord) -> Observation | None:
         """The newest observation of a cell."""
         curve = self._curves.get(cell.key)
@@ -106,8 +128,7 @@ class SweepProgress:
 
     def tokens(self, cell: CellRecord) -> int:
         """Trained so far, in the baseline's tokens."""
-        last = self.last(cell)
-        return last.reference_tokens if last else 0
+        return self._trained.get(cell.key, 0)
 
     def share(self, cell: CellRecord) -> float:
         """Trained so far, of the tokens of a whole trial; 1 where the cell has finished."""
@@ -126,21 +147,29 @@ class SweepProgress:
             return None
         curve = [
             (float(point.reference_tokens), point.bits_per_byte)
-            for point in self._curves.get(self._baselines[cell.key], [])
+            for point in self._curves.get(self._baseline(cell).key, ())
         ]
         reference = interpolate(curve, last.reference_tokens)
         return None if reference is None else last.bits_per_byte - reference
 
-    def ranked(self) -> list[tuple[CellRecord, Observation]]:
-        """Finished cells with their last observation, best first by bits per byte on all of dev."""
-        scored: list[tuple[float, CellRecord, Observation]] = []
-        for cell in self.with_status(Status.FINISHED):
-            last = self.last(cell)
-            score = last.whole_bits_per_byte if last else None
-            if last is not None and score is not None and math.isfinite(score):
-                scored.append((score, cell, last))
-        scored.sort(key=lambda entry: (entry[0], entry[1].position))
-        return [(cell, last) for _, cell, last in scored]
+    def score(self, cell: CellRecord) -> float | None:
+        """Bits per byte on the whole dev split; None where the cell may not be ranked."""
+        curve = tuple(self._curves.get(cell.key, ()))
+        return CellResult(cell=cell, curve=curve, decision=None, traceback="").score
+
+    def final_gap(self, cell: CellRecord) -> float | None:
+        """Bits per byte on the whole dev split above the baseline's; None until both finished."""
+        score, reference = self.score(cell), self.score(self._baseline(cell))
+        return None if score is None or reference is None else score - reference
+
+    def ranked(self) -> list[CellRecord]:
+        """Finished cells, best first by bits per byte on the whole dev split."""
+        scored = [
+            (score, cell.position, cell)
+            for cell in self.cells
+            if (score := self.score(cell)) is not None
+        ]
+        return [cell for _, _, cell in sorted(scored, key=lambda entry: entry[:2])]
 
     def counts(self) -> str:
         """How many cells stand where: `3 finished, 2 stopped, 2 running, 5 pending`."""
@@ -165,7 +194,7 @@ class SweepProgress:
             left = max(0, self.sweep.tokens - self.tokens(cell))
             tokens += left
             last = self.last(cell)
-            pace = measured_pace([last] if last else [])
+            pace = measured_pace(last) if last else None
             seconds += left * pace.per_token if pace else 0.0
         return tokens, seconds
 
@@ -179,17 +208,16 @@ class SweepProgress:
         return tokens, seconds
 
 
-def without_seed(values: dict[str, Any]) -> dict[str, Any]:
+def _without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "seed"}
 
 
 def _baselines(sweep: SweepRecord, cells: Sequence[CellRecord]) -> dict[str, str]:
     """The key of the baseline that each cell is compared with: that of its seed if there is one."""
-    values = {cell.key: dict(cell.values) for cell in cells}
-    baseline = without_seed(values[sweep.baseline])
+    (baseline,) = (_without_seed(cell.values) for cell in cells if cell.key == sweep.baseline)
     of_seed = {
-        values[cell.key].get("seed"): cell.key
+        cell.values.get("seed"): cell.key
         for cell in cells
-        if without_seed(values[cell.key]) == baseline
+        if _without_seed(cell.values) == baseline
     }
-    return {cell.key: of_seed.get(values[cell.key].get("seed"), sweep.baseline) for cell in cells}
+    return {cell.key: of_seed.get(cell.values.get("seed"), sweep.baseline) for cell in cells}

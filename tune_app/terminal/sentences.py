@@ -1,10 +1,14 @@
-"""What is said of a cell when something happens to it: one line, as text with styles."""
+"""What is said of a sweep and its cells as things happen: a word that tells what, and a line."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.table import Table
 from rich.text import Text
 
-from tune_app.records import Action, CellRecord, Decision, Failure, Observation, Status
+from tune_app.records import Action, CellRecord, Decision, Observation, Status
 from tune_app.terminal import formats
 from tune_app.terminal.progress import SweepProgress
 
@@ -17,61 +21,89 @@ STATUS_STYLES = {
     Status.PENDING: "dim",
 }
 
+_WHAT_WIDTH = max(len(status.value) for status in Status)
 
-def started(progress: SweepProgress) -> Text:
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """Something that happened."""
+
+    what: Text
+    """One word."""
+    text: Text
+    """Of which cell, and why; no line breaks."""
+
+
+def below_each_other(sentences: Iterable[Sentence]) -> Table:
+    """Sentences with their words in one column; long ones continue beside it, not under it."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=_WHAT_WIDTH)
+    grid.add_column(overflow="fold")
+    for sentence in sentences:
+        grid.add_row(sentence.what, sentence.text)
+    return grid
+
+
+def started(progress: SweepProgress) -> Sentence:
     """What the sweep is, before its first trial."""
     sweep = progress.sweep
     baseline = formats.one_line(progress.cell(sweep.baseline).label)
-    return Text.assemble(
-        (formats.one_line(sweep.name), "bold"),
-        f": {progress.counts()}; {formats.count(sweep.tokens)} tokens each; baseline {baseline}",
+    return Sentence(
+        what=Text("sweep", style="bold"),
+        text=Text.assemble(
+            (formats.one_line(sweep.name), "bold"),
+            f"  {progress.counts()}; {formats.count(sweep.tokens)} tokens each; ",
+            f"baseline {baseline}",
+        ),
     )
 
 
-def decided(progress: SweepProgress, observation: Observation, decision: Decision) -> Text:
+def decided(progress: SweepProgress, observation: Observation, decision: Decision) -> Sentence:
     """A cell that was stopped or has finished: where, by which rule, and why."""
     if decision.action is Action.FINISH:
-        return finished(progress, observation)
+        return _finished(progress, observation)
     tokens = formats.progress(observation.reference_tokens, progress.sweep.tokens)
-    return Text.assemble(
-        ("stopped  ", STATUS_STYLES[Status.STOPPED]),
-        _label(progress, decision.cell),
-        f" at {tokens} tokens by {decision.rule.value}: {formats.one_line(decision.reason)}",
+    return _of_cell(
+        progress.cell(decision.cell).label,
+        Status.STOPPED,
+        f"at {tokens} tokens by {decision.rule.value}: {formats.one_line(decision.reason)}",
     )
 
 
-def finished(progress: SweepProgress, observation: Observation) -> Text:
+def failed(label: str, reason: str) -> Sentence:
+    return _of_cell(label, Status.FAILED, formats.one_line(reason))
+
+
+def _finished(progress: SweepProgress, observation: Observation) -> Sentence:
     whole = observation.whole_bits_per_byte
     score, perplexity, split = (
         (observation.bits_per_byte, observation.perplexity, "dev")
         if whole is None
         else (whole, observation.whole_perplexity, "whole dev")
     )
-    return Text.assemble(
-        ("finished ", STATUS_STYLES[Status.FINISHED]),
-        _label(progress, observation.cell),
-        f" {formats.bits_per_byte(score)} bits per byte, perplexity "
-        f"{formats.perplexity(perplexity)} ({split}) in "
+    return _of_cell(
+        progress.cell(observation.cell).label,
+        Status.FINISHED,
+        f"{formats.bits_per_byte(score)} bits per byte, perplexity "
+        f"{formats.perplexity(perplexity)} on {split}, in "
         f"{formats.duration(sum(observation.seconds.values()))}",
     )
 
 
-def failed(progress: SweepProgress, failure: Failure) -> Text:
-    return Text.assemble(
-        ("failed   ", STATUS_STYLES[Status.FAILED]),
-        _label(progress, failure.cell),
-        f" {formats.one_line(failure.reason)}",
+def infeasible(label: str, reason: str) -> Sentence:
+    return _of_cell(label, Status.INFEASIBLE, formats.one_line(reason))
+
+
+def _of_cell(label: str, status: Status, text: str) -> Sentence:
+    return Sentence(
+        what=Text(status.value, style=STATUS_STYLES[status]),
+        text=Text.assemble((formats.one_line(label), "bold"), f"  {text}"),
     )
 
 
-def gap_text(progress: SweepProgress, cell: CellRecord) -> Text:
+def gap_text(progress: SweepProgress, cell: CellRecord, gap: float | None) -> Text:
     """The gap to the baseline, coloured by its sign."""
     if progress.is_baseline(cell):
         return Text("baseline", style="dim")
-    gap = progress.gap(cell)
     style = "" if gap is None else "green" if gap < 0 else "red"
     return Text(formats.gap(gap), style=style)
-
-
-def _label(progress: SweepProgress, key: str) -> Text:
-    return Text(formats.one_line(progress.cell(key).label), style="bold")

@@ -1,0 +1,302 @@
+"""What the commands print: the plan of a sweep, its state, and its result.
+
+Pure: values or a journal in, something that rich prints out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tune_app.journal import Journal
+from tune_app.records import Action, Status
+from tune_app.results.summary import Design, SweepResults, summarise
+from tune_app.terminal import formats, sentences
+from tune_app.terminal.columns import Column, FittingTable
+from tune_app.terminal.progress import SweepProgress
+from tune_app.terminal.sentences import STATUS_STYLES, Sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSizes:
+    """What the parameter budget made of a cell."""
+
+    share: float
+    """Embedding parameters over all parameters."""
+    expansion: float
+    """Inner width over width."""
+    width: int
+    depth: int
+    heads: int
+    head_size: int
+    inner_width: int
+    parameters: int
+    """In total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """A cell in a dry run."""
+
+    label: str
+    asked_share: float
+    asked_expansion: float
+    tokens: int
+    """To train, in the baseline's tokens."""
+    sizes: PlanSizes | None = None
+    """None where the budget has no solution."""
+    learning_rate_factor: float | None = None
+    """Of the hidden matrices, against the baseline's."""
+    expected_seconds: float | None = None
+    memory_bytes: int | None = None
+    infeasible: str = ""
+    """Why the budget has no solution."""
+    nearest: str = ""
+    """The nearest request that has one, where one is known."""
+
+    def __post_init__(self) -> None:
+        if (self.sizes is None) != bool(self.infeasible):
+            raise ValueError(
+                f"the plan's row {self.label!r} must have either sizes or a reason why it has none"
+            )
+
+
+def plan_table(rows: Sequence[PlanRow]) -> RenderableType:
+    """A dry run: what each cell asks for and what it gets, then the cells that have no solution."""
+    feasible = [row for row in rows if row.sizes]
+    tokens = sorted({row.tokens for row in rows})
+    each = " to ".join(formats.count(number) for number in {tokens[0]: 0, tokens[-1]: 0})
+    text = f"{len(feasible)} of {len(rows)} cells have a solution; {each} tokens each"
+    if any(row.expected_seconds is not None for row in rows):
+        seconds = sum(row.expected_seconds or 0.0 for row in feasible)
+        text += f"; {formats.duration(seconds)} of trial time if every cell runs to its end"
+    parts: list[RenderableType] = [
+        FittingTable(columns=_plan_columns(rows), name_left_out=True),
+        Text(),
+        Text(text),
+    ]
+    refusals = [
+        sentences.infeasible(
+            row.label, row.infeasible + (f"; nearest: {row.nearest}" if row.nearest else "")
+        )
+        for row in rows
+        if row.infeasible
+    ]
+    if refusals:
+        parts.append(sentences.below_each_other(refusals))
+    return Group(*parts)
+
+
+def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
+    def solved(header: str, rank: int, text: Callable[[PlanSizes], object]) -> Column:
+        texts = [str(text(row.sizes)) if row.sizes else formats.UNKNOWN for row in rows]
+        return Column.numbers(header, texts, rank=rank)
+
+    columns = [
+        Column.names("cell", [Text(formats.one_line(row.label), _plan_style(row)) for row in rows]),
+        Column.numbers(
+            "share %\nasked→got",
+            [
+                f"{100 * row.asked_share:.4g}→"
+                + (f"{100 * row.sizes.share:.1f}" if row.sizes else formats.UNKNOWN)
+                for row in rows
+            ],
+            rank=1,
+        ),
+        Column.numbers(
+            "expansion\nasked→got",
+            [
+                f"{row.asked_expansion:.4g}→"
+                + (f"{row.sizes.expansion:.2f}" if row.sizes else formats.UNKNOWN)
+                for row in rows
+            ],
+            rank=2,
+        ),
+        solved("width", 4, lambda size: size.width),
+        solved("depth", 5, lambda size: size.depth),
+        solved("heads\n×size", 6, lambda size: f"{size.heads}×{size.head_size}"),
+        solved("inner", 7, lambda size: size.inner_width),
+        solved("params", 3, lambda size: formats.parameters(size.parameters)),
+    ]
+    if len({row.tokens for row in rows}) > 1:
+        columns.append(
+            Column.numbers("tokens", [formats.count(row.tokens) for row in rows], rank=3)
+        )
+    optional = [
+        ("lr ×", 10, [_factor(row.learning_rate_factor) for row in rows]),
+        ("time", 8, [formats.duration(row.expected_seconds) for row in rows]),
+        ("memory", 9, [formats.size(row.memory_bytes) for row in rows]),
+    ]
+    columns += [
+        Column.numbers(header, texts, rank=rank)
+        for header, rank, texts in optional
+        if any(text != formats.UNKNOWN for text in texts)
+    ]
+    return columns
+
+
+def _plan_style(row: PlanRow) -> str:
+    return STATUS_STYLES[Status.INFEASIBLE] if row.infeasible else ""
+
+
+def _factor(value: float | None) -> str:
+    return formats.UNKNOWN if value is None else f"{value:.2f}"
+
+
+def status_table(journal: Journal) -> RenderableType:
+    """Every cell of a sweep, running or over, and why each ended that did not finish."""
+    progress = SweepProgress.read(journal)
+    cells = progress.cells
+    last = [progress.last(cell) for cell in cells]
+    table = FittingTable(
+        columns=[
+            Column.names("cell", [cell.label for cell in cells]),
+            Column(
+                header="status",
+                cells=[Text(cell.status.value, STATUS_STYLES[cell.status]) for cell in cells],
+                rank=1,
+                right=False,
+            ),
+            Column.numbers(
+                "tokens",
+                [
+                    formats.progress(progress.tokens(cell), progress.sweep.tokens)
+                    if progress.tokens(cell)
+                    else formats.UNKNOWN
+                    for cell in cells
+                ],
+                rank=3,
+            ),
+            Column.numbers(
+                "dev bpb",
+                [formats.bits_per_byte(point.bits_per_byte if point else None) for point in last],
+                rank=2,
+            ),
+            Column.numbers(
+                "ppl",
+                [formats.perplexity(point.perplexity if point else None) for point in last],
+                rank=6,
+            ),
+            Column.numbers(
+                "gap bpb",
+                [sentences.gap_text(progress, cell, progress.gap(cell)) for cell in cells],
+                rank=4,
+            ),
+            Column.numbers(
+                "whole dev bpb",
+                [
+                    formats.bits_per_byte(point.whole_bits_per_byte if point else None)
+                    for point in last
+                ],
+                rank=5,
+            ),
+        ],
+        name_left_out=True,
+    )
+    head = Text.assemble(
+        (formats.one_line(progress.sweep.name), "bold"),
+        f"  {len(cells)} cells: {progress.counts()}",
+    )
+    parts: list[RenderableType] = [head, Text(), table]
+    if ends := _ends(journal, progress):
+        parts += [Text(), sentences.below_each_other(ends)]
+    return Group(*parts)
+
+
+def _ends(journal: Journal, progress: SweepProgress) -> list[Sentence]:
+    """Why cells ended that did not finish, in the order of the table."""
+    stops = {
+        decision.cell: decision
+        for decision in journal.decisions()
+        if decision.action is Action.STOP
+    }
+    ends = []
+    for cell in progress.cells:
+        last = progress.last(cell)
+        if cell.status is Status.STOPPED and last is not None and cell.key in stops:
+            ends.append(sentences.decided(progress, last, stops[cell.key]))
+        elif cell.status is Status.FAILED:
+            ends.append(sentences.failed(cell.label, cell.reason))
+        elif cell.status is Status.INFEASIBLE:
+            ends.append(sentences.infeasible(cell.label, cell.reason))
+    return ends
+
+
+def summary(journal: Journal, folder: Path) -> RenderableType:
+    """The result of a sweep, what stopping saved, and where to look on.
+
+    folder: of the sweep's results; only what is there is named.
+    """
+    progress = SweepProgress.read(journal)
+    tokens, seconds = progress.spent()
+    saved_tokens, saved_seconds = progress.saved_by_stopping()
+    spent = f"trained {formats.count(tokens)} tokens in {formats.duration(seconds)} of trial time"
+    if saved_tokens:
+        spent += (
+            f"; stopping saved {formats.count(saved_tokens)} tokens, "
+            f"about {formats.duration(saved_seconds)}"
+        )
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    facts.add_row("cells", f"{len(progress.cells)}: {progress.counts()}")
+    facts.add_row("cost", spent)
+    for name, text in _places(folder):
+        facts.add_row(name, Text(text))
+    to_go = sum(not cell.status.ended for cell in progress.cells)
+    if to_go:
+        facts.add_row(
+            "to go",
+            Text(
+                f"{to_go} of {len(progress.cells)} cells; continue with: {progress.sweep.command}"
+            ),
+        )
+    return Group(*_leader(summarise(journal)), Text(), facts)
+
+
+def _leader(results: SweepResults) -> list[Text]:
+    leader = results.leader
+    if leader is None:
+        return [Text("no leader: no cell has finished", style="bold yellow")]
+    seeds = len(leader.finished)
+    trust = "one seed, not a verdict" if seeds == 1 else f"the mean of {seeds} seeds"
+    score = f"{formats.bits_per_byte(leader.mean)} bits per byte"
+    if leader.deviation is not None:
+        score += f" (± {leader.deviation:.4f} over the seeds)"
+    score += f", perplexity {formats.perplexity(leader.perplexity)} on the whole dev split"
+    return [
+        Text.assemble(f"leader on {trust}: ", (formats.one_line(leader.label), "bold green")),
+        Text(score),
+        Text(_against_baseline(results, leader)),
+    ]
+
+
+def _against_baseline(results: SweepResults, leader: Design) -> str:
+    if leader.is_baseline:
+        others = [design for design in results.ranking if design is not leader]
+        if not others:
+            return "it is the baseline, and nothing else has finished"
+        label, gap = formats.one_line(others[0].label), results.gap(others[0])
+        return f"it is the baseline; next is {label}, {formats.gap(gap)} against it"
+    gap = results.gap(leader)
+    if results.baseline is None or gap is None:
+        return "the baseline has not finished"
+    return f"{formats.gap(gap)} against the baseline {formats.one_line(results.baseline.label)}"
+
+
+def _places(folder: Path) -> list[tuple[str, str]]:
+    """What a person can open, of what the folder holds."""
+    study = folder / "study.sqlite3"
+    places = [
+        ("report", folder / "report.html", str(folder / "report.html")),
+        ("plots", folder / "plots", str(folder / "plots")),
+        ("table", folder / "results.csv", str(folder / "results.csv")),
+        ("study", study, "optuna-dashboard " + shlex.quote(f"sqlite:///{study}")),
+    ]
+    return [(name, text) for name, path, text in places if path.exists()]
