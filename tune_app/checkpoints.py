@@ -7,6 +7,7 @@ Only one whose manifest fits its bytes is ever loaded, and nothing in it is unpi
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -59,24 +60,19 @@ class CheckpointFolder:
         Raises OSError where it cannot be written; the ones before it stay as they were.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        # By way of memory: torch reports a full disk as a RuntimeError, a file as an OSError.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        content = buffer.getbuffer()
         data = self._folder / f"{tokens}.pt"
-        temporary = data.with_suffix(".pt.tmp")
-        try:
-            with temporary.open("wb") as file:
-                torch.save(dict(state), file)
-                file.flush()
-                os.fsync(file.fileno())
-            manifest = {
-                "cell": self._cell,
-                "tokens": tokens,
-                "bytes": temporary.stat().st_size,
-                "sha256": _sha256(temporary),
-            }
-            temporary.replace(data)
-            _write_text(data.with_suffix(".json"), json.dumps(manifest))
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        _write(data, content)
+        manifest = {
+            "cell": self._cell,
+            "tokens": tokens,
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        _write(data.with_suffix(".json"), json.dumps(manifest).encode())
         self._prune()
 
     def newest(self) -> Checkpoint | None:
@@ -117,13 +113,18 @@ class CheckpointFolder:
                 leftover.unlink(missing_ok=True)
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Whole or not at all, and on the disk when it returns."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

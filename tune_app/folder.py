@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from tune_app.journal import Journal
-from tune_app.records import SweepRecord
+from tune_app.records import CellRecord, SweepRecord
 
 JOURNAL = "journal.sqlite3"
 
@@ -23,7 +23,7 @@ JOURNAL = "journal.sqlite3"
 _NOT_COMPARED = frozenset({"created_at", "command", "versions"})
 
 
-class SweepBusy(ValueError):
+class SweepBusyError(ValueError):
     """Another process works on the sweep."""
 
 
@@ -31,7 +31,7 @@ class SweepBusy(ValueError):
 def exclusive(folder: Path) -> Iterator[None]:
     """Holds the sweep's lock. The operating system frees it when the process ends, however.
 
-    Raises SweepBusy naming who holds it.
+    Raises SweepBusyError naming who holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "running.json"
@@ -39,7 +39,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise SweepBusy(
+        raise SweepBusyError(
             f"the sweep in {folder} is already running{_describe(holder)}; "
             "wait for it, end it with Ctrl-C there, or start this one under another --name"
         ) from None
@@ -63,22 +63,27 @@ def _describe(holder: Path) -> str:
         return ""
 
 
-def differences(wanted: SweepRecord, found: SweepRecord) -> list[str]:
-    """What keeps a sweep from being continued: `tokens: 150000 there, 300000 asked`."""
-    one, other = asdict(found), asdict(wanted)
-    return [
-        f"{name}: {_short(one[name])} there, {_short(other[name])} asked"
+def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[CellRecord]) -> None:
+    """Raises ValueError unless the journal holds the very sweep that is wanted.
+
+    The message names what differs, as it is there and as it was asked for.
+    """
+    one, other = asdict(journal.sweep()), asdict(wanted)
+    differing = [
+        f"{name} is {_short(one[name])} there, {_short(other[name])} here"
         for name in one
-        if name not in _NOT_COMPARED and one[name] != other[name]
+        if name not in _NOT_COMPARED and json.dumps(one[name]) != json.dumps(other[name])
     ]
-
-
-def check_same_cells(journal: Journal, keys: Mapping[str, str]) -> list[str]:
-    """Cells (key → label) of a plan that the journal does not have, and the other way round."""
     there = {cell.key: cell.label for cell in journal.cells()}
-    return [f"{keys[key]} is new" for key in keys if key not in there] + [
-        f"{there[key]} is gone" for key in there if key not in keys
-    ]
+    here = {cell.key: cell.label for cell in cells}
+    if set(there) != set(here) and not differing:
+        new = [here[key] for key in here if key not in there]
+        differing.append(f"{len(new)} of {len(here)} cells have other values, first {new[0]}")
+    if differing:
+        raise ValueError(
+            f"there is another sweep named {wanted.name!r} ({'; '.join(differing)}); "
+            "give this one another --name, or ask for the same settings to continue that one"
+        )
 
 
 def _short(value: Any) -> str:

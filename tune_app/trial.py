@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from data.batches import EvaluationDocuments, TrainingBatches
-from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from model.evaluation import evaluate
 from model.parameter_budget import solve
@@ -42,9 +41,9 @@ class Trial:
 
     Args:
         cell: what to train.
+        corpora: gives the prepared corpus of a vocabulary size.
         checkpoints: folder of this cell's checkpoints; None trains without any.
         device: `cpu`, `cuda`, …
-        cache: folder of prepared corpora; None for the default.
         clock: monotonic seconds.
 
     Raises ValueError where the corpus, the budget or a setting is impossible.
@@ -54,9 +53,9 @@ class Trial:
         self,
         cell: Cell,
         *,
+        corpora: Callable[[int], PreparedCorpus],
         checkpoints: Path | None = None,
         device: str = "cpu",
-        cache: Path | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.cell = cell
@@ -65,12 +64,8 @@ class Trial:
         self._clock = clock
         self._seconds = dict.fromkeys(PHASES, 0.0)
         with self._phase("data"):
-            corpus = prepare(cell.settings.corpus, vocabulary=cell.model.vocabulary, cache=cache)
-            reference = (
-                corpus
-                if cell.baseline.vocabulary == cell.model.vocabulary
-                else prepare(cell.settings.corpus, vocabulary=cell.baseline.vocabulary, cache=cache)
-            )
+            corpus = corpora(cell.model.vocabulary)
+            reference = corpora(cell.baseline.vocabulary)
             batches = TrainingBatches(
                 corpus.split("train"),
                 context=cell.model.context,
@@ -150,9 +145,7 @@ class Trial:
                 break
             self._save_if_due()
         self._last = self._observe()
-        if self._all_evaluated:
-            self.save()
-        elif math.isfinite(self._last.train_loss):
+        if math.isfinite(self._last.train_loss):
             self._save_if_due()
         return self._last
 
@@ -214,8 +207,14 @@ class Trial:
         return TrainingConfig(**settings, seed=self.cell.seed)
 
     def _save_if_due(self) -> None:
-        if is_due(self._clock() - self._saved_at, self._save_cost):
+        if not is_due(self._clock() - self._saved_at, self._save_cost):
+            return
+        try:
             self.save()
+        except OSError as error:
+            # Training is worth more than its copy: the next interval tries again.
+            self._saved_at = self._clock()
+            logger.warning("no checkpoint at %d tokens (%s); training goes on", self.tokens, error)
 
     def _state(self) -> dict[str, Any]:
         return {

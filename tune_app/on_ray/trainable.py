@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from data.prepared import PreparedCorpus
 from tune_app.cell import Cell
 from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS
 from tune_app.trial import Trial
@@ -63,6 +64,10 @@ class CellTrainable(tune.Trainable):
         torch.set_num_threads(self._config["threads"])
         return Trial(
             Cell.from_values(self._config[CELL]["values"]),
+            corpora=self._corpus,
             checkpoints=Path(self._config["checkpoints"]) / self._config[CELL]["key"],
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
+
+    def _corpus(self, vocabulary: int) -> PreparedCorpus:
+        return PreparedCorpus.open(Path(self._config["corpora"][str(vocabulary)]))

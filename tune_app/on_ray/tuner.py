@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,7 @@ def run_cells(
     journal: Journal,
     *,
     folder: Path,
+    corpora: Mapping[int, Path],
     rule: KillRule,
     asha: AshaSettings | None,
     listener: SweepListener,
@@ -71,6 +72,7 @@ def run_cells(
         cells: what is left of the sweep.
         journal: gets every observation and decision.
         folder: of the sweep; checkpoints and Tune's own files go below it.
+        corpora: folders of the prepared corpora by vocabulary size.
         rule: the kill rule.
         asha: None lets every cell train to its end.
         listener: hears of everything.
@@ -91,6 +93,7 @@ def run_cells(
                     [{"key": cell.key, "values": dict(cell.values)} for cell in cells]
                 ),
                 "checkpoints": str((folder / "checkpoints").absolute()),
+                "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
                 "threads": options.cpus,
             },
             tune_config=TuneConfig(

@@ -1,0 +1,62 @@
+"""A small sweep that has not started: cells, a journal and observations to feed it with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tune_app.journal import Journal
+from tune_app.kill_rule import KillRule
+from tune_app.plan import Wishes, make_plan
+from tune_app.records import Observation, SweepRecord
+from tune_app.space import Space
+
+TOKENS = 1_000
+
+
+def new_journal(
+    path: Path, *, expansions: Sequence[float] = (2.0, 2.66, 4.0), seeds: Sequence[int] = (0,)
+) -> Journal:
+    """A journal of pending cells; the baseline is the first."""
+    plan = make_plan(
+        Space(
+            name="small",
+            axes={"glu_expansion": list(expansions)},
+            fixed={"target_parameters": 1_000_000, "vocabulary": 4_096, "tokens": TOKENS},
+        ),
+        Wishes(seeds=seeds),
+    )
+    record = SweepRecord(
+        name=plan.name,
+        space=plan.space,
+        corpus=plan.corpus,
+        corpus_sha256="0" * 64,
+        baseline=plan.baseline.key,
+        tokens=plan.tokens,
+        seeds=plan.seeds,
+        scheduler={"name": "asha"},
+        kill_rule=KillRule().as_dict(),
+        bytes_per_token={"4096": 3.0},
+        created_at=0.0,
+        command="python -m tune_app.sweep",
+        axes=plan.axes,
+    )
+    return Journal.create(path, record, plan.cells)
+
+
+def observe(cell: str, tokens: int, bpb: float, *, whole: float | None = None) -> Observation:
+    """An observation; its perplexity is ten times its bits per byte, for easy sums."""
+    return Observation(
+        cell=cell,
+        tokens=tokens,
+        reference_tokens=tokens,
+        bits_per_byte=bpb,
+        perplexity=10 * bpb,
+        reference_perplexity=10 * bpb,
+        train_loss=1.0,
+        learning_rate=1e-3,
+        tokens_per_second=100.0,
+        seconds={"train": tokens / 100},
+        whole_bits_per_byte=whole,
+        whole_perplexity=None if whole is None else 10 * whole,
+    )

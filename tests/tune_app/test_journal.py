@@ -1,0 +1,180 @@
+"""The journal: what it acknowledged is there, however the writer died."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.sweeps import new_journal, observe
+from tune_app.journal import SCHEMA_VERSION, Journal, JournalError, by_cell
+from tune_app.records import Action, Decision, Rule, Status
+
+
+def stop(cell: str, tokens: int) -> Decision:
+    return Decision(
+        cell=cell,
+        tokens=tokens,
+        action=Action.STOP,
+        rule=Rule.ASHA,
+        reason="worse than the cutoff",
+        evidence={"cutoff": 2.5, "none": None},
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = journal.cells()
+        journal.start_attempt(first.key)
+        one, two = observe(first.key, 100, 2.0), observe(second.key, 100, 3.0)
+        journal.record(one, None)
+        journal.record(two, stop(second.key, 100))
+        sweep = journal.sweep()
+    with Journal.open(tmp_path / "journal.sqlite3", read_only=True) as journal:
+        assert journal.sweep() == sweep
+        assert journal.observations() == [one, two]
+        assert journal.observations(second.key) == [two]
+        (decision,) = journal.decisions()
+        assert replace(decision, at=0.0) == stop(second.key, 100)
+        assert [cell.status for cell in journal.cells()] == [
+            Status.RUNNING,
+            Status.STOPPED,
+            Status.PENDING,
+        ]
+        assert journal.cell(second.key).reason == "worse than the cutoff"
+        assert journal.cell(first.key).attempts == 1
+
+
+def test_observations_keep_the_order_of_arrival(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        for cell, tokens in [(second, 200), (first, 100), (second, 100)]:
+            journal.record(observe(cell, tokens, 2.0), None)
+        arrived = [(point.cell, point.tokens) for point in journal.observations()]
+        assert arrived == [(second, 200), (first, 100), (second, 100)]
+        assert [point.tokens for point in by_cell(journal.observations())[second]] == [100, 200]
+
+
+def test_the_first_report_stands_and_another_result_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        assert journal.replay(observe(cell, 100, 2.0)) == (False, None)
+        journal.record(observe(cell, 100, 2.0), stop(cell, 100))
+        with caplog.at_level(logging.WARNING):
+            slower = replace(observe(cell, 100, 2.0), tokens_per_second=1.0, seconds={"train": 9.0})
+            known, decision = journal.replay(slower)
+        assert known
+        assert decision is not None
+        assert decision.action is Action.STOP
+        assert not caplog.text, "time is no result"
+        with caplog.at_level(logging.WARNING):
+            journal.replay(observe(cell, 100, 2.1))
+        assert "another result (bits_per_byte 2.1 against 2.0" in caplog.text
+        assert journal.observations() == [observe(cell, 100, 2.0)]
+
+
+def test_not_a_number_survives_and_equals_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        journal.record(observe(cell, 100, math.nan), None)
+        assert math.isnan(journal.observations()[0].bits_per_byte)
+        with caplog.at_level(logging.WARNING):
+            journal.replay(observe(cell, 100, math.nan))
+        assert not caplog.text
+
+
+def test_a_failure_keeps_its_traceback(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        journal.start_attempt(cell)
+        failure = journal.fail(cell, "KeyError: 'x'", "Traceback …\nKeyError: 'x'")
+        assert journal.failures() == [failure]
+        assert journal.cell(cell).status is Status.FAILED
+        journal.start_attempt(cell)
+        assert journal.cell(cell).status is Status.RUNNING
+        assert journal.cell(cell).reason == ""
+
+
+def test_a_write_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        unknown = replace(stop(cell, 100), cell="nobody")
+        with pytest.raises(sqlite3.IntegrityError):
+            journal.record(observe(cell, 100, 2.0), unknown)
+        assert journal.observations() == []
+
+
+def test_sigkill_loses_no_acknowledged_row(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    program = (
+        "import itertools, sys\n"
+        "from pathlib import Path\n"
+        "from tests.tune_app.sweeps import observe\n"
+        "from tests.tune_app.test_journal import stop\n"
+        "from tune_app.journal import Journal\n"
+        "journal = Journal.open(Path(sys.argv[1]))\n"
+        "cell = journal.cells()[1].key\n"
+        "for tokens in itertools.count(1):\n"
+        "    journal.record(observe(cell, tokens, 2.0), stop(cell, tokens))\n"
+        "    print(tokens, flush=True)\n"
+    )
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    time.sleep(0.2)
+    writer.kill()
+    acknowledged = [1, *(int(line) for line in writer.stdout.read().split())]
+    writer.wait()
+    with Journal.open(path) as journal:
+        written = [point.tokens for point in journal.observations()]
+        assert written[: len(acknowledged)] == acknowledged
+        assert [decision.tokens for decision in journal.decisions()] == written
+
+
+def test_it_is_read_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as writer, Journal.open(path, read_only=True) as reader:
+        cell = writer.cells()[0].key
+        writer.record(observe(cell, 100, 2.0), None)
+        assert len(reader.observations()) == 1
+        assert reader.arrivals_after(0) == [(1, observe(cell, 100, 2.0))]
+        assert reader.arrivals_after(1) == []
+
+
+def test_files_that_are_no_journal_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="there is no journal at"):
+        Journal.open(tmp_path / "missing.sqlite3")
+    text = tmp_path / "text.sqlite3"
+    text.write_text("not a database, but long enough to have a header\n" * 20)
+    with pytest.raises(JournalError, match="no readable journal"):
+        Journal.open(text)
+    other = tmp_path / "other.sqlite3"
+    sqlite3.connect(other).execute("CREATE TABLE t (x)").connection.close()
+    with pytest.raises(JournalError, match="holds no sweep"):
+        Journal.open(other)
+    with pytest.raises(JournalError, match="exists already"):
+        new_journal(other)
+
+
+def test_a_journal_of_the_future_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(JournalError, match=f"schema version {SCHEMA_VERSION + 1}"):
+        Journal.open(path)

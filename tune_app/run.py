@@ -1,0 +1,203 @@
+"""A sweep from its plan to its results: prepare, start or continue, run, write, sum up."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from data.batches import EvaluationDocuments, TrainingBatches
+from data.display import progress_display
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+from tune_app.folder import JOURNAL, exclusive, refuse_another
+from tune_app.journal import Journal
+from tune_app.listener import Broadcast, SweepListener
+from tune_app.plan import SweepPlan
+from tune_app.records import CellRecord, Status, SweepRecord
+from tune_app.results import mirrors, write_results
+from tune_app.terminal.formats import count
+from tune_app.terminal.live import view_for
+from tune_app.terminal.tables import summary
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a sweep is run; none of it changes its results."""
+
+    results: Path = Path("runs")
+    """Folder of all sweeps."""
+    address: str | None = None
+    cells_at_once: int = 1
+    cpus: int = 1
+    gpus: float = 0.0
+    wandb: str = "off"
+    show_ray: bool = False
+    command: str = ""
+    """The command line that continues the sweep."""
+
+
+def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
+    """Runs a sweep, or what is left of it, and writes its results.
+
+    Returns the exit code: 0 with every cell ended, 1 where one failed or the baseline stopped the
+    sweep, 130 after an interruption.
+
+    Raises ValueError for a person's mistakes: an impossible corpus, a sweep of the same name with
+    other settings, a sweep that is running already.
+    """
+    folder = options.results / plan.name
+    with exclusive(folder):
+        corpora = prepared_corpora(plan, console)
+        record = sweep_record(plan, corpora, command=options.command)
+        with _journal(folder, record, plan.cells) as journal:
+            _announce(plan, journal, console)
+            ended_by = _run(plan, journal, corpora, options, console)
+            console.print(f"writing the results to {folder}", style="dim")
+            write_results(journal, folder)
+            console.print(summary(journal, folder))
+            statuses = [cell.status for cell in journal.cells()]
+    if ended_by is not None:
+        console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
+        console.print(f"Continue it with: {options.command}", markup=False, soft_wrap=True)
+        return INTERRUPTED if ended_by in ("interrupted", "terminated") else 1
+    return 1 if Status.FAILED in statuses else 0
+
+
+def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCorpus]:
+    """The corpus under every tokenizer of the plan, checked for the plan's context.
+
+    Raises CorpusError where it cannot be had, or is too small.
+    """
+    corpora = {}
+    for vocabulary in plan.vocabularies:
+        with progress_display(console) as report:
+            corpora[vocabulary] = prepare(plan.corpus, vocabulary=vocabulary, report=report)
+    for cell in plan.feasible:
+        corpus = corpora[cell.values["vocabulary"]]
+        context = cell.values["context"]
+        TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
+        EvaluationDocuments(
+            corpus.split("valid"), context=context, batch_size=1, end_of_text=corpus.end_of_text
+        )
+    return corpora
+
+
+def sweep_record(
+    plan: SweepPlan, corpora: Mapping[int, PreparedCorpus], *, command: str
+) -> SweepRecord:
+    """What the journal keeps of a plan and its corpus."""
+    return SweepRecord(
+        name=plan.name,
+        space=plan.space,
+        corpus=plan.corpus,
+        corpus_sha256=next(iter(corpora.values())).manifest.corpus_sha256,
+        baseline=plan.baseline.key,
+        tokens=plan.tokens,
+        seeds=plan.seeds,
+        scheduler={"name": "none"} if plan.asha is None else plan.asha.as_dict(),
+        kill_rule=plan.kill_rule.as_dict(),
+        bytes_per_token={
+            str(size): corpus.bytes_per_token("valid") for size, corpus in corpora.items()
+        },
+        created_at=time.time(),
+        command=command,
+        axes=plan.axes,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "ray", "tokenizers", "optuna")},
+        },
+    )
+
+
+def _journal(folder: Path, record: SweepRecord, cells: Sequence[CellRecord]) -> Journal:
+    path = folder / JOURNAL
+    if not path.exists():
+        return Journal.create(path, record, cells)
+    journal = Journal.open(path)
+    try:
+        refuse_another(journal, record, cells)
+    except ValueError:
+        journal.close()
+        raise
+    return journal
+
+
+def _announce(plan: SweepPlan, journal: Journal, console: Console) -> None:
+    """What is about to happen, with the rules that will decide."""
+    asha = "none" if plan.asha is None else plan.asha.describe(plan.tokens)
+    ended = sum(cell.status.ended for cell in journal.cells())
+    done = f", {ended} of them done" if ended else ""
+    lines = [
+        f"Sweep {plan.name}: {len(plan.cells)} cells{done}, {count(plan.tokens)} tokens each, "
+        f"on {plan.corpus}",
+        f"  baseline   {plan.baseline.label}",
+        f"  scheduler  {asha}",
+        f"  kill rule  {plan.kill_rule.describe()}",
+    ]
+    if plan.kill_rule.unit != "off" and plan.kill_rule.span >= plan.tokens:
+        lines.append(
+            "  note       the kill rule never stops a cell: its span is no shorter than a trial, "
+            f"{plan.tokens:,} tokens"
+        )
+    lines += [
+        f"  infeasible {cell.label}: {cell.reason}"
+        for cell in plan.cells
+        if cell.status is Status.INFEASIBLE
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _run(
+    plan: SweepPlan,
+    journal: Journal,
+    corpora: Mapping[int, PreparedCorpus],
+    options: RunOptions,
+    console: Console,
+) -> str | None:
+    """Trains what is left. Returns why it ended early, or None."""
+    cells = [cell for cell in journal.cells() if not cell.status.ended]
+    if not cells:
+        return None
+    # Ray takes a second to import, and whoever only asks for help should not wait for it.
+    from tune_app.on_ray.tuner import RayOptions, run_cells  # noqa: PLC0415
+
+    folder = options.results / plan.name
+    listeners: list[SweepListener] = [
+        view_for(console, cells_at_once=options.cells_at_once),
+        *mirrors(folder, wandb=options.wandb),
+    ]
+    listener = Broadcast(listeners)
+    listener.sweep_started(journal)
+    try:
+        return run_cells(
+            cells,
+            journal,
+            folder=folder,
+            corpora={size: corpus.folder for size, corpus in corpora.items()},
+            rule=plan.kill_rule,
+            asha=plan.asha,
+            listener=listener,
+            options=RayOptions(
+                address=options.address,
+                cells_at_once=options.cells_at_once,
+                cpus=options.cpus,
+                gpus=options.gpus,
+                show_output=options.show_ray,
+            ),
+        )
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        listener.sweep_ended()

@@ -1,0 +1,312 @@
+"""The command line of a sweep.
+
+python -m tune_app.sweep [SPACE]         run a sweep, or continue it
+python -m tune_app.sweep plan [SPACE]    what would run, without running it
+python -m tune_app.sweep status [NAME]   how far a sweep is
+python -m tune_app.sweep report [NAME]   write its results anew from the journal
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter, Token
+from rich.console import Console
+
+app = App(
+    name="python -m tune_app.sweep",
+    help="""Find how a small language model should spend its parameters.
+
+    Trains every cell of a search space at one parameter budget, stops the ones that fall behind,
+    and writes tables, plots and a report. The same command again continues a sweep that was
+    interrupted.
+
+    Examples:
+
+    python -m tune_app.sweep
+
+    python -m tune_app.sweep plan embedding_glu --corpus wikitext-103
+
+    python -m tune_app.sweep embedding_glu --corpus wikitext-103 --tokens 20M --gpus 1
+
+    python -m tune_app.sweep my_space.py --name mine --seeds 0 --seeds 1 --set learning_rate=2e-3
+
+    python -m tune_app.sweep status mine""",
+    help_format="plaintext",
+    version_flags=[],
+)
+
+_WHAT = Group("What to train", sort_key=1)
+_RULES = Group("What to stop", sort_key=2)
+_HOW = Group("How to run", sort_key=3)
+
+_MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as people write it: 150000, 150k, 5M."""
+    text = tokens[0].value.strip().lower().replace("_", "").replace(",", "")
+    factor = _MULTIPLES.get(text[-1:], 1)
+    number = float(text[:-1] if factor > 1 else text) * factor
+    if number != int(number):
+        raise ValueError(f"{tokens[0].value} is no whole number")
+    return int(number)
+
+
+Count = Annotated[int | None, Parameter(converter=_whole)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What a sweep is; the space says what is left out."""
+
+    name: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """Of the sweep and its folder; default the space's name."""
+    corpus: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
+    target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Parameters of every model, ± 0.5 %, e.g. 10M."""
+    vocabulary: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Tokens of the tokenizer."""
+    tokens: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Tokens to train a cell on, e.g. 5M."""
+    seeds: Annotated[tuple[int, ...], Parameter(group=_WHAT)] = (0,)
+    """One cell a seed; repeat the option."""
+    set: Annotated[tuple[str, ...], Parameter(group=_WHAT, negative="")] = ()
+    """Any other value of a cell, as name=value, e.g. learning_rate=2e-3; repeat the option."""
+    scheduler: Annotated[Literal["asha", "none"], Parameter(group=_RULES)] = "asha"
+    """Whether ASHA stops the worse cells at its rungs."""
+    reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
+    """ASHA's η: one of η cells passes a rung; default 2."""
+    grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
+    """ASHA's first rung, as a share of a trial; default 0.25."""
+    kill_rule: Annotated[
+        Literal["ppl", "bpb", "sigma", "off"] | None, Parameter(group=_RULES, negative="")
+    ] = None
+    """Unit of the margin to the baseline (sigma: over the baseline's seeds); default ppl."""
+    kill_margin: Annotated[float | None, Parameter(group=_RULES)] = None
+    """How much worse than the baseline counts as worse; default 0.5."""
+    kill_span: Annotated[Count, Parameter(group=_RULES)] = None
+    """For how many tokens before the cell is stopped; default 1M, or as the space says."""
+
+    def values(self) -> dict[str, Any]:
+        """Values that replace the space's. Raises ValueError for a --set that is no name=value."""
+        named = {
+            name: getattr(self, name)
+            for name in ("corpus", "target_parameters", "vocabulary", "tokens")
+            if getattr(self, name) is not None
+        }
+        return named | _assignments(self.set)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunnerOptions:
+    """How a sweep is run; none of it changes its results."""
+
+    results: Annotated[Path, Parameter(group=_HOW)] = Path("runs")
+    """Folder of all sweeps."""
+    cells_at_once: Annotated[int | None, Parameter(group=_HOW)] = None
+    """Cells trained side by side; default as many as CPUs or GPUs allow."""
+    cpus: Annotated[int, Parameter(group=_HOW)] = 1
+    """CPUs a cell."""
+    gpus: Annotated[float | None, Parameter(group=_HOW)] = None
+    """GPUs a cell, a fraction shares one; default 1 where there is one, else 0."""
+    address: Annotated[str | None, Parameter(group=_HOW)] = None
+    """Of a running Ray cluster, e.g. auto; default starts Ray on this machine."""
+    wandb: Annotated[Literal["off", "offline", "online"], Parameter(group=_HOW)] = "off"
+    """Whether curves also go to Weights & Biases."""
+    show_ray: Annotated[bool, Parameter(group=_HOW, negative="")] = False
+    """Show Ray's own messages."""
+
+
+_SWEEP = SweepOptions()
+_RUNNER = RunnerOptions()
+
+
+@app.default
+def run(
+    space: str = "quick", *, sweep: SweepOptions = _SWEEP, runner: RunnerOptions = _RUNNER
+) -> int:
+    """Run a sweep, or continue the one of this name.
+
+    Parameters
+    ----------
+    space
+        quick, embedding, glu, embedding_glu, or the path of a .py file.
+    """
+    from tune_app.run import RunOptions, run_sweep  # noqa: PLC0415 - imports torch
+
+    gpus = _gpus() if runner.gpus is None else runner.gpus
+    options = RunOptions(
+        results=runner.results,
+        address=runner.address,
+        cells_at_once=runner.cells_at_once or _slots(runner, gpus),
+        cpus=runner.cpus,
+        gpus=gpus,
+        wandb=runner.wandb,
+        show_ray=runner.show_ray,
+        command=_command(),
+    )
+    return run_sweep(_plan(space, sweep), options, Console())
+
+
+@app.command
+def plan(space: str = "quick", *, sweep: SweepOptions = _SWEEP, cpus: int = 1) -> int:
+    """Show what would run: cells, solved models, tokens, expected time and memory.
+
+    Parameters
+    ----------
+    space
+        quick, embedding, glu, embedding_glu, or the path of a .py file.
+    cpus
+        CPUs a cell, for the expected time.
+    """
+    from tune_app.estimate import plan_rows  # noqa: PLC0415 - imports torch
+    from tune_app.terminal.tables import plan_table  # noqa: PLC0415
+
+    console = Console()
+    planned = _plan(space, sweep)
+    with console.status("timing a few training steps of the baseline on this machine"):
+        rows = plan_rows(planned, threads=cpus)
+    console.print(plan_table(rows))
+    return 0
+
+
+@app.command
+def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
+    """Show how far a sweep is, while it runs or after.
+
+    Parameters
+    ----------
+    name
+        Of the sweep.
+    results
+        Folder of all sweeps.
+    """
+    from tune_app.terminal.tables import status_table  # noqa: PLC0415
+
+    with _open(name, results) as journal:
+        Console().print(status_table(journal))
+    return 0
+
+
+@app.command
+def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
+    """Write the results of a sweep anew, from its journal alone.
+
+    Parameters
+    ----------
+    name
+        Of the sweep.
+    results
+        Folder of all sweeps.
+    """
+    from tune_app.results import write_results  # noqa: PLC0415 - imports pandas and matplotlib
+    from tune_app.terminal.tables import summary  # noqa: PLC0415
+
+    with _open(name, results) as journal:
+        write_results(journal, results / name)
+        Console().print(summary(journal, results / name))
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code; a person's mistakes are one line."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.captureWarnings(True)
+    try:
+        code: int = app(arguments)
+    except (ValueError, OSError) as error:
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", markup=False, highlight=False
+        )
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True, soft_wrap=True).print(
+            f"interrupted; continue with: {_command()}", markup=False, highlight=False
+        )
+        return 130
+    return code
+
+
+def _plan(space: str, options: SweepOptions) -> Any:
+    from tune_app.plan import Wishes, make_plan  # noqa: PLC0415 - imports numpy
+    from tune_app.space import load_space  # noqa: PLC0415
+
+    return make_plan(
+        load_space(space),
+        Wishes(
+            name=options.name,
+            values=options.values(),
+            seeds=options.seeds,
+            scheduler=options.scheduler,
+            reduction_factor=options.reduction_factor,
+            grace_fraction=options.grace_fraction,
+            kill_unit=options.kill_rule,
+            kill_margin=options.kill_margin,
+            kill_span=options.kill_span,
+        ),
+    )
+
+
+def _open(name: str, results: Path) -> Any:
+    from tune_app.folder import JOURNAL  # noqa: PLC0415
+    from tune_app.journal import Journal  # noqa: PLC0415
+
+    return Journal.open(results / name / JOURNAL, read_only=True)
+
+
+def _assignments(pairs: Sequence[str]) -> Mapping[str, Any]:
+    """name=value pairs; a value is JSON, or else a string."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set {pair!r} is no name=value, for example learning_rate=2e-3")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def _gpus() -> float:
+    import torch  # noqa: PLC0415 - a second that other commands need not wait
+
+    return 1.0 if torch.cuda.is_available() else 0.0
+
+
+def _slots(runner: RunnerOptions, gpus: float) -> int:
+    """Cells that this machine can train side by side."""
+    slots = max(1, (os.cpu_count() or 1) // max(1, runner.cpus))
+    if gpus > 0:
+        import torch  # noqa: PLC0415
+
+        slots = min(slots, max(1, int(torch.cuda.device_count() / gpus)))
+    return slots
+
+
+def _command() -> str:
+    """The command line as the person can repeat it."""
+    python = "python" if _is_on_path(sys.executable) else os.path.relpath(sys.executable)
+    return shlex.join([python, "-m", "tune_app.sweep", *sys.argv[1:]])
+
+
+def _is_on_path(executable: str) -> bool:
+    found = shutil.which("python")
+    return found is not None and Path(found).absolute() == Path(executable).absolute()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
