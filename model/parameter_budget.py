@@ -155,6 +155,10 @@ def _steps(spec: ModelSpec) -> Iterator[ModelSpec]:
 
 def _diagnose(spec: ModelSpec) -> tuple[str, str]:
     """Why a spec has no solution, and what to change."""
+    return _diagnose_width(spec) or _diagnose_layers(spec)
+
+
+def _diagnose_width(spec: ModelSpec) -> tuple[str, str] | None:
     low, high = allowed_widths(spec)
     if high < MIN_WIDTH:
         return (
@@ -172,8 +176,14 @@ def _diagnose(spec: ModelSpec) -> tuple[str, str]:
             f"the model, {math.floor(high)}",
             f"take at most {MAX_ATTENTION_RATIO * math.floor(high) // 2} heads",
         )
+    return None
+
+
+def _diagnose_layers(spec: ModelSpec) -> tuple[str, str]:
+    low, high = allowed_widths(spec)
+    widths = f"{max(math.ceil(low), MIN_WIDTH)} to {math.floor(high)}"
     shapes = allowed_shapes(spec)
-    # Widths too great for two layers are no shapes at all; np.all is true of none.
+    # Widths at which two layers exceed the target are no shapes: there may be none, and all hold.
     if np.all(shapes.attention_high < shapes.width / MAX_ATTENTION_RATIO):
         return (
             f"the embedding leaves too little for {MIN_DEPTH} layers",
@@ -182,7 +192,7 @@ def _diagnose(spec: ModelSpec) -> tuple[str, str]:
     if np.all(shapes.inner_low > shapes.inner_high):
         return (
             f"no whole inner width is {spec.glu_expansion:g} ± {100 * EXPANSION_TOLERANCE:g} % "
-            f"times a width from {math.ceil(low)} to {math.floor(high)}",
+            f"times a width from {widths}",
             "take another expansion, lower the vocabulary or raise the target",
         )
     if np.all(shapes.attention_low > shapes.width * MAX_ATTENTION_RATIO):
@@ -192,8 +202,7 @@ def _diagnose(spec: ModelSpec) -> tuple[str, str]:
             "raise the share, the expansion or the target, or lower the vocabulary",
         )
     return (
-        f"no whole sizes at widths {math.ceil(low)} to {math.floor(high)} with {spec.heads} heads "
-        "meet all tolerances",
+        f"no whole sizes at widths {widths} with {spec.heads} heads meet all tolerances",
         "take another of these numbers, or fewer heads",
     )
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from model.spec import ModelConfig, ModelSpec
+
+SIZES: dict[str, Any] = {
+    "vocabulary": 100,
+    "context": 16,
+    "width": 24,
+    "depth": 2,
+    "heads": 2,
+    "head_size": 10,
+    "inner_width": 60,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_parameters": 0}, "target_parameters is 0; it must be a whole number"),
+        ({"target_parameters": 1e7}, "target_parameters is 10000000.0; it must be a whole number"),
+        ({"vocabulary": -1}, "vocabulary is -1"),
+        ({"heads": True}, "heads is True"),
+        ({"context": "256"}, "context is '256'"),
+        ({"embedding_ratio": 35}, "embedding_ratio is 35; .* for example 0.35 for 35 %"),
+        ({"embedding_ratio": 0.0}, "embedding_ratio is 0.0"),
+        ({"embedding_ratio": 1.0}, "embedding_ratio is 1.0"),
+        ({"embedding_ratio": math.nan}, "embedding_ratio is nan"),
+        ({"embedding_ratio": "0.35"}, "embedding_ratio is '0.35'; it must be a number"),
+        ({"glu_expansion": 0}, "glu_expansion is 0; it must be a number between 0 and 64"),
+        ({"glu_expansion": 65}, "glu_expansion is 65"),
+        ({"glu_expansion": math.inf}, "glu_expansion is inf"),
+        ({"output_head": "none"}, "output_head is 'none'; known: tied, untied"),
+        ({"attention": "linear"}, "attention is 'linear'; known: multi_head"),
+        ({"feed_forward": ["swiglu"]}, "feed_forward is .*; known: swiglu"),
+    ],
+)
+def test_a_spec_refuses_what_no_model_could_have(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelSpec(**changes)
+
+
+def test_a_spec_takes_the_limits_themselves() -> None:
+    assert ModelSpec(glu_expansion=64).glu_expansion == 64
+    assert ModelSpec(target_parameters=1, vocabulary=1, heads=1, context=1).context == 1
+
+
+def test_a_spec_comes_back_from_its_plain_values_through_json() -> None:
+    spec = ModelSpec(embedding_ratio=0.45, feed_forward="relu_squared")
+    assert ModelSpec.from_values(json.loads(json.dumps(spec.values()))) == spec
+
+
+def test_a_property_that_no_spec_has_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'embeding_ratio' is no property .* embedding_ratio"):
+        ModelSpec.from_values({"embeding_ratio": 0.35})
+
+
+def test_specs_and_configs_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        ModelSpec().heads = 8  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        ModelConfig(**SIZES).width = 8  # type: ignore[misc]
+
+
+def test_a_config_knows_its_attention_width_and_expansion() -> None:
+    config = ModelConfig(**SIZES)
+    assert config.attention_width == 20
+    assert config.expansion == 2.5
+    assert ModelConfig(**config.values()) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 0}, "width is 0"),
+        ({"depth": 2.0}, "depth is 2.0"),
+        ({"head_size": 9}, "head_size is 9; it must be even, .* try 10"),
+        ({"output_head": "both"}, "output_head is 'both'"),
+    ],
+)
+def test_a_config_refuses_sizes_that_no_model_could_have(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{**SIZES, **changes})
