@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from data.manifest import Manifest
@@ -24,17 +24,26 @@ def progress_display(console: Console) -> Iterator[Report]:
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
+        TextColumn("{task.fields[amount]}", justify="right"),
     )
-    tasks = {}
+    tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage)
-            progress.update(tasks[stage], completed=done, total=total or None)
+                _finish(progress, tasks)
+                tasks[stage] = progress.add_task(stage, total=None, amount="")
+            amount = f"{done / 1e6:,.1f} MB" if done else ""
+            progress.update(tasks[stage], completed=done, total=total or None, amount=amount)
 
         yield report
+        _finish(progress, tasks)
+
+
+def _finish(progress: Progress, tasks: dict[str, TaskID]) -> None:
+    """Stages follow one another: all that have begun are over."""
+    for task in tasks.values():
+        progress.update(task, completed=1, total=1)
 
 
 def manifest_table(corpus: PreparedCorpus) -> RenderableType:

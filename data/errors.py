@@ -13,7 +13,15 @@ class CorpusError(ValueError):
 
 
 class DamagedCorpusError(CorpusError):
-    """A prepared corpus on disk that is not what its manifest says."""
+    """A prepared corpus on disk that is not what its manifest says; made from the reason alone."""
+
+    @property
+    def reason(self) -> str:
+        """What is wrong, without the remedy."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.reason}; prepare it again with python -m data.prepare"
 
 
 def first_line(error: BaseException) -> str:

@@ -18,8 +18,6 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 
-REMEDY = "prepare it again with python -m data.prepare"
-
 
 @dataclass(frozen=True, kw_only=True)
 class FileRecord:
@@ -82,14 +80,12 @@ class Manifest:
                 return cls._from_values(values)
         except FileNotFoundError:
             raise DamagedCorpusError(
-                f"{folder} is no prepared corpus (it has no {MANIFEST_FILE}); {REMEDY}"
+                f"{folder} is no prepared corpus (it has no {MANIFEST_FILE})"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedCorpusError(
-                f"{path} cannot be read ({first_line(error)}); {REMEDY}"
-            ) from error
+            raise DamagedCorpusError(f"{path} cannot be read ({first_line(error)})") from error
         raise DamagedCorpusError(
-            f"{folder} is in format {version!r}, this version reads {FORMAT_VERSION}; {REMEDY}"
+            f"{folder} is in format {version!r}, this version reads {FORMAT_VERSION}"
         )
 
     @classmethod
@@ -106,13 +102,17 @@ class Manifest:
             if size != record.bytes:
                 found = "is missing" if size is None else f"has {size:,} bytes"
                 raise DamagedCorpusError(
-                    f"{path} {found}, its manifest says {record.bytes:,} bytes; {REMEDY}"
+                    f"{path} {found}, its manifest says {record.bytes:,} bytes"
                 )
 
     def check_contents(self, folder: Path) -> None:
         """Raises DamagedCorpusError where a file's SHA-256 is not the recorded one."""
         for name, record in self.files.items():
-            if FileRecord.of(folder / name) != record:
+            try:
+                found = FileRecord.of(folder / name)
+            except OSError as error:
                 raise DamagedCorpusError(
-                    f"{folder / name} was altered (its SHA-256 differs); {REMEDY}"
-                )
+                    f"{folder / name} cannot be read ({first_line(error)})"
+                ) from error
+            if found != record:
+                raise DamagedCorpusError(f"{folder / name} was altered (its SHA-256 differs)")

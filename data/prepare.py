@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
@@ -46,10 +47,16 @@ def prepare(
     report("look at the corpus", 0, 0)
     corpus_sha256 = _content_hash(source)
     folder = (cache or default_cache()) / _key(corpus_sha256, vocabulary)
+    # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
+    with suppress(FileNotFoundError, DamagedCorpusError):
+        return _open_verified(folder)
     with writing_explained(folder.parent, CACHE_VARIABLE), only_one_builder(folder, report):
-        cached = _cached(folder)
-        if cached:
-            return cached
+        try:
+            return _open_verified(folder)  # another process built it while this one waited
+        except FileNotFoundError:
+            pass
+        except DamagedCorpusError as error:
+            logger.warning("a cached corpus is damaged and is built again: %s", error.reason)
         with built_whole(folder) as partial:
             _build(source, corpus_sha256, vocabulary, partial, report)
         return PreparedCorpus.open(folder)
@@ -65,15 +72,13 @@ def _key(corpus_sha256: str, vocabulary: int) -> str:
     return f"v{vocabulary}-{sha256(identity).hexdigest()[:16]}"
 
 
-def _cached(folder: Path) -> PreparedCorpus | None:
+def _open_verified(folder: Path) -> PreparedCorpus:
+    """The corpus in a folder. Raises FileNotFoundError where there is no folder, and
+    DamagedCorpusError where a byte of it is not as its manifest says."""
     if not folder.exists():
-        return None
-    try:
-        corpus = PreparedCorpus.open(folder)
-        corpus.manifest.check_contents(folder)
-    except DamagedCorpusError as error:
-        logger.warning("a cached corpus is damaged and is built again: %s", error)
-        return None
+        raise FileNotFoundError(folder)
+    corpus = PreparedCorpus.open(folder)
+    corpus.manifest.check_contents(folder)
     return corpus
 
 
@@ -107,15 +112,11 @@ def _build(
 
 app = App(
     name="python -m data.prepare",
-    help="""Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.
-
-    Examples:
-
-    python -m data.prepare
-
-    python -m data.prepare wikitext-103 --vocabulary 16000
-
-    python -m data.prepare ~/texts/novels.jsonl --vocabulary 8000 --json""",
+    help="Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.",
+    help_epilogue="""Examples:
+  python -m data.prepare
+  python -m data.prepare wikitext-103 --vocabulary 16000
+  python -m data.prepare novels.jsonl --vocabulary 8000 --json""",
     help_format="plaintext",
     version_flags=[],
 )

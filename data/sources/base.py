@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from data.errors import CorpusError
 from data.splits import SplitName
 
 
@@ -40,3 +41,17 @@ class Source(Protocol):
     def documents(self) -> Iterator[Document]:
         """The documents in a fixed order, streamed."""
         ...
+
+
+def checked_row(text: bytes | None, row: int, corpus: str, column: str) -> bytes:
+    """A value of an Arrow column of strings, which may be null or, in a faulty file, not UTF-8."""
+    if text is None:
+        return b""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            f"{corpus}: row {row} of the column {column!r} is not UTF-8 at byte {error.start}; "
+            "write the data again with valid strings"
+        ) from error
+    return text

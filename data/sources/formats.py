@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from data.documents import grouping_of
 from data.errors import CorpusError, first_line
+from data.sources.base import checked_row
 
 FIELD = "text"
 """The field of a JSON line, or the column of a Parquet file, that holds the document."""
@@ -144,7 +145,7 @@ class ParquetFile(CorpusFile):
                 row = 0
                 for batch in file.iter_batches(batch_size=_ROWS_A_BATCH, columns=[column]):
                     for text in batch.column(0).cast(pa.large_binary()).to_pylist():
-                        yield self._checked(row, text or b"")
+                        yield checked_row(text, row, str(self.path), FIELD)
                         row += 1
         except (pa.ArrowException, OSError) as error:
             raise CorpusError(
@@ -164,16 +165,6 @@ class ParquetFile(CorpusFile):
                 f"{self.path}: the column {FIELD!r} is of type {kind}; it must hold strings"
             )
         return FIELD
-
-    def _checked(self, row: int, text: bytes) -> bytes:
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            raise CorpusError(
-                f"{self.path}: row {row} of the column {FIELD!r} is not UTF-8 at byte "
-                f"{error.start}; write the file again with valid strings"
-            ) from error
-        return text
 
 
 FORMATS: dict[str, type[CorpusFile]] = {

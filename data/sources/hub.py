@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 from data.documents import Grouping, by_heading
 from data.errors import CorpusError, first_line
-from data.sources.base import Document
+from data.sources.base import Document, checked_row
 from data.splits import SPLIT_ALIASES, SPLITS, SplitName, held_out_by_hash, split_by_hash
 
 if TYPE_CHECKING:
@@ -124,6 +125,8 @@ class HubDataset:
         from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
 
         datasets.disable_progress_bars()
+        # It retries for half a minute and tells of each; the one error below says it all.
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         try:
             loaded = datasets.load_dataset(self.place.repository, self.place.configuration)
         except DatasetNotFoundError as error:
@@ -166,9 +169,11 @@ class HubDataset:
             yield pa.concat_arrays(column.chunks)
 
     def _rows(self, table: Any) -> Iterator[bytes]:
+        row = 0
         for column in self._columns(table):
             for text in column.to_pylist():
-                yield text or b""
+                yield checked_row(text, row, self.name, self.place.field)
+                row += 1
 
 
 def _content(column: pa.LargeBinaryArray) -> Iterator[bytes]:

@@ -1,0 +1,175 @@
+"""Batches: what order they come in, and that every token is scored once."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from data.batches import EvaluationDocuments, TrainingBatches
+from data.errors import CorpusError
+from data.prepare import prepare
+from data.prepared import PackedSplit
+
+END_OF_TEXT = 0
+
+
+def split_of(lengths: list[int], document_bytes: list[int] | None = None) -> PackedSplit:
+    """Documents of so many text tokens; token k of the whole text is k, so all differ."""
+    stream: list[int] = []
+    count = 0
+    for length in lengths:
+        stream += [END_OF_TEXT, *range(count + 1, count + length + 1)]
+        count += length
+    return PackedSplit(
+        name="train",
+        tokens=np.array(stream, dtype=np.uint16),
+        document_offsets=np.cumsum([0, *(length + 1 for length in lengths)]),
+        document_bytes=np.array(document_bytes or [3 * length for length in lengths]),
+    )
+
+
+class TestTrainingBatches:
+    def test_targets_are_one_token_ahead(self) -> None:
+        split = split_of([40, 60])
+        inputs_BT, targets_BT = TrainingBatches(split, context=8, batch_size=3, seed=0).batch(0)
+        assert inputs_BT.shape == targets_BT.shape == (3, 8)
+        assert inputs_BT.dtype == targets_BT.dtype == np.int64
+        stream = split.tokens.tolist()
+        for inputs_T, targets_T in zip(inputs_BT.tolist(), targets_BT.tolist(), strict=True):
+            # Targets are unique unless they are end-of-text, so one of them finds the window.
+            anchor = next(i for i, token in enumerate(targets_T) if token != END_OF_TEXT)
+            start = stream.index(targets_T[anchor]) - anchor - 1
+            assert start % 8 == 0
+            assert stream[start : start + 8] == inputs_T
+            assert stream[start + 1 : start + 9] == targets_T
+
+    @pytest.mark.parametrize("batch_size", [1, 4, 7, 40])
+    def test_an_epoch_has_every_window_once_and_epochs_differ(self, batch_size: int) -> None:
+        batches = TrainingBatches(split_of([101]), context=10, batch_size=batch_size, seed=3)
+        assert batches.windows == 10
+        steps = range(0, -(-20 // batch_size))
+        firsts = np.concatenate([batches.batch(step)[0][:, 0] for step in steps]).tolist()
+        first, second = firsts[:10], firsts[10:20]
+        assert sorted(first) == sorted(second) == list(range(0, 100, 10))
+        assert first != second
+
+    def test_what_is_left_at_the_end_is_dropped(self) -> None:
+        assert TrainingBatches(split_of([99]), context=10, batch_size=1, seed=0).windows == 9
+        assert TrainingBatches(split_of([100]), context=10, batch_size=1, seed=0).windows == 10
+
+    def test_a_batch_depends_on_its_step_alone(self) -> None:
+        split = split_of([500])
+        straight = TrainingBatches(split, context=8, batch_size=5, seed=1)
+        in_order = [straight.batch(step) for step in range(40)]
+        resumed = TrainingBatches(split, context=8, batch_size=5, seed=1)
+        for step in (39, 0, 17, 16, 39):
+            np.testing.assert_array_equal(resumed.batch(step), in_order[step])
+
+    def test_the_seed_decides_the_order(self) -> None:
+        split = split_of([500])
+        one, two = (
+            TrainingBatches(split, context=8, batch_size=5, seed=seed).batch(0) for seed in (1, 2)
+        )
+        assert not np.array_equal(one, two)
+
+    def test_the_batch_size_does_not_change_the_order_of_windows(self) -> None:
+        split = split_of([500])
+        small, large = (
+            TrainingBatches(split, context=8, batch_size=size, seed=1) for size in (2, 6)
+        )
+        np.testing.assert_array_equal(
+            np.concatenate([small.batch(step)[0] for step in range(3)]), large.batch(0)[0]
+        )
+
+    def test_a_context_longer_than_the_data(self) -> None:
+        TrainingBatches(split_of([10]), context=10, batch_size=1, seed=0)
+        with pytest.raises(CorpusError, match=r"context of 11 tokens is longer .* 'train'.* 10"):
+            TrainingBatches(split_of([10]), context=11, batch_size=1, seed=0)
+
+    @pytest.mark.parametrize(("name", "value"), [("context", 0), ("batch_size", -1), ("seed", -1)])
+    def test_sizes_that_make_no_sense(self, name: str, value: int) -> None:
+        sizes = {"context": 4, "batch_size": 2, "seed": 0, name: value}
+        with pytest.raises(ValueError, match=f"{name} is {value}"):
+            TrainingBatches(split_of([10]), **sizes)
+
+
+def evaluation(
+    split: PackedSplit, context: int = 8, batch_size: int = 3, max_bytes: int | None = None
+) -> EvaluationDocuments:
+    return EvaluationDocuments(
+        split, context=context, batch_size=batch_size, end_of_text=END_OF_TEXT, max_bytes=max_bytes
+    )
+
+
+class TestEvaluationDocuments:
+    @pytest.mark.parametrize("lengths", [[20], [1, 1, 30], [5, 7, 11, 2], [24, 23], [100] * 9])
+    @pytest.mark.parametrize("context", [1, 4, 8])
+    @pytest.mark.parametrize("batch_size", [1, 3])
+    def test_every_text_token_is_scored_once(self, lengths, context, batch_size) -> None:
+        documents = evaluation(split_of(lengths), context, batch_size)
+        scored: Counter[int] = Counter()
+        batches = 0
+        for inputs_BT, targets_BT, scored_BT in documents:
+            assert inputs_BT.shape == targets_BT.shape == scored_BT.shape == (batch_size, context)
+            scored.update(targets_BT[scored_BT].tolist())
+            batches += 1
+        assert scored == Counter(range(1, sum(lengths) + 1))
+        assert documents.tokens == sum(lengths)
+        assert documents.text_bytes == 3 * sum(lengths)
+        assert documents.documents == len(lengths)
+        assert len(documents) == batches
+
+    def test_the_first_token_of_a_document_is_predicted_from_end_of_text(self) -> None:
+        for inputs_BT, targets_BT, scored_BT in evaluation(split_of([5, 7, 11])):
+            pairs = zip(inputs_BT[scored_BT].tolist(), targets_BT[scored_BT].tolist(), strict=True)
+            for before, target in pairs:
+                assert before == (END_OF_TEXT if target in (1, 6, 13) else target - 1)
+
+    def test_it_can_be_gone_through_again(self) -> None:
+        documents = evaluation(split_of([30, 30]))
+        for one, two in zip(documents, documents, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+    @pytest.mark.parametrize(
+        ("max_bytes", "taken"),
+        [
+            (100, [0, 1, 2, 3]),
+            (70, [0, 1, 2]),
+            (69, [0, 1, 3]),  # the third does not fit into what is left, the fourth does
+            (10, [1]),
+            (1, [3]),  # none fits: the smallest
+        ],
+    )
+    def test_a_cap_takes_whole_documents(self, max_bytes: int, taken: list[int]) -> None:
+        sizes = [30, 10, 30, 5]
+        split = split_of([9, 8, 7, 6], sizes)
+        documents = evaluation(split, max_bytes=max_bytes)
+        assert documents.documents == len(taken)
+        assert documents.text_bytes == sum(sizes[i] for i in taken)
+        expected = [
+            token
+            for i in taken
+            for token in split.tokens[split.document_offsets[i] + 1 : split.document_offsets[i + 1]]
+        ]
+        found = [t for _, targets_BT, mask_BT in documents for t in targets_BT[mask_BT].tolist()]
+        assert found == expected
+
+    def test_the_cap_takes_the_same_documents_for_every_tokenizer(self, stories, tmp_path) -> None:
+        found = []
+        for vocabulary in (260, 320):
+            corpus = prepare(str(stories), vocabulary=vocabulary, cache=tmp_path / "cache")
+            documents = evaluation(corpus.split("train"), context=32, max_bytes=10_000)
+            tokens = [t for _, targets, mask in documents for t in targets[mask].tolist()]
+            found.append((corpus.tokenizer().decode(tokens), documents.text_bytes))
+            assert len(found[-1][0].encode()) == documents.text_bytes
+        assert found[0] == found[1]
+
+    def test_a_context_longer_than_the_data(self) -> None:
+        with pytest.raises(CorpusError, match="context of 11 tokens is longer"):
+            evaluation(split_of([10]), context=11)
+
+    def test_a_cap_below_one_byte(self) -> None:
+        with pytest.raises(ValueError, match="max_bytes is 0"):
+            evaluation(split_of([10]), max_bytes=0)

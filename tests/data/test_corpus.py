@@ -1,0 +1,219 @@
+"""What a name or a path means, and what is read there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.corpus import find_corpus
+from data.errors import CorpusError
+from data.sources.hub import HubDataset, HubName, parse_hub_name
+from data.sources.standard_library import StandardLibrary
+
+
+def refusal(corpus: str | Path) -> str:
+    """The error of a corpus that is found and read to its end; always one line."""
+    with pytest.raises(CorpusError) as caught:
+        source = find_corpus(str(corpus))
+        source.content_hash()
+        list(source.documents())
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def texts(corpus: str | Path) -> list[str]:
+    return [document.text.decode() for document in find_corpus(str(corpus)).documents()]
+
+
+class TestNames:
+    def test_an_unknown_name_is_answered_with_near_ones(self) -> None:
+        message = refusal("wikitxt-2")
+        assert "'wikitxt-2'" in message
+        assert "Did you mean wikitext-2" in message
+        assert "stdlib" in message
+
+    def test_a_known_name_wins_over_a_folder_of_that_name(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "wikitext-2").mkdir()
+        assert isinstance(find_corpus("wikitext-2"), HubDataset)
+        assert "'train'" in refusal("./wikitext-2")
+
+    def test_hub_names(self) -> None:
+        assert parse_hub_name("a/b") == HubName(repository="a/b")
+        assert parse_hub_name("a/b:c") == HubName(repository="a/b", configuration="c")
+        assert parse_hub_name("a/b::f") == HubName(repository="a/b", field="f")
+        assert parse_hub_name("a/b:c:f") == HubName(repository="a/b", configuration="c", field="f")
+
+    @pytest.mark.parametrize("name", ["", "a", "a/", "/b", "a/b/c", "a/b:c:f:g"])
+    def test_what_is_no_hub_name(self, name) -> None:
+        assert "hf:owner/name" in refusal(f"hf:{name}")
+
+
+class TestStandardLibrary:
+    def test_it_holds_sources_and_no_tests_or_tables(self) -> None:
+        library = StandardLibrary()
+        paths = [path for path, _ in library._files()]
+        assert "json/decoder.py" in paths
+        assert len(paths) == len(set(paths))
+        left_out = ("test", "tests", "encodings", "idlelib", "pydoc_data", "site-packages")
+        assert not [path for path in paths if set(path.split("/")) & set(left_out)]
+        assert not [path for path in paths if path.startswith(("_sysconfigdata", "config-"))]
+
+    def test_undecodable_files_are_skipped(self, tmp_path) -> None:
+        (tmp_path / "good.py").write_text("x = 1\n")
+        (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nx = '\xe9'\n")
+        library = StandardLibrary(tmp_path)
+        assert [document.text for document in library.documents()] == [b"x = 1\n"]
+
+    def test_a_python_without_its_sources_is_refused(self, tmp_path) -> None:
+        with pytest.raises(CorpusError, match="no sources"):
+            StandardLibrary(tmp_path).content_hash()
+
+
+class TestFiles:
+    def test_the_three_formats_give_the_same_documents(self, tmp_path) -> None:
+        expected = ["first\nstory", "zweite Geschichte: äöü", "third"]
+        (tmp_path / "a.txt").write_text("\n<|endoftext|>\n".join(expected), encoding="utf-8")
+        (tmp_path / "a.jsonl").write_text(
+            "".join(json.dumps({"id": 1, "text": text}) + "\n" for text in expected)
+        )
+        pq.write_table(pa.table({"id": [1, 2, 3], "text": expected}), tmp_path / "a.parquet")
+        for suffix in ("txt", "jsonl", "parquet"):
+            assert texts(tmp_path / f"a.{suffix}") == expected
+
+    def test_a_byte_order_mark_is_no_text(self, tmp_path) -> None:
+        (tmp_path / "a.txt").write_text("text", encoding="utf-8-sig")
+        (tmp_path / "a.jsonl").write_text('{"text": "text"}', encoding="utf-8-sig")
+        assert texts(tmp_path / "a.txt") == texts(tmp_path / "a.jsonl") == ["text"]
+
+    def test_the_hash_is_of_the_content_and_not_of_the_place(self, tmp_path) -> None:
+        for name, text in {"a.txt": "same", "b.txt": "same", "c.txt": "other"}.items():
+            (tmp_path / name).write_text(text)
+        a, b, c = (find_corpus(str(tmp_path / f"{n}.txt")).content_hash() for n in "abc")
+        assert a == b != c
+
+    def test_equal_documents_share_a_split(self, tmp_path) -> None:
+        path = tmp_path / "a.txt"
+        path.write_text("\n\n".join(f"text {i % 50}" for i in range(200)))
+        places = {
+            (document.text, document.split) for document in find_corpus(str(path)).documents()
+        }
+        assert len(places) == 50
+
+    def test_a_missing_path(self, tmp_path) -> None:
+        assert "does not exist" in refusal(tmp_path / "nothing.txt")
+        assert "does not exist" in refusal("nothing-here.jsonl")
+
+    def test_an_empty_file(self, tmp_path) -> None:
+        (tmp_path / "a.txt").touch()
+        assert "a.txt is empty" in refusal(tmp_path / "a.txt")
+
+    def test_another_ending(self, tmp_path) -> None:
+        (tmp_path / "a.md").write_text("text")
+        assert "'.md'" in refusal(tmp_path / "a.md")
+        assert ".jsonl" in refusal(tmp_path / "a.md")
+
+    @pytest.mark.parametrize("before", [0, 5, (1 << 20) - 1, (1 << 20) + 7])
+    @pytest.mark.parametrize("suffix", ["txt", "jsonl"])
+    def test_bytes_that_are_not_utf8_are_named_by_their_offset(
+        self, tmp_path, before, suffix
+    ) -> None:
+        path = tmp_path / f"a.{suffix}"
+        path.write_bytes(b"a" * before + b"\xff" + b"b" * 100)
+        message = refusal(path)
+        assert str(path) in message
+        assert f"byte {before} is 0xff" in message
+
+    def test_a_character_cut_off_by_the_end_of_the_file(self, tmp_path) -> None:
+        path = tmp_path / "a.txt"
+        path.write_bytes(b"caf\xc3")
+        assert "byte 3 is 0xc3" in refusal(path)
+
+    def test_a_character_across_two_blocks_is_fine(self, tmp_path) -> None:
+        path = tmp_path / "a.txt"
+        path.write_bytes(b"a" * ((1 << 20) - 1) + "é".encode())
+        find_corpus(str(path)).content_hash()
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ('{"text": "cut off', "not valid JSON"),
+            ("[" * 100_000, "not valid JSON"),
+            ('{"body": "text"}', "no field 'text' (fields body)"),
+            ('["text"]', "no field 'text'"),
+            ('{"text": 7}', "is a int"),
+            ('{"text": "\\ud800"}', "surrogate"),
+        ],
+    )
+    def test_a_bad_json_line_is_named_by_its_number(self, tmp_path, line, reason) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text(f'{{"text": "good"}}\n\n{line}\n')
+        message = refusal(path)
+        assert f"{path}:3" in message
+        assert reason in message
+        assert len(message) < 500
+
+    def test_parquet_without_text(self, tmp_path) -> None:
+        path = tmp_path / "a.parquet"
+        pq.write_table(pa.table({"body": ["text"]}), path)
+        assert "no column 'text' (columns body)" in refusal(path)
+        pq.write_table(pa.table({"text": [1, 2]}), path)
+        assert "of type int64" in refusal(path)
+        path.write_bytes(b"no parquet at all")
+        assert "not a readable Parquet file" in refusal(path)
+
+    def test_parquet_that_is_not_utf8(self, tmp_path) -> None:
+        path = tmp_path / "a.parquet"
+        column = pa.array([b"good", b"bad \xff"], pa.binary()).view(pa.string())
+        pq.write_table(pa.table({"text": column}), path)
+        assert "row 1 of the column 'text' is not UTF-8 at byte 4" in refusal(path)
+
+    def test_nulls_are_blank_documents(self, tmp_path) -> None:
+        pq.write_table(pa.table({"text": ["a", None]}), tmp_path / "a.parquet")
+        (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+        assert texts(tmp_path / "a.parquet") == texts(tmp_path / "a.jsonl") == ["a", ""]
+
+    def test_loops_and_broken_links(self, tmp_path) -> None:
+        (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
+        (tmp_path / "broken.txt").symlink_to(tmp_path / "nothing")
+        assert "cannot be opened" in refusal(tmp_path / "loop.txt")
+        assert "link to nothing" in refusal(tmp_path / "broken.txt")
+
+    def test_a_pipe_is_no_file(self, tmp_path) -> None:
+        os.mkfifo(tmp_path / "a.txt")
+        assert "not a regular file" in refusal(tmp_path / "a.txt")
+
+
+class TestFolders:
+    @pytest.mark.parametrize("valid", ["valid.txt", "validation.jsonl", "dev.TXT"])
+    def test_each_file_is_a_split(self, tmp_path, valid) -> None:
+        (tmp_path / "train.txt").write_text("a\n\nb")
+        (tmp_path / "test.txt").write_text("d")
+        (tmp_path / valid).write_text('{"text": "c"}' if valid.endswith("jsonl") else "c")
+        found = [(d.split, d.text) for d in find_corpus(str(tmp_path)).documents()]
+        assert found == [("train", b"a"), ("train", b"b"), ("valid", b"c"), ("test", b"d")]
+
+    def test_a_missing_split(self, tmp_path) -> None:
+        (tmp_path / "train.txt").write_text("a")
+        (tmp_path / "valid.txt").write_text("b")
+        assert "no file for the split 'test'" in refusal(tmp_path)
+
+    def test_real_folder_without_train(self, shared_data) -> None:
+        assert "no file for the split 'train'" in refusal(shared_data / "wikitext-2")
+
+    def test_two_files_of_one_split(self, tmp_path) -> None:
+        for name in ("train.txt", "valid.txt", "dev.txt", "test.txt"):
+            (tmp_path / name).write_text("a")
+        assert "2 files for the split 'valid' (dev.txt, valid.txt)" in refusal(tmp_path)
+
+    def test_a_folder_where_a_file_should_be(self, tmp_path) -> None:
+        for name in ("valid.txt", "test.txt"):
+            (tmp_path / name).write_text("a")
+        (tmp_path / "train.txt").mkdir()
+        assert "train.txt is not a regular file" in refusal(tmp_path)

@@ -1,0 +1,112 @@
+"""What a prepared split holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.errors import CorpusError
+from data.packing import token_type
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+from data.splits import SPLITS
+
+
+@pytest.fixture
+def prepared(stories: Path, tmp_path: Path) -> PreparedCorpus:
+    return prepare(str(stories), vocabulary=300, cache=tmp_path / "cache")
+
+
+def documents_of(corpus: PreparedCorpus, name: str) -> list[str]:
+    split = corpus.split(name)
+    tokenizer = corpus.tokenizer()
+    spans = zip(split.document_offsets[:-1], split.document_offsets[1:], strict=True)
+    return [tokenizer.decode(split.tokens[a + 1 : b].tolist()) for a, b in spans]
+
+
+def test_every_document_comes_back_from_its_tokens(prepared, stories) -> None:
+    expected = [json.loads(line)["text"] for line in stories.read_text().splitlines()]
+    found = [text for name in SPLITS for text in documents_of(prepared, name)]
+    assert sorted(found) == sorted(expected)
+
+
+def test_each_document_is_preceded_by_end_of_text_and_holds_no_other(prepared) -> None:
+    for name in SPLITS:
+        split = prepared.split(name)
+        ends = np.flatnonzero(split.tokens == prepared.end_of_text)
+        assert ends.tolist() == split.document_offsets[:-1].tolist()
+        assert split.document_offsets[-1] == len(split.tokens)
+
+
+def test_the_manifest_counts_what_is_there(prepared) -> None:
+    for name in SPLITS:
+        record, split = prepared.manifest.splits[name], prepared.split(name)
+        texts = documents_of(prepared, name)
+        assert record.documents == len(texts)
+        assert record.text_bytes == sum(len(text.encode()) for text in texts)
+        assert split.document_bytes.tolist() == [len(text.encode()) for text in texts]
+        assert record.tokens == len(split.tokens)
+        text_tokens = np.diff(split.document_offsets) - 1
+        assert record.tokens_per_document["max"] == text_tokens.max()
+        assert prepared.bytes_per_token(name) == record.text_bytes / text_tokens.sum()
+
+
+def test_the_order_is_shuffled_and_the_same_for_every_vocabulary(stories, tmp_path) -> None:
+    orders = [
+        documents_of(prepare(str(stories), vocabulary=size, cache=tmp_path / "cache"), "train")
+        for size in (260, 300)
+    ]
+    assert orders[0] == orders[1]
+    in_file = [json.loads(line)["text"] for line in stories.read_text().splitlines()]
+    assert orders[0] != [text for text in in_file if text in set(orders[0])]
+
+
+def test_end_of_text_spelled_out_in_a_document_stays_text(tmp_path) -> None:
+    for name in ("train", "valid", "test"):
+        text = json.dumps({"text": "before <|endoftext|> after"}) + "\n"
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    corpus = prepare(str(tmp_path), vocabulary=257, cache=tmp_path / "cache")
+    split = corpus.split("train")
+    assert np.flatnonzero(split.tokens == corpus.end_of_text).tolist() == [0]
+    assert documents_of(corpus, "train") == ["before <|endoftext|> after"]
+
+
+def test_a_document_longer_than_a_piece(tmp_path) -> None:
+    line = "a line of many in one long document\n"
+    (tmp_path / "train.txt").write_text(line * 70_000)
+    (tmp_path / "valid.txt").write_text(line)
+    (tmp_path / "test.txt").write_text(line)
+    corpus = prepare(str(tmp_path), vocabulary=270, cache=tmp_path / "cache")
+    assert corpus.manifest.splits["train"].documents == 1
+    assert documents_of(corpus, "train") == [(line * 70_000).rstrip("\n")]
+
+
+def test_tokens_are_as_narrow_as_the_vocabulary_allows() -> None:
+    assert token_type(1 << 16) == np.uint16
+    assert token_type((1 << 16) + 1) == np.uint32
+
+
+@pytest.mark.parametrize("blank", ["", "  \\n\\t"])
+def test_blank_documents_are_left_out(tmp_path, blank) -> None:
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "text"}}\n{{"text": "{blank}"}}\n')
+    corpus = prepare(str(tmp_path), vocabulary=257, cache=tmp_path / "cache")
+    assert corpus.manifest.splits["train"].documents == 1
+
+
+def test_a_corpus_of_blank_documents(tmp_path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": ""}\n{"text": "  "}\n')
+    with pytest.raises(CorpusError, match="no text: its 2 documents are blank"):
+        prepare(str(path), vocabulary=257, cache=tmp_path / "cache")
+
+
+def test_a_corpus_too_small_for_three_splits(tmp_path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("only one document")
+    with pytest.raises(CorpusError, match=r"split 'valid' of .* has no text"):
+        prepare(str(path), vocabulary=257, cache=tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*/*"))

@@ -1,0 +1,330 @@
+"""The cache: what is built once, what is built again, and what is never used."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+import data.prepare
+from data.cache import default_cache
+from data.errors import CorpusError, DamagedCorpusError
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+
+VOCABULARY = 280
+
+
+@pytest.fixture
+def builds(monkeypatch) -> list[Path]:
+    """The folders that were built, one entry a build."""
+    built: list[Path] = []
+    build = data.prepare._build
+
+    def counted(*arguments) -> None:
+        built.append(arguments[3])
+        build(*arguments)
+
+    monkeypatch.setattr(data.prepare, "_build", counted)
+    return built
+
+
+def leftovers(cache: Path) -> list[str]:
+    """What is in a cache besides prepared corpora and locks."""
+    return [path.name for path in cache.iterdir() if path.suffix not in ("", ".lock")]
+
+
+class TestCaching:
+    def test_the_second_time_nothing_is_built(self, stories, tmp_path, builds) -> None:
+        first = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        again = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        assert again == first
+        assert len(builds) == 1
+
+    def test_a_copy_elsewhere_is_the_same_corpus(self, stories, tmp_path, builds) -> None:
+        copy = tmp_path / "copy.jsonl"
+        copy.write_bytes(stories.read_bytes())
+        for path in (stories, copy):
+            prepare(str(path), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        assert len(builds) == 1
+
+    def test_other_content_or_vocabulary_is_another_corpus(self, stories, tmp_path, builds) -> None:
+        cache = tmp_path / "cache"
+        folders = {prepare(str(stories), vocabulary=VOCABULARY, cache=cache).folder}
+        folders.add(prepare(str(stories), vocabulary=VOCABULARY + 1, cache=cache).folder)
+        with stories.open("a") as file:
+            file.write('{"text": "one more"}\n')
+        folders.add(prepare(str(stories), vocabulary=VOCABULARY, cache=cache).folder)
+        assert len(folders) == len(builds) == 3
+
+    def test_two_builds_are_equal_byte_for_byte(self, stories, tmp_path) -> None:
+        manifests = [
+            prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / name).manifest
+            for name in ("one", "two")
+        ]
+        assert manifests[0] == manifests[1]
+
+    def test_only_finished_files_are_left(self, stories, tmp_path) -> None:
+        corpus = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        assert leftovers(tmp_path / "cache") == []
+        names = {path.name for path in corpus.folder.iterdir()}
+        assert names == {*corpus.manifest.files, "manifest.json"}
+
+    def test_the_environment_names_the_cache(self, monkeypatch, tmp_path) -> None:
+        monkeypatch.setenv("STELLUX_CACHE", str(tmp_path))
+        assert default_cache() == tmp_path
+        monkeypatch.delenv("STELLUX_CACHE")
+        assert default_cache() == Path.home() / ".cache" / "stellux"
+
+    def test_progress_is_reported_to_the_end_of_each_stage(self, stories, tmp_path) -> None:
+        reports: dict[str, tuple[int, int]] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            reports[stage] = (done, total)
+
+        prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache", report=report)
+        assert {"read", "train the tokenizer", "encode train"} <= set(reports)
+        assert all(done == total for done, total in reports.values())
+
+    def test_a_corpus_that_changes_while_it_is_read(self, stories, tmp_path) -> None:
+        def report(stage: str, done: int, total: int) -> None:
+            if stage == "read":
+                with stories.open("a") as file:
+                    file.write('{"text": "written meanwhile"}\n')
+
+        with pytest.raises(CorpusError, match="changed while it was read"):
+            prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache", report=report)
+        assert leftovers(tmp_path / "cache") == []
+
+
+class TestDamage:
+    @pytest.fixture
+    def corpus(self, stories, tmp_path) -> PreparedCorpus:
+        return prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+
+    def truncate(self, corpus: PreparedCorpus) -> None:
+        os.truncate(corpus.folder / "train.tokens.npy", 200)
+
+    def remove(self, corpus: PreparedCorpus) -> None:
+        (corpus.folder / "valid.offsets.npy").unlink()
+
+    def cut_manifest(self, corpus: PreparedCorpus) -> None:
+        os.truncate(corpus.folder / "manifest.json", 300)
+
+    def other_format(self, corpus: PreparedCorpus) -> None:
+        path = corpus.folder / "manifest.json"
+        path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 0'))
+
+    @pytest.mark.parametrize("damage", ["truncate", "remove", "cut_manifest", "other_format"])
+    def test_it_is_refused_when_opened_and_built_again_when_prepared(
+        self, corpus, damage, stories, tmp_path, builds, caplog
+    ) -> None:
+        getattr(self, damage)(corpus)
+        with pytest.raises(DamagedCorpusError, match=r"python -m data\.prepare"):
+            PreparedCorpus.open(corpus.folder)
+        again = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        assert again.manifest == corpus.manifest
+        assert len(builds) == 1
+        assert "damaged and is built again" in caplog.text
+
+    def test_altered_bytes_are_found_by_prepare(
+        self, corpus, stories, tmp_path, builds, caplog
+    ) -> None:
+        path = corpus.folder / "test.tokens.npy"
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        PreparedCorpus.open(corpus.folder)  # checks sizes only
+        prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        assert path.read_bytes() == content
+        assert "altered" in caplog.text
+
+    def test_any_other_folder_is_no_corpus(self, tmp_path) -> None:
+        with pytest.raises(DamagedCorpusError, match="no prepared corpus"):
+            PreparedCorpus.open(tmp_path)
+
+
+class TestProcesses:
+    def test_two_at_once_build_once_and_the_second_says_that_it_waits(
+        self, stories, tmp_path, builds, caplog
+    ) -> None:
+        cache = tmp_path / "cache"
+        waiting = threading.Event()
+        results: list[PreparedCorpus] = []
+
+        def second_report(stage: str, done: int, total: int) -> None:
+            if "wait" in stage:
+                waiting.set()
+
+        def second() -> None:
+            results.append(
+                prepare(str(stories), vocabulary=VOCABULARY, cache=cache, report=second_report)
+            )
+
+        thread = threading.Thread(target=second)
+
+        def first_report(stage: str, done: int, total: int) -> None:
+            if stage == "read" and not waiting.is_set():
+                thread.start()
+                assert waiting.wait(30)
+
+        results.append(
+            prepare(str(stories), vocabulary=VOCABULARY, cache=cache, report=first_report)
+        )
+        thread.join()
+        assert results[0] == results[1]
+        assert len(builds) == 1
+        assert "waiting for it" in caplog.text
+
+    def test_a_process_waits_for_another_process(self, stories, tmp_path, run_prepare) -> None:
+        folder = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache").folder
+        (folder / "manifest.json").unlink()  # so that it has to build
+        ended = threading.Event()
+
+        def other() -> None:
+            result = run_prepare(str(stories), "--vocabulary", str(VOCABULARY))
+            assert "waiting for it" in result.stderr
+            assert result.returncode == 0
+            ended.set()
+
+        with FileLock(f"{folder}.lock"):
+            thread = threading.Thread(target=other)
+            thread.start()
+            assert not ended.wait(1.5)
+        thread.join()
+        assert ended.is_set()
+
+    def test_what_a_killed_process_leaves_is_not_used_and_is_removed(
+        self, stories, tmp_path
+    ) -> None:
+        cache = tmp_path / "cache"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data.prepare", "stdlib", "--cache", str(cache)],
+            cwd=Path(__file__).parents[2],
+        )
+        deadline = time.monotonic() + 60
+        while not list(cache.glob("*.partial/train.text")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(leftovers(cache)) == 1
+        assert not list(cache.glob("*/manifest.json"))
+        prepare(str(stories), vocabulary=VOCABULARY, cache=cache)
+        assert leftovers(cache) == []
+
+    def test_what_a_living_process_builds_is_left_alone(self, stories, tmp_path) -> None:
+        cache = tmp_path / "cache"
+        (cache / "v1-other.partial").mkdir(parents=True)
+        with FileLock(cache / "v1-other.lock"):
+            prepare(str(stories), vocabulary=VOCABULARY, cache=cache)
+        assert leftovers(cache) == ["v1-other.partial"]
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small tmpfs")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+class TestStorage:
+    @pytest.mark.parametrize("free", [0, 100_000, 300_000, 480_000])
+    def test_a_full_disk(self, small_disk, tmp_path, story, free) -> None:
+        corpus = tmp_path / "a.txt"
+        corpus.write_text("\n\n".join(story(i) for i in range(900)))
+        (small_disk / "other data").write_bytes(bytes(512 * 1024 - free))
+        with pytest.raises(CorpusError) as caught:
+            prepare(str(corpus), vocabulary=300, cache=small_disk / "cache")
+        assert "no space left" in str(caught.value)
+        assert "STELLUX_CACHE" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert not list(small_disk.glob("cache/*/*"))
+        (small_disk / "other data").unlink()
+
+    def test_a_cache_that_cannot_be_written(self, stories, tmp_path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(CorpusError, match=r"cannot write .*STELLUX_CACHE"):
+            prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "file" / "cache")
+
+
+class TestCommand:
+    def test_the_table_and_the_manifest(self, stories, run_prepare) -> None:
+        table = run_prepare(str(stories), "--vocabulary", "280")
+        assert table.returncode == 0
+        assert table.stderr == ""  # no progress where the output is no terminal
+        assert "280 tokens" in table.stdout
+        assert all(split in table.stdout for split in ("train", "valid", "test"))
+        as_json = run_prepare(str(stories), "--vocabulary", "280", "--json")
+        manifest = json.loads(as_json.stdout)
+        assert manifest["vocabulary"] == 280
+        assert manifest["files"]["tokenizer.json"]["sha256"] == manifest["tokenizer_sha256"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["stdlibb"], "Did you mean stdlib?"),
+            (["nothing.txt"], "nothing.txt does not exist"),
+            (["stories.jsonl", "--vocabulary", "256"], "at least 257"),
+            (["stories.jsonl", "--vocabulary", "60000"], "supports a vocabulary of"),
+        ],
+    )
+    def test_a_mistake_is_one_line_and_a_failure(
+        self, stories, tmp_path, run_prepare, arguments, words
+    ) -> None:
+        result = run_prepare(*arguments)
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
+        assert words in result.stderr
+        assert not list(tmp_path.glob("cache/*/*"))
+
+    def test_ctrl_c(self, tmp_path) -> None:
+        cache = tmp_path / "cache"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data.prepare", "stdlib", "--cache", str(cache)],
+            cwd=Path(__file__).parents[2],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not list(cache.glob("*.partial/train.text")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate()
+        assert process.returncode == 130
+        assert "interrupted" in stderr
+        assert leftovers(cache) == []
+
+
+def test_real_reviews(shared_data, tmp_path) -> None:
+    corpus = prepare(str(shared_data / "movie-reviews"), vocabulary=1_000, cache=tmp_path / "cache")
+    splits = corpus.manifest.splits
+    assert {name: split.documents for name, split in splits.items()} == {
+        "train": 1_800,
+        "valid": 100,
+        "test": 100,
+    }
+    split, tokenizer = corpus.split("valid"), corpus.tokenizer()
+    lines = (shared_data / "movie-reviews" / "valid.jsonl").read_text(encoding="utf-8").splitlines()
+    texts = {json.loads(line)["text"] for line in lines}
+    for document in random.Random(0).sample(range(100), 10):
+        start, end = split.document_offsets[document : document + 2]
+        assert tokenizer.decode(split.tokens[start + 1 : end].tolist()) in texts
