@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -294,7 +295,7 @@ def test_solving_needs_no_torch() -> None:
         "from model.parameter_budget import solve; from model.spec import ModelSpec\n"
         "print(solve(ModelSpec()).width)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
 
 
 @pytest.mark.parametrize(
