@@ -220,7 +220,7 @@ class LiveView(_View):
         last = [progress.last(cell) for cell in best]
         table = FittingTable(
             columns=[
-                Column.names("best finished", [cell.label for cell in best]),
+                Column.names("best", [cell.label for cell in best]),
                 Column.numbers(
                     "whole dev bpb",
                     [formats.bits_per_byte(progress.score(cell)) for cell in best],

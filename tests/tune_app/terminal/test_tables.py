@@ -1,0 +1,158 @@
+"""Plan, status and summary as a person reads them."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from tests.tune_app.journals import make_journal
+from tune_app.terminal.tables import PlanRow, PlanSizes, plan_table, status_table, summary
+
+SIZES = PlanSizes(
+    share=0.3512,
+    expansion=2.658,
+    width=219,
+    depth=12,
+    heads=4,
+    head_size=54,
+    inner_width=582,
+    parameters=9_998_336,
+)
+SOLVED = PlanRow(
+    label="35% × 2.66",
+    asked_share=0.35,
+    asked_expansion=2.66,
+    tokens=5_000_000,
+    sizes=SIZES,
+    expected_seconds=3_700.0,
+    memory_bytes=1_500_000_000,
+)
+REFUSED = PlanRow(
+    label="90% × 4.0",
+    asked_share=0.9,
+    asked_expansion=4.0,
+    tokens=5_000_000,
+    infeasible="no width gives 10.0M ± 0.5 %",
+    nearest="share 88 %, × 4.0",
+)
+
+
+def test_plan_shows_what_was_asked_and_what_was_got() -> None:
+    text = _text(plan_table([SOLVED, REFUSED]), width=80)
+    (row,) = [line for line in text.splitlines() if line.startswith("35% × 2.66")]
+    assert " ".join(row.split()) == (
+        "35% × 2.66 35→35.1 2.66→2.66 219 12 4×54 582 9.998M 1h 01m 1.4 GiB"
+    )
+    assert "no room here" not in text
+
+
+def test_plan_gives_reasons_and_the_nearest_request_below() -> None:
+    text = _text(plan_table([SOLVED, REFUSED]), width=120)
+    assert "1 of 2 cells have a solution; 5.0M tokens each; 1h 01m of trial time" in text
+    assert "infeasible 90% × 4.0  no width gives 10.0M ± 0.5 %; nearest: share 88 %, × 4.0" in text
+
+
+def test_plan_leaves_out_what_nobody_knows() -> None:
+    row = PlanRow(label="a", asked_share=0.35, asked_expansion=2.66, tokens=5_000_000, sizes=SIZES)
+    text = _text(plan_table([row]), width=120)
+    assert not re.search(r"time|memory|lr", text)
+
+
+def test_plan_names_the_columns_that_have_no_room() -> None:
+    text = _text(plan_table([SOLVED]), width=40)
+    assert max(len(line) for line in text.splitlines()) <= 40
+    assert "no room here for:" in text
+    assert "memory" in text
+
+
+def test_a_plan_row_is_solved_or_has_a_reason() -> None:
+    with pytest.raises(ValueError, match="either sizes or a reason"):
+        PlanRow(label="a", asked_share=0.35, asked_expansion=2.66, tokens=1)
+    with pytest.raises(ValueError, match="either sizes or a reason"):
+        PlanRow(
+            label="a",
+            asked_share=0.35,
+            asked_expansion=2.66,
+            tokens=1,
+            sizes=SIZES,
+            infeasible="no width",
+        )
+
+
+def test_status_has_every_cell_with_its_reason(tmp_path: Path) -> None:
+    with make_journal(tmp_path / "quick" / "journal.sqlite3") as journal:
+        text = _text(status_table(journal), width=100)
+        for cell in journal.cells():
+            assert re.search(rf"^{re.escape(cell.label)} +{cell.status.value}", text, re.MULTILINE)
+    assert "quick  12 cells: 4 finished, 6 stopped, 1 failed, 1 infeasible" in text
+    assert "stopped    45% × 2.0  at 56k/150k tokens by diverged: dev bits per byte is nan" in text
+    assert "failed     45% × 3.0  RuntimeError: DataLoader <worker> ran out" in text
+    assert "infeasible 45% × 4.0  No depth from 2 to 32" in text
+
+
+def test_status_shows_a_running_sweep(tmp_path: Path) -> None:
+    fates = {(0.25, 2.0): "running 3", (0.25, 2.66): "pending"}
+    with make_journal(tmp_path / "quick" / "journal.sqlite3", fates=fates) as journal:
+        text = _text(status_table(journal), width=100)
+    assert re.search(r"^25% × 2\.0 +running +56k/150k +2\.\d{4} ", text, re.MULTILINE)
+    assert re.search(r"^25% × 2\.66 +pending +– +– +– +– +–$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_status_fits(tmp_path: Path, width: int) -> None:
+    with make_journal(tmp_path / "quick" / "journal.sqlite3", seeds=(0, 1)) as journal:
+        text = _text(status_table(journal), width=width)
+    assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_summary_calls_one_seed_no_verdict(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    with make_journal(folder / "journal.sqlite3") as journal:
+        text = _text(summary(journal, folder), width=200)
+    assert text.startswith("leader on one seed, not a verdict: ")
+    assert "against the baseline 35% × 2.66" in text or "it is the baseline" in text
+    assert "12: 4 finished, 6 stopped, 1 failed, 1 infeasible" in text
+    assert re.search(r"stopping saved \d+k tokens, about \d+s", text)
+
+
+def test_summary_of_several_seeds_says_how_many(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    with make_journal(folder / "journal.sqlite3", seeds=(0, 1, 2)) as journal:
+        text = _text(summary(journal, folder), width=200)
+    assert re.match(r"leader on the mean of \d seeds: \d\d% × [\d.]+$", text.splitlines()[0])
+    assert "over the seeds)" in text
+
+
+def test_summary_without_a_finished_cell_has_no_leader(tmp_path: Path) -> None:
+    fates = {
+        (share, expansion): "pending"
+        for share in (0.25, 0.35, 0.45)
+        for expansion in (2.0, 2.66, 3.0, 4.0)
+    }
+    folder = tmp_path / "quick"
+    with make_journal(folder / "journal.sqlite3", fates=fates) as journal:
+        text = _text(summary(journal, folder), width=200)
+    assert text.startswith("no leader: no cell has finished")
+    assert "12 of 12 cells; continue with: python -m tune_app.sweep quick" in text
+
+
+def test_summary_names_only_what_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "my runs" / "quick"
+    with make_journal(folder / "journal.sqlite3") as journal:
+        (folder / "report.html").touch()
+        (folder / "study.sqlite3").touch()
+        text = _text(summary(journal, folder), width=400)
+    assert f"report  {folder / 'report.html'}" in text
+    assert f"optuna-dashboard 'sqlite:///{folder / 'study.sqlite3'}'" in text
+    assert "plots" not in text
+
+
+def _text(renderable: RenderableType, *, width: int) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(renderable)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
