@@ -16,6 +16,7 @@ from data.batches import EvaluationDocuments, TrainingBatches
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from tune_app.command import INTERRUPTED
 from tune_app.folder import JOURNAL, exclusive, refuse_another
 from tune_app.journal import Journal
 from tune_app.listener import Broadcast, SweepListener
@@ -27,9 +28,6 @@ from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
 
 logger = logging.getLogger(__name__)
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 @dataclass(frozen=True, kw_only=True)

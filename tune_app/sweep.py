@@ -9,10 +9,7 @@ python -m tune_app.sweep report [NAME]   write its results anew from the journal
 from __future__ import annotations
 
 import json
-import logging
 import os
-import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +19,12 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter, Token
 from rich.console import Console
 
+from tune_app.command import repeated, run_command
+
+MODULE = "tune_app.sweep"
+
 app = App(
-    name="python -m tune_app.sweep",
+    name=f"python -m {MODULE}",
     help="""Find how a small language model should spend its parameters.
 
     Trains every cell of a search space at one parameter budget, stops the ones that fall behind,
@@ -156,7 +157,7 @@ def run(
         gpus=gpus,
         wandb=runner.wandb,
         show_ray=runner.show_ray,
-        command=_command(),
+        command=repeated(MODULE, sys.argv[1:]),
     )
     return run_sweep(_plan(space, sweep), options, Console())
 
@@ -221,25 +222,6 @@ def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns its exit code; a person's mistakes are one line."""
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    logging.captureWarnings(True)
-    try:
-        code: int = app(arguments)
-    except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", markup=False, highlight=False
-        )
-        return 2
-    except KeyboardInterrupt:
-        Console(stderr=True, soft_wrap=True).print(
-            f"interrupted; continue with: {_command()}", markup=False, highlight=False
-        )
-        return 130
-    return code
-
-
 def _plan(space: str, options: SweepOptions) -> Any:
     from tune_app.plan import Wishes, make_plan  # noqa: PLC0415 - imports numpy
     from tune_app.space import load_space  # noqa: PLC0415
@@ -297,16 +279,5 @@ def _slots(runner: RunnerOptions, gpus: float) -> int:
     return slots
 
 
-def _command() -> str:
-    """The command line as the person can repeat it."""
-    python = "python" if _is_on_path(sys.executable) else os.path.relpath(sys.executable)
-    return shlex.join([python, "-m", "tune_app.sweep", *sys.argv[1:]])
-
-
-def _is_on_path(executable: str) -> bool:
-    found = shutil.which("python")
-    return found is not None and Path(found).absolute() == Path(executable).absolute()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_command(app, MODULE))

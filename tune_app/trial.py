@@ -3,15 +3,15 @@
 A Trial owns its data, its model, its clock and its checkpoints. `advance` trains to the next
 evaluation and returns an Observation; whoever calls it decides whether to go on.
 
-Run by hand:
-
-    python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0}' --tokens 300000
+python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}'
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,13 +19,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+from cyclopts import App
+from rich.console import Console
+
 from data.batches import EvaluationDocuments, TrainingBatches
+from data.display import progress_display
+from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from model.evaluation import evaluate
 from model.parameter_budget import solve
+from model.parameter_table import parameter_table
 from model.training import Training, TrainingConfig
 from tune_app.cell import Cell
 from tune_app.checkpoints import CheckpointFolder, is_due
+from tune_app.command import run_command
+from tune_app.kill_rule import diverged
 from tune_app.records import PHASES, Observation
 
 logger = logging.getLogger(__name__)
@@ -34,6 +43,14 @@ EVALUATION_BATCH = 16
 """Sequences scored at once; bounds memory and changes no figure."""
 
 _NOT_TRAINING = ("corpus", "evaluations", "evaluation_bytes")
+
+
+def training_config(cell: Cell, *, tokens: int) -> TrainingConfig:
+    """What model.training needs to know of a cell that trains `tokens` of its own tokens."""
+    values = asdict(cell.settings)
+    for name in _NOT_TRAINING:
+        del values[name]
+    return TrainingConfig(**{**values, "tokens": tokens}, seed=cell.seed)
 
 
 class Trial:
@@ -84,7 +101,7 @@ class Trial:
             self.config = solve(cell.model)
             self._training = Training(
                 self.config,
-                self._training_config(),
+                training_config(cell, tokens=self._own_tokens),
                 batches,
                 baseline=solve(cell.baseline),
                 device=device,
@@ -190,6 +207,7 @@ class Trial:
 
     @property
     def _own_tokens(self) -> int:
+        """The trial's tokens in those of its own tokenizer."""
         return math.ceil(self.cell.settings.tokens * self._own_per_reference)
 
     def _in_reference_tokens(self, bits_per_byte: float, perplexity: float) -> float:
@@ -198,13 +216,6 @@ class Trial:
             return perplexity
         nats = bits_per_byte * math.log(2) * self._reference_dev_bytes_per_token
         return math.exp(nats) if nats < 700 else math.inf
-
-    def _training_config(self) -> TrainingConfig:
-        settings = asdict(self.cell.settings)
-        for name in _NOT_TRAINING:
-            del settings[name]
-        settings["tokens"] = self._own_tokens
-        return TrainingConfig(**settings, seed=self.cell.seed)
 
     def _save_if_due(self) -> None:
         if not is_due(self._clock() - self._saved_at, self._save_cost):
@@ -271,3 +282,101 @@ def _dev_documents(
         end_of_text=corpus.end_of_text,
         max_bytes=max_bytes,
     )
+
+
+app = App(
+    name="python -m tune_app.trial",
+    help="""Train one cell from start to end, without Ray.
+
+    A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, output_head,
+    feed_forward, target_parameters, vocabulary, heads, context), of its training (tokens,
+    batch_size, learning_rate, schedule, warmup_fraction, weight_decay, gradient_clip, precision,
+    compile, deterministic), of its scores (corpus, evaluations, evaluation_bytes) and the seed.
+    What it leaves out takes its default.
+
+    Examples:
+
+    python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}'
+
+    python -m tune_app.trial '{"corpus": "wikitext-2"}' --checkpoints my_trial --threads 2""",
+    help_format="plaintext",
+    version_flags=[],
+)
+
+
+@app.default
+def train(
+    cell: str = "{}",
+    *,
+    checkpoints: Path | None = None,
+    threads: int | None = None,
+    device: str | None = None,
+) -> int:
+    """Train one cell.
+
+    Parameters
+    ----------
+    cell
+        Values as JSON, or the path of a .json file.
+    checkpoints
+        Folder to keep checkpoints in, and to resume from.
+    threads
+        CPU threads; default all.
+    device
+        cpu, cuda, …; default the first GPU where there is one.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    wanted = read_cell(cell)
+    console = Console()
+
+    def corpus(vocabulary: int) -> PreparedCorpus:
+        with progress_display(console) as report:
+            return prepare(wanted.settings.corpus, vocabulary=vocabulary, report=report)
+
+    trial = Trial(
+        wanted,
+        corpora=corpus,
+        checkpoints=checkpoints,
+        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+    )
+    console.print(parameter_table(trial.config).as_text(), markup=False, highlight=False)
+    if trial.resumed_from:
+        console.print(f"resumed at {trial.resumed_from:,} tokens")
+    console.print(f"{'tokens':>12}{'dev bpb':>10}{'dev ppl':>10}{'train loss':>12}{'tokens/s':>10}")
+    while not trial.finished:
+        observation = trial.advance()
+        assert observation is not None, "there is no limit of time"
+        console.print(
+            f"{observation.tokens:>12,}{observation.bits_per_byte:>10.4f}"
+            f"{observation.perplexity:>10.2f}{observation.train_loss:>12.4f}"
+            f"{observation.tokens_per_second:>10,.0f}",
+            highlight=False,
+        )
+        if (kill := diverged(observation)) is not None:
+            console.print(f"diverged: {kill.reason}")
+            return 1
+    if observation.whole_bits_per_byte is not None:
+        console.print(
+            f"whole dev split: {observation.whole_bits_per_byte:.4f} bits per byte, "
+            f"perplexity {observation.whole_perplexity:.2f}",
+            highlight=False,
+        )
+    return 0
+
+
+def read_cell(text: str) -> Cell:
+    """A cell from JSON, or from a file of it. Raises ValueError saying what is wrong with it."""
+    if text.endswith(".json"):
+        text = Path(text).read_text("utf-8")
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"the cell is no JSON ({error}): {text[:60]}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"the cell is {text[:60]}; it must be a JSON object")
+    return Cell.from_values(values)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, "tune_app.trial"))
