@@ -10,6 +10,7 @@ finished seeds.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import statistics
@@ -36,6 +37,15 @@ class CellResult:
     @property
     def last(self) -> Observation | None:
         return self.curve[-1] if self.curve else None
+
+    @property
+    def points(self) -> list[tuple[int, float]]:
+        """(reference tokens, bits per byte of the capped documents), where that is a number."""
+        return [
+            (point.reference_tokens, point.bits_per_byte)
+            for point in self.curve
+            if math.isfinite(point.bits_per_byte)
+        ]
 
     @property
     def score(self) -> float | None:
@@ -160,6 +170,23 @@ class SweepResults:
             score - reference[seed] for seed, score in design.scores.items() if seed in reference
         )
 
+    def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
+        """Dev bits per byte above the baseline's at equal tokens, capped documents.
+
+        The baseline is that of the cell's seed where there is one. Its curve is interpolated
+        linearly in tokens and never extrapolated.
+        """
+        if self.baseline is None:
+            return []
+        seed = cell.cell.values.get("seed", 0)
+        same_seed = [c for c in self.baseline.cells if c.cell.values.get("seed", 0) == seed]
+        reference = (same_seed or self.baseline.cells)[0].points
+        return [
+            (tokens, value - level)
+            for tokens, value in cell.points
+            if (level := _interpolate(reference, tokens)) is not None
+        ]
+
     def with_status(self, *statuses: Status) -> list[CellResult]:
         return [cell for cell in self.cells if cell.cell.status in statuses]
 
@@ -222,7 +249,8 @@ def describe_value(axis: str, value: Any) -> str:
         return str(value)
     if axis == "embedding_ratio":
         return f"{100 * value:.4g}%"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return text if isinstance(value, int) or not text.isdigit() else f"{text}.0"
 
 
 def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:
@@ -242,6 +270,13 @@ def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, .
         )
         for group in groups.values()
     )
+
+
+def _interpolate(points: Sequence[tuple[int, float]], tokens: int) -> float | None:
+    for (left, low), (right, high) in itertools.pairwise(points):
+        if left <= tokens <= right:
+            return low + (high - low) * (tokens - left) / (right - left)
+    return points[0][1] if points and points[0][0] == tokens else None
 
 
 def _seedless(cell: CellRecord) -> dict[str, Any]:

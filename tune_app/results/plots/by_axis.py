@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,14 @@ from tune_app.results.plots.style import (
     MARKERS,
     PALETTE,
     Plot,
-    add_legend,
+    add_legends,
     axis_name,
     dress,
     handle,
     is_number,
     new_figure,
     ordered,
+    say,
     shades,
 )
 from tune_app.results.summary import Design, SweepResults, describe, describe_value
@@ -52,29 +54,34 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         _mark_stopped(strip, lines, axis, places)
     else:
         axes = strip = figure.add_subplot()
-    dress(axes, title="", x=name, y="bits per byte (whole dev split)")
+    dress(axes, x=name, y="bits per byte (whole dev split)")
     strip.set_title(f"Bits per byte by {name}", loc="left", fontsize=12, fontweight="bold")
     for line in lines:
-        ranked = [design for design in line.designs if design.mean is not None]
-        along = [places[repr(design.values.get(axis))] for design in ranked]
-        axes.plot(along, [design.mean for design in ranked], **line.look)
-        for place, design in zip(along, ranked, strict=True):
+        along = [places[repr(design.values.get(axis))] for design in line.designs]
+        # NaN breaks the line where a design has no value: nothing is known between its neighbours.
+        means = [math.nan if design.mean is None else design.mean for design in line.designs]
+        axes.plot(along, means, **line.look)
+        for place, design in zip(along, line.designs, strict=True):
             if len(design.cells) > 1:
                 scores = list(design.scores.values())
                 seed = {**line.look, "linestyle": "none", "markersize": 4, "alpha": 0.45}
                 axes.plot([place] * len(scores), scores, **seed)
     _ticks(axes, axis, values, numeric)
+    if not results.ranking:
+        say(axes, "no cell has finished yet")
     others = [other for other in results.axes if other != axis]
     if others and len(lines) <= _FEW:
         keys = [handle(line.label, **line.look) for line in lines]
-        add_legend(figure, [(", ".join(map(axis_name, others)), keys)])
+        add_legends(figure, [(", ".join(map(axis_name, others)), keys)])
     caption = "Cells that trained to the end, scored on the whole dev split."
+    if others and len(lines) > _FEW:
+        caption += f" A line joins cells that differ in the {name} alone."
     if len(results.sweep.seeds) > 1:
         caption += " Small marks are seeds, large ones their mean."
     if stopped:
         caption += (
             " × above the plot: a cell was stopped there. Its last value has no place on this "
-            "scale, so a line says nothing where one stands."
+            "scale."
         )
     return Plot(name=f"by_{axis}", figure=figure, caption=caption)
 
@@ -108,9 +115,9 @@ def _lines(results: SweepResults, axis: str) -> list[_Line]:
         look = {
             "color": GREY if many else colours[rank(designs)[0]] if colours else shade[index],
             "marker": "o" if many else MARKERS[index],
-            "linestyle": "none" if many else DASHES[index % len(DASHES)],
-            "linewidth": 1.6,
-            "markersize": 6.5,
+            "linestyle": "-" if many else DASHES[index % len(DASHES)],
+            "linewidth": 0.7 if many else 1.6,
+            "markersize": 4.5 if many else 6.5,
         }
         lines.append(
             _Line(

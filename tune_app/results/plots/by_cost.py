@@ -1,9 +1,13 @@
-"""Bits per byte against what a cell cost, and the designs that nothing cheaper equals."""
+"""Bits per byte against what a cell cost, and the designs that nothing cheaper equals.
+
+Stopped cells stand in a panel of their own above the finished ones: their values are of other
+documents and of fewer tokens, and one scale for both would make a rank of them.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from tune_app.records import Status
+from tune_app.records import Rule, Status
 from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.style import (
     GREY,
@@ -19,12 +23,17 @@ from tune_app.results.plots.style import (
     STOP_NAMES,
     Plot,
     Styles,
-    add_legend,
+    add_legends,
     dress,
     handle,
     new_figure,
+    say,
 )
 from tune_app.results.summary import CellResult, Design, SweepResults
+
+_FRONT: dict[str, Any] = {"color": "#888888", "linewidth": 1.4}
+_WIDTH_OF_A_LETTER = 0.016
+"""About, of the width of the panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +51,14 @@ COSTS = (
     Cost(
         name="seconds",
         title="training time",
-        label="training seconds (start, compilation and evaluation apart)",
-        of_cell=lambda cell: cell.seconds["train"] if cell.last is not None else None,
+        label="seconds of training alone",
+        of_cell=lambda cell: cell.seconds["train"],
         of_design=lambda design: design.training_seconds,
     ),
     Cost(
         name="flops",
         title="training FLOPs",
-        label="training FLOPs (forward and backward)",
+        label="FLOPs of training, forward and backward",
         of_cell=lambda cell: cell.training_flops,
         of_design=lambda design: design.training_flops,
     ),
@@ -58,61 +67,110 @@ COSTS = (
 
 def cost_plot(results: SweepResults, cost: Cost) -> Plot:
     styles = Styles(results)
-    figure = new_figure(height=5.2)
-    axes = figure.add_subplot()
-    dress(axes, title=f"Bits per byte by {cost.title}", x=cost.label, y="dev bits per byte")
+    stopped = _stopped(results, cost)
+    figure = new_figure(height=6.2 if stopped else 5.2)
+    if stopped:
+        top, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
+        dress(top, x="", y="stopped\n(capped documents)")
+    else:
+        top = axes = figure.add_subplot()
+    top.set_title(f"Bits per byte by {cost.title}", loc="left", fontsize=12, fontweight="bold")
+    dress(axes, x=cost.label, y="finished\n(whole dev split)")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    marks: dict[str, Line2D] = {}
-    ranked: list[tuple[float, float, Design]] = []
-    for design in results.designs:
-        charge, mean = cost.of_design(design), design.mean
-        if charge is not None and mean is not None:
-            ranked.append((charge, mean, design))
-            look = styles.of(design)
-            axes.plot(charge, mean, color=look.colour, marker=look.marker, markersize=7.5, zorder=4)
-            marks["finished"] = handle("finished", color=GREY, marker="o", linestyle="none")
-    front = pareto_front([(charge, mean) for charge, mean, _ in ranked])
-    if front:
-        steps = [ranked[index][:2] for index in front]
-        axes.step(*zip(*steps, strict=True), where="post", color="#999999", linewidth=1.2, zorder=2)
-        marks["the front"] = handle("Pareto front", color="#999999", linewidth=1.2)
-    _draw_stopped(axes, results, cost, styles, marks)
-    for index in front:
-        charge, mean, design = ranked[index]
-        axes.annotate(
-            design.label,
-            (charge, mean),
-            xytext=(-5, -11),
-            textcoords="offset points",
-            fontsize=9,
-            ha="right",
-        )
-    add_legend(figure, [*styles.handles(), ("mark", list(marks.values()))])
+    top.margins(x=0.08, y=0.16)
+    # The labels of the finished ones are placed last, when the panels have their width.
+    ended = _draw_stopped(top, stopped, styles)
+    marks = _draw_finished(axes, results, cost, styles) | ended
+    if "finished" not in marks:
+        say(axes, "no cell has finished yet")
+        if not stopped:
+            axes.set_xticks([])
+    add_legends(figure, [*styles.handles(), ("mark", list(marks.values()))])
     return Plot(
         name=f"pareto_{cost.name}",
         figure=figure,
-        caption="Filled: trained to the end, scored on the whole dev split. Open: stopped, at what "
-        "it had cost and at its last value on the capped documents; shown for its price, not for "
-        "its rank. The front joins finished designs alone: no other is both cheaper and better.",
+        caption="The grey line is the Pareto front of the designs that trained to the end: no "
+        "other is both cheaper and better. Stopped cells stand above, open, at what they had cost "
+        "and at their last value: for their price, not for a rank."
+        + (" A design is the mean of its seeds." if len(results.sweep.seeds) > 1 else ""),
     )
 
 
-def _draw_stopped(
-    axes: Axes, results: SweepResults, cost: Cost, styles: Styles, marks: dict[str, Line2D]
-) -> None:
+def _draw_finished(
+    axes: Axes, results: SweepResults, cost: Cost, styles: Styles
+) -> dict[str, Line2D]:
+    charges = [(cost.of_design(design), design.mean, design) for design in results.ranking]
+    ranked = [
+        (charge, mean, design)
+        for charge, mean, design in charges
+        if charge is not None and mean is not None
+    ]
+    if not ranked:
+        return {}
+    for charge, mean, design in ranked:
+        look = styles.of(design)
+        axes.plot(charge, mean, color=look.colour, marker=look.marker, markersize=7.5, zorder=4)
+    front = [ranked[index] for index in pareto_front([(x, y) for x, y, _ in ranked])]
+    axes.step([x for x, _, _ in front], [y for _, y, _ in front], where="post", **_FRONT)
+    _label(axes, [(charge, mean, design.label) for charge, mean, design in front])
+    return {
+        "finished": handle("finished", color=GREY, marker="o", linestyle="none"),
+        "front": handle("Pareto front", **_FRONT),
+    }
+
+
+def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Names the front's points on the side where no design can lie: under it, to the left."""
+    axes.margins(x=0.08, y=0.16)
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    for charge, _, label in points:
+        share = _WIDTH_OF_A_LETTER * (len(label) + 1)
+        left = min(left, max(0.0, (charge - share * right) / (1 - share)))
+    axes.set_xlim(left, right)
+    drop, above = 4.0, math.inf
+    for charge, mean, label in points:
+        place, level = (charge - left) / (right - left), (mean - low) / (high - low)
+        # A label is about a twentieth of the panel high: one that would hit the last goes lower.
+        drop = drop + 11 if above - level < 0.06 else 4.0
+        above = level
+        room = place > _WIDTH_OF_A_LETTER * len(label)
+        axes.annotate(
+            label,
+            (charge, mean),
+            xytext=(-4 if room else 5, -drop),
+            textcoords="offset points",
+            fontsize=9,
+            ha="right" if room else "left",
+            va="top",
+            bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
+        )
+
+
+def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, Rule, Design]]:
+    """(cost, last bits per byte, rule, design) of the cells that a rule ended."""
+    found = []
     for design in results.designs:
-        for result in design.cells:
-            if result.cell.status is not Status.STOPPED or result.decision is None:
+        for cell in design.cells:
+            charge, last = cost.of_cell(cell), cell.last
+            if cell.cell.status is not Status.STOPPED or cell.decision is None:
                 continue
-            rule, charge, last = result.decision.rule, cost.of_cell(result), result.last
-            if charge is None or last is None or not math.isfinite(last.bits_per_byte):
-                continue
-            sign: dict[str, Any] = {
-                "marker": STOP_MARKERS.get(rule, "x"),
-                "markersize": 8,
-                "markeredgewidth": 1.8,
-                "linestyle": "none",
-            }
-            axes.plot(charge, last.bits_per_byte, color=styles.of(design).colour, **sign)
-            name = STOP_NAMES.get(rule, rule.value)
-            marks[name] = handle(name, color=GREY, **sign)
+            if charge is not None and last is not None and math.isfinite(last.bits_per_byte):
+                found.append((charge, last.bits_per_byte, cell.decision.rule, design))
+    return found
+
+
+def _draw_stopped(
+    axes: Axes, stopped: Sequence[tuple[float, float, Rule, Design]], styles: Styles
+) -> dict[str, Line2D]:
+    marks: dict[str, Line2D] = {}
+    for charge, value, rule, design in stopped:
+        sign: dict[str, Any] = {
+            "marker": STOP_MARKERS.get(rule, "x"),
+            "markersize": 8,
+            "markeredgewidth": 1.8,
+            "linestyle": "none",
+        }
+        axes.plot(charge, value, color=styles.of(design).colour, **sign)
+        name = STOP_NAMES.get(rule, rule.value)
+        marks[name] = handle(name, color=GREY, **sign)
+    return marks

@@ -1,8 +1,12 @@
-"""Dev bits per byte against tokens, a line a cell, with the end of each marked by its kind."""
+"""Dev bits per byte against tokens, a line a cell, with the end of each marked by its kind.
+
+Below it the same lines as gaps to the baseline at equal tokens: where curves that fall by whole
+bits lie on each other, their order is read there.
+"""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,102 +20,113 @@ from tune_app.results.plots.style import (
     STOP_NAMES,
     Plot,
     Styles,
-    add_legend,
+    add_legends,
     dress,
     handle,
     new_figure,
+    say,
 )
 from tune_app.results.summary import CellResult, SweepResults
+
+Points = list[tuple[int, float]]
 
 _BASELINE_WIDTH = 3.0
 
 
 def curves_plot(results: SweepResults) -> Plot:
-    styles = Styles(results)
-    figure = new_figure(height=5.4)
-    axes = figure.add_subplot()
-    dress(axes, title="Curves", x="tokens", y="dev bits per byte (capped documents)")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ends: dict[str, Line2D] = {}
-    for design in results.designs:
-        look = styles.of(design)
-        for result in design.cells:
-            points = _finite(result)
-            if not points:
-                continue
-            tokens, values = zip(*points, strict=True)
-            axes.plot(
-                tokens,
-                values,
-                color=look.colour,
-                linestyle=look.dash,
-                linewidth=_BASELINE_WIDTH if design.is_baseline else 1.3,
-                alpha=0.85,
-            )
-            name, mark = _end(result, look.marker)
-            axes.plot(tokens[-1:], values[-1:], color=look.colour, zorder=4, **mark)
-            ends.setdefault(name, handle(name, color=GREY, **mark))
-            if design.is_baseline:
-                ends["the baseline"] = handle("the baseline", color=GREY, linewidth=_BASELINE_WIDTH)
-    hidden = _zoom(axes, results)
-    add_legend(figure, [*styles.handles(), ("line's end", [ends[name] for name in sorted(ends)])])
+    gaps = any(
+        results.gap_curve(cell)
+        for design in results.designs
+        for cell in design.cells
+        if not design.is_baseline
+    )
+    figure = new_figure(height=7.2 if gaps else 4.8)
+    panels = figure.subplots(2 if gaps else 1, 1, sharex=True, squeeze=False)[:, 0]
+    dress(panels[0], title="Curves", x="", y="dev bits per byte")
+    ends = _draw(panels[0], results, lambda cell: cell.points)
+    if gaps:
+        dress(panels[1], x="", y="above the baseline")
+        _draw(panels[1], results, results.gap_curve)
+    if ends:
+        panels[-1].set_xlabel("tokens", fontsize=11)
+        panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        say(panels[0], "nothing has been evaluated yet")
+        panels[0].set_xticks([])
+    lines = [ends[name] for name in sorted(ends)]
+    add_legends(figure, [*Styles(results).handles(), ("end of a line", lines)])
     return Plot(
         name="curves",
         figure=figure,
-        caption="A line is a cell. A filled mark: trained to the end. An open mark: ended there by "
-        "the rule that the mark names. Lines compare at equal tokens only."
-        + (" The first, steep part lies above the picture." if hidden else ""),
+        caption="A line is a cell, scored on the capped dev documents while it trains. A filled "
+        "mark: trained to the end. An open mark: ended there by the rule that it names. Below, "
+        "the same lines less the baseline's at equal tokens: under zero is better. The first, "
+        "steep quarter may lie above the picture.",
     )
 
 
-def _finite(result: CellResult) -> list[tuple[int, float]]:
-    return [
-        (point.reference_tokens, point.bits_per_byte)
-        for point in result.curve
-        if math.isfinite(point.bits_per_byte)
-    ]
+def _draw(
+    axes: Axes, results: SweepResults, points_of: Callable[[CellResult], Points]
+) -> dict[str, Line2D]:
+    """Draws every cell; returns legend entries of the ends that came up, by name."""
+    styles = Styles(results)
+    ends: dict[str, Line2D] = {}
+    for design in results.designs:
+        look = styles.of(design)
+        width = _BASELINE_WIDTH if design.is_baseline else 1.3
+        for result in design.cells:
+            if not (points := points_of(result)):
+                continue
+            tokens, values = zip(*points, strict=True)
+            axes.plot(
+                tokens, values, color=look.colour, linestyle=look.dash, linewidth=width, alpha=0.85
+            )
+            name, mark = _end(result)
+            sign = mark | ({"marker": look.marker} if name == "finished" else {})
+            axes.plot(tokens[-1:], values[-1:], color=look.colour, zorder=4, **sign)
+            ends[name] = handle(name, color=GREY, **mark)
+            if design.is_baseline and len(results.designs) > 1:
+                ends["(thick: baseline)"] = handle("(thick: baseline)", color=GREY, linewidth=width)
+    _zoom(axes, results, points_of)
+    return ends
 
 
-def _end(result: CellResult, marker: str) -> tuple[str, dict[str, Any]]:
+def _end(result: CellResult) -> tuple[str, dict[str, Any]]:
     """What the end of a curve is called, and its mark."""
     cell, decision = result.cell, result.decision
     if cell.status is Status.FINISHED:
-        return "finished", {"marker": marker, "markersize": 6.5, "linestyle": "none"}
-    if cell.status is Status.STOPPED and decision is not None:
-        rule = decision.rule
-        name, sign = STOP_NAMES.get(rule, rule.value), STOP_MARKERS.get(rule, "x")
-    elif cell.status is Status.FAILED:
-        name, sign = "failed", "$!$"
-    else:
-        name, sign = "still running", ">"
-    return name, {
-        "marker": sign,
+        return "finished", {"marker": "o", "markersize": 6, "linestyle": "none"}
+    sign: dict[str, Any] = {
         "markersize": 9,
         "markeredgewidth": 2,
         "markerfacecolor": "none",
         "linestyle": "none",
     }
+    if cell.status is Status.STOPPED and decision is not None:
+        name = STOP_NAMES.get(decision.rule, decision.rule.value)
+        return name, {**sign, "marker": STOP_MARKERS.get(decision.rule, "x")}
+    if cell.status is Status.FAILED:
+        return "failed", {**sign, "marker": "X", "markeredgewidth": 1.2}
+    return "still running", {**sign, "marker": ">", "markersize": 7, "markeredgewidth": 1.4}
 
 
-def _zoom(axes: Axes, results: SweepResults) -> bool:
-    """Cuts off the top, where the first steps are: the differences at the end decide.
+def _zoom(axes: Axes, results: SweepResults, points_of: Callable[[CellResult], Points]) -> None:
+    """Shows what happens after the first quarter, where differences decide.
 
-    Shows all that lies below the highest value met after a quarter of the tokens. Returns whether
-    something was cut off.
+    One cell that goes astray does not flatten all others: what diverged sets no limits.
     """
-    points = [point for result in results.cells for point in _finite(result)]
-    late = [value for tokens, value in points if tokens >= results.sweep.tokens / 4]
-    if not late:
-        return False
-    # One cell that goes astray must not flatten all others.
+    reached = [tokens for cell in results.cells for tokens, _ in points_of(cell)]
+    quarter = max(reached, default=0) / 4
+
+    def late(cells: Iterable[CellResult]) -> list[float]:
+        return [value for cell in cells for tokens, value in points_of(cell) if tokens >= quarter]
+
     steady = [
-        value
-        for result in results.cells
-        if result.decision is None or result.decision.rule is not Rule.DIVERGED
-        for tokens, value in _finite(result)
-        if tokens >= results.sweep.tokens / 4
+        cell
+        for cell in results.cells
+        if cell.decision is None or cell.decision.rule is not Rule.DIVERGED
     ]
-    low, high = min(value for _, value in points), max(steady or late)
-    margin = 0.06 * (high - low) or 0.05
-    axes.set_ylim(low - margin, high + margin)
-    return max(value for _, value in points) > high + margin
+    if values := late(steady) or late(results.cells):
+        low, high = min(values), max(values)
+        margin = 0.06 * (high - low) or 0.05
+        axes.set_ylim(low - margin, high + margin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -19,6 +19,8 @@ from matplotlib.lines import Line2D
 from tune_app.records import Rule
 from tune_app.results.summary import Design, SweepResults, describe
 
+_Place = Literal["outside lower left", "outside lower center", "outside lower right"]
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p", "h")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (1, 2)))
@@ -27,9 +29,9 @@ GREY = "#666666"
 STOP_MARKERS = {Rule.ASHA: "x", Rule.BASELINE: "+", Rule.DIVERGED: "1"}
 """How a cell that a rule ended is marked; the marks are open, a finished cell's is filled."""
 STOP_NAMES = {
-    Rule.ASHA: "stopped by ASHA",
-    Rule.BASELINE: "stopped by the kill rule",
-    Rule.DIVERGED: "diverged",
+    Rule.ASHA: "stopped: ASHA",
+    Rule.BASELINE: "stopped: kill rule",
+    Rule.DIVERGED: "stopped: diverged",
 }
 
 AXIS_NAMES = {
@@ -147,8 +149,9 @@ def new_figure(height: float = 4.6) -> Figure:
     return Figure(figsize=(6.4, height), dpi=160, layout="constrained", facecolor="white")
 
 
-def dress(axes: Axes, *, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+def dress(axes: Axes, *, x: str, y: str, title: str | None = None) -> None:
+    if title is not None:
+        axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
     axes.set_xlabel(x, fontsize=11)
     axes.set_ylabel(y, fontsize=11)
     axes.tick_params(labelsize=10)
@@ -157,25 +160,35 @@ def dress(axes: Axes, *, title: str, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def add_legend(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) -> None:
-    """One legend below the plots, where it covers nothing: a titled column a group."""
+def say(axes: Axes, text: str) -> None:
+    """Axes with nothing to show say so, and have no scale that would mean nothing."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY, fontsize=11)
+    axes.tick_params(left=False, labelleft=False)
+    axes.grid(False)
+
+
+def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) -> None:
+    """Titled legends side by side below the plots, where they cover nothing; three at most."""
     groups = [(title, lines) for title, lines in groups if lines]
-    if not groups:
-        return
-    blank = handle("", linestyle="none")
-    rows = max(len(lines) for _, lines in groups)
-    entries: list[Line2D] = []
-    for title, lines in groups:
-        column = [handle(title, linestyle="none"), *lines]
-        entries += column + [blank] * (rows + 1 - len(column))
-    legend = figure.legend(
-        handles=entries,
-        loc="outside lower left",
-        ncols=len(groups),
-        fontsize=9.5,
-        frameon=False,
-        handlelength=2.6,
-        columnspacing=1.6,
+    rows = max((len(lines) for _, lines in groups), default=0)
+    blank = handle(" ", linestyle="none")
+    places: tuple[_Place, ...] = (
+        "outside lower left",
+        "outside lower center",
+        "outside lower right",
     )
-    for text in legend.get_texts()[:: rows + 1]:
-        text.set_fontweight("bold")
+    for (title, lines), place in zip(groups, places, strict=False):
+        # Blank entries keep the titles on one line: matplotlib aligns the legends' feet.
+        padding = [blank] * (rows - len(lines)) if len(groups) > 1 else []
+        figure.legend(
+            handles=[*lines, *padding],
+            title=title,
+            loc=place,
+            ncols=min(4, len(lines)) if len(groups) == 1 else 1,
+            fontsize=9.5,
+            title_fontproperties={"weight": "bold", "size": 9.5},
+            alignment="left",
+            frameon=False,
+            handlelength=2.6,
+            labelspacing=0.35,
+        )
