@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,26 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real text at {folder}; STELLUX_SHARED_DATA may name another folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of real text, small enough for a tokenizer in a second: a few standard modules."""
+    folder = tmp_path_factory.mktemp("corpus")
+    library = Path(sysconfig.get_path("stdlib"))
+    names = {
+        "train": ("argparse", "ast", "calendar", "datetime", "doctest", "inspect", "tarfile"),
+        "valid": ("csv", "textwrap", "heapq"),
+        "test": ("bisect", "queue"),
+    }
+    for split, modules in names.items():
+        texts = [(library / f"{name}.py").read_text("utf-8") for name in modules]
+        lines = [json.dumps({"text": text}) for text in texts]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of prepared corpora that the tests share and nobody else sees."""
+    return tmp_path_factory.mktemp("cache")

@@ -1,0 +1,267 @@
+"""The sweep as a person runs it: real processes, real Ray, real faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tune_app.journal import Journal
+from tune_app.records import Rule, Status
+
+ROOT = Path(__file__).parent.parent.parent
+
+SPACE = """
+AXES = {"glu_expansion": [2.0, 2.66, 3.0, 4.0]}
+FIXED = {
+    "target_parameters": 60_000, "vocabulary": 512, "heads": 2, "context": 32,
+    "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 4_096,
+    "learning_rate": 1e-2, "corpus": %r,
+}
+SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
+KILL_RULE = {"span_fraction": 0.3}
+"""
+
+TIMING = ("seconds", "per_second", "_at", "attempts", "wall")
+
+
+class Sweeps:
+    """Runs the command line on a small space, in folders of its own."""
+
+    def __init__(self, folder: Path, corpus: Path, cache: Path) -> None:
+        self.folder = folder
+        self.space = folder / "small.py"
+        self.space.write_text(SPACE % str(corpus))
+        self._environment = {**os.environ, "STELLUX_CACHE": str(cache), "COLUMNS": "120"}
+
+    def start(self, name: str, *options: str, space: Path | None = None) -> subprocess.Popen[str]:
+        command = [
+            *(sys.executable, "-m", "tune_app.sweep", str(space or self.space)),
+            *("--name", name, "--results", str(self.folder / "runs"), "--cells-at-once", "1"),
+            *options,
+        ]
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, name: str, *options: str, space: Path | None = None) -> tuple[int, str]:
+        process = self.start(name, *options, space=space)
+        output, _ = process.communicate(timeout=240)
+        return process.returncode, output
+
+    def path(self, name: str) -> Path:
+        return self.folder / "runs" / name
+
+    def journal(self, name: str) -> Journal:
+        return Journal.open(self.path(name) / "journal.sqlite3", read_only=True)
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory, small_corpus: Path, cache: Path) -> Sweeps:
+    return Sweeps(tmp_path_factory.mktemp("sweeps"), small_corpus, cache)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps: Sweeps) -> str:
+    code, output = sweeps.run("undisturbed")
+    assert code == 0, output
+    return output
+
+
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def rows(path: Path, query: str) -> list[Any]:
+    """A query on a journal that another process is writing; [] before there is one."""
+    try:
+        with sqlite3.connect(f"file:{path}/journal.sqlite3?mode=ro", uri=True) as connection:
+            return connection.execute(query).fetchall()
+    except sqlite3.OperationalError:
+        return []
+
+
+def facts(journal: Journal) -> Mapping[str, Any]:
+    """What a sweep found and decided, without what a clock had to do with it."""
+
+    def plain(record: Any) -> dict[str, Any]:
+        values = dict(vars(record))
+        for name in ("seconds", "tokens_per_second", "at", "attempts"):
+            values.pop(name, None)
+        return values
+
+    return {
+        "observations": [plain(record) for record in journal.observations()],
+        "decisions": [plain(record) for record in journal.decisions()],
+        "cells": [plain(record) for record in journal.cells()],
+    }
+
+
+def table(folder: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(folder / "results.parquet")
+    return frame[[name for name in frame if not any(word in name for word in TIMING)]]
+
+
+def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
+    sweeps: Sweeps, undisturbed: str
+) -> None:
+    folder = sweeps.path("undisturbed")
+    assert "leader" in undisturbed
+    assert "not a verdict" in undisturbed
+    assert "kill rule" in undisturbed
+    for name in ("results.csv", "curves.parquet", "decisions.jsonl", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    assert (folder / "study.sqlite3").exists()
+    assert list(folder.rglob("*.png"))
+    assert list((folder / "tensorboard").rglob("events.*"))
+    with sweeps.journal("undisturbed") as journal:
+        cells = journal.cells()
+        assert len(cells) == 4
+        assert cells[0].status is Status.FINISHED, "the baseline is immune"
+        assert {cell.status for cell in cells} <= {Status.FINISHED, Status.STOPPED}
+        for cell in cells:
+            assert journal.observations(cell.key)
+
+
+def test_the_output_of_a_pipe_is_plain(undisturbed: str) -> None:
+    assert "\x1b" not in undisturbed
+    assert "\r" not in undisturbed
+    assert "(raylet" not in undisturbed
+    assert len(undisturbed.splitlines()) < 60
+
+
+def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str) -> None:
+    with sweeps.journal("undisturbed") as journal:
+        before = facts(journal)
+    started = time.monotonic()
+    code, output = sweeps.run("undisturbed")
+    assert code == 0, output
+    assert time.monotonic() - started < 30
+    with sweeps.journal("undisturbed") as journal:
+        assert facts(journal) == before
+
+
+def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str) -> None:
+    """SIGKILL in the second cell and in the third; one cell at a time, so arrivals are in order."""
+    folder = sweeps.path("killed")
+    for observations in (13, 17):
+        process = sweeps.start("killed")
+        count = f"SELECT count(*) >= {observations} FROM observations"
+        wait_until(lambda query=count: rows(folder, query) == [(1,)], process, 120)
+        process.kill()
+        process.communicate()
+    attempts = dict(rows(folder, "SELECT key, attempts FROM cells"))
+    ended = [key for (key,) in rows(folder, "SELECT key FROM cells WHERE status = 'finished'")]
+    assert ended, "the first cell has finished before the driver was killed"
+    code, output = sweeps.run("killed")
+    assert code == 0, output
+    with sweeps.journal("killed") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+        for key in ended:
+            assert journal.cell(key).attempts == attempts[key], "a finished cell trained again"
+        assert sum(cell.attempts for cell in journal.cells()) > len(journal.cells())
+    pd.testing.assert_frame_equal(table(folder), table(sweeps.path("undisturbed")))
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: str) -> None:
+    folder = sweeps.path("interrupted")
+    process = sweeps.start("interrupted")
+    wait_until(
+        lambda: rows(folder, "SELECT count(*) >= 3 FROM observations") == [(1,)], process, 120
+    )
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("Continue it with: ")]
+    assert "--name interrupted" in line
+    assert (folder / "report.html").exists(), "what there is can be looked at"
+    code, output = sweeps.run("interrupted")
+    assert code == 0, output
+    with sweeps.journal("interrupted") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+
+
+def test_a_second_sweep_of_the_same_name_is_refused_while_the_first_runs(sweeps: Sweeps) -> None:
+    folder = sweeps.path("twice")
+    first = sweeps.start("twice")
+    try:
+        wait_until(
+            lambda: rows(folder, "SELECT count(*) >= 1 FROM observations") == [(1,)], first, 120
+        )
+        code, output = sweeps.run("twice")
+        assert code == 2
+        assert f"is already running (process {first.pid}" in output
+        assert len(output.strip().splitlines()) == 1
+    finally:
+        first.send_signal(signal.SIGTERM)
+        output, _ = first.communicate(timeout=60)
+    assert first.returncode == 130, output
+
+
+def test_other_settings_under_the_same_name_are_refused(sweeps: Sweeps, undisturbed: str) -> None:
+    code, output = sweeps.run("undisturbed", "--tokens", "40k")
+    assert code == 2
+    assert "tokens is 20480 there, 40000 here" in output
+
+
+def bad_space(sweeps: Sweeps, name: str, axes: str) -> Path:
+    path = sweeps.folder / f"{name}.py"
+    path.write_text(sweeps.space.read_text() + f"AXES = {axes}\n")
+    return path
+
+
+def test_a_deliberately_bad_cell_is_killed_by_the_rule_with_its_evidence(sweeps: Sweeps) -> None:
+    space = bad_space(sweeps, "bad", "{'learning_rate': [1e-2, 1e-6]}")
+    code, output = sweeps.run("bad", "--scheduler", "none", space=space)
+    assert code == 0, output
+    with sweeps.journal("bad") as journal:
+        (decision,) = [item for item in journal.decisions() if item.rule is Rule.BASELINE]
+        bad = journal.cell(decision.cell)
+        assert bad.values["learning_rate"] == 1e-6
+        assert bad.status is Status.STOPPED
+        evidence = decision.evidence["evaluations"]
+        assert len(evidence) >= 4
+        assert evidence[-1]["tokens"] - evidence[0]["tokens"] >= 0.3 * 20_480
+        assert all(entry["value"] - entry["baseline"] >= 0.5 for entry in evidence)
+        assert len(journal.observations(bad.key)) < 10
+    assert "worse than the baseline" in output
+    decisions = (sweeps.path("bad") / "decisions.jsonl").read_text().splitlines()
+    assert any(json.loads(line)["rule"] == "baseline" for line in decisions)
+
+
+def test_a_baseline_that_diverges_ends_the_sweep(sweeps: Sweeps) -> None:
+    space = sweeps.folder / "diverging.py"
+    text = sweeps.space.read_text().replace("1e-2", "1e30")
+    space.write_text(text.replace("FIXED = {", "FIXED = {'gradient_clip': 1e30, "))
+    code, output = sweeps.run("diverging", space=space)
+    assert code == 1, output
+    assert "the baseline diverged" in output
+
+
+def test_an_infeasible_cell_is_reported_and_the_others_run(sweeps: Sweeps) -> None:
+    space = bad_space(sweeps, "infeasible", "{'embedding_ratio': [0.35, 0.99]}")
+    code, output = sweeps.run("infeasible", space=space)
+    assert code == 0, output
+    assert "infeasible 99%" in output
+    with sweeps.journal("infeasible") as journal:
+        assert [cell.status for cell in journal.cells()] == [Status.FINISHED, Status.INFEASIBLE]
