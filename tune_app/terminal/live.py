@@ -2,7 +2,7 @@
 
 On a terminal a region at the bottom is redrawn: one line for the sweep, a table of the running
 cells, the best finished ones. Whatever is decided is printed above it and stays. Where the output
-is no terminal only those lines are printed, without colour.
+is no terminal only the ends of cells are printed, a line each, without colour.
 """
 
 from __future__ import annotations
@@ -63,7 +63,6 @@ class _View(QuietListener):
             self._progress = SweepProgress.read(journal)
             self._progress.resume()
             self._clock = SweepClock(clock=self._now, cells_at_once=self._cells_at_once)
-        self._say(sentences.started(self.progress))
 
     def cell_started(self, cell: CellRecord) -> None:
         with self._lock:
@@ -79,10 +78,8 @@ class _View(QuietListener):
         with self._lock:
             self.progress.observe(observation, decision)
             self._clock.observed(observation.cell)
-            if decision is None or decision.action is Action.CONTINUE:
-                return
-            line = sentences.decided(self.progress, observation, decision)
-        self._say(line)
+        if decision is not None:
+            self._decided(observation, decision)
 
     def cell_failed(self, failure: Failure) -> None:
         with self._lock:
@@ -90,12 +87,19 @@ class _View(QuietListener):
             line = sentences.failed(self.progress.cell(failure.cell).label, failure.reason)
         self._say(line)
 
+    def _decided(self, observation: Observation, decision: Decision) -> None:
+        self._say(sentences.decided(self.progress, observation, decision))
+
     def _say(self, line: Sentence) -> None:
         raise NotImplementedError
 
 
 class PlainView(_View):
     """One line for each cell that ends and each failure; no colour, nothing redrawn."""
+
+    def _decided(self, observation: Observation, decision: Decision) -> None:
+        if decision.action is not Action.CONTINUE:
+            super()._decided(observation, decision)
 
     def _say(self, line: Sentence) -> None:
         with self._lock:
@@ -165,7 +169,7 @@ class LiveView(_View):
         if not running:
             return []
         # Above: a free line and two for the sweep; below: the best with two more lines, the cursor.
-        room = max(1, self._console.height - 3 - (_BEST + 3) - 1)
+        room = max(2, self._console.height - 3 - (_BEST + 3) - 1)
         shown = running if len(running) <= room else running[: room - 1]
         parts: list[RenderableType] = [Text(), self._running_table(progress, shown)]
         if len(running) > len(shown):
@@ -199,10 +203,7 @@ class LiveView(_View):
                 ),
                 Column.numbers(
                     "tok/s",
-                    [
-                        formats.count(self._clock.tokens_per_second(progress, cell))
-                        for cell in cells
-                    ],
+                    [formats.count(clock.tokens_per_second(progress, cell)) for cell in cells],
                     rank=6,
                 ),
                 Column.numbers(

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tune_app.journal import Journal, by_cell
 from tune_app.kill_rule import interpolate
@@ -22,6 +21,7 @@ from tune_app.records import (
     Status,
     SweepRecord,
 )
+from tune_app.referee import is_same_but_seed
 from tune_app.results.summary import CellResult
 from tune_app.terminal import formats
 from tune_app.terminal.eta import measured_pace
@@ -208,16 +208,12 @@ class SweepProgress:
         return tokens, seconds
 
 
-def _without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "seed"}
-
-
 def _baselines(sweep: SweepRecord, cells: Sequence[CellRecord]) -> dict[str, str]:
     """The key of the baseline that each cell is compared with: that of its seed if there is one."""
-    (baseline,) = (_without_seed(cell.values) for cell in cells if cell.key == sweep.baseline)
+    (baseline,) = (cell for cell in cells if cell.key == sweep.baseline)
     of_seed = {
         cell.values.get("seed"): cell.key
         for cell in cells
-        if _without_seed(cell.values) == baseline
+        if is_same_but_seed(cell.values, baseline.values)
     }
     return {cell.key: of_seed.get(cell.values.get("seed"), sweep.baseline) for cell in cells}

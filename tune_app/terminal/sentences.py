@@ -1,4 +1,4 @@
-"""What is said of a sweep and its cells as things happen: a word that tells what, and a line."""
+"""What is said of a cell when something happens to it: a word that tells what, and a line."""
 
 from __future__ import annotations
 
@@ -44,29 +44,17 @@ def below_each_other(sentences: Iterable[Sentence]) -> Table:
     return grid
 
 
-def started(progress: SweepProgress) -> Sentence:
-    """What the sweep is, before its first trial."""
-    sweep = progress.sweep
-    baseline = formats.one_line(progress.cell(sweep.baseline).label)
-    return Sentence(
-        what=Text("sweep", style="bold"),
-        text=Text.assemble(
-            (formats.one_line(sweep.name), "bold"),
-            f"  {progress.counts()}; {formats.count(sweep.tokens)} tokens each; ",
-            f"baseline {baseline}",
-        ),
-    )
-
-
 def decided(progress: SweepProgress, observation: Observation, decision: Decision) -> Sentence:
-    """A cell that was stopped or has finished: where, by which rule, and why."""
+    """What was decided on a cell: where, by which rule, and why."""
     if decision.action is Action.FINISH:
         return _finished(progress, observation)
     tokens = formats.progress(observation.reference_tokens, progress.sweep.tokens)
-    return _of_cell(
-        progress.cell(decision.cell).label,
-        Status.STOPPED,
-        f"at {tokens} tokens by {decision.rule.value}: {formats.one_line(decision.reason)}",
+    text = f"at {tokens} tokens by {decision.rule.value}: {formats.one_line(decision.reason)}"
+    label = progress.cell(decision.cell).label
+    if decision.action is Action.STOP:
+        return _of_cell(label, Status.STOPPED, text)
+    return Sentence(
+        what=Text("goes on", style="dim"), text=Text(f"{formats.one_line(label)}  {text}", "dim")
     )
 
 
@@ -84,8 +72,8 @@ def _finished(progress: SweepProgress, observation: Observation) -> Sentence:
     return _of_cell(
         progress.cell(observation.cell).label,
         Status.FINISHED,
-        f"{formats.bits_per_byte(score)} bits per byte, perplexity "
-        f"{formats.perplexity(perplexity)} on {split}, in "
+        f"{formats.bits_per_byte(score)} bits per byte ({split}), "
+        f"ppl {formats.perplexity(perplexity)}, in "
         f"{formats.duration(sum(observation.seconds.values()))}",
     )
 

@@ -252,10 +252,7 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
     to_go = sum(not cell.status.ended for cell in progress.cells)
     if to_go:
         facts.add_row(
-            "to go",
-            Text(
-                f"{to_go} of {len(progress.cells)} cells; continue with: {progress.sweep.command}"
-            ),
+            "to go", f"{to_go} of {len(progress.cells)} cells; the same command again goes on"
         )
     return Group(*_leader(summarise(journal)), Text(), facts)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.tune_app.journals import EXPANSIONS, FATES, SHARES, make_journal
 from tune_app.journal import Journal
-from tune_app.records import Failure, Observation, Status
+from tune_app.records import Action, Decision, Failure, Observation, Rule, Status
 from tune_app.terminal.live import LiveView, PlainView, view_for
 
 WAITING = {(share, expansion): "pending" for share in SHARES for expansion in EXPANSIONS} | {
@@ -63,12 +63,11 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     assert "\x1b" not in text
     assert "\r" not in text
     lines = text.splitlines()
-    # One for the sweep, one for each cell that was started.
-    assert len(lines) == 1 + 11
-    assert lines[0].startswith("[1/12] sweep quick  1 infeasible, 11 pending; 150k tokens each")
+    # Every cell but the infeasible one.
+    assert len(lines) == 11
     assert "stopped 25% × 3.0  at 38k/150k tokens by asha: " in text
     assert "stopped 45% × 2.0  at 56k/150k tokens by diverged: dev bits per byte is nan" in text
-    assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte, perplexity", text)
+    assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(whole dev\), ppl", text)
     assert "failed 45% × 3.0  RuntimeError: DataLoader <worker> ran out of shared memory" in text
     assert lines[-1].startswith("[12/12] ")
     assert re.search(r"\[\d+/12, about [^]]+ left\] stopped", text)
@@ -137,6 +136,34 @@ def test_tokens_move_between_two_evaluations(waiting: Journal) -> None:
     assert re.search(r"^35% × 2\.66 +21k/150k .* 2\.0k +1m 04s$", text, re.MULTILINE)
     # Ten more cells, each with five seconds before its first token: 64.5 s + 10 × 80 s.
     assert "about 14m 24s left" in text
+
+
+def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
+    waiting: Journal, played: Journal
+) -> None:
+    cell = waiting.cells()[1]
+    observation = played.observations(cell.key)[1]
+    decision = Decision(
+        cell=cell.key,
+        tokens=observation.tokens,
+        action=Action.CONTINUE,
+        rule=Rule.ASHA,
+        reason="rung 37,500: the first to arrive",
+    )
+    text = {}
+    for kind in (LiveView, PlainView):
+        output = io.StringIO()
+        view = kind(Console(file=output, force_terminal=True, width=120, color_system=None))
+        view.sweep_started(waiting)
+        view.cell_started(cell)
+        view.observed(observation, decision)
+        view.sweep_ended()
+        text[kind] = output.getvalue()
+    assert (
+        "goes on    25% × 2.0  at 38k/150k tokens by asha: rung 37,500: the first to arrive"
+        in text[LiveView]
+    )
+    assert text[PlainView] == ""
 
 
 @pytest.mark.parametrize("width", [20, 40, 79, 80, 120, 200])

@@ -137,7 +137,7 @@ def test_summary_without_a_finished_cell_has_no_leader(tmp_path: Path) -> None:
     with make_journal(folder / "journal.sqlite3", fates=fates) as journal:
         text = _text(summary(journal, folder), width=200)
     assert text.startswith("no leader: no cell has finished")
-    assert "12 of 12 cells; continue with: python -m tune_app.sweep quick" in text
+    assert "12 of 12 cells; the same command again goes on" in text
 
 
 def test_summary_names_only_what_is_there(tmp_path: Path) -> None:
