@@ -72,13 +72,6 @@ def size(number: float | None) -> str:
     return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
 
 
-def percent(share: float | None, digits: int = 0) -> str:
-    """A share of one as a percentage: `35%`."""
-    if share is None or not math.isfinite(share):
-        return UNKNOWN
-    return f"{100 * share:.{digits}f}%"
-
-
 def bits_per_byte(value: float | None) -> str:
     """Four decimals, which is finer than what two seeds differ by: `2.3451`."""
     return UNKNOWN if value is None else _not_finite(value) or f"{value:.4f}"
