@@ -1,14 +1,85 @@
-"""Cross-entropy of a linear head."""
+"""Cross-entropy of a linear head, without all logits in memory at once.
+
+The logits of a step are by far its largest tensor: 2,048 tokens × 16,000 words in fp32 are 131 MB,
+and their gradient as much again. Here they exist a chunk of rows at a time: the gradients with
+respect to features and matrix are computed in the forward pass, where the chunk's probabilities are
+at hand, so nothing is computed twice and backward only scales.
+
+torch.nn.functional.linear_cross_entropy does the same; on a CPU in bf16 it either accumulates in
+bf16 or is slower than logits in one piece (benchmarks/loss_memory.py measures both).
+
+Shapes: B sequences, T tokens, S = B·T scored tokens, C tokens of a chunk, E features, V vocabulary.
+"""
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+CHUNK_LOGITS = 1 << 23
+"""Logits of a chunk: 32 MiB in fp32. Smaller chunks cost products their efficiency."""
 
-def linear_cross_entropy(
-    features_BTE: Tensor, weight_VE: Tensor, targets_BT: Tensor, *, scale: float
-) -> Tensor:
-    """Mean nats a token."""
-    logits_SV = functional.linear(features_BTE.flatten(0, 1), weight_VE) * scale
-    return functional.cross_entropy(logits_SV.float(), targets_BT.flatten())
+
+def linear_cross_entropy(features_BTE: Tensor, weight_VE: Tensor, targets_BT: Tensor) -> Tensor:
+    """Mean of -log softmax(features · weightᵀ)[target] in nats, a scalar in fp32.
+
+    Products run in the precision of autocast where it is on; softmax and sums are in fp32.
+    Gradients of first order only.
+    """
+    features_SE, targets_S = features_BTE.flatten(0, 1), targets_BT.flatten()
+    return cast(Tensor, _LinearCrossEntropy.apply(features_SE, weight_VE, targets_S))  # type: ignore[no-untyped-call]
+
+
+def nats_per_token(features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) -> Tensor:
+    """-log softmax(features · weightᵀ)[target] of each token [S] in nats."""
+    rows = _chunk_rows(weight_VE)
+    chunks = [
+        functional.cross_entropy(features_CE @ weight_VE.T, targets_C, reduction="none")
+        for features_CE, targets_C in zip(
+            torch.split(features_SE, rows), torch.split(targets_S, rows), strict=True
+        )
+    ]
+    return torch.cat(chunks)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) -> Tensor:
+        device = features_SE.device.type
+        dtype = features_SE.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        tokens, rows = len(features_SE), _chunk_rows(weight_VE)
+        with torch.autocast(device, enabled=False):
+            product_SE, product_VE = features_SE.to(dtype), weight_VE.to(dtype)
+            features_gradient_SE = torch.empty_like(product_SE)
+            weight_gradient_VE = torch.zeros_like(weight_VE, dtype=torch.float32)
+            nats_S = torch.empty(tokens, device=features_SE.device)
+            for start in range(0, tokens, rows):
+                chunk = slice(start, start + rows)
+                target_C1 = targets_S[chunk, None]
+                logits_CV = product_SE[chunk] @ product_VE.T
+                log_CV = torch.log_softmax(logits_CV, dim=1, dtype=torch.float32)
+                nats_S[chunk] = -log_CV.gather(1, target_C1).squeeze(1)
+                probability_CV = log_CV.exp_()
+                minus_one_C1 = probability_CV.new_full(target_C1.shape, -1)
+                gradient_CV = probability_CV.scatter_add_(1, target_C1, minus_one_C1).to(dtype)
+                torch.mm(gradient_CV, product_VE, out=features_gradient_SE[chunk])
+                weight_gradient_VE += gradient_CV.T @ product_SE[chunk]
+        ctx.save_for_backward(
+            features_gradient_SE.to(features_SE.dtype).div_(tokens),
+            weight_gradient_VE.to(weight_VE.dtype).div_(tokens),
+        )
+        return nats_S.mean()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        features_gradient_SE, weight_gradient_VE = ctx.saved_tensors
+        return features_gradient_SE * gradient, weight_gradient_VE * gradient, None
+
+
+def _chunk_rows(weight_VE: Tensor) -> int:
+    return max(1, CHUNK_LOGITS // len(weight_VE))

@@ -103,8 +103,13 @@ class Transformer(nn.Module):
 
     def loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy of the targets in nats, a scalar."""
-        features_BTE, weight_VE = self.embeddings.output(self(inputs_BT))
-        return linear_cross_entropy(features_BTE, weight_VE, targets_BT, scale=self.scales.logits)
+        features_BTE, weight_VE = self.output(self(inputs_BT))
+        return linear_cross_entropy(features_BTE, weight_VE, targets_BT)
+
+    def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, T, E] and a matrix [V, E] whose product are the logits."""
+        features_BTE, weight_VE = self.embeddings.output(hidden_BTD)
+        return features_BTE * self.scales.logits, weight_VE
 
 
 def _variant(table: dict[str, Variant], kind: str, name: str) -> Variant:

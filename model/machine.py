@@ -1,0 +1,89 @@
+"""What the machine can do, how it is set for training, and what of it a result depends on."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+Environment = dict[str, str | int | bool]
+"""What a training run's bits depend on besides its settings, as plain values."""
+
+
+def bf16_is_fast(device: str) -> bool:
+    """Whether the device multiplies in bf16 itself rather than by way of fp32."""
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def compiler_found(device: str) -> bool:
+    """Whether torch.compile has the compiler it needs: C++ on a CPU, C for Triton on a GPU."""
+    if torch.device(device).type == "cuda":
+        return shutil.which(os.environ.get("CC", "gcc")) is not None
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def environment(device: str, *, precision: str, compiled: bool) -> Environment:
+    """The record of this machine and its settings: equal records promise equal bits."""
+    on_gpu = torch.device(device).type == "cuda"
+    return {
+        "machine": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "compiled": compiled,
+        "torch": str(torch.__version__),
+    }
+
+
+def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """The fields that differ, each as `name: saved value → value now`."""
+    names = [*saved, *(name for name in now if name not in saved)]
+    return [
+        f"{name}: {saved.get(name)} → {now.get(name)}"
+        for name in names
+        if saved.get(name) != now.get(name)
+    ]
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc's malloc, where there is one, to keep freed memory rather than return it.
+
+    Activations are freed and allocated again in every step; returned to the system, each of their
+    pages costs a fault when it is touched next. For the whole process, until it ends.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(mmap_max, 0)
+
+
+@contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Within, torch uses algorithms that repeat bit for bit, if enabled; then as before."""
+    settings: Any = torch.utils.deterministic
+    mode = torch.get_deterministic_debug_mode()
+    fill = settings.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(enabled)
+    # Memory is always written before it is read here; filling it first would only cost time.
+    settings.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        settings.fill_uninitialized_memory = fill
+
+
+def _cpu_name() -> str:
+    name = torch.cpu.get_capabilities().get("cpu_name")
+    return str(name or platform.processor() or platform.machine())
