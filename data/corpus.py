@@ -38,7 +38,7 @@ def find_corpus(corpus: str) -> Source:
         return NAMED[corpus]()
     if corpus.startswith(HUB_PREFIX):
         return HubDataset(corpus, parse_hub_name(corpus.removeprefix(HUB_PREFIX)))
-    path = Path(corpus).expanduser()
+    path = Path(corpus)
     if corpus and (_means_a_path(corpus) or path.exists()):
         return open_path(corpus, path)
     near = get_close_matches(corpus, NAMED, n=2, cutoff=0.5)

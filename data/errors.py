@@ -44,7 +44,7 @@ def reading_explained(corpus: str) -> Iterator[None]:
 
 @contextmanager
 def writing_explained(folder: Path, variable: str) -> Iterator[None]:
-    """Turns a failed write below `folder` into a CorpusError.
+    """Turns a failure to write (or read back) below `folder`, a cache, into a CorpusError.
 
     `variable` is the environment variable that moves the folder elsewhere: the remedy.
     """
@@ -57,7 +57,7 @@ def writing_explained(folder: Path, variable: str) -> Iterator[None]:
                 f"free some, or set {variable} to a folder on a larger disk"
             ) from error
         raise CorpusError(
-            f"cannot write to the cache folder {folder} ({_reason(error)}); "
+            f"cannot use the cache folder {folder} ({_reason(error)}); "
             f"set {variable} to a folder that can be written"
         ) from error
 

@@ -19,8 +19,9 @@ from data.cache import CACHE_VARIABLE, built_whole, default_cache, only_one_buil
 from data.corpus import DEFAULT_CORPUS, find_corpus
 from data.display import manifest_table, progress_display
 from data.errors import CorpusError, DamagedCorpusError, reading_explained, writing_explained
+from data.gathering import gather
 from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
-from data.packing import gather, pack, token_type, training_texts
+from data.packing import pack, token_type, training_texts
 from data.prepared import PreparedCorpus
 from data.reporting import Report, silent
 from data.sources.base import Source
@@ -43,28 +44,25 @@ def prepare(
     """
     report = report or silent
     check_vocabulary(vocabulary)
-    source = find_corpus(corpus)
     report("look at the corpus", 0, 0)
-    corpus_sha256 = _content_hash(source)
+    with reading_explained(corpus):
+        source = find_corpus(corpus)
+        corpus_sha256 = source.content_hash()
     folder = (cache or default_cache()) / _key(corpus_sha256, vocabulary)
-    # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
-    with suppress(FileNotFoundError, DamagedCorpusError):
-        return _open_verified(folder)
-    with writing_explained(folder.parent, CACHE_VARIABLE), only_one_builder(folder, report):
-        try:
-            return _open_verified(folder)  # another process built it while this one waited
-        except FileNotFoundError:
-            pass
-        except DamagedCorpusError as error:
-            logger.warning("a cached corpus is damaged and is built again: %s", error.reason)
-        with built_whole(folder) as partial:
-            _build(source, corpus_sha256, vocabulary, partial, report)
-        return PreparedCorpus.open(folder)
-
-
-def _content_hash(source: Source) -> str:
-    with reading_explained(source.name):
-        return source.content_hash()
+    with writing_explained(folder.parent, CACHE_VARIABLE):
+        # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
+        with suppress(FileNotFoundError, DamagedCorpusError):
+            return _open_verified(folder)
+        with only_one_builder(folder, report):
+            try:
+                return _open_verified(folder)  # another process built it while this one waited
+            except FileNotFoundError:
+                pass
+            except DamagedCorpusError as error:
+                logger.warning("a cached corpus is damaged and is built again: %s", error.reason)
+            with built_whole(folder) as partial:
+                _build(source, corpus_sha256, vocabulary, partial, report)
+            return PreparedCorpus.open(folder)
 
 
 def _key(corpus_sha256: str, vocabulary: int) -> str:
@@ -86,7 +84,9 @@ def _build(
     source: Source, corpus_sha256: str, vocabulary: int, folder: Path, report: Report
 ) -> None:
     gathered = gather(source, folder, report)
-    if _content_hash(source) != corpus_sha256:
+    with reading_explained(source.name):
+        unchanged = source.content_hash() == corpus_sha256
+    if not unchanged:
         raise CorpusError(f"{source.name} changed while it was read; run again when it is at rest")
     tokenizer = train_tokenizer(training_texts(gathered["train"], report), vocabulary)
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -74,16 +74,7 @@ class HubDataset:
 
     @property
     def splitting(self) -> str:
-        names = ", ".join(self._tables)
-        if len(self._tables) == len(SPLITS):
-            return "as published"
-        if set(self._tables) in ({"train", "valid"}, {"train", "test"}):
-            held_out = next(split for split in self._tables if split != "train")
-            return (
-                f"published: {names}; {held_out} halved into valid and test "
-                "by a hash of each document"
-            )
-        return f"published: {names}; 90/5/5 by a hash of each document"
+        return self._assignment[0]
 
     def content_hash(self) -> str:
         digest = sha256(b"hub\n")
@@ -96,12 +87,12 @@ class HubDataset:
         return digest.hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        published = set(self._tables)
+        _, assign = self._assignment
         grouping = GROUPINGS.get(self.place.repository)
         for split, table in self._tables.items():
             rows = self._rows(table)
             for text in grouping(row or b"\n" for row in rows) if grouping else rows:
-                yield Document(_split_of(split, published, text), text)
+                yield Document(assign(split, text), text)
 
     @cached_property
     def _tables(self) -> dict[SplitName, Dataset]:
@@ -118,6 +109,25 @@ class HubDataset:
                 f"{', '.join(found)}); use another dataset or configuration"
             )
         return {split: tables[split] for split in SPLITS if split in tables}
+
+    @property
+    def _assignment(self) -> tuple[str, Callable[[SplitName, bytes], SplitName]]:
+        """How published splits become train, valid and test: in words, and as a function of the
+        published split and the text."""
+        published = list(self._tables)
+        if len(published) == len(SPLITS):
+            return "as published", lambda split, text: split
+        names = ", ".join(published)
+        if "train" in published and len(published) > 1:
+            return (
+                f"published: {names}; {published[1]} halved into valid and test by a hash of "
+                "each document",
+                lambda split, text: split if split == "train" else held_out_by_hash(text),
+            )
+        return (
+            f"published: {names}; 90/5/5 by a hash of each document",
+            lambda split, text: split_by_hash(text),
+        )
 
     def _load(self) -> dict[str, Dataset]:
         # Imported here: it takes seconds, and reads HF_HOME and HF_ENDPOINT while it is imported.
@@ -182,11 +192,3 @@ def _content(column: pa.LargeBinaryArray) -> Iterator[bytes]:
     lengths = pc.binary_length(filled)
     yield np.asarray(lengths, dtype="<i8").tobytes()
     yield b"".join(filled.to_pylist())
-
-
-def _split_of(split: SplitName, published: set[SplitName], text: bytes) -> SplitName:
-    if len(published) == len(SPLITS) or (split == "train" and len(published) > 1):
-        return split
-    if "train" in published and len(published) > 1:
-        return held_out_by_hash(text)
-    return split_by_hash(text)

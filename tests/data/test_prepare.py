@@ -112,28 +112,28 @@ class TestDamage:
     def corpus(self, stories, tmp_path) -> PreparedCorpus:
         return prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
 
-    def truncate(self, corpus: PreparedCorpus) -> None:
-        os.truncate(corpus.folder / "train.tokens.npy", 200)
+    @pytest.fixture(params=["truncated", "missing", "manifest cut off", "another format"])
+    def damaged(self, request, corpus) -> PreparedCorpus:
+        manifest = corpus.folder / "manifest.json"
+        match request.param:
+            case "truncated":
+                os.truncate(corpus.folder / "train.tokens.npy", 200)
+            case "missing":
+                (corpus.folder / "valid.offsets.npy").unlink()
+            case "manifest cut off":
+                os.truncate(manifest, 300)
+            case "another format":
+                text = manifest.read_text()
+                manifest.write_text(text.replace('"format_version": 1', '"format_version": 0'))
+        return corpus
 
-    def remove(self, corpus: PreparedCorpus) -> None:
-        (corpus.folder / "valid.offsets.npy").unlink()
-
-    def cut_manifest(self, corpus: PreparedCorpus) -> None:
-        os.truncate(corpus.folder / "manifest.json", 300)
-
-    def other_format(self, corpus: PreparedCorpus) -> None:
-        path = corpus.folder / "manifest.json"
-        path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 0'))
-
-    @pytest.mark.parametrize("damage", ["truncate", "remove", "cut_manifest", "other_format"])
-    def test_it_is_refused_when_opened_and_built_again_when_prepared(
-        self, corpus, damage, stories, tmp_path, builds, caplog
-    ) -> None:
-        getattr(self, damage)(corpus)
+    def test_it_is_refused_when_opened(self, damaged) -> None:
         with pytest.raises(DamagedCorpusError, match=r"python -m data\.prepare"):
-            PreparedCorpus.open(corpus.folder)
-        again = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
-        assert again.manifest == corpus.manifest
+            PreparedCorpus.open(damaged.folder)
+
+    def test_it_is_built_again_when_prepared(self, damaged, stories, builds, caplog) -> None:
+        again = prepare(str(stories), vocabulary=VOCABULARY, cache=damaged.folder.parent)
+        assert again.manifest == damaged.manifest
         assert len(builds) == 1
         assert "damaged and is built again" in caplog.text
 
@@ -261,7 +261,7 @@ class TestStorage:
 
     def test_a_cache_that_cannot_be_written(self, stories, tmp_path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(CorpusError, match=r"cannot write .*STELLUX_CACHE"):
+        with pytest.raises(CorpusError, match=r"cannot use .*STELLUX_CACHE"):
             prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "file" / "cache")
 
 
@@ -282,6 +282,7 @@ class TestCommand:
         [
             (["stdlibb"], "Did you mean stdlib?"),
             (["nothing.txt"], "nothing.txt does not exist"),
+            (["./" + "x" * 300 + ".txt"], "File name too long"),
             (["stories.jsonl", "--vocabulary", "256"], "at least 257"),
             (["stories.jsonl", "--vocabulary", "60000"], "supports a vocabulary of"),
         ],
