@@ -1,8 +1,8 @@
 """The cache of prepared corpora: built by one process, beside its final place, and moved whole.
 
-`<key>/` is a prepared corpus, `<key>.partial/` is one that is being built, and `<key>.lock` is
-held by the process that builds it. The lock is the kernel's: it goes with the process that held
-it, so a `.partial` whose lock is free is what a dead process left.
+`<key>/` is a prepared corpus, `<key>.stellux-partial/` is one that is being built, and
+`<key>.lock` is held by the process that builds it. The lock is the kernel's: it goes with the
+process that held it, so a partial one whose lock is free is what a dead process left.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "STELLUX_CACHE"
 
-_PARTIAL = ".partial"
+_PARTIAL = ".stellux-partial"
+"""Nobody else's ending: such folders are removed, whatever else the cache folder holds."""
 
 
 def default_cache() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,12 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text that says something, for use within a one-line message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Names for use within a one-line message, quoted, and cut off where there are too many."""
+    quoted = [repr(name) for name in names]
+    return ", ".join(quoted[:most]) + (", …" if len(quoted) > most else "")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The text of a corpus, gathered by split on disk and read back in shuffled order.
 
 It is streamed to one file a split and read through a memory map, so that a corpus larger than
-memory can be shuffled. What stays in memory is 16 bytes a document.
+memory can be shuffled. What stays in memory is a few numbers a document.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.documents import grouping_of
-from data.errors import CorpusError, first_line
+from data.errors import CorpusError, first_line, listed
 from data.sources.base import checked_row
 
 FIELD = "text"
@@ -114,7 +114,7 @@ class JsonLinesFile(_Utf8File):
                 f'such as {{"{FIELD}": "…"}}'
             ) from error
         if not isinstance(record, dict) or FIELD not in record:
-            found = f"fields {', '.join(record)}" if isinstance(record, dict) else "no object"
+            found = f"fields {listed(record)}" if isinstance(record, dict) else "no object"
             raise CorpusError(
                 f"{place} has no field {FIELD!r} ({found}); each line must be one object "
                 f'such as {{"{FIELD}": "…"}}'
@@ -156,7 +156,7 @@ class ParquetFile(CorpusFile):
     def _column(self, schema: pa.Schema) -> str:
         if FIELD not in schema.names:
             raise CorpusError(
-                f"{self.path} has no column {FIELD!r} (columns {', '.join(schema.names)}); "
+                f"{self.path} has no column {FIELD!r} (columns {listed(schema.names)}); "
                 f"rename the column that holds the documents to {FIELD!r}"
             )
         kind = schema.field(FIELD).type

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.documents import Grouping, by_heading
-from data.errors import CorpusError, first_line
+from data.errors import CorpusError, first_line, listed
 from data.sources.base import Document, checked_row
 from data.splits import SPLIT_ALIASES, SPLITS, SplitName, held_out_by_hash, split_by_hash
 
@@ -106,7 +106,7 @@ class HubDataset:
         if not tables:
             raise CorpusError(
                 f"{self.name} has no split called train, validation or test (it has "
-                f"{', '.join(found)}); use another dataset or configuration"
+                f"{listed(found)}); use another dataset or configuration"
             )
         return {split: tables[split] for split in SPLITS if split in tables}
 
@@ -163,7 +163,7 @@ class HubDataset:
         field = self.place.field
         if field not in table.column_names:
             raise CorpusError(
-                f"{self.name} has no column {field!r} (columns {', '.join(table.column_names)}); "
+                f"{self.name} has no column {field!r} (columns {listed(table.column_names)}); "
                 "name the column of the documents: hf:owner/name:configuration:field"
             )
         kind = getattr(table.features[field], "dtype", "no plain value")

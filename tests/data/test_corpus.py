@@ -145,7 +145,8 @@ class TestFiles:
         [
             ('{"text": "cut off', "not valid JSON"),
             ("[" * 100_000, "not valid JSON"),
-            ('{"body": "text"}', "no field 'text' (fields body)"),
+            ('{"body": "text"}', "no field 'text' (fields 'body')"),
+            (json.dumps({f"a\nb{i}": 0 for i in range(99)}), ", …)"),
             ('["text"]', "no field 'text'"),
             ('{"text": 7}', "is a int"),
             ('{"text": "\\ud800"}', "surrogate"),
@@ -162,7 +163,7 @@ class TestFiles:
     def test_parquet_without_text(self, tmp_path) -> None:
         path = tmp_path / "a.parquet"
         pq.write_table(pa.table({"body": ["text"]}), path)
-        assert "no column 'text' (columns body)" in refusal(path)
+        assert "no column 'text' (columns 'body')" in refusal(path)
         pq.write_table(pa.table({"text": [1, 2]}), path)
         assert "of type int64" in refusal(path)
         path.write_bytes(b"no parquet at all")

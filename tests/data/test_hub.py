@@ -90,7 +90,7 @@ def test_one_published_split_is_split_by_hash(hub, run_prepare, parquet, story) 
     assert "90/5/5 by a hash" in json.loads(result.stdout)["splitting"]
     wrong = run_prepare("hf:someone/prose", *ask, HF_ENDPOINT=hub.endpoint)
     assert wrong.returncode == 1
-    assert "no column 'text' (columns body)" in wrong.stderr
+    assert "no column 'text' (columns 'body')" in wrong.stderr
     assert "hf:owner/name:configuration:field" in wrong.stderr
 
 

@@ -212,7 +212,7 @@ class TestProcesses:
             cwd=Path(__file__).parents[2],
         )
         deadline = time.monotonic() + 60
-        while not list(cache.glob("*.partial/train.text")):
+        while not list(cache.glob("*-partial/train.text")):
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.02)
@@ -223,12 +223,18 @@ class TestProcesses:
         prepare(str(stories), vocabulary=VOCABULARY, cache=cache)
         assert leftovers(cache) == []
 
+    def test_other_folders_in_the_cache_are_nobodys_leftovers(self, stories, tmp_path) -> None:
+        download = tmp_path / "cache" / "film.partial"
+        download.mkdir(parents=True)
+        prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        assert download.is_dir()
+
     def test_what_a_living_process_builds_is_left_alone(self, stories, tmp_path) -> None:
         cache = tmp_path / "cache"
-        (cache / "v1-other.partial").mkdir(parents=True)
+        (cache / "v1-other.stellux-partial").mkdir(parents=True)
         with FileLock(cache / "v1-other.lock"):
             prepare(str(stories), vocabulary=VOCABULARY, cache=cache)
-        assert leftovers(cache) == ["v1-other.partial"]
+        assert leftovers(cache) == ["v1-other.stellux-partial"]
 
 
 @pytest.fixture
@@ -305,7 +311,7 @@ class TestCommand:
             stderr=subprocess.PIPE,
             text=True,
         )
-        while not list(cache.glob("*.partial/train.text")):
+        while not list(cache.glob("*-partial/train.text")):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
