@@ -85,7 +85,12 @@ def make_journal(
             scheduler={"name": "asha", "reduction_factor": 2, "grace_fraction": 0.25}
             if scheduler == "asha"
             else {"name": "none"},
-            kill_rule={"unit": "ppl", "margin": 0.5, "span": tokens // 5, "evaluations": 4},
+            kill_rule={
+                "unit": "ppl",
+                "margin": 0.5,
+                "span": tokens // 5,
+                "minimum_evaluations": 4,
+            },
             bytes_per_token={"4096": BYTES_PER_TOKEN},
             created_at=1_760_000_000.0,
             command="python -m tune_app.sweep quick",
@@ -150,7 +155,7 @@ def _cells(
         cells.append(
             CellRecord(
                 key=hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16],
-                label=f"{label}, seed {seed}" if len(seeds) > 1 else label,
+                label=f"{label} × seed {seed}" if len(seeds) > 1 else label,
                 position=len(cells),
                 values=values,
                 status=Status.INFEASIBLE if infeasible else Status.PENDING,
@@ -180,10 +185,20 @@ def _solved(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     depth = max(2, round((total - vocabulary * width) / (attention + feed_forward)))
     parts = {
         "embedding": vocabulary * width,
-        "output_head": 0,
+        "output head": 0,
         "attention": depth * attention,
-        "feed_forward": depth * feed_forward,
+        "feed-forward": depth * feed_forward,
         "norms": (2 * depth + 1) * width,
+    }
+    count = sum(parts.values())
+    parameters = {
+        "rows": [
+            {"part": part, "shape": "", "parameters": number, "share": number / count}
+            for part, number in parts.items()
+        ],
+        "total": count,
+        "embedding": parts["embedding"],
+        "embedding_share": parts["embedding"] / count,
     }
     config = {
         "vocabulary": vocabulary,
@@ -197,8 +212,7 @@ def _solved(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         "attention": "multi_head",
         "feed_forward": values["feed_forward"],
     }
-    count = sum(parts.values())
-    return config, {**parts, "total": count, "embedding_share": parts["embedding"] / count}
+    return config, parameters
 
 
 def _bits_per_byte(values: Mapping[str, Any], fraction: float) -> float:

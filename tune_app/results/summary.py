@@ -249,21 +249,17 @@ def describe_value(axis: str, value: Any) -> str:
         return str(value)
     if axis == "embedding_ratio":
         return f"{100 * value:.4g}%"
-    text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-    return text if isinstance(value, int) or not text.isdigit() else f"{text}.0"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:
     groups: dict[str, list[CellResult]] = {}
     for result in cells:
         groups.setdefault(json.dumps(_seedless(result.cell), sort_keys=True), []).append(result)
-    axes = [axis for axis in sweep.axes if axis != "seed"]
     return tuple(
         Design(
-            # A cell that is alone has the name that the sweep gave it.
-            label=group[0].cell.label
-            if len(group) == 1
-            else describe(group[0].cell.values, axes) or group[0].cell.label,
+            # The sweep names its cells by their axes, the seed last where there are several.
+            label=group[0].cell.label.removesuffix(f" × seed {group[0].cell.values.get('seed')}"),
             values=_seedless(group[0].cell),
             cells=tuple(group),
             is_baseline=any(result.cell.key == sweep.baseline for result in group),

@@ -107,13 +107,14 @@ def _cell_values(result: CellResult) -> Row:
         config["attention_width"] = config["heads"] * config["head_size"]
     if {"inner_width", "width"} <= config.keys():
         config["expansion"] = config["inner_width"] / config["width"]
-    parameters = dict(cell.parameters or {})
-    share = parameters.pop("embedding_share", None)
+    table = cell.parameters or {"rows": []}
+    parts = {_column_name(row["part"]): row["parameters"] for row in table["rows"]}
     return {
         **{name: _plain(value) for name, value in values.items()},
         **{f"solved_{name}": _plain(value) for name, value in config.items()},
-        **{f"parameters_{name}": _plain(value) for name, value in parameters.items()},
-        "embedding_share": share,
+        **{f"parameters_{part}": number for part, number in parts.items()},
+        "parameters_total": table.get("total"),
+        "embedding_share": table.get("embedding_share"),
     }
 
 
@@ -160,6 +161,10 @@ def _strict(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_strict(entry) for entry in value]
     return value
+
+
+def _column_name(part: str) -> str:
+    return part.replace(" ", "_").replace("-", "_")
 
 
 def _plain(value: Any) -> Any:
