@@ -19,7 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from tune_app.journal import Journal, by_cell
-from tune_app.records import PHASES, Action, CellRecord, Decision, Observation, Status, SweepRecord
+from tune_app.records import (
+    PHASES,
+    Action,
+    CellRecord,
+    Decision,
+    Failure,
+    Observation,
+    Status,
+    SweepRecord,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +40,8 @@ class CellResult:
     """Evaluations on dev, in the order of their tokens."""
     decision: Decision | None
     """The one that ended the cell."""
-    traceback: str
-    """Of its last failed attempt; empty where none failed."""
+    failure: Failure | None
+    """Its last failed attempt."""
 
     @property
     def last(self) -> Observation | None:
@@ -60,6 +69,13 @@ class CellResult:
         """Wall seconds by phase, as far as the cell reported."""
         reported: Mapping[str, float] = {} if self.last is None else self.last.seconds
         return {phase: float(reported.get(phase, 0.0)) for phase in PHASES}
+
+    @property
+    def ended_at(self) -> float | None:
+        """Seconds since the epoch when the cell was decided on or failed."""
+        if self.decision is not None:
+            return self.decision.at
+        return self.failure.at if self.failure is not None else None
 
     @property
     def training_flops(self) -> float | None:
@@ -223,13 +239,13 @@ def summarise(journal: Journal) -> SweepResults:
     endings = {
         decision.cell: decision for decision in decisions if decision.action is not Action.CONTINUE
     }
-    tracebacks = {failure.cell: failure.traceback for failure in journal.failures()}
+    failures = {failure.cell: failure for failure in journal.failures()}
     cells = tuple(
         CellResult(
             cell=cell,
             curve=tuple(curves.get(cell.key, ())),
             decision=endings.get(cell.key),
-            traceback=tracebacks.get(cell.key, ""),
+            failure=failures.get(cell.key),
         )
         for cell in journal.cells()
     )
@@ -250,6 +266,16 @@ def describe_value(axis: str, value: Any) -> str:
     if axis == "embedding_ratio":
         return f"{100 * value:.4g}%"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def ordered(values: Sequence[Any]) -> list[Any]:
+    """Every value once: numbers by size, anything else in the order of its first appearance."""
+    unique = list({repr(value): value for value in values}.values())
+    return sorted(unique) if all(map(is_number, unique)) else unique
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:

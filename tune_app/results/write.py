@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_app.journal import Journal
+from tune_app.results import STUDY, TENSORBOARD
 from tune_app.results.plots.all_plots import draw, write_png
+from tune_app.results.study import write_study
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
@@ -16,6 +18,7 @@ from tune_app.results.tables import (
     write_decisions,
     write_parquet,
 )
+from tune_app.results.tensorboard import write_tensorboard
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class ResultPaths:
     plots: tuple[Path, ...]
 
 
-def write_results(journal: Journal, folder: Path) -> ResultPaths:
+def write_results(journal: Journal, folder: Path, *, live: bool = False) -> ResultPaths:
     """Rebuilds the results in `folder`, file by file; each is the old or the new one, whole."""
     results = summarise(journal)
     paths = ResultPaths(
@@ -53,4 +56,7 @@ def write_results(journal: Journal, folder: Path) -> ResultPaths:
     write_decisions(results, paths.decisions)
     for plot in draw(results):
         write_png(plot, folder / "plots" / f"{plot.name}.png")
+    if not live:
+        write_study(journal, folder / STUDY)
+        write_tensorboard(journal, folder / TENSORBOARD)
     return paths

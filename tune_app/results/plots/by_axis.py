@@ -21,13 +21,18 @@ from tune_app.results.plots.style import (
     axis_name,
     dress,
     handle,
-    is_number,
     new_figure,
-    ordered,
     say,
     shades,
 )
-from tune_app.results.summary import Design, SweepResults, describe, describe_value
+from tune_app.results.summary import (
+    Design,
+    SweepResults,
+    describe,
+    describe_value,
+    is_number,
+    ordered,
+)
 
 _FEW = 8
 """Up to so many lines can be told apart, and so many values have a tick each."""

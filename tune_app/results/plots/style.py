@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tune_app.records import Rule
-from tune_app.results.summary import Design, SweepResults, describe
+from tune_app.results.summary import Design, SweepResults, describe, ordered
 
 _Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 
@@ -45,16 +45,6 @@ AXIS_NAMES = {
 
 def axis_name(axis: str) -> str:
     return AXIS_NAMES.get(axis, axis.replace("_", " "))
-
-
-def ordered(values: Sequence[Any]) -> list[Any]:
-    """Every value once: numbers by size, anything else in the order of its first appearance."""
-    unique = list({repr(value): value for value in values}.values())
-    return sorted(unique) if all(map(is_number, unique)) else unique
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def shades(count: int) -> list[str]:
