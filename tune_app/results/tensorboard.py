@@ -20,7 +20,7 @@ from tensorboardX.summary import hparams
 
 from tune_app.journal import Journal
 from tune_app.listener import QuietListener
-from tune_app.records import CellRecord, Decision, Failure, Observation, SweepRecord
+from tune_app.records import Action, CellRecord, Decision, Failure, Observation, SweepRecord
 from tune_app.results.summary import summarise
 
 _WHOLE = "dev/bits_per_byte_whole"
@@ -67,7 +67,7 @@ class TensorBoardListener(QuietListener):
             self._writers[cell.key] = _writer(self._folder, cell)
         writer = self._writers[cell.key]
         _add(writer, self._sweep, observation)
-        if decision is not None and decision.action.value != "continue":
+        if decision is not None and decision.action is not Action.CONTINUE:
             _add_settings(writer, self._sweep, cell)
             self._close(cell.key)
         else:

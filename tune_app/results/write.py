@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from tune_app.journal import Journal
 from tune_app.results import STUDY, TENSORBOARD
-from tune_app.results.plots.all_plots import draw, write_png
+from tune_app.results.files import replacing
+from tune_app.results.plots.all_plots import draw, png
+from tune_app.results.report import Picture, write_report
 from tune_app.results.study import write_study
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
@@ -20,43 +21,50 @@ from tune_app.results.tables import (
 )
 from tune_app.results.tensorboard import write_tensorboard
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """Where `write_results` put things."""
+    """What was written, and where."""
 
-    folder: Path
     results: SweepResults
-    """What was written, for whoever says how the sweep ended."""
     csv: Path
     parquet: Path
     curves: Path
     decisions: Path
+    report: Path
+    study: Path
+    tensorboard: Path
     plots: tuple[Path, ...]
 
 
 def write_results(journal: Journal, folder: Path, *, live: bool = False) -> ResultPaths:
-    """Rebuilds the results in `folder`, file by file; each is the old or the new one, whole."""
+    """See `tune_app.results.write_results`. Each file is the old one or the new one, whole."""
     results = summarise(journal)
+    pictures = [
+        Picture(name=plot.name, png=png(plot), caption=plot.caption) for plot in draw(results)
+    ]
     paths = ResultPaths(
-        folder=folder,
         results=results,
         csv=folder / "results.csv",
         parquet=folder / "results.parquet",
         curves=folder / "curves.parquet",
         decisions=folder / "decisions.jsonl",
-        plots=(),
+        report=folder / "report.html",
+        study=folder / STUDY,
+        tensorboard=folder / TENSORBOARD,
+        plots=tuple(folder / "plots" / f"{picture.name}.png" for picture in pictures),
     )
     rows = cell_rows(results)
     write_csv(rows, paths.csv)
     write_parquet(rows, paths.parquet)
     write_parquet(curve_rows(results), paths.curves)
     write_decisions(results, paths.decisions)
-    for plot in draw(results):
-        write_png(plot, folder / "plots" / f"{plot.name}.png")
+    for picture, path in zip(pictures, paths.plots, strict=True):
+        with replacing(path) as temporary:
+            temporary.write_bytes(picture.png)
     if not live:
-        write_study(journal, folder / STUDY)
-        write_tensorboard(journal, folder / TENSORBOARD)
+        write_study(journal, paths.study)
+        write_tensorboard(journal, paths.tensorboard)
+    # Last, so that a report that is there speaks of files that are there too.
+    write_report(results, pictures, paths.report)
     return paths

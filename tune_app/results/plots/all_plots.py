@@ -1,10 +1,9 @@
-"""Every plot of a sweep, in the order of the report, and how one becomes a file."""
+"""Every plot of a sweep, in the order of the report, and how one becomes a picture."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 
-from tune_app.results.files import replacing
 from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.plots.curves import curves_plot
@@ -20,6 +19,7 @@ def draw(results: SweepResults) -> list[Plot]:
     ]
 
 
-def write_png(plot: Plot, path: Path) -> None:
-    with replacing(path) as temporary:
-        plot.figure.savefig(temporary, format="png")
+def png(plot: Plot) -> bytes:
+    buffer = io.BytesIO()
+    plot.figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,147 @@
+"""What the result of a sweep does not say, with the sweep's own numbers. Pure text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from tune_app.records import Rule, Status
+from tune_app.results.summary import SweepResults, describe_value, is_number, ordered
+from tune_app.terminal import formats
+
+_AMPLE = 20
+"""Tokens a parameter of compute-optimal training (Hoffmann et al. 2022, arXiv:2203.15556)."""
+
+
+def caveats(results: SweepResults) -> list[str]:
+    """Sentences for the report; only those that hold for this sweep."""
+    return [
+        *_unfinished(results),
+        *_chance(results),
+        *_scale(results),
+        *_edges(results),
+        *_confounded(results),
+        *_stopping(results),
+        *_tokenizers(results),
+        "The learning rate is set for the baseline and carried over to the other cells by a rule "
+        "of width and depth. A design whose best rate lies elsewhere is undersold.",
+        "Seconds are those of the machine that trained, and of whatever else ran on it. FLOPs and "
+        "bits per byte do not depend on it.",
+    ]
+
+
+def _unfinished(results: SweepResults) -> Iterator[str]:
+    waiting = results.with_status(Status.PENDING, Status.RUNNING)
+    if waiting:
+        yield (
+            f"The sweep has not ended: {len(waiting)} of {len(results.cells)} cells are still to "
+            "train. The order may change."
+        )
+
+
+def _chance(results: SweepResults) -> Iterator[str]:
+    seeds = len(results.sweep.seeds)
+    published = (
+        "Published three-seed records of similar models (parameter-golf) moved by 0.0006 to 0.003 "
+        "nats a token through the seed alone, shorter runs by more."
+    )
+    gap = _nats_between_first_two(results)
+    distance = "" if gap is None else f" First and second differ by {gap:.4f} nats a token."
+    if seeds == 1:
+        yield f"One seed: another may change the order. {published}{distance}"
+    else:
+        yield f"{seeds} seeds say little about chance. {published}{distance}"
+        partial = [design for design in results.ranking if len(design.finished) < seeds]
+        if partial:
+            names = ", ".join(design.label for design in partial)
+            yield (
+                f"Not every seed of {names} trained to the end. A mean over those that did "
+                "flatters, because stopping spares the lucky ones."
+            )
+
+
+def _nats_between_first_two(results: SweepResults) -> float | None:
+    """Per token of the baseline's tokenizer."""
+    ranking, baseline = results.ranking, results.baseline
+    if len(ranking) < 2 or baseline is None:
+        return None
+    first, second = ranking[0].mean, ranking[1].mean
+    bytes_per_token = results.sweep.bytes_per_token.get(str(baseline.values.get("vocabulary")))
+    if first is None or second is None or bytes_per_token is None:
+        return None
+    return (second - first) * math.log(2) * bytes_per_token
+
+
+def _scale(results: SweepResults) -> Iterator[str]:
+    target = results.cells[0].cell.values.get("target_parameters")
+    if not target:
+        return
+    ratio = results.sweep.tokens / target
+    size = formats.count(target)
+    if ratio < _AMPLE:
+        yield (
+            f"Few tokens: {formats.count(results.sweep.tokens)} for {size} parameters are "
+            f"{ratio:.2g} tokens a parameter, where compute-optimal training takes about {_AMPLE} "
+            "(Hoffmann et al. 2022). More training may favour another design."
+        )
+    yield f"{size} only: nothing here says what holds at another size."
+
+
+def _edges(results: SweepResults) -> Iterator[str]:
+    leader = results.leader
+    for axis in results.axes:
+        values = ordered([design.values.get(axis) for design in results.designs])
+        if leader is None or len(values) < 2 or not all(map(is_number, values)):
+            continue
+        value = leader.values.get(axis)
+        if value in (values[0], values[-1]):
+            yield (
+                f"The leader lies at the edge of the grid, at {describe_value(axis, value)} of "
+                f"{axis.replace('_', ' ')}: better values may lie beyond."
+            )
+
+
+def _confounded(results: SweepResults) -> Iterator[str]:
+    vocabularies = {cell.cell.values.get("vocabulary") for cell in results.cells}
+    sizes = [cell.cell.config for cell in results.cells if cell.cell.config is not None]
+    if "embedding_ratio" in results.axes and len(vocabularies) == 1 and sizes:
+        wide = max(sizes, key=lambda size: (size["width"], -size["depth"]))
+        deep = min(sizes, key=lambda size: (size["width"], -size["depth"]))
+        yield (
+            "Share and shape are confounded: at a fixed vocabulary the share fixes the width, and "
+            f"depth makes up for it, here from width {deep['width']} with {deep['depth']} layers "
+            f"to width {wide['width']} with {wide['depth']}."
+        )
+    if "glu_expansion" in results.axes:
+        yield (
+            "The expansion changes the parameters of a layer, and depth makes up for that too: at "
+            "one share, a larger expansion means fewer layers."
+        )
+
+
+def _stopping(results: SweepResults) -> Iterator[str]:
+    stopped = results.with_status(Status.STOPPED)
+    by_asha = [cell for cell in stopped if cell.decision and cell.decision.rule is Rule.ASHA]
+    if by_asha:
+        yield (
+            f"ASHA stopped {len(by_asha)} of {len(results.cells)} cells on early ranks, and early "
+            "ranks mislead: most along the vocabulary, and for large embedding shares, which "
+            "start far behind and catch up late. A stopped cell is not a refuted one."
+        )
+    rule, baseline = results.sweep.kill_rule, results.baseline
+    last = baseline.cells[0].last if baseline is not None else None
+    if rule.get("unit") == "ppl" and last is not None and math.isfinite(last.reference_perplexity):
+        nats = math.log1p(rule["margin"] / last.reference_perplexity)
+        yield (
+            f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats a token "
+            f"at the baseline's {formats.perplexity(last.reference_perplexity)}: perplexity is no "
+            "scale, and the same margin is milder or harsher elsewhere."
+        )
+
+
+def _tokenizers(results: SweepResults) -> Iterator[str]:
+    if len({cell.cell.values.get("vocabulary") for cell in results.cells}) > 1:
+        yield (
+            "The cells have different tokenizers: their perplexities do not compare, their bits "
+            "per byte do. Equal tokens mean equal text, in the baseline's tokens."
+        )

@@ -1,0 +1,248 @@
+"""The report: one HTML page that opens from disk, with everything in it and nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tune_app.asha import AshaSettings
+from tune_app.kill_rule import KillRule
+from tune_app.records import PHASES, Rule, Status
+from tune_app.results.caveats import caveats
+from tune_app.results.files import replacing
+from tune_app.results.summary import CellResult, Design, SweepResults
+from tune_app.terminal import formats
+
+_RULES = {Rule.ASHA: "ASHA", Rule.BASELINE: "kill rule", Rule.DIVERGED: "diverged"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A plot as the page holds it."""
+
+    name: str
+    png: bytes
+    caption: str
+
+
+def write_report(results: SweepResults, pictures: Sequence[Picture], path: Path) -> None:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.jinja").render(**_content(results, pictures))
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, Any]:
+    sweep = results.sweep
+    return {
+        "name": sweep.name,
+        "subtitle": f"{len(results.cells)} cells of {_size(results)} parameters, "
+        f"{formats.count(sweep.tokens)} tokens each, on {sweep.corpus}",
+        "counts": _counts(results),
+        "leader": _leader(results),
+        "several_seeds": len(sweep.seeds) > 1,
+        "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
+        "stopped": [_stopped(results, cell) for cell in results.with_status(Status.STOPPED)],
+        "failed": [_failed(cell) for cell in results.with_status(Status.FAILED)],
+        "infeasible": [
+            {"label": cell.cell.label, "reason": formats.one_line(cell.cell.reason)}
+            for cell in results.with_status(Status.INFEASIBLE)
+        ],
+        "waiting": [
+            f"{cell.cell.label} ({cell.cell.status.value}"
+            + (
+                f", {formats.progress(cell.last.reference_tokens, sweep.tokens)}"
+                if cell.last
+                else ""
+            )
+            + ")"
+            for cell in results.with_status(Status.RUNNING, Status.PENDING)
+        ],
+        "spent": _spent(results),
+        "pictures": [
+            {
+                "name": picture.name,
+                "uri": "data:image/png;base64," + base64.b64encode(picture.png).decode(),
+                "caption": picture.caption,
+            }
+            for picture in pictures
+        ],
+        "caveats": caveats(results),
+        "settings": _settings(results),
+    }
+
+
+def _size(results: SweepResults) -> str:
+    return formats.count(results.cells[0].cell.values.get("target_parameters"))
+
+
+def _counts(results: SweepResults) -> list[dict[str, Any]]:
+    numbers = [(status.value, len(results.with_status(status))) for status in Status]
+    return [{"status": name, "number": number} for name, number in numbers if number]
+
+
+def _leader(results: SweepResults) -> dict[str, Any] | None:
+    leader = results.leader
+    if leader is None:
+        return None
+    seeds, finished = len(results.sweep.seeds), len(leader.finished)
+    if seeds == 1:
+        trust = "a leader on one seed, not a verdict"
+    elif finished == seeds:
+        trust = f"a leader on the mean of {seeds} seeds, not a verdict"
+    else:
+        trust = f"a leader on {finished} of {seeds} seeds, not a verdict"
+    scores = leader.scores.values()
+    spread = ""
+    if leader.deviation is not None:
+        spread = (
+            f"± {leader.deviation:.4f} (standard deviation of {finished} seeds), from "
+            f"{formats.bits_per_byte(min(scores))} to {formats.bits_per_byte(max(scores))}"
+        )
+    return {
+        "label": leader.label,
+        "trust": trust,
+        "size": f"{_size(results)} only",
+        "score": formats.bits_per_byte(leader.mean),
+        "spread": spread,
+        "perplexity": formats.perplexity(leader.perplexity),
+        "gap": formats.gap(results.gap(leader)),
+        "against": _against(results, leader),
+    }
+
+
+def _against(results: SweepResults, leader: Design) -> str:
+    """One sentence: how the leader stands to the baseline and to the second."""
+    sentences = []
+    baseline = results.baseline
+    if leader.is_baseline:
+        sentences.append("The leader is the baseline itself.")
+    elif baseline is not None and baseline.mean is not None:
+        sentences.append(
+            f"The baseline, {baseline.label}, has {formats.bits_per_byte(baseline.mean)}."
+        )
+    else:
+        sentences.append("The baseline has not finished, so there is no gap to it.")
+    if len(ranking := results.ranking) > 1:
+        second = ranking[1]
+        assert second.mean is not None and leader.mean is not None
+        sentences.append(
+            f"Second is {second.label}, {formats.gap(second.mean - leader.mean)} behind."
+        )
+    else:
+        sentences.append("Nothing else has finished.")
+    return " ".join(sentences)
+
+
+def _ranked(results: SweepResults, place: int, design: Design) -> dict[str, Any]:
+    cell = design.finished[0].cell
+    size = cell.config or {}
+    table = cell.parameters or {}
+    return {
+        "place": place,
+        "label": design.label,
+        "is_baseline": design.is_baseline,
+        "score": formats.bits_per_byte(design.mean),
+        "deviation": "" if design.deviation is None else f"{design.deviation:.4f}",
+        "seeds": f"{len(design.finished)}/{len(design.cells)}",
+        "perplexity": formats.perplexity(design.perplexity),
+        "gap": "baseline" if design.is_baseline else formats.gap(results.gap(design)),
+        "parameters": formats.parameters(table.get("total")),
+        "share": _percent(table.get("embedding_share"), 1),
+        "shape": f"{size.get('width', '?')} × {size.get('depth', '?')}",
+        "inner": size.get("inner_width", formats.UNKNOWN),
+        "train": formats.duration(design.training_seconds),
+        "flops": _flops(design.training_flops),
+    }
+
+
+def _stopped(results: SweepResults, result: CellResult) -> dict[str, Any]:
+    last, decision = result.last, result.decision
+    gaps = dict(results.gap_curve(result))
+    return {
+        "label": result.cell.label,
+        "rule": _RULES.get(decision.rule, decision.rule.value) if decision else formats.UNKNOWN,
+        "tokens": formats.progress(last.reference_tokens, results.sweep.tokens)
+        if last
+        else formats.UNKNOWN,
+        "score": formats.bits_per_byte(last.bits_per_byte if last else None),
+        "gap": formats.gap(gaps.get(last.reference_tokens) if last else None),
+        "reason": formats.one_line(result.cell.reason),
+    }
+
+
+def _failed(result: CellResult) -> dict[str, Any]:
+    return {
+        "label": result.cell.label,
+        "reason": formats.one_line(result.cell.reason),
+        "attempts": result.cell.attempts,
+        "traceback": result.failure.traceback if result.failure else "",
+    }
+
+
+def _spent(results: SweepResults) -> dict[str, Any]:
+    seconds = results.seconds
+    total = sum(seconds.values())
+    flops = [cell.training_flops or 0.0 for cell in results.cells]
+    tokens = [cell.last.tokens for cell in results.cells if cell.last is not None]
+    saved = results.saved_share
+    return {
+        "phases": [
+            {
+                "name": phase,
+                "seconds": formats.duration(seconds[phase]),
+                "share": _percent(seconds[phase] / total if total else None),
+                "width": round(100 * seconds[phase] / total, 1) if total else 0,
+            }
+            for phase in PHASES
+        ],
+        "total": formats.duration(total),
+        "tokens": formats.count(sum(tokens)),
+        "flops": _flops(sum(flops)),
+        "saved": _percent(saved),
+    }
+
+
+def _percent(share: float | None, digits: int = 0) -> str:
+    return formats.UNKNOWN if share is None else f"{share:.{digits}%}"
+
+
+def _flops(number: float | None) -> str:
+    return formats.UNKNOWN if number is None else f"{number:.2e}"
+
+
+def _settings(results: SweepResults) -> list[tuple[str, str]]:
+    sweep = results.sweep
+    scheduler = dict(sweep.scheduler)
+    asha = scheduler.pop("name", "none") == "asha"
+    sizes = sorted(sweep.bytes_per_token.items(), key=lambda item: int(item[0]))
+    text = "; ".join(f"V = {int(size):,}: {value:.3f}" for size, value in sizes)
+    values = results.cells[0].cell.values
+    return [
+        ("space", f"{sweep.space} ({', '.join(sweep.axes)})"),
+        ("baseline", next(c.cell.label for c in results.cells if c.cell.key == sweep.baseline)),
+        ("scheduler", AshaSettings(**scheduler).describe(sweep.tokens) if asha else "none"),
+        ("kill rule", KillRule(**sweep.kill_rule).describe()),
+        ("corpus", f"{sweep.corpus}, SHA-256 {sweep.corpus_sha256}"),
+        ("dev bytes a token", text),
+        ("tokens a cell", f"{sweep.tokens:,}"),
+        ("seeds", ", ".join(map(str, sweep.seeds))),
+        *(
+            (name.replace("_", " "), str(values[name]))
+            for name in ("batch_size", "context", "learning_rate", "schedule", "precision")
+            if name in values and name not in sweep.axes
+        ),
+        ("versions", ", ".join(f"{name} {number}" for name, number in sweep.versions.items())),
+        ("command", sweep.command),
+    ]
