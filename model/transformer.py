@@ -24,7 +24,10 @@ from model.loss import linear_cross_entropy
 from model.spec import ModelConfig
 from model.transfer import Scales, transfer
 
-EMBEDDING_STD = 0.02
+EMBEDDING_STD = 0.1
+"""Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
+it, so that the stream starts at the size of what the branches add to it."""
+
 Variant = TypeVar("Variant")
 
 
@@ -95,11 +98,15 @@ class Transformer(nn.Module):
         """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context."""
         length = tokens_BT.shape[1]
         cos_TK, sin_TK = self.cos_TK[:length], self.sin_TK[:length]
-        hidden_BTD = self.embeddings.embed(tokens_BT)
+        hidden_BTD = self.embed(tokens_BT)
         for block in self.blocks:
             hidden_BTD = block(hidden_BTD, cos_TK, sin_TK)
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)
         return normalized_BTD
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """The residual stream [B, T, D] before the first block, of variance 1 at the start."""
+        return self.embeddings.embed(tokens_BT) / EMBEDDING_STD
 
     def loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy of the targets in nats, a scalar."""

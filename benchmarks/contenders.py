@@ -1,0 +1,204 @@
+"""Training loops to compare: ours, plain hand-written ones, and transformers' Llama.
+
+All have the same sizes, tokens, batch, optimiser and clipping. A plain loop is what a good tutorial
+would write: nothing of this project is in it.
+
+Shapes: B sequences, T tokens, D width, H heads, K head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.machine import keep_freed_memory
+from model.spec import ModelConfig
+from model.training import Training, TrainingConfig
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBatches:
+    """A few batches of random tokens over and over; speed does not depend on what they say."""
+
+    config: ModelConfig
+    batch_size: int
+
+    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(inputs_BT, targets_BT) of a step."""
+        shape = (self.batch_size, self.config.context + 1)
+        tokens = np.random.default_rng(step % 8).integers(self.config.vocabulary, size=shape)
+        return tokens[:, :-1], tokens[:, 1:]
+
+
+class PlainBlock(nn.Module):
+    """Attention and SwiGLU as a tutorial writes them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.attention_norm = nn.RMSNorm(config.width)
+        self.qkv = nn.Linear(config.width, 3 * config.attention_width, bias=False)
+        self.output = nn.Linear(config.attention_width, config.width, bias=False)
+        self.feed_forward_norm = nn.RMSNorm(config.width)
+        self.gate = nn.Linear(config.width, config.inner_width, bias=False)
+        self.up = nn.Linear(config.width, config.inner_width, bias=False)
+        self.down = nn.Linear(config.inner_width, config.width, bias=False)
+
+    def forward(self, hidden_BTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The residual stream after this block."""
+        batch, length, _ = hidden_BTD.shape
+        query, key, value = (
+            part.view(batch, length, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.attention_norm(hidden_BTD)).chunk(3, dim=-1)
+        )
+        read_BHTK = functional.scaled_dot_product_attention(
+            _rotated(query, cos, sin), _rotated(key, cos, sin), value, is_causal=True
+        )
+        hidden_BTD = hidden_BTD + self.output(read_BHTK.transpose(1, 2).flatten(2))
+        normal_BTD = self.feed_forward_norm(hidden_BTD)
+        inner = functional.silu(self.gate(normal_BTD)) * self.up(normal_BTD)
+        return hidden_BTD + self.down(inner)
+
+
+class PlainTransformer(nn.Module):
+    """A decoder with plain cross-entropy over all logits."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.depth))
+        self.norm = nn.RMSNorm(config.width)
+        frequency = 10_000.0 ** (-torch.arange(0, config.head_size, 2) / config.head_size)
+        angle = torch.arange(config.context)[:, None] * frequency
+        self.register_buffer("cos", angle.cos())
+        self.register_buffer("sin", angle.sin())
+
+    def forward(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross-entropy of the targets."""
+        hidden_BTD = self.embedding(inputs_BT)
+        for block in self.blocks:
+            hidden_BTD = block(hidden_BTD, self.cos, self.sin)
+        logits_BTV = functional.linear(self.norm(hidden_BTD), self.embedding.weight)
+        return functional.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten())
+
+
+def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = vectors.chunk(2, dim=-1)
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat(turned, dim=-1).to(vectors.dtype)
+
+
+def plain(config: ModelConfig, batch_size: int, *, bf16: bool, compiled: bool) -> Step:
+    """A hand-written loop."""
+    loss: Callable[[Tensor, Tensor], Tensor] = PlainTransformer(config)
+    parameters = list(loss.parameters())
+    if compiled:
+        loss = torch.compile(loss, dynamic=False, fullgraph=True)
+    return _loop(loss, parameters, config, batch_size, bf16=bf16)
+
+
+def llama(config: ModelConfig, batch_size: int) -> Step:
+    """transformers' Llama with bf16 autocast and torch.compile."""
+    from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415  slow to import
+
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocabulary,
+            hidden_size=config.width,
+            intermediate_size=config.inner_width,
+            num_hidden_layers=config.depth,
+            num_attention_heads=config.heads,
+            head_dim=config.head_size,
+            max_position_embeddings=config.context,
+            tie_word_embeddings=True,
+            use_cache=False,
+            attn_implementation="sdpa",
+        )
+    )
+    parameters = list(network.parameters())
+    network.compile(dynamic=False)
+
+    def loss(inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        value: Tensor = network(input_ids=inputs_BT, labels=targets_BT, shift_labels=targets_BT)[0]
+        return value
+
+    return _loop(loss, parameters, config, batch_size, bf16=True)
+
+
+def ours(config: ModelConfig, batch_size: int, *, compiled: bool, deterministic: bool) -> Step:
+    """model.training as a trial uses it."""
+    training = Training(
+        config,
+        TrainingConfig(
+            tokens=10**12,
+            batch_size=batch_size,
+            compile="on" if compiled else "off",
+            deterministic=deterministic,
+        ),
+        RandomBatches(config=config, batch_size=batch_size),
+        baseline=config,
+    )
+
+    def step() -> None:
+        training.step()
+
+    return step
+
+
+def plain_keeping_memory(config: ModelConfig, batch_size: int) -> Step:
+    """The best plain loop, in a process whose malloc keeps freed memory as ours does."""
+    keep_freed_memory()
+    return plain(config, batch_size, bf16=True, compiled=True)
+
+
+CONTENDERS: dict[str, Callable[[ModelConfig, int], Step]] = {
+    "plain fp32 eager": lambda c, b: plain(c, b, bf16=False, compiled=False),
+    "plain bf16 eager": lambda c, b: plain(c, b, bf16=True, compiled=False),
+    "plain bf16 compiled": lambda c, b: plain(c, b, bf16=True, compiled=True),
+    "plain bf16 compiled, memory kept": plain_keeping_memory,
+    "Llama bf16 compiled": llama,
+    "ours eager": lambda c, b: ours(c, b, compiled=False, deterministic=True),
+    "ours compiled": lambda c, b: ours(c, b, compiled=True, deterministic=True),
+    "ours compiled, any algorithm": lambda c, b: ours(c, b, compiled=True, deterministic=False),
+}
+
+
+def _loop(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    parameters: list[nn.Parameter],
+    config: ModelConfig,
+    batch_size: int,
+    *,
+    bf16: bool,
+) -> Step:
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True if bf16 else None)
+    batches = _tensors(RandomBatches(config=config, batch_size=batch_size))
+
+    def step() -> None:
+        inputs_BT, targets_BT = next(batches)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            value = loss(inputs_BT, targets_BT)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        value.item()
+
+    return step
+
+
+def _tensors(source: RandomBatches) -> Iterator[tuple[Tensor, Tensor]]:
+    step = 0
+    while True:
+        inputs_BT, targets_BT = (torch.from_numpy(a).contiguous() for a in source.batch(step))
+        yield inputs_BT, targets_BT
+        step += 1
