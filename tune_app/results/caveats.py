@@ -114,8 +114,8 @@ def _confounded(results: SweepResults) -> Iterator[str]:
         )
     if "glu_expansion" in results.axes:
         yield (
-            "The expansion changes the parameters of a layer, and depth makes up for that too: at "
-            "one share, a larger expansion means fewer layers."
+            "The expansion changes the parameters of a layer, and the layers' number and attention "
+            "make up for it: no two cells differ in the expansion alone."
         )
 
 

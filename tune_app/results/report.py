@@ -18,6 +18,14 @@ from tune_app.results.files import replacing
 from tune_app.results.summary import CellResult, Design, SweepResults
 from tune_app.terminal import formats
 
+_ORDER = (
+    Status.FINISHED,
+    Status.STOPPED,
+    Status.FAILED,
+    Status.INFEASIBLE,
+    Status.RUNNING,
+    Status.PENDING,
+)
 _RULES = {Rule.ASHA: "ASHA", Rule.BASELINE: "kill rule", Rule.DIVERGED: "diverged"}
 
 
@@ -88,7 +96,7 @@ def _size(results: SweepResults) -> str:
 
 
 def _counts(results: SweepResults) -> list[dict[str, Any]]:
-    numbers = [(status.value, len(results.with_status(status))) for status in Status]
+    numbers = [(status.value, len(results.with_status(status))) for status in _ORDER]
     return [{"status": name, "number": number} for name, number in numbers if number]
 
 
@@ -113,11 +121,11 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
     return {
         "label": leader.label,
         "trust": trust,
-        "size": f"{_size(results)} only",
+        "size": f"{_size(results)} parameters only",
         "score": formats.bits_per_byte(leader.mean),
         "spread": spread,
         "perplexity": formats.perplexity(leader.perplexity),
-        "gap": formats.gap(results.gap(leader)),
+        "gap": "" if leader.is_baseline else formats.gap(results.gap(leader)),
         "against": _against(results, leader),
     }
 
@@ -138,7 +146,7 @@ def _against(results: SweepResults, leader: Design) -> str:
         second = ranking[1]
         assert second.mean is not None and leader.mean is not None
         sentences.append(
-            f"Second is {second.label}, {formats.gap(second.mean - leader.mean)} behind."
+            f"Second is {second.label}, {formats.bits_per_byte(second.mean - leader.mean)} behind."
         )
     else:
         sentences.append("Nothing else has finished.")
