@@ -6,6 +6,7 @@ It is read from the journal and kept up to date by a listener's events. It knows
 from __future__ import annotations
 
 import bisect
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,7 +23,6 @@ from tune_app.records import (
     SweepRecord,
 )
 from tune_app.referee import is_same_but_seed
-from tune_app.results.summary import CellResult
 from tune_app.terminal import formats
 from tune_app.terminal.eta import measured_pace
 
@@ -154,8 +154,9 @@ class SweepProgress:
 
     def score(self, cell: CellRecord) -> float | None:
         """Bits per byte on the whole dev split; None where the cell may not be ranked."""
-        curve = tuple(self._curves.get(cell.key, ()))
-        return CellResult(cell=cell, curve=curve, decision=None, traceback="").score
+        last = self.last(cell)
+        score = last.whole_bits_per_byte if last and cell.status is Status.FINISHED else None
+        return score if score is not None and math.isfinite(score) else None
 
     def final_gap(self, cell: CellRecord) -> float | None:
         """Bits per byte on the whole dev split above the baseline's; None until both finished."""

@@ -65,10 +65,10 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     lines = text.splitlines()
     # Every cell but the infeasible one.
     assert len(lines) == 11
-    assert "stopped 25% × 3  at 38k/150k tokens by asha: " in text
-    assert "stopped 45% × 2  at 56k/150k tokens by diverged: dev bits per byte is nan" in text
+    assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by asha: " in text
+    assert f"stopped {name(played, 0.45, 2.0)}  at 56k/150k tokens by diverged: dev bits" in text
     assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(whole dev\), ppl", text)
-    assert "failed 45% × 3  RuntimeError: DataLoader <worker> ran out of shared memory" in text
+    assert f"failed {name(played, 0.45, 3.0)}  RuntimeError: DataLoader <worker> ran" in text
     assert lines[-1].startswith("[12/12] ")
     assert re.search(r"\[\d+/12, about [^]]+ left\] stopped", text)
 
@@ -82,10 +82,10 @@ def test_live_view_prints_each_end_with_its_reason(waiting: Journal, played: Jou
     view.sweep_ended()
     text = output.getvalue()
     for what in (
-        "stopped    25% × 3  at 38k/150k tokens by asha: ",
-        "stopped    35% × 4  at 112k/150k tokens by baseline: perplexity ≥ 0.5 worse",
+        f"stopped    {name(played, 0.25, 3.0)}  at 38k/150k tokens by asha: ",
+        f"stopped    {name(played, 0.35, 4.0)}  at 112k/150k tokens by baseline: perplexity",
         "finished   35% × 2.66  2.",
-        "failed     45% × 3  RuntimeError: DataLoader <worker> ran out",
+        f"failed     {name(played, 0.45, 3.0)}  RuntimeError: DataLoader <worker> ran out",
     ):
         assert what in text
 
@@ -106,7 +106,7 @@ def test_live_region_shows_running_cells_and_the_best(waiting: Journal, played: 
 
     assert "quick  1m 05s, about " in text
     assert "12 cells: 1 finished, 1 infeasible, 2 running, 8 pending" in text
-    row = next(line for line in text.splitlines() if line.startswith("25% × 2"))
+    row = next(line for line in text.splitlines() if line.startswith(name(played, 0.25, 2.0)))
     expected = played.observations(other)[3]
     baseline = played.observations(base)[3]
     assert "75k/150k" in row
@@ -160,7 +160,7 @@ def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
         view.sweep_ended()
         text[kind] = output.getvalue()
     assert (
-        "goes on    25% × 2  at 38k/150k tokens by asha: rung 37,500: the first to arrive"
+        f"goes on    {cell.label}  at 38k/150k tokens by asha: rung 37,500: the first to arrive"
         in text[LiveView]
     )
     assert text[PlainView] == ""
@@ -228,6 +228,16 @@ def test_a_reason_is_shown_as_it_is_written(waiting: Journal) -> None:
     view.cell_started(cell)
     view.cell_failed(Failure(cell=cell.key, reason=reason, traceback="", at=0.0))
     assert output.getvalue().splitlines()[-1].endswith("KeyError: '[bold]' and more")
+
+
+def name(journal: Journal, share: float, expansion: float) -> str:
+    """The label of a cell by its values."""
+    (label,) = (
+        cell.label
+        for cell in journal.cells()
+        if (cell.values["embedding_ratio"], cell.values["glu_expansion"]) == (share, expansion)
+    )
+    return label
 
 
 def _feed(view: LiveView | PlainView, played: Journal, only: list[str] | None = None) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tests.tune_app.journals import make_journal
+from tune_app.records import Status
 from tune_app.terminal.tables import PlanRow, PlanSizes, plan_table, status_table, summary
 
 SIZES = PlanSizes(
@@ -86,19 +87,22 @@ def test_a_plan_row_is_solved_or_has_a_reason() -> None:
 def test_status_has_every_cell_with_its_reason(tmp_path: Path) -> None:
     with make_journal(tmp_path / "quick" / "journal.sqlite3") as journal:
         text = _text(status_table(journal), width=100)
-        for cell in journal.cells():
-            assert re.search(rf"^{re.escape(cell.label)} +{cell.status.value}", text, re.MULTILINE)
+        cells = journal.cells()
+    for cell in cells:
+        assert re.search(rf"^{re.escape(cell.label)} +{cell.status.value}", text, re.MULTILINE)
+        if cell.status in (Status.STOPPED, Status.FAILED, Status.INFEASIBLE):
+            reason = re.escape(cell.reason[:20])
+            ending = rf"^{cell.status.value} +{re.escape(cell.label)}  .*{reason}"
+            assert re.search(ending, text, re.MULTILINE)
     assert "quick  12 cells: 4 finished, 6 stopped, 1 failed, 1 infeasible" in text
-    assert "stopped    45% × 2  at 56k/150k tokens by diverged: dev bits per byte is nan" in text
-    assert "failed     45% × 3  RuntimeError: DataLoader <worker> ran out" in text
-    assert "infeasible 45% × 4  No depth from 2 to 32" in text
+    assert "at 56k/150k tokens by diverged: dev bits per byte is nan" in text
 
 
 def test_status_shows_a_running_sweep(tmp_path: Path) -> None:
     fates = {(0.25, 2.0): "running 3", (0.25, 2.66): "pending"}
     with make_journal(tmp_path / "quick" / "journal.sqlite3", fates=fates) as journal:
         text = _text(status_table(journal), width=100)
-    assert re.search(r"^25% × 2 +running +56k/150k +2\.\d{4} ", text, re.MULTILINE)
+    assert re.search(r"^25% × [\d.]+ +running +56k/150k +2\.\d{4} ", text, re.MULTILINE)
     assert re.search(r"^25% × 2\.66 +pending +– +– +– +– +–$", text, re.MULTILINE)
 
 
