@@ -72,7 +72,7 @@ def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[CellRe
     differing = [
         f"{name} is {_short(one[name])} there, {_short(other[name])} here"
         for name in one
-        if name not in _NOT_COMPARED and json.dumps(one[name]) != json.dumps(other[name])
+        if name not in _NOT_COMPARED and _canonical(one[name]) != _canonical(other[name])
     ]
     there = {cell.key: cell.label for cell in journal.cells()}
     here = {cell.key: cell.label for cell in cells}
@@ -89,3 +89,8 @@ def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[CellRe
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _canonical(value: Any) -> str:
+    """Equal for a value and for what the journal made of it: tuples are lists there."""
+    return json.dumps(value, sort_keys=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -213,7 +213,7 @@ def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
     results
         Folder of all sweeps.
     """
-    from tune_app.results import write_results  # noqa: PLC0415 - imports pandas and matplotlib
+    from tune_app.results.write import write_results  # noqa: PLC0415 - imports pandas and matplotlib
     from tune_app.terminal.tables import summary  # noqa: PLC0415
 
     with _open(name, results) as journal:
@@ -249,7 +249,7 @@ def _open(name: str, results: Path) -> Any:
     return Journal.open(results / name / JOURNAL, read_only=True)
 
 
-def _assignments(pairs: Sequence[str]) -> Mapping[str, Any]:
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
     """name=value pairs; a value is JSON, or else a string."""
     values: dict[str, Any] = {}
     for pair in pairs:

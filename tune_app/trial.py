@@ -143,7 +143,8 @@ class Trial:
         of it was lost. A loss that is not finite ends the training there; the observation has it.
 
         Args:
-            at_most: seconds; None is returned where training needs longer, to be called again.
+            at_most: seconds; where training needs longer None is returned, to be called again.
+                Each call trains a step or evaluates.
         """
         assert not self.finished
         if self._unreported:
@@ -152,15 +153,17 @@ class Trial:
         goal = self._goal(self._evaluations + 1)
         started = self._clock()
         while self._training.tokens < goal:
-            if self._clock() - started > at_most:
-                return None
             with self._phase("train"):
                 result = self._training.step()
             self._learning_rate = result.learning_rate
-            self._losses.append(result.loss)
-            if not math.isfinite(result.loss):
+            # A gradient beyond all numbers is divergence too, even where the loss looks calm.
+            loss = result.loss if math.isfinite(result.gradient_norm) else math.nan
+            self._losses.append(loss)
+            if not math.isfinite(loss):
                 break
             self._save_if_due()
+            if self._training.tokens < goal and self._clock() - started > at_most:
+                return None
         self._last = self._observe()
         if math.isfinite(self._last.train_loss):
             self._save_if_due()
@@ -344,6 +347,7 @@ def train(
     if trial.resumed_from:
         console.print(f"resumed at {trial.resumed_from:,} tokens")
     console.print(f"{'tokens':>12}{'dev bpb':>10}{'dev ppl':>10}{'train loss':>12}{'tokens/s':>10}")
+    observation = None
     while not trial.finished:
         observation = trial.advance()
         assert observation is not None, "there is no limit of time"
@@ -356,12 +360,12 @@ def train(
         if (kill := diverged(observation)) is not None:
             console.print(f"diverged: {kill.reason}")
             return 1
-    if observation.whole_bits_per_byte is not None:
-        console.print(
-            f"whole dev split: {observation.whole_bits_per_byte:.4f} bits per byte, "
-            f"perplexity {observation.whole_perplexity:.2f}",
-            highlight=False,
-        )
+    assert observation is not None, "even a finished trial repeats its last observation"
+    console.print(
+        f"whole dev split: {observation.whole_bits_per_byte:.4f} bits per byte, "
+        f"perplexity {observation.whole_perplexity:.2f}",
+        highlight=False,
+    )
     return 0
 
 

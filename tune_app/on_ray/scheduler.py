@@ -12,6 +12,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from tune_app.journal import Journal
 from tune_app.listener import SweepListener
 from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS
+from tune_app.on_ray.unsaved import Unsaved
 from tune_app.records import Action, Observation, Rule
 from tune_app.referee import Referee
 
@@ -29,7 +30,7 @@ class Halt(Stopper):
         return self.reason is not None
 
 
-class SweepScheduler(FIFOScheduler):
+class SweepScheduler(Unsaved, FIFOScheduler):
     """Starts cells in their order and ends them by the referee's decisions.
 
     A baseline that fails or diverges halts the sweep: nothing could be compared with it.

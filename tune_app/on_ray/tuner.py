@@ -25,6 +25,7 @@ from tune_app.on_ray.report import CELL
 from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
+from tune_app.on_ray.unsaved import Unsaved
 from tune_app.records import CellRecord
 from tune_app.referee import NoRungs, Referee
 
@@ -120,7 +121,7 @@ def _trial_name(trial: Trial) -> str:
     return str(trial.config[CELL]["key"])
 
 
-class _JournalCallback(Callback):
+class _JournalCallback(Unsaved, Callback):
     """Notes in the journal what the scheduler does not hear of: starts, and lost processes."""
 
     def __init__(
