@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from tune_app.records import Action, CellRecord, Decision, Observation, Status
+from tune_app.records import Action, CellRecord, Decision, Observation, Rule, Status
 from tune_app.terminal import formats
 from tune_app.terminal.progress import SweepProgress
 
@@ -21,6 +21,12 @@ STATUS_STYLES = {
     Status.PENDING: "dim",
 }
 
+_RULE_NAMES = {
+    Rule.ASHA: "ASHA",
+    Rule.BASELINE: "the kill rule",
+    Rule.DIVERGED: "divergence",
+    Rule.BUDGET: "the budget",
+}
 _WHAT_WIDTH = max(len(status.value) for status in Status)
 
 
@@ -49,7 +55,8 @@ def decided(progress: SweepProgress, observation: Observation, decision: Decisio
     if decision.action is Action.FINISH:
         return _finished(progress, observation)
     tokens = formats.progress(observation.reference_tokens, progress.sweep.tokens)
-    text = f"at {tokens} tokens by {decision.rule.value}: {formats.one_line(decision.reason)}"
+    reason = formats.one_line(decision.reason)
+    text = f"at {tokens} tokens by {_RULE_NAMES[decision.rule]}: {reason}"
     label = progress.cell(decision.cell).label
     if decision.action is Action.STOP:
         return _of_cell(label, Status.STOPPED, text)

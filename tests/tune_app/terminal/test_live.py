@@ -65,8 +65,8 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     lines = text.splitlines()
     # Every cell but the infeasible one.
     assert len(lines) == 11
-    assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by asha: " in text
-    assert f"stopped {name(played, 0.45, 2.0)}  at 56k/150k tokens by diverged: dev bits" in text
+    assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: " in text
+    assert f"stopped {name(played, 0.45, 2.0)}  at 56k/150k tokens by divergence: dev bits" in text
     assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(whole dev\), ppl", text)
     assert f"failed {name(played, 0.45, 3.0)}  RuntimeError: DataLoader <worker> ran" in text
     assert lines[-1].startswith("[12/12] ")
@@ -82,8 +82,8 @@ def test_live_view_prints_each_end_with_its_reason(waiting: Journal, played: Jou
     view.sweep_ended()
     text = output.getvalue()
     for what in (
-        f"stopped    {name(played, 0.25, 3.0)}  at 38k/150k tokens by asha: ",
-        f"stopped    {name(played, 0.35, 4.0)}  at 112k/150k tokens by baseline: perplexity",
+        f"stopped    {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: ",
+        f"stopped    {name(played, 0.35, 4.0)}  at 112k/150k tokens by the kill rule: perplexity",
         "finished   35% × 2.66  2.",
         f"failed     {name(played, 0.45, 3.0)}  RuntimeError: DataLoader <worker> ran out",
     ):
@@ -160,7 +160,7 @@ def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
         view.sweep_ended()
         text[kind] = output.getvalue()
     assert (
-        f"goes on    {cell.label}  at 38k/150k tokens by asha: rung 37,500: the first to arrive"
+        f"goes on    {cell.label}  at 38k/150k tokens by ASHA: rung 37,500: the first to arrive"
         in text[LiveView]
     )
     assert text[PlainView] == ""

@@ -95,7 +95,7 @@ def test_status_has_every_cell_with_its_reason(tmp_path: Path) -> None:
             ending = rf"^{cell.status.value} +{re.escape(cell.label)}  .*{reason}"
             assert re.search(ending, text, re.MULTILINE)
     assert "quick  12 cells: 4 finished, 6 stopped, 1 failed, 1 infeasible" in text
-    assert "at 56k/150k tokens by diverged: dev bits per byte is nan" in text
+    assert "at 56k/150k tokens by divergence: dev bits per byte is nan" in text
 
 
 def test_status_shows_a_running_sweep(tmp_path: Path) -> None:
