@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.journal import Journal
+from tune_app.listener import QuietListener, SweepListener
 from tune_app.records import (
     Action,
     CellRecord,
@@ -62,12 +63,15 @@ def make_journal(
     tokens: int = 150_000,
     target_parameters: int = 1_000_000,
     scheduler: str = "asha",
+    listener: SweepListener | None = None,
 ) -> Journal:
     """A journal at `path` with a cell for every combination of the axes' values and seeds.
 
     The default axes come with FATES, axes of the caller's with cells that all finish. With
-    several seeds a fate strikes the first seed alone, so that some designs finish in part.
+    several seeds a fate strikes the first seed alone, so that some designs finish in part. A
+    listener hears of everything as it happens.
     """
+    listener = listener or QuietListener()
     if axes is None:
         axes, fates = {"embedding_ratio": SHARES, "glu_expansion": EXPANSIONS}, fates or FATES
     fates = fates or {}
@@ -100,13 +104,18 @@ def make_journal(
         cells,
         clock=_Clock(1_760_000_100.0),
     )
+    listener.sweep_started(journal)
     # Two cells at a time, as two workers would report them.
     queue = [cell for cell in cells if cell.status is Status.PENDING]
     while queue:
-        pair = [_play(journal, cell, _fate(cell, axes, seeds, fates), tokens) for cell in queue[:2]]
+        pair = [
+            play(journal, cell, _fate(cell, axes, seeds, fates), tokens, listener)
+            for cell in queue[:2]
+        ]
         queue = queue[2:]
         for _ in itertools.zip_longest(*pair):
             pass
+    listener.sweep_ended()
     return journal
 
 
@@ -226,12 +235,15 @@ def _bits_per_byte(values: Mapping[str, Any], fraction: float) -> float:
     return end + start * (float(fraction**-0.45) - 1) / (float(0.125**-0.45) - 1) + noise
 
 
-def _play(journal: Journal, cell: CellRecord, fate: str, tokens: int) -> Iterator[None]:
+def play(
+    journal: Journal, cell: CellRecord, fate: str, tokens: int, listener: SweepListener
+) -> Iterator[None]:
     """Trains the cell on paper, an observation a step."""
     kind, _, last = fate.partition(" ")
     if kind == "pending":
         return
     journal.start_attempt(cell.key)
+    listener.cell_started(journal.cell(cell.key))
     steps = int(last) if last else EVALUATIONS
     assert cell.config is not None
     speed = 21_000 / (1 + cell.config["depth"] / 12)
@@ -251,7 +263,10 @@ def _play(journal: Journal, cell: CellRecord, fate: str, tokens: int) -> Iterato
             whole=kind == "finished" and step == steps,
         )
         decision = _decision(observation, kind, tokens) if step == steps else None
+        if journal.observation(cell.key, trained) is not None:
+            continue
         journal.record(observation, decision)
+        listener.observed(observation, journal.decision(cell.key, trained))
         yield
     if kind == "failed":
         journal.fail(
@@ -262,6 +277,7 @@ def _play(journal: Journal, cell: CellRecord, fate: str, tokens: int) -> Iterato
             "    loss = training.step()\n"
             "RuntimeError: DataLoader <worker> ran out of shared memory\n",
         )
+        listener.cell_failed(journal.failures()[-1])
 
 
 def _perplexity(bits_per_byte: float) -> float:

@@ -68,9 +68,10 @@ def curves_plot(results: SweepResults) -> Plot:
 def _draw(
     axes: Axes, results: SweepResults, points_of: Callable[[CellResult], Points]
 ) -> dict[str, Line2D]:
-    """Draws every cell; returns legend entries of the ends that came up, by name."""
+    """Draws every cell; returns legend entries of the ends that are to be seen, by name."""
     styles = Styles(results)
-    ends: dict[str, Line2D] = {}
+    ends: dict[str, list[float]] = {}
+    entries: dict[str, Line2D] = {}
     for design in results.designs:
         look = styles.of(design)
         width = _BASELINE_WIDTH if design.is_baseline else 1.3
@@ -84,11 +85,20 @@ def _draw(
             name, mark = _end(result)
             sign = mark | ({"marker": look.marker} if name == "finished" else {})
             axes.plot(tokens[-1:], values[-1:], color=look.colour, zorder=4, **sign)
-            ends[name] = handle(name, color=GREY, **mark)
+            ends.setdefault(name, []).append(values[-1])
+            entries[name] = handle(name, color=GREY, **mark)
             if design.is_baseline and len(results.designs) > 1:
-                ends["(thick: baseline)"] = handle("(thick: baseline)", color=GREY, linewidth=width)
+                ends["(thick: baseline)"] = list(values)
+                entries["(thick: baseline)"] = handle(
+                    "(thick: baseline)", color=GREY, linewidth=width
+                )
     _zoom(axes, results, points_of)
-    return ends
+    low, high = axes.get_ylim()
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if any(low <= value <= high for value in ends[name])
+    }
 
 
 def _end(result: CellResult) -> tuple[str, dict[str, Any]]:

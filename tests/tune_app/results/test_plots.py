@@ -1,0 +1,127 @@
+"""Plots stand whatever a sweep has, and show what they claim to show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.axes import Axes
+
+from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
+from tune_app.results.plots.all_plots import draw, png
+from tune_app.results.plots.by_axis import axis_plot
+from tune_app.results.plots.by_cost import COSTS, cost_plot
+from tune_app.results.plots.curves import curves_plot
+from tune_app.results.summary import SweepResults, summarise
+
+Make = Callable[..., SweepResults]
+
+_EVERYTHING_PENDING = {(s, e): "pending" for s in SHARES for e in EXPANSIONS}
+_SWEEPS: dict[str, dict[str, Any]] = {
+    "twelve cells": {},
+    "three seeds": {"seeds": (0, 1, 2)},
+    "categories": {
+        "axes": {"feed_forward": ("swiglu", "relu2"), "output_head": ("tied", "untied")}
+    },
+    "one axis": {"axes": {"learning_rate": (0.001, 0.004, 0.1)}},
+    "one cell": {"axes": {"embedding_ratio": (0.35,)}},
+    "many lines": {
+        "axes": {"target_parameters": tuple(range(800_000, 1_200_000, 40_000)), "heads": (2, 4)}
+    },
+    "nothing begun": {"fates": _EVERYTHING_PENDING},
+    "one observation": {"fates": _EVERYTHING_PENDING | {(0.35, 2.66): "running 1"}},
+    "all diverged": {"axes": {"heads": (2, 4)}, "fates": {(2,): "diverged 1", (4,): "diverged 3"}},
+}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def _make(**what: Any) -> SweepResults:
+        with make_journal(tmp_path / "journal.sqlite3", **what) as journal:
+            return summarise(journal)
+
+    return _make
+
+
+def _points(axes: Axes, marker: str) -> list[tuple[float, float]]:
+    return [
+        (float(x), float(y))
+        for line in axes.lines
+        if line.get_marker() == marker
+        for x, y in line.get_xydata()
+    ]
+
+
+@pytest.mark.parametrize("what", _SWEEPS.values(), ids=_SWEEPS)
+def test_every_plot_can_be_drawn(make: Make, what: dict[str, Any]) -> None:
+    results = make(**what)
+    plots = draw(results)
+    names = [plot.name for plot in plots]
+    assert names[0] == "curves" and names[-2:] == ["pareto_seconds", "pareto_flops"]
+    assert names[1:-2] == [f"by_{axis}" for axis in results.axes]
+    picture = png(plots[-1] if "cell" in what else plots[1])
+    assert picture.startswith(b"\x89PNG") and len(picture) > 5_000
+
+
+def test_no_window_library_is_touched(make: Make) -> None:
+    import sys
+
+    draw(make())
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_axis_plot_shows_whole_scores_of_finished_cells_and_breaks_at_the_others(
+    make: Make,
+) -> None:
+    results = make()
+    strip, axes = axis_plot(results, "embedding_ratio").figure.axes
+    by_label = {design.label: design.mean for design in results.ranking}
+    line = next(line for line in axes.lines if line.get_xydata()[1][1] == by_label["35% × 2.66"])
+    shares, scores = zip(*line.get_xydata(), strict=True)
+    assert shares == SHARES
+    assert scores[0] == by_label["25% × 2.66"] and math.isnan(scores[2]), "45% was stopped"
+    assert len(_points(strip, "x")) == 6, "the stopped cells stand apart, without a value"
+
+
+def test_seeds_stand_beside_their_mean(make: Make) -> None:
+    results = make(axes={"output_head": ("tied", "untied")}, seeds=(0, 1, 2))
+    (axes,) = axis_plot(results, "output_head").figure.axes
+    means, *seeds = axes.lines
+    assert [y for _, y in means.get_xydata()] == [design.mean for design in results.designs]
+    assert [len(line.get_xydata()) for line in seeds] == [3, 3]
+
+
+def test_cost_plot_keeps_stopped_cells_off_the_front_and_off_the_scale(make: Make) -> None:
+    results = make()
+    stopped, finished = cost_plot(results, COSTS[1]).figure.axes
+    assert len(_points(stopped, "x")) == 4 and len(_points(stopped, "+")) == 1
+    assert _points(finished, "x") == []
+    front = next(line for line in finished.lines if line.get_drawstyle() == "steps-post")
+    leader = results.leader
+    assert leader is not None
+    assert [tuple(point) for point in front.get_xydata()] == [(leader.training_flops, leader.mean)]
+    assert min(y for _, y in _points(stopped, "x")) > stopped.get_ylim()[0]
+
+
+def test_curves_mark_ends_and_gaps_at_equal_tokens(make: Make) -> None:
+    results = make()
+    top, bottom = curves_plot(results).figure.axes
+    ends = {
+        (cell.points[-1])
+        for cell in results.cells
+        if cell.decision and cell.decision.rule == "asha"
+    }
+    assert ends == set(_points(top, "x"))
+    assert {tokens for tokens, _ in ends} == {tokens for tokens, _ in _points(bottom, "x")}
+    thick = [line for line in bottom.lines if line.get_linewidth() == 3.0]
+    assert [y for line in thick for _, y in line.get_xydata()] == [0.0] * 8, "the baseline itself"
+
+
+def test_one_that_diverges_does_not_flatten_the_others(make: Make) -> None:
+    results = make()
+    top = curves_plot(results).figure.axes[0]
+    late = [y for cell in results.cells for x, y in cell.points if x >= 37_500]
+    assert top.get_ylim()[1] < max(late) + 0.2

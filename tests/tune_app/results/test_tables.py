@@ -1,0 +1,133 @@
+"""What a program reads of a sweep is what the journal has."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.tune_app.journals import make_journal
+from tune_app.results.summary import SweepResults, summarise
+from tune_app.results.tables import (
+    cell_rows,
+    curve_rows,
+    write_csv,
+    write_decisions,
+    write_parquet,
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> SweepResults:
+    with make_journal(tmp_path_factory.mktemp("tables") / "journal.sqlite3") as journal:
+        return summarise(journal)
+
+
+@pytest.fixture(scope="module")
+def rows(results: SweepResults) -> dict[str, dict[str, Any]]:
+    return {row["label"]: row for row in cell_rows(results)}
+
+
+def test_a_row_a_cell_all_with_the_same_columns(rows: dict[str, dict[str, Any]]) -> None:
+    assert len(rows) == 12
+    assert len({tuple(row) for row in rows.values()}) == 1
+
+
+def test_capped_and_whole_values_have_columns_of_their_own(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    finished, stopped = rows["35% × 2.66"], rows["25% × 3.0"]
+    assert finished["bits_per_byte_whole"] != finished["bits_per_byte_capped"]
+    assert stopped["bits_per_byte_whole"] is None and stopped["rank"] is None
+    assert stopped["bits_per_byte_capped"] > 0
+    assert (stopped["status"], stopped["rule"]) == ("stopped", "asha")
+    assert "not in the better half" in stopped["reason"]
+    assert stopped["tokens_trained"] == 37_500
+
+
+def test_ranks_count_finished_cells_alone(rows: dict[str, dict[str, Any]]) -> None:
+    ranks = [row["rank"] for row in rows.values() if row["status"] == "finished"]
+    assert sorted(ranks) == [1, 2, 3, 4]
+    assert all(row["rank"] is None for row in rows.values() if row["status"] != "finished")
+
+
+def test_sizes_parts_and_costs_belong_together(rows: dict[str, dict[str, Any]]) -> None:
+    row = rows["35% × 3.0"]
+    parts = ("embedding", "output_head", "attention", "feed_forward", "norms")
+    assert sum(row[f"parameters_{part}"] for part in parts) == row["parameters_total"]
+    assert row["parameters_embedding"] == row["vocabulary"] * row["solved_width"]
+    assert row["solved_attention_width"] == row["solved_heads"] * row["solved_head_size"]
+    phases = ("start", "data", "compile", "train", "evaluate")
+    assert sum(row[f"seconds_{phase}"] for phase in phases) == row["seconds_total"]
+    assert row["tokens_per_second"] == pytest.approx(row["tokens_trained"] / row["seconds_train"])
+    assert row["training_flops"] == pytest.approx(6.1 * row["parameters_total"] * 150_000)
+
+
+def test_cells_without_sizes_or_results_have_empty_fields(
+    results: SweepResults, rows: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    infeasible = rows["45% × 4.0"]
+    assert infeasible["solved_width"] is None and infeasible["tokens_trained"] == 0
+    write_csv(cell_rows(results), tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        read = {row["label"]: row for row in csv.DictReader(file)}
+    assert read["45% × 4.0"]["solved_width"] == ""
+    assert "lower the share" in read["45% × 4.0"]["reason"]
+    assert read["45% × 2.0"]["bits_per_byte_capped"] == "nan", "diverged, not unknown"
+    best = rows["35% × 2.66"]["bits_per_byte_whole"]
+    assert float(read["35% × 2.66"]["bits_per_byte_whole"]) == best, "to the last bit"
+
+
+def test_parquet_has_the_same_rows(results: SweepResults, tmp_path: Path) -> None:
+    rows = cell_rows(results)
+    write_parquet(rows, tmp_path / "results.parquet")
+    read = pq.read_table(tmp_path / "results.parquet").to_pylist()
+    for row, other in zip(rows, read, strict=True):
+        for name, value in row.items():
+            same = value == other[name] or (math.isnan(value) and math.isnan(other[name]))
+            assert same, (row["label"], name)
+
+
+def test_a_column_of_mixed_kinds_becomes_text(tmp_path: Path) -> None:
+    write_parquet([{"a": 1, "b": 2}, {"a": "x", "b": 0.5}, {"a": None, "b": None}], tmp_path / "t")
+    read = pq.read_table(tmp_path / "t").to_pydict()
+    assert read == {"a": ["1", "x", None], "b": [2.0, 0.5, None]}
+
+
+def test_curves_have_a_row_an_evaluation(results: SweepResults, tmp_path: Path) -> None:
+    rows = curve_rows(results)
+    assert len(rows) == sum(len(cell.curve) for cell in results.cells)
+    write_parquet(rows, tmp_path / "curves.parquet")
+    table = pq.read_table(tmp_path / "curves.parquet")
+    assert {"label", "tokens", "reference_tokens", "bits_per_byte", "seconds_train"} <= set(
+        table.column_names
+    )
+    assert table.num_rows == len(rows)
+
+
+def test_tables_of_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
+    write_parquet([], tmp_path / "curves.parquet")
+    assert pq.read_table(tmp_path / "curves.parquet").num_rows == 0
+    write_csv([], tmp_path / "results.csv")
+    assert (tmp_path / "results.csv").read_text() == ""
+
+
+def test_decisions_are_strict_json_in_order(results: SweepResults, tmp_path: Path) -> None:
+    write_decisions(results, tmp_path / "decisions.jsonl")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    lines = (tmp_path / "decisions.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line, parse_constant=refuse) for line in lines]
+    assert [record["at"] for record in records] == sorted(record["at"] for record in records)
+    diverged = next(record for record in records if record["rule"] == "diverged")
+    assert diverged["evidence"] == {"value": "nan"}
+    assert {"cell", "label", "tokens", "action", "rule", "reason", "evidence", "at"} == set(
+        diverged
+    )
