@@ -65,7 +65,8 @@ class PlainBlock(nn.Module):
         hidden_BTD = hidden_BTD + self.output(read_BHTK.transpose(1, 2).flatten(2))
         normal_BTD = self.feed_forward_norm(hidden_BTD)
         inner = functional.silu(self.gate(normal_BTD)) * self.up(normal_BTD)
-        return hidden_BTD + self.down(inner)
+        output_BTD: Tensor = hidden_BTD + self.down(inner)
+        return output_BTD
 
 
 class PlainTransformer(nn.Module):
@@ -99,11 +100,10 @@ def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def plain(config: ModelConfig, batch_size: int, *, bf16: bool, compiled: bool) -> Step:
     """A hand-written loop."""
-    loss: Callable[[Tensor, Tensor], Tensor] = PlainTransformer(config)
-    parameters = list(loss.parameters())
+    network = PlainTransformer(config)
     if compiled:
-        loss = torch.compile(loss, dynamic=False, fullgraph=True)
-    return _loop(loss, parameters, config, batch_size, bf16=bf16)
+        network.compile(dynamic=False, fullgraph=True)
+    return _loop(network, list(network.parameters()), config, batch_size, bf16=bf16)
 
 
 def llama(config: ModelConfig, batch_size: int) -> Step:
@@ -121,7 +121,6 @@ def llama(config: ModelConfig, batch_size: int) -> Step:
             max_position_embeddings=config.context,
             tie_word_embeddings=True,
             use_cache=False,
-            attn_implementation="sdpa",
         )
     )
     parameters = list(network.parameters())
@@ -187,7 +186,7 @@ def _loop(
         inputs_BT, targets_BT = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             value = loss(inputs_BT, targets_BT)
-        value.backward()
+        torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -34,7 +34,7 @@ class Lap:
         return min(self.figures), max(self.figures)
 
 
-def race(commands: dict[str, Sequence[str]], *, rounds: int) -> dict[str, Lap]:
+def race(commands: Mapping[str, Sequence[str]], *, rounds: int) -> dict[str, Lap]:
     """Lets the programs take turns. Raises RuntimeError where one of them fails."""
     programs: dict[str, subprocess.Popen[str]] = {}
     ready: dict[str, float] = {}

@@ -60,15 +60,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             nats_S = torch.empty(tokens, device=features_SE.device)
             for start in range(0, tokens, rows):
                 chunk = slice(start, start + rows)
-                target_C1 = targets_S[chunk, None]
-                logits_CV = product_SE[chunk] @ product_VE.T
-                log_CV = torch.log_softmax(logits_CV, dim=1, dtype=torch.float32)
-                nats_S[chunk] = -log_CV.gather(1, target_C1).squeeze(1)
-                probability_CV = log_CV.exp_()
-                minus_one_C1 = probability_CV.new_full(target_C1.shape, -1)
-                gradient_CV = probability_CV.scatter_add_(1, target_C1, minus_one_C1).to(dtype)
+                nats_S[chunk], gradient_CV = _softmax(
+                    product_SE[chunk] @ product_VE.T, targets_S[chunk]
+                )
                 torch.mm(gradient_CV, product_VE, out=features_gradient_SE[chunk])
                 weight_gradient_VE += gradient_CV.T @ product_SE[chunk]
+                del gradient_CV  # before the next chunk's logits are there
         ctx.save_for_backward(
             features_gradient_SE.to(features_SE.dtype).div_(tokens),
             weight_gradient_VE.to(weight_VE.dtype).div_(tokens),
@@ -79,6 +76,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         features_gradient_SE, weight_gradient_VE = ctx.saved_tensors
         return features_gradient_SE * gradient, weight_gradient_VE * gradient, None
+
+
+def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+    """Nats of the targets in fp32, and what they give the logits as gradients."""
+    targets_C1 = targets_C[:, None]
+    log_CV = torch.log_softmax(logits_CV, dim=1, dtype=torch.float32)
+    nats_C = -log_CV.gather(1, targets_C1).squeeze(1)
+    probability_CV = log_CV.exp_()
+    minus_one_C1 = probability_CV.new_full(targets_C1.shape, -1)
+    return nats_C, probability_CV.scatter_add_(1, targets_C1, minus_one_C1).to(logits_CV.dtype)
 
 
 def _chunk_rows(weight_VE: Tensor) -> int:
