@@ -54,6 +54,7 @@ class TensorBoardListener(QuietListener):
         self._sweep: SweepRecord | None = None
         self._cells: dict[str, CellRecord] = {}
         self._writers: dict[str, SummaryWriter] = {}
+        self._opened = 0
 
     def sweep_started(self, journal: Journal) -> None:
         write_tensorboard(journal, self._folder)
@@ -64,7 +65,9 @@ class TensorBoardListener(QuietListener):
         assert self._sweep is not None
         cell = self._cells[observation.cell]
         if cell.key not in self._writers:
-            self._writers[cell.key] = _writer(self._folder, cell)
+            # Files are named by the second: one more must not overwrite another of the same.
+            self._opened += 1
+            self._writers[cell.key] = _writer(self._folder, cell, suffix=f".{self._opened}")
         writer = self._writers[cell.key]
         _add(writer, self._sweep, observation)
         if decision is not None and decision.action is not Action.CONTINUE:
@@ -86,10 +89,10 @@ class TensorBoardListener(QuietListener):
             writer.close()
 
 
-def _writer(folder: Path, cell: CellRecord) -> Any:
+def _writer(folder: Path, cell: CellRecord, *, suffix: str = "") -> Any:
     """Into the cell's own directory, named so that it sorts and reads well."""
     name = re.sub(r"[^\w.%×+-]+", "_", cell.label)
-    return SummaryWriter(str(folder / f"{cell.position:02d}_{name}"))
+    return SummaryWriter(str(folder / f"{cell.position:02d}_{name}"), filename_suffix=suffix)
 
 
 def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:

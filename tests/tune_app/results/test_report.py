@@ -1,0 +1,164 @@
+"""The page is whole in itself, says no more than is true, and trusts no text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
+from tune_app.results.caveats import caveats
+from tune_app.results.report import Picture, write_report
+from tune_app.results.summary import SweepResults, summarise
+
+_PICTURES = [Picture(name="curves", png=b"\x89PNG", caption="A <line> is a cell.")]
+
+
+def _results(tmp_path: Path, **what: Any) -> SweepResults:
+    with make_journal(tmp_path / "journal.sqlite3", **what) as journal:
+        return summarise(journal)
+
+
+def _page(results: SweepResults, tmp_path: Path) -> str:
+    write_report(results, _PICTURES, tmp_path / "report.html")
+    return (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def _section(page: str, title: str) -> str:
+    _, _, after = page.partition(f"<h2>{title}</h2>")
+    return after.partition("</section>")[0]
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_fetches_nothing(tmp_path: Path) -> None:
+    page = _page(_results(tmp_path), tmp_path)
+    links = _Links()
+    links.feed(page)
+    assert links.links and all(link.startswith("data:image/png;base64,") for link in links.links)
+    assert "script" not in links.tags and "link" not in links.tags
+    assert "url(" not in page and "@import" not in page and "http" not in page
+
+
+def test_the_leader_is_called_what_it_is(tmp_path: Path) -> None:
+    page = _page(_results(tmp_path), tmp_path)
+    assert "a leader on one seed, not a verdict" in page
+    assert "1.0M parameters only" in page
+    assert "The leader is the baseline itself. Second is 35% × 3.0" in page
+
+
+def test_with_several_seeds_the_leader_has_its_spread(tmp_path: Path) -> None:
+    results = _results(tmp_path, seeds=(0, 1, 2))
+    page = _page(results, tmp_path)
+    assert "a leader on the mean of 3 seeds, not a verdict" in page
+    assert results.leader is not None
+    assert f"± {results.leader.deviation:.4f} (standard deviation of 3 seeds)" in page
+    assert "2/3" in page and "flatters" in page
+
+
+def test_a_leader_beside_the_baseline_shows_its_gap(tmp_path: Path) -> None:
+    results = _results(tmp_path, axes={"feed_forward": ("relu2", "swiglu")})
+    first, second = results.ranking
+    # As if the baseline were the second.
+    results = replace(
+        results,
+        designs=(replace(first, is_baseline=False), replace(second, is_baseline=True)),
+    )
+    page = _page(results, tmp_path)
+    assert first.mean is not None and second.mean is not None
+    assert f"\N{MINUS SIGN}{second.mean - first.mean:.4f}" in page.split("</section>")[0]
+    assert f"The baseline, {second.label}, has {second.mean:.4f}." in page
+
+
+def test_finished_and_stopped_cells_never_share_a_table(tmp_path: Path) -> None:
+    page = _page(_results(tmp_path), tmp_path)
+    ranking, stopped = (
+        _section(page, "Finished, best first"),
+        _section(page, "Stopped before the end"),
+    )
+    assert re.findall(r"<td>(\d\d% × [\d.]+)</td>", ranking) == [
+        "35% × 2.66",
+        "35% × 3.0",
+        "25% × 2.66",
+        "25% × 2.0",
+    ]
+    labels = re.findall(r"<td>(\d\d% × [\d.]+)</td>", stopped)
+    assert len(labels) == 6 and "35% × 2.66" not in labels
+    for rule in ("ASHA", "kill rule", "diverged"):
+        assert rule in stopped
+
+
+def test_text_of_errors_is_no_markup(tmp_path: Path) -> None:
+    page = _page(_results(tmp_path), tmp_path)
+    failed = _section(page, "Failed")
+    assert "DataLoader &lt;worker&gt; ran out" in failed and "<worker>" not in page
+    assert "<details>" in failed and "<details open" not in failed
+    assert "Traceback (most recent call last)" in failed
+    assert "A &lt;line&gt; is a cell." in page
+
+
+def test_infeasible_cells_have_their_reason_and_the_settings_their_numbers(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    page = _page(results, tmp_path)
+    assert "nearest 1.01M; lower the share" in _section(page, "Infeasible")
+    settings = _section(page, "Settings")
+    assert results.sweep.corpus_sha256 in settings
+    assert "best 1/2 of the earlier arrivals at 37,500, 75,000 tokens" in settings
+    assert "30,000 tokens" in settings and "torch 2.13.0" in settings
+    assert results.saved_share is not None
+    assert f"{results.saved_share:.0%} of the training unspent" in _section(page, "What was spent")
+
+
+def test_a_sweep_that_has_not_begun_has_no_leader(tmp_path: Path) -> None:
+    fates = {(share, expansion): "pending" for share in SHARES for expansion in EXPANSIONS}
+    page = _page(_results(tmp_path, fates=fates), tmp_path)
+    assert "No leader yet" in page and "Finished, best first" not in page
+    assert "12 of 12 cells are still to train" in re.sub(r"\s+", " ", page)
+
+
+def test_equal_journals_make_equal_pages(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    assert _page(results, tmp_path) == _page(results, tmp_path)
+
+
+def test_caveats_hold_for_the_sweep_at_hand(tmp_path: Path) -> None:
+    text = " ".join(caveats(_results(tmp_path)))
+    assert "0.15 tokens a parameter" in text
+    assert "Share and shape are confounded" in text
+    assert "from width 61 with 20 layers to width 110 with 3" in text
+    assert "ASHA stopped 4 of 12 cells" in text
+    # ln(1 + 0.5 / 144.1)
+    assert "margin of 0.5 perplexity is 0.0035 nats a token" in text
+
+
+@pytest.mark.parametrize(
+    ("what", "absent"),
+    [
+        ({"axes": {"output_head": ("tied", "untied")}}, ("confounded", "expansion", "ASHA")),
+        ({"tokens": 40_000_000}, ("Few tokens",)),
+        ({}, ("tokenizers", "still to train", "flatters")),
+    ],
+)
+def test_caveats_that_do_not_hold_are_left_out(
+    tmp_path: Path, what: dict[str, Any], absent: tuple[str, ...]
+) -> None:
+    text = " ".join(caveats(_results(tmp_path, **what)))
+    assert not [words for words in absent if words in text]
+
+
+def test_a_leader_at_the_edge_of_the_grid_is_pointed_out(tmp_path: Path) -> None:
+    text = " ".join(caveats(_results(tmp_path, axes={"embedding_ratio": (0.35, 0.45)})))
+    assert "at the edge of the grid, at 35% of embedding ratio" in text

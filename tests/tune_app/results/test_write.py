@@ -1,0 +1,74 @@
+"""Everything comes back from the journal alone, whole, and the same a second time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.journals import make_journal
+from tune_app.journal import Journal
+from tune_app.results import write_results
+from tune_app.results.files import replacing
+
+_EQUAL = ("results.csv", "decisions.jsonl", "report.html", "results.parquet", "curves.parquet")
+
+
+def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
+    make_journal(tmp_path / "journal.sqlite3").close()
+    with Journal.open(tmp_path / "journal.sqlite3", read_only=True) as journal:
+        paths = write_results(journal, tmp_path)
+        first = {name: (tmp_path / name).read_bytes() for name in _EQUAL}
+        for path in (*paths.plots, paths.csv, paths.report, paths.study):
+            path.unlink()
+        write_results(journal, tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in _EQUAL} == first
+    assert sorted(path.name for path in paths.plots) == [
+        "by_embedding_ratio.png",
+        "by_glu_expansion.png",
+        "curves.png",
+        "pareto_flops.png",
+        "pareto_seconds.png",
+    ]
+    assert all(path.is_file() for path in (*paths.plots, paths.study))
+    assert len(list(paths.tensorboard.iterdir())) == 11
+    assert paths.results.leader is not None
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_live_sweep_keeps_its_mirrors(tmp_path: Path) -> None:
+    axes = {"output_head": ("tied",)}
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
+        paths = write_results(journal, tmp_path, live=True)
+    assert paths.report.is_file()
+    assert not paths.study.exists() and not paths.tensorboard.exists()
+
+
+def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("earlier")
+
+    def write_half() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        write_half()
+    assert path.read_text() == "earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_looking_at_a_sweep_imports_no_library_of_the_results() -> None:
+    code = (
+        "import sys, tune_app.results, tune_app.results.summary;"
+        "print([m for m in ('matplotlib', 'optuna', 'pyarrow', 'tensorboardX', 'wandb', 'jinja2',"
+        " 'torch', 'ray') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
