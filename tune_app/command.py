@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shlex
@@ -9,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from cyclopts import App
 from rich.console import Console
@@ -30,7 +32,11 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         module: as it is started, `python -m MODULE`.
         arguments: None for those of the process.
     """
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that has no "–" gets a "?", not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[_LogHandler()])
     logging.captureWarnings(True)
     errors = Console(stderr=True, soft_wrap=True)
     try:
@@ -43,6 +49,14 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         errors.print(f"\ninterrupted; continue with: {command}", markup=False, highlight=False)
         return INTERRUPTED
     return code
+
+
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is now: a live view puts itself in its place while it draws."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def repeated(module: str, arguments: Sequence[str]) -> str:

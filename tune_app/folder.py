@@ -18,6 +18,7 @@ from tune_app.journal import Journal
 from tune_app.records import CellRecord, SweepRecord
 
 JOURNAL = "journal.sqlite3"
+LOCK = "running.lock"
 
 # What two runs of the same sweep may differ in.
 _NOT_COMPARED = frozenset({"created_at", "command", "versions"})
@@ -35,7 +36,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "running.json"
-    lock = FileLock(folder / "running.lock", timeout=0)
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -52,6 +53,16 @@ def exclusive(folder: Path) -> Iterator[None]:
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process works on the sweep now."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
 
 
 def _describe(holder: Path) -> str:

@@ -22,7 +22,7 @@ from tune_app.journal import Journal
 from tune_app.listener import Broadcast, SweepListener
 from tune_app.plan import SweepPlan
 from tune_app.records import CellRecord, Status, SweepRecord
-from tune_app.results.write import write_results
+from tune_app.results import mirrors, write_results
 from tune_app.terminal.formats import count
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
@@ -174,6 +174,7 @@ def _run(
     folder = options.results / plan.name
     listeners: list[SweepListener] = [
         view_for(console, cells_at_once=options.cells_at_once),
+        *mirrors(folder, wandb=options.wandb),
     ]
     listener = Broadcast(listeners)
     listener.sweep_started(journal)

@@ -22,7 +22,7 @@ from tune_app.records import Rule, Status
 ROOT = Path(__file__).parent.parent.parent
 
 SPACE = """
-AXES = {"glu_expansion": [2.0, 2.66, 3.0, 4.0]}
+AXES = {"glu_expansion": [2.0, 2.5, 2.66, 2.8, 3.0, 4.0]}
 FIXED = {
     "target_parameters": 60_000, "vocabulary": 512, "heads": 2, "context": 32,
     "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 4_096,
@@ -135,11 +135,13 @@ def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
     assert list((folder / "tensorboard").rglob("events.*"))
     with sweeps.journal("undisturbed") as journal:
         cells = journal.cells()
-        assert len(cells) == 4
-        assert cells[0].status is Status.FINISHED, "the baseline is immune"
-        assert {cell.status for cell in cells} <= {Status.FINISHED, Status.STOPPED}
-        for cell in cells:
-            assert journal.observations(cell.key)
+        *trained, infeasible = cells
+        assert trained[0].status is Status.FINISHED, "the baseline is immune"
+        assert {cell.status for cell in trained} <= {Status.FINISHED, Status.STOPPED}
+        assert all(journal.observations(cell.key) for cell in trained)
+        assert len(trained) == 5
+        assert infeasible.status is Status.INFEASIBLE
+        assert "infeasible 4: No width gives 60k" in undisturbed
 
 
 def test_the_output_of_a_pipe_is_plain(undisturbed: str) -> None:
@@ -161,9 +163,9 @@ def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str)
 
 
 def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str) -> None:
-    """SIGKILL in the second cell and in the third; one cell at a time, so arrivals are in order."""
+    """SIGKILL in the baseline and in a later cell; one at a time, so arrivals are in order."""
     folder = sweeps.path("killed")
-    for observations in (13, 17):
+    for observations in (5, 13):
         process = sweeps.start("killed")
         count = f"SELECT count(*) >= {observations} FROM observations"
         wait_until(lambda query=count: rows(folder, query) == [(1,)], process, 120)
@@ -178,7 +180,7 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str)
         assert facts(journal) == facts(reference)
         for key in ended:
             assert journal.cell(key).attempts == attempts[key], "a finished cell trained again"
-        assert sum(cell.attempts for cell in journal.cells()) > len(journal.cells())
+        assert sum(cell.attempts for cell in journal.cells()) > 5, "a cell was resumed"
     pd.testing.assert_frame_equal(table(folder), table(sweeps.path("undisturbed")))
 
 
@@ -224,14 +226,9 @@ def test_other_settings_under_the_same_name_are_refused(sweeps: Sweeps, undistur
     assert "tokens is 20480 there, 40000 here" in output
 
 
-def bad_space(sweeps: Sweeps, name: str, axes: str) -> Path:
-    path = sweeps.folder / f"{name}.py"
-    path.write_text(sweeps.space.read_text() + f"AXES = {axes}\n")
-    return path
-
-
 def test_a_deliberately_bad_cell_is_killed_by_the_rule_with_its_evidence(sweeps: Sweeps) -> None:
-    space = bad_space(sweeps, "bad", "{'learning_rate': [1e-2, 1e-6]}")
+    space = sweeps.folder / "bad.py"
+    space.write_text(sweeps.space.read_text() + "AXES = {'learning_rate': [1e-2, 1e-6]}\n")
     code, output = sweeps.run("bad", "--scheduler", "none", space=space)
     assert code == 0, output
     with sweeps.journal("bad") as journal:
@@ -256,12 +253,3 @@ def test_a_baseline_that_diverges_ends_the_sweep(sweeps: Sweeps) -> None:
     code, output = sweeps.run("diverging", space=space)
     assert code == 1, output
     assert "the baseline diverged" in output
-
-
-def test_an_infeasible_cell_is_reported_and_the_others_run(sweeps: Sweeps) -> None:
-    space = bad_space(sweeps, "infeasible", "{'embedding_ratio': [0.35, 0.99]}")
-    code, output = sweeps.run("infeasible", space=space)
-    assert code == 0, output
-    assert "infeasible 99%" in output
-    with sweeps.journal("infeasible") as journal:
-        assert [cell.status for cell in journal.cells()] == [Status.FINISHED, Status.INFEASIBLE]

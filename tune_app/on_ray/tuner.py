@@ -148,6 +148,8 @@ def _ray(options: RayOptions) -> Iterator[None]:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Tune's newer output prints a table of its own even where it is told to be silent.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     quiet = not options.show_output
     local: dict[str, Any] = {}
     if options.address is None:
