@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,7 +49,8 @@ def plan_rows(plan: SweepPlan, *, threads: int) -> list[PlanRow]:
     """A row a cell, with the time it takes on this machine if it runs to its end.
 
     The time is measured on the baseline, with `threads` CPUs (or the first GPU), and scaled to the
-    other cells by their training FLOPs; start-up and compilation are left out.
+    other cells by their training FLOPs. It is that of eager training: compilation, which would
+    take longer than a person waits for a plan, makes long trials faster.
     """
     baseline = Cell.from_values(plan.baseline.values)
     seconds_per_token = _seconds_per_token(baseline, threads=threads)
@@ -107,7 +108,7 @@ def _seconds_per_token(cell: Cell, *, threads: int) -> float:
     try:
         training = Training(
             config,
-            training_config(cell, tokens=cell.settings.tokens),
+            replace(training_config(cell, tokens=cell.settings.tokens), compile="off"),
             RandomBatches(
                 vocabulary=config.vocabulary,
                 context=config.context,
