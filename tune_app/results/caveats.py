@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tune_app.records import Rule, Status
-from tune_app.results.summary import SweepResults, describe_value, is_number, ordered
+from tune_app.results.names import axis_name, describe_value, is_number, ordered
+from tune_app.results.summary import SweepResults
 from tune_app.terminal import formats
 
 _AMPLE = 20
@@ -73,8 +74,8 @@ def _nats_between_first_two(results: SweepResults) -> float | None:
 
 
 def _scale(results: SweepResults) -> Iterator[str]:
-    target = results.cells[0].cell.values.get("target_parameters")
-    if not target:
+    target = results.target_parameters
+    if target is None:
         return
     ratio = results.sweep.tokens / target
     size = formats.count(target)
@@ -96,8 +97,8 @@ def _edges(results: SweepResults) -> Iterator[str]:
         value = leader.values.get(axis)
         if value in (values[0], values[-1]):
             yield (
-                f"The leader lies at the edge of the grid, at {describe_value(axis, value)} of "
-                f"{axis.replace('_', ' ')}: better values may lie beyond."
+                f"The leader lies at the edge of the grid, at {axis_name(axis)} "
+                f"{describe_value(axis, value)}: better values may lie beyond."
             )
 
 

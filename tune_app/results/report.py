@@ -55,7 +55,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
     sweep = results.sweep
     return {
         "name": sweep.name,
-        "subtitle": f"{len(results.cells)} cells of {_size(results)} parameters, "
+        "subtitle": f"{len(results.cells)} cells{_size(results, ' of {} parameters')}, "
         f"{formats.count(sweep.tokens)} tokens each, on {sweep.corpus}",
         "counts": _counts(results),
         "leader": _leader(results),
@@ -91,8 +91,10 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
     }
 
 
-def _size(results: SweepResults) -> str:
-    return formats.count(results.cells[0].cell.values.get("target_parameters"))
+def _size(results: SweepResults, text: str) -> str:
+    """The text with the size of the models in it; empty where the sweep varies it."""
+    target = results.target_parameters
+    return "" if target is None else text.format(formats.count(target))
 
 
 def _counts(results: SweepResults) -> list[dict[str, Any]]:
@@ -121,7 +123,7 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
     return {
         "label": leader.label,
         "trust": trust,
-        "size": f"{_size(results)} parameters only",
+        "size": _size(results, "{} parameters only"),
         "score": formats.bits_per_byte(leader.mean),
         "spread": spread,
         "perplexity": formats.perplexity(leader.perplexity),

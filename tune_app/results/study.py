@@ -37,7 +37,8 @@ from optuna.trial import FrozenTrial, TrialState
 from tune_app.journal import Journal
 from tune_app.listener import QuietListener
 from tune_app.records import Action, CellRecord, Decision, Failure, Observation, Status
-from tune_app.results.summary import CellResult, SweepResults, ordered, summarise
+from tune_app.results.names import ordered
+from tune_app.results.summary import CellResult, SweepResults, summarise
 
 _STATES = {
     Status.PENDING: TrialState.WAITING,

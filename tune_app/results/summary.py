@@ -162,6 +162,14 @@ class SweepResults:
         return tuple(axis for axis in self.sweep.axes if axis != "seed")
 
     @property
+    def target_parameters(self) -> int | None:
+        """What every model was to have; None where the sweep varies it."""
+        if "target_parameters" in self.axes:
+            return None
+        target = self.cells[0].cell.values.get("target_parameters")
+        return target if isinstance(target, int) else None
+
+    @property
     def ranking(self) -> list[Design]:
         """Designs with a finished cell, best first; ties by label."""
         finished = [(design.mean, design.label, design) for design in self.designs]
@@ -252,30 +260,6 @@ def summarise(journal: Journal) -> SweepResults:
     return SweepResults(
         sweep=sweep, cells=cells, designs=_designs(sweep, cells), decisions=tuple(decisions)
     )
-
-
-def describe(values: Mapping[str, Any], axes: Sequence[str]) -> str:
-    """A design in a few characters: its values on the axes, in their order."""
-    return " × ".join(describe_value(axis, values.get(axis)) for axis in axes)
-
-
-def describe_value(axis: str, value: Any) -> str:
-    """A value on an axis, for people: 25%, 2.66, untied."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
-    if axis == "embedding_ratio":
-        return f"{100 * value:.4g}%"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def ordered(values: Sequence[Any]) -> list[Any]:
-    """Every value once: numbers by size, anything else in the order of its first appearance."""
-    unique = list({repr(value): value for value in values}.values())
-    return sorted(unique) if all(map(is_number, unique)) else unique
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:

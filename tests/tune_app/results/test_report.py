@@ -161,4 +161,4 @@ def test_caveats_that_do_not_hold_are_left_out(
 
 def test_a_leader_at_the_edge_of_the_grid_is_pointed_out(tmp_path: Path) -> None:
     text = " ".join(caveats(_results(tmp_path, axes={"embedding_ratio": (0.35, 0.45)})))
-    assert "at the edge of the grid, at 35% of embedding ratio" in text
+    assert "at the edge of the grid, at embedding share 35%" in text

@@ -11,7 +11,8 @@ import pytest
 
 from tests.tune_app.journals import BYTES_PER_TOKEN, make_journal
 from tune_app.records import Status
-from tune_app.results.summary import CellResult, SweepResults, describe, summarise
+from tune_app.results.names import describe
+from tune_app.results.summary import CellResult, SweepResults, summarise
 
 
 @pytest.fixture

@@ -8,34 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from tune_app.records import Status
+from tune_app.results.names import axis_name, describe, describe_value, is_number, ordered
 from tune_app.results.plots.style import (
     DASHES,
+    FEW,
     GREY,
     MARKERS,
     PALETTE,
     Plot,
     add_legends,
-    axis_name,
     dress,
     handle,
     new_figure,
     say,
     shades,
 )
-from tune_app.results.summary import (
-    Design,
-    SweepResults,
-    describe,
-    describe_value,
-    is_number,
-    ordered,
-)
-
-_FEW = 8
-"""Up to so many lines can be told apart, and so many values have a tick each."""
+from tune_app.results.summary import Design, SweepResults
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +45,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     stopped = results.with_status(Status.STOPPED)
     figure = new_figure(height=5.0 if stopped else 4.6)
     if stopped:
-        height = 0.06 * min(len(lines), _FEW) + 0.06
+        height = 0.06 * min(len(lines), FEW) + 0.06
         strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1])
         _mark_stopped(strip, lines, axis, places)
     else:
@@ -75,11 +66,11 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     if not results.ranking:
         say(axes, "no cell has finished yet")
     others = [other for other in results.axes if other != axis]
-    if others and len(lines) <= _FEW:
+    if others and len(lines) <= FEW:
         keys = [handle(line.label, **line.look) for line in lines]
         add_legends(figure, [(", ".join(map(axis_name, others)), keys)])
     caption = "Cells that trained to the end, scored on the whole dev split."
-    if others and len(lines) > _FEW:
+    if others and len(lines) > FEW:
         caption += f" A line joins cells that differ in the {name} alone."
     if len(results.sweep.seeds) > 1:
         caption += " Small marks are seeds, large ones their mean."
@@ -112,7 +103,7 @@ def _lines(results: SweepResults, axis: str) -> list[_Line]:
     # blue never means a share in one plot and an expansion in the next.
     first = bool(others) and others[0] == results.axes[0]
     colours = PALETTE if first and len(columns[0]) <= len(PALETTE) else ()
-    many = len(sorted_groups) > _FEW
+    many = len(sorted_groups) > FEW
     shade = shades(len(sorted_groups))
     place = {repr(value): index for index, value in enumerate(ordered(_column(results, axis)))}
     lines = []
@@ -149,13 +140,13 @@ def _mark_stopped(
             if any(cell.cell.status is Status.STOPPED for cell in design.cells):
                 strip.plot(
                     places[repr(design.values.get(axis))],
-                    -min(row, _FEW),
+                    -min(row, FEW),
                     marker="x",
                     markersize=6.5,
                     markeredgewidth=1.8,
                     color=line.look["color"],
                 )
-    strip.set_ylim(-min(len(lines), _FEW + 1) + 0.4, 0.6)
+    strip.set_ylim(-min(len(lines), FEW + 1) + 0.4, 0.6)
     strip.set_ylabel("stopped", fontsize=9.5, rotation=0, ha="right", va="center")
     strip.yaxis.set_major_locator(NullLocator())
     strip.tick_params(bottom=False, labelbottom=False)
@@ -167,10 +158,12 @@ def _ticks(axes: Axes, axis: str, values: Sequence[Any], numeric: bool) -> None:
     if numeric and min(values) > 0 and max(values) / min(values) >= 20:
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(NullLocator())
-    if len(values) <= _FEW:
+    if len(values) <= FEW:
         axes.set_xticks(
             values if numeric else range(len(values)),
             labels=[describe_value(axis, value) for value in values],
         )
+    elif numeric:
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: describe_value(axis, value)))
     if not numeric:
         axes.set_xlim(-0.5, len(values) - 0.5)

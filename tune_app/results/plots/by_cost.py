@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
 from tune_app.records import Rule, Status
 from tune_app.results.pareto import pareto_front
@@ -43,6 +43,7 @@ class Cost:
     name: str
     title: str
     label: str
+    ticks: Callable[[], Formatter]
     of_cell: Callable[[CellResult], float | None]
     of_design: Callable[[Design], float | None]
 
@@ -52,6 +53,7 @@ COSTS = (
         name="seconds",
         title="training time",
         label="seconds of training alone",
+        ticks=lambda: StrMethodFormatter("{x:,g}"),
         of_cell=lambda cell: cell.seconds["train"],
         of_design=lambda design: design.training_seconds,
     ),
@@ -59,6 +61,7 @@ COSTS = (
         name="flops",
         title="training FLOPs",
         label="FLOPs of training, forward and backward",
+        ticks=lambda: EngFormatter(sep=""),
         of_cell=lambda cell: cell.training_flops,
         of_design=lambda design: design.training_flops,
     ),
@@ -76,7 +79,7 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
         top = axes = figure.add_subplot()
     top.set_title(f"Bits per byte by {cost.title}", loc="left", fontsize=12, fontweight="bold")
     dress(axes, x=cost.label, y="finished\n(whole dev split)")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(cost.ticks())
     top.margins(x=0.08, y=0.16)
     # The labels of the finished ones are placed last, when the panels have their width.
     ended = _draw_stopped(top, stopped, styles)

@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tune_app.records import Rule
-from tune_app.results.summary import Design, SweepResults, describe, ordered
+from tune_app.results.names import axis_name, describe, ordered
+from tune_app.results.summary import Design, SweepResults
 
 _Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 
@@ -25,6 +26,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p", "h")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (1, 2)))
 GREY = "#666666"
+FEW = 8
+"""Up to so many values have a sign, a tick and a legend entry each."""
 
 STOP_MARKERS = {Rule.ASHA: "x", Rule.BASELINE: "+", Rule.DIVERGED: "1"}
 """How a cell that a rule ended is marked; the marks are open, a finished cell's is filled."""
@@ -33,18 +36,6 @@ STOP_NAMES = {
     Rule.BASELINE: "stopped: kill rule",
     Rule.DIVERGED: "stopped: diverged",
 }
-
-AXIS_NAMES = {
-    "embedding_ratio": "embedding share",
-    "glu_expansion": "feed-forward expansion",
-    "output_head": "output head",
-    "feed_forward": "feed-forward",
-    "learning_rate": "learning rate",
-}
-
-
-def axis_name(axis: str) -> str:
-    return AXIS_NAMES.get(axis, axis.replace("_", " "))
 
 
 def shades(count: int) -> list[str]:
@@ -70,63 +61,65 @@ class Look:
 
 
 class Styles:
-    """The look of every design of one sweep."""
+    """The look of every design of one sweep.
+
+    Where the other axes have more combinations than there are signs to tell them apart, all have
+    the same sign.
+    """
 
     def __init__(self, results: SweepResults) -> None:
-        self._axes = results.axes
-        self._colours = self._of_axes(results, self._axes[:1])
-        self._marks = self._of_axes(results, self._axes[1:])
+        self._first, self._others = results.axes[:1], results.axes[1:]
+        self._colours = _combinations(results, self._first)
+        self._marks = _combinations(results, self._others)
         count = len(self._colours)
         self._palette = PALETTE if count <= len(PALETTE) else shades(count)
 
-    @staticmethod
-    def _of_axes(results: SweepResults, axes: Sequence[str]) -> dict[str, str]:
-        """What a legend calls each combination of the axes' values, by its repr, in order."""
-        columns = [
-            ordered([design.values.get(axis) for design in results.designs]) for axis in axes
-        ]
-        ranks = [{repr(value): place for place, value in enumerate(column)} for column in columns]
-        found = {repr(_key(design.values, axes)): design.values for design in results.designs}
-        rank = {
-            key: tuple(r[repr(values.get(axis))] for r, axis in zip(ranks, axes, strict=True))
-            for key, values in found.items()
-        }
-        return {key: describe(found[key], axes) for key in sorted(found, key=rank.__getitem__)}
-
     def of(self, design: Design) -> Look:
-        colour = list(self._colours).index(repr(_key(design.values, self._axes[:1])))
-        mark = list(self._marks).index(repr(_key(design.values, self._axes[1:])))
+        colour = list(self._colours).index(_key(design.values, self._first))
+        mark = list(self._marks).index(_key(design.values, self._others))
+        if len(self._marks) > FEW:
+            mark = 0
         return Look(
-            colour=self._palette[colour % len(self._palette)],
-            marker=MARKERS[mark % len(MARKERS)],
-            dash=DASHES[mark % len(DASHES)],
+            colour=self._palette[colour], marker=MARKERS[mark], dash=DASHES[mark % len(DASHES)]
         )
 
     def handles(self) -> list[tuple[str, list[Line2D]]]:
         """Legend entries, a titled group for the colours and one for the marks."""
         groups = []
-        if len(self._colours) > 1:
+        colours = list(enumerate(self._colours.values()))
+        if len(colours) > FEW:
+            # Shades in the order of the values: a few of them say how they run.
+            colours = [colours[round(step * (len(colours) - 1) / 4)] for step in range(5)]
+        if len(colours) > 1:
             lines = [
-                handle(label, color=self._palette[index % len(self._palette)], linewidth=3)
-                for index, label in enumerate(self._colours.values())
+                handle(label, color=self._palette[index], linewidth=3) for index, label in colours
             ]
-            groups.append((axis_name(self._axes[0]), lines))
-        if len(self._marks) > 1:
+            groups.append((axis_name(self._first[0]), lines))
+        if 1 < len(self._marks) <= FEW:
             lines = [
                 handle(
-                    label,
-                    color=GREY,
-                    marker=MARKERS[index % len(MARKERS)],
-                    linestyle=DASHES[index % len(DASHES)],
+                    label, color=GREY, marker=MARKERS[index], linestyle=DASHES[index % len(DASHES)]
                 )
                 for index, label in enumerate(self._marks.values())
             ]
-            groups.append((", ".join(map(axis_name, self._axes[1:])), lines))
+            groups.append((", ".join(map(axis_name, self._others)), lines))
         return groups
 
 
-def _key(values: Mapping[str, Any], axes: Sequence[str]) -> list[Any]:
-    return [values.get(axis) for axis in axes]
+def _combinations(results: SweepResults, axes: Sequence[str]) -> dict[str, str]:
+    """What a legend calls each combination of the axes' values that a design has, in order."""
+    columns = [ordered([design.values.get(axis) for design in results.designs]) for axis in axes]
+    places = [{repr(value): place for place, value in enumerate(column)} for column in columns]
+    found = {_key(design.values, axes): design.values for design in results.designs}
+
+    def order(key: str) -> list[int]:
+        return [place[repr(found[key].get(axis))] for place, axis in zip(places, axes, strict=True)]
+
+    return {key: describe(found[key], axes) for key in sorted(found, key=order)}
+
+
+def _key(values: Mapping[str, Any], axes: Sequence[str]) -> str:
+    return repr([values.get(axis) for axis in axes])
 
 
 def handle(label: str, **look: Any) -> Line2D:

@@ -1,0 +1,41 @@
+"""What axes and their values are called, and in which order they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_AXIS_NAMES = {
+    "embedding_ratio": "embedding share",
+    "glu_expansion": "feed-forward expansion",
+    "feed_forward": "feed-forward",
+}
+
+
+def axis_name(axis: str) -> str:
+    """An axis, for people: embedding share, output head."""
+    return _AXIS_NAMES.get(axis, axis.replace("_", " "))
+
+
+def describe(values: Mapping[str, Any], axes: Sequence[str]) -> str:
+    """A design in a few characters: its values on the axes, in their order."""
+    return " × ".join(describe_value(axis, values.get(axis)) for axis in axes)
+
+
+def describe_value(axis: str, value: Any) -> str:
+    """A value on an axis, for people: 25%, 2.66, untied."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if axis == "embedding_ratio":
+        return f"{100 * value:.4g}%"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def ordered(values: Sequence[Any]) -> list[Any]:
+    """Every value once: numbers by size, anything else in the order of its first appearance."""
+    unique = list({repr(value): value for value in values}.values())
+    return sorted(unique) if all(map(is_number, unique)) else unique
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
