@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,8 @@ from tune_app.cell import Cell
 from tune_app.kill_rule import KillRule
 from tune_app.records import CellRecord, Status
 from tune_app.space import Space, expand, label
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 SPAN_TOKENS = 1_000_000
 """The kill rule's span where neither the space nor the person says otherwise."""
@@ -70,6 +73,12 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     Raises ValueError where a wish is impossible, where the baseline is infeasible, or where cells
     do not share what makes them comparable.
     """
+    name = wishes.name or space.name
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"the sweep's name is {name!r}; it names a folder, so it must be made of letters, "
+            "digits, '.', '_' and '-', and start with a letter or a digit"
+        )
     cells = expand(space, wishes.values, seeds=wishes.seeds)
     axes = tuple(space.axes)
     records = tuple(
@@ -84,7 +93,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
             raise ValueError(f"{name} differs between cells, so nothing could be compared; fix it")
     tokens = int(baseline.values["tokens"])
     return SweepPlan(
-        name=wishes.name or space.name,
+        name=name,
         space=space.name,
         cells=_distinct(records),
         corpus=str(baseline.values["corpus"]),

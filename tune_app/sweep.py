@@ -152,7 +152,9 @@ def run(
     options = RunOptions(
         results=runner.results,
         address=runner.address,
-        cells_at_once=runner.cells_at_once or _slots(runner, gpus),
+        cells_at_once=_slots(runner, gpus)
+        if runner.cells_at_once is None
+        else runner.cells_at_once,
         cpus=runner.cpus,
         gpus=gpus,
         wandb=runner.wandb,

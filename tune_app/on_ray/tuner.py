@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,11 +50,11 @@ class RayOptions:
 
     def __post_init__(self) -> None:
         if self.cells_at_once < 1:
-            raise ValueError(f"{self.cells_at_once} cells at once; at least 1")
+            raise ValueError(f"{self.cells_at_once} cells at once; it must be at least 1")
         if self.cpus < 1:
-            raise ValueError(f"{self.cpus} CPUs a trial; at least 1")
+            raise ValueError(f"{self.cpus} CPUs a cell; it must be at least 1")
         if self.gpus < 0:
-            raise ValueError(f"{self.gpus} GPUs a trial; it cannot be negative")
+            raise ValueError(f"{self.gpus} GPUs a cell; it cannot be negative")
 
 
 def run_cells(
@@ -72,7 +73,7 @@ def run_cells(
     Args:
         cells: what is left of the sweep.
         journal: gets every observation and decision.
-        folder: of the sweep; checkpoints and Tune's own files go below it.
+        folder: of the sweep; checkpoints go below it.
         corpora: folders of the prepared corpora by vocabulary size.
         rule: the kill rule.
         asha: None lets every cell train to its end.
@@ -86,7 +87,11 @@ def run_cells(
     referee = Referee(journal, rule=rule, rungs=rungs)
     halt = Halt()
     scheduler = SweepScheduler(journal, referee=referee, listener=listener, halt=halt)
-    with _ray(options), _interrupts(halt):
+    with (
+        tempfile.TemporaryDirectory(prefix="stellux-tune-", ignore_cleanup_errors=True) as scratch,
+        _ray(options),
+        _interrupts(halt),
+    ):
         Tuner(
             tune.with_resources(CellTrainable, {"cpu": options.cpus, "gpu": options.gpus}),
             param_space={
@@ -106,7 +111,8 @@ def run_cells(
             ),
             run_config=RunConfig(
                 name="tune",
-                storage_path=str((folder / "ray").absolute()),
+                # Tune's own snapshots, which nothing reads.
+                storage_path=scratch,
                 stop=halt,
                 callbacks=[_JournalCallback(journal, listener, scheduler)],
                 failure_config=FailureConfig(max_failures=LOST_PROCESSES),
