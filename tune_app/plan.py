@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 from model.cost import training_flops_per_token
 from model.parameter_budget import InfeasibleBudget, solve
@@ -15,6 +15,8 @@ from tune_app.cell import Cell
 from tune_app.kill_rule import KillRule
 from tune_app.records import CellRecord, Status
 from tune_app.space import Space, expand, label
+
+Settings = TypeVar("Settings", AshaSettings, KillRule)
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
@@ -88,9 +90,12 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     baseline = records[0]
     if baseline.status is Status.INFEASIBLE:
         raise ValueError(f"the baseline itself is infeasible: {baseline.reason}")
-    for name in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
-        if len({str(cell.values[name]) for cell in records}) > 1:
-            raise ValueError(f"{name} differs between cells, so nothing could be compared; fix it")
+    for shared in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
+        if len({str(cell.values[shared]) for cell in records}) > 1:
+            raise ValueError(
+                f"{shared} differs between cells, so nothing could be compared; "
+                "give all of them the same"
+            )
     tokens = int(baseline.values["tokens"])
     return SweepPlan(
         name=name,
@@ -148,7 +153,7 @@ def _asha(space: Space, wishes: Wishes) -> AshaSettings | None:
         values["reduction_factor"] = wishes.reduction_factor
     if wishes.grace_fraction is not None:
         values["grace_fraction"] = wishes.grace_fraction
-    return AshaSettings(**values)
+    return _settings(AshaSettings, values, "SCHEDULER")
 
 
 def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
@@ -158,4 +163,14 @@ def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
         values["span"] = round(fraction * tokens)
     values.setdefault("span", SPAN_TOKENS)
     wished = {"unit": wishes.kill_unit, "margin": wishes.kill_margin, "span": wishes.kill_span}
-    return KillRule(**values | {name: value for name, value in wished.items() if value is not None})
+    values |= {name: value for name, value in wished.items() if value is not None}
+    return _settings(KillRule, values, "KILL_RULE")
+
+
+def _settings(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Settings from a space's plain values. Raises ValueError for a name that they do not have."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"{name!r} is no setting of {where}; known: {', '.join(known)}")
+    return kind(**values)

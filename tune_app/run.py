@@ -16,6 +16,7 @@ from data.batches import EvaluationDocuments, TrainingBatches
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from tune_app.cell import Cell
 from tune_app.command import INTERRUPTED
 from tune_app.folder import JOURNAL, exclusive, refuse_another
 from tune_app.journal import Journal
@@ -26,6 +27,7 @@ from tune_app.results import mirrors, write_results
 from tune_app.terminal.formats import count
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
+from tune_app.trial import training_config
 
 logger = logging.getLogger(__name__)
 
@@ -74,17 +76,20 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
 
 
 def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCorpus]:
-    """The corpus under every tokenizer of the plan, checked for the plan's context.
+    """The corpus under every tokenizer of the plan; each cell is checked against it.
 
-    Raises CorpusError where it cannot be had, or is too small.
+    Raises ValueError where it cannot be had, is too small for a context, or where a cell has a
+    setting that no training could have: all of it before anything starts.
     """
     corpora = {}
     for vocabulary in plan.vocabularies:
         with progress_display(console) as report:
             corpora[vocabulary] = prepare(plan.corpus, vocabulary=vocabulary, report=report)
-    for cell in plan.feasible:
-        corpus = corpora[cell.values["vocabulary"]]
-        context = cell.values["context"]
+    for record in plan.feasible:
+        cell = Cell.from_values(record.values)
+        training_config(cell, tokens=cell.settings.tokens)
+        corpus = corpora[cell.model.vocabulary]
+        context = cell.model.context
         TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
         EvaluationDocuments(
             corpus.split("valid"), context=context, batch_size=1, end_of_text=corpus.end_of_text
