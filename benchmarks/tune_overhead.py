@@ -9,6 +9,8 @@ Throughput is tokens over wall time between a trial's first and last observation
 whoever gets them: the sweep's driver, after the journal has them, or the caller of Trial.advance.
 Evaluation (Observation.seconds) is the same work in both and is left out: counted in, it would hide
 a part of what Tune costs. A second line counts it in. Ratios are taken trial by trial in a round.
+The machine has to be idle: Ray runs its workers at niceness 15, so whatever else wants the CPUs
+takes them from Tune's side first.
 
 Starts, in seconds. A trial's first step began when its first observation was heard, less the
 seconds that this says were spent in training and evaluation; what passes on the way to the driver
