@@ -169,7 +169,7 @@ def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
 
 def _settings(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     """Settings from a space's plain values. Raises ValueError for a name that they do not have."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    known = [field.name for field in fields(kind)]
     for name in values:
         if name not in known:
             raise ValueError(f"{name!r} is no setting of {where}; known: {', '.join(known)}")
