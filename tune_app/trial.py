@@ -180,7 +180,12 @@ class Trial:
 
     def _observe(self) -> Observation:
         trained, train_seconds = self._mark
-        self._evaluations += 1
+        # A step may pass several goals at once, where steps are longer than the interval.
+        settings = self.cell.settings
+        while self._evaluations < settings.evaluations and (
+            self._goal(self._evaluations + 1) <= self._training.tokens
+        ):
+            self._evaluations += 1
         with self._phase("evaluate"):
             sample = evaluate(self._training.model, self._sample)
             whole = evaluate(self._training.model, self._whole) if self._all_evaluated else None

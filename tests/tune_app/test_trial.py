@@ -106,6 +106,13 @@ def test_the_last_report_is_repeated_in_case_that_it_was_lost(
     assert resumed.advance() == first
 
 
+def test_more_evaluations_than_steps_are_one_a_step(corpora: Corpora) -> None:
+    cell = Cell.from_values({**SMALL, "tokens": 400, "evaluations": 10})
+    observations = run_to_end(Trial(cell, corpora=corpora))
+    assert [point.tokens for point in observations] == [128, 256, 384, 512]
+    assert [point.whole_bits_per_byte is None for point in observations] == [True] * 3 + [False]
+
+
 def test_a_slice_of_time_ends_without_an_observation(corpora: Corpora) -> None:
     trial = Trial(Cell.from_values(SMALL), corpora=corpora)
     assert trial.advance(at_most=0.0) is None
