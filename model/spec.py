@@ -53,6 +53,23 @@ def _check_between(owner: object, name: str, high: float, *, example: str, close
         )
 
 
+_KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
+
+
+def require_types(values: Any) -> None:
+    """Checks that every field of a dataclass has the type of its default, an int also as a float.
+
+    Whole numbers become floats where the default is one, so that 3 and 3.0 make equal objects.
+    Raises ValueError naming the field and its value.
+    """
+    for field in fields(values):
+        value, kind = getattr(values, field.name), type(field.default)
+        if kind is float and type(value) is int:
+            object.__setattr__(values, field.name, float(value))
+        elif type(value) is not kind:
+            raise ValueError(f"{field.name} is {value!r}; it must be {_KINDS[kind]}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model as a cell of a sweep asks for it.
@@ -84,6 +101,7 @@ class ModelSpec:
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
         _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
+        require_types(self)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ModelSpec:

@@ -70,6 +70,10 @@ def test_nothing_happens_when_a_module_is_imported() -> None:
     ]
     program = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)"
     done = subprocess.run(
-        [sys.executable, "-c", program, *modules], check=False, capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", program, *modules],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

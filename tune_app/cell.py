@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from model.spec import ModelSpec
+from model.spec import ModelSpec, require_types
 
 BASELINE_MODEL: Mapping[str, Any] = {
     "embedding_ratio": 0.35,
@@ -49,10 +49,10 @@ class TrialSettings:
     """Dev text scored at each of them, in bytes of whole documents; the last scores all."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         for name in ("tokens", "batch_size", "evaluations", "evaluation_bytes"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 _SETTINGS_FIELDS = tuple(field.name for field in fields(TrialSettings))
@@ -86,15 +86,14 @@ class Cell:
         if rest:
             known = ", ".join((*_MODEL_FIELDS, *_SETTINGS_FIELDS, "seed", "baseline"))
             raise ValueError(f"{next(iter(rest))!r} is no value of a cell; known: {known}")
-        try:
-            model = ModelSpec(**model_values)
-            baseline = ModelSpec.from_values(
-                {**model.values(), **BASELINE_MODEL, **baseline_values}
-            )
-            settings = TrialSettings(**settings_values)
-        except TypeError as error:
-            raise ValueError(f"a value of the cell has the wrong type: {error}") from error
-        return cls(model=model, baseline=baseline, settings=settings, seed=seed)
+        model = ModelSpec(**model_values)
+        baseline = ModelSpec.from_values({**model.values(), **BASELINE_MODEL, **baseline_values})
+        return cls(
+            model=model,
+            baseline=baseline,
+            settings=TrialSettings(**settings_values),
+            seed=seed,
+        )
 
     def values(self) -> dict[str, Any]:
         """All values, defaults included, flat; `from_values` reads them back."""

@@ -57,7 +57,9 @@ class CheckpointFolder:
     def save(self, state: Mapping[str, Any], *, tokens: int) -> None:
         """Writes a checkpoint; when it returns, the checkpoint survives a crash.
 
-        Raises OSError where it cannot be written; the ones before it stay as they were.
+        The newest ones before it are kept. One that claims more tokens is removed: the trial did
+        not resume from it, so it was damaged. Raises OSError where nothing can be written; the
+        ones before it stay as they were.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         # By way of memory: torch reports a full disk as a RuntimeError, a file as an OSError.
@@ -65,6 +67,8 @@ class CheckpointFolder:
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
         data = self._folder / f"{tokens}.pt"
+        # A second one at these tokens: never its content with the manifest of the first.
+        data.with_suffix(".json").unlink(missing_ok=True)
         _write(data, content)
         manifest = {
             "cell": self._cell,
@@ -73,7 +77,7 @@ class CheckpointFolder:
             "sha256": hashlib.sha256(content).hexdigest(),
         }
         _write(data.with_suffix(".json"), json.dumps(manifest).encode())
-        self._prune()
+        self._prune(tokens)
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that verifies; damaged ones are passed over with a warning."""
@@ -101,16 +105,17 @@ class CheckpointFolder:
         names = (path.stem for path in self._folder.glob("*.json"))
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
-    def _prune(self) -> None:
-        for tokens in self._saved()[self._keep :]:
+    def _prune(self, newest: int) -> None:
+        saved = self._saved()
+        kept = [tokens for tokens in saved if tokens <= newest][: self._keep]
+        for tokens in saved:
+            if tokens in kept:
+                continue
             # The manifest goes first: half a removal leaves no checkpoint that looks whole.
             (self._folder / f"{tokens}.json").unlink(missing_ok=True)
             (self._folder / f"{tokens}.pt").unlink(missing_ok=True)
-        newest = max(self._saved(), default=-1)
         for leftover in self._folder.glob("*.tmp"):
-            stem = leftover.name.split(".")[0]
-            if not stem.isdecimal() or int(stem) <= newest:
-                leftover.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:

@@ -16,6 +16,7 @@ from model.spec import ModelConfig
 from model.training import Training, bf16_is_fast
 from model.transfer import transfer
 from tune_app.cell import Cell
+from tune_app.devices import default_device, use_threads
 from tune_app.plan import SweepPlan
 from tune_app.records import CellRecord, Status
 from tune_app.terminal.tables import PlanRow, PlanSizes
@@ -95,7 +96,7 @@ def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> 
         memory_bytes=training_memory_bytes(
             config,
             batch_size=settings.batch_size,
-            bytes_per_activation=2 if bf16_is_fast(_device()) else 4,
+            bytes_per_activation=2 if bf16_is_fast(default_device()) else 4,
         ),
     )
 
@@ -104,7 +105,7 @@ def _seconds_per_token(cell: Cell, *, threads: int) -> float:
     """Seconds a token of training, the fastest of a few steps after the first."""
     config = solve(cell.model)
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    use_threads(threads)
     try:
         training = Training(
             config,
@@ -115,7 +116,7 @@ def _seconds_per_token(cell: Cell, *, threads: int) -> float:
                 batch_size=cell.settings.batch_size,
             ),
             baseline=solve(cell.baseline),
-            device=_device(),
+            device=default_device(),
         )
         return min(_timed_steps(training)) / (cell.settings.batch_size * config.context)
     finally:
@@ -128,7 +129,3 @@ def _timed_steps(training: Training) -> Iterator[float]:
         started = time.perf_counter()
         training.step()
         yield time.perf_counter() - started
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -108,9 +108,11 @@ class Journal:
         if path.exists():
             raise JournalError(f"{path} exists already; open it or choose another name")
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = _connect(path, read_only=False)
-        journal = cls(connection, clock=clock)
-        with journal._transaction():
+        unfinished = path.with_name(path.name + ".new")
+        for leftover in path.parent.glob(unfinished.name + "*"):
+            leftover.unlink()
+        connection = _connect(unfinished, read_only=False)
+        with cls(connection, clock=clock) as journal, journal._transaction():
             for statement in _SCHEMA.split(";"):
                 connection.execute(statement)
             connection.execute("INSERT INTO sweep VALUES (?)", [_dump(asdict(sweep))])
@@ -120,7 +122,9 @@ class Journal:
                 [_cell_row(cell) for cell in cells],
             )
             connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return journal
+        # Closed, it is one file, which takes its name at once or not at all.
+        unfinished.replace(path)
+        return cls.open(path, clock=clock)
 
     @classmethod
     def open(

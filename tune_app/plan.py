@@ -66,7 +66,7 @@ class SweepPlan:
     @property
     def vocabularies(self) -> list[int]:
         """Sizes of the tokenizers that the cells need."""
-        return sorted({cell.values["vocabulary"] for cell in self.cells})
+        return sorted({cell.values["vocabulary"] for cell in self.feasible})
 
 
 def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
@@ -105,7 +105,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         tokens=tokens,
         seeds=tuple(wishes.seeds),
         axes=axes if len(wishes.seeds) == 1 else (*axes, "seed"),
-        asha=_asha(space, wishes),
+        asha=_asha(space, wishes, tokens),
         kill_rule=_kill_rule(space, wishes, tokens),
     )
 
@@ -143,7 +143,7 @@ def _distinct(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
     return tuple(distinct)
 
 
-def _asha(space: Space, wishes: Wishes) -> AshaSettings | None:
+def _asha(space: Space, wishes: Wishes, tokens: int) -> AshaSettings | None:
     if wishes.scheduler == "none":
         return None
     if wishes.scheduler != "asha":
@@ -153,7 +153,13 @@ def _asha(space: Space, wishes: Wishes) -> AshaSettings | None:
         values["reduction_factor"] = wishes.reduction_factor
     if wishes.grace_fraction is not None:
         values["grace_fraction"] = wishes.grace_fraction
-    return _settings(AshaSettings, values, "SCHEDULER")
+    settings = _settings(AshaSettings, values, "SCHEDULER")
+    if not settings.milestones(tokens):
+        raise ValueError(
+            f"ASHA's first rung, at {settings.grace_fraction} of {tokens:,} tokens, lies at a "
+            "trial's end; train on more tokens, or take the scheduler none"
+        )
+    return settings
 
 
 def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
@@ -163,8 +169,20 @@ def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
         values["span"] = round(fraction * tokens)
     values.setdefault("span", SPAN_TOKENS)
     wished = {"unit": wishes.kill_unit, "margin": wishes.kill_margin, "span": wishes.kill_span}
+    own_unit = values.get("unit", KillRule().unit)
     values |= {name: value for name, value in wished.items() if value is not None}
-    return _settings(KillRule, values, "KILL_RULE")
+    rule = _settings(KillRule, values, "KILL_RULE")
+    if rule.unit not in (own_unit, "off") and wishes.kill_margin is None:
+        raise ValueError(
+            f"the kill rule's margin of {rule.margin:g} is meant in {own_unit}, not in "
+            f"{rule.unit}; say --kill-margin too, for example 0.01 for bpb or 3 for sigma"
+        )
+    if rule.unit == "sigma" and len(wishes.seeds) < 2:
+        raise ValueError(
+            "the kill rule's unit sigma needs the baseline on at least two seeds, not "
+            f"{len(wishes.seeds)}; add --seeds, or take the unit bpb"
+        )
+    return rule
 
 
 def _settings(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -23,18 +22,20 @@ from tune_app.journal import Journal
 from tune_app.listener import Broadcast, SweepListener
 from tune_app.plan import SweepPlan
 from tune_app.records import CellRecord, Status, SweepRecord
+from tune_app.referee import is_same_but_seed
 from tune_app.results import mirrors, write_results
 from tune_app.terminal.formats import count
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
 from tune_app.trial import training_config
 
-logger = logging.getLogger(__name__)
+SIGNALS = ("interrupted", "terminated")
+"""Reasons that are a person's wish, so that the sweep can go on as it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a sweep is run; none of it changes its results."""
+    """How a sweep is run. CPUs and GPUs change the last bits of a result, nothing more."""
 
     results: Path = Path("runs")
     """Folder of all sweeps."""
@@ -68,11 +69,13 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
             write_results(journal, folder)
             console.print(summary(journal, folder))
             statuses = [cell.status for cell in journal.cells()]
-    if ended_by is not None:
-        console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
-        console.print(f"Continue it with: {options.command}", markup=False, soft_wrap=True)
-        return INTERRUPTED if ended_by in ("interrupted", "terminated") else 1
-    return 1 if Status.FAILED in statuses else 0
+    if ended_by is None or all(status.ended for status in statuses):
+        return 1 if Status.FAILED in statuses else 0
+    console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
+    if ended_by not in SIGNALS:
+        return 1
+    console.print(f"Continue it with: {options.command}", markup=False, soft_wrap=True)
+    return INTERRUPTED
 
 
 def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCorpus]:
@@ -81,13 +84,14 @@ def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCor
     Raises ValueError where it cannot be had, is too small for a context, or where a cell has a
     setting that no training could have: all of it before anything starts.
     """
+    cells = [Cell.from_values(record.values) for record in plan.feasible]
+    for cell in cells:
+        training_config(cell, tokens=cell.settings.tokens)
     corpora = {}
     for vocabulary in plan.vocabularies:
         with progress_display(console) as report:
             corpora[vocabulary] = prepare(plan.corpus, vocabulary=vocabulary, report=report)
-    for record in plan.feasible:
-        cell = Cell.from_values(record.values)
-        training_config(cell, tokens=cell.settings.tokens)
+    for cell in cells:
         corpus = corpora[cell.model.vocabulary]
         context = cell.model.context
         TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
@@ -137,6 +141,15 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[CellRecord]) -> 
     return journal
 
 
+def _lost_baseline(journal: Journal) -> str | None:
+    """Why nothing can be compared: a baseline that an earlier run saw diverge."""
+    baseline = journal.cell(journal.sweep().baseline)
+    for cell in journal.cells():
+        if cell.status is Status.STOPPED and is_same_but_seed(cell.values, baseline.values):
+            return f"the baseline diverged: {cell.reason}; start another sweep with other settings"
+    return None
+
+
 def _announce(plan: SweepPlan, journal: Journal, console: Console) -> None:
     """What is about to happen, with the rules that will decide."""
     asha = "none" if plan.asha is None else plan.asha.describe(plan.tokens)
@@ -173,6 +186,8 @@ def _run(
     cells = [cell for cell in journal.cells() if not cell.status.ended]
     if not cells:
         return None
+    if (reason := _lost_baseline(journal)) is not None:
+        return reason
     # Ray takes a second to import, and whoever only asks for help should not wait for it.
     from tune_app.on_ray.tuner import RayOptions, run_cells  # noqa: PLC0415
 

@@ -82,6 +82,9 @@ def load_space(name: str) -> Space:
 def _check(space: Space, path: Path) -> None:
     if not isinstance(space.axes, Mapping) or not space.axes:
         raise SpaceError(f"{path} has no AXES; it must map names to lists of values")
+    for part in ("fixed", "baseline", "scheduler", "kill_rule"):
+        if not isinstance(getattr(space, part), Mapping):
+            raise SpaceError(f"{path}: {part.upper()} must map names to values")
     for name, values in space.axes.items():
         if _is_distribution(values):
             if not isinstance(space.samples, int) or space.samples < 1:
@@ -108,6 +111,8 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
         raise SpaceError(
             f"{clash[0]} is what the space {space.name!r} varies; it cannot be set as well"
         )
+    if "seed" in {*overrides, *space.axes, *space.fixed}:
+        raise SpaceError("the seed is no value of a space; name seeds with --seeds")
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds are {list(seeds)}; name at least one, each once")
     fixed = {**space.fixed, **overrides}

@@ -19,7 +19,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from cyclopts import App
 from rich.console import Console
 
@@ -34,6 +33,7 @@ from model.training import Training, TrainingConfig
 from tune_app.cell import Cell
 from tune_app.checkpoints import CheckpointFolder, is_due
 from tune_app.command import run_command
+from tune_app.devices import checked_device, default_device, use_threads
 from tune_app.kill_rule import diverged
 from tune_app.records import PHASES, Observation
 
@@ -96,7 +96,11 @@ class Trial:
         self._own_per_reference = reference.bytes_per_token("train") / corpus.bytes_per_token(
             "train"
         )
-        self._reference_dev_bytes_per_token = reference.bytes_per_token("valid")
+        reference_sample = _dev_documents(
+            reference, context=cell.baseline.context, max_bytes=cell.settings.evaluation_bytes
+        )
+        self._reference_bytes_per_token = reference_sample.text_bytes / reference_sample.tokens
+        """Of the documents scored while training: one number for all cells of a sweep."""
         with self._phase("start"):
             self.config = solve(cell.model)
             self._training = Training(
@@ -117,10 +121,11 @@ class Trial:
             None if checkpoints is None else CheckpointFolder(checkpoints, cell=cell.key)
         )
         self._save_cost = 0.0
+        self._mark = (0, 0.0)
+        """Tokens and seconds of training at the last evaluation."""
         with self._phase("start"):
             self._resume()
         self._saved_at = clock()
-        self._mark = (self._training.tokens, self._seconds["train"])
 
     @property
     def tokens(self) -> int:
@@ -180,6 +185,7 @@ class Trial:
 
     def _observe(self) -> Observation:
         trained, train_seconds = self._mark
+        seconds = self._seconds_by_phase()["train"]
         # A step may pass several goals at once, where steps are longer than the interval.
         settings = self.cell.settings
         while self._evaluations < settings.evaluations and (
@@ -189,16 +195,16 @@ class Trial:
         with self._phase("evaluate"):
             sample = evaluate(self._training.model, self._sample)
             whole = evaluate(self._training.model, self._whole) if self._all_evaluated else None
-        elapsed = self._seconds["train"] - train_seconds
+        elapsed = seconds - train_seconds
         losses, self._losses = self._losses, []
-        self._mark = (self._training.tokens, self._seconds["train"])
+        self._mark = (self._training.tokens, seconds)
         return Observation(
             cell=self.cell.key,
             tokens=self._training.tokens,
             reference_tokens=round(self._training.tokens / self._own_per_reference),
             bits_per_byte=sample.bits_per_byte,
             perplexity=sample.perplexity,
-            reference_perplexity=self._in_reference_tokens(sample.bits_per_byte, sample.perplexity),
+            reference_perplexity=self._in_reference_tokens(sample.bits_per_byte),
             train_loss=sum(losses) / len(losses) if losses else math.nan,
             learning_rate=self._learning_rate,
             tokens_per_second=(self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0,
@@ -218,11 +224,9 @@ class Trial:
         """The trial's tokens in those of its own tokenizer."""
         return math.ceil(self.cell.settings.tokens * self._own_per_reference)
 
-    def _in_reference_tokens(self, bits_per_byte: float, perplexity: float) -> float:
+    def _in_reference_tokens(self, bits_per_byte: float) -> float:
         """exp(bits per byte · ln 2 · bytes per token of the baseline's tokenizer)."""
-        if self.cell.model.vocabulary == self.cell.baseline.vocabulary:
-            return perplexity
-        nats = bits_per_byte * math.log(2) * self._reference_dev_bytes_per_token
+        nats = bits_per_byte * math.log(2) * self._reference_bytes_per_token
         return math.exp(nats) if nats < 700 else math.inf
 
     def _save_if_due(self) -> None:
@@ -241,6 +245,7 @@ class Trial:
             "evaluations": self._evaluations,
             "learning_rate": self._learning_rate,
             "losses": list(self._losses),
+            "mark": self._mark,
             "seconds": self._seconds_by_phase(),
             "observation": None if self._last is None else self._last.as_dict(),
         }
@@ -254,6 +259,7 @@ class Trial:
         self._evaluations = state["evaluations"]
         self._learning_rate = state["learning_rate"]
         self._losses = list(state["losses"])
+        self._mark = state["mark"]
         for phase, seconds in state["seconds"].items():
             self._seconds[phase] += seconds
         if state["observation"] is not None:
@@ -327,14 +333,14 @@ def train(
     cell
         Values as JSON, or the path of a .json file.
     checkpoints
-        Folder to keep checkpoints in, and to resume from.
+        Folder to keep checkpoints in, and to resume from; each cell has a folder of its own there.
     threads
         CPU threads; default all.
     device
         cpu, cuda, …; default the first GPU where there is one.
     """
     if threads is not None:
-        torch.set_num_threads(threads)
+        use_threads(threads)
     wanted = read_cell(cell)
     console = Console()
 
@@ -345,8 +351,8 @@ def train(
     trial = Trial(
         wanted,
         corpora=corpus,
-        checkpoints=checkpoints,
-        device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        checkpoints=None if checkpoints is None else checkpoints / wanted.key,
+        device=checked_device(device) if device else default_device(),
     )
     console.print(parameter_table(trial.config).as_text(), markup=False, highlight=False)
     if trial.resumed_from:

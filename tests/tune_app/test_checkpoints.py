@@ -36,6 +36,24 @@ def test_the_newest_is_loaded_and_only_the_newest_two_are_kept(
     assert names == ["2000.json", "2000.pt", "3000.json", "3000.pt"]
 
 
+def test_a_newer_one_that_was_damaged_makes_room(folder: CheckpointFolder, tmp_path: Path) -> None:
+    for path in (tmp_path / "cell").glob("*.pt"):
+        path.write_bytes(b"")
+    assert folder.newest() is None
+    folder.save({"weights": torch.ones(1)}, tokens=500)
+    newest = folder.newest()
+    assert newest is not None
+    assert newest.tokens == 500
+    assert len(list((tmp_path / "cell").iterdir())) == 2
+
+
+def test_a_second_one_at_the_same_tokens_replaces_the_first(folder: CheckpointFolder) -> None:
+    folder.save({"weights": torch.zeros(3)}, tokens=3_000)
+    newest = folder.newest()
+    assert newest is not None
+    assert torch.equal(newest.state["weights"], torch.zeros(3))
+
+
 def test_none_where_nothing_was_saved(tmp_path: Path) -> None:
     assert CheckpointFolder(tmp_path / "nothing", cell="abc").newest() is None
 

@@ -145,6 +145,14 @@ def test_sigkill_loses_no_acknowledged_row(tmp_path: Path) -> None:
         assert [decision.tokens for decision in journal.decisions()] == written
 
 
+def test_a_creation_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite3.new").write_bytes(b"half of a journal")
+    (tmp_path / "journal.sqlite3.new-wal").write_bytes(b"and of its log")
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        assert len(journal.cells()) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.sqlite3"]
+
+
 def test_it_is_read_while_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     with new_journal(path) as writer, Journal.open(path, read_only=True) as reader:

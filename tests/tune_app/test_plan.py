@@ -62,6 +62,11 @@ def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
     assert make_plan(load_space("glu"), Wishes()).kill_rule.span == 1_000_000
 
 
+def test_a_baseline_in_whole_numbers_is_the_cell_of_the_grid() -> None:
+    space = Space(name="x", axes={"glu_expansion": [2.0, 3.0]}, baseline={"glu_expansion": 3})
+    assert len(make_plan(space, Wishes()).cells) == 2
+
+
 def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
     space = Space(name="x", axes={"embedding_ratio": [0.35, 0.99]})
     plan = make_plan(space, Wishes())
@@ -76,6 +81,16 @@ def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
         ({"tokens": [1_000, 2_000]}, {}, "tokens differs between cells"),
         ({"heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
         ({"heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
+        ({"heads": [4]}, {"kill_unit": "bpb"}, "margin of 0.5 is meant in ppl, not in bpb"),
+        (
+            {"heads": [4]},
+            {"kill_unit": "sigma", "kill_margin": 3},
+            "sigma needs the baseline on at least two seeds, not 1",
+        ),
+        ({"heads": [4]}, {"values": {"tokens": 1}}, "ASHA's first rung"),
+        ({"heads": [4]}, {"values": {"seed": 3}}, "name seeds with --seeds"),
+        ({"heads": [4]}, {"values": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
+        ({"heads": [4]}, {"values": {"deterministic": "no"}}, "deterministic is 'no'"),
         ({"heads": [4]}, {"scheduler": "pbt"}, "the scheduler is 'pbt'"),
     ],
 )

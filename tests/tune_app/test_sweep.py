@@ -253,3 +253,7 @@ def test_a_baseline_that_diverges_ends_the_sweep(sweeps: Sweeps) -> None:
     code, output = sweeps.run("diverging", space=space)
     assert code == 1, output
     assert "the baseline diverged" in output
+    assert "Continue it with" not in output
+    code, output = sweeps.run("diverging", space=space)
+    assert code == 1, "nothing is trained that could not be compared"
+    assert "start another sweep" in output

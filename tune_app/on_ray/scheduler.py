@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from ray.tune import Stopper
@@ -11,10 +12,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tune_app.journal import Journal
 from tune_app.listener import SweepListener
-from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS
+from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS, WARNINGS
 from tune_app.on_ray.unsaved import Unsaved
 from tune_app.records import Action, Observation, Rule
 from tune_app.referee import Referee
+
+logger = logging.getLogger(__name__)
 
 
 class Halt(Stopper):
@@ -48,6 +51,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         key = trial.config[CELL]["key"]
+        for warning in result.get(WARNINGS, ()):
+            logger.warning("%s: %s", self._cells[key].label, warning)
         if ERROR in result:
             self.fail(key, result[ERROR])
             return str(TrialScheduler.STOP)

@@ -101,6 +101,7 @@ def run_cells(
                 "checkpoints": str((folder / "checkpoints").absolute()),
                 "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
                 "threads": options.cpus,
+                "device": "cuda" if options.gpus > 0 else "cpu",
             },
             tune_config=TuneConfig(
                 scheduler=scheduler,
@@ -170,6 +171,12 @@ def _ray(options: RayOptions) -> Iterator[None]:
     if quiet:
         logging.getLogger("ray").setLevel(logging.ERROR)
     try:
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        gpus = resources.get("GPU", 0.0)
+        if options.address is None and gpus < options.gpus:
+            raise ValueError(
+                f"a cell wants {options.gpus:g} GPUs, this machine has {gpus:g}; lower --gpus"
+            )
         yield
     finally:
         ray.shutdown()

@@ -1,0 +1,29 @@
+"""Which processor trains, checked before anything is built on it."""
+
+from __future__ import annotations
+
+import torch
+
+
+def default_device() -> str:
+    """The first GPU where there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def checked_device(name: str) -> str:
+    """The name of a device that this machine has. Raises ValueError for any other."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "try cpu, or cuda where there is a GPU"
+        ) from error
+    return name
+
+
+def use_threads(number: int) -> None:
+    """Sets the CPU threads of a process. Raises ValueError below 1."""
+    if number < 1:
+        raise ValueError(f"{number} CPU threads; it must be at least 1")
+    torch.set_num_threads(number)
