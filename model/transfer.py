@@ -13,8 +13,9 @@ belong to it:
             Depth-μP for Adam; it is α = ½ in table 1 of Dey et al., 2025, "CompleteP", where a
             branch multiplier of depth^-α goes with a rate of depth^(α-1)).
 
-Weight decay is divided by a matrix's factor, so that rate times decay is the same in every cell
-(Dey et al., 2025, table 1).
+Weight decay is divided by a matrix's factor, so that rate times decay, the pull on its weights, is
+the same in every cell. That is this project's choice: with depth the papers agree on it only where
+their branches are multiplied by 1/depth.
 """
 
 from __future__ import annotations
