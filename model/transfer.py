@@ -14,8 +14,7 @@ belong to it:
             branch multiplier of depth^-α goes with a rate of depth^(α-1)).
 
 Weight decay is divided by a matrix's factor, so that rate times decay, the pull on its weights, is
-the same in every cell. That is this project's choice: with depth the papers agree on it only where
-their branches are multiplied by 1/depth.
+the same in every cell; that is this project's choice.
 """
 
 from __future__ import annotations
