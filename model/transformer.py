@@ -24,7 +24,7 @@ from model.loss import linear_cross_entropy
 from model.spec import ModelConfig
 from model.transfer import Scales, transfer
 
-EMBEDDING_STD = 0.1
+EMBEDDING_STD = 0.07
 """Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
 it, so that the stream starts at the size of what the branches add to it."""
 

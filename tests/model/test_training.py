@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from model.compilation import compile_pays, shall_compile
-from model.spec import ModelConfig
+from model.parameter_budget import solve
+from model.spec import ModelConfig, ModelSpec
 from model.training import StepResult, Training, TrainingConfig
 
 CONFIG = ModelConfig(
@@ -221,10 +222,11 @@ def test_bf16_is_refused_where_the_hardware_has_none(monkeypatch: pytest.MonkeyP
 
 
 def test_only_long_runs_are_compiled() -> None:
-    assert not compile_pays(CONFIG, tokens=100_000)
-    assert compile_pays(CONFIG, tokens=10**11)
+    baseline = solve(ModelSpec())
+    assert not compile_pays(baseline, tokens=300_000)
+    assert compile_pays(baseline, tokens=5_000_000)
     for mode, compiled in (("off", False), ("on", True), ("auto", False)):
-        assert shall_compile(mode, CONFIG, tokens=1000, device="cpu") is compiled
+        assert shall_compile(mode, baseline, tokens=300_000, device="cpu") is compiled
 
 
 def test_without_a_compiler_training_is_eager_and_says_so(
