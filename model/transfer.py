@@ -24,27 +24,14 @@ from dataclasses import dataclass
 
 from model.spec import ModelConfig
 
-SELF_LOGIT = 6.0
-"""The logit, before normalization, that a new tied model gives the token it has just read.
-
-It is the embedding's standard deviation times the baseline's width, whatever the cell's own width.
-Dev bits per byte after 60k tokens at width 220, for 3, 4.5, 6, 8 and 15: 2.107, 2.084, 2.074, 2.086
-and 2.217; after 100k at width 80, for 3, 4.5, 6 and 8: 2.056, 2.036, 2.037 and 2.046 (vocabulary
-4,096, one seed).
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Scales:
     """Multipliers of a model's parts, and of the learning rate of its parameters.
 
-    For the baseline itself all are 1, but for `residual`, which depends on the depth alone, and
-    `embedding_std`, which depends on the baseline's width alone.
+    For the baseline itself all are 1, but for `residual`, which depends on the depth alone.
     """
 
-    embedding_std: float
-    """Standard deviation of embedding and head at the start. Vectors enter the residual stream
-    divided by it, so that the stream starts at the size of what the branches add to it."""
     residual: float
     """Of what a block adds to the residual stream."""
     logits: float
@@ -70,7 +57,6 @@ def transfer(config: ModelConfig, *, baseline: ModelConfig) -> Scales:
     """The scales of a model when the learning rate is set for `baseline`."""
     depth_rate = math.sqrt(baseline.depth / config.depth)
     return Scales(
-        embedding_std=SELF_LOGIT / baseline.width,
         residual=1 / math.sqrt(2 * config.depth),
         logits=baseline.width / config.width,
         attention_logits=math.sqrt(baseline.head_size / config.head_size),

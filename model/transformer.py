@@ -24,6 +24,10 @@ from model.loss import linear_cross_entropy
 from model.spec import ModelConfig
 from model.transfer import Scales, transfer
 
+EMBEDDING_STD = 0.07
+"""Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
+it, so that the stream starts at the size of what the branches add to it."""
+
 Variant = TypeVar("Variant")
 
 
@@ -80,7 +84,7 @@ class Transformer(nn.Module):
         """Draws all weights anew.
 
         Hidden matrices have variance 1 / fan-in, which keeps each branch at the size of its input
-        at every width; embedding and head have the baseline's; gains start at 1.
+        at every width; embeddings and head are equal at every width; gains start at 1.
         """
         for module in self.modules():
             if isinstance(module, Projection):
@@ -88,7 +92,7 @@ class Transformer(nn.Module):
             elif isinstance(module, RMSNorm):
                 module.weight.fill_(1)
         for parameter in self.embeddings.parameters():
-            parameter.normal_(std=self.scales.embedding_std)
+            parameter.normal_(std=EMBEDDING_STD)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context."""
@@ -102,7 +106,7 @@ class Transformer(nn.Module):
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """The residual stream [B, T, D] before the first block, of variance 1 at the start."""
-        return self.embeddings.embed(tokens_BT) / self.scales.embedding_std
+        return self.embeddings.embed(tokens_BT) / EMBEDDING_STD
 
     def loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Mean cross-entropy of the targets in nats, a scalar."""

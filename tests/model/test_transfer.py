@@ -18,7 +18,6 @@ BASELINE = ModelConfig(
     vocabulary=64, context=32, width=32, depth=2, heads=2, head_size=16, inner_width=80
 )
 UNTRANSFERRED = Scales(
-    embedding_std=0.1,
     residual=1,
     logits=1,
     attention_logits=1,
@@ -79,7 +78,7 @@ def test_without_the_rule_it_does_not() -> None:
 
 def test_the_baseline_learns_at_its_own_rate() -> None:
     scales = transfer(BASELINE, baseline=BASELINE)
-    assert scales == replace(UNTRANSFERRED, residual=0.5, embedding_std=6 / 32)
+    assert scales == replace(UNTRANSFERRED, residual=0.5)
     groups = parameter_groups(Transformer(BASELINE), weight_decay=0.1)
     assert {group["rate"] for group in groups} == {1.0}
 
@@ -88,7 +87,6 @@ def test_each_matrix_learns_by_the_size_it_reads() -> None:
     config = replace(BASELINE, width=64, heads=4, head_size=24, inner_width=320, depth=8)
     scales = transfer(config, baseline=BASELINE)
     assert scales.logits == 1 / 2
-    assert scales.embedding_std == 6 / 32
     assert scales.residual == 1 / 4
     assert scales.attention_logits == pytest.approx((16 / 24) ** 0.5)
     assert scales.gain_rate == 1 / 2

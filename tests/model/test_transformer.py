@@ -16,7 +16,6 @@ from model.spec import (
     FEED_FORWARD_MATRICES,
     ModelConfig,
 )
-from model.transfer import SELF_LOGIT, transfer
 from model.transformer import Transformer
 
 CONFIG = ModelConfig(
@@ -134,15 +133,3 @@ def test_a_model_drawn_from_one_seed_is_one_model() -> None:
 def test_an_odd_head_size_is_refused() -> None:
     with pytest.raises(ValueError, match="head_size is 9"):
         build(replace(CONFIG, head_size=9))
-
-
-def test_a_new_model_gives_the_token_it_read_the_same_logit_at_every_width() -> None:
-    baseline = replace(CONFIG, width=48)
-    for width in (48, 96, 384):
-        config = replace(CONFIG, width=width)
-        torch.manual_seed(0)
-        model = Transformer(config, scales=transfer(config, baseline=baseline))
-        tokens_BT = tokens(8, 16)
-        features_BTE, weight_VE = model.output(model.embed(tokens_BT))
-        own = (features_BTE * weight_VE[tokens_BT]).sum(-1).mean().item()
-        assert own == pytest.approx(SELF_LOGIT, rel=0.1)
