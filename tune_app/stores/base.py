@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 
 class StoreError(OSError):
     """A store did not do what was asked of it. The message names the store and the remedy."""
