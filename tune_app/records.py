@@ -99,15 +99,72 @@ class Decision:
     """Seconds since the epoch; set by the journal."""
 
 
+class FailureClass(str, Enum):
+    """What went wrong, as far as it decides what to do about it."""
+
+    CODE = "code"
+    """An exception in the trial's own code."""
+    HOST = "host"
+    """The process or the host was lost."""
+    NETWORK = "network"
+    """The host lives but could not be reached."""
+    STORAGE = "storage"
+    """The store or the disk refused."""
+    NUMBERS = "numbers"
+    """The loss or a gradient is not finite."""
+    MEMORY = "memory"
+    """Out of memory, by exception or by the cgroup's count of OOM kills."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Failure:
     """An attempt at a cell that ended in an error."""
 
     cell: str
+    kind: FailureClass
     reason: str
     """The last line of the error."""
     traceback: str
+    """Empty where none came back."""
+    ended: bool
+    """Whether it ended the cell, or only the attempt."""
+    at: float = 0.0
+    """Seconds since the epoch; set by the journal."""
+    host: str = ""
+    """The node that it happened on."""
+    tokens: int = 0
+    """Of the last heartbeat, of the cell's own tokenizer."""
+    cause: str = ""
+    """What is known on the host's side (`the node died`); empty where nothing is."""
+    remedy: str = ""
+    """What was decided: `retried`, `retried with micro-batches of 4`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A worker took a cell up."""
+
+    cell: str
+    number: int
+    """From 1."""
+    host: str
+    """The node that trains it; empty where it is not known."""
+    started_at: float
+    """Seconds since the epoch."""
+    resumed_from: int | None
+    """Tokens of the checkpoint that it goes on from, 0 for none; None until the trial has said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """The newest sign of life of a cell in training."""
+
+    cell: str
+    tokens: int
+    """Trained, of the cell's own tokenizer."""
+    host: str
     at: float
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,8 @@ from tune_app.records import (
     Action,
     CellRecord,
     Decision,
+    Failure,
+    FailureClass,
     Observation,
     Rule,
     Status,
@@ -269,15 +271,20 @@ def play(
         listener.observed(observation, journal.decision(cell.key, trained))
         yield
     if kind == "failed":
-        journal.fail(
-            cell.key,
-            "RuntimeError: DataLoader <worker> ran out of shared memory",
-            "Traceback (most recent call last):\n"
-            '  File "trial.py", line 120, in train\n'
-            "    loss = training.step()\n"
-            "RuntimeError: DataLoader <worker> ran out of shared memory\n",
+        failure = journal.fail(
+            Failure(
+                cell=cell.key,
+                kind=FailureClass.CODE,
+                reason="RuntimeError: DataLoader <worker> ran out of shared memory",
+                traceback="Traceback (most recent call last):\n"
+                '  File "trial.py", line 120, in train\n'
+                "    loss = training.step()\n"
+                "RuntimeError: DataLoader <worker> ran out of shared memory\n",
+                ended=True,
+                tokens=tokens * steps // EVALUATIONS,
+            )
         )
-        listener.cell_failed(journal.failures()[-1])
+        listener.cell_failed(failure)
 
 
 def _perplexity(bits_per_byte: float) -> float:

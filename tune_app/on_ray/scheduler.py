@@ -14,7 +14,7 @@ from tune_app.journal import Journal
 from tune_app.listener import SweepListener
 from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS, WARNINGS
 from tune_app.on_ray.unsaved import Unsaved
-from tune_app.records import Action, Observation, Rule
+from tune_app.records import Action, Failure, FailureClass, Observation, Rule
 from tune_app.referee import Referee
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,15 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     def fail(self, key: str, traceback: str) -> None:
         """Notes that a cell ended in an error, with the traceback of it."""
-        failure = self._journal.fail(key, traceback.strip().splitlines()[-1], traceback)
+        failure = self._journal.fail(
+            Failure(
+                cell=key,
+                kind=FailureClass.CODE,
+                reason=traceback.strip().splitlines()[-1],
+                traceback=traceback,
+                ended=True,
+            )
+        )
         self._listener.cell_failed(failure)
         if self._referee.is_baseline(key):
             self._halt.reason = f"the baseline failed: {failure.reason}"

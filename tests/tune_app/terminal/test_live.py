@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tests.tune_app.journals import EXPANSIONS, FATES, SHARES, make_journal
 from tune_app.journal import Journal
-from tune_app.records import Action, Decision, Failure, Observation, Rule, Status
+from tune_app.records import Action, Decision, Failure, FailureClass, Observation, Rule, Status
 from tune_app.terminal.live import LiveView, PlainView, view_for
 
 WAITING = {(share, expansion): "pending" for share in SHARES for expansion in EXPANSIONS} | {
@@ -226,7 +226,9 @@ def test_a_reason_is_shown_as_it_is_written(waiting: Journal) -> None:
     reason = "KeyError: '[bold]'\n\x1b[31mand more\x1b[0m"
     cell = waiting.cells()[0]
     view.cell_started(cell)
-    view.cell_failed(Failure(cell=cell.key, reason=reason, traceback="", at=0.0))
+    view.cell_failed(
+        Failure(cell=cell.key, kind=FailureClass.CODE, reason=reason, traceback="", ended=True)
+    )
     assert output.getvalue().splitlines()[-1].endswith("KeyError: '[bold]' and more")
 
 
@@ -242,7 +244,11 @@ def name(journal: Journal, share: float, expansion: float) -> str:
 
 def _feed(view: LiveView | PlainView, played: Journal, only: list[str] | None = None) -> None:
     """Tells a view what the journal holds, in the order in which it arrived."""
-    failures = {failure.cell: failure for failure in played.failures()}
+    failures = {
+        failure.cell: failure
+        for failure in played.failures()
+        if failure.kind is not FailureClass.NUMBERS
+    }
     started = set()
     last: dict[str, Observation] = {
         observation.cell: observation for observation in played.observations()

@@ -1,0 +1,126 @@
+"""The tables of a journal, and how a journal of an older version becomes one of this.
+
+Each version is one step, a function that turns the tables of the version before into its own. A
+step is never changed once a release has written journals with it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+
+SCHEMA_VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE sweep (record TEXT NOT NULL);
+CREATE TABLE cells (
+    key TEXT PRIMARY KEY,
+    label TEXT NOT NULL UNIQUE,
+    position INTEGER NOT NULL UNIQUE,
+    cell TEXT NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    config TEXT,
+    parameters TEXT,
+    flops_per_token REAL,
+    attempts INTEGER NOT NULL DEFAULT 0
+) STRICT;
+-- `arrival` orders rows as the driver wrote them, since clocks jump: ASHA's rungs are rebuilt so.
+CREATE TABLE observations (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    cell TEXT NOT NULL REFERENCES cells (key),
+    tokens INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    at REAL NOT NULL,
+    UNIQUE (cell, tokens)
+) STRICT;
+CREATE TABLE decisions (
+    arrival INTEGER PRIMARY KEY REFERENCES observations (arrival),
+    cell TEXT NOT NULL REFERENCES cells (key),
+    tokens INTEGER NOT NULL,
+    action TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    at REAL NOT NULL
+) STRICT;
+"""
+
+_ADDED_IN_2 = """
+CREATE TABLE failures (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    cell TEXT NOT NULL REFERENCES cells (key),
+    kind TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    ended INTEGER NOT NULL,
+    at REAL NOT NULL,
+    host TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    cause TEXT NOT NULL,
+    remedy TEXT NOT NULL
+) STRICT;
+CREATE TABLE attempts (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    cell TEXT NOT NULL REFERENCES cells (key),
+    number INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    resumed_from INTEGER,
+    UNIQUE (cell, number)
+) STRICT;
+CREATE TABLE heartbeats (
+    cell TEXT PRIMARY KEY REFERENCES cells (key),
+    tokens INTEGER NOT NULL,
+    host TEXT NOT NULL,
+    at REAL NOT NULL
+) STRICT;
+"""
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """The tables of this version, in the transaction that the caller has begun."""
+    _execute(connection, _SCHEMA + _ADDED_IN_2)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Every step from the file's version to this one, in the caller's transaction."""
+    version = version_of(connection)
+    for step in _STEPS[version - 1 :]:
+        step(connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _to_version_2(connection: sqlite3.Connection) -> None:
+    """Failures get a class and an order; attempts and heartbeats are noted from now on.
+
+    Version 1 knew two failures, an exception in the trial and processes lost too often, which it
+    told apart by their last line. A loss that is no number was a decision alone.
+    """
+    connection.execute("ALTER TABLE failures RENAME TO failures_1")
+    _execute(connection, _ADDED_IN_2)
+    connection.execute(
+        "INSERT INTO failures (cell, kind, reason, traceback, ended, at, host, tokens, cause,"
+        " remedy)"
+        " SELECT cell, CASE WHEN reason LIKE 'its process was lost%' THEN 'host' ELSE 'code' END,"
+        "  reason, traceback, 1, at AS moment, '', 0, '', '' FROM failures_1"
+        " UNION ALL"
+        " SELECT cell, 'numbers', reason, '', 1, at AS moment, '', tokens, '', '' FROM decisions"
+        "  WHERE rule = 'diverged' AND action = 'stop'"
+        " ORDER BY moment"
+    )
+    connection.execute("DROP TABLE failures_1")
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2,)
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    """Several statements; executescript would end the caller's transaction."""
+    for statement in statements.split(";"):
+        connection.execute(statement)
