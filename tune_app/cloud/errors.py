@@ -1,0 +1,75 @@
+"""How the cloud fails. What matters in each error: whether something may have been rented."""
+
+from __future__ import annotations
+
+
+class CloudError(OSError):
+    """The cloud, or the way to it, refused or failed.
+
+    Attributes:
+        contract: an instance that was created in spite of the error, which has to be destroyed.
+        may_have_happened: whether the request may have been carried out all the same.
+    """
+
+    may_have_happened = False
+
+    def __init__(self, message: str, *, contract: int | None = None) -> None:
+        super().__init__(message)
+        self.contract = contract
+
+
+class WrongKeyError(CloudError):
+    """The API does not know the key."""
+
+
+class NoSuchOfferError(CloudError):
+    """The offer was rented by someone else, or withdrawn, since it was listed."""
+
+
+class NoSuchInstanceError(CloudError):
+    """There is no such instance (any more)."""
+
+
+class SpendRateError(CloudError):
+    """The account may not spend so much an hour."""
+
+
+class CreditError(CloudError):
+    """The account has no credit left."""
+
+
+class PriceError(CloudError):
+    """The bid is refused, most often because it is too low."""
+
+
+class SearchQuotaError(CloudError):
+    """The day's searches are used up; they return at midnight UTC."""
+
+
+class RateLimitedError(CloudError):
+    """Too many calls; nothing was done."""
+
+
+class RefusedError(CloudError):
+    """The API refused for a reason that has no class of its own.
+
+    Some of these come under HTTP 200, so what they leave behind is looked for.
+    """
+
+    may_have_happened = True
+
+
+class UnreachableError(CloudError):
+    """No connection was made; nothing was done."""
+
+
+class NoAnswerError(CloudError):
+    """Sent, but the answer is missing or is the server's failure: it may have been done."""
+
+    may_have_happened = True
+
+
+class OddAnswerError(CloudError):
+    """An answer that makes no sense. It never counts as "nothing there"."""
+
+    may_have_happened = True
