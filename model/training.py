@@ -239,16 +239,21 @@ class Training:
         """Continues where `state` was taken.
 
         Raises ValueError for the state of another model or of another configuration of training.
-        Where the environment differs, a warning names the differences: training continues, but
-        not bit for bit as it would have.
+        Where the environment or the micro-batch differs, a warning names the differences: training
+        continues, but not bit for bit as it would have.
         """
-        for name, now in (("config", self.config.values()), ("training", asdict(self.training))):
+        micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
+        then = {**asdict(self.training), **micro_batch}
+        for name, now in (("config", self.config.values()), ("training", then)):
             if changed := differences(state[name], now):
                 raise ValueError(
                     f"the saved state is of another run ({'; '.join(changed)}); "
                     "resume with the settings it was saved with, or start anew"
                 )
-        if changed := differences(state["environment"], self.environment):
+        if changed := differences(
+            {**state["environment"], **micro_batch},
+            {**self.environment, "micro_batch_size": self.training.micro_batch_size},
+        ):
             logger.warning(
                 "resumed in another environment, so not bit for bit: %s", "; ".join(changed)
             )

@@ -1,7 +1,10 @@
-"""Where a trial's state lives: written to a temporary name, verified, then made current.
+"""A trial's states in a store: written, verified, then made current; the newest whole one wins.
 
-A checkpoint is two files: `TOKENS.pt` and, written last, `TOKENS.json` with its size and SHA-256.
-Only one whose manifest fits its bytes is ever loaded, and nothing in it is unpickled.
+A checkpoint is two contents: `CELL/TOKENS-HASH.pt` and, written after the first was read back and
+compared, `CELL/TOKENS-HASH.json` with its size and SHA-256. Writing the manifest is the switch: a
+checkpoint without one was cut off. Only bytes that fit their manifest are ever loaded, and nothing
+in them is unpickled. The hash in the name keeps two processes apart that write the same cell, when
+a host that was taken for lost wakes up again.
 """
 
 from __future__ import annotations
@@ -10,133 +13,195 @@ import hashlib
 import io
 import json
 import logging
-import os
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from tune_app.stores.base import NotStoredError, Store, StoreError
+
 logger = logging.getLogger(__name__)
 
-MAXIMUM_INTERVAL = 15 * 60.0
-"""Seconds of work that a lost host may cost at the most."""
-
-_SHARE_OF_TIME = 0.02
+_HASH_IN_NAME = 12
 
 
-def is_due(seconds_since_last: float, cost: float) -> bool:
-    """Whether to write a checkpoint now: as often as costs 2 % of the time, or every 15 minutes.
-
-    Args:
-        seconds_since_last: training time that would be lost now.
-        cost: seconds that the last checkpoint took; 0 when none was taken yet.
-    """
-    return seconds_since_last >= min(max(1.0, cost / _SHARE_OF_TIME), MAXIMUM_INTERVAL)
+class TornError(StoreError):
+    """What was read back is not what was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A state that was read back whole."""
+class Manifest:
+    """What is known of a checkpoint without loading it."""
 
+    cell: str
     tokens: int
-    state: Mapping[str, Any]
+    bytes: int
+    sha256: str
+    bits_per_byte: float | None = None
+    """Of the newest evaluation when it was taken."""
+
+    @property
+    def stem(self) -> str:
+        return f"{self.cell}/{self.tokens}-{self.sha256[:_HASH_IN_NAME]}"
 
 
-class CheckpointFolder:
-    """The checkpoints of one cell in a local folder; the newest few are kept."""
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """The state to go on from, and what had to be passed over on the way to it."""
 
-    def __init__(self, folder: Path, *, cell: str, keep: int = 2) -> None:
+    tokens: int = 0
+    state: Mapping[str, Any] | None = None
+    """None where there is no whole checkpoint."""
+    damaged: tuple[str, ...] = field(default=())
+    """A sentence for each newer checkpoint that could not be used."""
+
+
+class Checkpoints:
+    """The checkpoints of one cell.
+
+    Args:
+        store: where they live.
+        cell: key of the cell.
+        keep: how many of the newest are kept; the best by dev bits per byte is kept beside them.
+    """
+
+    def __init__(self, store: Store, *, cell: str, keep: int = 2) -> None:
         assert keep >= 1
-        self._folder = folder
+        self._store = store
         self._cell = cell
         self._keep = keep
 
-    def save(self, state: Mapping[str, Any], *, tokens: int) -> None:
+    def save(
+        self,
+        state: Mapping[str, Any],
+        *,
+        tokens: int,
+        bits_per_byte: float | None = None,
+        last: bool = False,
+    ) -> None:
         """Writes a checkpoint; when it returns, the checkpoint survives a crash.
 
-        The newest ones before it are kept. One that claims more tokens is removed: the trial did
-        not resume from it, so it was damaged. Raises OSError where nothing can be written; the
-        ones before it stay as they were.
+        After the last one of a cell only it and the best are kept. One that claims more tokens is
+        removed: the trial did not resume from it, so it was damaged. Raises StoreError where
+        nothing can be written, TornError where something else came back; the ones before it stay
+        as they were.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # By way of memory: torch reports a full disk as a RuntimeError, a file as an OSError.
+        # By way of memory: torch reports a full disk as a RuntimeError, a store as a StoreError.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
-        data = self._folder / f"{tokens}.pt"
-        # A second one at these tokens: never its content with the manifest of the first.
-        data.with_suffix(".json").unlink(missing_ok=True)
-        _write(data, content)
-        manifest = {
-            "cell": self._cell,
-            "tokens": tokens,
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-        _write(data.with_suffix(".json"), json.dumps(manifest).encode())
-        self._prune(tokens)
+        manifest = Manifest(
+            cell=self._cell,
+            tokens=tokens,
+            bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            bits_per_byte=bits_per_byte,
+        )
+        self._store.write(f"{manifest.stem}.pt", content)
+        if (reason := _mismatch(manifest, self._store.read(f"{manifest.stem}.pt"))) is not None:
+            self._store.remove(f"{manifest.stem}.pt")
+            raise TornError(f"{self._store.url} did not keep {manifest.stem}.pt: {reason}")
+        self._store.write(f"{manifest.stem}.json", json.dumps(asdict(manifest)).encode())
+        self._prune(manifest, keep=1 if last else self._keep)
 
-    def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that verifies; damaged ones are passed over with a warning."""
-        for tokens in self._saved():
-            data = self._folder / f"{tokens}.pt"
+    def newest(self) -> Restored:
+        """The newest checkpoint that verifies; damaged ones are passed over with a warning.
+
+        Raises StoreError where the store cannot be asked: that says nothing about what it holds.
+        """
+        damaged: list[str] = []
+        for name in self._manifests():
             try:
-                manifest = json.loads(data.with_suffix(".json").read_text("utf-8"))
-                whole = (
-                    manifest["cell"] == self._cell
-                    and manifest["tokens"] == tokens
-                    and data.stat().st_size == manifest["bytes"]
-                    and _sha256(data) == manifest["sha256"]
-                )
-                if whole:
-                    state = torch.load(data, map_location="cpu", weights_only=True)
-                    return Checkpoint(tokens=tokens, state=state)
-                reason = "its manifest is of other bytes or of another cell"
-            except (OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-                reason = str(error) or type(error).__name__
-            logger.warning("the checkpoint %s is damaged (%s); trying the one before", data, reason)
-        return None
-
-    def _saved(self) -> list[int]:
-        """Tokens of the checkpoints with a manifest, the newest first."""
-        names = (path.stem for path in self._folder.glob("*.json"))
-        return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
-
-    def _prune(self, newest: int) -> None:
-        saved = self._saved()
-        kept = [tokens for tokens in saved if tokens <= newest][: self._keep]
-        for tokens in saved:
-            if tokens in kept:
+                state, tokens = self._load(name)
+            except (ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                damaged.append(f"the checkpoint {name} is damaged ({reason})")
                 continue
-            # The manifest goes first: half a removal leaves no checkpoint that looks whole.
-            (self._folder / f"{tokens}.json").unlink(missing_ok=True)
-            (self._folder / f"{tokens}.pt").unlink(missing_ok=True)
-        for leftover in self._folder.glob("*.tmp"):
-            leftover.unlink(missing_ok=True)
+            self._warn(damaged, f"the one at {tokens:,} tokens is used")
+            return Restored(tokens=tokens, state=state, damaged=tuple(damaged))
+        self._warn(damaged, "none before it is whole, so the cell starts again")
+        return Restored(damaged=tuple(damaged))
+
+    def _load(self, name: str) -> tuple[Mapping[str, Any], int]:
+        """The state of a manifest's name. Raises ValueError and its like where it is damaged."""
+        try:
+            manifest = Manifest(**json.loads(self._store.read(f"{name}.json")))
+            if f"{self._cell}/{manifest.tokens}-{manifest.sha256[:_HASH_IN_NAME]}" != name:
+                raise ValueError("its manifest is of another checkpoint")
+            if manifest.cell != self._cell:
+                raise ValueError(f"it is of the cell {manifest.cell}")
+            content = self._store.read(f"{name}.pt")
+        except NotStoredError as error:
+            raise ValueError("half of it is missing") from error
+        if (reason := _mismatch(manifest, content)) is not None:
+            raise ValueError(reason)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return state, manifest.tokens
+
+    def _warn(self, damaged: list[str], consequence: str) -> None:
+        if damaged:
+            logger.warning("%s; %s", "; ".join(damaged), consequence)
+
+    def _manifests(self) -> list[str]:
+        """Names, without their ending, of what has a manifest: the newest first."""
+        stems = [
+            name.removesuffix(".json")
+            for name in self._store.names(self._cell)
+            if name.endswith(".json")
+        ]
+        return sorted((stem for stem in stems if _tokens(stem) is not None), key=_order)[::-1]
+
+    def _prune(self, newest: Manifest, *, keep: int) -> None:
+        """Keeps the newest few and the best; a failure to remove loses nothing but room."""
+        try:
+            manifests = self._manifests()
+            mine = [name for name in manifests if _order(name) <= _order(newest.stem)]
+            kept = {newest.stem, *mine[:keep], *self._best(mine)}
+            for name in self._store.names(self._cell):
+                stem, _, ending = name.rpartition(".")
+                if stem in kept or _tokens(stem) is None:
+                    continue
+                if stem in manifests:
+                    # The manifest goes first: half a removal leaves nothing that looks whole.
+                    self._store.remove(f"{stem}.json")
+                    self._store.remove(f"{stem}.pt")
+                elif ending == "pt" and _order(stem) <= _order(newest.stem):
+                    # Cut off before its manifest. One ahead may still be in the making.
+                    self._store.remove(name)
+            self._store.remove_leftovers(self._cell)
+        except StoreError as error:
+            logger.warning("old checkpoints of %s could not be removed: %s", self._cell, error)
+
+    def _best(self, names: list[str]) -> list[str]:
+        """Of those names the one with the least dev bits per byte, or none."""
+        scores: dict[str, float] = {}
+        for name in names:
+            try:
+                score = Manifest(**json.loads(self._store.read(f"{name}.json"))).bits_per_byte
+            except (NotStoredError, ValueError, TypeError):
+                continue
+            if score is not None:
+                scores[name] = score
+        return [min(scores, key=lambda name: scores[name])] if scores else []
 
 
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """Whole or not at all, and on the disk when it returns."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _mismatch(manifest: Manifest, content: bytes) -> str | None:
+    """In what a content differs from its manifest, or None."""
+    if len(content) != manifest.bytes:
+        return f"it has {len(content):,} bytes instead of {manifest.bytes:,}"
+    if hashlib.sha256(content).hexdigest() != manifest.sha256:
+        return "its SHA-256 is another"
+    return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _tokens(stem: str) -> int | None:
+    text = stem.rpartition("/")[2].partition("-")[0]
+    return int(text) if text.isdecimal() else None
+
+
+def _order(stem: str) -> tuple[int, str]:
+    tokens = _tokens(stem)
+    assert tokens is not None
+    return tokens, stem

@@ -8,7 +8,6 @@ python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0, "token
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import sys
@@ -16,41 +15,39 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from cyclopts import App
-from rich.console import Console
-
-from data.batches import EvaluationDocuments, TrainingBatches
-from data.display import progress_display
-from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from model.evaluation import evaluate
 from model.parameter_budget import solve
-from model.parameter_table import parameter_table
 from model.training import Training, TrainingConfig
 from tune_app.cell import Cell
-from tune_app.checkpoints import CheckpointFolder, is_due
-from tune_app.command import run_command
-from tune_app.devices import checked_device, default_device, use_threads
-from tune_app.kill_rule import diverged
+from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.checkpoints import Checkpoints
 from tune_app.records import PHASES, Observation
+from tune_app.trial_data import TrialData
+from tune_app.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 16
-"""Sequences scored at once; bounds memory and changes no figure."""
+_SAVE_PATIENCE = 30.0
+_LAST_PATIENCE = 10 * 60.0
+"""Seconds in which a checkpoint has to be stored: one that is waited for, the last of a trial."""
+_POLL = 0.2
 
 _NOT_TRAINING = ("corpus", "evaluations", "evaluation_bytes")
 
 
-def training_config(cell: Cell, *, tokens: int) -> TrainingConfig:
+def training_config(
+    cell: Cell, *, tokens: int, micro_batch_size: int | None = None
+) -> TrainingConfig:
     """What model.training needs to know of a cell that trains `tokens` of its own tokens."""
     values = asdict(cell.settings)
     for name in _NOT_TRAINING:
         del values[name]
-    return TrainingConfig(**{**values, "tokens": tokens}, seed=cell.seed)
+    return TrainingConfig(
+        **{**values, "tokens": tokens}, seed=cell.seed, micro_batch_size=micro_batch_size
+    )
 
 
 class Trial:
@@ -59,11 +56,14 @@ class Trial:
     Args:
         cell: what to train.
         corpora: gives the prepared corpus of a vocabulary size.
-        checkpoints: folder of this cell's checkpoints; None trains without any.
+        checkpoints: of this cell; None trains without any.
+        timing: when one is taken.
+        micro_batch_size: sequences at once in memory; None for all of a step's.
         device: `cpu`, `cuda`, …
         clock: monotonic seconds.
 
-    Raises ValueError where the corpus, the budget or a setting is impossible.
+    Raises ValueError where the corpus, the budget or a setting is impossible, StoreError where the
+    checkpoints cannot be asked for.
     """
 
     def __init__(
@@ -71,42 +71,27 @@ class Trial:
         cell: Cell,
         *,
         corpora: Callable[[int], PreparedCorpus],
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | None = None,
+        timing: CheckpointTiming = CheckpointTiming(),  # noqa: B008 - it is frozen
+        micro_batch_size: int | None = None,
         device: str = "cpu",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.cell = cell
         self.resumed_from = 0
         """Tokens of the checkpoint that the trial started from."""
+        self.damaged: tuple[str, ...] = ()
+        """What is to be said of newer checkpoints that could not be used."""
         self._clock = clock
         self._seconds = dict.fromkeys(PHASES, 0.0)
         with self._phase("data"):
-            corpus = corpora(cell.model.vocabulary)
-            reference = corpora(cell.baseline.vocabulary)
-            batches = TrainingBatches(
-                corpus.split("train"),
-                context=cell.model.context,
-                batch_size=cell.settings.batch_size,
-                seed=cell.seed,
-            )
-            self._sample = _dev_documents(
-                corpus, context=cell.model.context, max_bytes=cell.settings.evaluation_bytes
-            )
-            self._whole = _dev_documents(corpus, context=cell.model.context, max_bytes=None)
-        self._own_per_reference = reference.bytes_per_token("train") / corpus.bytes_per_token(
-            "train"
-        )
-        reference_sample = _dev_documents(
-            reference, context=cell.baseline.context, max_bytes=cell.settings.evaluation_bytes
-        )
-        self._reference_bytes_per_token = reference_sample.text_bytes / reference_sample.tokens
-        """Of the documents scored while training: one number for all cells of a sweep."""
+            self._data = TrialData(cell, corpora=corpora)
         with self._phase("start"):
             self.config = solve(cell.model)
             self._training = Training(
                 self.config,
-                training_config(cell, tokens=self._own_tokens),
-                batches,
+                training_config(cell, tokens=self._data.tokens, micro_batch_size=micro_batch_size),
+                self._data.batches,
                 baseline=solve(cell.baseline),
                 device=device,
             )
@@ -117,14 +102,19 @@ class Trial:
         self._last: Observation | None = None
         self._unreported = False
         """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
-        self._checkpoints = (
-            None if checkpoints is None else CheckpointFolder(checkpoints, cell=cell.key)
-        )
+        self._held: Observation | None = None
+        """The last observation, while the last checkpoint is on its way."""
+        self._held_since = 0.0
+        self._uploads = None if checkpoints is None else Uploads(checkpoints, clock=clock)
+        self._timing = timing
         self._save_cost = 0.0
+        """Seconds that the last checkpoint kept the trial from training."""
+        self._save_now = False
+        """Whether a checkpoint is due whatever the clock says."""
         self._mark = (0, 0.0)
         """Tokens and seconds of training at the last evaluation."""
         with self._phase("start"):
-            self._resume()
+            self._resume(checkpoints)
         self._saved_at = clock()
 
     @property
@@ -135,7 +125,7 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Whether training is done and its last evaluation returned."""
-        return self._all_evaluated and not self._unreported
+        return self._all_evaluated and not self._unreported and self._held is None
 
     @property
     def _all_evaluated(self) -> bool:
@@ -146,6 +136,8 @@ class Trial:
 
         A resumed trial first returns its checkpoint's observation again, in case that the report
         of it was lost. A loss that is not finite ends the training there; the observation has it.
+        The observation of the trained model is returned once its checkpoint is stored, or could not
+        be for ten minutes.
 
         Args:
             at_most: seconds; where training needs longer None is returned, to be called again.
@@ -155,7 +147,9 @@ class Trial:
         if self._unreported:
             self._unreported = False
             return self._last
-        goal = self._goal(self._evaluations + 1)
+        if self._held is not None:
+            return self._stored_last(at_most)
+        goal = self._data.goal(self._evaluations + 1)
         started = self._clock()
         while self._training.tokens < goal:
             with self._phase("train"):
@@ -169,19 +163,32 @@ class Trial:
             self._save_if_due()
             if self._training.tokens < goal and self._clock() - started > at_most:
                 return None
+        before = 0 if self._last is None else self._last.reference_tokens
         self._last = self._observe()
-        if math.isfinite(self._last.train_loss):
-            self._save_if_due()
+        if not math.isfinite(self._last.train_loss) or self._uploads is None:
+            return self._last
+        if self._all_evaluated:
+            self._held, self._held_since = self._last, self._clock()
+            return self._stored_last(at_most)
+        self._save_now |= self._timing.passes_rung(before, self._last.reference_tokens)
+        self._save_if_due()
         return self._last
 
     def save(self) -> None:
-        """Writes a checkpoint now. Raises OSError where the disk refuses it."""
-        if self._checkpoints is None:
+        """Stores a checkpoint now, and waits for it. Raises TimeoutError where that takes long."""
+        if self._uploads is None:
             return
-        started = self._clock()
-        self._checkpoints.save(self._state(), tokens=self._training.tokens)
-        self._saved_at = self._clock()
-        self._save_cost = self._saved_at - started
+        for _ in range(2):  # the one on its way may be older
+            self._begin_upload()
+            if not self._uploads.wait(_SAVE_PATIENCE):
+                raise TimeoutError(f"no checkpoint was stored in {_SAVE_PATIENCE:.0f} s")
+            if self._uploads.stored_tokens == self.tokens:
+                return
+
+    def close(self) -> None:
+        """Ends what goes on beside the training. A checkpoint that is on its way arrives."""
+        if self._uploads is not None:
+            self._uploads.close()
 
     def _observe(self) -> Observation:
         trained, train_seconds = self._mark
@@ -189,22 +196,24 @@ class Trial:
         # A step may pass several goals at once, where steps are longer than the interval.
         settings = self.cell.settings
         while self._evaluations < settings.evaluations and (
-            self._goal(self._evaluations + 1) <= self._training.tokens
+            self._data.goal(self._evaluations + 1) <= self._training.tokens
         ):
             self._evaluations += 1
         with self._phase("evaluate"):
-            sample = evaluate(self._training.model, self._sample)
-            whole = evaluate(self._training.model, self._whole) if self._all_evaluated else None
+            sample = evaluate(self._training.model, self._data.sample)
+            whole = (
+                evaluate(self._training.model, self._data.whole) if self._all_evaluated else None
+            )
         elapsed = seconds - train_seconds
         losses, self._losses = self._losses, []
         self._mark = (self._training.tokens, seconds)
         return Observation(
             cell=self.cell.key,
             tokens=self._training.tokens,
-            reference_tokens=round(self._training.tokens / self._own_per_reference),
+            reference_tokens=self._data.reference_tokens(self._training.tokens),
             bits_per_byte=sample.bits_per_byte,
             perplexity=sample.perplexity,
-            reference_perplexity=self._in_reference_tokens(sample.bits_per_byte),
+            reference_perplexity=self._data.reference_perplexity(sample.bits_per_byte),
             train_loss=sum(losses) / len(losses) if losses else math.nan,
             learning_rate=self._learning_rate,
             tokens_per_second=(self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0,
@@ -213,31 +222,44 @@ class Trial:
             whole_perplexity=None if whole is None else whole.perplexity,
         )
 
-    def _goal(self, evaluation: int) -> int:
-        """Own tokens at which an evaluation is due: evenly spaced in text, not in tokens."""
-        settings = self.cell.settings
-        reference = settings.tokens * evaluation / settings.evaluations
-        return min(math.ceil(reference * self._own_per_reference), self._own_tokens)
-
-    @property
-    def _own_tokens(self) -> int:
-        """The trial's tokens in those of its own tokenizer."""
-        return math.ceil(self.cell.settings.tokens * self._own_per_reference)
-
-    def _in_reference_tokens(self, bits_per_byte: float) -> float:
-        """exp(bits per byte · ln 2 · bytes per token of the baseline's tokenizer)."""
-        nats = bits_per_byte * math.log(2) * self._reference_bytes_per_token
-        return math.exp(nats) if nats < 700 else math.inf
-
     def _save_if_due(self) -> None:
-        if not is_due(self._clock() - self._saved_at, self._save_cost):
-            return
-        try:
-            self.save()
-        except OSError as error:
-            # Training is worth more than its copy: the next interval tries again.
+        seconds = self._clock() - self._saved_at
+        if self._save_now or seconds >= self._timing.seconds(self._save_cost):
+            self._begin_upload()
+
+    def _begin_upload(self) -> bool:
+        """Sends a copy of the state off; whether it was taken, as one goes at a time."""
+        if self._uploads is None:
+            return False
+        started = self._clock()
+        taken = self._uploads.begin(
+            self._state,
+            tokens=self.tokens,
+            bits_per_byte=None if self._last is None else self._last.bits_per_byte,
+            last=self._all_evaluated,
+        )
+        if taken:
             self._saved_at = self._clock()
-            logger.warning("no checkpoint at %d tokens (%s); training goes on", self.tokens, error)
+            self._save_cost = self._saved_at - started
+            self._save_now = False
+        return taken
+
+    def _stored_last(self, at_most: float) -> Observation | None:
+        """The last observation, once its checkpoint is stored or was waited for long enough."""
+        assert self._uploads is not None and self._held is not None
+        started = self._clock()
+        while self._uploads.stored_tokens != self.tokens or not self._uploads.idle:
+            now = self._clock()
+            if now - self._held_since > _LAST_PATIENCE:
+                logger.warning("the trained model of cell %s is not stored", self.cell.key)
+                break
+            if now - started > at_most:
+                return None
+            if self._uploads.idle:
+                self._begin_upload()
+            self._uploads.wait(min(_POLL, at_most))
+        observation, self._held = self._held, None
+        return observation
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -250,11 +272,14 @@ class Trial:
             "observation": None if self._last is None else self._last.as_dict(),
         }
 
-    def _resume(self) -> None:
-        checkpoint = None if self._checkpoints is None else self._checkpoints.newest()
-        if checkpoint is None:
+    def _resume(self, checkpoints: Checkpoints | None) -> None:
+        if checkpoints is None:
             return
-        state: Mapping[str, Any] = checkpoint.state
+        restored = checkpoints.newest()
+        self.damaged = restored.damaged
+        if restored.state is None:
+            return
+        state: Mapping[str, Any] = restored.state
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]
         self._learning_rate = state["learning_rate"]
@@ -265,8 +290,8 @@ class Trial:
         if state["observation"] is not None:
             self._last = Observation(**state["observation"])
             self._unreported = True
-        self.resumed_from = checkpoint.tokens
-        logger.info("cell %s resumes from %d tokens", self.cell.key, checkpoint.tokens)
+        self.resumed_from = restored.tokens
+        logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
 
     def _seconds_by_phase(self) -> dict[str, float]:
         """Training time without the compilation that its first step waited for."""
@@ -286,112 +311,7 @@ class Trial:
             self._seconds[name] += self._clock() - started
 
 
-def _dev_documents(
-    corpus: PreparedCorpus, *, context: int, max_bytes: int | None
-) -> EvaluationDocuments:
-    return EvaluationDocuments(
-        corpus.split("valid"),
-        context=context,
-        batch_size=EVALUATION_BATCH,
-        end_of_text=corpus.end_of_text,
-        max_bytes=max_bytes,
-    )
-
-
-app = App(
-    name="python -m tune_app.trial",
-    help="""Train one cell from start to end, without Ray.
-
-    A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, output_head,
-    feed_forward, target_parameters, vocabulary, heads, context), of its training (tokens,
-    batch_size, learning_rate, schedule, warmup_fraction, weight_decay, gradient_clip, precision,
-    compile, deterministic), of its scores (corpus, evaluations, evaluation_bytes) and the seed.
-    What it leaves out takes its default.
-
-    Examples:
-
-    python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}'
-
-    python -m tune_app.trial '{"corpus": "wikitext-2"}' --checkpoints my_trial --threads 2""",
-    help_format="plaintext",
-    version_flags=[],
-)
-
-
-@app.default
-def train(
-    cell: str = "{}",
-    *,
-    checkpoints: Path | None = None,
-    threads: int | None = None,
-    device: str | None = None,
-) -> int:
-    """Train one cell.
-
-    Parameters
-    ----------
-    cell
-        Values as JSON, or the path of a .json file.
-    checkpoints
-        Folder to keep checkpoints in, and to resume from; each cell has a folder of its own there.
-    threads
-        CPU threads; default all.
-    device
-        cpu, cuda, …; default the first GPU where there is one.
-    """
-    if threads is not None:
-        use_threads(threads)
-    wanted = read_cell(cell)
-    console = Console()
-
-    def corpus(vocabulary: int) -> PreparedCorpus:
-        with progress_display(console) as report:
-            return prepare(wanted.settings.corpus, vocabulary=vocabulary, report=report)
-
-    trial = Trial(
-        wanted,
-        corpora=corpus,
-        checkpoints=None if checkpoints is None else checkpoints / wanted.key,
-        device=checked_device(device) if device else default_device(),
-    )
-    console.print(parameter_table(trial.config).as_text(), markup=False, highlight=False)
-    if trial.resumed_from:
-        console.print(f"resumed at {trial.resumed_from:,} tokens")
-    console.print(f"{'tokens':>12}{'dev bpb':>10}{'dev ppl':>10}{'train loss':>12}{'tokens/s':>10}")
-    observation = None
-    while not trial.finished:
-        observation = trial.advance()
-        assert observation is not None, "there is no limit of time"
-        console.print(
-            f"{observation.tokens:>12,}{observation.bits_per_byte:>10.4f}"
-            f"{observation.perplexity:>10.2f}{observation.train_loss:>12.4f}"
-            f"{observation.tokens_per_second:>10,.0f}",
-            highlight=False,
-        )
-        if (kill := diverged(observation)) is not None:
-            console.print(f"diverged: {kill.reason}")
-            return 1
-    assert observation is not None, "even a finished trial repeats its last observation"
-    console.print(
-        f"whole dev split: {observation.whole_bits_per_byte:.4f} bits per byte, "
-        f"perplexity {observation.whole_perplexity:.2f}",
-        highlight=False,
-    )
-    return 0
-
-
-def read_cell(text: str) -> Cell:
-    """A cell from JSON, or from a file of it. Raises ValueError saying what is wrong with it."""
-    if text.endswith(".json"):
-        text = Path(text).read_text("utf-8")
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"the cell is no JSON ({error}): {text[:60]}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"the cell is {text[:60]}; it must be a JSON object")
-    return Cell.from_values(values)
-
-
 if __name__ == "__main__":
-    sys.exit(run_command(app, "tune_app.trial"))
+    from tune_app.trial_command import main
+
+    sys.exit(main())

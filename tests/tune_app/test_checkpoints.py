@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import resource
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -14,58 +13,84 @@ from pathlib import Path
 import pytest
 import torch
 
-from tune_app.checkpoints import MAXIMUM_INTERVAL, CheckpointFolder, is_due
+from tune_app.checkpoints import Checkpoints, TornError
+from tune_app.stores.path import PathStore
+
+CELL = "abc"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> CheckpointFolder:
-    checkpoints = CheckpointFolder(tmp_path / "cell", cell="abc")
-    for tokens in (1_000, 2_000, 3_000):
-        checkpoints.save({"weights": torch.full((64,), float(tokens))}, tokens=tokens)
+def saved(folder: Path, *tokens: int, cell: str = CELL) -> Checkpoints:
+    checkpoints = Checkpoints(PathStore(folder), cell=cell)
+    for count in tokens:
+        checkpoints.save(weights(count), tokens=count)
     return checkpoints
 
 
-def test_the_newest_is_loaded_and_only_the_newest_two_are_kept(
-    folder: CheckpointFolder, tmp_path: Path
-) -> None:
-    newest = folder.newest()
-    assert newest is not None
-    assert newest.tokens == 3_000
-    assert torch.equal(newest.state["weights"], torch.full((64,), 3_000.0))
-    names = sorted(path.name for path in (tmp_path / "cell").iterdir())
-    assert names == ["2000.json", "2000.pt", "3000.json", "3000.pt"]
+def weights(tokens: int) -> dict[str, torch.Tensor]:
+    return {"weights": torch.full((64,), float(tokens))}
 
 
-def test_a_newer_one_that_was_damaged_makes_room(folder: CheckpointFolder, tmp_path: Path) -> None:
-    for path in (tmp_path / "cell").glob("*.pt"):
+def file(folder: Path, tokens: int, ending: str = "pt", cell: str = CELL) -> Path:
+    (found,) = (folder / cell).glob(f"{tokens}-*.{ending}")
+    return found
+
+
+def test_the_newest_is_loaded_and_only_the_newest_two_are_kept(tmp_path: Path) -> None:
+    restored = saved(tmp_path, 1_000, 2_000, 3_000).newest()
+    assert restored.tokens == 3_000
+    assert restored.state is not None
+    assert torch.equal(restored.state["weights"], torch.full((64,), 3_000.0))
+    assert restored.damaged == ()
+    tokens = sorted(path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir())
+    assert tokens == ["2000", "2000", "3000", "3000"]
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path)
+    for tokens, score in ((1_000, 2.0), (2_000, 1.5), (3_000, 1.7), (4_000, 1.8), (5_000, 1.9)):
+        checkpoints.save(weights(tokens), tokens=tokens, bits_per_byte=score)
+    names = {path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir()}
+    assert names == {"2000", "4000", "5000"}
+    checkpoints.save(weights(6_000), tokens=6_000, bits_per_byte=1.9, last=True)
+    names = {path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir()}
+    assert names == {"2000", "6000"}
+
+
+def test_newer_ones_that_were_damaged_make_room(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1_000, 2_000, 3_000)
+    for path in (tmp_path / CELL).glob("*.pt"):
         path.write_bytes(b"")
-    assert folder.newest() is None
-    folder.save({"weights": torch.ones(1)}, tokens=500)
-    newest = folder.newest()
-    assert newest is not None
-    assert newest.tokens == 500
-    assert len(list((tmp_path / "cell").iterdir())) == 2
-
-
-def test_a_second_one_at_the_same_tokens_replaces_the_first(folder: CheckpointFolder) -> None:
-    folder.save({"weights": torch.zeros(3)}, tokens=3_000)
-    newest = folder.newest()
-    assert newest is not None
-    assert torch.equal(newest.state["weights"], torch.zeros(3))
+    assert checkpoints.newest().state is None
+    checkpoints.save(weights(500), tokens=500)
+    assert checkpoints.newest().tokens == 500
+    assert len(list((tmp_path / CELL).iterdir())) == 2
 
 
 def test_none_where_nothing_was_saved(tmp_path: Path) -> None:
-    assert CheckpointFolder(tmp_path / "nothing", cell="abc").newest() is None
+    assert saved(tmp_path).newest().state is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "no manifest", "no data", "bad manifest"])
+def test_a_second_one_at_the_same_tokens_is_whole_as_well(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 3_000)
+    checkpoints.save({"weights": torch.zeros(3)}, tokens=3_000)
+    restored = checkpoints.newest()
+    assert restored.tokens == 3_000
+    assert restored.damaged == ()
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "zeros", "flip", "no manifest", "no data", "bad manifest", "other manifest"]
+)
 def test_a_damaged_one_is_passed_over(
-    folder: CheckpointFolder, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data, manifest = tmp_path / "cell" / "3000.pt", tmp_path / "cell" / "3000.json"
+    checkpoints = saved(tmp_path, 2_000, 3_000)
+    data, manifest = file(tmp_path, 3_000), file(tmp_path, 3_000, "json")
     content = bytearray(data.read_bytes())
     if damage == "cut":
         data.write_bytes(content[: len(content) // 2])
+    elif damage == "zeros":
+        data.write_bytes(bytes(len(content)))
     elif damage == "flip":
         content[len(content) // 2] ^= 1
         data.write_bytes(content)
@@ -73,17 +98,41 @@ def test_a_damaged_one_is_passed_over(
         manifest.unlink()
     elif damage == "no data":
         data.unlink()
-    else:
+    elif damage == "bad manifest":
         manifest.write_text("{")
+    else:
+        shutil.copy(file(tmp_path, 2_000, "json"), manifest)
     with caplog.at_level(logging.WARNING):
-        newest = folder.newest()
-    assert newest is not None
-    assert newest.tokens == 2_000
-    assert damage == "no manifest" or "damaged" in caplog.text
+        restored = checkpoints.newest()
+    assert restored.tokens == 2_000
+    assert restored.state is not None
+    assert torch.equal(restored.state["weights"], torch.full((64,), 2_000.0))
+    # One without a manifest was never complete, so nothing of it was lost.
+    assert len(restored.damaged) == (0 if damage == "no manifest" else 1)
+    assert damage == "no manifest" or "the one at 2,000 tokens is used" in caplog.text
 
 
-def test_one_of_another_cell_is_not_taken(folder: CheckpointFolder, tmp_path: Path) -> None:
-    assert CheckpointFolder(tmp_path / "cell", cell="other").newest() is None
+def test_when_none_is_left_the_cell_starts_again_and_that_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints = saved(tmp_path, 2_000, 3_000)
+    for path in (tmp_path / CELL).glob("*.pt"):
+        path.write_bytes(path.read_bytes()[:-1])
+    restored = checkpoints.newest()
+    assert restored.state is None
+    assert len(restored.damaged) == 2
+    assert "the cell starts again" in caplog.text
+
+
+def test_checkpoints_of_two_cells_that_were_swapped_are_not_taken(tmp_path: Path) -> None:
+    one, other = saved(tmp_path, 3_000), saved(tmp_path, 3_000, cell="other")
+    (tmp_path / CELL).rename(tmp_path / "aside")
+    (tmp_path / "other").rename(tmp_path / CELL)
+    (tmp_path / "aside").rename(tmp_path / "other")
+    for checkpoints in (one, other):
+        restored = checkpoints.newest()
+        assert restored.state is None
+        assert len(restored.damaged) == 1
 
 
 def test_nothing_in_a_checkpoint_is_unpickled(tmp_path: Path) -> None:
@@ -91,39 +140,43 @@ def test_nothing_in_a_checkpoint_is_unpickled(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (Path.touch, (tmp_path / "was run",))  # type: ignore[return-value]
 
-    checkpoints = CheckpointFolder(tmp_path / "cell", cell="abc")
-    checkpoints.save({"weights": torch.ones(1)}, tokens=1)
+    checkpoints = saved(tmp_path, 1)
     checkpoints.save({"weights": Hostile()}, tokens=2)
-    newest = checkpoints.newest()
-    assert newest is not None
-    assert newest.tokens == 1
+    restored = checkpoints.newest()
+    assert restored.tokens == 1
     assert not (tmp_path / "was run").exists()
 
 
-def test_a_full_disk_leaves_the_ones_before(folder: CheckpointFolder, tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, hard))
-    try:
-        with pytest.raises(OSError):
-            folder.save({"weights": torch.zeros(100_000)}, tokens=4_000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
-    newest = folder.newest()
-    assert newest is not None
-    assert newest.tokens == 3_000
-    assert not list((tmp_path / "cell").glob("*.tmp"))
+class LossyStore(PathStore):
+    """A disk that keeps something else than it was given."""
+
+    def read(self, name: str) -> bytes:
+        return super().read(name)[:-1]
+
+
+def test_what_did_not_arrive_whole_is_never_made_current(tmp_path: Path) -> None:
+    saved(tmp_path, 1_000)
+    with pytest.raises(TornError, match="did not keep"):
+        Checkpoints(LossyStore(tmp_path), cell=CELL).save(weights(2_000), tokens=2_000)
+    assert saved(tmp_path).newest().tokens == 1_000
+
+
+def test_a_cut_off_one_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path, 1_000, 2_000)
+    file(tmp_path, 2_000, "json").unlink()
+    checkpoints.save(weights(2_500), tokens=2_500)
+    assert len(list((tmp_path / CELL).iterdir())) == 4
 
 
 def test_sigkill_while_saving_leaves_a_whole_one(tmp_path: Path) -> None:
     program = (
         "import itertools, torch\n"
         "from pathlib import Path\n"
-        "from tune_app.checkpoints import CheckpointFolder\n"
-        f"folder = CheckpointFolder(Path({str(tmp_path / 'cell')!r}), cell='abc')\n"
+        "from tune_app.checkpoints import Checkpoints\n"
+        "from tune_app.stores.path import PathStore\n"
+        f"checkpoints = Checkpoints(PathStore(Path({str(tmp_path)!r})), cell='abc')\n"
         "for tokens in itertools.count(1):\n"
-        "    folder.save({'weights': torch.full((500_000,), float(tokens))}, tokens=tokens)\n"
+        "    checkpoints.save({'weights': torch.full((500_000,), float(tokens))}, tokens=tokens)\n"
         "    print(tokens, flush=True)\n"
     )
     saver = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -134,25 +187,16 @@ def test_sigkill_while_saving_leaves_a_whole_one(tmp_path: Path) -> None:
     saver.kill()
     acknowledged = [int(line) for line in saver.stdout.read().split()]
     saver.wait()
-    folder = CheckpointFolder(tmp_path / "cell", cell="abc")
-    newest = folder.newest()
-    assert newest is not None
-    assert newest.tokens >= max(acknowledged, default=3)
-    assert torch.equal(newest.state["weights"], torch.full((500_000,), float(newest.tokens)))
-    folder.save({"weights": torch.ones(1)}, tokens=10**6)
-    assert not list((tmp_path / "cell").glob("*.tmp"))
+    checkpoints = saved(tmp_path)
+    restored = checkpoints.newest()
+    assert restored.tokens >= max(acknowledged, default=3)
+    assert restored.state is not None
+    assert torch.equal(restored.state["weights"], torch.full((500_000,), float(restored.tokens)))
 
 
-def test_the_manifest_says_what_is_in_it(folder: CheckpointFolder, tmp_path: Path) -> None:
-    manifest = json.loads((tmp_path / "cell" / "3000.json").read_text())
-    assert manifest["cell"] == "abc"
+def test_the_manifest_says_what_is_in_it(tmp_path: Path) -> None:
+    saved(tmp_path, 3_000)
+    manifest = json.loads(file(tmp_path, 3_000, "json").read_text())
+    assert manifest["cell"] == CELL
     assert manifest["tokens"] == 3_000
-    assert manifest["bytes"] == (tmp_path / "cell" / "3000.pt").stat().st_size
-
-
-def test_checkpoints_cost_two_percent_of_the_time_at_most() -> None:
-    assert not is_due(0.9, cost=0)
-    assert is_due(1.0, cost=0)
-    assert not is_due(99, cost=2.0)
-    assert is_due(100, cost=2.0)
-    assert is_due(MAXIMUM_INTERVAL, cost=60.0), "but never wait longer than the user asked"
+    assert manifest["bytes"] == file(tmp_path, 3_000).stat().st_size

@@ -17,9 +17,12 @@ import torch
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from tune_app.cell import Cell
-from tune_app.checkpoints import CheckpointFolder
+from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.checkpoints import Checkpoints
 from tune_app.records import PHASES, Observation
-from tune_app.trial import Trial, read_cell
+from tune_app.stores.path import PathStore
+from tune_app.trial import Trial
+from tune_app.trial_command import read_cell
 
 SMALL: dict[str, Any] = {
     "target_parameters": 60_000,
@@ -86,8 +89,8 @@ def test_stopped_at_any_step_and_resumed_gives_the_same_bits(
     while trial.tokens < steps * 128:
         observation = trial.advance(at_most=0.0)
         seen += [] if observation is None else [observation]
-    CheckpointFolder(tmp_path / "c", cell=cell.key).save(trial._state(), tokens=trial.tokens)
-    resumed = Trial(cell, corpora=corpora, checkpoints=tmp_path / "c")
+    kept(tmp_path, cell).save(trial._state(), tokens=trial.tokens)
+    resumed = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
     assert resumed.resumed_from == steps * 128
     again = results(run_to_end(resumed))
     known = {point.tokens for point in results(seen)} - {point.tokens for point in again}
@@ -99,10 +102,10 @@ def test_the_last_report_is_repeated_in_case_that_it_was_lost(
     corpora: Corpora, tmp_path: Path
 ) -> None:
     cell = Cell.from_values(SMALL)
-    trial = Trial(cell, corpora=corpora, checkpoints=tmp_path / "c")
+    trial = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
     first = trial.advance()
     trial.save()
-    resumed = Trial(cell, corpora=corpora, checkpoints=tmp_path / "c")
+    resumed = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
     assert resumed.advance() == first
 
 
@@ -151,7 +154,7 @@ def test_training_runs_where_ray_cannot_be_imported(small_corpus: Path, cache: P
     cell = json.dumps({**SMALL, "tokens": 512, "evaluations": 1, "corpus": str(small_corpus)})
     program = (
         "import sys; sys.modules['ray'] = None\n"
-        "import tune_app.trial as trial\n"
+        "import tune_app.trial_command as trial\n"
         "from tune_app.command import run_command\n"
         f"sys.exit(run_command(trial.app, 'tune_app.trial', [{cell!r}, '--threads', '1']))"
     )
@@ -166,27 +169,73 @@ def test_training_runs_where_ray_cannot_be_imported(small_corpus: Path, cache: P
     assert "whole dev split" in done.stdout
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_training(
-    corpora: Corpora, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(
+    corpora: Corpora,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "file").write_text("no folder can be made here")
+    monkeypatch.setattr("tune_app.trial._LAST_PATIENCE", 0.5)
+    cell = Cell.from_values(SMALL)
+    checkpoints = kept(tmp_path, cell)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / cell.key).write_text("no folder can be made here")
     trial = Trial(
-        Cell.from_values(SMALL), corpora=corpora, checkpoints=tmp_path / "file", clock=Hurried()
+        cell, corpora=corpora, checkpoints=checkpoints, timing=CheckpointTiming(interval=0)
     )
     observations = run_to_end(trial)
     assert observations[-1].whole_bits_per_byte is not None
     assert "training goes on" in caplog.text
+    assert "is not stored" in caplog.text
+    trial.close()
 
 
-class Hurried:
-    """A clock on which every look is ten seconds later, so that a checkpoint is always due."""
+def test_the_trained_model_is_stored_before_the_last_report(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    last = run_to_end(trial)[-1]
+    trial.close()
+    restored = kept(tmp_path, cell).newest()
+    assert restored.tokens == last.tokens
+    again = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert run_to_end(again) == [last], "nothing is trained twice"
 
-    def __init__(self) -> None:
-        self.now = 0.0
 
-    def __call__(self) -> float:
-        self.now += 10
-        return self.now
+def test_a_rung_has_its_checkpoint(corpora: Corpora, tmp_path: Path) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(
+        cell,
+        corpora=corpora,
+        checkpoints=kept(tmp_path, cell),
+        timing=CheckpointTiming(interval=10_000, rungs=(1_000,)),
+    )
+    for _ in range(3):
+        trial.advance()
+    trial.close()
+    assert kept(tmp_path, cell).newest().tokens == 1_024
+
+
+def test_half_the_micro_batch_goes_on_from_the_same_checkpoint(
+    corpora: Corpora, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell = Cell.from_values(SMALL)
+    whole = run_to_end(Trial(cell, corpora=corpora))
+    trial = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    trial.advance()
+    trial.save()
+    trial.close()
+    halved = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell), micro_batch_size=1)
+    assert halved.resumed_from == 512
+    assert "micro_batch_size" in caplog.text
+    scores = [point.bits_per_byte for point in run_to_end(halved)]
+    expected = [point.bits_per_byte for point in whole]
+    assert scores == pytest.approx(expected, rel=1e-3), "the same global batch"
+
+
+def kept(folder: Path, cell: Cell) -> Checkpoints:
+    return Checkpoints(PathStore(folder / "c"), cell=cell.key)
 
 
 @pytest.mark.parametrize(
