@@ -5,6 +5,9 @@ decision that answers it are written together: a driver that dies between two wr
 an observation whose decision has to be computed a second time. The first observation of a
 (cell, tokens) wins; a replay that differs is reported to the caller.
 
+A write that finds the disk full raises JournalFullError, leaves nothing of itself, and may be made
+again (`tune_app/patience.py`).
+
 One process writes, and a second one is refused; any number may read meanwhile (write-ahead log).
 """
 
@@ -24,6 +27,7 @@ from filelock import FileLock
 from tune_app import journal_rows as rows
 from tune_app.journal_file import (
     JournalError,
+    JournalFullError,
     connect,
     lock_for_writing,
     open_existing,
@@ -46,7 +50,7 @@ from tune_app.records import (
     SweepRecord,
 )
 
-__all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "by_cell"]
+__all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError", "by_cell"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +65,12 @@ class Journal:
         self,
         connection: sqlite3.Connection,
         *,
+        path: Path,
         clock: Callable[[], float],
         lock: FileLock | None = None,
     ) -> None:
         self._connection = connection
+        self._path = path
         self._clock = clock
         self._lock = lock
 
@@ -88,7 +94,7 @@ class Journal:
             unfinished = path.with_name(path.name + ".new")
             remove_database(unfinished)
             connection = connect(unfinished, read_only=False)
-            with cls(connection, clock=clock) as journal, journal._transaction():
+            with cls(connection, path=unfinished, clock=clock) as journal, journal._transaction():
                 create_tables(connection)
                 connection.execute("INSERT INTO sweep VALUES (?)", [rows.dump(asdict(sweep))])
                 connection.executemany(
@@ -99,7 +105,7 @@ class Journal:
                 )
             # Closed, it is one file, which takes its name at once or not at all.
             unfinished.replace(path)
-            return cls(open_existing(path, read_only=False), clock=clock, lock=lock)
+            return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
 
     @classmethod
     def open(
@@ -115,9 +121,9 @@ class Journal:
         """
         require_journal(path)
         if read_only:
-            return cls(open_existing(path, read_only=True), clock=clock)
+            return cls(open_existing(path, read_only=True), path=path, clock=clock)
         with _lock_to_keep(path) as lock:
-            return cls(open_existing(path, read_only=False), clock=clock, lock=lock)
+            return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
 
     def close(self) -> None:
         self._connection.close()
@@ -131,6 +137,18 @@ class Journal:
         self.close()
 
     # Reading
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Everything read inside is of one moment, whatever another process writes meanwhile."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def sweep(self) -> SweepRecord:
         return rows.sweep(self._connection.execute("SELECT record FROM sweep").fetchone()[0])
@@ -319,7 +337,7 @@ class Journal:
         ).fetchall()
 
     def _transaction(self) -> AbstractContextManager[None]:
-        return transaction(self._connection)
+        return transaction(self._connection, self._path)
 
 
 @contextmanager

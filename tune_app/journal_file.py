@@ -7,6 +7,7 @@ system frees it when the process ends, however.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,11 +16,26 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tune_app.disk import free_bytes
 from tune_app.journal_schema import SCHEMA_VERSION, upgrade, version_of
+
+ROOM = 8 << 20
+"""Bytes that a journal wants free: its log grows to 4 MiB before it is folded into the file."""
 
 
 class JournalError(ValueError):
     """The file is no journal of this program, or not one that it can read or write now."""
+
+
+class JournalFullError(OSError):
+    """The disk has no room for a write. Nothing of it was written; it may be made again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            errno.ENOSPC, f"no room for the journal, which needs {ROOM:,} bytes", str(folder)
+        )
+        self.folder = folder
+        self.needed = ROOM
 
 
 def lock_for_writing(path: Path) -> FileLock:
@@ -39,7 +55,7 @@ def lock_for_writing(path: Path) -> FileLock:
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Raises JournalError where the file is no database."""
+    """Raises JournalError where the file is no database, JournalFullError on a full disk."""
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -57,6 +73,8 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
     except sqlite3.DatabaseError as error:
         connection.close()
+        if _is_full_disk(error, path):
+            raise JournalFullError(path.parent) from error
         raise JournalError(f"{path} is no readable journal ({error})") from error
     return connection
 
@@ -82,9 +100,9 @@ def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
         if version == SCHEMA_VERSION:
             return connection
         if read_only:
-            return _upgraded_in_memory(connection)
-        _keep_copy(connection, path.with_name(f"{path.name}.v{version}"))
-        with transaction(connection):
+            return _upgraded_in_memory(path, connection)
+        _keep_copy(connection, path, version)
+        with transaction(connection, path):
             upgrade(connection)
     except BaseException:
         connection.close()
@@ -111,23 +129,29 @@ def _checked_version(path: Path, connection: sqlite3.Connection) -> int:
     return version
 
 
-def _keep_copy(connection: sqlite3.Connection, path: Path) -> None:
-    """The whole database at another path, there at once or not at all."""
-    unfinished = path.with_name(path.name + ".new")
+def _keep_copy(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """The whole database beside itself as `NAME.vVERSION`, there at once or not at all."""
+    unfinished = path.with_name(f"{path.name}.v{version}.new")
     remove_database(unfinished)
-    with closing(sqlite3.connect(unfinished)) as copy:
-        connection.backup(copy)
+    try:
+        with closing(sqlite3.connect(unfinished)) as copy:
+            connection.backup(copy)
+    except sqlite3.OperationalError as error:
+        remove_database(unfinished)
+        if _is_full_disk(error, path):
+            raise JournalFullError(path.parent) from error
+        raise
     with unfinished.open("rb") as file:
         os.fsync(file.fileno())
-    unfinished.replace(path)
+    unfinished.replace(path.with_name(f"{path.name}.v{version}"))
 
 
-def _upgraded_in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+def _upgraded_in_memory(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     memory.row_factory = sqlite3.Row
     connection.backup(memory)
     connection.close()
-    with transaction(memory):
+    with transaction(memory, path):
         upgrade(memory)
     memory.execute("PRAGMA query_only = ON")
     return memory
@@ -140,14 +164,27 @@ def remove_database(path: Path) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it is on the disk afterwards, or nothing of it and the error is raised."""
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """All of it is on the disk afterwards, or nothing of it and the error is raised.
+
+    path: of the journal, for the message of the JournalFullError that a full disk raises.
+    """
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has rolled back by itself where the disk was full.
+    except BaseException as error:
+        # SQLite may have rolled back by itself where the disk was full.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+        if _is_full_disk(error, path):
+            raise JournalFullError(path.parent) from error
         raise
+
+
+def _is_full_disk(error: BaseException, path: Path) -> bool:
+    """Some of SQLite's calls report a full disk as an input/output error without saying which."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return free_bytes(path.parent) < ROOM
+    return code == sqlite3.SQLITE_FULL

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,6 +111,80 @@ def test_a_failure_keeps_its_traceback(tmp_path: Path) -> None:
         assert journal.cell(cell).reason == ""
 
 
+def test_a_failure_of_an_attempt_does_not_end_the_cell(tmp_path: Path) -> None:
+    lost = Failure(
+        cell="",
+        kind=FailureClass.HOST,
+        reason="the worker is gone",
+        traceback="",
+        ended=False,
+        host="worker-3",
+        tokens=70,
+        cause="the node died",
+        remedy="retried",
+    )
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        journal.start_attempt(first)
+        written = journal.fail(replace(lost, cell=first))
+        assert written.at > 0
+        assert replace(written, at=0.0) == replace(lost, cell=first)
+        assert journal.cell(first).status is Status.RUNNING
+        other = journal.fail(replace(lost, cell=second, ended=True))
+        assert journal.cell(second).status is Status.FAILED
+        assert journal.failures() == [written, other]
+        assert journal.failures(second) == [other]
+
+
+def test_divergence_is_a_failure_of_the_numbers_and_stops_the_cell(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        decision = replace(stop(cell, 100), rule=Rule.DIVERGED, reason="the loss is nan")
+        journal.record(observe(cell, 100, math.nan), decision)
+        (failure,) = journal.failures()
+        assert (failure.kind, failure.reason) == (FailureClass.NUMBERS, "the loss is nan")
+        assert (failure.tokens, failure.ended) == (100, True)
+        assert failure.at == journal.decisions()[0].at
+        assert journal.cell(cell).status is Status.STOPPED
+
+
+def test_attempts_say_where_they_run_and_what_they_go_on_from(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        assert journal.start_attempt(first, host="worker-1") == 1
+        assert journal.start_attempt(second) == 1
+        journal.resumed(second, 0, host="worker-2")
+        assert journal.start_attempt(first) == 2
+        journal.resumed(first, 300)
+        journal.resumed(first, 400)
+        attempts = [
+            (attempt.cell, attempt.number, attempt.host, attempt.resumed_from)
+            for attempt in journal.attempts()
+        ]
+        assert attempts == [
+            (first, 1, "worker-1", None),
+            (second, 1, "worker-2", 0),
+            (first, 2, "", 300),
+        ]
+        assert [attempt.number for attempt in journal.attempts(first)] == [1, 2]
+        assert journal.cell(first).attempts == 2
+
+
+def test_the_newest_heartbeat_of_a_cell_stands(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        assert journal.heartbeats() == {}
+        journal.beat(first, 500, "worker-1")
+        journal.beat(second, 100, "worker-2")
+        journal.beat(first, 300, "worker-2")
+        beats = journal.heartbeats()
+        assert {cell: (beat.tokens, beat.host) for cell, beat in beats.items()} == {
+            first: (300, "worker-2"),
+            second: (100, "worker-2"),
+        }
+        assert beats[first].at >= beats[second].at
+
+
 def test_a_write_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         cell = journal.cells()[1].key
@@ -121,36 +192,6 @@ def test_a_write_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             journal.record(observe(cell, 100, 2.0), unknown)
         assert journal.observations() == []
-
-
-def test_sigkill_loses_no_acknowledged_row(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite3"
-    new_journal(path).close()
-    program = (
-        "import itertools, sys\n"
-        "from pathlib import Path\n"
-        "from tests.tune_app.sweeps import observe\n"
-        "from tests.tune_app.test_journal import stop\n"
-        "from tune_app.journal import Journal\n"
-        "journal = Journal.open(Path(sys.argv[1]))\n"
-        "cell = journal.cells()[1].key\n"
-        "for tokens in itertools.count(1):\n"
-        "    journal.record(observe(cell, tokens, 2.0), stop(cell, tokens))\n"
-        "    print(tokens, flush=True)\n"
-    )
-    writer = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    assert writer.stdout is not None
-    writer.stdout.readline()
-    time.sleep(0.2)
-    writer.kill()
-    acknowledged = [1, *(int(line) for line in writer.stdout.read().split())]
-    writer.wait()
-    with Journal.open(path) as journal:
-        written = [point.tokens for point in journal.observations()]
-        assert written[: len(acknowledged)] == acknowledged
-        assert [decision.tokens for decision in journal.decisions()] == written
 
 
 def test_a_creation_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
