@@ -13,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +33,8 @@ from tune_app.cloud.errors import (
     UnreachableError,
     WrongKeyError,
 )
+from tune_app.cloud.key import ApiKey
+from tune_app.cloud.order import Order
 from tune_app.cloud.pace import Pace
 from tune_app.cloud.records import Charge, Instance, Offer
 
@@ -42,9 +43,6 @@ logger = logging.getLogger(__name__)
 BASE_URL = "https://console.vast.ai"
 MAXIMUM_PAGES = 200
 MAXIMUM_ANSWER = 32 * 2**20
-MAXIMUM_LABEL = 256
-MAXIMUM_START = 4_096
-MINIMUM_DISK_GB = 8
 _DAY = 86_400.0
 
 _BY_CODE: Mapping[str, type[CloudError]] = {
@@ -56,58 +54,6 @@ _BY_CODE: Mapping[str, type[CloudError]] = {
     "invalid_price": PriceError,
     "search_quota_exceeded": SearchQuotaError,
 }
-
-
-class ApiKey:
-    """A secret that shows itself only where it is asked for by name."""
-
-    def __init__(self, text: str) -> None:
-        text = text.strip()
-        if not text or not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError(
-                f"the Vast.ai key has {len(text)} characters that cannot all be a key; "
-                "copy it anew from https://cloud.vast.ai/manage-keys/"
-            )
-        self._text = text
-
-    def reveal(self) -> str:
-        return self._text
-
-    def __repr__(self) -> str:
-        return "ApiKey(…)"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a key is not written anywhere")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What to create. Raises ValueError for what the API would refuse."""
-
-    offer_id: int
-    bid: float
-    """$/h for the machine. Without one, the API would silently rent on demand."""
-    label: str
-    image: str
-    disk_gb: float
-    onstart: str = ""
-    env: Mapping[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.bid > 0:
-            raise ValueError(f"the bid is {self.bid!r} $/h; it must be over 0")
-        if not 0 < len(self.label) <= MAXIMUM_LABEL:
-            raise ValueError(
-                f"the label has {len(self.label)} characters; 1 to {MAXIMUM_LABEL} are allowed: "
-                "shorten the cluster's or the node type's name"
-            )
-        if self.disk_gb < MINIMUM_DISK_GB:
-            raise ValueError(f"the disk has {self.disk_gb:g} GB; ask for {MINIMUM_DISK_GB} or more")
-        if len(self.onstart) > MAXIMUM_START:
-            raise ValueError(
-                f"the start script has {len(self.onstart):,} characters; {MAXIMUM_START:,} are "
-                "allowed: let it fetch the rest"
-            )
 
 
 class VastClient:

@@ -339,10 +339,10 @@ class FakeVast:
         if float(body.get("disk", 0)) < 8:
             return 400, {"success": False, "error": "invalid_args", "msg": "disk below 8 GB"}
         bid = body.get("price")
-        on_demand = bid is None or fault is Fault.ON_DEMAND
-        if not on_demand and not float(bid) > 0:
+        if bid is not None and not float(bid) > 0:
             return 400, {"success": False, "error": "invalid_price", "msg": str(bid)}
-        price = float(item["dph_base"] if on_demand else bid)
+        on_demand = bid is None or fault is Fault.ON_DEMAND
+        price = float(item["dph_base"] if bid is None or on_demand else bid)
         now = self.clock()
         self._next += 1
         instance = FakeInstance(

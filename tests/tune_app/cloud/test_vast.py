@@ -24,8 +24,10 @@ from tune_app.cloud.errors import (
     UnreachableError,
     WrongKeyError,
 )
+from tune_app.cloud.key import ApiKey
+from tune_app.cloud.order import Order
 from tune_app.cloud.pace import Pace
-from tune_app.cloud.vast import ApiKey, Order, VastClient
+from tune_app.cloud.vast import VastClient
 
 GPUS = {"gpu_name": {"in": ["RTX 4090"]}}
 
