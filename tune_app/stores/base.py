@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tune_app.stores.naming import LEFT_FOR_GOOD
+
 
 class StoreError(OSError):
     """A store did not do what was asked of it. The message names the store and the remedy."""
@@ -28,10 +30,10 @@ class NotStoredError(StoreError):
 class Store(Protocol):
     """Named contents in a place that outlives the host of a trial.
 
-    Names are relative, with `/` between their parts: `3f2a…/102400.pt`. Every method raises a
-    StoreError of the fitting kind, within a bounded time, and may be called again after one. A
-    store may be used from several threads, one call at a time, and can be opened anew in another
-    process from its `url`.
+    Names are relative, with `/` between their parts: `3f2a…/102400.pt`; one that cannot be a name
+    is a ValueError. Every method raises a StoreError of the fitting kind, within a bounded time,
+    and may be called again after one. A store may be used from several threads, one call at a
+    time, and can be opened anew in another process from its `url`.
     """
 
     @property
@@ -50,14 +52,18 @@ class Store(Protocol):
     def names(self, folder: str) -> list[str]:
         """Names of the contents in a folder, sorted, as `write` got them; [] where there is none.
 
-        Half-written contents are not among them.
+        Half-written contents and those of sub-folders are not among them; "" is the store itself.
         """
 
     def remove(self, name: str) -> None:
         """Removes a content; nothing happens where there is none."""
 
-    def remove_leftovers(self, folder: str) -> None:
-        """Removes half-written contents in a folder, left an hour ago or more by a crash."""
+    def remove_leftovers(self, folder: str, *, older_than: float = LEFT_FOR_GOOD) -> None:
+        """Removes half-written contents in a folder, left by a crash.
+
+        Only those that were last written `older_than` seconds ago or more: a process that all
+        believe dead may still be at work on a newer one.
+        """
 
     def free_bytes(self) -> int | None:
         """Room left, or None where nobody knows."""
