@@ -50,12 +50,15 @@ from rich.console import Console
 
 from data.prepared import PreparedCorpus
 from tune_app.cell import Cell
+from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.checkpoints import Checkpoints
 from tune_app.journal import Journal
 from tune_app.kill_rule import KillRule
 from tune_app.listener import QuietListener
 from tune_app.plan import SweepPlan, Wishes, make_plan
 from tune_app.records import CellRecord, Decision, Failure, Observation
 from tune_app.space import load_space
+from tune_app.stores.path import PathStore
 from tune_app.sweep import Count
 from tune_app.trial import Trial
 
@@ -252,6 +255,8 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
             cells,
             journal,
             folder=folder,
+            checkpoints=str(folder / "checkpoints"),
+            timing=CheckpointTiming(),
             corpora={int(size): Path(path) for size, path in json.loads(corpora).items()},
             rule=NO_KILLS,
             asha=None,
@@ -283,7 +288,7 @@ def alone(folder: Path, corpora: str, threads: int, asked: float) -> None:
         trial = Trial(
             Cell.from_values(cell.values),
             corpora=lambda size: PreparedCorpus.open(Path(paths[str(size)])),
-            checkpoints=folder / "checkpoints" / cell.key,
+            checkpoints=Checkpoints(PathStore(folder / "checkpoints"), cell=cell.key),
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
         arrivals = trials.setdefault(cell.key, [])

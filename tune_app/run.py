@@ -16,6 +16,7 @@ from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from tune_app.cell import Cell
+from tune_app.checkpoint_timing import CheckpointTiming
 from tune_app.command import INTERRUPTED
 from tune_app.folder import JOURNAL, exclusive, refuse_another
 from tune_app.journal import Journal
@@ -24,6 +25,7 @@ from tune_app.plan import SweepPlan
 from tune_app.records import CellRecord, Status, SweepRecord
 from tune_app.referee import is_same_but_seed
 from tune_app.results import mirrors, write_results
+from tune_app.storage import check_storage, seconds_between_losses
 from tune_app.terminal.formats import count
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
@@ -44,6 +46,12 @@ class RunOptions:
     cpus: int = 1
     gpus: float = 0.0
     wandb: str = "off"
+    checkpoints: str | None = None
+    """URL of the store of checkpoints; None for a folder beside the journal."""
+    checkpoint_every: float | None = None
+    """Seconds; None for the best interval by what a checkpoint costs."""
+    stop_on_error: bool = False
+    """Whether a cell that fails ends the sweep."""
     show_ray: bool = False
     command: str = ""
     """The command line that continues the sweep."""
@@ -62,9 +70,12 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
     with exclusive(folder):
         corpora = prepared_corpora(plan, console)
         record = sweep_record(plan, corpora, command=options.command)
+        store = options.checkpoints or str((folder / "checkpoints").absolute())
         with _journal(folder, record, plan.cells) as journal:
             _announce(plan, journal, console)
-            ended_by = _run(plan, journal, corpora, options, console)
+            if any(not cell.status.ended for cell in journal.cells()):
+                check_storage(store, folder, journal.cells(), cells_at_once=options.cells_at_once)
+            ended_by = _run(plan, journal, corpora, options, console, store=store)
             console.print(f"writing the results to {folder}", style="dim")
             write_results(journal, folder)
             console.print(summary(journal, folder))
@@ -181,6 +192,8 @@ def _run(
     corpora: Mapping[int, PreparedCorpus],
     options: RunOptions,
     console: Console,
+    *,
+    store: str,
 ) -> str | None:
     """Trains what is left. Returns why it ended early, or None."""
     cells = [cell for cell in journal.cells() if not cell.status.ended]
@@ -203,6 +216,12 @@ def _run(
             cells,
             journal,
             folder=folder,
+            checkpoints=store,
+            timing=CheckpointTiming(
+                interval=options.checkpoint_every,
+                between_losses=seconds_between_losses(journal),
+                rungs=() if plan.asha is None else tuple(plan.asha.milestones(plan.tokens)),
+            ),
             corpora={size: corpus.folder for size, corpus in corpora.items()},
             rule=plan.kill_rule,
             asha=plan.asha,
@@ -212,6 +231,7 @@ def _run(
                 cells_at_once=options.cells_at_once,
                 cpus=options.cpus,
                 gpus=options.gpus,
+                stop_on_error=options.stop_on_error,
                 show_output=options.show_ray,
             ),
         )

@@ -125,6 +125,13 @@ class RunnerOptions:
     """GPUs a cell, a fraction shares one; default 1 where there is one, else 0."""
     address: Annotated[str | None, Parameter(group=_HOW)] = None
     """Of a running Ray cluster, e.g. auto; default starts Ray on this machine."""
+    checkpoints: Annotated[str | None, Parameter(group=_HOW)] = None
+    """Their store: a folder, sftp://user@host/path or s3://bucket/prefix; default beside the
+    results."""
+    checkpoint_every: Annotated[float | None, Parameter(group=_HOW)] = None
+    """Seconds; default the best for what a checkpoint costs, from 2 to 15 minutes."""
+    on_error: Annotated[Literal["continue", "stop"], Parameter(group=_HOW)] = "continue"
+    """What a sweep does when the code of a cell fails: go on with the others, or stop."""
     wandb: Annotated[Literal["off", "offline", "online"], Parameter(group=_HOW)] = "off"
     """Whether curves also go to Weights & Biases."""
     show_ray: Annotated[bool, Parameter(group=_HOW, negative="")] = False
@@ -158,6 +165,9 @@ def run(
         cpus=runner.cpus,
         gpus=gpus,
         wandb=runner.wandb,
+        checkpoints=runner.checkpoints,
+        checkpoint_every=runner.checkpoint_every,
+        stop_on_error=runner.on_error == "stop",
         show_ray=runner.show_ray,
         command=repeated(MODULE, sys.argv[1:]),
     )

@@ -4,20 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from ray.exceptions import RayTaskError
 from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from tune_app.failure_policy import respond
 from tune_app.journal import Journal
 from tune_app.listener import SweepListener
-from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS, WARNINGS
+from tune_app.on_ray.losses import Pulse, diagnose
+from tune_app.on_ray.report import (
+    CELL,
+    DAMAGED,
+    ERROR,
+    HOST,
+    KIND,
+    OBSERVATION,
+    OOM_KILLS,
+    RESUMED_FROM,
+    TOKENS,
+    WARNINGS,
+)
+from tune_app.on_ray.trainable import RetryError
 from tune_app.on_ray.unsaved import Unsaved
+from tune_app.patience import wait_until_written
 from tune_app.records import Action, Failure, FailureClass, Observation, Rule
 from tune_app.referee import Referee
 
 logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 2.0
+"""The journal hears of a cell's progress at most so often."""
+
+T = TypeVar("T")
 
 
 class Halt(Stopper):
@@ -36,30 +59,86 @@ class Halt(Stopper):
 class SweepScheduler(Unsaved, FIFOScheduler):
     """Starts cells in their order and ends them by the referee's decisions.
 
-    A baseline that fails or diverges halts the sweep: nothing could be compared with it.
+    A baseline that fails or diverges halts the sweep: nothing could be compared with it. A full
+    disk holds the sweep at the report that could not be written.
+
+    Args:
+        stop_on_error: whether a cell that fails halts the sweep as well.
     """
 
     def __init__(
-        self, journal: Journal, *, referee: Referee, listener: SweepListener, halt: Halt
+        self,
+        journal: Journal,
+        *,
+        referee: Referee,
+        listener: SweepListener,
+        halt: Halt,
+        stop_on_error: bool = False,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._journal = journal
         self._referee = referee
         self._listener = listener
         self._halt = halt
+        self._stop_on_error = stop_on_error
         self._cells = {cell.key: cell for cell in journal.cells()}
+        self._pulses: dict[str, Pulse] = {}
+        self._beaten_at: dict[str, float] = {}
+        self._given_up: set[str] = set()
+
+    def started(self, key: str) -> None:
+        """Notes that a process took a cell up."""
+        if key in self._given_up:
+            return
+        # Where it runs now is not known before it reports.
+        self._pulses[key] = Pulse(tokens=self._pulse(key).tokens)
+        self._written(lambda: self._journal.start_attempt(key))
+        self._listener.cell_started(self._journal.cell(key))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         key = trial.config[CELL]["key"]
         for warning in result.get(WARNINGS, ()):
             logger.warning("%s: %s", self._cells[key].label, warning)
+        self._beat(key, result)
         if ERROR in result:
-            self.fail(key, result[ERROR])
-            return str(TrialScheduler.STOP)
+            failure = Failure(
+                cell=key,
+                kind=FailureClass(result[KIND]),
+                reason=result[ERROR].strip().splitlines()[-1],
+                traceback=result[ERROR],
+                ended=True,
+                host=result[HOST],
+                tokens=self._pulse(key).tokens,
+            )
+            ended = self._handle(failure, trial)
+            return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
         if OBSERVATION not in result:
             self._listener.progressed(self._cells[key], result[TOKENS])
             return str(TrialScheduler.CONTINUE)
-        observation = Observation(**json.loads(result[OBSERVATION]))
+        return self._judge(key, Observation(**json.loads(result[OBSERVATION])))
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A process was lost, or ended itself to be started again."""
+        key = trial.config[CELL]["key"]
+        error = trial.get_pickled_error()
+        if isinstance(error, RayTaskError) and isinstance(error.cause, RetryError):
+            return
+        pulse = self._pulse(key)
+        loss = diagnose(error, pulse)
+        failure = Failure(
+            cell=key,
+            kind=loss.kind,
+            reason=loss.reason,
+            traceback=str(error or ""),
+            ended=False,
+            host=pulse.host,
+            tokens=pulse.tokens,
+            cause=loss.cause,
+        )
+        if self._handle(failure, trial):
+            tune_controller.request_stop_trial(trial)
+
+    def _judge(self, key: str, observation: Observation) -> str:
         decision, new = self._referee.judge(observation)
         if new:
             self._listener.observed(observation, decision)
@@ -69,17 +148,65 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._halt.reason = f"the baseline diverged: {decision.reason}"
         return str(TrialScheduler.STOP)
 
-    def fail(self, key: str, traceback: str) -> None:
-        """Notes that a cell ended in an error, with the traceback of it."""
-        failure = self._journal.fail(
-            Failure(
-                cell=key,
-                kind=FailureClass.CODE,
-                reason=traceback.strip().splitlines()[-1],
-                traceback=traceback,
-                ended=True,
-            )
+    def _handle(self, failure: Failure, trial: Trial) -> bool:
+        """Decides about a failure and writes it down; whether it ends the cell."""
+        key = failure.cell
+        response = respond(
+            failure,
+            self._journal.failures(key),
+            batch_size=self._cells[key].values["batch_size"],
+            stride=self._pulse(key).stride,
         )
-        self._listener.cell_failed(failure)
+        written: Failure = self._written(lambda: self._journal.fail(response.failure))
+        self._listener.cell_failed(written)
+        if response.micro_batch_size is not None:
+            trial.config[CELL]["micro_batch_size"] = response.micro_batch_size
+        if not written.ended:
+            return False
+        self._given_up.add(key)
         if self._referee.is_baseline(key):
-            self._halt.reason = f"the baseline failed: {failure.reason}"
+            self._halt.reason = f"the baseline failed: {written.reason}"
+        elif self._stop_on_error:
+            self._halt.reason = f"{self._cells[key].label} failed: {written.reason}"
+        return True
+
+    def _beat(self, key: str, result: dict[str, Any]) -> None:
+        """Notes a sign of life; an attempt's first one says what it goes on from."""
+        host, tokens = result[HOST], result[TOKENS]
+        before = self._pulse(key)
+        gone_on = max(0, tokens - before.tokens)
+        self._pulses[key] = Pulse(
+            host=host,
+            tokens=tokens,
+            stride=max(before.stride, gone_on) if before.host else before.stride,
+            oom_kills=result[OOM_KILLS],
+        )
+        if RESUMED_FROM in result:
+            resumed_from = result[RESUMED_FROM]
+            self._written(lambda: self._journal.resumed(key, resumed_from, host=host))
+            for damage in result[DAMAGED]:
+                self._note_damage(key, damage, resumed_from, host)
+        now = time.monotonic()
+        if now - self._beaten_at.get(key, -HEARTBEAT_SECONDS) >= HEARTBEAT_SECONDS:
+            self._beaten_at[key] = now
+            self._written(lambda: self._journal.beat(key, tokens, host))
+
+    def _note_damage(self, key: str, damage: str, resumed_from: int, host: str) -> None:
+        onward = f"resumed from {resumed_from:,} tokens" if resumed_from else "started again"
+        failure = Failure(
+            cell=key,
+            kind=FailureClass.STORAGE,
+            reason=damage,
+            traceback="",
+            ended=False,
+            host=host,
+            tokens=self._pulse(key).tokens,
+            remedy=onward,
+        )
+        self._written(lambda: self._journal.fail(failure))
+
+    def _pulse(self, key: str) -> Pulse:
+        return self._pulses.get(key, Pulse())
+
+    def _written(self, write: Callable[[], T]) -> T:
+        return wait_until_written(write, still_wanted=lambda: self._halt.reason is None)

@@ -5,77 +5,148 @@ from __future__ import annotations
 import json
 import logging
 import os
+import platform
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
 from data.prepared import PreparedCorpus
 from tune_app.cell import Cell
+from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.checkpoints import Checkpoints
 from tune_app.devices import use_threads
-from tune_app.on_ray.report import CELL, ERROR, OBSERVATION, TOKENS, WARNINGS
+from tune_app.failure_policy import classify
+from tune_app.memory_events import oom_kills
+from tune_app.on_ray.report import (
+    CELL,
+    DAMAGED,
+    ERROR,
+    HOST,
+    KIND,
+    OBSERVATION,
+    OOM_KILLS,
+    RESUMED_FROM,
+    TOKENS,
+    WARNINGS,
+)
+from tune_app.records import FailureClass
+from tune_app.stores.base import StoreUnreachableError
+from tune_app.stores.open import open_store
 from tune_app.trial import Trial
 
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 1.0
 """A report comes at least so often, so that a sweep can be watched and ended at any time."""
+STORE_PATIENCE = 15 * 60.0
+"""Seconds that a cell waits for a store that does not answer, before it is tried elsewhere."""
+_RETRY_PAUSE = 5.0
+
+
+class RetryError(Exception):
+    """Ends an attempt whose error was reported, so that Tune starts the next one."""
 
 
 class CellTrainable(tune.Trainable):
     """Trains one cell after another.
 
-    An error of the trial's own code is a report, not an exception: what Tune sees as a failure is
-    then always the loss of a process or a host, and is retried.
+    An error in the trial's process is a report, and the driver decides what is done about it. A
+    failure that Tune sees is the loss of a process or a host, or an attempt that the driver wants
+    repeated.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._trial: Trial | None = None
         self._config = config
+        self._failed: FailureClass | None = None
+        self._waiting_since: float | None = None
+        node = ray.get_runtime_context().get_node_id()
+        self._host = f"{platform.node()}/{node[:8]}"
         self._warnings = _Warnings()
         logging.getLogger().addHandler(self._warnings)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._trial = None
+        self._end_trial()
+        self._failed = self._waiting_since = None
         self._config = new_config
         return True
 
     def step(self) -> dict[str, Any]:
+        if self._failed is not None:
+            if self._failed is FailureClass.STORAGE:
+                time.sleep(_RETRY_PAUSE)
+            raise RetryError("the attempt ended in an error, which was reported")
+        report: dict[str, Any] = {HOST: self._host, OOM_KILLS: oom_kills(), TOKENS: 0}
         try:
             if self._trial is None:
                 self._trial = self._start()
+                report[RESUMED_FROM] = self._trial.resumed_from
+                report[DAMAGED] = list(self._trial.damaged)
             observation = self._trial.advance(at_most=SLICE_SECONDS)
         except torch.AcceleratorError:
             # The GPU's context is broken for good, and with it every later cell of this process.
             logger.exception("the GPU failed; the process ends, and its cell resumes in another")
             os._exit(1)
-        except Exception:
-            self._trial = None
-            return {ERROR: traceback.format_exc()}
-        report: dict[str, Any] = {TOKENS: self._trial.tokens, WARNINGS: self._warnings.taken()}
+        except Exception as error:
+            if self._trial is None and self._may_wait(error):
+                return report | {WARNINGS: self._warnings.taken()}
+            tokens = 0 if self._trial is None else self._trial.tokens
+            self._end_trial()
+            self._failed = classify(error)
+            return report | {
+                ERROR: traceback.format_exc(),
+                KIND: self._failed.value,
+                TOKENS: tokens,
+                WARNINGS: self._warnings.taken(),
+            }
         if observation is not None:
             report[OBSERVATION] = json.dumps(observation.as_dict())
-        return report
+        return report | {TOKENS: self._trial.tokens, WARNINGS: self._warnings.taken()}
 
     def cleanup(self) -> None:
         """An interrupted sweep keeps what its running cells have trained."""
-        if self._trial is None or self._trial.finished:
+        if self._trial is None:
             return
         try:
-            self._trial.save()
+            if not self._trial.finished:
+                self._trial.save()
         except OSError:
             logger.exception("the last checkpoint could not be written; the one before it stands")
+        self._end_trial()
 
     def _start(self) -> Trial:
         use_threads(self._config["threads"])
+        cell = self._config[CELL]
+        store = open_store(self._config["checkpoints"])
         return Trial(
-            Cell.from_values(self._config[CELL]["values"]),
+            Cell.from_values(cell["values"]),
             corpora=self._corpus,
-            checkpoints=Path(self._config["checkpoints"]) / self._config[CELL]["key"],
+            checkpoints=Checkpoints(store, cell=cell["key"]),
+            timing=CheckpointTiming(**self._config["timing"]),
+            micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],
         )
+
+    def _may_wait(self, error: Exception) -> bool:
+        """Whether to ask the store again in the next step; waits a little if so."""
+        if not isinstance(error, StoreUnreachableError):
+            return False
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+            logger.warning("waiting for the checkpoints: %s", error)
+        time.sleep(SLICE_SECONDS)
+        return now - self._waiting_since < STORE_PATIENCE
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+        self._trial = None
 
     def _corpus(self, vocabulary: int) -> PreparedCorpus:
         return PreparedCorpus.open(Path(self._config["corpora"][str(vocabulary)]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,6 +20,8 @@ from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneC
 from ray.tune.experiment import Trial
 
 from tune_app.asha import AshaSettings
+from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.failure_policy import micro_batch_size
 from tune_app.journal import Journal
 from tune_app.kill_rule import KillRule
 from tune_app.listener import SweepListener
@@ -27,11 +30,12 @@ from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
 from tune_app.on_ray.unsaved import Unsaved
+from tune_app.patience import wait_until_written
 from tune_app.records import CellRecord
 from tune_app.referee import NoRungs, Referee
 
-LOST_PROCESSES = 10
-"""How often the process of one cell may be lost before the cell counts as failed."""
+SCRATCH = ".tune"
+"""In the sweep's folder: Tune's own snapshots, which nothing reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,8 @@ class RayOptions:
     """CPUs a trial, and its torch threads."""
     gpus: float = 0.0
     """GPUs a trial; a fraction shares one."""
+    stop_on_error: bool = False
+    """Whether a cell that fails ends the sweep; a lost host never does."""
     show_output: bool = False
     """Whether Ray's own messages are shown."""
 
@@ -62,6 +68,8 @@ def run_cells(
     journal: Journal,
     *,
     folder: Path,
+    checkpoints: str,
+    timing: CheckpointTiming,
     corpora: Mapping[int, Path],
     rule: KillRule,
     asha: AshaSettings | None,
@@ -73,7 +81,9 @@ def run_cells(
     Args:
         cells: what is left of the sweep.
         journal: gets every observation and decision.
-        folder: of the sweep; checkpoints go below it.
+        folder: of the sweep; no other process works in it.
+        checkpoints: URL of their store.
+        timing: when a trial takes one.
         corpora: folders of the prepared corpora by vocabulary size.
         rule: the kill rule.
         asha: None lets every cell train to its end.
@@ -84,21 +94,27 @@ def run_cells(
         Why the sweep ended before its cells did, or None.
     """
     rungs = NoRungs() if asha is None else AshaRungs(asha, tokens=journal.sweep().tokens)
-    referee = Referee(journal, rule=rule, rungs=rungs)
     halt = Halt()
-    scheduler = SweepScheduler(journal, referee=referee, listener=listener, halt=halt)
+    write = partial(wait_until_written, still_wanted=lambda: halt.reason is None)
+    referee = Referee(journal, rule=rule, rungs=rungs, write=write)
+    scheduler = SweepScheduler(
+        journal,
+        referee=referee,
+        listener=listener,
+        halt=halt,
+        stop_on_error=options.stop_on_error,
+    )
     with (
-        tempfile.TemporaryDirectory(prefix="stellux-tune-", ignore_cleanup_errors=True) as scratch,
+        _scratch(folder / SCRATCH) as scratch,
         _ray(options),
         _interrupts(halt),
     ):
         Tuner(
             tune.with_resources(CellTrainable, {"cpu": options.cpus, "gpu": options.gpus}),
             param_space={
-                CELL: tune.grid_search(
-                    [{"key": cell.key, "values": dict(cell.values)} for cell in cells]
-                ),
-                "checkpoints": str((folder / "checkpoints").absolute()),
+                CELL: tune.grid_search([_cell(cell, journal) for cell in cells]),
+                "checkpoints": checkpoints,
+                "timing": asdict(timing),
                 "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
                 "threads": options.cpus,
                 "device": "cuda" if options.gpus > 0 else "cpu",
@@ -113,10 +129,11 @@ def run_cells(
             run_config=RunConfig(
                 name="tune",
                 # Tune's own snapshots, which nothing reads.
-                storage_path=scratch,
+                storage_path=str(scratch.absolute()),
                 stop=halt,
-                callbacks=[_JournalCallback(journal, listener, scheduler)],
-                failure_config=FailureConfig(max_failures=LOST_PROCESSES),
+                callbacks=[_Starts(scheduler)],
+                # What is tried again and how often is the scheduler's to say.
+                failure_config=FailureConfig(max_failures=-1),
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
@@ -128,25 +145,31 @@ def _trial_name(trial: Trial) -> str:
     return str(trial.config[CELL]["key"])
 
 
-class _JournalCallback(Unsaved, Callback):
-    """Notes in the journal what the scheduler does not hear of: starts, and lost processes."""
+class _Starts(Unsaved, Callback):
+    """Tells the scheduler what Tune does not tell it: that a process took a cell up."""
 
-    def __init__(
-        self, journal: Journal, listener: SweepListener, scheduler: SweepScheduler
-    ) -> None:
-        self._journal = journal
-        self._listener = listener
+    def __init__(self, scheduler: SweepScheduler) -> None:
         self._scheduler = scheduler
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        key = trial.config[CELL]["key"]
-        self._journal.start_attempt(key)
-        self._listener.cell_started(self._journal.cell(key))
+        self._scheduler.started(trial.config[CELL]["key"])
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        key = trial.config[CELL]["key"]
-        last = (trial.error_file and Path(trial.error_file).read_text("utf-8")) or "process lost"
-        self._scheduler.fail(key, f"{last}\nits process was lost {LOST_PROCESSES} times")
+
+def _cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
+    """What a trial's process is told of its cell."""
+    size = micro_batch_size(journal.failures(cell.key), batch_size=cell.values["batch_size"])
+    return {"key": cell.key, "values": dict(cell.values), "micro_batch_size": size}
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder for what Tune writes; one that a killed driver left is cleared first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

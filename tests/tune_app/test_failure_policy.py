@@ -1,0 +1,113 @@
+"""What is done about a failure, decided without a process."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tune_app.checkpoints import TornError
+from tune_app.failure_policy import classify, micro_batch_size, respond
+from tune_app.records import Failure, FailureClass
+from tune_app.stores.base import StoreFullError, StoreRefusedError, StoreUnreachableError
+
+DEATH = Failure(
+    cell="abc",
+    kind=FailureClass.HOST,
+    reason="ActorDiedError",
+    traceback="",
+    ended=False,
+    host="a/1",
+    tokens=5_000,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ZeroDivisionError(), FailureClass.CODE),
+        (RuntimeError("shapes do not fit"), FailureClass.CODE),
+        (FileNotFoundError(errno.ENOENT, "no corpus"), FailureClass.CODE),
+        (StoreRefusedError("wrong key"), FailureClass.CODE),
+        (StoreUnreachableError("no answer"), FailureClass.STORAGE),
+        (StoreFullError("full"), FailureClass.STORAGE),
+        (TornError("torn"), FailureClass.STORAGE),
+        (OSError(errno.ENOSPC, "no space"), FailureClass.STORAGE),
+        (OSError(errno.EIO, "bad disk"), FailureClass.STORAGE),
+        (torch.OutOfMemoryError("CUDA out of memory"), FailureClass.MEMORY),
+        (MemoryError(), FailureClass.MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), FailureClass.MEMORY),
+    ],
+)
+def test_an_exception_has_a_class(error: Exception, kind: FailureClass) -> None:
+    assert classify(error) is kind
+
+
+def test_an_error_in_the_code_ends_the_cell_at_once() -> None:
+    failure = replace(DEATH, kind=FailureClass.CODE, traceback="Traceback …")
+    answer = respond(failure, [], batch_size=8).failure
+    assert answer.ended
+    assert answer.traceback == "Traceback …"
+
+
+@pytest.mark.parametrize("kind", [FailureClass.STORAGE, FailureClass.NETWORK, FailureClass.HOST])
+def test_what_the_cell_is_not_to_blame_for_is_retried_without_limit(kind: FailureClass) -> None:
+    failure = replace(DEATH, kind=kind, cause="its node died")
+    answer = respond(failure, [replace(failure, host=f"{n}") for n in range(500)], batch_size=8)
+    assert not answer.failure.ended
+    assert answer.failure.remedy == "retried"
+
+
+def test_three_deaths_at_one_step_on_two_hosts_are_a_defect() -> None:
+    elsewhere = replace(DEATH, host="b/2")
+    assert not respond(elsewhere, [DEATH], batch_size=8).failure.ended
+    answer = respond(elsewhere, [DEATH, DEATH], batch_size=8).failure
+    assert answer.ended
+    assert answer.kind is FailureClass.CODE
+    assert "died 3 times at 5,000 tokens, on a/1, b/2" in answer.reason
+
+
+def test_deaths_on_one_host_may_be_the_hosts_fault() -> None:
+    assert not respond(DEATH, [DEATH] * 8, batch_size=8).failure.ended
+    assert respond(DEATH, [DEATH] * 9, batch_size=8).failure.ended, "ten are enough"
+
+
+def test_deaths_at_different_steps_are_no_defect() -> None:
+    earlier = [replace(DEATH, tokens=1_000 * n, host=f"{n}") for n in range(5)]
+    assert not respond(replace(DEATH, tokens=5_000), earlier, batch_size=8).failure.ended
+    # As heartbeats come once a second, one step has several last heartbeats.
+    near = [replace(DEATH, tokens=4_900), replace(DEATH, tokens=5_100, host="b/2")]
+    assert respond(DEATH, near, batch_size=8, stride=200).failure.ended
+    assert not respond(DEATH, near, batch_size=8, stride=50).failure.ended
+
+
+def test_deaths_with_a_known_cause_do_not_count() -> None:
+    known = replace(DEATH, host="b/2", cause="its node died")
+    assert not respond(DEATH, [known, known], batch_size=8).failure.ended
+
+
+def test_a_cell_that_was_given_up_and_tried_again_starts_with_a_clean_slate() -> None:
+    earlier = [DEATH, DEATH, replace(DEATH, host="b/2", ended=True)]
+    assert not respond(replace(DEATH, host="b/2"), earlier, batch_size=8).failure.ended
+
+
+def test_out_of_memory_halves_the_micro_batch_once() -> None:
+    failure = replace(DEATH, kind=FailureClass.MEMORY)
+    first = respond(failure, [], batch_size=8)
+    assert first.micro_batch_size == 4
+    assert not first.failure.ended
+    assert "micro-batches of 4, the same 8 a step" in first.failure.remedy
+    second = respond(failure, [first.failure], batch_size=8)
+    assert second.failure.ended
+    assert second.micro_batch_size is None
+    assert micro_batch_size([first.failure], batch_size=8) == 4, "a new driver keeps to it"
+    assert micro_batch_size([DEATH], batch_size=8) is None
+
+
+def test_a_batch_that_cannot_be_halved_ends_the_cell() -> None:
+    failure = replace(DEATH, kind=FailureClass.MEMORY)
+    answer = respond(failure, [], batch_size=1).failure
+    assert answer.ended
+    assert "a batch of 1 cannot be halved" in answer.remedy

@@ -1,0 +1,142 @@
+"""What is done about a failure: pure, from it and from what the journal knows of earlier ones."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from tune_app.records import Failure, FailureClass
+from tune_app.stores.base import StoreError, StoreRefusedError
+
+DEATHS = 3
+"""Deaths at one step, of no known cause and on two hosts, that are taken for a defect."""
+LONELY_DEATHS = 10
+"""As many on one host, where no second tells the host's fault from the cell's."""
+
+_PASSING = frozenset(
+    {
+        errno.EIO,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """What is done about a failure."""
+
+    failure: Failure
+    """As it goes into the journal: class, remedy and whether it ends the cell are decided."""
+    micro_batch_size: int | None = None
+    """Sequences at once from now on; None leaves them as they are."""
+
+
+def classify(error: BaseException) -> FailureClass:
+    """The class of an exception in a trial's process.
+
+    What the disk or the store may do better the next time is storage; what a person has to mend,
+    a missing folder or a refused key, is code as much as any other exception.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return FailureClass.MEMORY
+    # On a CPU torch reports it as a RuntimeError of its allocator.
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+        return FailureClass.MEMORY
+    if isinstance(error, StoreError):
+        refused = isinstance(error, StoreRefusedError)
+        return FailureClass.CODE if refused else FailureClass.STORAGE
+    if isinstance(error, OSError) and error.errno in _PASSING:
+        return FailureClass.STORAGE
+    return FailureClass.CODE
+
+
+def respond(
+    failure: Failure,
+    earlier: Sequence[Failure],
+    *,
+    batch_size: int,
+    stride: int = 0,
+) -> Response:
+    """Decides about a failure.
+
+    Args:
+        failure: what happened, with the tokens of the last heartbeat.
+        earlier: failures of the same cell, in their order.
+        batch_size: sequences a step.
+        stride: tokens between two heartbeats; deaths so close to each other are at one step.
+    """
+    since_ended = _since_ended(earlier)
+    if failure.kind in (FailureClass.CODE, FailureClass.NUMBERS):
+        return Response(failure=replace(failure, ended=True, remedy="the cell is stopped"))
+    if failure.kind is FailureClass.MEMORY:
+        return _out_of_memory(failure, earlier, batch_size)
+    if failure.kind is FailureClass.HOST and not failure.cause:
+        deaths = [*_deaths_at(failure.tokens, since_ended, stride), failure]
+        hosts = sorted({death.host for death in deaths})
+        where = ", ".join(filter(None, hosts)) or "one host"
+        if len(deaths) >= (DEATHS if len(hosts) > 1 else LONELY_DEATHS):
+            return Response(
+                failure=replace(
+                    failure,
+                    kind=FailureClass.CODE,
+                    ended=True,
+                    reason=f"its process died {len(deaths)} times at {failure.tokens:,} tokens, "
+                    f"on {where}, for no cause that is known there: taken for a defect of its "
+                    f"code ({failure.reason})",
+                    remedy="the cell is stopped",
+                )
+            )
+    return Response(failure=replace(failure, ended=False, remedy="retried"))
+
+
+def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | None:
+    """Sequences at once for a cell that failed before; None for all of a step's."""
+    if any(failure.kind is FailureClass.MEMORY for failure in earlier) and batch_size % 2 == 0:
+        return batch_size // 2
+    return None
+
+
+def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int) -> Response:
+    if micro_batch_size(earlier, batch_size=batch_size) is not None:
+        why = "the micro-batch was halved before; the cell is stopped"
+        return Response(failure=replace(failure, ended=True, remedy=why))
+    half = micro_batch_size([failure], batch_size=batch_size)
+    if half is None:
+        why = f"a batch of {batch_size} cannot be halved; the cell is stopped"
+        return Response(failure=replace(failure, ended=True, remedy=why))
+    return Response(
+        failure=replace(
+            failure,
+            ended=False,
+            remedy=f"retried with micro-batches of {half}, the same {batch_size} a step",
+        ),
+        micro_batch_size=half,
+    )
+
+
+def _since_ended(earlier: Sequence[Failure]) -> list[Failure]:
+    """Failures since the cell was last given up: a person may have mended what was wrong."""
+    ends = [number for number, failure in enumerate(earlier) if failure.ended]
+    return list(earlier[ends[-1] + 1 :] if ends else earlier)
+
+
+def _deaths_at(tokens: int, earlier: Sequence[Failure], stride: int) -> list[Failure]:
+    """The newest deaths in a row of no known cause that lie at the same step."""
+    deaths: list[Failure] = []
+    for failure in reversed(earlier):
+        if failure.kind is not FailureClass.HOST or failure.cause:
+            continue
+        if abs(failure.tokens - tokens) > stride:
+            break
+        deaths.insert(0, failure)
+    return deaths

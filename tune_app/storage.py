@@ -1,0 +1,64 @@
+"""What a sweep needs of disks and stores, and what hosts have cost it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tune_app.checkpoint_timing import ASSUMED_BETWEEN_LOSSES
+from tune_app.disk import require_free
+from tune_app.journal import Journal, by_cell
+from tune_app.records import CellRecord, FailureClass
+from tune_app.stores.base import StoreFullError
+from tune_app.stores.open import open_store
+from tune_app.terminal.formats import size
+
+RECORDS_BYTES = 100 * 2**20
+"""Room for a sweep's journal, tables, plots and its report."""
+_BYTES_PER_PARAMETER = 12
+"""Of a checkpoint: the weight and Adam's two moments, in fp32."""
+
+
+def check_storage(
+    url: str, folder: Path, cells: Sequence[CellRecord], *, cells_at_once: int
+) -> None:
+    """Tries the store of checkpoints, and looks for room there and for the sweep's own records.
+
+    Raises ValueError where there is too little room on this machine, StoreError where the store
+    refuses, does not answer or is too full: all before anything is trained.
+    """
+    store = open_store(url)
+    try:
+        store.check()
+        needed = checkpoint_bytes(cells, cells_at_once=cells_at_once)
+        free = store.free_bytes()
+        if free is not None and free < needed:
+            raise StoreFullError(
+                f"{store.url} has {size(free)} free, the checkpoints need {size(needed)}; "
+                "make room there, or choose another --checkpoints"
+            )
+    finally:
+        store.close()
+    require_free(folder, RECORDS_BYTES, "the sweep's records")
+
+
+def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:
+    """Room for the checkpoints of what is left to train: the last and the best of each cell, and
+    two more of those in training."""
+    sizes = sorted(
+        _BYTES_PER_PARAMETER * cell.parameters["total"]
+        for cell in cells
+        if not cell.status.ended and cell.parameters is not None
+    )
+    return int(2 * sum(sizes) + 2 * sum(sizes[-cells_at_once:]))
+
+
+def seconds_between_losses(journal: Journal) -> float:
+    """Mean seconds of a trial from one lost host to the next, as the sweep has seen it so far."""
+    losses = sum(
+        failure.kind in (FailureClass.HOST, FailureClass.NETWORK) for failure in journal.failures()
+    )
+    if losses == 0:
+        return ASSUMED_BETWEEN_LOSSES
+    curves = by_cell(journal.observations())
+    return sum(sum(curve[-1].seconds.values()) for curve in curves.values()) / losses
