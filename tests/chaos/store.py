@@ -1,0 +1,68 @@
+"""The store of checkpoints as a fault sees it: a folder on disk that can be taken away."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Protocol
+
+_AT_CURRENT_FOLDER = -100
+_EXCHANGE = 2
+
+
+class StoreUnderTest(Protocol):
+    """A store whose disk the harness sees, and which it can make unreachable."""
+
+    @property
+    def url(self) -> str:
+        """What --checkpoints gets."""
+
+    def take_away(self) -> None:
+        """From now on nobody reaches it. What it holds stays."""
+
+    def bring_back(self) -> None:
+        """It is as it was."""
+
+    def whole(self, cell: str) -> list[Path]:
+        """The checkpoints of a cell on its disk that have a manifest, the newest last."""
+
+
+class FolderUnderTest:
+    """A path: while it is away a file has its name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._folder.mkdir(parents=True)
+        self._aside = folder.with_name(folder.name + ".away")
+        self._aside.write_text("the store is away\n", "utf-8")
+
+    @property
+    def url(self) -> str:
+        return str(self._folder)
+
+    def take_away(self) -> None:
+        exchange(self._folder, self._aside)
+
+    def bring_back(self) -> None:
+        exchange(self._folder, self._aside)
+
+    def whole(self, cell: str) -> list[Path]:
+        return whole(self._folder / cell)
+
+
+def whole(folder: Path) -> list[Path]:
+    """States in a cell's folder that have a manifest, the newest last."""
+    found = [path for path in folder.glob("*.pt") if path.with_suffix(".json").exists()]
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swaps two names at once: nobody ever sees one of them missing. Raises OSError."""
+    library = ctypes.CDLL(None, use_errno=True)
+    failed = library.renameat2(
+        _AT_CURRENT_FOLDER, os.fsencode(one), _AT_CURRENT_FOLDER, os.fsencode(other), _EXCHANGE
+    )
+    if failed:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one))
