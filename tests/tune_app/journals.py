@@ -52,7 +52,8 @@ FATES: dict[tuple[Any, ...], str] = {
 }
 """By the values on the axes. `asha 2`: stopped by ASHA at the second of eight evaluations.
 
-Where a cell is not named it finishes. Other fates: `pending`, `running 3`.
+Where a cell is not named it finishes. Other fates: `pending`, `running 3`, and `lost 3`: its host
+is lost at the third evaluation, and it finishes on another.
 """
 
 
@@ -246,11 +247,13 @@ def play(
         return
     journal.start_attempt(cell.key)
     listener.cell_started(journal.cell(cell.key))
-    steps = int(last) if last else EVALUATIONS
+    steps = int(last) if last and kind != "lost" else EVALUATIONS
     assert cell.config is not None
     speed = 21_000 / (1 + cell.config["depth"] / 12)
     for step in range(1, steps + 1):
         trained = tokens * step // EVALUATIONS
+        if kind == "lost" and step == int(last):
+            _lose_host(journal, cell, trained, listener)
         value = _bits_per_byte(cell.values, step / EVALUATIONS)
         if kind == "diverged" and step == steps:
             value = math.nan
@@ -262,7 +265,7 @@ def play(
             value=value,
             speed=speed,
             step=step,
-            whole=kind == "finished" and step == steps,
+            whole=kind in ("finished", "lost") and step == steps,
         )
         decision = _decision(observation, kind, tokens) if step == steps else None
         if journal.observation(cell.key, trained) is not None:
@@ -285,6 +288,29 @@ def play(
             )
         )
         listener.cell_failed(failure)
+
+
+def _lose_host(journal: Journal, cell: CellRecord, tokens: int, listener: SweepListener) -> None:
+    """The host goes a little before so many tokens; another takes the cell up from earlier."""
+    journal.beat(cell.key, tokens - 500, "worker-1")
+    failure = journal.fail(
+        Failure(
+            cell=cell.key,
+            kind=FailureClass.HOST,
+            reason="the worker's process is gone",
+            traceback="",
+            ended=False,
+            host="worker-1",
+            tokens=tokens - 500,
+            cause="the node died",
+            remedy="retried",
+        )
+    )
+    listener.cell_failed(failure)
+    journal.start_attempt(cell.key, host="worker-2")
+    journal.resumed(cell.key, tokens - 3_000)
+    listener.cell_started(journal.cell(cell.key))
+    journal.beat(cell.key, tokens - 1_000, "worker-2")
 
 
 def _perplexity(bits_per_byte: float) -> float:
@@ -323,6 +349,7 @@ def _decision(observation: Observation, kind: str, tokens: int) -> Decision | No
     value = observation.bits_per_byte
     outcomes: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
         "finished": (Action.FINISH, Rule.BUDGET, f"trained all its {tokens:,} tokens", {}),
+        "lost": (Action.FINISH, Rule.BUDGET, f"trained all its {tokens:,} tokens", {}),
         "asha": (
             Action.STOP,
             Rule.ASHA,

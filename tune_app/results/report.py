@@ -14,6 +14,7 @@ from tune_app.asha import AshaSettings
 from tune_app.kill_rule import KillRule
 from tune_app.records import PHASES, Rule, Status
 from tune_app.results.caveats import caveats
+from tune_app.results.failures import failure_sections
 from tune_app.results.files import replacing
 from tune_app.results.summary import CellResult, Design, SweepResults
 from tune_app.terminal import formats
@@ -62,7 +63,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "several_seeds": len(sweep.seeds) > 1,
         "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
         "stopped": [_stopped(results, cell) for cell in results.with_status(Status.STOPPED)],
-        "failed": [_failed(cell) for cell in results.with_status(Status.FAILED)],
+        **failure_sections(results),
         "infeasible": [
             {"label": cell.cell.label, "reason": formats.one_line(cell.cell.reason)}
             for cell in results.with_status(Status.INFEASIBLE)
@@ -189,15 +190,6 @@ def _stopped(results: SweepResults, result: CellResult) -> dict[str, Any]:
         "score": formats.bits_per_byte(last.bits_per_byte if last else None),
         "gap": formats.gap(gaps.get(last.reference_tokens) if last else None),
         "reason": formats.one_line(result.cell.reason),
-    }
-
-
-def _failed(result: CellResult) -> dict[str, Any]:
-    return {
-        "label": result.cell.label,
-        "reason": formats.one_line(result.cell.reason),
-        "attempts": result.cell.attempts,
-        "traceback": result.failure.traceback if result.failure else "",
     }
 
 

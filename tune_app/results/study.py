@@ -107,7 +107,8 @@ class StudyListener(QuietListener):
             self._end(observation.cell)
 
     def cell_failed(self, failure: Failure) -> None:
-        self._end(failure.cell)
+        if failure.ended:
+            self._end(failure.cell)
 
     def sweep_ended(self) -> None:
         self._close()

@@ -22,6 +22,7 @@ from tune_app.journal import Journal, by_cell
 from tune_app.records import (
     PHASES,
     Action,
+    Attempt,
     CellRecord,
     Decision,
     Failure,
@@ -40,8 +41,22 @@ class CellResult:
     """Evaluations on dev, in the order of their tokens."""
     decision: Decision | None
     """The one that ended the cell."""
-    failure: Failure | None
-    """Its last failed attempt."""
+    failures: tuple[Failure, ...]
+    """In the order in which they fell."""
+    attempts: tuple[Attempt, ...]
+    """In the order in which they began."""
+
+    @property
+    def failure(self) -> Failure | None:
+        """The one that ended the cell, if it has failed."""
+        if self.cell.status is not Status.FAILED:
+            return None
+        return next((one for one in reversed(self.failures) if one.ended), None)
+
+    @property
+    def resumes(self) -> int:
+        """Attempts that went on from a checkpoint."""
+        return sum(bool(attempt.resumed_from) for attempt in self.attempts)
 
     @property
     def last(self) -> Observation | None:
@@ -155,6 +170,8 @@ class SweepResults:
     designs: tuple[Design, ...]
     decisions: tuple[Decision, ...]
     """In the order in which they fell."""
+    failures: tuple[Failure, ...]
+    """In the order in which they fell, those included that ended an attempt alone."""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -241,24 +258,30 @@ class SweepResults:
 
 def summarise(journal: Journal) -> SweepResults:
     """All of a sweep, from one look at its journal."""
-    sweep = journal.sweep()
-    curves = by_cell(journal.observations())
-    decisions = journal.decisions()
+    with journal.one_moment():
+        sweep, records = journal.sweep(), journal.cells()
+        curves = by_cell(journal.observations())
+        decisions, failures = journal.decisions(), journal.failures()
+        attempts = journal.attempts()
     endings = {
         decision.cell: decision for decision in decisions if decision.action is not Action.CONTINUE
     }
-    failures = {failure.cell: failure for failure in journal.failures()}
     cells = tuple(
         CellResult(
             cell=cell,
             curve=tuple(curves.get(cell.key, ())),
             decision=endings.get(cell.key),
-            failure=failures.get(cell.key),
+            failures=tuple(failure for failure in failures if failure.cell == cell.key),
+            attempts=tuple(attempt for attempt in attempts if attempt.cell == cell.key),
         )
-        for cell in journal.cells()
+        for cell in records
     )
     return SweepResults(
-        sweep=sweep, cells=cells, designs=_designs(sweep, cells), decisions=tuple(decisions)
+        sweep=sweep,
+        cells=cells,
+        designs=_designs(sweep, cells),
+        decisions=tuple(decisions),
+        failures=tuple(failures),
     )
 
 

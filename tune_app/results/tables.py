@@ -10,6 +10,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,15 @@ def write_decisions(results: SweepResults, path: Path) -> None:
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_failures(results: SweepResults, path: Path) -> None:
+    """A JSON object a line, in the order in which the failures fell, tracebacks included."""
+    labels = {result.cell.key: result.cell.label for result in results.cells}
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for failure in results.failures:
+            record = {"label": labels[failure.cell], **asdict(failure), "kind": failure.kind.value}
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def _cell_values(result: CellResult) -> Row:
     cell = result.cell
     values = {name: value for name, value in cell.values.items() if not isinstance(value, Mapping)}
@@ -136,6 +146,9 @@ def _outcome(result: CellResult) -> Row:
         "seconds_total": sum(seconds.values()),
         "training_flops": result.training_flops,
         "attempts": result.cell.attempts,
+        "resumes": result.resumes,
+        "failures": len(result.failures),
+        "failed_by": result.failure and result.failure.kind.value,
     }
 
 

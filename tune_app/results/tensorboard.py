@@ -77,7 +77,8 @@ class TensorBoardListener(QuietListener):
             writer.flush()
 
     def cell_failed(self, failure: Failure) -> None:
-        self._close(failure.cell)
+        if failure.ended:
+            self._close(failure.cell)
 
     def sweep_ended(self) -> None:
         for key in list(self._writers):

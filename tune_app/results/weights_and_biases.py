@@ -70,7 +70,8 @@ class WandbListener(QuietListener):
         self._jobs.put(lambda: self._log(observation, decision))
 
     def cell_failed(self, failure: Failure) -> None:
-        self._jobs.put(lambda: self._finish(failure.cell, Status.FAILED, failure.reason))
+        if failure.ended:
+            self._jobs.put(lambda: self._finish(failure.cell, Status.FAILED, failure.reason))
 
     def sweep_ended(self) -> None:
         self._jobs.put(None)

@@ -17,6 +17,7 @@ from tune_app.results.tables import (
     curve_rows,
     write_csv,
     write_decisions,
+    write_failures,
     write_parquet,
 )
 from tune_app.results.tensorboard import write_tensorboard
@@ -31,6 +32,7 @@ class ResultPaths:
     parquet: Path
     curves: Path
     decisions: Path
+    failures: Path
     report: Path
     study: Path
     tensorboard: Path
@@ -49,6 +51,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         parquet=folder / "results.parquet",
         curves=folder / "curves.parquet",
         decisions=folder / "decisions.jsonl",
+        failures=folder / "failures.jsonl",
         report=folder / "report.html",
         study=folder / STUDY,
         tensorboard=folder / TENSORBOARD,
@@ -59,6 +62,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     write_parquet(rows, paths.parquet)
     write_parquet(curve_rows(results), paths.curves)
     write_decisions(results, paths.decisions)
+    write_failures(results, paths.failures)
     for picture, path in zip(pictures, paths.plots, strict=True):
         with replacing(path) as temporary:
             temporary.write_bytes(picture.png)

@@ -84,7 +84,7 @@ class _View(QuietListener):
     def cell_failed(self, failure: Failure) -> None:
         with self._lock:
             self.progress.fail(failure)
-            line = sentences.failed(self.progress.cell(failure.cell).label, failure.reason)
+            line = sentences.failed(self.progress, failure)
         self._say(line)
 
     def _decided(self, observation: Observation, decision: Decision) -> None:

@@ -56,7 +56,8 @@ class SweepProgress:
 
     @classmethod
     def read(cls, journal: Journal) -> SweepProgress:
-        return cls(journal.sweep(), journal.cells(), journal.observations())
+        with journal.one_moment():
+            return cls(journal.sweep(), journal.cells(), journal.observations())
 
     # Events
 
@@ -71,7 +72,7 @@ class SweepProgress:
 
     def advance(self, cell: CellRecord, tokens: int) -> None:
         """A running cell has trained so many of its own tokens."""
-        self._trained[cell.key] = round(tokens * self._text_per_token(cell))
+        self._trained[cell.key] = self.reference_tokens(cell, tokens)
 
     def observe(self, observation: Observation, decision: Decision | None) -> None:
         curve = self._curves.setdefault(observation.cell, [])
@@ -84,6 +85,9 @@ class SweepProgress:
             )
 
     def fail(self, failure: Failure) -> None:
+        """A cell whose attempt alone has failed waits, running, for the next."""
+        if not failure.ended:
+            return
         self._cells[failure.cell] = replace(
             self._cells[failure.cell], status=Status.FAILED, reason=failure.reason
         )
@@ -120,6 +124,10 @@ class SweepProgress:
             for one in (cell, self._cells[self.sweep.baseline])
         )
         return own / baseline if own and baseline else 1.0
+
+    def reference_tokens(self, cell: CellRecord, tokens: int) -> int:
+        """Tokens of the cell's own tokenizer, in the baseline's."""
+        return round(tokens * self._text_per_token(cell))
 
     def last(self, cell: CellRecord) -> Observation | None:
         """The newest observation of a cell."""

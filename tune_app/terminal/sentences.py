@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
 
-from tune_app.records import Action, CellRecord, Decision, Observation, Rule, Status
+from tune_app.records import (
+    Action,
+    CellRecord,
+    Decision,
+    Failure,
+    FailureClass,
+    Observation,
+    Rule,
+    Status,
+)
 from tune_app.terminal import formats
 from tune_app.terminal.progress import SweepProgress
 
@@ -65,8 +75,52 @@ def decided(progress: SweepProgress, observation: Observation, decision: Decisio
     )
 
 
-def failed(label: str, reason: str) -> Sentence:
-    return _of_cell(label, Status.FAILED, formats.one_line(reason))
+def failed(progress: SweepProgress, failure: Failure) -> Sentence:
+    """What went wrong, where, what is known of its cause, and what was done about it."""
+    label, text = progress.cell(failure.cell).label, _failure(progress, failure)
+    return _of_cell(label, Status.FAILED, text) if failure.ended else _retried(label, text)
+
+
+def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
+    """A sentence for each cell that failed and was taken up again, in the order of the cells.
+
+    failures: in the order in which they fell, all of the sweep.
+    """
+    told = []
+    for cell in progress.cells:
+        own = [failure for failure in failures if failure.cell == cell.key and not failure.ended]
+        if own:
+            text = _failure(progress, own[-1])
+            if len(own) > 1:
+                text = f"{len(own)} times ({by_class(own)}), the last: {text}"
+            told.append(_retried(cell.label, text))
+    return told
+
+
+def by_class(failures: Iterable[Failure]) -> str:
+    """How many of each class: `3 host, 1 storage`."""
+    number = Counter(failure.kind for failure in failures)
+    return formats.listed((number[kind], kind.value) for kind in FailureClass)
+
+
+def _failure(progress: SweepProgress, failure: Failure) -> str:
+    tokens = progress.reference_tokens(progress.cell(failure.cell), failure.tokens)
+    text = f"{failure.kind.value} failure"
+    if tokens:
+        text += f" at {formats.progress(tokens, progress.sweep.tokens)} tokens"
+    if failure.host:
+        text += f" on {formats.one_line(failure.host)}"
+    text += f": {formats.one_line(failure.reason)}"
+    if failure.cause:
+        text += f" ({formats.one_line(failure.cause)})"
+    return f"{text}; {formats.one_line(failure.remedy)}" if failure.remedy else text
+
+
+def _retried(label: str, text: str) -> Sentence:
+    return Sentence(
+        what=Text("retried", style="yellow"),
+        text=Text.assemble((formats.one_line(label), "bold"), f"  {text}"),
+    )
 
 
 def _finished(progress: SweepProgress, observation: Observation) -> Sentence:

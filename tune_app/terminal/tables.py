@@ -6,7 +6,9 @@ Pure: values or a journal in, something that rich prints out.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_app.journal import Journal
-from tune_app.records import Action, Status
+from tune_app.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.results.summary import Design, SweepResults, summarise
 from tune_app.terminal import formats, sentences
 from tune_app.terminal.columns import Column, FittingTable
@@ -149,9 +151,24 @@ def _factor(value: float | None) -> str:
     return formats.UNKNOWN if value is None else f"{value:.2f}"
 
 
-def status_table(journal: Journal) -> RenderableType:
-    """Every cell of a sweep, running or over, and why each ended that did not finish."""
+def status_table(journal: Journal, *, clock: Callable[[], float] = time.time) -> RenderableType:
+    """Every cell of a sweep, running or over, and why each ended that did not finish.
+
+    clock: seconds since the epoch, against which the age of a heartbeat is told.
+    """
+    with journal.one_moment():
+        return _status_table(journal, now=clock())
+
+
+def _status_table(journal: Journal, *, now: float) -> RenderableType:
     progress = SweepProgress.read(journal)
+    heartbeats = {
+        key: beat
+        for key, beat in journal.heartbeats().items()
+        if progress.cell(key).status is Status.RUNNING
+    }
+    for key, beat in heartbeats.items():
+        progress.advance(progress.cell(key), beat.tokens)
     cells = progress.cells
     last = [progress.last(cell) for cell in cells]
     table = FittingTable(
@@ -173,6 +190,7 @@ def status_table(journal: Journal) -> RenderableType:
                 ],
                 rank=3,
             ),
+            *_alive(cells, heartbeats, now=now),
             Column.numbers(
                 "dev bpb",
                 [formats.bits_per_byte(point.bits_per_byte if point else None) for point in last],
@@ -181,7 +199,7 @@ def status_table(journal: Journal) -> RenderableType:
             Column.numbers(
                 "ppl",
                 [formats.perplexity(point.perplexity if point else None) for point in last],
-                rank=6,
+                rank=7,
             ),
             Column.numbers(
                 "gap bpb",
@@ -194,8 +212,9 @@ def status_table(journal: Journal) -> RenderableType:
                     formats.bits_per_byte(point.whole_bits_per_byte if point else None)
                     for point in last
                 ],
-                rank=5,
+                rank=6,
             ),
+            *_attempts(cells, journal.attempts()),
         ],
         name_left_out=True,
     )
@@ -204,25 +223,51 @@ def status_table(journal: Journal) -> RenderableType:
         f"  {len(cells)} cells: {progress.counts()}",
     )
     parts: list[RenderableType] = [head, Text(), table]
-    if ends := _ends(journal, progress):
-        parts += [Text(), sentences.below_each_other(ends)]
+    failures = journal.failures()
+    if told := _ends(journal, progress, failures) + sentences.setbacks(progress, failures):
+        parts += [Text(), sentences.below_each_other(told)]
     return Group(*parts)
 
 
-def _ends(journal: Journal, progress: SweepProgress) -> list[Sentence]:
+def _alive(
+    cells: Sequence[CellRecord], heartbeats: Mapping[str, Heartbeat], *, now: float
+) -> list[Column]:
+    """How long ago each running cell gave a sign of life; no column where none did."""
+    if not heartbeats:
+        return []
+    ages = [
+        f"{formats.duration(now - heartbeats[cell.key].at)} ago" if cell.key in heartbeats else ""
+        for cell in cells
+    ]
+    return [Column.numbers("alive", ages, rank=5)]
+
+
+def _attempts(cells: Sequence[CellRecord], attempts: Sequence[Attempt]) -> list[Column]:
+    """How often each cell was taken up, and went on from a checkpoint; nothing for once each."""
+    if all(cell.attempts <= 1 for cell in cells):
+        return []
+    resumes = Counter(attempt.cell for attempt in attempts if attempt.resumed_from)
+    return [
+        Column.numbers("attempts", [str(cell.attempts) for cell in cells], rank=8),
+        Column.numbers("resumes", [str(resumes[cell.key]) for cell in cells], rank=9),
+    ]
+
+
+def _ends(journal: Journal, progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
     """Why cells ended that did not finish, in the order of the table."""
     stops = {
         decision.cell: decision
         for decision in journal.decisions()
         if decision.action is Action.STOP
     }
+    ended_by = {failure.cell: failure for failure in failures if failure.ended}
     ends = []
     for cell in progress.cells:
         last = progress.last(cell)
         if cell.status is Status.STOPPED and last is not None and cell.key in stops:
             ends.append(sentences.decided(progress, last, stops[cell.key]))
         elif cell.status is Status.FAILED:
-            ends.append(sentences.failed(cell.label, cell.reason))
+            ends.append(sentences.failed(progress, ended_by[cell.key]))
         elif cell.status is Status.INFEASIBLE:
             ends.append(sentences.infeasible(cell.label, cell.reason))
     return ends
@@ -233,7 +278,8 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
 
     folder: of the sweep's results; only what is there is named.
     """
-    progress = SweepProgress.read(journal)
+    with journal.one_moment():
+        progress, results = SweepProgress.read(journal), summarise(journal)
     tokens, seconds = progress.spent()
     saved_tokens, saved_seconds = progress.saved_by_stopping()
     spent = f"trained {formats.count(tokens)} tokens in {formats.duration(seconds)} of trial time"
@@ -247,6 +293,8 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
     facts.add_column(overflow="fold")
     facts.add_row("cells", f"{len(progress.cells)}: {progress.counts()}")
     facts.add_row("cost", spent)
+    if results.failures:
+        facts.add_row("failures", _failures(results.failures))
     for name, text in _places(folder):
         facts.add_row(name, Text(text))
     to_go = sum(not cell.status.ended for cell in progress.cells)
@@ -254,7 +302,20 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
         facts.add_row(
             "to go", f"{to_go} of {len(progress.cells)} cells; the same command again goes on"
         )
-    return Group(*_leader(summarise(journal)), Text(), facts)
+    parts: list[RenderableType] = [*_leader(results), Text(), facts]
+    told = [
+        sentences.failed(progress, cell.failure)
+        for cell in results.with_status(Status.FAILED)
+        if cell.failure is not None
+    ] + sentences.setbacks(progress, results.failures)
+    if told:
+        parts += [Text(), sentences.below_each_other(told)]
+    return Group(*parts)
+
+
+def _failures(failures: Sequence[Failure]) -> str:
+    ended = sum(failure.ended for failure in failures)
+    return f"{len(failures)}: {sentences.by_class(failures)}; {ended} of them ended a cell"
 
 
 def _leader(results: SweepResults) -> list[Text]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
+from tune_app.records import Failure, FailureClass
 from tune_app.results.caveats import caveats
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
@@ -108,6 +109,58 @@ def test_text_of_errors_is_no_markup(tmp_path: Path) -> None:
     assert "<details>" in failed and "<details open" not in failed
     assert "Traceback (most recent call last)" in failed
     assert "A &lt;line&gt; is a cell." in page
+
+
+def test_failures_have_class_host_tokens_cause_and_remedy(tmp_path: Path) -> None:
+    fates = {(0.25, 2.0): "lost 3", (0.45, 2.0): "diverged 3", (0.45, 3.0): "failed 1"}
+    page = _page(_results(tmp_path, fates=fates), tmp_path)
+    rows = [
+        re.findall(r"<td[^>]*>(.*?)</td>", row)
+        for row in _section(page, "Failures and resumes").split("<tr>")
+    ]
+    assert ["25% × 2.0", "finished", "2", "1", "53k", "worker-2"] in rows
+    died = ["the worker&#39;s process is gone", "the node died", "retried"]
+    assert ["25% × 2.0", "host", "worker-1", "56k", *died] in rows
+    not_known = ["dev bits per byte is nan", "not known", "–"]
+    assert ["45% × 2.0", "numbers", "–", "56k", *not_known] in rows
+    failed = re.sub(r"\s+", " ", _section(page, "Failed"))
+    assert "code failure at 19k tokens, host –, after 1 attempt; cause not known" in failed
+
+
+def test_a_failure_without_a_traceback_says_so(tmp_path: Path) -> None:
+    with make_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[2]
+        journal.fail(
+            Failure(
+                cell=cell.key, kind=FailureClass.HOST, reason="<gone>", traceback="", ended=True
+            )
+        )
+        page = _page(summarise(journal), tmp_path)
+    assert "No traceback came back." in _section(page, "Failed")
+    assert "&lt;gone&gt;" in page and "<gone>" not in page
+
+
+def test_a_host_that_is_lost_again_and_again_does_not_fill_the_page(tmp_path: Path) -> None:
+    axes = {"output_head": ("tied",)}
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
+        for number in range(120):
+            journal.fail(
+                Failure(
+                    cell=journal.cells()[0].key,
+                    kind=FailureClass.HOST,
+                    reason=f"loss {number} of many",
+                    traceback="",
+                    ended=False,
+                )
+            )
+        page = _page(summarise(journal), tmp_path)
+    assert re.findall(r"loss (\d+) of many", page) == [str(number) for number in range(20, 120)]
+    assert "20 earlier ones are in failures.jsonl" in page
+
+
+def test_a_sweep_without_failures_has_no_section_of_them(tmp_path: Path) -> None:
+    page = _page(_results(tmp_path, axes={"output_head": ("tied", "untied")}), tmp_path)
+    assert "Failures and resumes" not in page and "<h2>Failed" not in page
 
 
 def test_infeasible_cells_have_their_reason_and_the_settings_their_numbers(tmp_path: Path) -> None:

@@ -117,6 +117,17 @@ def test_a_continued_sweep_has_no_trial_twice(tmp_path: Path) -> None:
     assert _content(path) == _content(tmp_path / "rebuilt.sqlite3")
 
 
+def test_a_lost_host_ends_no_trial(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    axes, fates = {"output_head": ("tied", "untied")}, {("tied",): "lost 3"}
+    journal = make_journal(tmp_path / "j", axes=axes, fates=fates, listener=StudyListener(path))
+    trials = _trials(path)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
+    assert [len(trial.intermediate_values) for trial in trials] == [8, 8]
+    write_study(journal, tmp_path / "rebuilt.sqlite3")
+    assert _content(path) == _content(tmp_path / "rebuilt.sqlite3")
+
+
 def test_who_has_the_study_open_sees_it_rebuilt(
     sweep: tuple[Path, Journal], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tune_app.results.tables import (
     curve_rows,
     write_csv,
     write_decisions,
+    write_failures,
     write_parquet,
 )
 
@@ -115,6 +116,34 @@ def test_tables_of_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "curves.parquet").num_rows == 0
     write_csv([], tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == ""
+
+
+def test_failures_attempts_and_resumes_are_there(tmp_path: Path) -> None:
+    fates = {("tied",): "lost 3", ("untied",): "failed 2"}
+    axes = {"output_head": ("tied", "untied")}
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes, fates=fates) as journal:
+        results = summarise(journal)
+    lost, failed = cell_rows(results)
+    names = ("status", "attempts", "resumes", "failures", "failed_by")
+    assert [lost[name] for name in names] == ["finished", 2, 1, 1, None]
+    assert [failed[name] for name in names] == ["failed", 1, 0, 1, "code"]
+    write_failures(results, tmp_path / "failures.jsonl")
+    lines = (tmp_path / "failures.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    by_label = {record.pop("label"): record for record in records}
+    assert by_label["tied"].pop("at") > 0
+    assert by_label["tied"] == {
+        "cell": lost["key"],
+        "kind": "host",
+        "reason": "the worker's process is gone",
+        "traceback": "",
+        "ended": False,
+        "host": "worker-1",
+        "tokens": 55_750,
+        "cause": "the node died",
+        "remedy": "retried",
+    }
+    assert by_label["untied"]["traceback"].startswith("Traceback")
 
 
 def test_decisions_are_strict_json_in_order(results: SweepResults, tmp_path: Path) -> None:

@@ -13,7 +13,14 @@ from tune_app.journal import Journal
 from tune_app.results import write_results
 from tune_app.results.files import replacing
 
-_EQUAL = ("results.csv", "decisions.jsonl", "report.html", "results.parquet", "curves.parquet")
+_EQUAL = (
+    "results.csv",
+    "decisions.jsonl",
+    "failures.jsonl",
+    "report.html",
+    "results.parquet",
+    "curves.parquet",
+)
 
 
 def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: " in text
     assert f"stopped {name(played, 0.45, 2.0)}  at 56k/150k tokens by divergence: dev bits" in text
     assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(whole dev\), ppl", text)
-    assert f"failed {name(played, 0.45, 3.0)}  RuntimeError: DataLoader <worker> ran" in text
+    assert f"failed {name(played, 0.45, 3.0)}  code failure at 19k/150k tokens: Runtime" in text
     assert lines[-1].startswith("[12/12] ")
     assert re.search(r"\[\d+/12, about [^]]+ left\] stopped", text)
 
@@ -85,7 +85,8 @@ def test_live_view_prints_each_end_with_its_reason(waiting: Journal, played: Jou
         f"stopped    {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: ",
         f"stopped    {name(played, 0.35, 4.0)}  at 112k/150k tokens by the kill rule: perplexity",
         "finished   35% × 2.66  2.",
-        f"failed     {name(played, 0.45, 3.0)}  RuntimeError: DataLoader <worker> ran out",
+        f"failed     {name(played, 0.45, 3.0)}  code failure at 19k/150k tokens: "
+        "RuntimeError: DataLoader <worker> ran out",
     ):
         assert what in text
 
@@ -230,6 +231,38 @@ def test_a_reason_is_shown_as_it_is_written(waiting: Journal) -> None:
         Failure(cell=cell.key, kind=FailureClass.CODE, reason=reason, traceback="", ended=True)
     )
     assert output.getvalue().splitlines()[-1].endswith("KeyError: '[bold]' and more")
+
+
+@pytest.mark.parametrize("kind", [LiveView, PlainView])
+def test_a_lost_host_is_told_with_its_remedy_and_ends_no_cell(
+    waiting: Journal, kind: type[LiveView] | type[PlainView]
+) -> None:
+    output = io.StringIO()
+    view = kind(Console(file=output, width=200), clock=Clock())
+    view.sweep_started(waiting)
+    cell = waiting.cells()[0]
+    view.cell_started(cell)
+    view.cell_failed(
+        Failure(
+            cell=cell.key,
+            kind=FailureClass.MEMORY,
+            reason="CUDA out of memory",
+            traceback="Traceback …",
+            ended=False,
+            host="worker-3",
+            tokens=38_000,
+            cause="the cgroup counted an OOM kill",
+            remedy="retried with micro-batches of 4",
+        )
+    )
+    view.sweep_ended()
+    told = (
+        f"{cell.label}  memory failure at 38k/150k tokens on worker-3: CUDA out of memory "
+        "(the cgroup counted an OOM kill); retried with micro-batches of 4"
+    )
+    assert re.search(f"retried +{re.escape(told)}", output.getvalue())
+    assert view.progress.cell(cell.key).status is Status.RUNNING
+    assert cell.key not in {over.key for over in view.progress.over()}
 
 
 def name(journal: Journal, share: float, expansion: float) -> str:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tests.tune_app.journals import make_journal
-from tune_app.records import Status
+from tune_app.records import Failure, FailureClass, Status
 from tune_app.terminal.tables import PlanRow, PlanSizes, plan_table, status_table, summary
 
 SIZES = PlanSizes(
@@ -106,6 +106,58 @@ def test_status_shows_a_running_sweep(tmp_path: Path) -> None:
     assert re.search(r"^25% × 2\.66 +pending +– +– +– +– +–$", text, re.MULTILINE)
 
 
+def test_status_shows_the_progress_between_evaluations_and_how_old_it_is(tmp_path: Path) -> None:
+    fates = {(0.25, 2.0): "running 3", (0.25, 2.66): "running 2"}
+    with make_journal(tmp_path / "quick" / "journal.sqlite3", fates=fates) as journal:
+        running, *_ = (cell for cell in journal.cells() if cell.status is Status.RUNNING)
+        journal.beat(running.key, 61_000, "worker-1")
+        now = journal.heartbeats()[running.key].at + 83
+        text = _text(status_table(journal, clock=lambda: now), width=120)
+    label = re.escape(running.label)
+    assert re.search(rf"^{label} +running +61k/150k +1m 23s ago +2\.\d{{4}} ", text, re.MULTILINE)
+    assert "tokens       alive  dev bpb" in text
+    assert "attempts" not in text, "no cell was taken up twice"
+
+
+def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    fates = {(0.25, 2.0): "lost 3", (0.45, 3.0): "failed 1", (0.45, 2.0): "diverged 3"}
+    with make_journal(folder / "journal.sqlite3", fates=fates) as journal:
+        status = _text(status_table(journal), width=160)
+        result = _text(summary(journal, folder), width=160)
+    assert re.search(r"whole dev bpb  attempts  resumes$", status, re.MULTILINE)
+    assert re.search(r"^25% × 2\.0 +finished .* 2 +1$", status, re.MULTILINE)
+    assert re.search(r"^25% × 3\.0 +finished .* 1 +0$", status, re.MULTILINE)
+    lost = (
+        "retried    25% × 2.0  host failure at 56k/150k tokens on worker-1: the worker's process "
+        "is gone (the node died); retried"
+    )
+    failed = "failed     45% × 3.0  code failure at 19k/150k tokens: RuntimeError: DataLoader <w"
+    for text in (status, result):
+        assert lost in text
+        assert failed in text
+    assert "failures  3: 1 code, 1 host, 1 numbers; 2 of them ended a cell" in result
+
+
+def test_a_cell_that_is_lost_often_is_told_of_once(tmp_path: Path) -> None:
+    fates = {(0.25, 2.0): "running 3"}
+    with make_journal(tmp_path / "quick" / "journal.sqlite3", fates=fates) as journal:
+        running, *_ = (cell for cell in journal.cells() if cell.status is Status.RUNNING)
+        for host in range(5):
+            journal.fail(
+                Failure(
+                    cell=running.key,
+                    kind=FailureClass.HOST if host else FailureClass.STORAGE,
+                    reason=f"number {host} is gone",
+                    traceback="",
+                    ended=False,
+                )
+            )
+        text = _text(status_table(journal), width=160)
+    assert text.count("retried") == 1
+    assert f"{running.label}  5 times (4 host, 1 storage), the last: host failure: number 4" in text
+
+
 @pytest.mark.parametrize("width", [40, 80])
 def test_status_fits(tmp_path: Path, width: int) -> None:
     with make_journal(tmp_path / "quick" / "journal.sqlite3", seeds=(0, 1)) as journal:
@@ -150,7 +202,7 @@ def test_summary_names_only_what_is_there(tmp_path: Path) -> None:
         (folder / "report.html").touch()
         (folder / "study.sqlite3").touch()
         text = _text(summary(journal, folder), width=400)
-    assert f"report  {folder / 'report.html'}" in text
+    assert f"report    {folder / 'report.html'}" in text
     assert f"optuna-dashboard 'sqlite:///{folder / 'study.sqlite3'}'" in text
     assert "plots" not in text
 

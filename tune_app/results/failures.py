@@ -1,0 +1,69 @@
+"""What the report says of failures: what ended a cell, what was retried, and from where.
+
+Tokens are of the cell's own tokenizer, as the failure has them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tune_app.records import Failure, Status
+from tune_app.results.summary import CellResult, SweepResults
+from tune_app.terminal import formats
+
+_SHOWN = 100
+"""Failures in the table; a host that is lost again and again must not fill the page."""
+
+
+def failure_sections(results: SweepResults) -> dict[str, Any]:
+    """Values for the report's template, by name."""
+    labels = {result.cell.key: result.cell.label for result in results.cells}
+    earlier = max(0, len(results.failures) - _SHOWN)
+    return {
+        "failed": [_failed(cell) for cell in results.with_status(Status.FAILED)],
+        "failures": [
+            {"label": labels[failure.cell], **_failure(failure)}
+            for failure in results.failures[earlier:]
+        ],
+        "earlier_failures": earlier,
+        "repeated": [_repeated(cell) for cell in results.cells if cell.cell.attempts > 1],
+    }
+
+
+def _failed(result: CellResult) -> dict[str, Any]:
+    assert result.failure is not None, "a cell fails by a failure"
+    return {
+        "label": result.cell.label,
+        "attempts": _times(result.cell.attempts, "attempt"),
+        "traceback": result.failure.traceback.strip(),
+        **_failure(result.failure),
+    }
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    return {
+        "kind": failure.kind.value,
+        "host": formats.one_line(failure.host) or formats.UNKNOWN,
+        "tokens": formats.count(failure.tokens) if failure.tokens else formats.UNKNOWN,
+        "reason": formats.one_line(failure.reason),
+        "cause": formats.one_line(failure.cause) or "not known",
+        "remedy": formats.one_line(failure.remedy) or formats.UNKNOWN,
+    }
+
+
+def _repeated(result: CellResult) -> dict[str, Any]:
+    hosts = [formats.one_line(attempt.host) for attempt in result.attempts if attempt.host]
+    resumed = [formats.count(one.resumed_from) for one in result.attempts if one.resumed_from]
+    return {
+        "label": result.cell.label,
+        "status": result.cell.status.value,
+        "attempts": result.cell.attempts,
+        "resumes": result.resumes,
+        "resumed_from": ", ".join(resumed) or formats.UNKNOWN,
+        # Each once, in the order in which they came.
+        "hosts": ", ".join(dict.fromkeys(hosts)) or formats.UNKNOWN,
+    }
+
+
+def _times(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
