@@ -1,12 +1,13 @@
 # make sweep   set up and run the default sweep          make test    set up and run the tests
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
+# make chaos   random faults against a sweep; chaos-short: ten of them, in some minutes
 # Set-up happens inside the commands and is skipped while it is current.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: sweep test test-slow lint benchmark clean
+.PHONY: sweep test test-slow chaos chaos-short lint benchmark clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -18,6 +19,13 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# make chaos ARGS="--faults 20 --seed 1", make chaos ARGS="drivers --kills 20"
+chaos: $(VENV)/.dev
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-short: $(VENV)/.dev
+	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import Blow
+from tune_app.on_ray.tuner import SCRATCH
 from tune_app.records import CellRecord, Decision, Failure, FailureClass, Observation, Status
 
 _CLOCK = frozenset({"seconds", "tokens_per_second", "at"})
@@ -150,8 +151,13 @@ def differing_replays(output: str) -> list[str]:
 
 
 def tracebacks(output: str) -> list[str]:
-    """Errors of the driver itself that a person saw."""
-    return [line for line in output.splitlines() if line.startswith("Traceback ")]
+    """Errors of the driver itself. Ray's own messages of a lost actor are none."""
+    found = []
+    for block in output.split("Traceback (most recent call last):\n")[1:]:
+        error = next((line for line in block.splitlines() if not line.startswith(" ")), "")
+        if not error.startswith("ray.exceptions.Actor"):
+            found.append(error)
+    return found
 
 
 def leftovers(*folders: Path) -> list[str]:
@@ -160,7 +166,9 @@ def leftovers(*folders: Path) -> list[str]:
         str(path)
         for folder in folders
         for path in folder.rglob("*")
-        if path.suffix in (".tmp", ".new") or path.name.startswith("stellux-")
+        if path.suffix in (".tmp", ".new")
+        or path.name.startswith("stellux-")
+        or path.name == SCRATCH
     )
 
 

@@ -124,11 +124,13 @@ def test_an_ended_cell_keeps_its_attempts() -> None:
 def test_leftovers_are_found_wherever_they_lie(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "1.pt.abc.tmp").touch()
-    (tmp_path / "stellux-tune-x").mkdir()
+    (tmp_path / "stellux-x").mkdir()
+    (tmp_path / "sweep" / ".tune").mkdir(parents=True)
     (tmp_path / "journal.sqlite3").touch()
     assert [Path(path).name for path in must.leftovers(tmp_path)] == [
         "1.pt.abc.tmp",
-        "stellux-tune-x",
+        "stellux-x",
+        ".tune",
     ]
 
 
@@ -136,4 +138,10 @@ def test_warnings_of_a_driver_are_found_in_its_output() -> None:
     output = "ok\nWARNING: cell a reported 5 tokens again with another result (x); …\n"
     assert len(must.differing_replays(output)) == 1
     assert must.tracebacks(output) == []
-    assert must.tracebacks("Traceback (most recent call last):\n") != []
+
+
+def test_a_lost_actor_is_no_error_of_the_driver() -> None:
+    head = "Traceback (most recent call last):\n  File x\n    call()\n"
+    lost = f"{head}ray.exceptions.ActorDiedError: The actor died\n\tpid: 3\n"
+    assert must.tracebacks(lost) == []
+    assert must.tracebacks(f"{lost}{head}KeyError: 'a'\n") == ["KeyError: 'a'"]

@@ -1,0 +1,15 @@
+"""Ten random faults against a real sweep: make chaos-short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.harness import ChaosOptions, run_chaos
+
+
+@pytest.mark.chaos
+def test_a_sweep_under_ten_faults_loses_nothing(tmp_path: Path) -> None:
+    report = run_chaos(tmp_path / "work", ChaosOptions(faults=10, seed=0, short=True))
+    assert report.passed, report.as_text()
