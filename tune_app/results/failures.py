@@ -14,6 +14,9 @@ from tune_app.terminal import formats
 _SHOWN = 100
 """Failures in the table; a host that is lost again and again must not fill the page."""
 
+_RESUMES = 8
+"""Of a cell, the newest."""
+
 
 def failure_sections(results: SweepResults) -> dict[str, Any]:
     """Values for the report's template, by name."""
@@ -31,12 +34,20 @@ def failure_sections(results: SweepResults) -> dict[str, Any]:
 
 
 def _failed(result: CellResult) -> dict[str, Any]:
-    assert result.failure is not None, "a cell fails by a failure"
+    failure, attempts = result.failure, result.cell.attempts
+    assert failure is not None, "a cell fails by a failure"
+    words = [f"{failure.kind.value} failure"]
+    if failure.tokens:
+        words.append(f"at {formats.count(failure.tokens)} tokens")
+    if failure.host:
+        words.append(f"on {formats.one_line(failure.host)}")
+    words.append(f"in attempt {attempts}; cause {_cause(failure)}")
+    text = " ".join(words)
     return {
         "label": result.cell.label,
-        "attempts": _times(result.cell.attempts, "attempt"),
-        "traceback": result.failure.traceback.strip(),
-        **_failure(result.failure),
+        "reason": formats.one_line(failure.reason),
+        "circumstances": f"{text}; {formats.one_line(failure.remedy)}" if failure.remedy else text,
+        "traceback": failure.traceback.strip(),
     }
 
 
@@ -46,7 +57,7 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "host": formats.one_line(failure.host) or formats.UNKNOWN,
         "tokens": formats.count(failure.tokens) if failure.tokens else formats.UNKNOWN,
         "reason": formats.one_line(failure.reason),
-        "cause": formats.one_line(failure.cause) or "not known",
+        "cause": _cause(failure),
         "remedy": formats.one_line(failure.remedy) or formats.UNKNOWN,
     }
 
@@ -54,16 +65,17 @@ def _failure(failure: Failure) -> dict[str, Any]:
 def _repeated(result: CellResult) -> dict[str, Any]:
     hosts = [formats.one_line(attempt.host) for attempt in result.attempts if attempt.host]
     resumed = [formats.count(one.resumed_from) for one in result.attempts if one.resumed_from]
+    newest = resumed if len(resumed) <= _RESUMES else ["…", *resumed[-_RESUMES:]]
     return {
         "label": result.cell.label,
         "status": result.cell.status.value,
         "attempts": result.cell.attempts,
         "resumes": result.resumes,
-        "resumed_from": ", ".join(resumed) or formats.UNKNOWN,
+        "resumed_from": ", ".join(newest) or formats.UNKNOWN,
         # Each once, in the order in which they came.
         "hosts": ", ".join(dict.fromkeys(hosts)) or formats.UNKNOWN,
     }
 
 
-def _times(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _cause(failure: Failure) -> str:
+    return formats.one_line(failure.cause) or "not known"

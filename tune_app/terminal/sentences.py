@@ -37,6 +37,7 @@ _RULE_NAMES = {
     Rule.DIVERGED: "divergence",
     Rule.BUDGET: "the budget",
 }
+_RETRIED = "retried"
 _WHAT_WIDTH = max(len(status.value) for status in Status)
 
 
@@ -113,12 +114,14 @@ def _failure(progress: SweepProgress, failure: Failure) -> str:
     text += f": {formats.one_line(failure.reason)}"
     if failure.cause:
         text += f" ({formats.one_line(failure.cause)})"
-    return f"{text}; {formats.one_line(failure.remedy)}" if failure.remedy else text
+    # The sentence of a retried cell begins with the word.
+    remedy = "" if failure.remedy == _RETRIED else formats.one_line(failure.remedy)
+    return f"{text}; {remedy}" if remedy else text
 
 
 def _retried(label: str, text: str) -> Sentence:
     return Sentence(
-        what=Text("retried", style="yellow"),
+        what=Text(_RETRIED, style="yellow"),
         text=Text.assemble((formats.one_line(label), "bold"), f"  {text}"),
     )
 

@@ -130,7 +130,7 @@ def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path
     assert re.search(r"^25% × 3\.0 +finished .* 1 +0$", status, re.MULTILINE)
     lost = (
         "retried    25% × 2.0  host failure at 56k/150k tokens on worker-1: the worker's process "
-        "is gone (the node died); retried"
+        "is gone (the node died)"
     )
     failed = "failed     45% × 3.0  code failure at 19k/150k tokens: RuntimeError: DataLoader <w"
     for text in (status, result):
