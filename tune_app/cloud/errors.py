@@ -73,3 +73,39 @@ class OddAnswerError(CloudError):
     """An answer that makes no sense. It never counts as "nothing there"."""
 
     may_have_happened = True
+
+
+class LaunchError(OSError):
+    """Nothing was rented by this request, for a reason that lies on this side."""
+
+
+class InFlightError(LaunchError):
+    """The same request is being carried out, or its outcome is still being looked for."""
+
+
+class BackOffError(LaunchError):
+    """Launches failed before; the next one has to wait."""
+
+
+class BudgetError(LaunchError):
+    """The cap would be passed."""
+
+
+class NoOfferError(LaunchError):
+    """No offer passes the caps."""
+
+
+class FullError(LaunchError):
+    """As many instances as are allowed."""
+
+
+class ClosedError(LaunchError):
+    """The cluster is being taken down."""
+
+
+class UncertainError(LaunchError):
+    """Sent, without an answer, and not listed yet: the daemon goes on looking for it."""
+
+
+class UnknownInstanceError(ValueError):
+    """An instance that is none of this cluster's."""

@@ -247,13 +247,13 @@ def _misses(
             Miss(
                 cap="avoided",
                 said=f"machine {offer.machine_id} is avoided: {avoided[offer.machine_id]}",
-                remedy="let others in",
+                remedy="add GPU models",
                 distance=math.inf,
             )
         )
     if offer.id in taken:
         misses.append(
-            Miss(cap="taken", said="it is taken", remedy="let others in", distance=math.inf)
+            Miss(cap="taken", said="it is taken", remedy="add GPU models", distance=math.inf)
         )
     price = offer.minimum_bid + found.storage_per_hour
     for cap, value, limit in (

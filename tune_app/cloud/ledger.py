@@ -1,0 +1,464 @@
+"""What was asked for, what is rented, and what it cost, in one SQLite file.
+
+Every change is one transaction that is on the disk when the call returns, and it is made before
+what it announces is done: whoever starts after a crash sees each request that may have reached the
+API. One process writes (`tune_app.cloud.daemon` holds the lock); others may read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tune_app.cloud.errors import FullError, InFlightError
+from tune_app.cloud.labels import Label
+from tune_app.cloud.ledger_records import SCHEMA, SCHEMA_VERSION, Attempt, Rental
+from tune_app.cloud.lifecycle import SILENT, RequestState
+from tune_app.cloud.offers import Quote
+from tune_app.cloud.records import Charge, Instance
+
+
+class LedgerError(ValueError):
+    """The file is no ledger of this cluster, or not one that this program can read."""
+
+
+class Ledger:
+    """The ledger of one cluster. Safe between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, *, clock: Callable[[], float]) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        cluster: str,
+        slots: Iterable[int],
+        clock: Callable[[], float] = time.time,
+    ) -> Ledger:
+        """The ledger at `path`, made where there is none.
+
+        Args:
+            slots: the numbers k that may be handed out.
+
+        Raises LedgerError where it is another cluster's, a newer program's, or no ledger.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=30, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        ledger = cls(connection, clock=clock)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: what was announced before a call survives a power cut, not only a crash.
+            connection.execute("PRAGMA synchronous = FULL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                with ledger._transaction():
+                    for statement in SCHEMA.split(";"):
+                        connection.execute(statement)
+                    connection.execute("INSERT INTO cluster (name) VALUES (?)", [cluster])
+                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise LedgerError(
+                    f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
+                    "use the Stellux that wrote it"
+                )
+            name = connection.execute("SELECT name FROM cluster").fetchone()["name"]
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise LedgerError(f"{path} is no readable ledger ({error})") from error
+        except LedgerError:
+            connection.close()
+            raise
+        if name != cluster:
+            connection.close()
+            raise LedgerError(
+                f"{path} is the ledger of the cluster {name!r}, not of {cluster!r}; "
+                "give this cluster a folder of its own"
+            )
+        with ledger._transaction():
+            connection.executemany(
+                "INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in slots]
+            )
+        return ledger
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Requests
+
+    def reserve(
+        self, request: str, *, cluster: str, node_type: str, quote: Quote, at_most: int
+    ) -> Attempt:
+        """Writes that a request is about to be sent, with a k of its own.
+
+        Raises InFlightError where the request is being carried out already, and FullError where
+        `at_most` ks are in use.
+        """
+        with self._transaction():
+            previous = self.latest(request)
+            if previous is not None and (
+                previous.state.in_flight or previous.state is RequestState.RENTED
+            ):
+                raise InFlightError(
+                    f"request {request} is {previous.state.value} since "
+                    f"{self._clock() - previous.sent_at:.0f} s; wait for its outcome"
+                )
+            used = self._count("SELECT COUNT(*) FROM slots WHERE attempt IS NOT NULL")
+            # The k that was free for longest: what is left of its last owner has gone by then.
+            free = self._connection.execute(
+                "SELECT k FROM slots WHERE attempt IS NULL ORDER BY freed_at, k LIMIT 1"
+            ).fetchone()
+            if used >= at_most or free is None:
+                raise FullError(
+                    f"{used} workers are rented or on their way, {at_most} are allowed; "
+                    "raise max_instances, or wait for one to end"
+                )
+            tries = self._count("SELECT COUNT(*) FROM attempts WHERE request = ?", request)
+            name = f"{request}.{tries + 1}"
+            label = Label(cluster=cluster, node_type=node_type, k=free["k"], attempt=name)
+            self._connection.execute(
+                "INSERT INTO attempts (id, request, node_type, k, label, state, offer, machine, "
+                "gpu, cpus, bid, storage_per_hour, bandwidth_per_hour, setup, sent_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    name,
+                    request,
+                    node_type,
+                    label.k,
+                    label.text,
+                    RequestState.SENDING.value,
+                    quote.offer.id,
+                    quote.offer.machine_id,
+                    quote.offer.gpu_name,
+                    quote.offer.cpus,
+                    quote.bid,
+                    quote.storage_per_hour,
+                    quote.bandwidth_per_hour,
+                    quote.setup,
+                    self._clock(),
+                ],
+            )
+            self._connection.execute("UPDATE slots SET attempt = ? WHERE k = ?", [name, label.k])
+        return self.attempt(name)
+
+    def rented(self, attempt: str, contract: int) -> Attempt:
+        """Writes that an attempt came to an instance: told by the API, or found by its label."""
+        now = self._clock()
+        with self._transaction():
+            made = self.attempt(attempt)
+            assert made.state.in_flight, made
+            self._set_state(attempt, RequestState.RENTED, "")
+            self._connection.execute(
+                "UPDATE attempts SET contract = ? WHERE id = ?", [contract, attempt]
+            )
+            self._add_instance(contract, made, since=made.sent_at)
+            self._launched(made.node_type, succeeded=True, reason="", at=now)
+        return self.attempt(attempt)
+
+    def uncertain(self, attempt: str, reason: str) -> None:
+        with self._transaction():
+            self._set_state(attempt, RequestState.UNCERTAIN, reason)
+
+    def failed(self, attempt: str, reason: str, *, contract: int | None = None) -> None:
+        """Writes that nothing usable came of an attempt, and frees its k.
+
+        Args:
+            contract: an instance that was created in spite of it, which is doomed.
+        """
+        with self._transaction():
+            made = self.attempt(attempt)
+            self._set_state(attempt, RequestState.FAILED, reason)
+            self._launched(made.node_type, succeeded=False, reason=reason, at=self._clock())
+            if contract is None:
+                self._free(attempt)
+            else:
+                self._add_instance(contract, made, since=made.sent_at)
+                self._doom(contract, reason)
+
+    def launch_failed(self, node_type: str, reason: str) -> None:
+        """Writes that a launch came to nothing before anything was sent."""
+        with self._transaction():
+            self._launched(node_type, succeeded=False, reason=reason, at=self._clock())
+
+    def launch_failures(self, node_type: str) -> tuple[int, float, str]:
+        """Failures in a row until now, when the last one was, and its reason."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT at, reason FROM launches WHERE node_type = ? AND arrival > (SELECT "
+                "COALESCE(MAX(arrival), 0) FROM launches WHERE node_type = ? AND succeeded = 1) "
+                "ORDER BY arrival DESC",
+                [node_type, node_type],
+            ).fetchall()
+        return (len(rows), rows[0]["at"], rows[0]["reason"]) if rows else (0, 0.0, "")
+
+    def attempt(self, name: str) -> Attempt:
+        found = self._attempts("WHERE id = ?", name)
+        assert found, f"no attempt {name}"
+        return found[0]
+
+    def find_attempt(self, name: str) -> Attempt | None:
+        return next(iter(self._attempts("WHERE id = ?", name)), None)
+
+    def latest(self, request: str) -> Attempt | None:
+        """The newest attempt at a request."""
+        return next(
+            iter(self._attempts("WHERE request = ? ORDER BY rowid DESC LIMIT 1", request)), None
+        )
+
+    def in_flight(self) -> list[Attempt]:
+        """Attempts whose outcome is not known."""
+        return self._attempts(
+            "WHERE state IN (?, ?) ORDER BY rowid",
+            RequestState.SENDING.value,
+            RequestState.UNCERTAIN.value,
+        )
+
+    # Instances
+
+    def observe(self, instance: Instance) -> None:
+        """Writes what the API says of an instance, and counts its hours and dollars until now.
+
+        Time between two looks counts as running where either look found it so.
+        """
+        now = self._clock()
+        with self._transaction():
+            known = self.rental(instance.id)
+            if known is None or known.ended_at is not None:
+                return
+            self._count_to(known, now, also=instance.status)
+            silent = instance.status in SILENT
+            self._connection.execute(
+                "UPDATE instances SET status = ?, silent_since = ?, ran = MAX(ran, ?) "
+                "WHERE contract = ?",
+                [
+                    "stopped" if instance.is_stopped else instance.status,
+                    (known.silent_since or now) if silent else None,
+                    int(instance.status == "running"),
+                    instance.id,
+                ],
+            )
+
+    def foreign(self, instance: Instance) -> None:
+        """Takes an instance without an owner into the books: it has to be paid, too."""
+        with self._transaction():
+            if self.rental(instance.id) is None:
+                now = self._clock()
+                self._connection.execute(
+                    "INSERT INTO instances (contract, since, counted_to, gpu_per_hour, "
+                    "storage_per_hour, bandwidth_per_hour) VALUES (?, ?, ?, ?, ?, 0)",
+                    [
+                        instance.id,
+                        now,
+                        now,
+                        max(instance.dollars_per_hour - instance.storage_per_hour, 0.0),
+                        instance.storage_per_hour,
+                    ],
+                )
+
+    def doom(self, contract: int, reason: str) -> None:
+        """Writes that an instance is to be destroyed. The first reason stands."""
+        with self._transaction():
+            self._doom(contract, reason)
+
+    def k_of(self, contract: int) -> int | None:
+        """The k that an instance holds; None where it never had one, or it is freed."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT slots.k FROM slots JOIN instances USING (attempt) WHERE contract = ?",
+                [contract],
+            ).fetchone()
+        return None if row is None else int(row["k"])
+
+    def not_ended(self, contract: int) -> None:
+        """Writes that an instance that was taken for gone still exists, and bills."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE instances SET ended_at = NULL WHERE contract = ?", [contract]
+            )
+
+    def ended(self, contract: int, reason: str) -> None:
+        """Writes that an instance is gone, and frees its k."""
+        with self._transaction():
+            known = self.rental(contract)
+            assert known is not None, contract
+            if known.ended_at is not None:
+                return
+            now = self._clock()
+            self._count_to(known, now, also="")
+            self._connection.execute(
+                "UPDATE instances SET ended_at = ?, ended_reason = ? WHERE contract = ?",
+                [now, known.doomed or reason, contract],
+            )
+            if known.attempt is None:
+                return
+            made = self.attempt(known.attempt)
+            if made.state is RequestState.RENTED:
+                self._set_state(made.id, RequestState.ENDED, known.doomed or reason)
+                if not known.ran:
+                    self._launched(
+                        made.node_type, succeeded=False, reason=known.doomed or reason, at=now
+                    )
+            self._free(made.id)
+
+    def rental(self, contract: int) -> Rental | None:
+        return next(iter(self._rentals("WHERE contract = ?", contract)), None)
+
+    def live(self) -> list[Rental]:
+        """Instances that are not known to be gone, doomed ones too."""
+        return self._rentals("WHERE ended_at IS NULL ORDER BY contract")
+
+    def rentals(self) -> list[Rental]:
+        return self._rentals("ORDER BY contract")
+
+    def reconcile(self, charges: Iterable[Charge]) -> None:
+        """Writes what the account was charged, beside what was estimated."""
+        with self._transaction():
+            self._connection.executemany(
+                "UPDATE instances SET charged = ? WHERE contract = ?",
+                [[charge.dollars, charge.contract] for charge in charges],
+            )
+
+    def spent(self) -> float:
+        """Dollars, of everything ever rented, until the last look at each."""
+        return sum(rental.dollars for rental in self.rentals())
+
+    # Machines, and whether the cluster is open
+
+    def avoid(self, machine: int, reason: str, *, seconds: float) -> None:
+        now = self._clock()
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO bad_machines VALUES (?, ?, ?, ?)",
+                [machine, reason, now, now + seconds],
+            )
+
+    def avoided(self) -> Mapping[int, str]:
+        """Machines that are not rented now, with the reason."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT machine, reason FROM bad_machines WHERE until > ?", [self._clock()]
+            ).fetchall()
+        return {row["machine"]: row["reason"] for row in rows}
+
+    def close_cluster(self, reason: str) -> None:
+        """Nothing is rented from now on, until `open_cluster`. An empty reason opens it."""
+        with self._transaction():
+            self._connection.execute("UPDATE cluster SET closed = ?", [reason])
+
+    def open_cluster(self) -> None:
+        self.close_cluster("")
+
+    def closed(self) -> str:
+        """Why nothing is rented; empty where the cluster is open."""
+        with self._lock:
+            row = self._connection.execute("SELECT closed FROM cluster").fetchone()
+        return str(row["closed"])
+
+    # Inside
+
+    def _add_instance(self, contract: int, made: Attempt, *, since: float) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO instances (contract, attempt, since, counted_to, gpu_per_hour, "
+            "storage_per_hour, bandwidth_per_hour, estimated) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                contract,
+                made.id,
+                since,
+                since,
+                made.bid,
+                made.storage_per_hour,
+                made.bandwidth_per_hour,
+                made.setup,
+            ],
+        )
+
+    def _count_to(self, known: Rental, now: float, *, also: str) -> None:
+        hours = max(0.0, now - known.counted_to) / 3600
+        running = hours if "running" in (known.status, also) else 0.0
+        existing = 0.0 if known.status == also == "offline" else hours
+        self._connection.execute(
+            "UPDATE instances SET counted_to = ?, hours = hours + ?, gpu_hours = gpu_hours + ?, "
+            "estimated = estimated + ? WHERE contract = ?",
+            [
+                max(now, known.counted_to),
+                hours,
+                running,
+                running * (known.gpu_per_hour + known.bandwidth_per_hour)
+                + existing * known.storage_per_hour,
+                known.contract,
+            ],
+        )
+
+    def _doom(self, contract: int, reason: str) -> None:
+        self._connection.execute(
+            "UPDATE instances SET doomed = ? WHERE contract = ? AND doomed = ''",
+            [reason, contract],
+        )
+
+    def _launched(self, node_type: str, *, succeeded: bool, reason: str, at: float) -> None:
+        self._connection.execute(
+            "INSERT INTO launches (node_type, succeeded, reason, at) VALUES (?, ?, ?, ?)",
+            [node_type, int(succeeded), reason, at],
+        )
+
+    def _set_state(self, attempt: str, state: RequestState, reason: str) -> None:
+        self._connection.execute(
+            "UPDATE attempts SET state = ?, reason = ? WHERE id = ?",
+            [state.value, reason, attempt],
+        )
+
+    def _free(self, attempt: str) -> None:
+        self._connection.execute(
+            "UPDATE slots SET attempt = NULL, freed_at = ? WHERE attempt = ?",
+            [self._clock(), attempt],
+        )
+
+    def _count(self, query: str, *values: object) -> int:
+        with self._lock:
+            return int(self._connection.execute(query, values).fetchone()[0])
+
+    def _attempts(self, where: str, *values: object) -> list[Attempt]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT * FROM attempts {where}", values).fetchall()
+        return [Attempt(**_values(row) | {"state": RequestState(row["state"])}) for row in rows]
+
+    def _rentals(self, where: str, *values: object) -> list[Rental]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT * FROM instances {where}", values).fetchall()
+        return [Rental(**_values(row) | {"ran": bool(row["ran"])}) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._lock:
+            if self._connection.in_transaction:  # part of a larger one
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+
+def _values(row: sqlite3.Row) -> dict[str, Any]:
+    return {name: row[name] for name in row.keys()}  # noqa: SIM118 - a Row iterates its values

@@ -1,0 +1,266 @@
+"""All that is rented for one cluster: looked at, judged, returned, paid.
+
+What is about to be done is in the ledger first. A process that is killed at any moment leaves
+enough there, and in the labels, for the next one to rent nothing twice and to forget nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from tune_app.cloud.budget import Budget, Stage, budget_of
+from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
+from tune_app.cloud.labels import Label
+from tune_app.cloud.launching import Launcher
+from tune_app.cloud.ledger import Ledger
+from tune_app.cloud.ledger_records import Rental
+from tune_app.cloud.lifecycle import Action, Known, judge
+from tune_app.cloud.records import Instance
+from tune_app.cloud.settings import CloudSettings
+from tune_app.cloud.vast import VastClient
+from tune_app.cloud.workers import Node, PlainSetup, WorkerSetup, node_of
+
+logger = logging.getLogger(__name__)
+
+
+def _no_links(_: int) -> bool | None:
+    return None
+
+
+class Rentals:
+    """All that is rented for one cluster. Safe between threads."""
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        client: VastClient,
+        ledger: Ledger,
+        *,
+        setup: WorkerSetup | None = None,
+        link_up: Callable[[int], bool | None] = _no_links,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """
+        Args:
+            link_up: whether the link of the worker with this k is open; None where nobody knows.
+            clock: seconds since 1970.
+        """
+        self._settings = settings
+        self._patience = settings.patience
+        self._client = client
+        self._ledger = ledger
+        self._setup = setup or PlainSetup()
+        self._link_up = link_up
+        self._clock = clock
+        self._launcher = Launcher(
+            settings,
+            client,
+            ledger,
+            setup=self._setup,
+            destroy=self._try_to_destroy,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._looking = threading.Lock()
+        self._listed: tuple[float, dict[int, Instance]] | None = None
+        self._charges_at = float("-inf")
+
+    def create(self, node_type: str, request: str) -> Node:
+        """See `Launcher.create`."""
+        return self._launcher.create(node_type, request)
+
+    # Looking
+
+    def nodes(self) -> list[Node]:
+        """Workers that are rented and meant to stay. Raises CloudError rather than guessing."""
+        now = self._clock()
+        if self._listed is None or now - self._listed[0] > self._patience.fresh:
+            self.refresh()
+        nodes: list[Node] = []
+        for rental in self._ledger.live():
+            if not rental.doomed:
+                nodes += self._nodes(rental)
+        return nodes
+
+    def refresh(self) -> dict[int, Instance]:
+        """Asks for all instances and writes what they are. Returns this cluster's.
+
+        An instance that is missing from the list counts as gone only where the API, asked for it
+        alone, says so. Raises OddAnswerError where it is still there: the list was not whole.
+        """
+        with self._looking:
+            asked, before = self._clock(), self._ledger.live()
+            listed = {item.id: item for item in self._client.instances() if self._is_ours(item)}
+            for instance in listed.values():
+                self._ledger.observe(instance)
+            for rental in before:
+                # A new instance may take a moment to be listed.
+                new = asked - rental.since < self._patience.look
+                if rental.contract not in listed and not new:
+                    alone = self._client.instance(rental.contract)
+                    if alone is not None:
+                        self._ledger.observe(alone)
+                        raise OddAnswerError(
+                            f"the list of instances lacks {rental.contract}, which exists"
+                        )
+                    self._gone(rental.contract, "gone, and not by us")
+            self._listed = (asked, listed)
+            return listed
+
+    def step(self) -> None:
+        """One look at everything, and what follows from it. Raises CloudError, having done less.
+
+        A list that failed changes nothing: no instance is taken for gone, none is destroyed.
+        """
+        listed = self.refresh()
+        asked = self._listed[0] if self._listed is not None else self._clock()
+        for instance in listed.values():
+            self._judge(instance, asked)
+        for attempt in self._ledger.in_flight():
+            waited = asked - attempt.sent_at
+            pending = attempt.id in self._launcher.answers_pending()
+            if not pending and waited >= self._patience.settle:
+                reason = f"no answer, and not listed {waited:.0f} s after it was sent"
+                logger.warning("request %s: %s", attempt.id, reason)
+                self._launcher.give_up(attempt, reason)
+        over = self._ledger.closed()
+        if self.budget().stage is Stage.SPENT:
+            over = f"the cap of ${self._settings.cap_dollars:.2f} is spent"
+        for rental in self._ledger.live() if over else ():
+            self._ledger.doom(rental.contract, over)
+        for rental in self._ledger.live():
+            if rental.doomed:
+                self._try_to_destroy(rental.contract)
+        self._reconcile()
+
+    def _judge(self, instance: Instance, asked: float) -> None:
+        label = Label.parse(instance.label)
+        assert label is not None
+        attempt = self._ledger.find_attempt(label.attempt)
+        rental = self._ledger.rental(instance.id)
+        known = None
+        if attempt is not None:
+            known = Known(
+                state=attempt.state,
+                contract=attempt.contract,
+                bid=attempt.bid,
+                storage_per_hour=attempt.storage_per_hour,
+                since=attempt.sent_at,
+                silent_since=None if rental is None else rental.silent_since,
+                link_up=self._link_up(attempt.k),
+                answer_pending=attempt.id in self._launcher.answers_pending(),
+                doomed="" if rental is None else rental.doomed,
+            )
+        verdict = judge(
+            instance,
+            known,
+            cluster=self._settings.cluster,
+            now=self._clock(),
+            patience=self._patience,
+            price_tolerance=self._settings.price_tolerance,
+        )
+        if verdict.action is Action.ADOPT and attempt is not None:
+            logger.info("instance %d is adopted: %s", instance.id, verdict.reason)
+            self._ledger.rented(attempt.id, instance.id)
+            self._ledger.observe(instance)
+        elif verdict.action is Action.DESTROY:
+            if verdict.avoid_machine:
+                self._ledger.avoid(
+                    instance.machine_id, verdict.reason, seconds=self._patience.avoid
+                )
+            if attempt is not None and attempt.state.in_flight:
+                self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
+            self._ledger.foreign(instance)
+            self._ledger.doom(instance.id, verdict.reason)
+            if rental is not None and rental.ended_at is not None and rental.ended_at < asked:
+                logger.warning("instance %d is listed although it was destroyed", instance.id)
+                self._ledger.not_ended(instance.id)
+
+    # Returning
+
+    def destroy(self, contract: int, reason: str) -> bool:
+        """Ends an instance of this cluster. Returns whether it is gone; if not, the next step
+        tries again, until it is.
+
+        Raises UnknownInstanceError for one that the ledger does not know.
+        """
+        rental = self._ledger.rental(contract)
+        if rental is None:
+            raise UnknownInstanceError(
+                f"instance {contract} is none of the cluster {self._settings.cluster}'s"
+            )
+        if rental.ended_at is not None:
+            return True
+        self._ledger.doom(contract, reason)
+        return self._try_to_destroy(contract)
+
+    def destroy_all(self, reason: str) -> list[int]:
+        """Closes the cluster for good and ends every instance of it.
+
+        Returns the contracts that still exist after that; the daemon goes on until none does.
+        Raises CloudError where that could not be seen.
+        """
+        self._ledger.close_cluster(reason)
+        self.step()
+        return sorted(self.refresh())
+
+    def open(self) -> None:
+        """Allows launches again after `destroy_all`."""
+        self._ledger.open_cluster()
+
+    def _try_to_destroy(self, contract: int) -> bool:
+        rental = self._ledger.rental(contract)
+        assert rental is not None
+        if rental.ended_at is not None:
+            return True
+        try:
+            self._client.destroy(contract)
+        except CloudError as error:
+            logger.warning("instance %d is not destroyed yet: %s", contract, error)
+            return False
+        logger.info("destroyed instance %d: %s", contract, rental.doomed)
+        self._gone(contract, rental.doomed)
+        return True
+
+    def _gone(self, contract: int, reason: str) -> None:
+        k = self._ledger.k_of(contract)
+        if k is not None:
+            # In this order: a freed k is somebody else's at once.
+            self._setup.revoke(k)
+        self._ledger.ended(contract, reason)
+
+    # Money
+
+    def budget(self) -> Budget:
+        """Where the money stands now."""
+        return budget_of(self._ledger, self._settings, self._clock())
+
+    def _reconcile(self) -> None:
+        now = self._clock()
+        rentals = self._ledger.rentals()
+        if not rentals or now - self._charges_at < self._patience.charges:
+            return
+        self._charges_at = now
+        try:
+            self._ledger.reconcile(
+                self._client.charges(min(rental.since for rental in rentals), now)
+            )
+        except CloudError as error:
+            logger.warning("the charges are not known: %s", error)
+
+    # Inside
+
+    def _is_ours(self, instance: Instance) -> bool:
+        label = Label.parse(instance.label)
+        return label is not None and label.cluster == self._settings.cluster
+
+    def _nodes(self, rental: Rental) -> list[Node]:
+        """One node, or none for an instance that nobody here asked for."""
+        if rental.attempt is None:
+            return []
+        instance = None if self._listed is None else self._listed[1].get(rental.contract)
+        return [node_of(self._ledger.attempt(rental.attempt), rental, instance)]
