@@ -20,6 +20,7 @@ from rich.console import Console
 from tests.chaos.drivers import DriverOptions, run_drivers
 from tests.chaos.harness import ChaosOptions, run_chaos
 from tests.chaos.report import Report
+from tests.chaos.store import StoreKind
 from tune_app.command import run_command
 
 app = App(name="python -m tests.chaos", help=__doc__, help_format="plaintext", version_flags=[])
@@ -32,6 +33,7 @@ def chaos(
     seed: int = 0,
     nodes: int = 2,
     interval: float = 2.0,
+    store: StoreKind = "path",
     tokens: int = 600_000,
     seeds: int | None = None,
     short: bool = False,
@@ -49,6 +51,8 @@ def chaos(
         Worker nodes, of one CPU each.
     interval
         Seconds from checkpoint to checkpoint.
+    store
+        Of the checkpoints: a folder, or one behind an sshd of the run's own.
     tokens
         A cell.
     seeds
@@ -63,6 +67,7 @@ def chaos(
         seed=seed,
         nodes=nodes,
         interval=interval,
+        store=store,
         tokens=tokens,
         seeds=seeds,
         short=short,

@@ -145,6 +145,8 @@ class DriverKilled:
             return None
         blow = _blow(world, plan, world.progress.running, None, f"start {world.driver.starts}")
         world.driver.kill()
+        # The workers of a dead driver end at once.
+        world.die(world.progress.running)
         world.driver.start()
         return blow
 

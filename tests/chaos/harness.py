@@ -20,7 +20,7 @@ from tests.chaos.processes import describe, marked
 from tests.chaos.progress import Progress
 from tests.chaos.report import Report
 from tests.chaos.schedule import make_schedule
-from tests.chaos.store import FolderUnderTest
+from tests.chaos.store import StoreKind, open_store_under_test
 from tests.chaos.workspace import EXPANSIONS, Size, Workspace
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,8 @@ class ChaosOptions:
     nodes: int = 2
     interval: float = 2.0
     """Seconds from checkpoint to checkpoint."""
+    store: StoreKind = "path"
+    """Of the checkpoints: a folder, or one behind an sshd."""
     tokens: int = 600_000
     """A cell: about half a minute."""
     seeds: int | None = None
@@ -97,7 +99,7 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
         undisturbed_seconds = time.time() - started
         logger.info("undisturbed: %.0f s for %d cells", undisturbed_seconds, options.size.cells)
 
-        store = FolderUnderTest(space.results / DISTURBED / "checkpoints")
+        store = open_store_under_test(options.store, folder / "store")
         driver = sweep(DISTURBED, "--checkpoints", store.url)
         world = World(
             cluster=cluster,
@@ -113,13 +115,14 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
             code = disturbance.finish()
         finally:
             disturbance.mend_all()
+            store.close()
             if driver.alive:
                 driver.kill()
         seconds = time.time() - started
         time.sleep(2.0)
         trainers = [worker.process for node in cluster.nodes for worker in node.workers()]
         still_training = describe(trainers)
-        scratch = must.leftovers(cluster.scratch, space.results)
+        scratch = must.leftovers(cluster.scratch, folder)
     orphans = describe(marked(cluster.token))
 
     blows = disturbance.blows
@@ -164,6 +167,7 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
             "faults": len(blows),
             "cells": options.size.cells,
             "nodes": options.nodes,
+            "store": options.store,
             "interval_seconds": options.interval,
             "tokens_per_interval": per_interval,
             "seconds": seconds,

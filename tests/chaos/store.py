@@ -5,7 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+from tests.tune_app.stores.servers import Sshd
+
+StoreKind = Literal["path", "sftp"]
 
 _AT_CURRENT_FOLDER = -100
 _EXCHANGE = 2
@@ -26,6 +30,14 @@ class StoreUnderTest(Protocol):
 
     def whole(self, cell: str) -> list[Path]:
         """The checkpoints of a cell on its disk that have a manifest, the newest last."""
+
+    def close(self) -> None:
+        """Ends what serves it."""
+
+
+def open_store_under_test(kind: StoreKind, folder: Path) -> StoreUnderTest:
+    """A new store in a folder that is not there yet."""
+    return SshdUnderTest(folder) if kind == "sftp" else FolderUnderTest(folder)
 
 
 class FolderUnderTest:
@@ -49,6 +61,37 @@ class FolderUnderTest:
 
     def whole(self, cell: str) -> list[Path]:
         return whole(self._folder / cell)
+
+    def close(self) -> None:
+        """Nobody serves it."""
+
+
+class SshdUnderTest:
+    """A folder behind a real sshd: while it is away nobody listens.
+
+    Args:
+        folder: gets the server's keys, its log and its store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._server = Sshd(folder)
+        self._server.start()
+
+    @property
+    def url(self) -> str:
+        return self._server.url()
+
+    def take_away(self) -> None:
+        self._server.stop()
+
+    def bring_back(self) -> None:
+        self._server.start()
+
+    def whole(self, cell: str) -> list[Path]:
+        return whole(self._server.store / cell)
+
+    def close(self) -> None:
+        self._server.stop()
 
 
 def whole(folder: Path) -> list[Path]:
