@@ -122,6 +122,19 @@ def test_a_journal_is_not_begun_or_opened_on_a_full_disk_and_is_afterwards(
         assert journal.cells()[0].status is Status.RUNNING
 
 
+def test_a_journal_that_is_closed_on_a_full_disk_has_all_its_rows(small_disk: Path) -> None:
+    path = small_disk / "journal.sqlite3"
+    with new_journal(path) as journal:
+        filler = fill(small_disk, leave=300_000)
+        last = write_until_full(journal)
+    assert last > 5
+    with Journal.open(path, read_only=True) as journal:
+        assert len(journal.decisions()) == len(journal.observations()) == last
+    filler.unlink()
+    with Journal.open(path) as journal:
+        assert len(journal.decisions()) == len(journal.observations()) == last
+
+
 def test_an_upgrade_on_a_full_disk_changes_nothing(small_disk: Path) -> None:
     path = small_disk / "journal.sqlite3"
     keys = version_1(path)
