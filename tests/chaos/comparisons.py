@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import Blow
-from tune_app.on_ray.tuner import SCRATCH
 from tune_app.records import CellRecord, Decision, Failure, FailureClass, Observation, Status
 
 _CLOCK = frozenset({"seconds", "tokens_per_second", "at"})
@@ -160,15 +159,20 @@ def tracebacks(output: str) -> list[str]:
     return found
 
 
-def leftovers(*folders: Path) -> list[str]:
-    """Files that somebody wrote for a moment and left, and folders for one run alone."""
+def leftovers(*folders: Path, scratch: str) -> list[str]:
+    """Files that somebody wrote for a moment and left, and folders for one run alone.
+
+    Args:
+        folders: where to look.
+        scratch: name of the folder that Tune's own snapshots go to.
+    """
     return sorted(
         str(path)
         for folder in folders
         for path in folder.rglob("*")
         if path.suffix in (".tmp", ".new")
         or path.name.startswith("stellux-")
-        or path.name == SCRATCH
+        or path.name == scratch
     )
 
 

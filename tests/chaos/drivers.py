@@ -26,6 +26,7 @@ from tune_app.asha import AshaSettings
 from tune_app.journal import Journal
 from tune_app.kill_rule import diverged
 from tune_app.on_ray.rungs import AshaRungs
+from tune_app.on_ray.tuner import SCRATCH
 from tune_app.records import Status
 
 logger = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def run_drivers(folder: Path, options: DriverOptions) -> Report:
             several, Progress(space.path(SEVERAL_AT_ONCE)), moments[options.kills :]
         )
         time.sleep(2.0)
-        scratch = must.leftovers(cluster.scratch, space.results)
+        scratch = must.leftovers(cluster.scratch, space.results, scratch=SCRATCH)
     orphans = describe(marked(cluster.token))
     wanted = {ONE_AT_A_TIME: options.kills, SEVERAL_AT_ONCE: len(moments) - options.kills}
     with (

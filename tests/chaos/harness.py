@@ -22,6 +22,7 @@ from tests.chaos.report import Report
 from tests.chaos.schedule import make_schedule
 from tests.chaos.store import StoreKind, open_store_under_test
 from tests.chaos.workspace import EXPANSIONS, Size, Workspace
+from tune_app.on_ray.tuner import SCRATCH
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
         time.sleep(2.0)
         trainers = [worker.process for node in cluster.nodes for worker in node.workers()]
         still_training = describe(trainers)
-        scratch = must.leftovers(cluster.scratch, folder)
+        scratch = must.leftovers(cluster.scratch, folder, scratch=SCRATCH)
     orphans = describe(marked(cluster.token))
 
     blows = disturbance.blows

@@ -127,7 +127,7 @@ def test_leftovers_are_found_wherever_they_lie(tmp_path: Path) -> None:
     (tmp_path / "stellux-x").mkdir()
     (tmp_path / "sweep" / ".tune").mkdir(parents=True)
     (tmp_path / "journal.sqlite3").touch()
-    assert [Path(path).name for path in must.leftovers(tmp_path)] == [
+    assert [Path(path).name for path in must.leftovers(tmp_path, scratch=".tune")] == [
         "1.pt.abc.tmp",
         "stellux-x",
         ".tune",
