@@ -113,6 +113,7 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
         disturbance = Disturbance(world, folder / "faults.jsonl")
         try:
             disturbance.strike_all(schedule)
+            trained = sum(world.progress.tokens.values())
             code = disturbance.finish()
         finally:
             disturbance.mend_all()
@@ -154,13 +155,15 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
         )
     table = figures.rows(costs, tokens_per_interval=per_interval)
     text = figures.as_text(table, interval=options.interval, tokens_per_interval=per_interval)
+    share = trained / (options.size.cells * options.tokens)
     span = blows[-1].at - started if blows else seconds
     return Report(
         checks=checks,
         text=(
             f"{len(blows)} faults in {span:.0f} s ({span / max(1, len(blows)):.1f} s each) on "
             f"{options.size.cells} cells, seed {options.seed}; the sweep took {seconds:.0f} s, "
-            f"undisturbed {undisturbed_seconds:.0f} s; {driver.starts} starts of the driver\n\n"
+            f"undisturbed {undisturbed_seconds:.0f} s; {driver.starts} starts of the driver\n"
+            f"{share:.0%} of the tokens were trained when the last fault was struck\n\n"
             f"{text}"
         ),
         values={
@@ -174,6 +177,7 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
             "seconds": seconds,
             "seconds_undisturbed": undisturbed_seconds,
             "seconds_per_fault": span / max(1, len(blows)),
+            "share_at_last_fault": share,
             "driver_starts": driver.starts,
             "table": figures.as_values(table),
             "costs": [vars(cost) for cost in costs],
