@@ -330,10 +330,14 @@ class Ledger:
 
     def reconcile(self, charges: Iterable[Charge]) -> None:
         """Writes what the account was charged, beside what was estimated."""
+        dollars: dict[int, float] = {}
+        for charge in charges:
+            dollars[charge.contract] = dollars.get(charge.contract, 0.0) + charge.dollars
         with self._transaction():
             self._connection.executemany(
-                "UPDATE instances SET charged = ? WHERE contract = ?",
-                [[charge.dollars, charge.contract] for charge in charges],
+                "UPDATE instances SET charged = ?1, charged_at = ?2, "
+                "unforeseen = MAX(?1 - estimated, 0) WHERE contract = ?3",
+                [(total, self._clock(), contract) for contract, total in dollars.items()],
             )
 
     def spent(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tune_app.cloud.lifecycle import RequestState
 
 SCHEMA_VERSION = 1
+SETTLED_S = 86_400.0
 
 SCHEMA = """
 CREATE TABLE cluster (name TEXT NOT NULL, closed TEXT NOT NULL DEFAULT '') STRICT;
@@ -47,6 +48,8 @@ CREATE TABLE instances (
     gpu_hours REAL NOT NULL DEFAULT 0,
     estimated REAL NOT NULL DEFAULT 0,
     charged REAL,
+    charged_at REAL,
+    unforeseen REAL NOT NULL DEFAULT 0,
     doomed TEXT NOT NULL DEFAULT '',
     ended_at REAL,
     ended_reason TEXT NOT NULL DEFAULT ''
@@ -106,14 +109,24 @@ class Rental:
     gpu_hours: float
     estimated: float
     charged: float | None
+    charged_at: float | None
+    unforeseen: float
+    """By how much the charges were over the estimate when they were last looked at."""
     doomed: str
     ended_at: float | None
     ended_reason: str
 
     @property
     def dollars(self) -> float:
-        """Charges appear late, and estimates miss what nobody foresaw: the larger one counts."""
-        return max(self.estimated, self.charged or 0.0)
+        """Charges appear late, and estimates miss what nobody foresaw: the larger one counts.
+
+        A day after the end the charges are whole, and they alone count.
+        """
+        if self.charged is None or self.charged_at is None or self.ended_at is None:
+            settled = False
+        else:
+            settled = self.charged_at - self.ended_at > SETTLED_S
+        return (self.charged or 0.0) if settled else self.estimated + self.unforeseen
 
     @property
     def per_hour(self) -> float:

@@ -118,7 +118,7 @@ class VastClient:
             "type": "bid",
             "order": [["dph_total", "asc"]],
             "limit": limit,
-            "allocated_storage": disk_gb,
+            "allocated_storage": float(disk_gb),
         }
         with self._search_lock:
             now = self._clock()

@@ -171,6 +171,10 @@ class FakeVast:
         """The next calls of an endpoint (search, create, list, show, destroy …) fail so."""
         self._faults.setdefault(endpoint, []).extend(faults)
 
+    def mend(self) -> None:
+        """No call fails any more."""
+        self._faults.clear()
+
     def let_go(self) -> None:
         """Those who wait for an answer get none, now."""
         self._go.set()

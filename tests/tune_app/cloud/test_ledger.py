@@ -128,6 +128,13 @@ def test_charges_count_where_they_are_higher_than_the_estimate(
         [Charge(contract=77, dollars=5.0, parts={}), Charge(contract=1, dollars=99.0, parts={})]
     )
     assert ledger.spent() == 5.0, "other contracts of the account are not this cluster's"
+    clock.now += 3600
+    ledger.observe(RUNNING)
+    assert ledger.spent() > 5.2, "what is not charged yet counts on top"
+    ledger.ended(77, "outbid")
+    clock.now += 2 * 86_400
+    ledger.reconcile([Charge(contract=77, dollars=0.3, parts={})])
+    assert ledger.spent() == 0.3, "after a day nothing more is charged"
 
 
 def test_since_when_an_instance_is_silent(ledger: Ledger, clock: Clock) -> None:
