@@ -129,7 +129,8 @@ def as_text(table: Sequence[Row], *, interval: float, tokens_per_interval: float
     )
     return (
         f"{text}\nA checkpoint every {interval:g} s, in which an undisturbed cell trains "
-        f"{tokens_per_interval:,.0f} tokens. Heartbeats come every 2 s."
+        f"{tokens_per_interval:,.0f} tokens. Heartbeats come every 2 s, so as much may have been "
+        "trained that nobody saw."
     )
 
 

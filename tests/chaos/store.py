@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import Literal, Protocol
 
-from tests.tune_app.stores.servers import Sshd
-
 StoreKind = Literal["path", "sftp"]
 
 _AT_CURRENT_FOLDER = -100
@@ -74,6 +72,9 @@ class SshdUnderTest:
     """
 
     def __init__(self, folder: Path) -> None:
+        # Here, since only this kind of store needs an SSH client and a server.
+        from tests.tune_app.stores.servers import Sshd
+
         self._server = Sshd(folder)
         self._server.start()
 

@@ -11,5 +11,6 @@ from tests.chaos.harness import ChaosOptions, run_chaos
 
 @pytest.mark.chaos
 def test_a_sweep_under_ten_faults_loses_nothing(tmp_path: Path) -> None:
-    report = run_chaos(tmp_path / "work", ChaosOptions(faults=10, seed=0, short=True))
+    options = ChaosOptions(faults=10, seed=0, short=True, tokens=300_000, seeds=2)
+    report = run_chaos(tmp_path / "work", options)
     assert report.passed, report.as_text()
