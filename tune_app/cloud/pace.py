@@ -27,10 +27,15 @@ class Pace:
         self,
         seconds_between: Mapping[str, float] = SECONDS_BETWEEN,
         *,
+        margin_s: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._between = dict(seconds_between)
+        """
+        Args:
+            margin_s: added to each; two calls may arrive closer together than they were sent.
+        """
+        self._between = {name: between + margin_s for name, between in seconds_between.items()}
         self._clock = clock
         self._sleep = sleep
         self._next: dict[str, float] = {}
@@ -49,7 +54,7 @@ class Pace:
                     f"{endpoint} is {turn - now:.1f} s away from its turn, "
                     f"more than the {at_most:.1f} s that are left; try again later"
                 )
-            self._next[endpoint] = turn + self._between.get(endpoint, 1.0)
+            self._next[endpoint] = turn + self._between.get(endpoint, 0.0)
         if turn > now:
             self._sleep(turn - now)
 

@@ -40,7 +40,7 @@ class Rentals:
         ledger: Ledger,
         *,
         setup: WorkerSetup | None = None,
-        link_up: Callable[[int], bool | None] = _no_links,
+        link_up: Callable[[int], bool | None] | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -54,7 +54,7 @@ class Rentals:
         self._client = client
         self._ledger = ledger
         self._setup = setup or PlainSetup()
-        self._link_up = link_up
+        self._link_up = link_up or _no_links
         self._clock = clock
         self._launcher = Launcher(
             settings,
@@ -80,6 +80,10 @@ class Rentals:
         now = self._clock()
         if self._listed is None or now - self._listed[0] > self._patience.fresh:
             self.refresh()
+        return self.known_nodes()
+
+    def known_nodes(self) -> list[Node]:
+        """The same by the ledger alone, as they were when they were last seen."""
         nodes: list[Node] = []
         for rental in self._ledger.live():
             if not rental.doomed:

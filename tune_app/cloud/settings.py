@@ -52,10 +52,10 @@ class Patience:
             value = getattr(self, item.name)
             if not (isinstance(value, (int, float)) and value > 0):
                 raise ValueError(f"the time-out {item.name} is {value!r} s; it must be over 0")
-        if self.look >= self.create:
+        if self.http + self.look >= self.create:
             raise ValueError(
-                f"look is {self.look:g} s and create {self.create:g} s; a request cannot look for "
-                "longer than it may last: lower look"
+                f"http is {self.http:g} s, look {self.look:g} s and create {self.create:g} s; a "
+                "request must have the time to be sent and looked for: lower http or look"
             )
 
 
@@ -100,6 +100,9 @@ class CloudSettings:
     offers_per_launch: int = 3
     """How many offers are tried where others were faster."""
     seconds_between: Mapping[str, float] = field(default_factory=lambda: SECONDS_BETWEEN)
+    """The API's limits, seconds between two calls of an endpoint."""
+    pace_margin: float = 0.1
+    """Added to each of these."""
     first_k: int = 2
     last_k: int = 127
 

@@ -47,7 +47,7 @@ def test_settings_come_from_json(tmp_path: Path) -> None:
         ({"node_types": {"w": {"image": "x", "rules": {"gpus": "RTX"}}}}, "a list is expected"),
         ({"node_types": {"w": {"image": "x", "rules": {"gpus": ["GTX"]}}}}, "needs a speed"),
         ({"patience": {"lost": 0}}, "time-out lost is 0"),
-        ({"patience": {"look": 60}}, "lower look"),
+        ({"patience": {"look": 40}}, "lower http or look"),
         ({"patience": []}, "an object is expected"),
     ],
 )

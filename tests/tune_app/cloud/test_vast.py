@@ -181,10 +181,10 @@ def test_calls_keep_the_limits_of_each_endpoint(
     start = clock.now
     for number in range(1, 4):
         client.create(order(number))
-    assert clock.now - start == pytest.approx(9.0)
+    assert 9.0 <= clock.now - start < 9.5
     for instance in client.instances():
         client.destroy(instance.id)
-    assert clock.now - start == pytest.approx(15.0)
+    assert 15.0 <= clock.now - start < 16.0
     assert fake.calls["destroy"] == 3, "none was refused by the server's own limits"
 
 

@@ -1,0 +1,140 @@
+"""The command line of the cloud, on the machine where its daemon runs.
+
+python -m tune_app.cloud status     what is rented, what it costs, what went wrong
+python -m tune_app.cloud reap       end everything that is rented, and see that it is gone
+python -m tune_app.cloud open       allow launches again after a reap
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+from tune_app.cloud.daemon_client import DaemonClient
+from tune_app.cloud.errors import CloudError
+from tune_app.cloud.wire import Status
+from tune_app.command import run_command
+
+MODULE = "tune_app.cloud"
+LEFT = 1
+"""Exit code where something is still rented after a reap."""
+
+app = App(
+    name=f"python -m {MODULE}",
+    help="See and end what is rented for the cluster.",
+    help_format="plaintext",
+    version_flags=[],
+)
+
+
+@app.command
+def status(*, socket: Path | None = None) -> int:
+    """Show what is rented, what it costs, and what went wrong.
+
+    Parameters
+    ----------
+    socket
+        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+    """
+    found = DaemonClient(socket).status()
+    console = Console()
+    for line in _lines(found):
+        console.print(line, markup=False, highlight=False)
+    if found.nodes:
+        console.print(_table(found))
+    return 0
+
+
+@app.command
+def reap(*, socket: Path | None = None, apart: float = 60.0, within: float = 900.0) -> int:
+    """End everything that is rented, and see that it is gone: twice, a while apart.
+
+    Nothing is rented afterwards, until `open`.
+
+    Parameters
+    ----------
+    socket
+        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+    apart
+        Seconds between the two looks.
+    within
+        Seconds after which to say what is left.
+    """
+    client, console = DaemonClient(socket), Console()
+    until = time.monotonic() + within
+    seen_empty = 0
+    while seen_empty < 2:
+        try:
+            left = client.destroy_all("reaped")
+            problem = f"instances {', '.join(map(str, left))} still exist"
+        except CloudError as error:
+            left, problem = [-1], f"what is left is not known: {error}"
+        seen_empty = 0 if left else seen_empty + 1
+        if left and time.monotonic() > until:
+            console.print(
+                f"{problem}. The daemon goes on trying; look again with status, or at "
+                "https://cloud.vast.ai/instances/",
+                markup=False,
+            )
+            return LEFT
+        if seen_empty < 2:
+            time.sleep(apart)
+    console.print("nothing is rented any more; allow launches again with: open", markup=False)
+    return 0
+
+
+@app.command(name="open")
+def open_(*, socket: Path | None = None) -> int:
+    """Allow launches again after a reap.
+
+    Parameters
+    ----------
+    socket
+        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+    """
+    DaemonClient(socket).open()
+    return 0
+
+
+def _lines(found: Status) -> list[str]:
+    lines = [
+        f"Cluster {found.cluster}: ${found.spent:.2f} of ${found.cap:.2f} spent, "
+        f"{found.gpu_hours:.1f} GPU hours, ${found.per_hour:.3f}/h now"
+    ]
+    seen = "never" if found.looked_at is None else f"{time.time() - found.looked_at:.0f} s ago"
+    lines.append(f"  last look    {seen}{'; ' + found.trouble if found.trouble else ''}")
+    if found.closed:
+        lines.append(f"  closed       {found.closed}")
+    if found.stage != "open":
+        lines.append(f"  budget       {found.stage}")
+    lines += [f"  under way    {request}" for request in found.in_flight]
+    lines += [f"  destroying   {item}: {reason}" for item, reason in found.being_destroyed.items()]
+    lines += [f"  failing      {name}: {reason}" for name, reason in found.failures.items()]
+    lines += [f"  avoided      machine {item}: {reason}" for item, reason in found.avoided.items()]
+    lines += [f"  ended        {count} × {reason}" for reason, count in found.ended.items()]
+    return lines
+
+
+def _table(found: Status) -> Table:
+    table = Table("k", "instance", "type", "GPU", "CPUs", "$/h", "since", "status")
+    for node in found.nodes:
+        table.add_row(
+            str(node.k),
+            str(node.contract),
+            node.node_type,
+            node.gpu,
+            f"{node.cpus:g}",
+            f"{node.dollars_per_hour:.3f}",
+            time.strftime("%m-%d %H:%M", time.localtime(node.since)),
+            node.status or "starting",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, MODULE))
