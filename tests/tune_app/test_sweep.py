@@ -3,72 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
-from tune_app.journal import Journal
+from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tune_app.records import Rule, Status
 
-ROOT = Path(__file__).parent.parent.parent
-
-SPACE = """
-AXES = {"glu_expansion": [2.0, 2.5, 2.66, 2.8, 3.0, 4.0]}
-FIXED = {
-    "target_parameters": 60_000, "vocabulary": 512, "heads": 2, "context": 32,
-    "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 4_096,
-    "learning_rate": 1e-2, "corpus": %r,
-}
-SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
-KILL_RULE = {"span_fraction": 0.3}
-"""
-
 TIMING = ("seconds", "per_second", "_at", "attempts", "wall")
-
-
-class Sweeps:
-    """Runs the command line on a small space, in folders of its own."""
-
-    def __init__(self, folder: Path, corpus: Path, cache: Path) -> None:
-        self.folder = folder
-        self.space = folder / "small.py"
-        self.space.write_text(SPACE % str(corpus))
-        self._environment = {**os.environ, "STELLUX_CACHE": str(cache), "COLUMNS": "120"}
-
-    def start(self, name: str, *options: str, space: Path | None = None) -> subprocess.Popen[str]:
-        command = [
-            *(sys.executable, "-m", "tune_app.sweep", str(space or self.space)),
-            *("--name", name, "--results", str(self.folder / "runs"), "--cells-at-once", "1"),
-            *options,
-        ]
-        return subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def run(self, name: str, *options: str, space: Path | None = None) -> tuple[int, str]:
-        process = self.start(name, *options, space=space)
-        output, _ = process.communicate(timeout=240)
-        return process.returncode, output
-
-    def path(self, name: str) -> Path:
-        return self.folder / "runs" / name
-
-    def journal(self, name: str) -> Journal:
-        return Journal.open(self.path(name) / "journal.sqlite3", read_only=True)
 
 
 @pytest.fixture(scope="module")
@@ -81,39 +26,6 @@ def undisturbed(sweeps: Sweeps) -> str:
     code, output = sweeps.run("undisturbed")
     assert code == 0, output
     return output
-
-
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def rows(path: Path, query: str) -> list[Any]:
-    """A query on a journal that another process is writing; [] before there is one."""
-    try:
-        with sqlite3.connect(f"file:{path}/journal.sqlite3?mode=ro", uri=True) as connection:
-            return connection.execute(query).fetchall()
-    except sqlite3.OperationalError:
-        return []
-
-
-def facts(journal: Journal) -> Mapping[str, Any]:
-    """What a sweep found and decided, without what a clock had to do with it."""
-
-    def plain(record: Any) -> dict[str, Any]:
-        values = dict(vars(record))
-        for name in ("seconds", "tokens_per_second", "at", "attempts"):
-            values.pop(name, None)
-        return values
-
-    return {
-        "observations": [plain(record) for record in journal.observations()],
-        "decisions": [plain(record) for record in journal.decisions()],
-        "cells": [plain(record) for record in journal.cells()],
-    }
 
 
 def table(folder: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from tune_app.records import FailureClass
 
 logger = logging.getLogger(__name__)
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_CREATION = "error raised in its creation task"
+"""In Ray's message where a process cannot even be set up, as when an import fails."""
 _ANSWER_SECONDS = 8.0
 """For a node to answer a question; the driver waits so long."""
 
@@ -47,7 +51,11 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
         error: what Tune was told.
         pulse: the last report of the process.
     """
-    reason = f"{type(error).__name__}: {_first_line(error)}" if error else "the process was lost"
+    if isinstance(error, ActorDiedError) and _CREATION in str(error):
+        return Loss(kind=FailureClass.CODE, reason=_plain(error)[-1])
+    reason = "the process was lost"
+    if error is not None:
+        reason = f"{type(error).__name__}: {(_plain(error) or [''])[0]}"
     kind, cause = _by_the_error(error) or _by_the_node(pulse) or (FailureClass.HOST, "")
     if not cause and isinstance(error, ActorUnavailableError):
         kind, cause = FailureClass.NETWORK, "its node lives, the link was cut"
@@ -105,6 +113,6 @@ def _ask(node: str) -> tuple[bool, int | None]:
         return False, None
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else ""
+def _plain(error: BaseException) -> list[str]:
+    """The lines of an error's text without its colours."""
+    return [line for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]

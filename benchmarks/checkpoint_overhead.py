@@ -1,0 +1,118 @@
+"""What a checkpoint costs a trial of 10M parameters: the wait for the copy, the CPU of the upload.
+
+A model of 10M parameters with Adam's moments is saved again and again the way a trial does it
+(tune_app.uploads): training waits for the copy in memory alone, the rest goes on behind it. Between
+saves a few steps are trained, so that the copy meets the caches as training leaves them. The CPU
+seconds are those of the whole process from the copy to the stored checkpoint, with no training
+beside it. Shares are of the interval that a trial would choose for this cost.
+
+python -m benchmarks.checkpoint_overhead --store sftp://user@host/checkpoints
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from cyclopts import App
+from numpy.typing import NDArray
+
+from model.parameter_budget import solve
+from model.spec import ModelSpec
+from model.training import Training, TrainingConfig
+from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.checkpoints import Checkpoints
+from tune_app.stores.open import open_store
+from tune_app.uploads import Uploads
+
+app = App(
+    name="python -m benchmarks.checkpoint_overhead",
+    help=__doc__,
+    help_format="plaintext",
+    version_flags=[],
+)
+
+
+class Batches:
+    """Random tokens: what is measured does not depend on them."""
+
+    def __init__(self, spec: ModelSpec, size: int) -> None:
+        self._shape = (size, spec.context + 1)
+        self._vocabulary = spec.vocabulary
+
+    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        tokens = np.random.default_rng(step).integers(self._vocabulary, size=self._shape)
+        return tokens[:, :-1], tokens[:, 1:]
+
+
+@app.default
+def measure(
+    *, store: str | None = None, saves: int = 10, steps: int = 3, target_parameters: int = 10**7
+) -> None:
+    """Save again and again, and print what that took.
+
+    Parameters
+    ----------
+    store
+        URL; default a temporary folder.
+    saves
+        How often.
+    steps
+        Training steps between two.
+    target_parameters
+        Of the model.
+    """
+    spec = ModelSpec(target_parameters=target_parameters, vocabulary=16_000, context=128)
+    config = solve(spec)
+    training = Training(
+        config,
+        TrainingConfig(tokens=10**9, batch_size=8, compile="off"),
+        Batches(spec, 8),
+        baseline=config,
+    )
+    with tempfile.TemporaryDirectory(prefix="checkpoint_overhead_") as folder:
+        target = open_store(store or str(Path(folder)))
+        uploads = Uploads(Checkpoints(target, cell="overhead"))
+        waits, seconds, cpu = [], [], []
+        for save in range(saves + 1):
+            for _ in range(steps):
+                training.step()
+            started, started_cpu = time.perf_counter(), time.process_time()
+            if not uploads.begin(training.state_dict, tokens=save, last=True):
+                raise RuntimeError("the upload before is still on its way")
+            waited = time.perf_counter() - started
+            if not uploads.wait(600):
+                raise TimeoutError(f"{target.url} did not take a checkpoint in 600 s")
+            # The first pays for memory that the later ones find ready.
+            if save > 0:
+                waits.append(waited)
+                seconds.append(time.perf_counter() - started)
+                cpu.append(time.process_time() - started_cpu)
+        uploads.close()
+        target.close()
+    state_bytes = sum(
+        parameter.numel() * parameter.element_size() for parameter in training.model.parameters()
+    )
+    interval = CheckpointTiming().seconds(median(waits))
+    print(
+        f"{state_bytes * 3 / 1e6:.0f} MB of weights and moments, {saves} saves to "
+        f"{store or 'a folder'}, {torch.get_num_threads()} threads\n"
+        f"{'':34}{'median':>10}{'worst':>10}{'of ' + format(interval, '.0f') + ' s':>10}"
+    )
+    for name, values in (
+        ("training waits, seconds", waits),
+        ("until it is stored, seconds", seconds),
+        ("CPU seconds, copy included", cpu),
+    ):
+        print(
+            f"{name:34}{median(values):>10.3f}{max(values):>10.3f}"
+            f"{median(values) / interval:>10.2%}"
+        )
+
+
+if __name__ == "__main__":
+    app()
