@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import Blow
-from tune_app.records import CellRecord, Decision, Failure, FailureClass, Observation, Status
+from tune_app.records import (
+    Attempt,
+    CellRecord,
+    Decision,
+    Failure,
+    FailureClass,
+    Observation,
+    Status,
+)
 
 _CLOCK = frozenset({"seconds", "tokens_per_second", "at"})
 """Fields that a clock decides."""
@@ -127,6 +135,24 @@ def unnoticed_faults(failures: Sequence[Failure], blows: Sequence[Blow]) -> list
             )
             if not any(noticed):
                 wrong.append(f"fault {blow.number}, {blow.kind}, of {cell} is in no failure")
+    return wrong
+
+
+def forgotten_checkpoints(attempts: Iterable[Attempt], blows: Sequence[Blow]) -> list[str]:
+    """Attempts that went on from less than what was stored when their cell was hit last."""
+    wrong = []
+    for attempt in attempts:
+        before = [
+            blow for blow in blows if attempt.cell in blow.stored and blow.at < attempt.started_at
+        ]
+        if not before or attempt.resumed_from is None:
+            continue
+        last = max(before, key=lambda blow: blow.at)
+        if attempt.resumed_from < last.stored[attempt.cell]:
+            wrong.append(
+                f"attempt {attempt.number} of {attempt.cell} went on from {attempt.resumed_from} "
+                f"tokens; {last.stored[attempt.cell]} were stored at fault {last.number}"
+            )
     return wrong
 
 

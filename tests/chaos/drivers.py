@@ -48,7 +48,7 @@ class DriverOptions:
     seed: int = 0
     interval: float = 2.0
     """Seconds from checkpoint to checkpoint."""
-    tokens: int = 400_000
+    tokens: int = 300_000
     """A cell."""
 
     def __post_init__(self) -> None:

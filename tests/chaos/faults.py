@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -22,7 +22,7 @@ from tests.chaos.driver import Driver
 from tests.chaos.processes import TrialWorker, members, send
 from tests.chaos.progress import Progress
 from tests.chaos.schedule import PlannedFault, Range
-from tests.chaos.store import StoreUnderTest
+from tests.chaos.store import StoreUnderTest, tokens_of
 
 AT_ONCE: Range = (0.0, 0.0)
 
@@ -37,6 +37,8 @@ class Blow:
     """Seconds since the epoch, just before."""
     reached: Mapping[str, int]
     """Tokens of each cell that it hit, as its last heartbeat had them."""
+    stored: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of the newest whole checkpoint of each of these cells, after the fault."""
     host: str = ""
     detail: str = ""
     seconds: float = 0.0
@@ -69,6 +71,9 @@ class World:
 
     def reached(self, cells: Sequence[str]) -> dict[str, int]:
         return {cell: self.progress.tokens.get(cell, 0) for cell in cells}
+
+    def stored(self, cells: Sequence[str]) -> dict[str, int]:
+        return {cell: max(map(tokens_of, self.store.whole(cell)), default=0) for cell in cells}
 
     def die(self, cells: Sequence[str]) -> None:
         self.died_at |= self.reached(cells)
@@ -244,7 +249,7 @@ class CheckpointTorn:
         with suppress(psutil.NoSuchProcess):
             worker.process.kill()
         world.die([worker.cell])
-        return Blow(**{**vars(blow), "detail": torn.name})
+        return replace(blow, detail=torn.name, stored=world.stored([worker.cell]))
 
     def mend(self, world: World) -> None:
         """There is nothing to end."""
@@ -281,6 +286,7 @@ def _blow(
         kind=plan.kind,
         at=time.time(),
         reached=world.reached(cells),
+        stored=world.stored(cells),
         host="" if node is None else node.host,
         detail=detail,
         seconds=plan.seconds,

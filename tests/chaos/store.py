@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -27,7 +29,7 @@ class StoreUnderTest(Protocol):
         """It is as it was."""
 
     def whole(self, cell: str) -> list[Path]:
-        """The checkpoints of a cell on its disk that have a manifest, the newest last."""
+        """The states of a cell on its disk that have a manifest of them, the newest last."""
 
     def close(self) -> None:
         """Ends what serves it."""
@@ -46,6 +48,7 @@ class FolderUnderTest:
         self._folder.mkdir(parents=True)
         self._aside = folder.with_name(folder.name + ".away")
         self._aside.write_text("the store is away\n", "utf-8")
+        self._disk = folder
 
     @property
     def url(self) -> str:
@@ -53,12 +56,14 @@ class FolderUnderTest:
 
     def take_away(self) -> None:
         exchange(self._folder, self._aside)
+        self._disk = self._aside
 
     def bring_back(self) -> None:
         exchange(self._folder, self._aside)
+        self._disk = self._folder
 
     def whole(self, cell: str) -> list[Path]:
-        return whole(self._folder / cell)
+        return whole_states(self._disk / cell)
 
     def close(self) -> None:
         """Nobody serves it."""
@@ -89,16 +94,27 @@ class SshdUnderTest:
         self._server.start()
 
     def whole(self, cell: str) -> list[Path]:
-        return whole(self._server.store / cell)
+        return whole_states(self._server.store / cell)
 
     def close(self) -> None:
         self._server.stop()
 
 
-def whole(folder: Path) -> list[Path]:
-    """States in a cell's folder that have a manifest, the newest last."""
-    found = [path for path in folder.glob("*.pt") if path.with_suffix(".json").exists()]
-    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+def whole_states(folder: Path) -> list[Path]:
+    """States in a cell's folder that are as long as their manifest says, the newest last."""
+    found = []
+    for path in folder.glob("*.pt"):
+        # Whoever trains may remove one at any moment.
+        with suppress(OSError, ValueError):
+            manifest = json.loads(path.with_suffix(".json").read_text("utf-8"))
+            if manifest["bytes"] == path.stat().st_size:
+                found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
+
+
+def tokens_of(path: Path) -> int:
+    """What a state's name says of it: `TOKENS-HASH.pt`."""
+    return int(path.stem.partition("-")[0])
 
 
 def exchange(one: Path, other: Path) -> None:

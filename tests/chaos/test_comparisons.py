@@ -8,7 +8,16 @@ from pathlib import Path
 from tests.chaos import comparisons as must
 from tests.chaos.faults import Blow
 from tests.tune_app.sweeps import observe
-from tune_app.records import Action, CellRecord, Decision, Failure, FailureClass, Rule, Status
+from tune_app.records import (
+    Action,
+    Attempt,
+    CellRecord,
+    Decision,
+    Failure,
+    FailureClass,
+    Rule,
+    Status,
+)
 
 CURVE = [observe("a", tokens, 2.0 - tokens / 1_000) for tokens in (100, 200, 300)]
 
@@ -119,6 +128,21 @@ def test_a_death_must_be_noticed_unless_the_driver_died_with_it() -> None:
 def test_an_ended_cell_keeps_its_attempts() -> None:
     assert must.trained_again({"a": 1}, {"a": 1, "b": 3}) == []
     assert len(must.trained_again({"a": 1}, {"a": 2})) == 1
+
+
+def test_an_attempt_goes_on_from_what_was_stored_at_the_last_fault() -> None:
+    def attempt(resumed_from: int | None) -> Attempt:
+        return Attempt(cell="a", number=2, host="h", started_at=20.0, resumed_from=resumed_from)
+
+    blows = [
+        replace(blow("store away", at=10.0), stored={"a": 300}),
+        replace(blow("checkpoint torn", at=15.0, number=2), stored={"a": 200}),
+        replace(blow("worker killed", at=30.0, number=3), stored={"a": 400}),
+    ]
+    for resumed_from in (200, 250, None):
+        assert must.forgotten_checkpoints([attempt(resumed_from)], blows) == []
+    (wrong,) = must.forgotten_checkpoints([attempt(0)], blows)
+    assert wrong == "attempt 2 of a went on from 0 tokens; 200 were stored at fault 2"
 
 
 def test_leftovers_are_found_wherever_they_lie(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from tests.chaos.faults import tear
 from tests.chaos.processes import MARK, kill_marked, kill_session, marked, members
 from tests.chaos.progress import Progress
-from tests.chaos.store import FolderUnderTest, exchange
+from tests.chaos.store import FolderUnderTest, exchange, tokens_of
 from tests.tune_app.sweeps import new_journal, observe
 
 FAMILY = (
@@ -59,14 +60,18 @@ def test_a_child_is_found_by_its_mark_after_its_parent_has_died() -> None:
 def test_a_store_that_is_away_is_a_file_in_its_place(tmp_path: Path) -> None:
     store = FolderUnderTest(tmp_path / "store")
     (tmp_path / "store" / "cell").mkdir()
-    for name in ("1.pt", "1.json", "2.pt"):
-        (tmp_path / "store" / "cell" / name).touch()
+    for tokens, length in ((100, 8), (200, 4)):
+        path = tmp_path / "store" / "cell" / f"{tokens}-abc.pt"
+        path.write_bytes(bytes(8))
+        path.with_suffix(".json").write_text(json.dumps({"bytes": length}), "utf-8")
+    (tmp_path / "store" / "cell" / "300-abc.pt").touch()
     store.take_away()
     assert (tmp_path / "store").is_file()
+    assert [tokens_of(path) for path in store.whole("cell")] == [100]
     with pytest.raises(NotADirectoryError):
         (tmp_path / "store" / "cell" / "3.pt").touch()
     store.bring_back()
-    assert [path.name for path in store.whole("cell")] == ["1.pt"], "the second has no manifest"
+    assert [tokens_of(path) for path in store.whole("cell")] == [100], "the others are not whole"
 
 
 def test_names_change_places_only_where_both_are_there(tmp_path: Path) -> None:
