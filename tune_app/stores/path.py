@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from tune_app.stores.base import (
     StoreRefusedError,
     StoreUnreachableError,
 )
+from tune_app.stores.probe import write_read_remove
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset(
@@ -124,16 +124,7 @@ class PathStore:
 
     def check(self) -> None:
         """Writes, reads and removes a small content."""
-        name, content = naming.probe(), secrets.token_bytes(64)
-        self.write(name, content)
-        try:
-            same = self.read(name) == content
-        finally:
-            self.remove(name)
-        if not same:
-            raise StoreRefusedError(
-                f"{self._folder} gave back other bytes than were written; check its disk"
-            )
+        write_read_remove(self)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -1,0 +1,26 @@
+"""A look whether a store does what it shall."""
+
+from __future__ import annotations
+
+import secrets
+
+from tune_app.stores import naming
+from tune_app.stores.base import Store, StoreRefusedError
+
+
+def write_read_remove(store: Store) -> None:
+    """Writes, reads and removes a small content under a name of its own.
+
+    Raises StoreError as these do, and StoreRefusedError where other bytes come back.
+    """
+    name, content = naming.probe(), secrets.token_bytes(64)
+    store.write(name, content)
+    try:
+        returned = store.read(name)
+    finally:
+        store.remove(name)
+    if returned != content:
+        raise StoreRefusedError(
+            f"{store.url} gave back other bytes than were written; check its disk, or name "
+            "another store"
+        )

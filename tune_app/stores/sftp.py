@@ -1,0 +1,158 @@
+"""A folder on a machine that is reached by SSH."""
+
+from __future__ import annotations
+
+import posixpath
+import threading
+from typing import TypeVar
+from urllib.parse import quote
+
+import asyncssh
+from asyncssh import SFTPClient
+
+from tune_app.stores import naming
+from tune_app.stores.base import NotStoredError
+from tune_app.stores.event_loop import EventLoopThread
+from tune_app.stores.probe import write_read_remove
+from tune_app.stores.sftp_session import NOT_THERE, Operation, SftpSession
+from tune_app.stores.ssh import SshAddress
+
+T = TypeVar("T")
+
+
+class SftpStore:
+    """Contents as files below `path`, over one connection that is opened when it is needed.
+
+    The server must rename as POSIX does, as OpenSSH's does. What is written is on its disk before
+    it gets its name; the name is as durable as a rename is in the server's file system.
+
+    Args:
+        path: absolute, or relative to the home folder of the user.
+        connect_timeout: seconds until a connection must stand.
+        stall_timeout: seconds in which the server must acknowledge something.
+    """
+
+    def __init__(
+        self,
+        address: SshAddress,
+        path: str,
+        *,
+        connect_timeout: float = 15.0,
+        stall_timeout: float = 30.0,
+    ) -> None:
+        self._address = address
+        self._path = path
+        self._lock = threading.Lock()
+        self._loop = EventLoopThread(f"sftp {address}")
+        self._session = SftpSession(
+            address,
+            folder=path,
+            label=self.url,
+            connect_timeout=connect_timeout,
+            stall_timeout=stall_timeout,
+        )
+
+    def __repr__(self) -> str:
+        return f"SftpStore({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        """What opens it again: it names the file of the key, not the key."""
+        path = self._path if self._path.startswith("/") else f"/~/{self._path}"
+        options = {"key": self._address.key, "known_hosts": self._address.known_hosts}
+        query = "&".join(
+            f"{name}={quote(value, safe='/~')}" for name, value in options.items() if value
+        )
+        return f"{self._address.url}{quote(path, safe='/~')}" + (f"?{query}" if query else "")
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Writes a content under a temporary name, and renames it once it is on the disk there."""
+        path = self._file(naming.checked(name))
+        view = memoryview(content).cast("B")
+
+        async def operation(client: SFTPClient) -> None:
+            await self._session.write(client, path, view)
+
+        self._run(f"cannot write {name}", operation, needed=len(view))
+
+    def read(self, name: str) -> bytes:
+        """The content of a name. Raises NotStoredError."""
+        path = self._file(naming.checked(name))
+
+        async def operation(client: SFTPClient) -> bytes:
+            try:
+                return await self._session.read(client, path)
+            except NOT_THERE:
+                raise self._not_stored(name) from None
+            except asyncssh.SFTPFailure:
+                if await client.isdir(path):
+                    raise self._not_stored(name) from None
+                raise
+
+        return self._run(f"cannot read {name}", operation)
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the whole contents in a folder, sorted; its sub-folders are not looked into."""
+        prefix = f"{folder}/" if naming.checked_folder(folder) else ""
+
+        async def operation(client: SFTPClient) -> list[str]:
+            files = await self._session.files(client, self._file(folder))
+            return sorted(prefix + file for file in files if not file.endswith(naming.TEMPORARY))
+
+        return self._run(f"cannot list {folder or 'it'}", operation)
+
+    def remove(self, name: str) -> None:
+        """Removes a content; nothing happens where there is none."""
+        path = self._file(naming.checked(name))
+
+        async def operation(client: SFTPClient) -> None:
+            await self._session.remove(client, path)
+
+        self._run(f"cannot remove {name}", operation)
+
+    def remove_leftovers(self, folder: str, *, older_than: float = naming.LEFT_FOR_GOOD) -> None:
+        """Removes half-written contents of a folder that are `older_than` seconds old or more."""
+        path = self._file(naming.checked_folder(folder))
+
+        async def operation(client: SFTPClient) -> None:
+            files = await self._session.files(client, path)
+            left = [file for file in files if file.endswith(naming.TEMPORARY)]
+            now = await self._session.time(client, path) if left else 0
+            for file in left:
+                if files[file] <= now - older_than:
+                    await self._session.remove(client, posixpath.join(path, file))
+
+        self._run(f"cannot tidy {folder or 'it'} up", operation)
+
+    def free_bytes(self) -> int | None:
+        """Room that the user may fill there; None where the server does not say."""
+
+        async def operation(client: SFTPClient) -> int | None:
+            try:
+                room = await self._session.room(client)
+            except asyncssh.SFTPOpUnsupported:
+                return None
+            return int(room.bavail * room.frsize)
+
+        return self._run("cannot ask for its room", operation)
+
+    def check(self) -> None:
+        """Writes, reads and removes a small content."""
+        write_read_remove(self)
+
+    def close(self) -> None:
+        """Ends the connection and its thread; a later call starts them again."""
+        with self._lock:
+            if self._loop.is_running:
+                self._loop.run(self._session.close())
+            self._loop.close()
+
+    def _run(self, what: str, operation: Operation[T], *, needed: int = 0) -> T:
+        with self._lock:
+            return self._loop.run(self._session.run(what, operation, needed=needed))
+
+    def _file(self, name: str) -> str:
+        return posixpath.join(self._path, name) or "."
+
+    def _not_stored(self, name: str) -> NotStoredError:
+        return NotStoredError(f"{self.url} holds no {name}; names() tells what it holds")

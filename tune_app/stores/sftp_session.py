@@ -1,0 +1,313 @@
+"""SFTP over one connection: opened when needed, watched while it works, explained when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from typing import TypeVar
+
+import asyncssh
+from asyncssh import SFTPClient
+
+from tune_app.stores import naming
+from tune_app.stores.base import (
+    StoreError,
+    StoreFullError,
+    StoreRefusedError,
+    StoreUnreachableError,
+)
+from tune_app.stores.ssh import SshAddress, connect
+
+T = TypeVar("T")
+Operation = Callable[[SFTPClient], Awaitable[T]]
+
+NOT_THERE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath)
+
+_LOST = (
+    asyncssh.DisconnectError,
+    asyncssh.SFTPConnectionLost,
+    asyncssh.SFTPNoConnection,
+    ConnectionError,
+)
+_FULL = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
+_NOT_ALLOWED = (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect)
+
+_BYTES_IN_FLIGHT = 8 * 2**20
+_MOST_REQUESTS = 64
+_READ_ONLY = 1  # of the flags that statvfs@openssh.com gives
+
+
+class _StalledError(Exception):
+    """Nothing was acknowledged for too long."""
+
+
+class SftpSession:
+    """Runs operations on the server's files, one at a time. Lives in one event loop.
+
+    Args:
+        folder: where the store lies; "" is the home folder.
+        label: what the store is called in messages.
+        connect_timeout: seconds until a connection must stand.
+        stall_timeout: seconds in which the server must acknowledge something.
+    """
+
+    def __init__(
+        self,
+        address: SshAddress,
+        *,
+        folder: str,
+        label: str,
+        connect_timeout: float,
+        stall_timeout: float,
+    ) -> None:
+        self._address = address
+        self._folder = folder
+        self._label = label
+        self._connect_timeout = connect_timeout
+        self._stall_timeout = stall_timeout
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._client: SFTPClient | None = None
+        self._last_acknowledged = 0.0
+        self._temporaries: set[str] = set()
+
+    async def run(self, what: str, operation: Operation[T], *, needed: int = 0) -> T:
+        """What an operation returns. Raises StoreError; the next call then connects again.
+
+        Args:
+            what: what fails, where it fails: "cannot read 1.pt".
+            needed: bytes that it writes.
+        """
+
+        async def explained(client: SFTPClient) -> T:
+            try:
+                return await operation(client)
+            except asyncssh.SFTPError as error:
+                if isinstance(error, _LOST):
+                    raise
+                # Asked before what is half-written makes room.
+                reason = await self._explain(client, error, what, needed)
+                await self._remove_temporaries(client)
+                raise reason from error
+
+        try:
+            reused = self._connection is not None and not self._connection.is_closed()
+            try:
+                return await self._watched(explained)
+            except _LOST:
+                # A connection that was cut between two calls says nothing of the server now.
+                if not reused:
+                    raise
+                self.disconnect()
+                return await self._watched(explained)
+        except StoreError:
+            raise
+        except _StalledError:
+            self.disconnect()
+            reason = f"nothing was acknowledged for {self._stall_timeout:g} s"
+        except (OSError, asyncssh.Error) as error:
+            self.disconnect()
+            reason = f"the connection was lost ({str(error).strip() or type(error).__name__})"
+        except BaseException:
+            self.disconnect()
+            raise
+        raise StoreUnreachableError(
+            f"{self._label}: {what}: {reason}; check that the server runs and the network holds"
+        )
+
+    async def close(self) -> None:
+        """Ends the connection, if there is one."""
+        connection = self._connection
+        self.disconnect()
+        if connection is not None:
+            await connection.wait_closed()
+
+    def disconnect(self) -> None:
+        """Cuts the connection, if there is one."""
+        if self._connection is not None:
+            self._connection.abort()
+        self._connection = self._client = None
+
+    async def write(self, client: SFTPClient, path: str, content: memoryview) -> None:
+        """Writes a file under a temporary name, and renames it once it is on the server's disk."""
+        temporary = naming.temporary(path)
+        self._temporaries.add(temporary)
+        try:
+            file = await client.open(temporary, "xb")
+        except NOT_THERE:
+            await client.makedirs(posixpath.dirname(path), exist_ok=True)
+            file = await client.open(temporary, "xb")
+        blocks = _blocks(len(content), client.limits.max_write_len)
+
+        async def send() -> None:
+            for start, end in blocks:
+                await file.write(bytes(content[start:end]), start)
+                self._acknowledged()
+
+        try:
+            await _together(send, client.limits.max_write_len)
+            with suppress(asyncssh.SFTPOpUnsupported):
+                await file.fsync()
+        finally:
+            await file.close()
+        self._acknowledged()
+        await client.posix_rename(temporary, path)
+        self._temporaries.discard(temporary)
+
+    async def read(self, client: SFTPClient, path: str) -> bytes:
+        """The content of a file, even where another takes its name meanwhile."""
+        async with client.open(path, "rb") as file:
+            size = (await file.stat()).size or 0
+            content = bytearray(size)
+            blocks = _blocks(size, client.limits.max_read_len)
+
+            async def receive() -> None:
+                for start, end in blocks:
+                    part = await file.read(end - start, start)
+                    assert isinstance(part, bytes), "a file opened without an encoding"
+                    if len(part) != end - start:
+                        raise asyncssh.SFTPFailure("a file that is shorter than it says")
+                    content[start:end] = part
+                    self._acknowledged()
+
+            await _together(receive, client.limits.max_read_len)
+        return bytes(content)
+
+    async def files(self, client: SFTPClient, folder: str) -> dict[str, int]:
+        """Names of the files in a folder, with the server's time of their last change."""
+        found: dict[str, int] = {}
+        with suppress(*NOT_THERE):
+            entries: AsyncIterator[asyncssh.SFTPName] = client.scandir(folder)
+            async for entry in entries:
+                self._acknowledged()
+                if entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR:
+                    found[str(entry.filename)] = entry.attrs.mtime or 0
+        return found
+
+    async def remove(self, client: SFTPClient, path: str) -> None:
+        """Removes a file; nothing happens where there is none."""
+        with suppress(*NOT_THERE):
+            await client.remove(path)
+        self._acknowledged()
+
+    async def time(self, client: SFTPClient, folder: str) -> int:
+        """The server's time, which need not be ours: that of a file made there now."""
+        path = naming.temporary(posixpath.join(folder, "clock"))
+        self._temporaries.add(path)
+        async with client.open(path, "xb") as file:
+            now = (await file.stat()).mtime
+        await self._remove_temporaries(client)
+        assert now is not None
+        return now
+
+    async def room(self, client: SFTPClient) -> asyncssh.SFTPVFSAttrs:
+        """The file system that holds the store, or will hold it."""
+        folder = self._folder
+        while True:
+            try:
+                return await client.statvfs(folder or ".")
+            except NOT_THERE:
+                if folder in ("", "/"):
+                    raise
+                folder = posixpath.dirname(folder)
+
+    def _acknowledged(self) -> None:
+        self._last_acknowledged = asyncio.get_running_loop().time()
+
+    async def _watched(self, operation: Operation[T]) -> T:
+        """Runs an operation, connected, for as long as the server goes on acknowledging."""
+        client = await self._connected()
+        loop = asyncio.get_running_loop()
+        self._acknowledged()
+        task = asyncio.ensure_future(operation(client))
+        try:
+            while True:
+                left = self._last_acknowledged + self._stall_timeout - loop.time()
+                if left <= 0:
+                    raise _StalledError
+                done, _ = await asyncio.wait({task}, timeout=left)
+                if done:
+                    return task.result()
+        finally:
+            if not task.done():
+                # Its last requests get no answer: the connection goes first.
+                self.disconnect()
+                task.cancel()
+                await asyncio.wait({task})
+
+    async def _connected(self) -> SFTPClient:
+        if self._client is not None and self._connection is not None:
+            if not self._connection.is_closed():
+                return self._client
+            self.disconnect()
+        self._connection = await connect(self._address, timeout=self._connect_timeout)
+        try:
+            self._client = await asyncio.wait_for(
+                self._connection.start_sftp_client(), self._connect_timeout
+            )
+        except (asyncssh.ChannelOpenError, asyncssh.SFTPError) as error:
+            if isinstance(error, _LOST):
+                raise
+            raise StoreRefusedError(
+                f"{self._label}: the server lets {self._address.user} in, but not to its files "
+                f"({error}); add 'Subsystem sftp internal-sftp' to its sshd_config"
+            ) from error
+        except TimeoutError:
+            raise _StalledError from None
+        await self._remove_temporaries(self._client)
+        return self._client
+
+    async def _remove_temporaries(self, client: SFTPClient) -> None:
+        """Removes what failed writes left, this time or before the connection was lost."""
+        for path in sorted(self._temporaries):
+            with suppress(asyncssh.SFTPError):
+                await self.remove(client, path)
+        self._temporaries.clear()
+
+    async def _explain(
+        self, client: SFTPClient, error: asyncssh.SFTPError, what: str, needed: int
+    ) -> StoreError:
+        """An answer of the server as an error of a store; 'Failure' alone says nothing."""
+        failed = f"{self._label}: {what}"
+        full = StoreFullError(f"{failed}: no room is left; make room there, or name another store")
+        if isinstance(error, _FULL):
+            return full
+        if isinstance(error, _NOT_ALLOWED):
+            return StoreRefusedError(
+                f"{failed}: permission denied; give {self._address.user} the right to write there"
+            )
+        if isinstance(error, asyncssh.SFTPOpUnsupported):
+            return StoreRefusedError(
+                f"{failed}: the server lacks what a store needs ({error.reason}); use OpenSSH's"
+            )
+        with suppress(asyncssh.SFTPError):
+            room = await self.room(client)
+            if not room.bavail or room.bavail * room.frsize < needed:
+                return full
+            if room.flags & _READ_ONLY:
+                return StoreRefusedError(
+                    f"{failed}: its disk is mounted to be read only; mount it anew, or name "
+                    "another store"
+                )
+        return StoreRefusedError(
+            f"{failed}: the server says only {error.reason!r}; look for a quota, a damaged disk or "
+            "a file where a folder should be"
+        )
+
+
+def _blocks(size: int, block: int) -> Iterator[tuple[int, int]]:
+    """Starts and ends of the parts that one request each transfers."""
+    return ((start, min(start + block, size)) for start in range(0, size, block))
+
+
+async def _together(work: Callable[[], Awaitable[None]], block: int) -> None:
+    """As many of the same worker as keep the connection busy; the first error ends them all."""
+    workers = max(1, min(_MOST_REQUESTS, _BYTES_IN_FLIGHT // block))
+    tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
