@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tune_app.cloud.daemon_client import DaemonClient
 from tune_app.cloud.errors import CloudError
-from tune_app.cloud.wire import Status
+from tune_app.cloud.wire import DaemonError, Status
 from tune_app.command import run_command
 
 MODULE = "tune_app.cloud"
@@ -66,13 +66,14 @@ def reap(*, socket: Path | None = None, apart: float = 60.0, within: float = 900
         Seconds after which to say what is left.
     """
     client, console = DaemonClient(socket), Console()
+    client.status()  # a daemon that is not there is told at once
     until = time.monotonic() + within
     seen_empty = 0
     while seen_empty < 2:
         try:
             left = client.destroy_all("reaped")
             problem = f"instances {', '.join(map(str, left))} still exist"
-        except CloudError as error:
+        except (CloudError, DaemonError) as error:
             left, problem = [-1], f"what is left is not known: {error}"
         seen_empty = 0 if left else seen_empty + 1
         if left and time.monotonic() > until:

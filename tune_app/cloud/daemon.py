@@ -30,6 +30,7 @@ from filelock import FileLock, Timeout
 from tune_app.cloud.daemon_client import default_socket
 from tune_app.cloud.errors import CloudError, UncertainError, WrongKeyError
 from tune_app.cloud.key import ApiKey
+from tune_app.cloud.labels import prefix
 from tune_app.cloud.ledger import Ledger
 from tune_app.cloud.pace import Pace
 from tune_app.cloud.rentals import Rentals
@@ -130,8 +131,9 @@ def serve(
             base_url=settings.base_url,
             pace=Pace(settings.seconds_between, margin_s=settings.pace_margin),
             timeout_s=settings.patience.http,
+            retry_s=settings.patience.retry,
         )
-        _try_key(client)
+        _try_key(client, prefix(settings.cluster))
         rentals = Rentals(settings, client, ledger, setup=setup, link_up=link_up)
         try:
             Daemon(settings, rentals, ledger).run(path, group)
@@ -139,9 +141,10 @@ def serve(
             client.close()
 
 
-def _try_key(client: VastClient) -> None:
+def _try_key(client: VastClient, labelled: str) -> None:
     try:
-        logger.info("the account has $%.2f of credit", client.credit())
+        # By what it needs most: a scoped key may not be allowed to see the credit.
+        client.instances(labelled=labelled)
     except WrongKeyError:
         raise
     except CloudError as error:

@@ -21,6 +21,11 @@ def checked_name(what: str, text: str) -> str:
     return text
 
 
+def prefix(cluster: str) -> str:
+    """How the labels of a cluster's instances begin."""
+    return f"{_FIRST}/{cluster}/"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Label:
     """`stellux/CLUSTER/TYPE/K/ATTEMPT`, at most 256 characters."""
@@ -34,7 +39,7 @@ class Label:
 
     @property
     def text(self) -> str:
-        text = f"{_FIRST}/{self.cluster}/{self.node_type}/{self.k}/{self.attempt}"
+        text = f"{prefix(self.cluster)}{self.node_type}/{self.k}/{self.attempt}"
         assert len(text) <= MAXIMUM_LABEL, text
         return text
 

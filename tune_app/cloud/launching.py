@@ -200,7 +200,7 @@ class Launcher:
         stop = min(until, self._clock() + self._patience.look)
         while True:
             try:
-                for instance in self._client.instances():
+                for instance in self._client.instances(labelled=attempt.label):
                     if instance.label == attempt.label:
                         return self._rented(attempt, instance.id)
             except CloudError as failure:

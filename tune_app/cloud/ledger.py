@@ -164,6 +164,8 @@ class Ledger:
         now = self._clock()
         with self._transaction():
             made = self.attempt(attempt)
+            if made.state is RequestState.RENTED and made.contract == contract:
+                return made
             assert made.state.in_flight, made
             self._set_state(attempt, RequestState.RENTED, "")
             self._connection.execute(

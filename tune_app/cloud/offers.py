@@ -81,6 +81,7 @@ class OfferRules:
             "gpu_name": {"in": list(self.gpus)},
             "num_gpus": {"eq": 1},
             "rentable": {"eq": True},
+            "verified": {"eq": True},
         }
         if caps:
             filters |= {

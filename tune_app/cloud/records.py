@@ -122,6 +122,12 @@ class Instance:
         )
 
 
+def identity(values: Mapping[str, Any]) -> tuple[int, str]:
+    """Number and label of a listed instance. Raises OddAnswerError where it has no number."""
+    read = _Reader("instance", values)
+    return read.whole("id"), read.optional_text("label")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Charge:
     """What the account paid for one contract in the days that were asked for."""

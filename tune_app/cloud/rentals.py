@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from tune_app.cloud.budget import Budget, Stage, budget_of
 from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
-from tune_app.cloud.labels import Label
+from tune_app.cloud.labels import Label, prefix
 from tune_app.cloud.launching import Launcher
 from tune_app.cloud.ledger import Ledger
 from tune_app.cloud.ledger_records import Rental
@@ -66,6 +66,7 @@ class Rentals:
             sleep=sleep,
         )
         self._looking = threading.Lock()
+        self._stepping = threading.Lock()
         self._listed: tuple[float, dict[int, Instance]] | None = None
         self._charges_at = float("-inf")
 
@@ -98,7 +99,8 @@ class Rentals:
         """
         with self._looking:
             asked, before = self._clock(), self._ledger.live()
-            listed = {item.id: item for item in self._client.instances() if self._is_ours(item)}
+            ours = self._client.instances(labelled=prefix(self._settings.cluster))
+            listed = {item.id: item for item in ours if Label.parse(item.label) is not None}
             for instance in listed.values():
                 self._ledger.observe(instance)
             for rental in before:
@@ -120,14 +122,19 @@ class Rentals:
 
         A list that failed changes nothing: no instance is taken for gone, none is destroyed.
         """
+        with self._stepping:
+            self._step()
+
+    def _step(self) -> None:
         listed = self.refresh()
         asked = self._listed[0] if self._listed is not None else self._clock()
         for instance in listed.values():
             self._judge(instance, asked)
+        # In this order: who is not pending any more has written what came of it.
+        pending = self._launcher.answers_pending()
         for attempt in self._ledger.in_flight():
             waited = asked - attempt.sent_at
-            pending = attempt.id in self._launcher.answers_pending()
-            if not pending and waited >= self._patience.settle:
+            if attempt.id not in pending and waited >= self._patience.settle:
                 reason = f"no answer, and not listed {waited:.0f} s after it was sent"
                 logger.warning("request %s: %s", attempt.id, reason)
                 self._launcher.give_up(attempt, reason)
@@ -144,6 +151,7 @@ class Rentals:
     def _judge(self, instance: Instance, asked: float) -> None:
         label = Label.parse(instance.label)
         assert label is not None
+        pending = self._launcher.answers_pending()
         attempt = self._ledger.find_attempt(label.attempt)
         rental = self._ledger.rental(instance.id)
         known = None
@@ -156,7 +164,7 @@ class Rentals:
                 since=attempt.sent_at,
                 silent_since=None if rental is None else rental.silent_since,
                 link_up=self._link_up(attempt.k),
-                answer_pending=attempt.id in self._launcher.answers_pending(),
+                answer_pending=attempt.id in pending,
                 doomed="" if rental is None else rental.doomed,
             )
         verdict = judge(
@@ -257,10 +265,6 @@ class Rentals:
             logger.warning("the charges are not known: %s", error)
 
     # Inside
-
-    def _is_ours(self, instance: Instance) -> bool:
-        label = Label.parse(instance.label)
-        return label is not None and label.cluster == self._settings.cluster
 
     def _nodes(self, rental: Rental) -> list[Node]:
         """One node, or none for an instance that nobody here asked for."""

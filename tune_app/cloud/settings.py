@@ -28,6 +28,8 @@ class Patience:
     """One without a heartbeat, and without its link, is given up."""
     http: float = 20.0
     """For connecting, for an answer's first byte, and for its rest."""
+    retry: float = 2.0
+    """Before a call that may be repeated is sent again."""
     create: float = 55.0
     """Within which a request to rent is answered, one way or the other."""
     look: float = 20.0

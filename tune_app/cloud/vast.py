@@ -36,7 +36,7 @@ from tune_app.cloud.errors import (
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.order import Order
 from tune_app.cloud.pace import Pace
-from tune_app.cloud.records import Charge, Instance, Offer
+from tune_app.cloud.records import Charge, Instance, Offer, identity
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ class VastClient:
             headers={"Authorization": f"Bearer {key.reveal()}"},
             timeout=timeout_s,
             trust_env=False,
+            # A kept connection may have been closed by the server just when something is rented.
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     def __repr__(self) -> str:
@@ -170,9 +172,12 @@ class VastClient:
             raise OddAnswerError("the API says that it rented, and not what: no new_contract")
         return contract
 
-    def instances(self) -> list[Instance]:
-        """Every instance of the account, all pages. Raises rather than returning a part."""
-        found: dict[int, Instance] = {}
+    def instances(self, *, labelled: str = "") -> list[Instance]:
+        """Every instance whose label begins so, of all pages. Raises rather than leaving one out.
+
+        Others of the account need only have a number: what they are made of is not our business.
+        """
+        found: dict[int, Instance | None] = {}
         token: str | None = None
         total: int | None = None
         seen: set[str] = set()
@@ -180,8 +185,9 @@ class VastClient:
             query = {} if token is None else {"after_token": token}
             answer = self._repeated("list", "GET", "/api/v1/instances/", query=query)
             for values in _objects(answer, "instances"):
-                instance = Instance.parse(values)
-                found[instance.id] = instance
+                number, label = identity(values)
+                ours = label.startswith(labelled)
+                found[number] = Instance.parse(values) if ours else None
             if isinstance(answer.get("total_instances"), int):
                 total = answer["total_instances"]
             token = _token(answer)
@@ -196,7 +202,7 @@ class VastClient:
             raise OddAnswerError(
                 f"the list of instances has {len(found)} of the {total} that it speaks of"
             )
-        return list(found.values())
+        return [instance for instance in found.values() if instance is not None]
 
     def instance(self, contract: int) -> Instance | None:
         """One instance, or None where it is certain that there is none."""

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[3]
 
 PATIENCE = {
     "http": 2.0,
+    "retry": 0.05,
     "create": 5.0,
     "look": 1.0,
     "look_every": 0.1,

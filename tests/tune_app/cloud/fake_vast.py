@@ -108,7 +108,7 @@ def offer(number: int, **values: Any) -> dict[str, Any]:
         "cuda_max_good": 13.0,
         "duration": 30 * 86_400.0,
         "rentable": True,
-        "verification": "verified",
+        "verified": True,
     } | values
 
 

@@ -102,6 +102,15 @@ def test_an_odd_list_raises_and_is_never_an_empty_one(
     assert len(client.instances()) == 1
 
 
+def test_instances_of_others_need_only_a_number(client: VastClient, fake: FakeVast) -> None:
+    mine = client.create(order(1, label="mine/1"))
+    other = client.create(order(2, label="a volume"))
+    fake.instances[other].offer["machine_id"] = None
+    assert [item.id for item in client.instances(labelled="mine/")] == [mine]
+    with pytest.raises(OddAnswerError, match="machine_id"):
+        client.instances()
+
+
 def test_a_list_is_asked_again_after_a_failure_of_the_server(
     client: VastClient, fake: FakeVast, clock: Clock
 ) -> None:
