@@ -25,7 +25,7 @@ from tune_app.plan import SweepPlan
 from tune_app.records import CellRecord, Status, SweepRecord
 from tune_app.referee import is_same_but_seed
 from tune_app.results import mirrors, write_results
-from tune_app.storage import check_storage, seconds_between_losses
+from tune_app.storage import check_storage, seconds_between_losses, tidy_up
 from tune_app.terminal.formats import count
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
@@ -76,6 +76,7 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
             if any(not cell.status.ended for cell in journal.cells()):
                 check_storage(store, folder, journal.cells(), cells_at_once=options.cells_at_once)
             ended_by = _run(plan, journal, corpora, options, console, store=store)
+            tidy_up(store, journal.cells())
             console.print(f"writing the results to {folder}", style="dim")
             write_results(journal, folder)
             console.print(summary(journal, folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from tune_app.checkpoint_timing import ASSUMED_BETWEEN_LOSSES
 from tune_app.disk import require_free
 from tune_app.journal import Journal, by_cell
 from tune_app.records import CellRecord, FailureClass
-from tune_app.stores.base import StoreFullError
+from tune_app.stores.base import StoreError, StoreFullError
 from tune_app.stores.open import open_store
 from tune_app.terminal.formats import size
+
+logger = logging.getLogger(__name__)
 
 RECORDS_BYTES = 100 * 2**20
 """Room for a sweep's journal, tables, plots and its report."""
@@ -40,6 +43,19 @@ def check_storage(
     finally:
         store.close()
     require_free(folder, RECORDS_BYTES, "the sweep's records")
+
+
+def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:
+    """Removes what killed processes left half-written, once no process of the sweep is there."""
+    store = open_store(url)
+    try:
+        for cell in cells:
+            if cell.attempts:
+                store.remove_leftovers(cell.key, older_than=0.0)
+    except StoreError as error:
+        logger.warning("half-written checkpoints are left in %s: %s", store.url, error)
+    finally:
+        store.close()
 
 
 def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:

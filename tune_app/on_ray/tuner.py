@@ -192,7 +192,7 @@ def _ray(options: RayOptions) -> Iterator[None]:
         **local,
     )
     if quiet:
-        logging.getLogger("ray").setLevel(logging.ERROR)
+        _silence()
     try:
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = resources.get("GPU", 0.0)
@@ -203,6 +203,15 @@ def _ray(options: RayOptions) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _silence() -> None:
+    """Turns off what Ray says of lost processes and nodes: the journal has it, and says it once."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray.tune", "ray.air"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # What Ray's daemons report is printed by a thread that no setting turns off.
+    ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
 
 
 @contextmanager
