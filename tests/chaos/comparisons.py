@@ -116,17 +116,27 @@ def explains(blow: Blow, failure: Failure) -> bool:
     )
 
 
-def unnoticed_faults(failures: Sequence[Failure], blows: Sequence[Blow]) -> list[str]:
-    """Deaths that the journal says nothing of.
+def unnoticed_faults(
+    failures: Sequence[Failure], blows: Sequence[Blow], attempts: Sequence[Attempt]
+) -> list[str]:
+    """Deaths after which a cell was taken up again, and that the journal says nothing of.
 
-    A driver that dies right after a worker never hears of that worker, so such a death is left out.
+    A driver that dies before it takes the cell up again may never have heard of the death.
     """
     drivers = [blow.at for blow in blows if blow.kind == "driver killed"]
     wrong = []
     for blow in blows:
-        if blow.kind not in DEADLY or any(0 <= at - blow.at < 5.0 for at in drivers):
+        if blow.kind not in DEADLY:
             continue
         for cell in blow.reached:
+            later = (
+                attempt.started_at
+                for attempt in attempts
+                if attempt.cell == cell and attempt.started_at > blow.at
+            )
+            again = min(later, default=None)
+            if again is None or any(blow.at <= at <= again for at in drivers):
+                continue
             noticed = (
                 failure.cell == cell
                 and failure.kind is FailureClass.HOST

@@ -143,7 +143,9 @@ def run_chaos(folder: Path, options: ChaosOptions) -> Report:
             ),
             "no replay gave another result": must.differing_replays(driver.output()),
             "every failure has its fault": must.unexplained_failures(here.failures(), blows),
-            "every death is among the failures": must.unnoticed_faults(here.failures(), blows),
+            "every death is among the failures": must.unnoticed_faults(
+                here.failures(), blows, here.attempts()
+            ),
             "no attempt forgot a checkpoint": must.forgotten_checkpoints(here.attempts(), blows),
             "no driver showed a traceback": must.tracebacks(driver.output()),
             "no cell trains after the end": still_training,

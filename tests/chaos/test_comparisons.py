@@ -42,6 +42,10 @@ def blow(kind: str, *, at: float, cell: str = "a", seconds: float = 0.0, number:
     return Blow(number=number, kind=kind, at=at, reached={cell: 100}, seconds=seconds)
 
 
+def attempt(resumed_from: int | None, *, at: float = 20.0) -> Attempt:
+    return Attempt(cell="a", number=2, host="h", started_at=at, resumed_from=resumed_from)
+
+
 def test_the_same_curve_at_another_speed_is_the_same() -> None:
     slower = [replace(point, tokens_per_second=1.0, seconds={"train": 9.0}) for point in CURVE]
     assert must.differing_curves(slower, CURVE) == []
@@ -118,11 +122,13 @@ def test_a_store_that_was_away_explains_the_failure_of_any_cell() -> None:
 
 def test_a_death_must_be_noticed_unless_the_driver_died_with_it() -> None:
     killed = blow("worker killed", at=10.0)
-    (wrong,) = must.unnoticed_faults([], [killed])
+    again = [attempt(0, at=14.0)]
+    (wrong,) = must.unnoticed_faults([], [killed], again)
     assert "fault 1, worker killed, of a" in wrong
-    assert must.unnoticed_faults([failure(FailureClass.HOST, at=10.5)], [killed]) == []
+    assert must.unnoticed_faults([failure(FailureClass.HOST, at=10.5)], [killed], again) == []
     driver = blow("driver killed", at=11.0, number=2)
-    assert must.unnoticed_faults([], [killed, driver]) == []
+    assert must.unnoticed_faults([], [killed, driver], again) == []
+    assert must.unnoticed_faults([], [killed], []) == [], "it had sent its last report"
 
 
 def test_an_ended_cell_keeps_its_attempts() -> None:
@@ -131,9 +137,6 @@ def test_an_ended_cell_keeps_its_attempts() -> None:
 
 
 def test_an_attempt_goes_on_from_what_was_stored_at_the_last_fault() -> None:
-    def attempt(resumed_from: int | None) -> Attempt:
-        return Attempt(cell="a", number=2, host="h", started_at=20.0, resumed_from=resumed_from)
-
     blows = [
         replace(blow("store away", at=10.0), stored={"a": 300}),
         replace(blow("checkpoint torn", at=15.0, number=2), stored={"a": 200}),
