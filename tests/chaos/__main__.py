@@ -18,7 +18,8 @@ from cyclopts import App
 from rich.console import Console
 
 from tests.chaos.drivers import DriverOptions, run_drivers
-from tests.chaos.harness import ChaosOptions, run_chaos
+from tests.chaos.harness import run_chaos
+from tests.chaos.options import ChaosOptions
 from tests.chaos.report import Report
 from tests.chaos.store import StoreKind
 from tune_app.command import run_command

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -16,12 +14,13 @@ from tests.chaos.cluster import LocalCluster
 from tests.chaos.disturbance import Disturbance
 from tests.chaos.driver import Driver
 from tests.chaos.faults import World, durations
+from tests.chaos.options import ChaosOptions
 from tests.chaos.processes import describe, marked
 from tests.chaos.progress import Progress
 from tests.chaos.report import Report
 from tests.chaos.schedule import make_schedule
-from tests.chaos.store import StoreKind, open_store_under_test
-from tests.chaos.workspace import EXPANSIONS, Size, Workspace
+from tests.chaos.store import open_store_under_test
+from tests.chaos.workspace import Workspace
 from tune_app.on_ray.tuner import SCRATCH
 
 logger = logging.getLogger(__name__)
@@ -29,46 +28,7 @@ logger = logging.getLogger(__name__)
 UNDISTURBED = "undisturbed"
 DISTURBED = "disturbed"
 
-SECONDS_PER_FAULT = 12.0
-"""From one fault to the next, delay and the wait for a victim counted in."""
-TOKENS_PER_SECOND = 20_000
-"""Of a cell on one of two CPU cores that train side by side."""
-LEAST_CELLS = 8
-SWEEP_SECONDS = 3_600.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChaosOptions:
-    """What a run does. Raises ValueError for what cannot be run."""
-
-    faults: int = 100
-    seed: int = 0
-    nodes: int = 2
-    interval: float = 2.0
-    """Seconds from checkpoint to checkpoint."""
-    store: StoreKind = "path"
-    """Of the checkpoints: a folder, or one behind an sshd."""
-    tokens: int = 600_000
-    """A cell: about half a minute."""
-    seeds: int | None = None
-    """Cells are five times as many; None for as many as the faults need."""
-    short: bool = False
-    """Shorter pauses: of 3 to 8 s, not 10 to 60 s."""
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.nodes <= 8:
-            raise ValueError(f"{self.nodes} nodes; it must be 2 to 8, one has to outlive another")
-        if self.interval <= 0:
-            raise ValueError(f"a checkpoint every {self.interval} s; it must be above 0")
-
-    @property
-    def size(self) -> Size:
-        """Enough work for all faults: cells rather than longer ones, since starts are hit too."""
-        if self.seeds is not None:
-            return Size(tokens=self.tokens, seeds=self.seeds)
-        seconds = self.faults * SECONDS_PER_FAULT * self.nodes
-        cells = max(LEAST_CELLS, seconds / (self.tokens / TOKENS_PER_SECOND))
-        return Size(tokens=self.tokens, seeds=math.ceil(cells / len(EXPANSIONS)))
+SWEEP_SECONDS = 3 * 3_600.0
 
 
 def run_chaos(folder: Path, options: ChaosOptions) -> Report:

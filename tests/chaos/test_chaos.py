@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.harness import ChaosOptions, run_chaos
+from tests.chaos.harness import run_chaos
+from tests.chaos.options import ChaosOptions
 
 
 @pytest.mark.chaos

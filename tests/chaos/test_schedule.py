@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from tests.chaos.faults import FAULTS, durations
+from tests.chaos.options import SECONDS_PER_FAULT, TOKENS_PER_SECOND, ChaosOptions
 from tests.chaos.schedule import LONGEST_DELAY, make_moments, make_schedule
 
 
@@ -50,3 +52,17 @@ def test_moments_are_spread_over_the_start_too() -> None:
     assert moments == make_moments(count=200, seed=0, longest=20.0)
     assert min(moments) < 2
     assert max(moments) > 18
+
+
+def test_a_sweep_has_more_cells_the_more_faults_it_has_to_outlast() -> None:
+    assert ChaosOptions(faults=1).size.cells == 10, "never fewer than eight"
+    hundred = ChaosOptions(faults=100)
+    seconds = hundred.size.cells * hundred.tokens / TOKENS_PER_SECOND / hundred.nodes
+    assert seconds >= 100 * SECONDS_PER_FAULT
+    assert ChaosOptions(faults=100, seeds=2).size.cells == 10
+
+
+@pytest.mark.parametrize("values", [{"nodes": 1}, {"interval": 0.0}])
+def test_impossible_runs_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="it must be"):
+        ChaosOptions(**values)
