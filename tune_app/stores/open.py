@@ -64,7 +64,11 @@ def _path_store(parts: SplitResult) -> PathStore:
 
 def _sftp_store(
     parts: SplitResult, port: int | None, connect_timeout: float, stall_timeout: float
-) -> SftpStore:
+) -> Store:
+    # Each kind of store needs a library that the others do without.
+    from tune_app.stores.sftp import SftpStore  # noqa: PLC0415
+    from tune_app.stores.ssh import SshAddress  # noqa: PLC0415
+
     options = _options(parts, ("key", "known_hosts"), SFTP_EXAMPLE)
     for name, value in options.items():
         if not value.startswith(("/", "~/")):
@@ -92,7 +96,9 @@ def _sftp_store(
 
 def _s3_store(
     parts: SplitResult, port: int | None, connect_timeout: float, stall_timeout: float
-) -> S3Store:
+) -> Store:
+    from tune_app.stores.s3 import S3Store  # noqa: PLC0415
+
     options = _options(parts, ("endpoint", "region"), S3_EXAMPLE)
     if parts.username is not None or port is not None or not _is_bucket(parts.netloc):
         raise ValueError(
