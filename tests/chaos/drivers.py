@@ -154,12 +154,17 @@ def run_drivers(folder: Path, options: DriverOptions) -> Report:
         text=(
             f"{options.size.cells} cells, {stopped} of them stopped when undisturbed, seed "
             f"{options.seed}\none at a time: {ones.kills} kills, {ones.seconds:.0f} s; several at "
-            f"once: {severals.kills} kills, {severals.seconds:.0f} s"
+            f"once: {severals.kills} kills, {severals.seconds:.0f} s\n{len(ones.ended)} and "
+            f"{len(severals.ended)} cells had ended when the driver was killed for the last time"
         ),
         values={
             "seed": options.seed,
             "cells": options.size.cells,
             "kills": {ONE_AT_A_TIME: ones.kills, SEVERAL_AT_ONCE: severals.kills},
+            "ended_at_last_kill": {
+                ONE_AT_A_TIME: len(ones.ended),
+                SEVERAL_AT_ONCE: len(severals.ended),
+            },
             "seconds": {ONE_AT_A_TIME: ones.seconds, SEVERAL_AT_ONCE: severals.seconds},
         },
     )
