@@ -197,6 +197,7 @@ def compare(
             for name in order:
                 folder = Path(temporary) / f"{number}_{name}"
                 Journal.create(folder / JOURNAL, record, plan.cells).close()
+                (folder / "checkpoints").mkdir()
                 print(f"round {number + 1} of {rounds}: {name}", flush=True)
                 runs[name].append(_run(name, folder, folders, threads))
     _print(plan, runs, threads=threads)

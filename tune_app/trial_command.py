@@ -74,12 +74,13 @@ def train(
         with progress_display(console) as report:
             return prepare(wanted.settings.corpus, vocabulary=vocabulary, report=report)
 
+    store = None if checkpoints is None else open_store(checkpoints)
+    if store is not None:
+        store.check()
     trial = Trial(
         wanted,
         corpora=corpus,
-        checkpoints=None
-        if checkpoints is None
-        else Checkpoints(open_store(checkpoints), cell=wanted.key),
+        checkpoints=None if store is None else Checkpoints(store, cell=wanted.key),
         timing=CheckpointTiming(interval=checkpoint_every),
         device=checked_device(device) if device else default_device(),
     )
@@ -99,7 +100,9 @@ def train(
         )
         if (kill := diverged(observation)) is not None:
             console.print(f"diverged: {kill.reason}")
+            trial.close()
             return 1
+    trial.close()
     assert observation is not None, "even a finished trial repeats its last observation"
     console.print(
         f"whole dev split: {observation.whole_bits_per_byte:.4f} bits per byte, "

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tune_app.checkpoints import Checkpoints, TornError
+from tune_app.stores.base import StoreUnreachableError
 from tune_app.stores.path import PathStore
 
 CELL = "abc"
@@ -200,3 +201,16 @@ def test_the_manifest_says_what_is_in_it(tmp_path: Path) -> None:
     assert manifest["cell"] == CELL
     assert manifest["tokens"] == 3_000
     assert manifest["bytes"] == file(tmp_path, 3_000).stat().st_size
+
+
+def test_a_folder_that_is_away_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path / "store", 1_000)
+    (tmp_path / "store").rename(tmp_path / "away")
+    with pytest.raises(StoreUnreachableError, match="is no folder now"):
+        checkpoints.newest()
+    (tmp_path / "store").write_text("something else in its place")
+    with pytest.raises(StoreUnreachableError, match="is no folder now"):
+        checkpoints.newest()
+    (tmp_path / "store").unlink()
+    (tmp_path / "away").rename(tmp_path / "store")
+    assert checkpoints.newest().tokens == 1_000

@@ -178,7 +178,6 @@ def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(
     monkeypatch.setattr("tune_app.trial._LAST_PATIENCE", 0.5)
     cell = Cell.from_values(SMALL)
     checkpoints = kept(tmp_path, cell)
-    (tmp_path / "c").mkdir()
     (tmp_path / "c" / cell.key).write_text("no folder can be made here")
     trial = Trial(
         cell, corpora=corpora, checkpoints=checkpoints, timing=CheckpointTiming(interval=0)
@@ -235,6 +234,7 @@ def test_half_the_micro_batch_goes_on_from_the_same_checkpoint(
 
 
 def kept(folder: Path, cell: Cell) -> Checkpoints:
+    (folder / "c").mkdir(exist_ok=True)
     return Checkpoints(PathStore(folder / "c"), cell=cell.key)
 
 

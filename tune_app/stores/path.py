@@ -38,8 +38,9 @@ _REFUSED = frozenset(
 class PathStore:
     """Contents as files of a folder, which is made with the first of them.
 
-    A call lasts as long as the file system makes it last: mount a remote one such that it fails
-    rather than hangs.
+    A folder that is not there holds nothing that could be said about it: read and names raise
+    StoreUnreachableError until write or check has made it. A call lasts as long as the file system
+    makes it last: mount a remote one such that it fails rather than hangs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,6 +78,7 @@ class PathStore:
             try:
                 return path.read_bytes()
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                self._must_be_there()
                 raise NotStoredError(
                     f"{self._folder} holds no {name}; names() tells what it holds"
                 ) from None
@@ -92,6 +94,7 @@ class PathStore:
                     if path.suffix != naming.TEMPORARY and path.is_file()
                 ]
             except (FileNotFoundError, NotADirectoryError):
+                self._must_be_there()
                 return []
         return sorted(prefix + name for name in found)
 
@@ -129,6 +132,13 @@ class PathStore:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _must_be_there(self) -> None:
+        """Raises StoreUnreachableError where the folder itself is away, as an unmounted one is."""
+        if not self._folder.is_dir():
+            raise StoreUnreachableError(
+                f"{self._folder} is no folder now; check its disk or its mount"
+            )
+
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         """Turns an error of the operating system into one of a store."""
@@ -137,6 +147,8 @@ class PathStore:
         except StoreError:
             raise
         except OSError as error:
+            if self._folder.exists():
+                self._must_be_there()
             reason = f"{self._folder}: {what}: {error.strerror or error}"
             if error.errno in _FULL:
                 raise StoreFullError(f"{reason}; make room there, or name another store") from error

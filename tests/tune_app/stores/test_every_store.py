@@ -45,6 +45,7 @@ def test_what_was_written_is_read(store: Store, size: int) -> None:
 
 
 def test_names_are_those_of_the_folder_alone(store: Store) -> None:
+    store.check()
     assert store.names("cell") == []
     for name in ("cell/2.pt", "cell/10.pt", "cell/deeper/3.pt", "cell2/4.pt", "größe 5%?#.pt"):
         store.write(name, name.encode())
