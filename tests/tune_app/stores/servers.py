@@ -99,15 +99,18 @@ class Sshd(Server):
 
     Args:
         folder: where its keys and its log lie; the store is `folder/store`.
-        chroot: a folder of root that users see as /; only root can.
+        user: whom it lets in; another than oneself only where one is root.
+        chroot: a folder of root's that users see as /; only root can.
     """
 
-    def __init__(self, folder: Path, *, chroot: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, user: str | None = None, chroot: Path | None = None
+    ) -> None:
         super().__init__()
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.store = folder / "store"
-        self.user = getpass.getuser()
+        self.user = user or getpass.getuser()
         self.key = self.make_key("client")
         self.host_key = self.make_key("host")
         self.known_hosts = folder / "known_hosts"
