@@ -18,7 +18,7 @@ from typing import Any
 from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.labels import Label
 from tune_app.cloud.ledger_records import SCHEMA, SCHEMA_VERSION, Attempt, Rental
-from tune_app.cloud.lifecycle import SILENT, RequestState
+from tune_app.cloud.lifecycle import RequestState, is_silent
 from tune_app.cloud.offers import Quote
 from tune_app.cloud.records import Charge, Instance
 
@@ -246,7 +246,7 @@ class Ledger:
             if known is None or known.ended_at is not None:
                 return
             self._count_to(known, now, also=instance.status)
-            silent = instance.status in SILENT
+            silent = is_silent(instance.status)
             self._connection.execute(
                 "UPDATE instances SET status = ?, silent_since = ?, ran = MAX(ran, ?) "
                 "WHERE contract = ?",

@@ -10,7 +10,14 @@ from tune_app.cloud.records import Instance
 from tune_app.cloud.settings import Patience
 
 NOT_YET = frozenset({"", "created", "loading", "scheduling"})
-SILENT = frozenset({"unknown", "offline"})
+
+
+def is_silent(status: str) -> bool:
+    """Whether an instance gives no sign of work: unknown, offline, frozen, or a status yet unheard.
+
+    One that is still starting does not count as silent.
+    """
+    return status != "running" and status not in NOT_YET
 
 
 class RequestState(enum.Enum):
@@ -49,7 +56,7 @@ class Known:
     since: float
     """When the instance was rented, or the request sent: seconds since 1970."""
     silent_since: float | None
-    """Since when it has had no heartbeat."""
+    """Since when it gives no sign of work."""
     link_up: bool | None
     """Whether its link to the head is open; None where nobody knows."""
     answer_pending: bool
@@ -136,7 +143,7 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
         return _destroy("stopped: outbid, or by hand; its storage bills")
     if instance.status == "exited":
         return _destroy("its container has ended", avoid_machine=True)
-    if instance.status in SILENT and known.silent_since is not None and known.link_up is not True:
+    if is_silent(instance.status) and known.silent_since is not None and known.link_up is not True:
         silent = now - known.silent_since
         if silent >= patience.lost:
             return _destroy(

@@ -15,7 +15,8 @@ from tune_app.cloud.labels import checked_name
 from tune_app.cloud.offers import OfferRules
 from tune_app.cloud.order import MAXIMUM_START
 from tune_app.cloud.pace import SECONDS_BETWEEN
-from tune_app.cloud.vast import BASE_URL
+
+BASE_URL = "https://console.vast.ai"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Patience:
     loading: float = 900.0
     """An instance that does not run by then is destroyed, its machine avoided."""
     lost: float = 120.0
-    """One without a heartbeat, and without its link, is given up."""
+    """One that gives no sign of work, and whose link is not open, is given up."""
     http: float = 20.0
     """For connecting, for an answer's first byte, and for its rest."""
     retry: float = 2.0

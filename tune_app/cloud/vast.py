@@ -40,7 +40,6 @@ from tune_app.cloud.records import Charge, Instance, Offer, identity
 
 logger = logging.getLogger(__name__)
 
-BASE_URL = "https://console.vast.ai"
 MAXIMUM_PAGES = 200
 MAXIMUM_ANSWER = 32 * 2**20
 _DAY = 86_400.0
@@ -63,7 +62,7 @@ class VastClient:
         self,
         key: ApiKey,
         *,
-        base_url: str = BASE_URL,
+        base_url: str,
         pace: Pace | None = None,
         timeout_s: float = 25.0,
         search_cache_s: float = 60.0,

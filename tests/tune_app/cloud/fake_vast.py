@@ -43,6 +43,7 @@ class Fault(enum.Enum):
     ON_DEMAND = "created on demand, though a bid was sent"
     NEVER_LOADS = "created, and loading for ever"
     APPEARS_LATE = "answered with HTTP 502; listed only after `late_s`"
+    UNAVAILABLE = "nothing done, HTTP 410: the machine is busy and `cancel_unavail` was sent"
     HTML = "a page of HTML under HTTP 200"
     CUT_OFF = "JSON that breaks off"
     NO_LIST = "a JSON object without the list"
@@ -249,7 +250,7 @@ class FakeVast:
 
     # Endpoints
 
-    def answer(
+    def answer(  # noqa: PLR0911 - one line a refusal
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any], key: str
     ) -> tuple[int, Any]:
         """Status and JSON, or a status and raw bytes."""
@@ -270,6 +271,8 @@ class FakeVast:
             fault = waiting.pop(0) if waiting else None
             if fault is Fault.REFUSED_500:
                 return 502, b"<html>Bad Gateway</html>"
+            if fault is Fault.UNAVAILABLE:
+                return 410, {"success": False, "error": "3907", "msg": "the GPU is in use"}
             if fault is not Fault.SILENCE:
                 status, answer = self._act(endpoint, number, query, body, fault)
         if fault in (Fault.SILENCE, Fault.CREATED_THEN_SILENCE):

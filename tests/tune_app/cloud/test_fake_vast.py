@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,9 +42,14 @@ def fake(clock: Clock, events: list[str]) -> Iterator[FakeVast]:
         yield server
 
 
+@functools.cache
+def client() -> httpx.Client:
+    return httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+
 def call(fake: FakeVast, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     headers = {"Authorization": f"Bearer {fake.key}"}
-    return httpx.request(method, fake.url + path, json=body, headers=headers, trust_env=False)
+    return client().request(method, fake.url + path, json=body, headers=headers)
 
 
 def rent(fake: FakeVast, number: int = 1, **values: Any) -> int:

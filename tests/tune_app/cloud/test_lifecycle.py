@@ -114,7 +114,7 @@ def test_another_price_or_kind_is_destroyed_and_the_machine_avoided() -> None:
     assert (on_demand.action, on_demand.avoid_machine) == (Action.DESTROY, True)
 
 
-@pytest.mark.parametrize("status", ["unknown", "offline"])
+@pytest.mark.parametrize("status", ["unknown", "offline", "frozen", "never heard of"])
 def test_silence_is_borne_for_two_minutes_and_longer_while_the_link_is_open(status: str) -> None:
     silent = replace(RUNNING, status=status)
     assert verdict(silent, replace(RENTED, silent_since=NOW - 119)).action is Action.KEEP

@@ -89,11 +89,11 @@ class House:
     def create(self, request: str = "a") -> Node:
         return self.rentals.create("worker", request)
 
-    def steps(self, seconds: float) -> None:
+    def steps(self, seconds: float, *, each: float = 15.0) -> None:
         """What the daemon's loop does in this time."""
         until = self.clock.now + seconds
         while self.clock.now < until:
-            self.clock.now += 15
+            self.clock.now += each
             self.rentals.step()
 
     def close(self) -> None:
@@ -427,11 +427,11 @@ def test_the_cap_stops_launches_and_then_ends_everything(
     house = build(cap_dollars=1.0)
     house.create("a")
     house.create("b")
-    house.steps(4800)
+    house.steps(4800, each=120)
     with pytest.raises(BudgetError, match="raise the cap"):
         house.create("c")
     assert len(alive(fake)) == 2
-    house.steps(3600)
+    house.steps(3600, each=120)
     assert alive(fake) == []
     assert sum(item.dollars for item in fake.instances.values()) <= 1.0
     assert "the cap of $1.00 is spent" in house.ledger.rentals()[0].ended_reason
@@ -439,9 +439,9 @@ def test_the_cap_stops_launches_and_then_ends_everything(
 
 def test_estimates_are_no_lower_than_what_is_billed(house: House, fake: FakeVast) -> None:
     house.create()
-    house.steps(1800)
+    house.steps(1800, each=60)
     fake.transfer(next(iter(fake.instances)), down_gb=50)
-    house.steps(5400)
+    house.steps(5400, each=60)
     billed = sum(item.dollars for item in fake.instances.values())
     assert billed <= house.rentals.budget().spent < billed * 1.2
     (rental,) = house.ledger.rentals()

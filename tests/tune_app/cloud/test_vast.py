@@ -158,6 +158,9 @@ def test_errors_have_their_classes(client: VastClient, fake: FakeVast) -> None:
     client.create(order(1))
     with pytest.raises(NoSuchOfferError):
         client.create(order(1))
+    fake.fail("create", Fault.UNAVAILABLE)
+    with pytest.raises(NoSuchOfferError):
+        client.create(order(2))
     fake.fail("create", Fault.UNSUCCESSFUL)
     with pytest.raises(RefusedError, match="server_busy") as caught:
         client.create(order(2))
