@@ -12,6 +12,8 @@ SECONDS_PER_FAULT = 12.0
 """From one fault to the next, delay and the wait for a victim counted in."""
 TOKENS_PER_SECOND = 20_000
 """Of a cell on one of two CPU cores that train side by side."""
+SHARE_TRAINING = 0.5
+"""Of the time under faults that goes into new tokens, at the most; the rest is lost to restarts."""
 LEAST_CELLS = 8
 
 
@@ -44,6 +46,6 @@ class ChaosOptions:
         """Enough work for all faults: cells rather than longer ones, since starts are hit too."""
         if self.seeds is not None:
             return Size(tokens=self.tokens, seeds=self.seeds)
-        seconds = self.faults * SECONDS_PER_FAULT * self.nodes
+        seconds = self.faults * SECONDS_PER_FAULT * SHARE_TRAINING * self.nodes
         cells = max(LEAST_CELLS, seconds / (self.tokens / TOKENS_PER_SECOND))
         return Size(tokens=self.tokens, seeds=math.ceil(cells / len(EXPANSIONS)))

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from tests.chaos.faults import FAULTS, durations
-from tests.chaos.options import SECONDS_PER_FAULT, TOKENS_PER_SECOND, ChaosOptions
+from tests.chaos.options import (
+    SECONDS_PER_FAULT,
+    SHARE_TRAINING,
+    TOKENS_PER_SECOND,
+    ChaosOptions,
+)
 from tests.chaos.schedule import LONGEST_DELAY, make_moments, make_schedule
 
 
@@ -58,7 +63,7 @@ def test_a_sweep_has_more_cells_the_more_faults_it_has_to_outlast() -> None:
     assert ChaosOptions(faults=1).size.cells == 10, "never fewer than eight"
     hundred = ChaosOptions(faults=100)
     seconds = hundred.size.cells * hundred.tokens / TOKENS_PER_SECOND / hundred.nodes
-    assert seconds >= 100 * SECONDS_PER_FAULT
+    assert seconds >= 100 * SECONDS_PER_FAULT * SHARE_TRAINING
     assert ChaosOptions(faults=100, seeds=2).size.cells == 10
 
 
