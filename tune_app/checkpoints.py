@@ -72,6 +72,7 @@ class Checkpoints:
         self._store = store
         self._cell = cell
         self._keep = keep
+        self._seen_damaged: set[str] = set()
 
     def save(
         self,
@@ -83,10 +84,9 @@ class Checkpoints:
     ) -> None:
         """Writes a checkpoint; when it returns, the checkpoint survives a crash.
 
-        After the last one of a cell only it and the best are kept. One that claims more tokens is
-        removed: the trial did not resume from it, so it was damaged. Raises StoreError where
-        nothing can be written, TornError where something else came back; the ones before it stay
-        as they were.
+        After the last one of a cell only it and the best are kept. One of more tokens is removed
+        only where `newest` found it damaged. Raises StoreError where nothing can be written,
+        TornError where something else came back; the ones before it stay as they were.
         """
         # By way of memory: torch reports a full disk as a RuntimeError, a store as a StoreError.
         buffer = io.BytesIO()
@@ -118,6 +118,7 @@ class Checkpoints:
             except (ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 damaged.append(f"the checkpoint {name} is damaged ({reason})")
+                self._seen_damaged.add(name)
                 continue
             self._warn(damaged, f"the one at {tokens:,} tokens is used")
             return Restored(tokens=tokens, state=state, damaged=tuple(damaged))
@@ -157,18 +158,26 @@ class Checkpoints:
         """Keeps the newest few and the best; a failure to remove loses nothing but room."""
         try:
             manifests = self._manifests()
-            mine = [name for name in manifests if _order(name) <= _order(newest.stem)]
+            mine = [
+                name
+                for name in manifests
+                if _order(name) <= _order(newest.stem) and name not in self._seen_damaged
+            ]
             kept = {newest.stem, *mine[:keep], *self._best(mine)}
             for name in self._store.names(self._cell):
                 stem, _, ending = name.rpartition(".")
                 if stem in kept or _tokens(stem) is None:
                     continue
+                ahead = _order(stem) > _order(newest.stem)
+                if ahead and stem not in self._seen_damaged:
+                    # Of another process that got further, or still in the making.
+                    continue
                 if stem in manifests:
                     # The manifest goes first: half a removal leaves nothing that looks whole.
                     self._store.remove(f"{stem}.json")
                     self._store.remove(f"{stem}.pt")
-                elif ending == "pt" and _order(stem) <= _order(newest.stem):
-                    # Cut off before its manifest. One ahead may still be in the making.
+                elif ending == "pt":
+                    # Cut off before its manifest.
                     self._store.remove(name)
             self._store.remove_leftovers(self._cell)
         except StoreError as error:
