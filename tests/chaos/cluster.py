@@ -83,6 +83,7 @@ class LocalCluster:
         }
         self.nodes: list[Node] = []
         """The worker nodes, the oldest first."""
+        self._head: list[Node] = []
         self._wanted = workers
         self._started = 0
         self._port = free_port()
@@ -93,11 +94,12 @@ class LocalCluster:
 
     def __enter__(self) -> LocalCluster:
         try:
-            self._head = self._start(
+            head = self._start(
                 *("--head", "--port", str(self._port), "--num-cpus", "0"),
                 *("--include-dashboard", "false", "--ray-client-server-port", str(free_port())),
             )
-            self._wait_for([self._head])
+            self._head.append(head)
+            self._wait_for(self._head)
             for _ in range(self._wanted):
                 self.add_node()
             self._wait_for(self.nodes)
@@ -132,7 +134,7 @@ class LocalCluster:
     def close(self) -> None:
         """Ends every process of the run, and removes its folder."""
         kill_marked(self.token)
-        for node in [*self.nodes, *([self._head] if hasattr(self, "_head") else [])]:
+        for node in (*self.nodes, *self._head):
             node.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 

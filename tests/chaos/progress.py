@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -68,13 +67,3 @@ class Progress:
     @property
     def all_ended(self) -> bool:
         return bool(self.statuses) and len(self.ended) == len(self.statuses)
-
-    def seen_since(self, moment: float) -> bool:
-        """Whether any cell has reported since a moment, in seconds since the epoch."""
-        return any(sample.at > moment for sample in self.samples[-50:])
-
-
-def wait_for(progress: Progress, seconds: float) -> None:
-    """Looks after a pause."""
-    time.sleep(seconds)
-    progress.look()
