@@ -11,10 +11,15 @@ T = TypeVar("T")
 
 
 class EventLoopThread:
-    """A loop that starts with the first coroutine and ends with `close`, or with the process."""
+    """A loop that starts with the first coroutine and ends with `close`, or with the process.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        unreported: errors of a library's own tasks that are not logged where nobody awaits them.
+    """
+
+    def __init__(self, name: str, *, unreported: type[Exception]) -> None:
         self._name = name
+        self._unreported = unreported
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -27,6 +32,7 @@ class EventLoopThread:
         """What the coroutine returns or raises. It is cancelled when the caller is interrupted."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._loop.set_exception_handler(self._report)
             # A daemon: whoever forgets `close` still ends.
             self._thread = threading.Thread(
                 target=self._loop.run_forever, name=self._name, daemon=True
@@ -47,3 +53,7 @@ class EventLoopThread:
         self._thread.join()
         self._loop.close()
         self._loop = self._thread = None
+
+    def _report(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), self._unreported):
+            loop.default_exception_handler(context)

@@ -43,7 +43,8 @@ class SftpStore:
         self._address = address
         self._path = path
         self._lock = threading.Lock()
-        self._loop = EventLoopThread(f"sftp {address}")
+        # A cut connection fails each of its requests; the first is what callers are told.
+        self._loop = EventLoopThread(f"sftp {address}", unreported=asyncssh.Error)
         self._session = SftpSession(
             address,
             folder=path,

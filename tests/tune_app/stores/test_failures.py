@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import shutil
@@ -266,7 +267,9 @@ def test_a_server_killed_in_mid_upload_leaves_the_old_content(own_sshd: Sshd) ->
         assert store.read("cell/2.pt") == CONTENT
 
 
-def test_a_server_that_stalls_in_mid_upload_is_given_up(own_sshd: Sshd) -> None:
+def test_a_server_that_stalls_in_mid_upload_is_given_up(
+    own_sshd: Sshd, caplog: pytest.LogCaptureFixture
+) -> None:
     with opened(own_sshd.url()) as store:
         store.write("cell/2.pt", b"before")
         started = time.monotonic()
@@ -276,6 +279,8 @@ def test_a_server_that_stalls_in_mid_upload_is_given_up(own_sshd: Sshd) -> None:
         assert time.monotonic() - started < 6
         own_sshd.resume()
         assert store.read("cell/2.pt") == b"before"
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_connection_cut_between_two_calls_is_not_noticed(own_sshd: Sshd) -> None:
