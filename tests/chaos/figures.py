@@ -11,6 +11,11 @@ from tests.chaos.faults import FAULTS, Blow
 from tests.chaos.progress import Sample
 from tune_app.records import Attempt
 
+WITHOUT_STORE = "any, store away"
+"""A row of its own: what was trained while nothing could be stored is lost with the host."""
+STORED_AGAIN_WITHIN = 15.0
+"""Seconds from the store's return to the next stored checkpoint; tries come ever more rarely."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -46,6 +51,7 @@ def costs(
     blows: Iterable[Blow], samples: Sequence[Sample], attempts: Sequence[Attempt]
 ) -> list[Cost]:
     """What each fault cost each cell that it hit."""
+    blows = list(blows)
     found = []
     for blow in blows:
         for cell, reached in blow.reached.items():
@@ -66,13 +72,23 @@ def costs(
             found.append(
                 Cost(
                     number=blow.number,
-                    kind=blow.kind,
+                    kind=WITHOUT_STORE if _without_store(blow, blows) else blow.kind,
                     cell=cell,
                     retrained=_retrained(attempt, reached),
                     recovery=None if recovered is None else recovered - blow.at,
                 )
             )
     return found
+
+
+def _without_store(blow: Blow, blows: Iterable[Blow]) -> bool:
+    """Whether nothing could be stored in the moments before a fault."""
+    return any(
+        other.kind == "store away"
+        and other.number != blow.number
+        and other.at <= blow.at <= other.at + other.seconds + STORED_AGAIN_WITHIN
+        for other in blows
+    )
 
 
 def _retrained(attempt: Attempt | None, reached: int) -> int | None:
@@ -85,7 +101,7 @@ def _retrained(attempt: Attempt | None, reached: int) -> int | None:
 def rows(found: Sequence[Cost], *, tokens_per_interval: float) -> list[Row]:
     """The table: a row a kind that came, in the order of the kinds."""
     table = []
-    for kind in FAULTS:
+    for kind in (*FAULTS, WITHOUT_STORE):
         of_kind = [cost for cost in found if cost.kind == kind]
         if not of_kind:
             continue

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.chaos.faults import Blow
-from tests.chaos.figures import Cost, as_text, costs, rows
+from tests.chaos.figures import (
+    STORED_AGAIN_WITHIN,
+    WITHOUT_STORE,
+    Cost,
+    as_text,
+    costs,
+    rows,
+)
 from tests.chaos.progress import Sample
 from tune_app.records import Attempt
 
@@ -42,6 +51,17 @@ def test_what_is_not_known_is_no_number() -> None:
 def test_other_cells_do_not_count() -> None:
     (cost,) = costs([BLOW], [sample(9_000, 101.0, cell="b")], [])
     assert cost.recovery is None
+
+
+def test_a_loss_while_the_store_is_away_is_in_a_row_of_its_own() -> None:
+    away = Blow(number=2, kind="store away", at=95.0, reached={}, seconds=3.0)
+    later = replace(BLOW, number=3, at=98.0 + STORED_AGAIN_WITHIN + 1)
+    found = costs([away, BLOW, later], [], [])
+    assert [cost.kind for cost in found] == [WITHOUT_STORE, "worker killed"]
+    assert [row.kind for row in rows(found, tokens_per_interval=1.0)] == [
+        "worker killed",
+        WITHOUT_STORE,
+    ]
 
 
 def test_the_table_has_median_and_worst_of_each_kind() -> None:
