@@ -47,11 +47,16 @@ class Store(Protocol):
         """
 
     def read(self, name: str) -> bytes:
-        """The content of a name. Raises NotStoredError."""
+        """The content of a name.
+
+        Raises NotStoredError, and StoreUnreachableError where the store's own folder is away, as
+        that of a disk that is not mounted: a folder that is away says nothing of what it holds.
+        """
 
     def names(self, folder: str) -> list[str]:
         """Names of the contents in a folder, sorted, as `write` got them; [] where there is none.
 
+        Raises StoreUnreachableError where the store's own folder is away: see `read`.
         Half-written contents and those of sub-folders are not among them; "" is the store itself.
         """
 
@@ -69,7 +74,10 @@ class Store(Protocol):
         """Room left, or None where nobody knows."""
 
     def check(self) -> None:
-        """Writes, reads and removes a small content: what would fail later fails here."""
+        """Makes the store's own folder; writes, reads and removes a small content in it.
+
+        What would fail later fails here.
+        """
 
     def close(self) -> None:
         """Lets go of connections; a later call opens them again."""

@@ -11,7 +11,7 @@ import asyncssh
 from asyncssh import SFTPClient
 
 from tune_app.stores import naming
-from tune_app.stores.base import NotStoredError
+from tune_app.stores.base import NotStoredError, StoreUnreachableError
 from tune_app.stores.event_loop import EventLoopThread
 from tune_app.stores.probe import write_read_remove
 from tune_app.stores.sftp_session import NOT_THERE, Operation, SftpSession
@@ -84,6 +84,7 @@ class SftpStore:
             try:
                 return await self._session.read(client, path)
             except NOT_THERE:
+                await self._must_be_there(client)
                 raise self._not_stored(name) from None
             except asyncssh.SFTPFailure:
                 if await client.isdir(path):
@@ -98,6 +99,8 @@ class SftpStore:
 
         async def operation(client: SFTPClient) -> list[str]:
             files = await self._session.files(client, self._file(folder))
+            if not files:
+                await self._must_be_there(client)
             return sorted(prefix + file for file in files if not file.endswith(naming.TEMPORARY))
 
         return self._run(f"cannot list {folder or 'it'}", operation)
@@ -154,6 +157,13 @@ class SftpStore:
 
     def _file(self, name: str) -> str:
         return posixpath.join(self._path, name) or "."
+
+    async def _must_be_there(self, client: SFTPClient) -> None:
+        """Raises StoreUnreachableError where the folder itself is away, as an unmounted one is."""
+        if not await client.isdir(self._file("")):
+            raise StoreUnreachableError(
+                f"{self.url} is no folder there now; check the server's disk or mount"
+            )
 
     def _not_stored(self, name: str) -> NotStoredError:
         return NotStoredError(f"{self.url} holds no {name}; names() tells what it holds")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.stores.servers import MotoServer, Sshd
-from tune_app.stores.base import NotStoredError, Store
+from tune_app.stores.base import NotStoredError, Store, StoreUnreachableError
 from tune_app.stores.open import open_store
 
 ROOT = Path(__file__).parents[3]
@@ -149,3 +149,22 @@ def test_room_is_a_number_or_unknown(store: Store) -> None:
     free = store.free_bytes()
     assert free is None or free > 0
     assert (free is None) == store.url.startswith("s3://")
+
+
+@pytest.mark.parametrize("kind", ["path", "sftp"])
+def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    folder, url = tmp_path / "store", str(tmp_path / "store")
+    if kind == "sftp":
+        sshd: Sshd = request.getfixturevalue("sshd")
+        url = sshd.url(folder)
+    store = open_store(url)
+    store.write("cell/1.pt", b"one")
+    folder.rename(tmp_path / "away")
+    for call in (lambda: store.names("cell"), lambda: store.read("cell/1.pt")):
+        with pytest.raises(StoreUnreachableError, match=r"is no folder (there )?now"):
+            call()
+    (tmp_path / "away").rename(folder)
+    assert store.names("cell") == ["cell/1.pt"]
+    store.close()
