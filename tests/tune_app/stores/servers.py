@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -62,7 +63,8 @@ class Server:
     def stop(self) -> None:
         """SIGKILL to it and to whoever serves a connection, as when a host loses its power."""
         for process in self._family():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a connection that has just ended
+                process.kill()
         if self._process is not None:
             self._process.wait()
         self._process = None
@@ -70,12 +72,14 @@ class Server:
     def suspend(self) -> None:
         """SIGSTOP: the connections stand, nothing is answered."""
         for process in self._family():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # a connection that has just ended
+                process.suspend()
 
     def resume(self) -> None:
         """SIGCONT."""
         for process in self._family():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # a connection that has just ended
+                process.resume()
 
     def _family(self) -> list[psutil.Process]:
         """The listener first, so that it makes no more while the others are found."""
