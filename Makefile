@@ -36,6 +36,8 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.loss_memory
 	$(BIN)/python -m benchmarks.tune_overhead
+	$(BIN)/python -m benchmarks.checkpoint_stores
+	$(BIN)/python -m benchmarks.checkpoint_overhead
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
