@@ -17,14 +17,11 @@ from typing import Any
 
 from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.labels import Label
-from tune_app.cloud.ledger_records import SCHEMA, SCHEMA_VERSION, Attempt, Rental
+from tune_app.cloud.ledger_file import open_file
+from tune_app.cloud.ledger_records import Attempt, Rental
 from tune_app.cloud.lifecycle import RequestState, is_silent
 from tune_app.cloud.offers import Quote
 from tune_app.cloud.records import Charge, Instance
-
-
-class LedgerError(ValueError):
-    """The file is no ledger of this cluster, or not one that this program can read."""
 
 
 class Ledger:
@@ -51,46 +48,7 @@ class Ledger:
 
         Raises LedgerError where it is another cluster's, a newer program's, or no ledger.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(
-            path, isolation_level=None, timeout=30, check_same_thread=False
-        )
-        connection.row_factory = sqlite3.Row
-        ledger = cls(connection, clock=clock)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            # FULL: what was announced before a call survives a power cut, not only a crash.
-            connection.execute("PRAGMA synchronous = FULL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                with ledger._transaction():
-                    for statement in SCHEMA.split(";"):
-                        connection.execute(statement)
-                    connection.execute("INSERT INTO cluster (name) VALUES (?)", [cluster])
-                    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise LedgerError(
-                    f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
-                    "use the Stellux that wrote it"
-                )
-            name = connection.execute("SELECT name FROM cluster").fetchone()["name"]
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise LedgerError(f"{path} is no readable ledger ({error})") from error
-        except LedgerError:
-            connection.close()
-            raise
-        if name != cluster:
-            connection.close()
-            raise LedgerError(
-                f"{path} is the ledger of the cluster {name!r}, not of {cluster!r}; "
-                "give this cluster a folder of its own"
-            )
-        with ledger._transaction():
-            connection.executemany(
-                "INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in slots]
-            )
-        return ledger
+        return cls(open_file(path, cluster=cluster, slots=slots), clock=clock)
 
     def close(self) -> None:
         with self._lock:
@@ -134,34 +92,29 @@ class Ledger:
             tries = self._count("SELECT COUNT(*) FROM attempts WHERE request = ?", request)
             name = f"{request}.{tries + 1}"
             label = Label(cluster=cluster, node_type=node_type, k=free["k"], attempt=name)
-            self._connection.execute(
-                "INSERT INTO attempts (id, request, node_type, k, label, state, offer, machine, "
-                "gpu, cpus, bid, storage_per_hour, bandwidth_per_hour, setup, sent_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    name,
-                    request,
-                    node_type,
-                    label.k,
-                    label.text,
-                    RequestState.SENDING.value,
-                    quote.offer.id,
-                    quote.offer.machine_id,
-                    quote.offer.gpu_name,
-                    quote.offer.cpus,
-                    quote.bid,
-                    quote.storage_per_hour,
-                    quote.bandwidth_per_hour,
-                    quote.setup,
-                    self._clock(),
-                ],
+            self._insert(
+                "attempts",
+                id=name,
+                request=request,
+                node_type=node_type,
+                k=label.k,
+                label=label.text,
+                state=RequestState.SENDING.value,
+                offer=quote.offer.id,
+                machine=quote.offer.machine_id,
+                gpu=quote.offer.gpu_name,
+                cpus=quote.offer.cpus,
+                bid=quote.bid,
+                storage_per_hour=quote.storage_per_hour,
+                bandwidth_per_hour=quote.bandwidth_per_hour,
+                setup=quote.setup,
+                sent_at=self._clock(),
             )
             self._connection.execute("UPDATE slots SET attempt = ? WHERE k = ?", [name, label.k])
         return self.attempt(name)
 
     def rented(self, attempt: str, contract: int) -> Attempt:
         """Writes that an attempt came to an instance: told by the API, or found by its label."""
-        now = self._clock()
         with self._transaction():
             made = self.attempt(attempt)
             if made.state is RequestState.RENTED and made.contract == contract:
@@ -172,7 +125,7 @@ class Ledger:
                 "UPDATE attempts SET contract = ? WHERE id = ?", [contract, attempt]
             )
             self._add_instance(contract, made, since=made.sent_at)
-            self._launched(made.node_type, succeeded=True, reason="", at=now)
+            self._launched(made.node_type, succeeded=True, reason="")
         return self.attempt(attempt)
 
     def uncertain(self, attempt: str, reason: str) -> None:
@@ -188,7 +141,7 @@ class Ledger:
         with self._transaction():
             made = self.attempt(attempt)
             self._set_state(attempt, RequestState.FAILED, reason)
-            self._launched(made.node_type, succeeded=False, reason=reason, at=self._clock())
+            self._launched(made.node_type, succeeded=False, reason=reason)
             if contract is None:
                 self._free(attempt)
             else:
@@ -198,7 +151,7 @@ class Ledger:
     def launch_failed(self, node_type: str, reason: str) -> None:
         """Writes that a launch came to nothing before anything was sent."""
         with self._transaction():
-            self._launched(node_type, succeeded=False, reason=reason, at=self._clock())
+            self._launched(node_type, succeeded=False, reason=reason)
 
     def launch_failures(self, node_type: str) -> tuple[int, float, str]:
         """Failures in a row until now, when the last one was, and its reason."""
@@ -263,16 +216,14 @@ class Ledger:
         with self._transaction():
             if self.rental(instance.id) is None:
                 now = self._clock()
-                self._connection.execute(
-                    "INSERT INTO instances (contract, since, counted_to, gpu_per_hour, "
-                    "storage_per_hour, bandwidth_per_hour) VALUES (?, ?, ?, ?, ?, 0)",
-                    [
-                        instance.id,
-                        now,
-                        now,
-                        max(instance.dollars_per_hour - instance.storage_per_hour, 0.0),
-                        instance.storage_per_hour,
-                    ],
+                self._insert(
+                    "instances",
+                    contract=instance.id,
+                    since=now,
+                    counted_to=now,
+                    gpu_per_hour=max(instance.dollars_per_hour - instance.storage_per_hour, 0.0),
+                    storage_per_hour=instance.storage_per_hour,
+                    bandwidth_per_hour=0.0,
                 )
 
     def doom(self, contract: int, reason: str) -> None:
@@ -315,9 +266,7 @@ class Ledger:
             if made.state is RequestState.RENTED:
                 self._set_state(made.id, RequestState.ENDED, known.doomed or reason)
                 if not known.ran:
-                    self._launched(
-                        made.node_type, succeeded=False, reason=known.doomed or reason, at=now
-                    )
+                    self._launched(made.node_type, succeeded=False, reason=known.doomed or reason)
             self._free(made.id)
 
     def rental(self, contract: int) -> Rental | None:
@@ -380,21 +329,25 @@ class Ledger:
 
     # Inside
 
-    def _add_instance(self, contract: int, made: Attempt, *, since: float) -> None:
+    def _insert(self, table: str, **values: object) -> None:
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
         self._connection.execute(
-            "INSERT OR IGNORE INTO instances (contract, attempt, since, counted_to, gpu_per_hour, "
-            "storage_per_hour, bandwidth_per_hour, estimated) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                contract,
-                made.id,
-                since,
-                since,
-                made.bid,
-                made.storage_per_hour,
-                made.bandwidth_per_hour,
-                made.setup,
-            ],
+            f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values())
         )
+
+    def _add_instance(self, contract: int, made: Attempt, *, since: float) -> None:
+        if self.rental(contract) is None:
+            self._insert(
+                "instances",
+                contract=contract,
+                attempt=made.id,
+                since=since,
+                counted_to=since,
+                gpu_per_hour=made.bid,
+                storage_per_hour=made.storage_per_hour,
+                bandwidth_per_hour=made.bandwidth_per_hour,
+                estimated=made.setup,
+            )
 
     def _count_to(self, known: Rental, now: float, *, also: str) -> None:
         hours = max(0.0, now - known.counted_to) / 3600
@@ -413,16 +366,15 @@ class Ledger:
             ],
         )
 
+    def _launched(self, node_type: str, *, succeeded: bool, reason: str) -> None:
+        self._insert(
+            "launches", node_type=node_type, succeeded=succeeded, reason=reason, at=self._clock()
+        )
+
     def _doom(self, contract: int, reason: str) -> None:
         self._connection.execute(
             "UPDATE instances SET doomed = ? WHERE contract = ? AND doomed = ''",
             [reason, contract],
-        )
-
-    def _launched(self, node_type: str, *, succeeded: bool, reason: str, at: float) -> None:
-        self._connection.execute(
-            "INSERT INTO launches (node_type, succeeded, reason, at) VALUES (?, ?, ?, ?)",
-            [node_type, int(succeeded), reason, at],
         )
 
     def _set_state(self, attempt: str, state: RequestState, reason: str) -> None:

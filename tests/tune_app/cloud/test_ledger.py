@@ -13,7 +13,8 @@ from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.fake_vast import offer
 from tests.tune_app.cloud.test_lifecycle import RUNNING, STOPPED
 from tune_app.cloud.errors import FullError, InFlightError
-from tune_app.cloud.ledger import Ledger, LedgerError
+from tune_app.cloud.ledger import Ledger
+from tune_app.cloud.ledger_file import LedgerError
 from tune_app.cloud.ledger_records import Attempt
 from tune_app.cloud.lifecycle import RequestState
 from tune_app.cloud.offers import OfferRules, quote
@@ -187,6 +188,11 @@ def test_other_files_are_refused(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "text").write_text("no database at all, but longer than a header" * 20, "utf-8")
     with pytest.raises(LedgerError, match="no readable ledger"):
         Ledger.open(tmp_path / "text", cluster="mine", slots=(), clock=clock)
+    with sqlite3.connect(tmp_path / "other") as other:
+        other.execute("CREATE TABLE things (name TEXT)")
+    other.close()
+    with pytest.raises(LedgerError, match="version 0"):
+        Ledger.open(tmp_path / "other", cluster="mine", slots=(), clock=clock)
     with sqlite3.connect(tmp_path / "newer") as newer:
         newer.execute("PRAGMA user_version = 99")
     newer.close()

@@ -1,0 +1,63 @@
+"""The file of the ledger: made complete or not at all, and never mistaken for another."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+from tune_app.cloud.ledger_records import SCHEMA, SCHEMA_VERSION
+
+
+class LedgerError(ValueError):
+    """The file is no ledger of this cluster, or not one that this program can read."""
+
+
+def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, made where there is none; usable by any thread.
+
+    Args:
+        slots: the numbers k that may be handed out; those there already stay.
+
+    Raises LedgerError where it is another cluster's, another version's, or no ledger.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: what was announced before a call survives a power cut, not only a crash.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        _make(connection, path, cluster)
+        name = connection.execute("SELECT name FROM cluster").fetchone()["name"]
+        if name != cluster:
+            raise LedgerError(
+                f"{path} is the ledger of the cluster {name!r}, not of {cluster!r}; "
+                "give this cluster a folder of its own"
+            )
+        connection.executemany("INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in slots])
+        connection.execute("COMMIT")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise LedgerError(f"{path} is no readable ledger ({error})") from error
+    except LedgerError:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(connection: sqlite3.Connection, path: Path, cluster: str) -> None:
+    """The tables, where there are none yet."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
+    if version == 0 and not tables:
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute("INSERT INTO cluster (name) VALUES (?)", [cluster])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
+            "use the Stellux that wrote it, or give the cluster another folder"
+        )
