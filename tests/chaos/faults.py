@@ -127,7 +127,7 @@ class NodeKilled:
         if not (victims := world.victims()):
             return None
         node, _ = victims[plan.pick(len(victims))]
-        cells = [worker.cell for worker in node.workers()]
+        cells = [worker.cell for host, worker in victims if host is node]
         blow = _blow(world, plan, cells, node, f"session {node.session}")
         world.cluster.kill(node)
         world.die(cells)
@@ -199,7 +199,7 @@ class NodePaused(_Pause):
         if not (victims := world.victims()):
             return None
         node, _ = victims[plan.pick(len(victims))]
-        cells = [worker.cell for worker in node.workers()]
+        cells = [worker.cell for host, worker in victims if host is node]
         blow = _blow(world, plan, cells, node, f"session {node.session}")
         self._stop(world, node.session, members(node.session))
         return blow
