@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import socketserver
@@ -77,6 +78,8 @@ def main(
         Whose members may ask, too; default only this user.
     """
     logging.getLogger("tune_app").setLevel(logging.INFO)
+    # No core file either, which would hold the key.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     told = load_settings(settings)
     serve(told, read_key(sys.stdin.buffer), state=state, path=socket, group=group)
     return 0
@@ -349,7 +352,8 @@ def _text(asked: dict[str, Any], name: str) -> str:
     value = asked.get(name)
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name} is {str(value)[:40]!r}; a text is expected")
-    return value[:300]
+    # It goes into the log, where a line is one entry.
+    return "".join(one if one.isprintable() else " " for one in value[:300])
 
 
 def _whole(asked: dict[str, Any], name: str) -> int:

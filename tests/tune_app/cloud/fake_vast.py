@@ -142,7 +142,7 @@ class FakeVast:
         self.calls: Counter[str] = Counter()
         self.bodies: list[tuple[str, dict[str, Any]]] = []
         self._started, self._stopped = started, stopped
-        self._faults: dict[str, list[Fault]] = {}
+        self._faults: dict[str, list[Fault | tuple[int, Any]]] = {}
         self._last: dict[str, float] = {}
         self._searches: Counter[int] = Counter()
         self._sold: set[int] = set()
@@ -171,6 +171,10 @@ class FakeVast:
     def fail(self, endpoint: str, *faults: Fault) -> None:
         """The next calls of an endpoint (search, create, list, show, destroy …) fail so."""
         self._faults.setdefault(endpoint, []).extend(faults)
+
+    def say(self, endpoint: str, status: int, answer: dict[str, Any] | bytes) -> None:
+        """The next call of an endpoint does nothing, and is answered so."""
+        self._faults.setdefault(endpoint, []).append((status, answer))
 
     def mend(self) -> None:
         """No call fails any more."""
@@ -269,6 +273,8 @@ class FakeVast:
             self.tick()
             waiting = self._faults.get(endpoint)
             fault = waiting.pop(0) if waiting else None
+            if isinstance(fault, tuple):
+                return fault
             if fault is Fault.REFUSED_500:
                 return 502, b"<html>Bad Gateway</html>"
             if fault is Fault.UNAVAILABLE:

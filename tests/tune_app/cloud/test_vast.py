@@ -21,6 +21,7 @@ from tune_app.cloud.errors import (
     RateLimitedError,
     RefusedError,
     SearchQuotaError,
+    SpendRateError,
     UnreachableError,
     WrongKeyError,
 )
@@ -169,6 +170,52 @@ def test_errors_have_their_classes(client: VastClient, fake: FakeVast) -> None:
     with pytest.raises(CreditError, match="add credit"):
         client.create(order(3))
     assert client.credit() == pytest.approx(0.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "kind", "may_have_happened"),
+    [
+        (400, {"error": "spend_rate_limit", "msg": "too much"}, SpendRateError, False),
+        (200, {"success": False, "error": "spend_rate_limit"}, SpendRateError, False),
+        (400, {"success": False, "error": "", "msg": "error no_such_ask"}, NoSuchOfferError, False),
+        (404, {"error": "auth_error", "msg": "Invalid user key"}, WrongKeyError, False),
+        (401, {"msg": "who?"}, WrongKeyError, False),
+        (403, b"<html>Forbidden</html>", WrongKeyError, False),
+        (429, {"msg": "API requests too frequent"}, RateLimitedError, False),
+        (404, {"msg": "what?"}, RefusedError, True),
+        (500, {"error": "no_such_ask"}, NoAnswerError, True),
+        (503, b"", NoAnswerError, True),
+        (200, b"", OddAnswerError, True),
+        (200, b"[1]", OddAnswerError, True),
+        (200, {}, OddAnswerError, True),
+        (200, {"success": True}, OddAnswerError, True),
+        (200, {"success": True, "new_contract": "7"}, OddAnswerError, True),
+        (302, b"elsewhere", OddAnswerError, True),
+    ],
+)
+def test_every_answer_says_whether_something_may_be_rented(
+    *,
+    client: VastClient,
+    fake: FakeVast,
+    status: int,
+    answer: dict[str, object] | bytes,
+    kind: type[CloudError],
+    may_have_happened: bool,
+) -> None:
+    fake.say("create", status, answer)
+    with pytest.raises(kind) as caught:
+        client.create(order())
+    assert type(caught.value) is kind
+    assert caught.value.may_have_happened is may_have_happened
+    assert fake.calls["create"] == 1
+
+
+def test_an_answer_that_repeats_the_key_is_not_repeated(client: VastClient, fake: FakeVast) -> None:
+    fake.say("list", 400, {"error": "bad", "msg": f"the key {fake.key} has no right to this"})
+    with pytest.raises(RefusedError) as caught:
+        client.instances()
+    assert fake.key not in str(caught.value)
+    assert "the key … has no right" in str(caught.value)
 
 
 def test_no_connection_means_that_nothing_was_done(clock: Clock) -> None:
