@@ -26,7 +26,7 @@ from tune_app.checkpoint_timing import CheckpointTiming
 from tune_app.checkpoints import Checkpoints
 from tune_app.records import PHASES, Observation
 from tune_app.trial_data import TrialData
-from tune_app.uploads import Uploads
+from tune_app.uploads import LONGEST_PAUSE, Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,11 @@ class Trial:
         self._held: Observation | None = None
         """The last observation, while the last checkpoint is on its way."""
         self._held_since = 0.0
-        self._uploads = None if checkpoints is None else Uploads(checkpoints, clock=clock)
+        self._uploads = None
+        if checkpoints is not None:
+            # A store that is back is not kept waiting for longer than a checkpoint's interval.
+            pause = min(LONGEST_PAUSE, max(1.0, timing.seconds(cost=0.0)))
+            self._uploads = Uploads(checkpoints, clock=clock, longest_pause=pause)
         self._timing = timing
         self._save_cost = 0.0
         """Seconds that the last checkpoint kept the trial from training."""

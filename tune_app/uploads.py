@@ -22,7 +22,7 @@ from tune_app.checkpoints import Checkpoints
 logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE = 1.0
-_LONGEST_PAUSE = 30.0
+LONGEST_PAUSE = 30.0
 
 
 def snapshot(value: Any) -> Any:
@@ -52,7 +52,8 @@ class Uploads:
     Args:
         checkpoints: of the cell.
         clock: monotonic seconds.
-        first_pause: seconds from a failed try to the next; doubled up to half a minute.
+        first_pause: seconds from a failed try to the next; doubled with each that fails.
+        longest_pause: seconds that it is never more than.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Uploads:
         *,
         clock: Callable[[], float] = time.monotonic,
         first_pause: float = _FIRST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
     ) -> None:
         self._checkpoints = checkpoints
         self._clock = clock
-        self._first_pause = first_pause
+        self._first_pause = min(first_pause, longest_pause)
+        self._longest_pause = longest_pause
         self._changed = threading.Condition()
         self._parcel: _Parcel | None = None
         self._sending = False
@@ -168,7 +171,7 @@ class Uploads:
                     self._parcel = None
                     self._changed.notify_all()
                     return
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, self._longest_pause)
 
     def _since(self, start: float) -> float:
         return self._clock() - start
