@@ -71,12 +71,11 @@ def reap(*, socket: Path | None = None, apart: float = 60.0, within: float = 900
     seen_empty = 0
     while seen_empty < 2:
         try:
-            left = client.destroy_all("reaped")
-            problem = f"instances {', '.join(map(str, left))} still exist"
+            problem = _left(client)
         except (CloudError, DaemonError) as error:
-            left, problem = [-1], f"what is left is not known: {error}"
-        seen_empty = 0 if left else seen_empty + 1
-        if left and time.monotonic() > until:
+            problem = f"what is left is not known: {error}"
+        seen_empty = 0 if problem else seen_empty + 1
+        if problem and time.monotonic() > until:
             console.print(
                 f"{problem}. The daemon goes on trying; look again with status, or at "
                 "https://cloud.vast.ai/instances/",
@@ -100,6 +99,17 @@ def open_(*, socket: Path | None = None) -> int:
     """
     DaemonClient(socket).open()
     return 0
+
+
+def _left(client: DaemonClient) -> str:
+    """Destroys everything. What still exists then, or may; empty for nothing."""
+    left = client.destroy_all("reaped")
+    if left:
+        return f"instances {', '.join(map(str, left))} still exist"
+    under_way = client.status().in_flight
+    if under_way:
+        return f"requests {', '.join(under_way)} are under way"
+    return ""
 
 
 def _lines(found: Status) -> list[str]:

@@ -120,12 +120,17 @@ class Rentals:
     def step(self) -> None:
         """One look at everything, and what follows from it. Raises CloudError, having done less.
 
-        A list that failed changes nothing: no instance is taken for gone, none is destroyed.
+        A list that failed changes nothing: no instance is taken for gone, none is condemned by it.
+        What was condemned before, or passes the cap by the clock, is destroyed all the same.
         """
         with self._stepping:
-            self._step()
+            try:
+                self._look()
+            finally:
+                self._carry_out()
+            self._reconcile()
 
-    def _step(self) -> None:
+    def _look(self) -> None:
         listed = self.refresh()
         asked = self._listed[0] if self._listed is not None else self._clock()
         for instance in listed.values():
@@ -138,6 +143,8 @@ class Rentals:
                 reason = f"no answer, and not listed {waited:.0f} s after it was sent"
                 logger.warning("request %s: %s", attempt.id, reason)
                 self._launcher.give_up(attempt, reason)
+
+    def _carry_out(self) -> None:
         over = self._ledger.closed()
         if self.budget().stage is Stage.SPENT:
             over = f"the cap of ${self._settings.cap_dollars:.2f} is spent"
@@ -146,7 +153,6 @@ class Rentals:
         for rental in self._ledger.live():
             if rental.doomed:
                 self._try_to_destroy(rental.contract)
-        self._reconcile()
 
     def _judge(self, instance: Instance, asked: float) -> None:
         label = Label.parse(instance.label)

@@ -352,6 +352,15 @@ def test_the_command_line_shows_and_reaps(
     assert "still exist" in left.stdout
     fake.mend()
     until(lambda: fake.alive() == [])
+    assert command(daemon, "open").returncode == 0
+    fake.late_s = 1.0
+    fake.fail("create", Fault.APPEARS_LATE)
+    asking = in_background(lambda: daemon.client.create("worker", "late"))
+    until(lambda: len(fake.instances) == 4)
+    reaped = command(daemon, "reap", "--apart", "0.1")
+    assert reaped.returncode == 0
+    asking.join()
+    assert fake.alive() == [], "who was under way was waited for"
     daemon.end()
     gone = command(daemon, "status")
     assert gone.returncode == 2

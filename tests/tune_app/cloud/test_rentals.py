@@ -261,6 +261,19 @@ def test_one_that_cannot_be_destroyed_now_is_destroyed_later(house: House, fake:
     assert house.rentals.destroy(node.contract, "asked for")
 
 
+def test_what_is_condemned_is_destroyed_even_while_no_list_comes(
+    house: House, fake: FakeVast
+) -> None:
+    node = house.create("a")
+    house.create("b")
+    fake.fail("destroy", Fault.REFUSED_500, Fault.REFUSED_500)
+    assert not house.rentals.destroy(node.contract, "asked for")
+    fake.fail("list", Fault.HTML)
+    with pytest.raises(CloudError):
+        house.steps(15)
+    assert [item.label for item in alive(fake)] == ["stellux/mine/worker/3/b.1"]
+
+
 def test_an_offer_that_was_sold_twice_leads_to_the_next(house: House, fake: FakeVast) -> None:
     house.client.search(house.settings.node_type("worker").rules.filters(caps=True), disk_gb=40)
     del fake.offers[1]
