@@ -133,9 +133,10 @@ class LocalCluster:
 
     def close(self) -> None:
         """Ends every process of the run, and removes its folder."""
-        kill_marked(self.token)
         for node in (*self.nodes, *self._head):
+            kill_session(node.session)
             node.process.wait()
+        kill_marked(self.token)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, *options: str) -> Node:
