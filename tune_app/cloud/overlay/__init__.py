@@ -1,0 +1,1 @@
+"""The way between the head and workers behind NAT: OpenSSH forwards on loopback addresses."""

@@ -1,0 +1,94 @@
+"""Pairs of SSH keys. The private half never stands in an argument, a log or a file for others."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncssh
+
+_BEGIN = "-----BEGIN OPENSSH PRIVATE KEY-----"
+_END = "-----END OPENSSH PRIVATE KEY-----"
+_PUBLIC = re.compile(r"ssh-ed25519 [A-Za-z0-9+/]{60,90}={0,2}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyPair:
+    """An Ed25519 key."""
+
+    public: str
+    """`ssh-ed25519 AAAA…`, without comment."""
+    private: str = field(repr=False)
+    """What stands between the first and the last line of its file, in one line."""
+
+    @classmethod
+    def new(cls) -> KeyPair:
+        """One that nobody has had before."""
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        return cls.parse(key.export_private_key().decode("ascii"))
+
+    @classmethod
+    def parse(cls, text: str) -> KeyPair:
+        """From the text of a private key's file. Raises ValueError where it is none."""
+        try:
+            key = asyncssh.import_private_key(text)
+        except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+            raise ValueError(f"this is no private key without a passphrase ({error})") from None
+        public = " ".join(key.export_public_key().decode("ascii").split()[:2])
+        lines = key.export_private_key().decode("ascii").split("\n")
+        return cls(
+            public=checked_public(public),
+            private="".join(line for line in lines if not line.startswith("-----")),
+        )
+
+    @property
+    def file_text(self) -> str:
+        """What its file holds."""
+        lines = [self.private[at : at + 70] for at in range(0, len(self.private), 70)]
+        return "\n".join([_BEGIN, *lines, _END, ""])
+
+
+def checked_public(text: str) -> str:
+    """A public key, `ssh-ed25519 AAAA…`. Raises ValueError for anything else."""
+    if not _PUBLIC.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no public key; expected is 'ssh-ed25519 AAAA…'")
+    return text
+
+
+def key_file(path: Path) -> KeyPair:
+    """The pair whose private half lies at a path, made (0600) where there is none.
+
+    Raises ValueError where something else lies there, OSError where it cannot be read or written.
+    """
+    try:
+        text = path.read_text("ascii")
+    except FileNotFoundError:
+        pair = KeyPair.new()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_file(path, pair.file_text, mode=0o600)
+        return pair
+    except UnicodeDecodeError:
+        text = ""
+    try:
+        return KeyPair.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; move it away to have another made") from None
+
+
+def write_file(path: Path, text: str, *, mode: int) -> None:
+    """Replaces a file as a whole; whoever opens it sees the old or the new."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,75 @@
+"""The configuration of the head's second SSH server. The user's own one is left as it is. Pure."""
+
+from __future__ import annotations
+
+from tune_app.cloud.overlay.settings import OverlaySettings
+
+AUTHORIZED = "authorized"
+"""Folder with a file of keys for each user."""
+HOST_KEY = "host_key"
+
+
+def sshd_config(settings: OverlaySettings, folder: str, *, listen: str | None = None) -> str:
+    """The text of it.
+
+    Args:
+        folder: of its host key and authorised keys; absolute, without spaces.
+        listen: the address to listen at; default all.
+
+    Raises ValueError for a folder that cannot stand in it.
+    """
+    if not folder.startswith("/") or not folder.isprintable() or set(folder) & set(" %\"'\\#"):
+        raise ValueError(
+            f"the overlay's folder is {folder!r}; use an absolute path without spaces, quotes, % "
+            "and #"
+        )
+    alive = [
+        f"ClientAliveInterval {settings.alive_interval_s}",
+        f"ClientAliveCountMax {settings.alive_count}",
+    ]
+    lines = [
+        f"Port {settings.port}",
+        *([f"ListenAddress {listen}"] if listen else []),
+        f"HostKey {folder}/{HOST_KEY}",
+        f"AuthorizedKeysFile {folder}/{AUTHORIZED}/%u",
+        # The daemon writes the keys, which is neither root nor who comes in.
+        "StrictModes no",
+        "PidFile none",
+        "UsePAM no",
+        "AuthenticationMethods publickey",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "PermitRootLogin prohibit-password",
+        f"AllowUsers {settings.link_user} {settings.store_user}",
+        "LoginGraceTime 20",
+        "MaxAuthTries 2",
+        # Workers come back all at once after a fault of the head's.
+        "MaxStartups 100:30:200",
+        *alive,
+        "PermitTTY no",
+        "PermitUserRC no",
+        "PermitUserEnvironment no",
+        "PermitTunnel no",
+        "X11Forwarding no",
+        "AllowAgentForwarding no",
+        "AllowStreamLocalForwarding no",
+        "AllowTcpForwarding no",
+        "GatewayPorts no",
+        "PrintMotd no",
+        "Subsystem sftp internal-sftp",
+        "ForceCommand /bin/false",
+        f"Match User {settings.link_user}",
+        "    AllowTcpForwarding yes",
+        # Without it a forward for 127.77.0.k binds 127.0.0.1, and says nothing.
+        "    GatewayPorts clientspecified",
+        # No shell, no command, no subsystem: forwards need no session.
+        "    MaxSessions 0",
+    ]
+    if settings.store_user != settings.link_user:
+        lines += [
+            f"Match User {settings.store_user}",
+            f"    ChrootDirectory {settings.store_root}",
+            "    ForceCommand internal-sftp",
+            "    DisableForwarding yes",
+        ]
+    return "\n".join(lines) + "\n"
