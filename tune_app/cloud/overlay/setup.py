@@ -1,0 +1,140 @@
+"""Keys of workers: made, let in, and taken back. The daemon's `WorkerSetup`."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from tune_app.cloud.labels import Label
+from tune_app.cloud.overlay.addresses import Ports, address
+from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
+from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
+from tune_app.cloud.overlay.settings import OverlaySettings
+from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, sshd_config
+from tune_app.cloud.overlay.worker_script import HOST_KEY as HOST_KEY_NAME
+from tune_app.cloud.overlay.worker_script import LINK_KEY, STORE_KEY, worker_script
+from tune_app.cloud.settings import NodeType
+from tune_app.cloud.workers import WorkerStart
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OverlayFiles:
+    """What lies in the overlay's folder on the head."""
+
+    folder: Path
+
+    @property
+    def host_key(self) -> Path:
+        """Of the head's second SSH server."""
+        return self.folder / HOST_KEY
+
+    @property
+    def updater_key(self) -> Path:
+        """With which the head comes in on workers; it never leaves the head."""
+        return self.folder / "updater_key"
+
+    @property
+    def sshd_config(self) -> Path:
+        return self.folder / "sshd_config"
+
+    @property
+    def known_workers(self) -> Path:
+        """The host keys of workers' SSH servers, as OpenSSH's clients read them."""
+        return self.folder / "known_workers"
+
+    def authorized(self, user: str) -> Path:
+        return self.folder / AUTHORIZED / user
+
+
+class OverlaySetup:
+    """Gives each worker keys of its own, and takes them back. Safe between threads.
+
+    Args:
+        folder: of the head's keys and of whom they let in; see `OverlayFiles`.
+
+    Raises ValueError where something else lies there, OSError where it cannot be written.
+    """
+
+    def __init__(self, settings: OverlaySettings, folder: Path) -> None:
+        self.settings = settings
+        self.files = OverlayFiles(folder.absolute())
+        # Its own keys are the owner's alone, but who comes in must be able to read its line.
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        (folder / AUTHORIZED).mkdir(exist_ok=True, mode=0o755)
+        self._head = key_file(self.files.host_key)
+        self._updater = key_file(self.files.updater_key)
+        write_file(
+            self.files.sshd_config, sshd_config(settings, str(self.files.folder)), mode=0o644
+        )
+        self._links = AuthorizedKeys(self.files.authorized(settings.link_user))
+        self._stores = AuthorizedKeys(self.files.authorized(settings.store_user))
+        self._workers = AuthorizedKeys(self.files.known_workers)
+        self._lock = threading.Lock()
+
+    def prepare(self, node_type: NodeType, label: Label) -> WorkerStart:
+        """Three new pairs for worker k; what it had before opens nothing any more.
+
+        Raises ValueError for a k outside the overlay's and a start script that is too long, OSError
+        where the keys cannot be written.
+        """
+        k = label.k
+        script = worker_script(
+            self.settings,
+            k,
+            head_public=self._head.public,
+            updater_public=self._updater.public,
+            then=node_type.onstart,
+        )
+        link, store, host = KeyPair.new(), KeyPair.new(), KeyPair.new()
+        with self._lock:
+            self._workers.put(k, known_worker_line(self.settings, k, host.public))
+            self._stores.put(k, store_line(self.settings, k, store.public))
+            self._links.put(k, link_line(self.settings, k, link.public))
+        own = {
+            "STELLUX_K": str(k),
+            "STELLUX_LABEL": label.text,
+            LINK_KEY: link.private,
+            STORE_KEY: store.private,
+            HOST_KEY_NAME: host.private,
+        }
+        return WorkerStart(onstart=script, env={**node_type.env, **own})
+
+    def revoke(self, k: int) -> None:
+        """Worker k's keys open nothing any more. A link that is open is ended by the keeper."""
+        with self._lock:
+            for file in (self._links, self._stores, self._workers):
+                file.remove(k)
+        logger.info("worker %d's keys are revoked", k)
+
+
+def known_worker_line(settings: OverlaySettings, k: int, public: str) -> str:
+    """What the head knows worker k's own SSH server by."""
+    return f"[{address(k, settings.network)}]:{Ports(k).sshd} {public} stellux-{k}"
+
+
+def updater_config(settings: OverlaySettings, known_workers: Path, *, key: Path, user: str) -> str:
+    """Blocks of an ssh_config with which the head's programs reach workers by address.
+
+    Args:
+        known_workers: see `OverlayFiles`.
+        key: a copy of the updater's key which their user may read.
+        user: on the workers.
+    """
+    lines = []
+    for k in settings.workers:
+        lines += [f"Host {address(k, settings.network)}", f"    Port {Ports(k).sshd}"]
+    lines += [
+        f"Host {' '.join(address(k, settings.network) for k in settings.workers)}",
+        f"    User {user}",
+        f"    IdentityFile {key}",
+        "    IdentitiesOnly yes",
+        f"    UserKnownHostsFile {known_workers}",
+        "    GlobalKnownHostsFile /dev/null",
+        "    HostKeyAlgorithms ssh-ed25519",
+        "    StrictHostKeyChecking yes",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,191 @@
+"""The shell script with which a worker opens its way to the head, and keeps it open. Pure.
+
+It needs a POSIX shell, OpenSSH, coreutils and flock. Its private keys come in the environment, and
+are taken out of it before anything else of the worker's starts.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from tune_app.cloud.order import MAXIMUM_START
+from tune_app.cloud.overlay.addresses import BLOCK, FIRST_PORT, HEAD, Ports, address
+from tune_app.cloud.overlay.keys import checked_public
+from tune_app.cloud.overlay.settings import OverlaySettings
+
+LINK_KEY = "STELLUX_LINK_KEY"
+STORE_KEY = "STELLUX_STORE_KEY"
+HOST_KEY = "STELLUX_HOST_KEY"
+
+_KEYS = f"""\
+umask 077
+mkdir -p @FOLDER && cd @FOLDER || exit 1
+exec 9>lock
+flock -n 9 || exit 0
+key() {{
+  {{ echo '-----BEGIN OPENSSH PRIVATE KEY-----'; echo "$2" | fold -w 70
+    echo '-----END OPENSSH PRIVATE KEY-----'; }} >"$1.new" && mv "$1.new" "$1"
+}}
+key link_key "${LINK_KEY}"; key store_key "${STORE_KEY}"; key host_key "${HOST_KEY}"
+unset {LINK_KEY} {STORE_KEY} {HOST_KEY}
+"""
+
+_FORWARDS = """\
+{ cat config.head
+for p in @OWN; do echo "RemoteForward @NETWORK.@K:$p @HERE.@K:$p"; done
+l() { echo "LocalForward @HERE.$1:$2 @NETWORK.$1:$2"; }
+for p in @HEADS; do l @HEAD $p; done
+for j in $(seq @FIRST @LAST); do
+  [ $j = @K ] || for p in @PEERS; do l $j $((@BASE + @BLOCK * j + p)); done
+done; } >config
+"""
+
+_SERVER = """\
+S=$(command -v sshd || echo /usr/sbin/sshd)
+if [ -x "$S" ]; then
+  [ -d /run/sshd ] || mkdir -p /run/sshd
+  "$S" -f "$PWD/sshd_config" -E "$PWD/sshd.log" 9>&-
+else echo 'no sshd here: the head cannot set this worker up' >sshd.log; fi
+"""
+
+# The bell has the head end what is left of the last link, whose ports would still be taken.
+_LOOP = """\
+(trap '' HUP
+while :; do
+  [ "$(wc -c <link.log)" -lt 99999 ] || : >link.log
+  date
+  if [ "$(ssh -F config -W @NETWORK.@HEAD:@BELL head 9>&-)" = ok ]; then
+    ssh -F config -N head 9>&-
+  fi
+  sleep @PAUSE 9>&-
+done) </dev/null >>link.log 2>&1 &
+echo $! >link.pid
+"""
+
+
+def client_config(settings: OverlaySettings) -> str:
+    """How a worker's OpenSSH reaches the head, but for the forwards."""
+    return "\n".join(
+        [
+            "Host head",
+            f"HostName {settings.head}",
+            f"Port {settings.port}",
+            f"User {settings.link_user}",
+            "IdentityFile link_key",
+            "IdentitiesOnly yes",
+            "IdentityAgent none",
+            "PreferredAuthentications publickey",
+            "BatchMode yes",
+            "UserKnownHostsFile known_hosts",
+            "GlobalKnownHostsFile /dev/null",
+            "HostKeyAlgorithms ssh-ed25519",
+            "StrictHostKeyChecking yes",
+            "UpdateHostKeys no",
+            "ExitOnForwardFailure yes",
+            "ConnectTimeout 15",
+            f"ServerAliveInterval {settings.alive_interval_s}",
+            f"ServerAliveCountMax {settings.alive_count}",
+            "",
+        ]
+    )
+
+
+def worker_sshd_config(settings: OverlaySettings, k: int) -> str:
+    """The worker's own SSH server, which only its link leads to."""
+    folder = settings.worker_folder
+    return "\n".join(
+        [
+            f"ListenAddress {address(k, settings.worker_network)}:{Ports(k).sshd}",
+            f"HostKey {folder}/host_key",
+            f"AuthorizedKeysFile {folder}/authorized_keys",
+            "StrictModes no",
+            f"PidFile {folder}/sshd.pid",
+            "UsePAM no",
+            "AuthenticationMethods publickey",
+            "PermitRootLogin prohibit-password",
+            "AllowTcpForwarding no",
+            "Subsystem sftp internal-sftp",
+            "",
+        ]
+    )
+
+
+def known_hosts_line(settings: OverlaySettings, head_public: str) -> str:
+    """What a worker knows the head by."""
+    return f"[{settings.head}]:{settings.port} {checked_public(head_public)}\n"
+
+
+def worker_script(
+    settings: OverlaySettings, k: int, *, head_public: str, updater_public: str, then: str = ""
+) -> str:
+    """The script, at most 4,096 characters.
+
+    Args:
+        head_public: the host key of the head's second SSH server; no other is accepted.
+        updater_public: of the key with which the head comes in over the link.
+        then: what the worker runs after it, in the same shell.
+
+    Raises ValueError for a number that no worker has, and for a script that is too long.
+    """
+    settings.check_worker(k)
+    ports, head = Ports(k), Ports(HEAD)
+    values = {
+        "FOLDER": settings.worker_folder,
+        "OWN": _spaced(ports.for_head),
+        "HEADS": _spaced((settings.gcs_port, *head.for_peers)),
+        "PEERS": _spaced(port - head.node_manager for port in head.for_peers),
+        "NETWORK": settings.network,
+        "HERE": settings.worker_network,
+        "HEAD": str(HEAD),
+        "FIRST": str(settings.workers.start),
+        "LAST": str(settings.last_k),
+        "BASE": str(FIRST_PORT),
+        "BLOCK": str(BLOCK),
+        "BELL": str(ports.bell),
+        "PAUSE": str(settings.pause_s),
+        "K": str(k),
+    }
+    files = {
+        "known_hosts": known_hosts_line(settings, head_public),
+        "authorized_keys": f"restrict,pty {checked_public(updater_public)}\n",
+        "config.head": client_config(settings),
+        "sshd_config": worker_sshd_config(settings, k),
+    }
+    body = _filled(_KEYS, values)
+    body += "".join(f"printf %s {shlex.quote(text)} >{name}\n" for name, text in files.items())
+    body += _filled(_FORWARDS + _SERVER + ": >>link.log\n" + _LOOP, values)
+    script = f"#!/bin/sh\n({body})\nunset {LINK_KEY} {STORE_KEY} {HOST_KEY}\n{then}"
+    if len(script) > MAXIMUM_START:
+        raise ValueError(
+            f"the start script has {len(script):,} characters, {len(then):,} of them the node "
+            f"type's own; {MAXIMUM_START:,} are allowed: let it fetch the rest"
+        )
+    return script
+
+
+def store_url(settings: OverlaySettings, path: str) -> str:
+    """The store of checkpoints as every worker names it.
+
+    Args:
+        path: as the store's user sees it; absolute.
+    """
+    assert path.startswith("/")
+    host = f"[{settings.head}]" if ":" in settings.head else settings.head
+    folder = settings.worker_folder
+    return (
+        f"sftp://{settings.store_user}@{host}:{settings.port}{quote(path)}"
+        f"?key={folder}/store_key&known_hosts={folder}/known_hosts"
+    )
+
+
+def _spaced(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
+def _filled(text: str, values: dict[str, str]) -> str:
+    # The longest name first: one may begin another.
+    for name in sorted(values, key=len, reverse=True):
+        text = text.replace(f"@{name}", values[name])
+    return text
