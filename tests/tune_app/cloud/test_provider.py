@@ -1,0 +1,314 @@
+"""The node provider, as Ray's launcher and autoscaler call it, over a real daemon."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.autoscaler.node_provider import NodeProvider
+from ray.autoscaler.tags import (
+    NODE_KIND_HEAD,
+    NODE_KIND_WORKER,
+    TAG_RAY_LAUNCH_REQUEST,
+    TAG_RAY_NODE_KIND,
+    TAG_RAY_NODE_STATUS,
+    TAG_RAY_USER_NODE_TYPE,
+)
+
+from tests.tune_app.cloud.daemons import until
+from tests.tune_app.cloud.fake_vast import Fault
+from tests.tune_app.cloud.ray_autoscaler import HEAD, WORKER, RayCluster, ray_cluster, yaml_config
+from tune_app.cloud.errors import CloudError, LaunchError, UnknownInstanceError
+from tune_app.cloud.provider import HeadIsKeptError, NoSuchNodeError, StelluxNodeProvider
+from tune_app.cloud.wire import DaemonError, encode, node_message
+from tune_app.cloud.workers import Node
+
+HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
+WORKERS = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[RayCluster]:
+    with ray_cluster(tmp_path) as made:
+        yield made
+
+
+def create(provider: StelluxNodeProvider, launch: str, count: int = 1, **tags: str) -> list[str]:
+    """As Ray's adapter does."""
+    own = WORKERS | {TAG_RAY_LAUNCH_REQUEST: launch, TAG_RAY_USER_NODE_TYPE: WORKER} | tags
+    return sorted(provider.create_node_with_resources_and_labels({}, own, count, {}, {}))
+
+
+def test_the_daemon_knows_the_workers_whoever_asks(cluster: RayCluster) -> None:
+    provider, other = cluster.provider(), cluster.provider()
+    made = create(provider, "launch", 2)
+    assert made == cluster.alive()
+    assert sorted(other.non_terminated_nodes({})) == sorted([HEAD, *made])
+    assert other.non_terminated_nodes(HEADS) == [HEAD]
+    assert sorted(other.non_terminated_nodes(WORKERS)) == made
+    assert {other.internal_ip(worker) for worker in made} == {"127.77.0.2", "127.77.0.3"}
+    assert (other.internal_ip(HEAD), other.external_ip(HEAD)) == ("127.77.0.1", "head.example")
+    tags = other.node_tags(made[0])
+    assert (tags[TAG_RAY_USER_NODE_TYPE], tags[TAG_RAY_LAUNCH_REQUEST]) == (WORKER, "launch")
+    until(lambda: bool(provider.non_terminated_nodes({})) and provider.is_running(made[0]))
+
+    provider.terminate_nodes(made)
+    assert cluster.alive() == []
+    assert other.is_terminated(made[0])
+    assert other.non_terminated_nodes(WORKERS) == []
+    provider.terminate_node(made[0])  # again: nothing happens
+    with pytest.raises(UnknownInstanceError):
+        provider.terminate_node("17")
+    for absent in ("17", "nonsense"):
+        with pytest.raises(NoSuchNodeError):
+            provider.internal_ip(absent)
+    with pytest.raises(NoSuchNodeError):
+        provider.terminate_node("nonsense")
+
+
+def test_tags_that_ray_sets_are_kept_while_the_node_is_there(cluster: RayCluster) -> None:
+    provider = cluster.provider()
+    (worker,) = create(provider, "launch")
+    provider.set_node_tags(worker, {TAG_RAY_NODE_STATUS: "up-to-date"})
+    assert provider.non_terminated_nodes({TAG_RAY_NODE_STATUS: "up-to-date"}) == [HEAD, worker]
+    assert provider.node_tags(worker)[TAG_RAY_NODE_STATUS] == "up-to-date"
+    provider.terminate_node(worker)
+    assert provider.non_terminated_nodes({}) == [HEAD]
+    with pytest.raises(NoSuchNodeError):
+        provider.node_tags(worker)
+
+
+def test_create_does_not_wait_for_loading(cluster: RayCluster) -> None:
+    cluster.fake.load_s = 3_600.0
+    provider = cluster.provider()
+    started = time.monotonic()
+    (worker,) = create(provider, "launch")
+    assert time.monotonic() - started < 5.0
+    assert not provider.is_running(worker)
+    assert worker in provider.non_terminated_nodes({})
+
+
+def test_create_answers_in_time_where_the_daemon_does_not(tmp_path: Path) -> None:
+    config = yaml_config(socket=str(tmp_path / "s"), answer_s=0.3)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "s"))
+        silent.listen()
+        started = time.monotonic()
+        # In doubt, and so not failed: an error would bring a launch of another id.
+        assert create(StelluxNodeProvider(config["provider"], "stellux"), "launch", 3) == []
+        assert time.monotonic() - started < 3.0
+    with pytest.raises(ValueError, match=r"answer_s is 61\.0; it must be over 0 and at most 60"):
+        StelluxNodeProvider(config["provider"] | {"answer_s": 61.0}, "stellux")
+
+
+def test_a_launch_that_failed_for_certain_is_an_error(cluster: RayCluster) -> None:
+    provider = cluster.provider()
+    cluster.fake.fail("create", *[Fault.UNAVAILABLE] * 3)
+    with pytest.raises(LaunchError, match="the GPU is in use"):
+        create(provider, "launch")
+    with pytest.raises(LaunchError, match="no node type 'cpu'"):
+        create(provider, "launch", **{TAG_RAY_USER_NODE_TYPE: "cpu"})
+    assert cluster.alive() == []
+
+
+def test_only_workers_of_a_launch_are_rented(cluster: RayCluster) -> None:
+    with pytest.raises(ValueError, match="only workers that a launch asks for"):
+        cluster.provider().create_node({}, HEADS, 1)
+    with pytest.raises(ValueError, match="only workers that a launch asks for"):
+        create(cluster.provider(), "")
+    assert cluster.fake.calls["create"] == 0
+
+
+def test_calls_from_many_threads(cluster: RayCluster) -> None:
+    provider = cluster.provider()
+    wrong: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            (worker,) = create(provider, f"launch{number}")
+            assert worker in provider.non_terminated_nodes(WORKERS)
+            assert provider.internal_ip(worker).startswith("127.77.0.")
+            provider.set_node_tags(worker, {TAG_RAY_NODE_STATUS: "up-to-date"})
+            provider.terminate_nodes([worker])
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert wrong == []
+    assert (cluster.alive(), cluster.fake.calls["create"]) == ([], 6)
+
+
+# Lists
+
+
+def test_without_the_daemon_a_list_raises_and_the_head_is_known(tmp_path: Path) -> None:
+    config = yaml_config(socket=str(tmp_path / "nobody"))
+    provider = StelluxNodeProvider(config["provider"], "stellux")
+    assert provider.non_terminated_nodes(HEADS) == [HEAD]
+    for filters in ({}, WORKERS):
+        with pytest.raises(DaemonError, match="does not answer"):
+            provider.non_terminated_nodes(filters)
+    with pytest.raises(DaemonError):
+        provider.is_terminated("5000001")
+
+
+def test_a_list_that_the_api_fails_raises(tmp_path: Path) -> None:
+    with ray_cluster(tmp_path, patience={"poll": 600.0}) as cluster:
+        provider = cluster.provider()
+        create(provider, "launch")
+        time.sleep(0.1)
+        cluster.fake.fail("list", *[Fault.HTML] * 10)
+        with pytest.raises((CloudError, DaemonError)):
+            provider.non_terminated_nodes({})
+
+
+def node(**values: Any) -> dict[str, Any]:
+    return (
+        node_message(
+            Node(
+                contract=7,
+                request="launch-1",
+                node_type=WORKER,
+                k=2,
+                label=f"stellux/stellux/{WORKER}/2/launch-1.1",
+                machine=1,
+                gpu="RTX 4090",
+                cpus=8.0,
+                dollars_per_hour=0.3,
+                since=0.0,
+                status="running",
+            )
+        )
+        | values
+    )
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ({"nodes": []}, "list is none"),
+        (None, "list is none"),
+        ([node(), {}], "not understood"),
+        ([node(), node(k=3, label=f"stellux/stellux/{WORKER}/3/b-1.1")], "instance 7 twice"),
+        ([node(contract="7")], "instance '7' twice, or as none"),
+        ([node(), node(contract=8)], "number 2, which is no worker's, or another one's"),
+        ([node(k=1, label=f"stellux/stellux/{WORKER}/1/b-1.1")], "number 1, which is no worker's"),
+        ([node(k=3)], "number 3"),
+        ([node(label=f"stellux/other/{WORKER}/2/b-1.1")], "not the cluster 'stellux''s"),
+        ([node(label=None)], "label 'None'"),
+    ],
+)
+def test_an_odd_list_raises(tmp_path: Path, listed: object, message: str) -> None:
+    provider = StelluxNodeProvider(yaml_config(socket=str(tmp_path / "s"))["provider"], "stellux")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4_096)
+                connection.sendall(encode({"ok": True, "result": listed}, 10_000))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(DaemonError, match=message):
+            provider.non_terminated_nodes({})
+        thread.join(5)
+
+
+# The head
+
+
+def test_the_head_is_kept_on_the_head_and_workers_beside_it_are_ended(cluster: RayCluster) -> None:
+    provider = cluster.provider()
+    (worker,) = create(provider, "launch")
+    with pytest.raises(HeadIsKeptError, match=r"the head head\.example is kept"):
+        provider.terminate_nodes([HEAD, worker])
+    assert cluster.alive() == []
+    assert provider.non_terminated_nodes({}) == [HEAD]
+    assert cluster.daemon.client.status().closed == ""
+
+
+def test_ray_up_never_replaces_the_head(cluster: RayCluster) -> None:
+    with pytest.raises(HeadIsKeptError):
+        cluster.provider(on_head=False).terminate_node(HEAD)
+
+
+def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
+    cluster: RayCluster,
+) -> None:
+    create(cluster.provider(), "launch", 2)
+    laptop = cluster.provider(on_head=False, looks_apart_s=0.5)
+    cluster.fake.fail("destroy", *[Fault.REFUSED_500] * 2)
+
+    def remaining() -> list[str]:
+        """As `ray down` asks, again and again."""
+        return laptop.nodes_for_teardown(HEADS) + laptop.nodes_for_teardown(WORKERS)
+
+    seen: list[tuple[int, bool]] = []
+    end = time.monotonic() + 20
+    while left := remaining():
+        assert time.monotonic() < end, left
+        laptop.terminate_nodes(left)
+        seen.append((len(cluster.alive()), laptop.is_terminated(HEAD)))
+        time.sleep(0.05)
+    assert (0, False) in seen  # the first empty look released nothing
+    assert seen[-1] == (0, True)
+    assert cluster.daemon.client.status().closed == "ray down"
+    with pytest.raises(LaunchError, match="ray down"):
+        create(cluster.provider(), "another")
+
+
+def test_commands_run_on_the_head_only_and_only_where_its_host_key_is_known(
+    cluster: RayCluster,
+) -> None:
+    head = {"address": "head.example", "port": 2_222, "key": "/keys/mine"}
+    provider = cluster.provider(on_head=False, head=head)
+    ran: list[list[str]] = []
+
+    class Runner:
+        @staticmethod
+        def check_output(command: list[str]) -> bytes:
+            ran.append(command)
+            return b""
+
+    def runner(node_id: str) -> Any:
+        auth = {"ssh_user": "me"}
+        return provider.get_command_runner("", node_id, auth, "stellux", Runner, False)  # type: ignore[arg-type]
+
+    runner(HEAD).run("true", with_output=True, ssh_options_override_ssh_key="/keys/other")
+    line = " ".join(ran[0])
+    assert "StrictHostKeyChecking=yes" in line
+    assert "Port=2222" in line
+    assert "-i /keys/mine" in line
+    assert "me@head.example" in line
+    assert "UserKnownHostsFile" not in line
+    assert "/keys/other" not in line
+    shell = runner(HEAD).remote_shell_command_str()
+    assert shell.startswith("ssh ") and "StrictHostKeyChecking=yes -p 2222 -i /keys/mine" in shell
+    # 127.77.0.2:22 is the head's own SSH server.
+    with pytest.raises(ValueError, match="no way to run a command on worker 5"):
+        runner("5")
+
+
+def test_the_runner_s_options_are_what_ssh_understands(cluster: RayCluster) -> None:
+    provider: NodeProvider = cluster.provider(on_head=False)
+    runner = provider.get_command_runner("", HEAD, {"ssh_user": "me"}, "stellux", subprocess, False)
+    command = ["ssh", "-G", *runner.ssh_options.to_ssh_options_list(), "head.example"]
+    try:
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        pytest.skip("no ssh on this machine")
+    assert "stricthostkeychecking true" in told
+    assert "known_hosts" in told

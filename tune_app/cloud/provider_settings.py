@@ -1,0 +1,158 @@
+"""What a cluster's YAML says to the node provider, and to the daemon through it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_app.cloud.labels import checked_name
+from tune_app.cloud.settings import CloudSettings, load_settings
+
+UNSET_ADDRESS = "YOUR-VPS"
+"""What stands in `cluster.yaml` until a user writes an address."""
+ANSWER_S = 58.0
+"""Within which a request to rent is answered: the daemon answers in 55 s."""
+
+_RAYS_OWN = {
+    "type",
+    "module",
+    "disable_node_updaters",
+    "disable_launch_config_check",
+    "use_internal_ips",
+    "use_external_head_ip",
+    "_config_cache_path",
+}
+_PLAIN = ("on_head", "answer_s", "looks_apart_s")
+
+
+def head_id(cluster: str) -> str:
+    """What the head has to carry as RAY_CLOUD_INSTANCE_ID to be recognised."""
+    return f"{cluster}-head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadMachine:
+    """The machine that `ray up` makes the head of. Raises ValueError where it is not said."""
+
+    address: str
+    port: int = 22
+    key: str = ""
+    """File of the SSH key on the user's machine; it is never copied."""
+    node_type: str = "head"
+    launch_hash: str = ""
+    """Ray's hash of the head's configuration: see `StelluxNodeProvider.bootstrap_config`."""
+
+    def __post_init__(self) -> None:
+        if not self.address.strip() or self.address == UNSET_ADDRESS:
+            raise ValueError(
+                f"provider.head.address is {self.address!r}; write the name or the address of the "
+                "machine that shall be the head"
+            )
+        if not 0 < self.port < 65_536:
+            raise ValueError(f"provider.head.port is {self.port}; it must be 1 to 65535")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProviderSettings:
+    """The provider's section of a cluster's YAML. Raises ValueError for what could not be meant."""
+
+    cluster: str
+    head: HeadMachine
+    on_head: bool = False
+    """Set in the copy of the YAML that `ray up` puts on the head."""
+    socket: Path | None = None
+    """Of the daemon; None for the usual place."""
+    answer_s: float = ANSWER_S
+    looks_apart_s: float = 60.0
+    """Between the two looks that must find nothing before `ray down` is through."""
+
+    def __post_init__(self) -> None:
+        checked_name("cluster's name", self.cluster)
+        if not 0 < self.answer_s <= 60:
+            raise ValueError(
+                f"provider.answer_s is {self.answer_s!r}; it must be over 0 and at most 60 s"
+            )
+        if self.looks_apart_s < 0:
+            raise ValueError(
+                f"provider.looks_apart_s is {self.looks_apart_s!r}; it must be 0 s or more"
+            )
+
+
+def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
+    """Settings from a YAML's `provider`. Raises ValueError naming what is wrong there."""
+    known = {"head", "socket", "vast", *_PLAIN}
+    unknown = sorted(set(section) - known - _RAYS_OWN)
+    if unknown:
+        raise ValueError(
+            f"provider has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
+        )
+    head = section.get("head")
+    if not isinstance(head, Mapping) or "address" not in head:
+        raise ValueError("provider.head.address is missing; write the address of the head there")
+    _check_types(head, HeadMachine, "provider.head")
+    own = {name: section[name] for name in _PLAIN if name in section}
+    _check_types(own, ProviderSettings, "provider")
+    socket = section.get("socket")
+    return ProviderSettings(
+        cluster=cluster,
+        head=HeadMachine(**head),
+        socket=None if socket is None else Path(socket).expanduser(),
+        **own,
+    )
+
+
+def _check_types(values: Mapping[str, Any], kind: type, where: str) -> None:
+    """Raises ValueError for names that a record does not have, and values of another type."""
+    hints = typing.get_type_hints(kind)
+    odd = sorted(set(values) - set(hints))
+    if odd:
+        raise ValueError(
+            f"{where} has no {', '.join(map(repr, odd))}; it has {', '.join(sorted(hints))}"
+        )
+    for name, value in values.items():
+        allowed = (int, float) if hints[name] is float else hints[name]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and hints[name] is not bool):
+            raise ValueError(f"{where}.{name} is {value!r}; {hints[name].__name__} is expected")
+
+
+def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSettings:
+    """Writes the file that the daemon is started with, out of a cluster's YAML.
+
+    Raises ValueError where the daemon would refuse it, or where the two say different things of
+    the workers.
+    """
+    section = config["provider"].get("vast")
+    if not isinstance(section, Mapping):
+        raise ValueError("provider.vast is missing; it says what may be rented, and for how much")
+    path.write_text(json.dumps({"cluster": config["cluster_name"], **section}, indent=2), "utf-8")
+    settings = load_settings(path)
+    workers = set(config["available_node_types"]) - {config["head_node_type"]}
+    if workers != set(settings.node_types):
+        raise ValueError(
+            f"available_node_types has the workers {', '.join(sorted(workers)) or 'none'}, "
+            f"provider.vast.node_types {', '.join(sorted(settings.node_types))}; name the same"
+        )
+    most = config.get("max_workers", 0)
+    if most > settings.max_instances:
+        raise ValueError(
+            f"max_workers is {most}, provider.vast.max_instances {settings.max_instances}; "
+            "raise the one or lower the other"
+        )
+    return settings
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raises ValueError for a cluster's YAML that no cluster could come of."""
+    read_settings(config["provider"], config["cluster_name"])
+    if "ssh_private_key" in config.get("auth", {}):
+        raise ValueError(
+            "auth.ssh_private_key would be copied to the head by Ray; write the key's file under "
+            "provider.head.key, or into ~/.ssh/config"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        write_daemon_settings(config, Path(folder) / "provider.vast")
