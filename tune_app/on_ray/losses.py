@@ -8,8 +8,9 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError, RayError
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_app.memory_events import oom_kills
@@ -30,6 +31,7 @@ class Pulse:
     """What was heard of a cell last."""
 
     host: str = ""
+    process: int = 0
     tokens: int = 0
     stride: int = 0
     """Tokens since the report before."""
@@ -59,8 +61,6 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
     if error is not None:
         reason = f"{type(error).__name__}: {(_plain(error) or [''])[0]}"
     kind, cause = _by_the_error(error) or _by_the_node(pulse) or (FailureClass.HOST, "")
-    if not cause and isinstance(error, ActorUnavailableError):
-        kind, cause = FailureClass.NETWORK, "its node lives, the link was cut"
     return Loss(kind=kind, reason=reason, cause=cause)
 
 
@@ -74,7 +74,7 @@ def _by_the_error(error: BaseException | None) -> tuple[FailureClass, str] | Non
 
 
 def _by_the_node(pulse: Pulse) -> tuple[FailureClass, str] | None:
-    """(class, cause) where the node died, does not answer or ran out of memory."""
+    """(class, cause) where the node died or does not answer, or as it sees the process."""
     if not pulse.host:
         return None
     node = _node(pulse.host)
@@ -88,9 +88,18 @@ def _by_the_node(pulse: Pulse) -> tuple[FailureClass, str] | None:
         return FailureClass.HOST, "its node died"
     except OSError:
         return FailureClass.NETWORK, "its node does not answer"
-    kills = _oom_kills_on(str(node["NodeID"])) if pulse.oom_kills is not None else None
-    if kills is not None and pulse.oom_kills is not None and kills > pulse.oom_kills:
+    return _by_sight(pulse, _look_on(str(node["NodeID"]), pulse.process))
+
+
+def _by_sight(pulse: Pulse, seen: Seen | None) -> tuple[FailureClass, str] | None:
+    """(class, cause) where the process was killed for want of memory, or is still there."""
+    if seen is None:
+        return None
+    before, after = pulse.oom_kills, seen.oom_kills
+    if before is not None and after is not None and after > before:
         return FailureClass.MEMORY, "its cgroup counted an OOM kill"
+    if seen.lives:
+        return FailureClass.NETWORK, "its process lives, the link to it was cut"
     return None
 
 
@@ -104,20 +113,38 @@ def _node(host: str) -> dict[str, Any] | None:
     return None
 
 
-def _oom_kills_on(node: str) -> int | None:
-    """What a node's cgroup has counted; None where nobody counts, or no answer comes."""
-    if node == ray.get_runtime_context().get_node_id():
-        return oom_kills()
-    question: Any = ray.remote(num_cpus=0, max_retries=0)(oom_kills)
-    pinned = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-    answer = question.options(scheduling_strategy=pinned).remote()
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a node says of a process that was lost to the driver."""
+
+    lives: bool
+    oom_kills: int | None
+    """That its cgroup has counted, or None where nobody counts."""
+
+
+def look(process: int) -> Seen:
+    """What this host knows of a process of its own."""
     try:
-        counted: int | None = ray.get(answer, timeout=_ANSWER_SECONDS)
+        lives = psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        lives = False
+    return Seen(lives=lives, oom_kills=oom_kills())
+
+
+def _look_on(node: str, process: int) -> Seen | None:
+    """What a node knows of a process; None where no answer comes."""
+    if node == ray.get_runtime_context().get_node_id():
+        return look(process)
+    question: Any = ray.remote(num_cpus=0, max_retries=0)(look)
+    pinned = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+    answer = question.options(scheduling_strategy=pinned).remote(process)
+    try:
+        seen: Seen = ray.get(answer, timeout=_ANSWER_SECONDS)
     except (RayError, TimeoutError) as error:
         logger.debug("node %s does not answer: %s", node, error)
         ray.cancel(answer, force=True)
         return None
-    return counted
+    return seen
 
 
 def _plain(error: BaseException) -> list[str]:

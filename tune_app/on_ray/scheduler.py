@@ -25,6 +25,7 @@ from tune_app.on_ray.report import (
     KIND,
     OBSERVATION,
     OOM_KILLS,
+    PROCESS,
     RESUMED_FROM,
     TOKENS,
     WARNINGS,
@@ -99,6 +100,11 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         key = trial.config[CELL]["key"]
         for warning in result.get(WARNINGS, ()):
             logger.warning("%s: %s", self._cells[key].label, warning)
+        if key in self._given_up:
+            # Tune may have taken it up again before it heard that the cell was given up.
+            return str(TrialScheduler.STOP)
+        if TOKENS not in result:
+            return str(TrialScheduler.CONTINUE)
         self._beat(key, result)
         if ERROR in result:
             failure = Failure(
@@ -174,11 +180,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         """Notes a sign of life; an attempt's first one says what it goes on from."""
         host, tokens = result[HOST], result[TOKENS]
         before = self._pulse(key)
-        gone_on = max(0, tokens - before.tokens)
+        # The first report of an attempt comes from its checkpoint, not from the report before.
+        gone_on = 0 if RESUMED_FROM in result else tokens - before.tokens
         self._pulses[key] = Pulse(
             host=host,
+            process=result[PROCESS],
             tokens=tokens,
-            stride=max(before.stride, gone_on) if before.host else before.stride,
+            stride=max(before.stride, gone_on),
             oom_kills=result[OOM_KILLS],
         )
         if RESUMED_FROM in result:

@@ -30,6 +30,7 @@ from tune_app.on_ray.report import (
     KIND,
     OBSERVATION,
     OOM_KILLS,
+    PROCESS,
     RESUMED_FROM,
     TOKENS,
     WARNINGS,
@@ -81,7 +82,7 @@ class CellTrainable(tune.Trainable):
             if self._failed is FailureClass.STORAGE:
                 time.sleep(_RETRY_PAUSE)
             raise RetryError("the attempt ended in an error, which was reported")
-        report: dict[str, Any] = {HOST: self._host, OOM_KILLS: oom_kills(), TOKENS: 0}
+        report: dict[str, Any] = {HOST: self._host, PROCESS: os.getpid(), OOM_KILLS: oom_kills()}
         try:
             if self._trial is None:
                 self._trial = self._start()

@@ -180,6 +180,10 @@ def _ray(options: RayOptions) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Tune's newer output prints a table of its own even where it is told to be silent.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Tune's own snapshots, which nothing reads; and figures of a dashboard that is not there.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
+    if options.address is None:
+        os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
     quiet = not options.show_output
     local: dict[str, Any] = {}
     if options.address is None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,10 +17,11 @@ from ray.exceptions import (
 )
 
 from tune_app.on_ray import losses
-from tune_app.on_ray.losses import Pulse, diagnose
+from tune_app.on_ray.losses import Pulse, Seen, diagnose, look
 from tune_app.records import FailureClass
 
-PULSE = Pulse(host="worker/abcdef12", tokens=5_000, oom_kills=1)
+PULSE = Pulse(host="worker/abcdef12", process=4_711, tokens=5_000, oom_kills=1)
+DEAD = Seen(lives=False, oom_kills=1)
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def node(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     address, port = listener.getsockname()
     known = {"NodeID": "abcdef1234", "NodeManagerAddress": address, "NodeManagerPort": port}
     monkeypatch.setattr(losses, "_node", lambda host: known)
-    monkeypatch.setattr(losses, "_oom_kills_on", lambda node: 1)
+    monkeypatch.setattr(losses, "_look_on", lambda node, process: DEAD)
     return known
 
 
@@ -58,16 +61,24 @@ def test_a_dead_node_is_known_by_its_port_before_ray_declares_it_dead(
     assert (loss.kind, loss.cause) == (FailureClass.HOST, "its node died")
 
 
-def test_a_cut_link_to_a_living_node_is_the_networks(node: dict[str, Any]) -> None:
+def test_a_cut_link_to_a_living_process_is_the_networks(
+    node: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray raises the same error where the process was killed and its node lives.
+    error = ActorUnavailableError("gone", actor_id=None)
+    assert diagnose(error, PULSE).kind is FailureClass.HOST
+    alive = Seen(lives=True, oom_kills=1)
+    monkeypatch.setattr(losses, "_look_on", lambda node, process: alive)
     loss = diagnose(ActorUnavailableError("gone", actor_id=None), PULSE)
     assert loss.kind is FailureClass.NETWORK
-    assert "the link was cut" in loss.cause
+    assert "the link to it was cut" in loss.cause
 
 
 def test_a_kill_that_the_cgroup_counted_is_one_for_want_of_memory(
     node: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "_oom_kills_on", lambda node: 2)
+    killed = Seen(lives=False, oom_kills=2)
+    monkeypatch.setattr(losses, "_look_on", lambda node, process: killed)
     loss = diagnose(ActorDiedError(), PULSE)
     assert loss.kind is FailureClass.MEMORY
     assert "cgroup" in loss.cause
@@ -96,3 +107,11 @@ def test_a_process_that_never_reported_has_no_known_cause() -> None:
     loss = diagnose(None, Pulse(tokens=5_000))
     assert (loss.kind, loss.cause) == (FailureClass.HOST, "")
     assert loss.reason == "the process was lost"
+
+
+def test_a_host_knows_its_own_processes() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert look(process.pid).lives
+    process.kill()
+    process.wait()
+    assert not look(process.pid).lives
