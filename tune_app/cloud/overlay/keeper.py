@@ -1,5 +1,7 @@
 """Ends links that must not stay: stale ones when their worker dials again, and revoked ones.
 
+python -m tune_app.cloud.overlay.keeper SETTINGS --folder FOLDER
+
 A session that lost its worker keeps the worker's ports until the SSH server notices, and no new one
 can have them. So a worker rings first: it opens a port at the head's address which no other
 worker's key may open, and is told `ok` when its ports are free.
@@ -11,16 +13,54 @@ from __future__ import annotations
 
 import logging
 import selectors
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from pathlib import Path
+
+from cyclopts import App
 
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
-from tune_app.cloud.overlay.links import links
-from tune_app.cloud.overlay.settings import OverlaySettings
+from tune_app.cloud.overlay.authorized import AuthorizedKeys
+from tune_app.cloud.overlay.links import end_link, links
+from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
+from tune_app.cloud.overlay.setup import OverlayFiles
+from tune_app.command import run_command
 
-logger = logging.getLogger(__name__)
+MODULE = "tune_app.cloud.overlay.keeper"
+
+logger = logging.getLogger(MODULE)  # run as a command, __name__ is another
+
+app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
+
+
+@app.default
+def main(settings: Path, *, folder: Path) -> int:
+    """Answer workers' bells and end revoked links until SIGTERM, as root.
+
+    Parameters
+    ----------
+    settings
+        A JSON file: see tune_app/cloud/overlay/settings.py.
+    folder
+        Of the keys that the daemon lets in.
+    """
+    logging.getLogger("tune_app").setLevel(logging.INFO)
+    told = load_overlay_settings(settings)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    authorized = AuthorizedKeys(OverlayFiles(folder.absolute()).authorized(told.link_user))
+    keeper = Keeper(told, end=lambda k: end_link(told, k), allowed=authorized.workers)
+    try:
+        logger.info("answering %d workers' bells", len(told.workers))
+        keeper.run(ended)
+    finally:
+        keeper.close()
+    return 0
 
 
 class Keeper:
@@ -93,3 +133,7 @@ class Keeper:
                 connection.sendall(b"ok\n")
             except OSError as error:
                 logger.warning("worker %d's last link is not ended: %s", k, error)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, MODULE))

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.settings import OverlaySettings
@@ -114,9 +114,7 @@ def _held(settings: OverlaySettings, k: int) -> set[int | None]:
     except (psutil.Error, OSError) as error:
         raise LinksUnknownError(f"the links cannot be seen: {error}") from error
     return {
-        one.pid
-        for one in sockets
-        if one.status == psutil.CONN_LISTEN and (one.laddr.ip, one.laddr.port) in own
+        one.pid for one in sockets if one.status == psutil.CONN_LISTEN and tuple(one.laddr) in own
     }
 
 

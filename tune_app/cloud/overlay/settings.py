@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 
 from tune_app.cloud.overlay.addresses import HEAD, LAST, NETWORK, Ports
 
@@ -84,3 +85,24 @@ class OverlaySettings:
                 f"the worker's number is {k!r}; it must be {self.workers.start} to {self.last_k}: "
                 "raise last_k, or give the daemon the same last_k"
             )
+
+
+def load_overlay_settings(path: Path) -> OverlaySettings:
+    """Settings from a JSON file. Raises ValueError naming the file and what is wrong in it."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error})") from error
+    known = asdict(OverlaySettings(head="example"))
+    if not isinstance(values, dict) or "head" not in values:
+        raise ValueError(f"{path} lacks head, the address at which workers reach the head")
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{path} has {name[:80]!r}; known are {', '.join(known)}")
+        if type(value) is not type(known[name]):
+            kind = type(known[name]).__name__
+            raise ValueError(f"{path}: {name} is {str(value)[:80]!r}; {kind} is expected")
+    try:
+        return OverlaySettings(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
 from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, sshd_config
+from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, openssh_version, sshd_config
 from tune_app.cloud.overlay.worker_script import HOST_KEY as HOST_KEY_NAME
 from tune_app.cloud.overlay.worker_script import LINK_KEY, STORE_KEY, worker_script
 from tune_app.cloud.settings import NodeType
@@ -67,9 +68,8 @@ class OverlaySetup:
         (folder / AUTHORIZED).mkdir(exist_ok=True, mode=0o755)
         self._head = key_file(self.files.host_key)
         self._updater = key_file(self.files.updater_key)
-        write_file(
-            self.files.sshd_config, sshd_config(settings, str(self.files.folder)), mode=0o644
-        )
+        config = sshd_config(settings, str(self.files.folder), version=_version())
+        write_file(self.files.sshd_config, config, mode=0o644)
         self._links = AuthorizedKeys(self.files.authorized(settings.link_user))
         self._stores = AuthorizedKeys(self.files.authorized(settings.store_user))
         self._workers = AuthorizedKeys(self.files.known_workers)
@@ -109,6 +109,18 @@ class OverlaySetup:
             for file in (self._links, self._stores, self._workers):
                 file.remove(k)
         logger.info("worker %d's keys are revoked", k)
+
+
+def _version() -> tuple[int, int] | None:
+    """Of OpenSSH on this machine."""
+    try:
+        said = subprocess.run(
+            ["ssh", "-V"], check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        logger.warning("the version of OpenSSH is not known: %s", error)
+        return None
+    return openssh_version(said.stderr.decode("ascii", errors="replace"))
 
 
 def known_worker_line(settings: OverlaySettings, k: int, public: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tune_app.cloud.overlay.settings import OverlaySettings
 
 AUTHORIZED = "authorized"
@@ -9,12 +11,30 @@ AUTHORIZED = "authorized"
 HOST_KEY = "host_key"
 
 
-def sshd_config(settings: OverlaySettings, folder: str, *, listen: str | None = None) -> str:
+PENALTIES_SINCE = (9, 8)
+
+
+def openssh_version(text: str) -> tuple[int, int] | None:
+    """From what `ssh -V` says; None where it is not understood."""
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def sshd_config(
+    settings: OverlaySettings,
+    folder: str,
+    *,
+    listen: str | None = None,
+    version: tuple[int, int] | None = None,
+) -> str:
     """The text of it.
+
+    Both users' passwords must be `*` rather than `!`, which counts as a locked account.
 
     Args:
         folder: of its host key and authorised keys; absolute, without spaces.
         listen: the address to listen at; default all.
+        version: of the server; None where it is not known.
 
     Raises ValueError for a folder that cannot stand in it.
     """
@@ -45,6 +65,8 @@ def sshd_config(settings: OverlaySettings, folder: str, *, listen: str | None = 
         "MaxAuthTries 2",
         # Workers come back all at once after a fault of the head's.
         "MaxStartups 100:30:200",
+        # Workers share public addresses: one whose key is revoked must not lock others out.
+        *(["PerSourcePenalties no"] if version and version >= PENALTIES_SINCE else []),
         *alive,
         "PermitTTY no",
         "PermitUserRC no",

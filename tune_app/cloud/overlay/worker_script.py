@@ -56,7 +56,7 @@ _LOOP = """\
 while :; do
   [ "$(wc -c <link.log)" -lt 99999 ] || : >link.log
   date
-  if [ "$(ssh -F config -W @NETWORK.@HEAD:@BELL head 9>&-)" = ok ]; then
+  if [ "$(timeout 60 ssh -F config -W @NETWORK.@HEAD:@BELL head 9>&-)" = ok ]; then
     ssh -F config -N head 9>&-
   fi
   sleep @PAUSE 9>&-

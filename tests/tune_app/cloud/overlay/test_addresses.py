@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tune_app.cloud.overlay.addresses import LAST, Ports, address
 from tune_app.cloud.overlay.ray_arguments import head_arguments, worker_arguments
-from tune_app.cloud.overlay.settings import OverlaySettings
+from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 
 
 def all_ports(k: int) -> list[int]:
@@ -101,3 +103,28 @@ def test_ray_is_not_started_with_what_it_would_refuse() -> None:
 def test_settings_that_could_stand_in_no_file(settings: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"must|choose|\.\."):
         settings()
+
+
+def test_settings_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "overlay.json"
+    path.write_text(json.dumps({"head": "h.example", "last_k": 9}), "utf-8")
+    assert load_overlay_settings(path) == OverlaySettings(head="h.example", last_k=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "no JSON"),
+        ("[]", "lacks head"),
+        ('{"last_k": 9}', "lacks head"),
+        ('{"head": "h", "hed": 1}', "'hed'; known are head, port"),
+        ('{"head": "h", "port": "22"}', "port is '22'; int is expected"),
+        ('{"head": "h", "last_k": true}', "int is expected"),
+        ('{"head": "h", "last_k": 1}', "overlay.json: the last node is 1"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "overlay.json"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ValueError, match=complaint):
+        load_overlay_settings(path)

@@ -17,7 +17,7 @@ from tune_app.cloud.overlay.authorized import (
 )
 from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.overlay.sshd_config import sshd_config
+from tune_app.cloud.overlay.sshd_config import openssh_version, sshd_config
 
 SETTINGS = OverlaySettings(head="head.example", last_k=4)
 PUBLIC = "ssh-ed25519 " + "A" * 68
@@ -119,6 +119,20 @@ def test_the_second_server_is_for_workers_alone() -> None:
     assert "MaxSessions 0\n" in links
     assert "ChrootDirectory /srv/stellux\n" in store
     assert "DisableForwarding yes\n" in store
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [
+        ("OpenSSH_9.2p1 Debian-2+deb12u10, OpenSSL 3.0.19", False),
+        ("OpenSSH_9.8p1, OpenSSL 3.2", True),
+        ("OpenSSH_10.0p2 Debian-7", True),
+        ("another", False),
+    ],
+)
+def test_a_server_that_penalises_addresses_is_told_not_to(said: str, known: bool) -> None:
+    text = sshd_config(SETTINGS, "/var/lib/stellux", version=openssh_version(said))
+    assert ("PerSourcePenalties no\n" in text) == known
 
 
 @pytest.mark.parametrize("folder", ["relative", "/a b", "/a\nPermitRootLogin yes", "/a%h", '/a"'])

@@ -41,7 +41,7 @@ def test_the_longest_one_leaves_room_for_the_node_types_own() -> None:
     settings = OverlaySettings(
         head="h" * 253, last_k=127, worker_folder="/" + "f" * 99, link_user="u" * 32
     )
-    assert len(script(127, settings=settings)) < MAXIMUM_START - 600
+    assert len(script(127, settings=settings)) < MAXIMUM_START - 500
     with pytest.raises(ValueError, match="4,096 are"):
         script(then="x" * (MAXIMUM_START - len(script()) + 1))
 
