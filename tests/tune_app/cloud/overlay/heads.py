@@ -219,10 +219,15 @@ class _Echo(socketserver.StreamRequestHandler):
         self.wfile.write(b"heard " + line)
 
 
+class _EchoServer(socketserver.ThreadingTCPServer):
+    # A test may take a port whose last connection was closed a moment ago.
+    allow_reuse_address = True
+
+
 @contextmanager
 def echo(where: str, port: int) -> Iterator[None]:
     """A server that answers a line."""
-    with socketserver.ThreadingTCPServer((where, port), _Echo) as server:
+    with _EchoServer((where, port), _Echo) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.05])
         thread.start()
         try:
