@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ def head() -> Iterator[Head]:
         pytest.skip("no sshd; apt-get install openssh-server")
     if not Path("/proc/net/tcp").exists():
         pytest.skip("no /proc/net/tcp: links are seen on Linux alone")
+    if os.getuid() != 0:
+        pytest.skip("only root sees and ends an SSH server's sessions")
     # Short: the path of a test's own folder may be longer than a worker's folder may be.
     with tempfile.TemporaryDirectory(prefix="overlay-") as name, Head(Path(name)) as running:
         yield running
