@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+import click
 from ray.autoscaler._private.constants import AUTOSCALER_MAX_LAUNCH_BATCH
 from ray.autoscaler._private.util import hash_launch_conf
 from ray.autoscaler.node_provider import NodeProvider
@@ -35,7 +36,7 @@ from ray.autoscaler.tags import (
 
 from tune_app.cloud.daemon_client import DaemonClient
 from tune_app.cloud.errors import LaunchError
-from tune_app.cloud.overlay.addresses import HEAD, address
+from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.provider_nodes import (
     Outcome,
     checked_nodes,
@@ -43,7 +44,7 @@ from tune_app.cloud.provider_nodes import (
     launch_problem,
     request_id,
 )
-from tune_app.cloud.provider_runner import HeadRunner
+from tune_app.cloud.provider_runner import StrictRunner, Way
 from tune_app.cloud.provider_settings import (
     check_config,
     head_id,
@@ -86,9 +87,13 @@ class StelluxNodeProvider(NodeProvider):
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
         """Checks the YAML, and notes that the head is up to date: `ray up` never replaces it.
 
-        Raises ValueError for a YAML that no cluster could come of.
+        Raises click.ClickException for a YAML that no cluster could come of: Ray's commands then
+        print what it says, and nothing else.
         """
-        check_config(cluster_config)
+        try:
+            check_config(cluster_config)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
         config = copy.deepcopy(cluster_config)
         kind = config["head_node_type"]
         told = config.get("head_node", {}) | config["available_node_types"][kind]["node_config"]
@@ -275,21 +280,16 @@ class StelluxNodeProvider(NodeProvider):
         process_runner: ModuleType,
         use_internal_ip: bool,
         docker_config: dict[str, Any] | None = None,
-    ) -> HeadRunner:
-        """Runs commands on the head. Raises ValueError for a worker.
+    ) -> StrictRunner:
+        """Runs commands on the head, and from the head on workers.
 
-        Port 22 of a worker's address is the head's own SSH server: what was meant for the worker
-        would be done to the head.
+        Raises ValueError for a worker to which there is no way: port 22 of its address is the
+        head's own SSH server, and what was meant for the worker would be done to the head.
         """
-        if node_id != self._head:
-            raise ValueError(
-                f"there is no way to run a command on worker {node_id} by SSH; leave "
-                "disable_node_updaters on"
-            )
         if docker_config and docker_config.get("container_name"):
-            raise ValueError("the head does not run in a container; leave docker out of the YAML")
-        return HeadRunner(
-            self._settings.head,
+            raise ValueError("no node runs Ray in a container; leave docker out of the YAML")
+        return StrictRunner(
+            self._way(node_id, auth_config["ssh_user"]),
             log_prefix=log_prefix,
             node_id=node_id,
             provider=self,
@@ -297,6 +297,22 @@ class StelluxNodeProvider(NodeProvider):
             cluster_name=cluster_name,
             process_runner=process_runner,
             use_internal_ip=use_internal_ip,
+        )
+
+    def _way(self, node_id: str, user: str) -> Way:
+        head, workers = self._settings.head, self._settings.workers
+        if node_id == self._head:
+            return Way(port=head.port, user=user, key=head.key)
+        if workers is None or not self._settings.on_head:
+            raise ValueError(
+                f"there is no way to run a command on worker {node_id} by SSH from here; on the "
+                "head, provider.workers names it: without it, leave disable_node_updaters on"
+            )
+        return Way(
+            port=Ports(self._node(node_id).k).sshd,
+            user=workers.user,
+            key=workers.key,
+            known_hosts=workers.known_hosts,
         )
 
     # Inside

@@ -58,11 +58,24 @@ class HeadMachine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerAccess:
+    """How the head's programs come in on workers: see `tune_app.cloud.overlay.setup`."""
+
+    key: str
+    """A copy of the updater's key that Ray's user may read."""
+    known_hosts: str
+    """The file of workers' host keys; nobody else is spoken to."""
+    user: str = "root"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProviderSettings:
     """The provider's section of a cluster's YAML. Raises ValueError for what could not be meant."""
 
     cluster: str
     head: HeadMachine
+    workers: WorkerAccess | None = None
+    """Used on the head; without it, no command is run on a worker."""
     on_head: bool = False
     """Set in the copy of the YAML that `ray up` puts on the head."""
     socket: Path | None = None
@@ -85,7 +98,7 @@ class ProviderSettings:
 
 def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
     """Settings from a YAML's `provider`. Raises ValueError naming what is wrong there."""
-    known = {"head", "socket", "vast", *_PLAIN}
+    known = {"head", "socket", "vast", "workers", *_PLAIN}
     unknown = sorted(set(section) - known - _RAYS_OWN)
     if unknown:
         raise ValueError(
@@ -97,13 +110,22 @@ def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
     _check_types(head, HeadMachine, "provider.head")
     own = {name: section[name] for name in _PLAIN if name in section}
     _check_types(own, ProviderSettings, "provider")
-    socket = section.get("socket")
+    socket, workers = section.get("socket"), section.get("workers")
+    if workers is not None:
+        _check_access(workers)
     return ProviderSettings(
         cluster=cluster,
         head=HeadMachine(**head),
+        workers=None if workers is None else WorkerAccess(**workers),
         socket=None if socket is None else Path(socket).expanduser(),
         **own,
     )
+
+
+def _check_access(workers: object) -> None:
+    if not isinstance(workers, Mapping) or not {"key", "known_hosts"} <= set(workers):
+        raise ValueError("provider.workers needs key and known_hosts, two files on the head")
+    _check_types(workers, WorkerAccess, "provider.workers")
 
 
 def _check_types(values: Mapping[str, Any], kind: type, where: str) -> None:

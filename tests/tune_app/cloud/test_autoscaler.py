@@ -146,17 +146,19 @@ def test_e_a_launch_repeated_under_its_id_while_unanswered_rents_one_worker(
 ) -> None:
     impatient = InstanceReconcileConfig(request_status_timeout_s=0.3)  # type: ignore[arg-type]
     monkeypatch.setattr(AutoscalingConfig, "get_instance_reconcile_config", lambda _: impatient)
-    patience = {"http": 0.5, "look": 0.5, "create": 2.0, "settle": 30.0}
+    patience = {"http": 0.5, "look": 0.5, "create": 2.0, "settle": 120.0}
     with ray_cluster(tmp_path, patience=patience) as cluster:
         cluster.store.node("head", HEAD)
         cluster.store.waiting = 1
-        cluster.fake.late_s = 4.0
+        cluster.fake.late_s = 3_600.0
         cluster.fake.fail("create", Fault.APPEARS_LATE)
         ray = cluster.autoscaler()
         ray.until(lambda: len(ray.launched) == 4)
         assert len(set(ray.launched)) == 1
         assert ray.adapter.poll_errors() == []  # an error would bring a launch of another id
 
+        for instance in cluster.fake.alive():
+            instance.listed_from = 0.0
         until(lambda: len(cluster.daemon.client.nodes()) == 1)
         ray.until(lambda: ray.states()["gpu-worker ALLOCATED"] == 1)
         assert len(ray.launched) == 4
@@ -166,22 +168,24 @@ def test_e_a_launch_repeated_under_its_id_while_unanswered_rents_one_worker(
 def test_f_a_failed_launch_is_retried_at_every_tick_and_the_daemon_backs_off(
     tmp_path: Path,
 ) -> None:
-    with ray_cluster(tmp_path, patience={"backoff": 4.0, "backoff_most": 4.0}) as cluster:
+    with ray_cluster(tmp_path, patience={"backoff": 600.0, "backoff_most": 600.0}) as cluster:
         cluster.fake.fail("create", *[Fault.UNAVAILABLE] * 3)
         cluster.store.node("head", HEAD)
         cluster.store.waiting = 1
         ray = cluster.autoscaler()
-        started = time.monotonic()
         ray.until(lambda: len(ray.launched) >= 6)
-        assert time.monotonic() - started < 4.0, "the machine is too slow for this test"
         assert len(set(ray.launched)) >= 6  # each under an id of its own
         assert cluster.fake.calls["create"] == 3  # one launch, which tried three offers
 
+        cluster.daemon.kill()
+        text = cluster.daemon.settings.read_text("utf-8")
+        cluster.daemon.settings.write_text(text.replace("600.0", "0.01"), "utf-8")
+        cluster.daemon.start()
         ray.until(lambda: len(cluster.alive()) == 1)
         assert cluster.fake.calls["create"] == 4
 
 
-@pytest.mark.parametrize("fault", [Fault.HTML, Fault.NO_LIST, Fault.REFUSED_500])
+@pytest.mark.parametrize("fault", [Fault.HTML, Fault.REFUSED_500])
 def test_while_the_list_fails_the_autoscaler_does_nothing(tmp_path: Path, fault: Fault) -> None:
     # The daemon looks so seldom that each of the autoscaler's lists is asked for anew.
     with ray_cluster(tmp_path, patience={"poll": 600.0}) as cluster:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,7 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (change("provider/vast/cap_dollars", -1), "the cap is -1.0 dollars"),
         (change("provider/vast/cap", 1), "settings has no 'cap'"),
         (change("provider/vast/node_types/gpu-worker/rules/gpus", ["GT 710"]), "'GT 710'"),
+        (change("provider/workers", {"key": "k"}), "provider.workers needs key and known_hosts"),
         (change("max_workers", 9), "max_workers is 9, provider.vast.max_instances 4"),
         (change("available_node_types/cpu", {}), "the workers cpu, gpu-worker"),
         (change("auth/ssh_private_key", "~/.ssh/id"), "would be copied to the head"),
@@ -94,6 +98,21 @@ def test_a_mistake_is_named_with_its_remedy(
     edit(config)
     with pytest.raises(ValueError, match=re.escape(message)):
         check_config(config)
+
+
+def test_ray_up_says_what_to_change_in_one_line(tmp_path: Path) -> None:
+    ray = Path(sys.executable).with_name("ray")
+    done = subprocess.run(
+        [ray, "up", ROOT / "cluster.yaml", "--yes", "--no-config-cache"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert "Error: provider.head.address is 'YOUR-VPS'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ray_up_takes_the_head_as_it_is(tmp_path: Path) -> None:

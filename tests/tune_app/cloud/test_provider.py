@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -10,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
-from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
     NODE_KIND_WORKER,
@@ -25,6 +28,8 @@ from tests.tune_app.cloud.daemons import until
 from tests.tune_app.cloud.fake_vast import Fault
 from tests.tune_app.cloud.ray_autoscaler import HEAD, WORKER, RayCluster, ray_cluster, yaml_config
 from tune_app.cloud.errors import CloudError, LaunchError, UnknownInstanceError
+from tune_app.cloud.overlay.addresses import Ports
+from tune_app.cloud.overlay.keys import KeyPair, key_file
 from tune_app.cloud.provider import HeadIsKeptError, NoSuchNodeError, StelluxNodeProvider
 from tune_app.cloud.wire import DaemonError, encode, node_message
 from tune_app.cloud.workers import Node
@@ -37,6 +42,11 @@ WORKERS = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER}
 def cluster(tmp_path: Path) -> Iterator[RayCluster]:
     with ray_cluster(tmp_path) as made:
         yield made
+
+
+def laptop(**values: Any) -> StelluxNodeProvider:
+    """Where `ray up` starts from; it reaches no daemon."""
+    return StelluxNodeProvider(yaml_config(**values)["provider"], "stellux")
 
 
 def create(provider: StelluxNodeProvider, launch: str, count: int = 1, **tags: str) -> list[str]:
@@ -117,12 +127,11 @@ def test_a_launch_that_failed_for_certain_is_an_error(cluster: RayCluster) -> No
     assert cluster.alive() == []
 
 
-def test_only_workers_of_a_launch_are_rented(cluster: RayCluster) -> None:
+def test_only_workers_of_a_launch_are_rented() -> None:
     with pytest.raises(ValueError, match="only workers that a launch asks for"):
-        cluster.provider().create_node({}, HEADS, 1)
+        laptop().create_node({}, HEADS, 1)
     with pytest.raises(ValueError, match="only workers that a launch asks for"):
-        create(cluster.provider(), "")
-    assert cluster.fake.calls["create"] == 0
+        create(laptop(), "")
 
 
 def test_calls_from_many_threads(cluster: RayCluster) -> None:
@@ -152,8 +161,7 @@ def test_calls_from_many_threads(cluster: RayCluster) -> None:
 
 
 def test_without_the_daemon_a_list_raises_and_the_head_is_known(tmp_path: Path) -> None:
-    config = yaml_config(socket=str(tmp_path / "nobody"))
-    provider = StelluxNodeProvider(config["provider"], "stellux")
+    provider = laptop(socket=str(tmp_path / "nobody"))
     assert provider.non_terminated_nodes(HEADS) == [HEAD]
     for filters in ({}, WORKERS):
         with pytest.raises(DaemonError, match="does not answer"):
@@ -240,28 +248,28 @@ def test_the_head_is_kept_on_the_head_and_workers_beside_it_are_ended(cluster: R
     assert cluster.daemon.client.status().closed == ""
 
 
-def test_ray_up_never_replaces_the_head(cluster: RayCluster) -> None:
+def test_ray_up_never_replaces_the_head() -> None:
     with pytest.raises(HeadIsKeptError):
-        cluster.provider(on_head=False).terminate_node(HEAD)
+        laptop().terminate_node(HEAD)
 
 
 def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
     cluster: RayCluster,
 ) -> None:
     create(cluster.provider(), "launch", 2)
-    laptop = cluster.provider(on_head=False, looks_apart_s=0.5)
+    down = cluster.provider(on_head=False, looks_apart_s=0.5)
     cluster.fake.fail("destroy", *[Fault.REFUSED_500] * 2)
 
     def remaining() -> list[str]:
         """As `ray down` asks, again and again."""
-        return laptop.nodes_for_teardown(HEADS) + laptop.nodes_for_teardown(WORKERS)
+        return down.nodes_for_teardown(HEADS) + down.nodes_for_teardown(WORKERS)
 
     seen: list[tuple[int, bool]] = []
     end = time.monotonic() + 20
     while left := remaining():
         assert time.monotonic() < end, left
-        laptop.terminate_nodes(left)
-        seen.append((len(cluster.alive()), laptop.is_terminated(HEAD)))
+        down.terminate_nodes(left)
+        seen.append((len(cluster.alive()), down.is_terminated(HEAD)))
         time.sleep(0.05)
     assert (0, False) in seen  # the first empty look released nothing
     assert seen[-1] == (0, True)
@@ -270,11 +278,9 @@ def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
         create(cluster.provider(), "another")
 
 
-def test_commands_run_on_the_head_only_and_only_where_its_host_key_is_known(
-    cluster: RayCluster,
-) -> None:
+def test_from_elsewhere_commands_run_on_the_head_only_and_its_host_key_is_checked() -> None:
     head = {"address": "head.example", "port": 2_222, "key": "/keys/mine"}
-    provider = cluster.provider(on_head=False, head=head)
+    provider = laptop(head=head)
     ran: list[list[str]] = []
 
     class Runner:
@@ -296,15 +302,76 @@ def test_commands_run_on_the_head_only_and_only_where_its_host_key_is_known(
     assert "UserKnownHostsFile" not in line
     assert "/keys/other" not in line
     shell = runner(HEAD).remote_shell_command_str()
-    assert shell.startswith("ssh ") and "StrictHostKeyChecking=yes -p 2222 -i /keys/mine" in shell
+    assert "StrictHostKeyChecking=yes -p 2222 -i /keys/mine me@head.example" in shell
     # 127.77.0.2:22 is the head's own SSH server.
     with pytest.raises(ValueError, match="no way to run a command on worker 5"):
         runner("5")
 
 
-def test_the_runner_s_options_are_what_ssh_understands(cluster: RayCluster) -> None:
-    provider: NodeProvider = cluster.provider(on_head=False)
-    runner = provider.get_command_runner("", HEAD, {"ssh_user": "me"}, "stellux", subprocess, False)
+@pytest.fixture
+def ssh_server(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a worker's SSH server, at the address and port of the overlay's node 2."""
+    program = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if program is None or shutil.which("ssh") is None:
+        pytest.skip("no OpenSSH server and client on this machine")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    public = key_file(folder / "updater_key").public
+    (folder / "authorized_keys").write_text(f"{public}\n", "utf-8")
+    known = f"[127.77.0.2]:{Ports(2).sshd} {key_file(folder / 'host_key').public}\n"
+    (folder / "known_workers").write_text(known, "utf-8")
+    lines = [
+        f"ListenAddress 127.77.0.2:{Ports(2).sshd}",
+        f"HostKey {folder}/host_key",
+        f"AuthorizedKeysFile {folder}/authorized_keys",
+        "StrictModes no",
+        "PidFile none",
+    ]
+    (folder / "sshd_config").write_text("\n".join(lines) + "\n", "utf-8")
+    server = subprocess.Popen([program, "-D", "-e", "-f", f"{folder}/sshd_config"])
+    try:
+        until(lambda: listens(Ports(2).sshd))
+        yield folder
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.77.0.2", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_on_the_head_commands_run_on_a_worker_whose_host_key_is_known(
+    cluster: RayCluster, ssh_server: Path
+) -> None:
+    access = {"key": str(ssh_server / "updater_key"), "user": getpass.getuser()}
+    known, strange = ssh_server / "known_workers", ssh_server / "strange"
+    own = key_file(ssh_server / "host_key").public
+    strange.write_text(known.read_text("utf-8").replace(own, KeyPair.new().public), "utf-8")
+    (worker,) = create(cluster.provider(), "launch")
+    said: list[bytes] = []
+    for file in (strange, known):
+        provider = cluster.provider(workers=access | {"known_hosts": str(file)})
+        runner = provider.get_command_runner(
+            "", worker, {"ssh_user": "nobody"}, "stellux", subprocess, True
+        )
+        runner.ssh_options.arg_dict["ControlMaster"] = "no"
+        try:
+            said.append(runner.run("echo here", with_output=True, timeout=10))
+        except click.ClickException:
+            said.append(b"refused")
+    assert said[0] == b"refused"
+    assert b"here" in said[1]
+
+
+def test_the_runner_s_options_are_what_ssh_understands() -> None:
+    runner = laptop().get_command_runner("", HEAD, {"ssh_user": "me"}, "stellux", subprocess, False)
     command = ["ssh", "-G", *runner.ssh_options.to_ssh_options_list(), "head.example"]
     try:
         told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
