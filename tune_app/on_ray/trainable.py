@@ -64,6 +64,8 @@ class CellTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._trial: Trial | None = None
         self._config = config
+        # One for all cells of the process: what it connected stays connected.
+        self._store = open_store(config["checkpoints"])
         self._failed: FailureClass | None = None
         self._waiting_since: float | None = None
         node = ray.get_runtime_context().get_node_id()
@@ -119,15 +121,15 @@ class CellTrainable(tune.Trainable):
         except OSError:
             logger.exception("the last checkpoint could not be written; the one before it stands")
         self._end_trial()
+        self._store.close()
 
     def _start(self) -> Trial:
         use_threads(self._config["threads"])
         cell = self._config[CELL]
-        store = open_store(self._config["checkpoints"])
         return Trial(
             Cell.from_values(cell["values"]),
             corpora=self._corpus,
-            checkpoints=Checkpoints(store, cell=cell["key"]),
+            checkpoints=Checkpoints(self._store, cell=cell["key"]),
             timing=CheckpointTiming(**self._config["timing"]),
             micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],
