@@ -310,6 +310,8 @@ class TestCommand:
             cwd=Path(__file__).parents[2],
             stderr=subprocess.PIPE,
             text=True,
+            # Whoever runs the tests in the background may have had it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         while not list(cache.glob("*-partial/train.text")):
             assert process.poll() is None

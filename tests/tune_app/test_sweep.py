@@ -13,7 +13,7 @@ import pytest
 from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tune_app.records import Rule, Status
 
-TIMING = ("seconds", "per_second", "_at", "attempts", "wall")
+TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall")
 
 
 @pytest.fixture(scope="module")
