@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import logging
+import math
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -110,11 +111,17 @@ class Checkpoints:
         """The newest checkpoint that verifies; damaged ones are passed over with a warning.
 
         Raises StoreError where the store cannot be asked: that says nothing about what it holds.
+        One that cannot be read counts as damaged only where an older one can be.
         """
         damaged: list[str] = []
+        unread: StoreError | None = None
         for name in self._manifests():
             try:
                 state, tokens = self._load(name)
+            except StoreError as error:
+                unread = unread or error
+                damaged.append(f"the checkpoint {name} cannot be read ({error})")
+                continue
             except (ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 damaged.append(f"the checkpoint {name} is damaged ({reason})")
@@ -122,6 +129,8 @@ class Checkpoints:
                 continue
             self._warn(damaged, f"the one at {tokens:,} tokens is used")
             return Restored(tokens=tokens, state=state, damaged=tuple(damaged))
+        if unread is not None:
+            raise unread
         self._warn(damaged, "none before it is whole, so the cell starts again")
         return Restored(damaged=tuple(damaged))
 
@@ -168,7 +177,7 @@ class Checkpoints:
                 stem, _, ending = name.rpartition(".")
                 if stem in kept or _tokens(stem) is None:
                     continue
-                ahead = _order(stem) > _order(newest.stem)
+                ahead = (_tokens(stem) or 0) > newest.tokens
                 if ahead and stem not in self._seen_damaged:
                     # Of another process that got further, or still in the making.
                     continue
@@ -191,7 +200,7 @@ class Checkpoints:
                 score = Manifest(**json.loads(self._store.read(f"{name}.json"))).bits_per_byte
             except (NotStoredError, ValueError, TypeError):
                 continue
-            if score is not None:
+            if score is not None and math.isfinite(score):
                 scores[name] = score
         return [min(scores, key=lambda name: scores[name])] if scores else []
 

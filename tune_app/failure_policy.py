@@ -82,9 +82,10 @@ def respond(
         return _out_of_memory(failure, earlier, batch_size)
     if failure.kind is FailureClass.HOST and not failure.cause:
         deaths = [*_deaths_at(failure.tokens, since_ended, stride), failure]
-        hosts = sorted({death.host for death in deaths})
-        where = ", ".join(filter(None, hosts)) or "one host"
-        if len(deaths) >= (DEATHS if len(hosts) > 1 else LONELY_DEATHS):
+        # Of a node's name, `machine/id`, the id changes when Ray starts anew on the machine.
+        machines = {death.host.rpartition("/")[0] for death in deaths} - {""}
+        where = ", ".join(sorted(machines)) or "a host that is not known"
+        if len(deaths) >= (DEATHS if len(machines) > 1 else LONELY_DEATHS):
             return Response(
                 failure=replace(
                     failure,

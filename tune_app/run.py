@@ -82,7 +82,7 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
             console.print(summary(journal, folder))
             statuses = [cell.status for cell in journal.cells()]
     if ended_by is None or all(status.ended for status in statuses):
-        return 1 if Status.FAILED in statuses else 0
+        return 0 if all(status.ended for status in statuses) else 1
     console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
     if ended_by not in SIGNALS:
         return 1

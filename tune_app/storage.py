@@ -36,10 +36,14 @@ def check_storage(
         needed = checkpoint_bytes(cells, cells_at_once=cells_at_once)
         free = store.free_bytes()
         if free is not None and free < needed:
-            raise StoreFullError(
+            full = (
                 f"{store.url} has {size(free)} free, the checkpoints need {size(needed)}; "
                 "make room there, or choose another --checkpoints"
             )
+            if not any(cell.attempts for cell in cells):
+                raise StoreFullError(full)
+            # Of a sweep that continues a part lies there already.
+            logger.warning(full)
     finally:
         store.close()
     require_free(folder, RECORDS_BYTES, "the sweep's records")

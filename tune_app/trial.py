@@ -105,6 +105,8 @@ class Trial:
         self._held: Observation | None = None
         """The last observation, while the last checkpoint is on its way."""
         self._held_since = 0.0
+        self._last_sent = False
+        """Whether the last checkpoint is on its way or stored."""
         self._uploads = None
         if checkpoints is not None:
             # A store that is back is not kept waiting for longer than a checkpoint's interval.
@@ -164,9 +166,10 @@ class Trial:
             self._losses.append(loss)
             if not math.isfinite(loss):
                 break
-            self._save_if_due()
-            if self._training.tokens < goal and self._clock() - started > at_most:
-                return None
+            if self._training.tokens < goal:  # at the goal only after its evaluation
+                self._save_if_due()
+                if self._clock() - started > at_most:
+                    return None
         before = 0 if self._last is None else self._last.reference_tokens
         self._last = self._observe()
         if not math.isfinite(self._last.train_loss) or self._uploads is None:
@@ -188,6 +191,7 @@ class Trial:
                 raise TimeoutError(f"no checkpoint was stored in {_SAVE_PATIENCE:.0f} s")
             if self._uploads.stored_tokens == self.tokens:
                 return
+        raise TimeoutError(f"the checkpoint at {self.tokens} tokens was not taken")
 
     def close(self) -> None:
         """Ends what goes on beside the training. A checkpoint that is on its way arrives."""
@@ -252,15 +256,16 @@ class Trial:
         """The last observation, once its checkpoint is stored or was waited for long enough."""
         assert self._uploads is not None and self._held is not None
         started = self._clock()
-        while self._uploads.stored_tokens != self.tokens or not self._uploads.idle:
+        while not (self._last_sent and self._uploads.idle):
             now = self._clock()
             if now - self._held_since > _LAST_PATIENCE:
                 logger.warning("the trained model of cell %s is not stored", self.cell.key)
                 break
             if now - started > at_most:
                 return None
-            if self._uploads.idle:
-                self._begin_upload()
+            if not self._last_sent:
+                # Takes the place of an older one that waits for its next try.
+                self._last_sent = self._begin_upload()
             self._uploads.wait(min(_POLL, at_most))
         observation, self._held = self._held, None
         return observation

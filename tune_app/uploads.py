@@ -176,7 +176,11 @@ class Uploads:
     def _since(self, start: float) -> float:
         return self._clock() - start
 
-    def _send(self, parcel: _Parcel) -> Exception | None:
+    def _send(self, parcel: _Parcel) -> str | None:
+        """Why it could not be stored, or None.
+
+        In words: the frames of an exception would keep the parcel in memory.
+        """
         try:
             self._checkpoints.save(
                 parcel.state,
@@ -185,8 +189,8 @@ class Uploads:
                 last=parcel.last,
             )
         except OSError as error:
-            return error
+            return str(error)
         except Exception as error:
             logger.exception("a checkpoint could not be written, by a defect of this program")
-            return error
+            return str(error) or type(error).__name__
         return None

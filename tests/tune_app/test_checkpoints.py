@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import subprocess
 import sys
@@ -214,3 +215,33 @@ def test_a_folder_that_is_away_is_not_taken_for_an_empty_one(tmp_path: Path) -> 
     (tmp_path / "store").unlink()
     (tmp_path / "away").rename(tmp_path / "store")
     assert checkpoints.newest().tokens == 1_000
+
+
+class BadSector(PathStore):
+    """A disk that cannot read the newest state, or any."""
+
+    bad = "3000-"
+
+    def read(self, name: str) -> bytes:
+        if self.bad in name and name.endswith(".pt"):
+            raise StoreUnreachableError("input/output error")
+        return super().read(name)
+
+
+def test_one_that_cannot_be_read_is_passed_over_where_an_older_one_can_be(tmp_path: Path) -> None:
+    saved(tmp_path, 2_000, 3_000)
+    restored = Checkpoints(BadSector(tmp_path), cell=CELL).newest()
+    assert restored.tokens == 2_000
+    assert "cannot be read" in restored.damaged[0]
+    store = BadSector(tmp_path)
+    store.bad = "00-"
+    with pytest.raises(StoreUnreachableError):
+        Checkpoints(store, cell=CELL).newest()
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path)
+    for tokens, score in ((1, 3.0), (2, 3.1), (3, 3.2), (4, math.nan)):
+        checkpoints.save(weights(tokens), tokens=tokens, bits_per_byte=score)
+    names = {path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir()}
+    assert names == {"1", "3", "4"}

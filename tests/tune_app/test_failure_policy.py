@@ -66,11 +66,15 @@ def test_three_deaths_at_one_step_on_two_hosts_are_a_defect() -> None:
     answer = respond(elsewhere, [DEATH, DEATH], batch_size=8).failure
     assert answer.ended
     assert answer.kind is FailureClass.CODE
-    assert "died 3 times at 5,000 tokens, on a/1, b/2" in answer.reason
+    assert "died 3 times at 5,000 tokens, on a, b" in answer.reason
 
 
 def test_deaths_on_one_host_may_be_the_hosts_fault() -> None:
     assert not respond(DEATH, [DEATH] * 8, batch_size=8).failure.ended
+    again = replace(DEATH, host="a/2")
+    assert not respond(again, [DEATH, DEATH, again], batch_size=8).failure.ended, "one machine"
+    unknown = replace(DEATH, host="")
+    assert not respond(unknown, [DEATH, unknown], batch_size=8).failure.ended, "perhaps the same"
     assert respond(DEATH, [DEATH] * 9, batch_size=8).failure.ended, "ten are enough"
 
 

@@ -202,6 +202,22 @@ def test_the_trained_model_is_stored_before_the_last_report(
     assert run_to_end(again) == [last], "nothing is trained twice"
 
 
+def test_the_last_checkpoint_is_that_after_the_last_evaluation(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(
+        cell,
+        corpora=corpora,
+        checkpoints=kept(tmp_path, cell),
+        timing=CheckpointTiming(interval=0),
+    )
+    run_to_end(trial)
+    trial.close()
+    again = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert len(run_to_end(again)) == 1
+
+
 def test_a_rung_has_its_checkpoint(corpora: Corpora, tmp_path: Path) -> None:
     cell = Cell.from_values(SMALL)
     trial = Trial(

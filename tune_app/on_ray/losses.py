@@ -133,8 +133,6 @@ def look(process: int) -> Seen:
 
 def _look_on(node: str, process: int) -> Seen | None:
     """What a node knows of a process; None where no answer comes."""
-    if node == ray.get_runtime_context().get_node_id():
-        return look(process)
     question: Any = ray.remote(num_cpus=0, max_retries=0)(look)
     pinned = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     answer = question.options(scheduling_strategy=pinned).remote(process)

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from ray.exceptions import RayTaskError
@@ -40,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
 """The journal hears of a cell's progress at most so often."""
+
+CLEANUP_SECONDS = 90.0
+"""For a process to save its cell when the sweep is interrupted."""
 
 T = TypeVar("T")
 
@@ -86,11 +90,20 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._pulses: dict[str, Pulse] = {}
         self._beaten_at: dict[str, float] = {}
         self._given_up: set[str] = set()
+        self._lost: set[str] = set()
+        """Cells whose process was lost and that no other has taken up yet."""
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        # No setting of Tune's: after ten seconds it kills a process that is saving.
+        controller = getattr(tune_controller, "_tune_controller", tune_controller)
+        assert hasattr(controller, "_actor_force_cleanup_timeout"), "of Ray 2.60.0"
+        controller._actor_force_cleanup_timeout = CLEANUP_SECONDS
 
     def started(self, key: str) -> None:
         """Notes that a process took a cell up."""
         if key in self._given_up:
             return
+        self._lost.discard(key)
         # Where it runs now is not known before it reports.
         self._pulses[key] = Pulse(tokens=self._pulse(key).tokens)
         self._written(lambda: self._journal.start_attempt(key))
@@ -104,6 +117,12 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             # Tune may have taken it up again before it heard that the cell was given up.
             return str(TrialScheduler.STOP)
         if TOKENS not in result:
+            self._pulses[key] = replace(
+                self._pulse(key),
+                host=result[HOST],
+                process=result[PROCESS],
+                oom_kills=result[OOM_KILLS],
+            )
             return str(TrialScheduler.CONTINUE)
         self._beat(key, result)
         if ERROR in result:
@@ -129,6 +148,10 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         error = trial.get_pickled_error()
         if isinstance(error, RayTaskError) and isinstance(error.cause, RetryError):
             return
+        if error is None and key in self._lost:
+            # Tune tells twice of a process that is lost between two cells.
+            return
+        self._lost.add(key)
         pulse = self._pulse(key)
         loss = diagnose(error, pulse)
         failure = Failure(

@@ -120,8 +120,9 @@ class CellTrainable(tune.Trainable):
                 self._trial.save()
         except OSError:
             logger.exception("the last checkpoint could not be written; the one before it stands")
-        self._end_trial()
-        self._store.close()
+        finally:
+            self._end_trial()
+            self._store.close()
 
     def _start(self) -> Trial:
         use_threads(self._config["threads"])

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
 from tune_app.on_ray.unsaved import Unsaved
 from tune_app.patience import wait_until_written
-from tune_app.records import CellRecord
+from tune_app.records import CellRecord, Status
 from tune_app.referee import NoRungs, Referee
 
 SCRATCH = ".tune"
@@ -93,52 +94,71 @@ def run_cells(
     Returns:
         Why the sweep ended before its cells did, or None.
     """
-    rungs = NoRungs() if asha is None else AshaRungs(asha, tokens=journal.sweep().tokens)
     halt = Halt()
     write = partial(wait_until_written, still_wanted=lambda: halt.reason is None)
-    referee = Referee(journal, rule=rule, rungs=rungs, write=write)
-    scheduler = SweepScheduler(
-        journal,
-        referee=referee,
-        listener=listener,
-        halt=halt,
-        stop_on_error=options.stop_on_error,
-    )
-    with (
-        _scratch(folder / SCRATCH) as scratch,
-        _ray(options),
-        _interrupts(halt),
-    ):
-        Tuner(
-            tune.with_resources(CellTrainable, {"cpu": options.cpus, "gpu": options.gpus}),
-            param_space={
-                CELL: tune.grid_search([_cell(cell, journal) for cell in cells]),
-                "checkpoints": checkpoints,
-                "timing": asdict(timing),
-                "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
-                "threads": options.cpus,
-                "device": "cuda" if options.gpus > 0 else "cpu",
-            },
-            tune_config=TuneConfig(
-                scheduler=scheduler,
-                max_concurrent_trials=options.cells_at_once,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=RunConfig(
-                name="tune",
-                # Tune's own snapshots, which nothing reads.
-                storage_path=str(scratch.absolute()),
-                stop=halt,
-                callbacks=[_Starts(scheduler)],
-                # What is tried again and how often is the scheduler's to say.
-                failure_config=FailureConfig(max_failures=-1),
-                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
-                verbose=0,
-            ),
-        ).fit()
+    param_space = {
+        "checkpoints": checkpoints,
+        "timing": asdict(timing),
+        "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
+        "threads": options.cpus,
+        "device": "cuda" if options.gpus > 0 else "cpu",
+    }
+    left = list(cells)
+    with _scratch(folder / SCRATCH) as scratch, _ray(options), _interrupts(halt):
+        # More than once only where Tune gave a cell up by itself: it never tries again one whose
+        # process was lost while it was being reset for the cell.
+        while left and halt.reason is None:
+            rungs = NoRungs() if asha is None else AshaRungs(asha, tokens=journal.sweep().tokens)
+            scheduler = SweepScheduler(
+                journal,
+                referee=Referee(journal, rule=rule, rungs=rungs, write=write),
+                listener=listener,
+                halt=halt,
+                stop_on_error=options.stop_on_error,
+            )
+            param_space[CELL] = tune.grid_search([_cell(cell, journal) for cell in left])
+            _tuner(
+                param_space, scheduler=scheduler, halt=halt, scratch=scratch, options=options
+            ).fit()
+            left = [
+                cell
+                for cell in (journal.cell(cell.key) for cell in left)
+                if not cell.status.ended and cell.status is not Status.FAILED
+            ]
     return halt.reason
+
+
+def _tuner(
+    param_space: Mapping[str, Any],
+    *,
+    scheduler: SweepScheduler,
+    halt: Halt,
+    scratch: Path,
+    options: RayOptions,
+) -> Tuner:
+    return Tuner(
+        tune.with_resources(CellTrainable, {"cpu": options.cpus, "gpu": options.gpus}),
+        param_space=dict(param_space),
+        tune_config=TuneConfig(
+            scheduler=scheduler,
+            max_concurrent_trials=options.cells_at_once,
+            reuse_actors=True,
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=RunConfig(
+            # A name of its own each time: Tune would find what the one before left.
+            name=f"tune-{time.time_ns()}",
+            # Tune's own snapshots, which nothing reads.
+            storage_path=str(scratch.absolute()),
+            stop=halt,
+            callbacks=[_Starts(scheduler)],
+            # What is tried again and how often is the scheduler's to say.
+            failure_config=FailureConfig(max_failures=-1),
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
 
 
 def _trial_name(trial: Trial) -> str:
