@@ -47,6 +47,8 @@ $(BIN)/python:
 # The stamp is written last, so a set-up that was cut off runs again.
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@# `ray up cluster.yaml` finds the node provider from anywhere.
+	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/stellux.pth"
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime | $(BIN)/python

@@ -1,4 +1,4 @@
-"""The command line of the cloud, on the machine where its daemon runs.
+"""The command line of the cloud: on the head, or with --cluster from the machine of `ray up`.
 
 python -m tune_app.cloud status     what is rented, what it costs, what went wrong
 python -m tune_app.cloud reap       end everything that is rented, and see that it is gone
@@ -33,15 +33,17 @@ app = App(
 
 
 @app.command
-def status(*, socket: Path | None = None) -> int:
+def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     """Show what is rented, what it costs, and what went wrong.
 
     Parameters
     ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
     socket
         Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     """
-    found = DaemonClient(socket).status()
+    found = _daemon(cluster, socket).status()
     console = Console()
     for line in _lines(found):
         console.print(line, markup=False, highlight=False)
@@ -51,13 +53,21 @@ def status(*, socket: Path | None = None) -> int:
 
 
 @app.command
-def reap(*, socket: Path | None = None, apart: float = 60.0, within: float = 900.0) -> int:
+def reap(
+    *,
+    cluster: Path | None = None,
+    socket: Path | None = None,
+    apart: float = 60.0,
+    within: float = 900.0,
+) -> int:
     """End everything that is rented, and see that it is gone: twice, a while apart.
 
     Nothing is rented afterwards, until `open`.
 
     Parameters
     ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
     socket
         Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     apart
@@ -65,7 +75,7 @@ def reap(*, socket: Path | None = None, apart: float = 60.0, within: float = 900
     within
         Seconds after which to say what is left.
     """
-    client, console = DaemonClient(socket), Console()
+    client, console = _daemon(cluster, socket), Console()
     client.status()  # a daemon that is not there is told at once
     until = time.monotonic() + within
     seen_empty = 0
@@ -89,16 +99,26 @@ def reap(*, socket: Path | None = None, apart: float = 60.0, within: float = 900
 
 
 @app.command(name="open")
-def open_(*, socket: Path | None = None) -> int:
+def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     """Allow launches again after a reap.
 
     Parameters
     ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
     socket
         Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     """
-    DaemonClient(socket).open()
+    _daemon(cluster, socket).open()
     return 0
+
+
+def _daemon(cluster: Path | None, socket: Path | None) -> DaemonClient:
+    if cluster is None:
+        return DaemonClient(socket)
+    from tune_app.cloud.head.remote import read_shell, remote_daemon  # noqa: PLC0415
+
+    return remote_daemon(read_shell(cluster))
 
 
 def _left(client: DaemonClient) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,32 @@ def default_socket() -> Path:
     return Path(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
 
 
+Exchange = Callable[[bytes], bytes]
+"""Takes a request's line to the daemon and brings the answer's; raises OSError."""
+
+
 class DaemonClient:
     """One connection for each call. Safe between threads.
+
+    Args:
+        path: of the daemon's socket on this machine.
+        exchange: another way to the daemon than that.
 
     Every method raises DaemonError where the daemon does not answer: what is rented is then not
     known, and the same request may be sent again without renting twice. What the daemon refuses
     raises its own class (`tune_app.cloud.errors`).
     """
 
-    def __init__(self, path: Path | None = None, *, timeout_s: float = 70.0) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        timeout_s: float = 70.0,
+        exchange: Exchange | None = None,
+    ) -> None:
         self._path = path or default_socket()
         self._timeout_s = timeout_s
+        self._exchange = exchange or self._over_socket
 
     def create(self, node_type: str, request: str) -> Node:
         """Rents a worker; answers within a minute, long before it runs.
@@ -79,12 +95,7 @@ class DaemonClient:
     def _ask(self, request: dict[str, Any]) -> Any:
         line = encode(request, MAXIMUM_REQUEST)
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(self._timeout_s)
-                connection.connect(str(self._path))
-                connection.sendall(line)
-                with connection.makefile("rb") as reader:
-                    received = reader.readline(MAXIMUM_ANSWER)
+            received = self._exchange(line)
         except OSError as error:
             raise DaemonError(
                 f"the cloud daemon at {self._path} does not answer ({error}); "
@@ -96,3 +107,11 @@ class DaemonClient:
             raise DaemonError(f"the cloud daemon at {self._path} broke off: {error}") from error
         raise_error(answer)
         return answer["result"]
+
+    def _over_socket(self, line: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(self._timeout_s)
+            connection.connect(str(self._path))
+            connection.sendall(line)
+            with connection.makefile("rb") as reader:
+                return reader.readline(MAXIMUM_ANSWER)

@@ -36,6 +36,9 @@ from ray.autoscaler.tags import (
 
 from tune_app.cloud.daemon_client import DaemonClient
 from tune_app.cloud.errors import LaunchError
+from tune_app.cloud.head.bring_up import bring_up
+from tune_app.cloud.head.layout import CODE, OVERLAY_FOLDER, RAY_HOME, RAY_USER, TOOLS
+from tune_app.cloud.head.remote import release, remote_daemon, shell_of, stop_services
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.provider_nodes import (
     Outcome,
@@ -46,6 +49,7 @@ from tune_app.cloud.provider_nodes import (
 )
 from tune_app.cloud.provider_runner import StrictRunner, Way
 from tune_app.cloud.provider_settings import (
+    ProviderSettings,
     check_config,
     head_id,
     read_settings,
@@ -53,6 +57,19 @@ from tune_app.cloud.provider_settings import (
 from tune_app.cloud.workers import Node
 
 logger = logging.getLogger(__name__)
+
+
+STOP_RAY = "sudo -n systemctl stop stellux-sweep.service stellux-head.service"
+"""In the place of `ray stop`: systemd would start Ray again."""
+
+
+WORKER_ACCESS = {
+    "key": f"{RAY_HOME}/.stellux/updater_key",
+    "known_hosts": str(OVERLAY_FOLDER / "known_workers"),
+}
+"""Where the head has what leads to workers: see `tune_app.cloud.overlay.access`."""
+RAY_TOKEN = "~/.ray/auth_token"
+"""On the head and on workers."""
 
 
 class HeadIsKeptError(ValueError):
@@ -70,7 +87,7 @@ class StelluxNodeProvider(NodeProvider):
         super().__init__(provider_config, cluster_name)
         self._settings = read_settings(provider_config, cluster_name)
         self._head = head_id(cluster_name)
-        self._client = DaemonClient(self._settings.socket, timeout_s=self._settings.answer_s)
+        self._client = _daemon(self._settings)
         self._lock = threading.Lock()
         self._seen: Mapping[str, Node] = {}
         """The last list: Ray asks for it, and then of each node on it."""
@@ -79,6 +96,7 @@ class StelluxNodeProvider(NodeProvider):
         self._asking: dict[str, list[int]] = {}
         """Launch → how many workers each of its calls asks for that is not answered yet."""
         self._empty_since: float | None = None
+        self._stopped = False
         self._released = False
 
     # The YAML
@@ -99,19 +117,19 @@ class StelluxNodeProvider(NodeProvider):
         told = config.get("head_node", {}) | config["available_node_types"][kind]["node_config"]
         config["provider"]["head"] |= {
             "node_type": kind,
+            "user": config["auth"]["ssh_user"],
             "launch_hash": hash_launch_conf(told, config["auth"]),  # type: ignore[no-untyped-call]
         }
         return config
 
     def prepare_for_head_node(self, cluster_config: dict[str, Any]) -> dict[str, Any]:
-        """The YAML's copy for the head, without what only holds on the user's machine."""
-        config = copy.deepcopy(cluster_config)
-        provider = config["provider"]
-        provider["on_head"] = True
-        provider.pop("socket", None)
-        provider.pop("_config_cache_path", None)
-        provider["head"].pop("key", None)
-        return config
+        """Sets the head up, all but Ray. Returns the YAML's copy for it.
+
+        Of all that Ray's launcher asks a provider, only `ray up` asks this.
+        """
+        with _in_one_line():
+            bring_up(cluster_config, shell_of(self._settings.head), say=click.echo)
+        return head_config(cluster_config)
 
     # Looking
 
@@ -242,7 +260,8 @@ class StelluxNodeProvider(NodeProvider):
         Raises HeadIsKeptError for the head on the head itself, when the workers were ended.
         """
         if self._head in node_ids and not self._settings.on_head:
-            self._take_down()
+            with _in_one_line():
+                self._take_down()
             return None
         failures: list[Exception] = []
         # The head comes last: what else is asked for has to be done.
@@ -257,6 +276,10 @@ class StelluxNodeProvider(NodeProvider):
 
     def _take_down(self) -> None:
         """Ends every worker. The head is released when two looks, a while apart, found none."""
+        if not self._stopped:
+            # First: what waits for workers would have others rented.
+            stop_services(shell_of(self._settings.head))
+            self._stopped = True
         left = self._client.destroy_all("ray down")
         now = time.monotonic()
         if left or self._client.status().in_flight:
@@ -267,6 +290,7 @@ class StelluxNodeProvider(NodeProvider):
             self._empty_since is not None
             and now - self._empty_since >= self._settings.looks_apart_s
         ):
+            release(shell_of(self._settings.head))
             self._released = True
 
     # Ray's way in
@@ -289,7 +313,7 @@ class StelluxNodeProvider(NodeProvider):
         if docker_config and docker_config.get("container_name"):
             raise ValueError("no node runs Ray in a container; leave docker out of the YAML")
         return StrictRunner(
-            self._way(node_id, auth_config["ssh_user"]),
+            self._way(node_id),
             log_prefix=log_prefix,
             node_id=node_id,
             provider=self,
@@ -299,20 +323,29 @@ class StelluxNodeProvider(NodeProvider):
             use_internal_ip=use_internal_ip,
         )
 
-    def _way(self, node_id: str, user: str) -> Way:
+    def _way(self, node_id: str) -> Way:
         head, workers = self._settings.head, self._settings.workers
         if node_id == self._head:
-            return Way(port=head.port, user=user, key=head.key)
+            return Way(
+                port=head.port,
+                user=RAY_USER,
+                key=head.key,
+                known_hosts=head.known_hosts,
+                stops_ray=STOP_RAY,
+            )
         if workers is None or not self._settings.on_head:
             raise ValueError(
-                f"there is no way to run a command on worker {node_id} by SSH from here; on the "
-                "head, provider.workers names it: without it, leave disable_node_updaters on"
+                f"there is no way to run a command on worker {node_id} by SSH from here; go to "
+                "the head first: ray attach"
             )
+        node = self._node(node_id)
         return Way(
-            port=Ports(self._node(node_id).k).sshd,
+            port=Ports(node.k).sshd,
             user=workers.user,
             key=workers.key,
             known_hosts=workers.known_hosts,
+            environment={"STELLUX_K": str(node.k), "STELLUX_CPUS": str(max(1, int(node.cpus)))},
+            needs_rsync=True,
         )
 
     # Inside
@@ -366,3 +399,37 @@ class StelluxNodeProvider(NodeProvider):
             TAG_RAY_USER_NODE_TYPE: node.node_type,
             TAG_RAY_LAUNCH_REQUEST: launch_of(node.request),
         }
+
+
+def head_config(cluster_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The YAML's copy for the head, without what only holds on the user's machine. Pure."""
+    config = copy.deepcopy(dict(cluster_config))
+    provider = config["provider"]
+    provider["on_head"] = True
+    for name in ("socket", "_config_cache_path"):
+        provider.pop(name, None)
+    for name in ("key", "known_hosts"):
+        provider["head"].pop(name, None)
+    provider.setdefault("workers", WORKER_ACCESS)
+    # From the head to workers: the program, its tools, and what lets a node into this Ray cluster.
+    config["file_mounts"] |= {
+        str(CODE): str(CODE),
+        str(TOOLS): str(TOOLS),
+        RAY_TOKEN: RAY_TOKEN,
+    }
+    return config
+
+
+def _daemon(settings: ProviderSettings) -> DaemonClient:
+    if settings.on_head or settings.socket is not None:
+        return DaemonClient(settings.socket, timeout_s=settings.answer_s)
+    return remote_daemon(shell_of(settings.head))
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """What a user can mend is told without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.autoscaler._private.command_runner import SSHCommandRunner
@@ -19,6 +20,20 @@ class Way:
     """A file; empty for what ~/.ssh/config says."""
     known_hosts: str = ""
     """A file; empty for the user's own."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of each command."""
+    stops_ray: str = ""
+    """What stops Ray there, where `ray stop` does not."""
+    needs_rsync: bool = False
+    """Whether rsync may have to be installed there first."""
+
+
+INSTALL_RSYNC = (
+    "command -v rsync >/dev/null || { apt-get -qq update && "
+    "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y rsync >/dev/null; }"
+)
+SILENCE = 24
+"""Questions, 5 s apart, that the other end may leave open: a link may stall for 90 s."""
 
 
 class StrictRunner(SSHCommandRunner):
@@ -29,6 +44,7 @@ class StrictRunner(SSHCommandRunner):
         options = self.ssh_options.arg_dict
         options["StrictHostKeyChecking"] = "yes"
         options["Port"] = way.port
+        options["ServerAliveCountMax"] = SILENCE
         del options["UserKnownHostsFile"]
         if way.known_hosts:
             options["UserKnownHostsFile"] = way.known_hosts
@@ -37,9 +53,19 @@ class StrictRunner(SSHCommandRunner):
         self.ssh_private_key = self.ssh_options.ssh_key = way.key
         self._way = way
 
-    def run(self, *args: Any, ssh_options_override_ssh_key: str = "", **values: Any) -> Any:
+    def run(self, cmd: str | None = None, **values: Any) -> Any:
         """As Ray's; another key would come with Ray's own options, which check no host key."""
-        return super().run(*args, **values)
+        values.pop("ssh_options_override_ssh_key", None)
+        told = values.pop("environment_variables", None) or {}
+        if cmd == "ray stop" and self._way.stops_ray:
+            cmd = self._way.stops_ray
+        return super().run(cmd, environment_variables={**told, **self._way.environment}, **values)
+
+    def run_rsync_up(self, source: str, target: str, options: Any = None) -> None:
+        """As Ray's, to a machine that may not have rsync yet."""
+        if self._way.needs_rsync:
+            self.run(INSTALL_RSYNC)
+        super().run_rsync_up(source, target, options)  # type: ignore[no-untyped-call]
 
     def remote_shell_command_str(self) -> str:
         """The command of an interactive shell."""

@@ -43,6 +43,10 @@ class HeadMachine:
     port: int = 22
     key: str = ""
     """File of the SSH key on the user's machine; it is never copied."""
+    known_hosts: str = ""
+    """File with its host key on the user's machine; empty for the user's own."""
+    user: str = ""
+    """Who logs in there; written by `StelluxNodeProvider.bootstrap_config`, from auth.ssh_user."""
     node_type: str = "head"
     launch_hash: str = ""
     """Ray's hash of the head's configuration: see `StelluxNodeProvider.bootstrap_config`."""
@@ -98,7 +102,7 @@ class ProviderSettings:
 
 def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
     """Settings from a YAML's `provider`. Raises ValueError naming what is wrong there."""
-    known = {"head", "socket", "vast", "workers", *_PLAIN}
+    known = {"head", "socket", "vast", "workers", "overlay", "ray", *_PLAIN}
     unknown = sorted(set(section) - known - _RAYS_OWN)
     if unknown:
         raise ValueError(

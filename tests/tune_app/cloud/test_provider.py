@@ -27,6 +27,7 @@ from ray.autoscaler.tags import (
 from tests.tune_app.cloud.daemons import until
 from tests.tune_app.cloud.fake_vast import Fault
 from tests.tune_app.cloud.ray_autoscaler import HEAD, WORKER, RayCluster, ray_cluster, yaml_config
+from tune_app.cloud import provider as provider_module
 from tune_app.cloud.errors import CloudError, LaunchError, UnknownInstanceError
 from tune_app.cloud.overlay.addresses import Ports
 from tune_app.cloud.overlay.keys import KeyPair, key_file
@@ -254,8 +255,11 @@ def test_ray_up_never_replaces_the_head() -> None:
 
 
 def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
-    cluster: RayCluster,
+    cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    on_the_head: list[str] = []
+    for name in ("stop_services", "release"):
+        monkeypatch.setattr(provider_module, name, lambda _, name=name: on_the_head.append(name))
     create(cluster.provider(), "launch", 2)
     down = cluster.provider(on_head=False, looks_apart_s=0.5)
     cluster.fake.fail("destroy", *[Fault.REFUSED_500] * 2)
@@ -271,6 +275,7 @@ def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
         down.terminate_nodes(left)
         seen.append((len(cluster.alive()), down.is_terminated(HEAD)))
         time.sleep(0.05)
+    assert on_the_head == ["stop_services", "release"]
     assert (0, False) in seen  # the first empty look released nothing
     assert seen[-1] == (0, True)
     assert cluster.daemon.client.status().closed == "ray down"
@@ -298,11 +303,11 @@ def test_from_elsewhere_commands_run_on_the_head_only_and_its_host_key_is_checke
     assert "StrictHostKeyChecking=yes" in line
     assert "Port=2222" in line
     assert "-i /keys/mine" in line
-    assert "me@head.example" in line
+    assert "stellux@head.example" in line
     assert "UserKnownHostsFile" not in line
     assert "/keys/other" not in line
     shell = runner(HEAD).remote_shell_command_str()
-    assert "StrictHostKeyChecking=yes -p 2222 -i /keys/mine me@head.example" in shell
+    assert "StrictHostKeyChecking=yes -p 2222 -i /keys/mine stellux@head.example" in shell
     # 127.77.0.2:22 is the head's own SSH server.
     with pytest.raises(ValueError, match="no way to run a command on worker 5"):
         runner("5")

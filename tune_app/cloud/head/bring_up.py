@@ -1,0 +1,120 @@
+"""Makes a machine the head of a cluster, from the user's machine. All of it may be repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tune_app.cloud.head.account_key import account_key
+from tune_app.cloud.head.bundle import SETTINGS, bundle
+from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, INCOMING, PYTHON
+from tune_app.cloud.head.shell import HeadCommandError, HeadShell
+from tune_app.cloud.key import ApiKey
+from tune_app.cloud.overlay.settings import OverlaySettings
+from tune_app.cloud.provider_settings import write_daemon_settings
+
+SETUP_S = 3_600.0
+"""Within which the head's environment is built; some gigabytes are fetched for it."""
+
+_UNPACK = f"""\
+set -eu
+command -v systemctl >/dev/null || {{ echo "this machine has no systemd; use a Debian or Ubuntu \
+server" >&2; exit 1; }}
+umask 022
+rm -rf {INCOMING}
+mkdir -p {INCOMING}
+tar -xzf - -C {INCOMING}
+rm -rf {CODE}.before
+if [ -d {CODE} ]; then mv {CODE} {CODE}.before; fi
+mv {INCOMING}/code {CODE}
+rm -rf {CODE}.before
+"""
+
+
+_SSH_PORT = '--ssh-port "${SSH_CONNECTION##* }"'
+"""The port of the SSH server that this very session came in by: it must not be closed."""
+
+
+def bring_up(
+    config: Mapping[str, Any],
+    shell: HeadShell,
+    *,
+    say: Callable[[str], object],
+    environment: Mapping[str, str] = os.environ,
+    home: Path | None = None,
+) -> None:
+    """Everything on the head but Ray: users, the environment, the daemon with the account's key.
+
+    Args:
+        config: the cluster's YAML.
+        say: told of each step.
+        environment, home: where the user's key is looked for.
+
+    Raises ValueError for what the YAML or the key does not allow, HeadUnreachableError, and
+    HeadCommandError with what the head said. Nothing is rented by then.
+    """
+    key = account_key(environment, home or Path.home())
+    settings = settings_files(config)
+    say(f"head {shell.address}: looking in as {shell.user}")
+    shell.run(shell.as_root("true"), timeout_s=60.0)
+    archive = bundle(settings)
+    say(f"sending the program, {len(archive) / 2**20:.1f} MiB, and its settings")
+    shell.run(shell.as_root("sh", "-c", shlex.quote(_UNPACK)), stdin=archive)
+    say("setting up its environment; the first time this takes some minutes")
+    shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)))
+    say("setting up users, keys and services")
+    _module(shell, "install", str(INCOMING / SETTINGS), "--login", shell.user, _SSH_PORT)
+    say("trying the Vast.ai key, and whether anything can be rented for it")
+    say(_start(shell, key).strip())
+
+
+def _start(shell: HeadShell, key: ApiKey) -> str:
+    return _module(shell, "start", stdin=key.reveal().encode("ascii") + b"\n")
+
+
+def _module(shell: HeadShell, name: str, *arguments: str, stdin: bytes = b"") -> str:
+    """Runs one of this package's commands on the head as root; returns what it prints.
+
+    Args:
+        arguments: as that machine's shell reads them.
+    """
+    words = ["env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", f"tune_app.cloud.head.{name}"]
+    try:
+        return shell.run(shell.as_root(*words, *arguments), stdin=stdin)
+    except HeadCommandError as error:
+        raise HeadCommandError(f"the head {shell.address} says: {error}") from None
+
+
+def settings_files(config: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of the head's settings, by file name. Raises ValueError as its programs would."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "daemon.json"
+        daemon = write_daemon_settings(config, path)
+        texts = {"daemon.json": path.read_text("utf-8")}
+    overlay = overlay_values(config)
+    if overlay["last_k"] != daemon.last_k:
+        raise ValueError(
+            f"provider.vast.last_k is {daemon.last_k}, provider.overlay.last_k "
+            f"{overlay['last_k']}; give both the same"
+        )
+    texts["overlay.json"] = json.dumps(overlay, indent=2)
+    texts["head.json"] = json.dumps(
+        {"cluster": config["cluster_name"], **config["provider"].get("ray", {})}, indent=2
+    )
+    texts["cluster.json"] = json.dumps(
+        {"cluster": config["cluster_name"], "node_type": config["head_node_type"]}, indent=2
+    )
+    return texts
+
+
+def overlay_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The overlay's section of the YAML, with what follows from the rest."""
+    provider = config["provider"]
+    told = dict(provider.get("overlay", {}))
+    defaults = OverlaySettings(head="example")
+    return {"head": provider["head"]["address"], "last_k": defaults.last_k, **told}

@@ -1,0 +1,184 @@
+"""Sets up users, folders, keys and services on the head.
+
+python -m tune_app.cloud.head.install SETTINGS --login USER
+
+Run on the head as root, by the user's machine. Run again, it changes only what is different.
+"""
+
+from __future__ import annotations
+
+import json
+import pwd
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclopts import App
+
+from tune_app.cloud.head import layout
+from tune_app.cloud.head.firewall import firewall_rules
+from tune_app.cloud.head.services import systemctl
+from tune_app.cloud.head.units import UNITS, head_environment, sudoers, unit_text
+from tune_app.cloud.node.settings import load_head_settings
+from tune_app.cloud.overlay.access import grant_access
+from tune_app.cloud.overlay.keys import write_file
+from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
+from tune_app.cloud.overlay.worker_script import store_url
+from tune_app.cloud.settings import load_settings
+from tune_app.command import run_command
+
+MODULE = "tune_app.cloud.head.install"
+UNIT_FOLDER = Path("/etc/systemd/system")
+SUDOERS = Path("/etc/sudoers.d/stellux")
+AT_ONCE = ("stellux-firewall.service", "stellux-sshd.service", "stellux-keeper.service")
+"""Started here; the daemon waits for its key, and Ray for what `ray up` brings next."""
+NOT_ENABLED = ("stellux-sweep.service",)
+"""Enabled by who starts a sweep."""
+_SHELL_BEGIN = "# Stellux: begin"
+_SHELL_END = "# Stellux: end"
+
+app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
+
+
+@app.default
+def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
+    """Set up everything that needs root, and start what workers will dial.
+
+    Parameters
+    ----------
+    settings
+        Folder of the settings' files, as the user's machine sent them.
+    login
+        The user who came in; whoever may come in as them may come in as Ray's user.
+    ssh_port
+        Of the machine's own SSH server, which stays open in public.
+    """
+    # Whatever is wrong in them is said before anything changes.
+    load_settings(settings / "daemon.json")
+    load_head_settings(settings / "head.json")
+    overlay = load_overlay_settings(settings / "overlay.json")
+    cluster = json.loads((settings / "cluster.json").read_text("utf-8"))
+    make_users(overlay)
+    _folders()
+    for path in (layout.DAEMON_SETTINGS, layout.OVERLAY_SETTINGS, layout.HEAD_SETTINGS):
+        write_file(path, (settings / path.name).read_text("utf-8"), mode=0o644)
+    write_file(
+        layout.HEAD_ENVIRONMENT,
+        head_environment(cluster["cluster"], cluster["node_type"]),
+        mode=0o644,
+    )
+    grant_access(overlay, layout.OVERLAY_FOLDER, owner=layout.CLOUD_USER, user=layout.RAY_USER)
+    _ray_home(login, store_url(overlay, layout.STORE))
+    write_file(layout.FIREWALL, firewall_rules({22, ssh_port, overlay.port}), mode=0o644)
+    _services()
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A Unix user of the cluster's."""
+
+    name: str
+    home: Path
+    shell: str = "/usr/sbin/nologin"
+
+
+def accounts(overlay: OverlaySettings) -> tuple[Account, ...]:
+    """Who is needed. Only Ray's user has a shell."""
+    return (
+        Account(name=layout.RAY_USER, home=layout.RAY_HOME, shell="/bin/bash"),
+        Account(name=layout.CLOUD_USER, home=layout.CLOUD_STATE),
+        Account(name=overlay.link_user, home=Path("/nonexistent")),
+        Account(name=overlay.store_user, home=Path("/nonexistent")),
+    )
+
+
+def make_users(overlay: OverlaySettings) -> None:
+    """Users and their groups. Raises OSError where the system refuses."""
+    for account in accounts(overlay):
+        try:
+            pwd.getpwnam(account.name)
+        except KeyError:
+            words = ["useradd", "--system", "--user-group", "--shell", account.shell]
+            words += ["--home-dir", str(account.home), "--no-create-home", account.name]
+            _run(words)
+        # A password that nobody has: with the "!" of a new account OpenSSH takes it for locked.
+        _run(["usermod", "--password", "*", account.name])
+
+
+def _folders() -> None:
+    for path, owner, mode in (
+        (layout.CONFIGURATION, "root", 0o755),
+        (layout.STATE, "root", 0o755),
+        (layout.CLOUD_STATE, layout.CLOUD_USER, 0o700),
+        (layout.RAY_HOME, layout.RAY_USER, 0o700),
+    ):
+        path.mkdir(parents=True, exist_ok=True)
+        shutil.chown(path, owner, "root" if owner == "root" else owner)
+        path.chmod(mode)
+
+
+def _ray_home(login: str, store: str) -> None:
+    """Lets the user's own keys in as Ray's user, whose shell finds the program."""
+    home = layout.RAY_HOME
+    theirs = Path(pwd.getpwnam(login).pw_dir) / ".ssh" / "authorized_keys"
+    keys = theirs.read_text("utf-8") if theirs.is_file() else ""
+    ssh = home / ".ssh"
+    ssh.mkdir(mode=0o700, exist_ok=True)
+    shutil.chown(ssh, layout.RAY_USER, layout.RAY_USER)
+    _own_file(ssh / "authorized_keys", keys, mode=0o600)
+    profile = home / ".bashrc"
+    before = profile.read_text("utf-8") if profile.is_file() else ""
+    _own_file(profile, with_block(before, shell_lines(store)), mode=0o644)
+    # A login shell reads this one alone.
+    _own_file(home / ".profile", ". ~/.bashrc\n", mode=0o644)
+
+
+def shell_lines(store: str) -> str:
+    """What Ray's user's shell has to know."""
+    return "\n".join(
+        [
+            f"export PATH={layout.ENVIRONMENT}/bin:$PATH",
+            f"export PYTHONPATH={layout.CODE}",
+            "export RAY_AUTH_MODE=token",
+            f"export STELLUX_CHECKPOINTS='{store}'",
+        ]
+    )
+
+
+def with_block(text: str, lines: str) -> str:
+    """A text with our lines between two marks, in the place of those that were there. Pure."""
+    before, mark, rest = text.partition(_SHELL_BEGIN + "\n")
+    after = rest.partition(_SHELL_END + "\n")[2] if mark else ""
+    # First: a distribution's own .bashrc returns early where nobody types.
+    return f"{_SHELL_BEGIN}\n{lines}\n{_SHELL_END}\n{before}{after}"
+
+
+def _own_file(path: Path, text: str, *, mode: int) -> None:
+    write_file(path, text, mode=mode)
+    shutil.chown(path, layout.RAY_USER, layout.RAY_USER)
+
+
+def _services() -> None:
+    for name in UNITS:
+        write_file(UNIT_FOLDER / name, unit_text(name), mode=0o644)
+    SUDOERS.parent.mkdir(exist_ok=True)
+    write_file(SUDOERS, sudoers(), mode=0o440)
+    systemctl("daemon-reload")
+    for name in UNITS:
+        if name not in NOT_ENABLED:
+            systemctl("enable", name)
+    for name in AT_ONCE:
+        systemctl("restart", name)
+
+
+def _run(words: list[str]) -> None:
+    done = subprocess.run(words, check=False, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        raise OSError(f"{' '.join(words)}: {done.stderr.strip() or done.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, MODULE))

@@ -1,0 +1,74 @@
+"""What the user's machine asks of a head that is up: its daemon, its services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from tune_app.cloud.daemon_client import DaemonClient, Exchange
+from tune_app.cloud.head.layout import CODE, PYTHON, RAY_USER, SOCKET
+from tune_app.cloud.head.shell import HeadShell
+from tune_app.cloud.provider_settings import HeadMachine, read_settings
+
+
+def shell_of(head: HeadMachine, user: str = "") -> HeadShell:
+    """The way to a head.
+
+    Args:
+        user: who logs in there, where the head's settings do not say it.
+    """
+    return HeadShell(
+        address=head.address,
+        user=head.user or user,
+        port=head.port,
+        key=head.key,
+        known_hosts=head.known_hosts,
+    )
+
+
+def read_shell(path: Path) -> HeadShell:
+    """The way to the head that a cluster's YAML names. Raises ValueError where it names none."""
+    try:
+        config = yaml.safe_load(path.read_text("utf-8"))
+        section, cluster, user = (
+            config["provider"],
+            config["cluster_name"],
+            config["auth"]["ssh_user"],
+        )
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no cluster's YAML: {error!r}") from error
+    return shell_of(read_settings(section, cluster).head, user)
+
+
+def remote_daemon(shell: HeadShell, *, timeout_s: float = 90.0) -> DaemonClient:
+    """The head's daemon over SSH, one session for each request.
+
+    Args:
+        shell: of whoever may become root on the head.
+    """
+    return DaemonClient(SOCKET, exchange=_over(shell, timeout_s))
+
+
+def _over(shell: HeadShell, timeout_s: float) -> Exchange:
+    # As Ray's user, whom the daemon's socket is open to: not as root, for less reason.
+    words = ("sudo", "-n", "-u", RAY_USER) if shell.user != "root" else ("runuser", "-u", RAY_USER)
+    relay = ("--", "env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", "tune_app.cloud.relay")
+
+    def exchange(line: bytes) -> bytes:
+        answer = shell.run([*words, *relay, str(SOCKET)], stdin=line, timeout_s=timeout_s)
+        return answer.encode("utf-8")
+
+    return exchange
+
+
+def stop_services(shell: HeadShell) -> None:
+    """Ends the sweep and Ray on the head, and keeps them from starting again."""
+    units = ("stellux-sweep.service", "stellux-head.service")
+    shell.run(shell.as_root("systemctl", "disable", "--now", *units))
+
+
+def release(shell: HeadShell) -> None:
+    """Takes the cluster's services and the account's key off the head; results stay."""
+    words = ("env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", "tune_app.cloud.head.release")
+    shell.run(shell.as_root(*words))

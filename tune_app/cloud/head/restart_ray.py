@@ -1,0 +1,59 @@
+"""Starts Ray on the head, or starts it again, and waits until it answers.
+
+python -m tune_app.cloud.head.restart_ray
+
+Run on the head as Ray's user, by `ray up`. Ray is a service there, so that it comes back after a
+fault and after a reboot.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from cyclopts import App
+
+from tune_app.cloud.head.services import ServiceError, journal_tail, systemctl
+from tune_app.cloud.node.head import STARTED
+from tune_app.command import run_command
+
+MODULE = "tune_app.cloud.head.restart_ray"
+UNIT = "stellux-head.service"
+WITHIN_S = 180.0
+
+app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
+
+
+@app.default
+def main(*, within: float = WITHIN_S) -> int:
+    """Restart Ray's service.
+
+    Parameters
+    ----------
+    within
+        Seconds after which it is given up.
+    """
+    before = _started()
+    systemctl("restart", UNIT, as_root=True)
+    until = time.monotonic() + within
+    while _started() in {None, before}:
+        if time.monotonic() > until:
+            raise ServiceError(
+                f"Ray did not start within {within:g} s; its service said:\n{journal_tail(UNIT)}"
+            )
+        time.sleep(0.5)
+    sys.stdout.write("Ray runs; see the cluster with: ray status\n")
+    return 0
+
+
+def _started() -> str | None:
+    """What tells one start of Ray from the next; None before the first."""
+    try:
+        return (Path.home() / STARTED).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, MODULE))

@@ -1,0 +1,132 @@
+"""Commands on the head, from the user's machine: OpenSSH, where the head's host key is known."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+CONNECT_S = 15
+SSH_FAILED = 255
+"""OpenSSH's own exit code, which says that the command was not run, or not to its end."""
+
+_REMEDIES = (
+    (
+        "Host key verification failed",
+        "its host key is not known here; log in once by hand and compare it: {login}",
+    ),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is another one than before; find out why before you accept it: {login}",
+    ),
+    (
+        "Permission denied",
+        "it does not let {user} in; see auth.ssh_user, provider.head.key and {login}",
+    ),
+    ("Could not resolve", "its name is not known; see provider.head.address"),
+    (
+        "Connection refused",
+        "no SSH server answers there; see provider.head.port, and whether the machine runs",
+    ),
+)
+
+
+class HeadUnreachableError(OSError):
+    """The head's SSH server does not answer, or lets nobody in."""
+
+
+class HeadCommandError(OSError):
+    """A command on the head failed. Its message has what the command said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShell:
+    """How this machine's user comes in on the head.
+
+    Every method raises HeadUnreachableError where the head is not reached, and HeadCommandError
+    where the command ends with another exit code than 0.
+    """
+
+    address: str
+    user: str
+    port: int = 22
+    key: str = ""
+    """A file; empty for what ~/.ssh/config and the agent say."""
+    known_hosts: str = ""
+    """A file; empty for the user's own."""
+
+    def command(self, *words: str) -> list[str]:
+        """The command line on this machine that runs the words there."""
+        options = {
+            "BatchMode": "yes",
+            "StrictHostKeyChecking": "yes",
+            "ConnectTimeout": str(CONNECT_S),
+            "ServerAliveInterval": "15",
+            "ServerAliveCountMax": "8",
+        }
+        if self.known_hosts:
+            options |= {"UserKnownHostsFile": self.known_hosts, "GlobalKnownHostsFile": "/dev/null"}
+        line = ["ssh", "-p", str(self.port)]
+        for name, value in options.items():
+            line += ["-o", f"{name}={value}"]
+        if self.key:
+            line += ["-i", self.key, "-o", "IdentitiesOnly=yes"]
+        return [*line, f"{self.user}@{self.address}", "--", *words]
+
+    def as_root(self, *words: str) -> tuple[str, ...]:
+        """The words as root runs them there."""
+        return words if self.user == "root" else ("sudo", "-n", *words)
+
+    def run(
+        self, words: Iterable[str], *, stdin: bytes = b"", timeout_s: float | None = 300.0
+    ) -> str:
+        """Runs words of a shell's command line there; returns what they print."""
+        try:
+            done = subprocess.run(
+                self.command(*words),
+                check=False,
+                input=stdin,
+                capture_output=True,
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise HeadUnreachableError(
+                f"the head {self.address} did not answer within {timeout_s:g} s"
+            ) from None
+        self._check(done.returncode, done.stderr.decode("utf-8", "replace"))
+        return done.stdout.decode("utf-8", "replace")
+
+    def show(self, words: Sequence[str]) -> None:
+        """Runs words there while the user reads what they print."""
+        with subprocess.Popen(
+            self.command(*words), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stderr is not None
+            said = process.stderr.read().decode("utf-8", "replace")
+        self._check(process.returncode, said)
+
+    def _check(self, code: int, said: str) -> None:
+        if code == 0:
+            return
+        said = said.strip()
+        if code == SSH_FAILED:
+            raise HeadUnreachableError(self._why_unreachable(said))
+        if "sudo:" in said and "password is required" in said:
+            raise HeadCommandError(
+                f"{self.user} on the head {self.address} may not become root without a password; "
+                "set auth.ssh_user to root, or allow it: see sudoers(5), NOPASSWD"
+            )
+        raise HeadCommandError(said.removeprefix("error: ") or f"exit code {code}")
+
+    def _why_unreachable(self, said: str) -> str:
+        login = shlex.join(["ssh", "-p", str(self.port), f"{self.user}@{self.address}"])
+        for sign, remedy in _REMEDIES:
+            if sign in said:
+                told = remedy.format(login=login, user=self.user)
+                return f"the head {self.address} is not reached: {told}"
+        last = said.splitlines()[-1] if said else "no reason given"
+        return (
+            f"the head {self.address} is not reached ({last}); see provider.head in the YAML, "
+            f"and try: {login}"
+        )
