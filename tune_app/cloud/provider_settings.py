@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.cloud.labels import checked_name
+from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.settings import CloudSettings, load_settings
 
 UNSET_ADDRESS = "YOUR-VPS"
@@ -155,8 +156,18 @@ def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSetting
     section = config["provider"].get("vast")
     if not isinstance(section, Mapping):
         raise ValueError("provider.vast is missing; it says what may be rented, and for how much")
-    path.write_text(json.dumps({"cluster": config["cluster_name"], **section}, indent=2), "utf-8")
+    told = {
+        "cluster": config["cluster_name"],
+        "last_k": overlay_values(config)["last_k"],
+        **section,
+    }
+    path.write_text(json.dumps(told, indent=2), "utf-8")
     settings = load_settings(path)
+    if settings.last_k != overlay_values(config)["last_k"]:
+        raise ValueError(
+            f"provider.vast.last_k is {settings.last_k}, provider.overlay.last_k "
+            f"{overlay_values(config)['last_k']}; leave the first out"
+        )
     workers = set(config["available_node_types"]) - {config["head_node_type"]}
     if workers != set(settings.node_types):
         raise ValueError(
@@ -170,6 +181,13 @@ def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSetting
             "raise the one or lower the other"
         )
     return settings
+
+
+def overlay_values(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The overlay's section of a cluster's YAML, with what follows from the rest."""
+    provider = config["provider"]
+    last_k = OverlaySettings(head="example").last_k
+    return {"head": provider["head"]["address"], "last_k": last_k, **provider.get("overlay", {})}
 
 
 def check_config(config: Mapping[str, Any]) -> None:

@@ -15,8 +15,7 @@ from tune_app.cloud.head.bundle import SETTINGS, bundle
 from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, INCOMING, PYTHON
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
 from tune_app.cloud.key import ApiKey
-from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.provider_settings import write_daemon_settings
+from tune_app.cloud.provider_settings import overlay_values, write_daemon_settings
 
 SETUP_S = 3_600.0
 """Within which the head's environment is built; some gigabytes are fetched for it."""
@@ -94,15 +93,9 @@ def settings_files(config: Mapping[str, Any]) -> dict[str, str]:
     """The texts of the head's settings, by file name. Raises ValueError as its programs would."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "daemon.json"
-        daemon = write_daemon_settings(config, path)
+        write_daemon_settings(config, path)
         texts = {"daemon.json": path.read_text("utf-8")}
-    overlay = overlay_values(config)
-    if overlay["last_k"] != daemon.last_k:
-        raise ValueError(
-            f"provider.vast.last_k is {daemon.last_k}, provider.overlay.last_k "
-            f"{overlay['last_k']}; give both the same"
-        )
-    texts["overlay.json"] = json.dumps(overlay, indent=2)
+    texts["overlay.json"] = json.dumps(overlay_values(config), indent=2)
     texts["head.json"] = json.dumps(
         {"cluster": config["cluster_name"], **config["provider"].get("ray", {})}, indent=2
     )
@@ -110,11 +103,3 @@ def settings_files(config: Mapping[str, Any]) -> dict[str, str]:
         {"cluster": config["cluster_name"], "node_type": config["head_node_type"]}, indent=2
     )
     return texts
-
-
-def overlay_values(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The overlay's section of the YAML, with what follows from the rest."""
-    provider = config["provider"]
-    told = dict(provider.get("overlay", {}))
-    defaults = OverlaySettings(head="example")
-    return {"head": provider["head"]["address"], "last_k": defaults.last_k, **told}
