@@ -1,13 +1,16 @@
 # make sweep   set up and run the default sweep          make test    set up and run the tests
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
 # make chaos   random faults against a sweep; chaos-short: ten of them, in some minutes
+# make lock    requirements.lock anew, from requirements.txt
+# make check-worker-env   build the cluster's environment in a temporary folder, 6 GB, and try it
 # Set-up happens inside the commands and is skipped while it is current.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+NODE   := tune_app/cloud/node
 
-.PHONY: sweep test test-slow chaos chaos-short lint benchmark clean
+.PHONY: sweep test test-slow chaos chaos-short lint benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -38,6 +41,21 @@ benchmark: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.tune_overhead
 	$(BIN)/python -m benchmarks.checkpoint_stores
 	$(BIN)/python -m benchmarks.checkpoint_overhead
+
+# From the public index alone: a mirror may have builds of its own, under other hashes.
+lock: $(VENV)/.dev
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile requirements.txt --quiet \
+	  --no-config --default-index https://pypi.org/simple --generate-hashes --no-annotate \
+	  --only-binary :all: --python-platform x86_64-unknown-linux-gnu \
+	  --python-version $$(cat $(NODE)/python-version) --output-file requirements.lock
+
+check-worker-env:
+	@root=$$(mktemp -d) && trap 'rm -rf "$$root"' EXIT && trap 'exit 1' INT TERM && \
+	sh $(NODE)/environment.sh --root "$$root" --no-packages && \
+	PYTHONPATH=. "$$root/env/bin/python" -c 'import torch, ray, optuna, tune_app.trial; \
+	  print(f"torch {torch.__version__}, optuna {optuna.__version__}, and tune_app.trial")' && \
+	"$$root/env/bin/ray" --version && \
+	du -sh "$$root"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
