@@ -1,0 +1,74 @@
+"""What systemd runs on the head, and what Ray's user may ask it for. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tune_app.cloud.head import layout
+from tune_app.cloud.labels import checked_name
+from tune_app.cloud.provider_settings import head_id
+
+FIREWALL = "stellux-firewall.service"
+SSHD = "stellux-sshd.service"
+KEEPER = "stellux-keeper.service"
+CLOUD = "stellux-cloud.service"
+HEAD = "stellux-head.service"
+SWEEP = "stellux-sweep.service"
+
+UNITS = (FIREWALL, SSHD, KEEPER, CLOUD, HEAD, SWEEP)
+"""In the order in which a machine boots them."""
+ENABLED = UNITS[:-1]
+"""Of these, what runs whenever the head does; a sweep is enabled by who starts one."""
+
+# Ray looks this long for a node that it asked for before it asks again, under the same request.
+_REQUEST_S = 240
+
+
+def unit_text(name: str) -> str:
+    """The unit's file. Raises ValueError for a name that is none of `UNITS`."""
+    if name not in UNITS:
+        raise ValueError(f"there is no unit {name!r}; there are {', '.join(UNITS)}")
+    return (Path(__file__).parent / name).read_text("utf-8")
+
+
+def head_environment(cluster: str, node_type: str) -> str:
+    """The file of variables that make Ray's head a node which the autoscaler knows.
+
+    Args:
+        cluster, node_type: names from the cluster's YAML.
+
+    Raises ValueError for a name that no cluster or type can have.
+    """
+    checked_name("cluster's name", cluster)
+    checked_name("node type's name", node_type)
+    variables = {
+        "RAY_CLOUD_INSTANCE_ID": head_id(cluster),
+        "RAY_NODE_TYPE_NAME": node_type,
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S": str(_REQUEST_S),
+    }
+    return "".join(f"{name}={value}\n" for name, value in variables.items())
+
+
+def sudoers() -> str:
+    """What Ray's user may do as root: begin and end its own units, and nothing else.
+
+    Every command stands in full: a pattern would let more arguments in.
+    """
+    allowed = [
+        *(f"{verb} {_short(HEAD)}" for verb in ("start", "stop", "restart")),
+        *(f"{verb} {_short(SWEEP)}" for verb in ("start", "stop", "enable", "disable")),
+        *(f"{verb} --now {_short(SWEEP)}" for verb in ("enable", "disable")),
+    ]
+    # sudo compares the path at which it finds the command.
+    lines = [
+        f"{layout.RAY_USER} ALL=(root) NOPASSWD: {folder}/systemctl {words}"
+        for folder in ("/usr/local/bin", "/usr/bin", "/bin")
+        for words in allowed
+    ]
+    return "\n".join(["# Stellux: see tune_app/cloud/head/units.py", *lines, ""])
+
+
+def _short(unit: str) -> str:
+    """As people type it."""
+    return unit.removesuffix(".service")
