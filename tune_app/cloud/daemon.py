@@ -2,6 +2,8 @@
 
 python -m tune_app.cloud.daemon SETTINGS --state FOLDER < key
 
+With --overlay and --overlay-folder, workers get keys of their own, and who loses its link is ended.
+
 The key comes over standard input. Whoever may open the socket may ask for workers within the cap,
 see them and end them; nothing else. Killed at any moment, the next one goes on from the ledger.
 """
@@ -21,7 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,6 +35,8 @@ from tune_app.cloud.errors import CloudError, UncertainError, WrongKeyError
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.labels import prefix
 from tune_app.cloud.ledger import Ledger
+from tune_app.cloud.lost_workers import ending_lost
+from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.pace import Pace
 from tune_app.cloud.rentals import Rentals
 from tune_app.cloud.settings import CloudSettings, load_settings
@@ -46,10 +50,9 @@ from tune_app.cloud.wire import (
     error_message,
     node_message,
 )
+from tune_app.cloud.with_overlay import with_overlay
 from tune_app.cloud.workers import WorkerSetup
 from tune_app.command import run_command
-
-logger = logging.getLogger(__name__)
 
 MODULE = "tune_app.cloud.daemon"
 MAXIMUM_KEY = 4_096
@@ -57,12 +60,20 @@ MAXIMUM_CONNECTIONS = 32
 MAXIMUM_SOCKET_PATH = 100
 IDLE_S = 30.0
 
+logger = logging.getLogger(MODULE)  # run as a command, __name__ is another
+
 app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
 
 
 @app.default
 def main(
-    settings: Path, *, state: Path, socket: Path | None = None, group: str | None = None
+    settings: Path,
+    *,
+    state: Path,
+    socket: Path | None = None,
+    group: str | None = None,
+    overlay: Path | None = None,
+    overlay_folder: Path | None = None,
 ) -> int:
     """Rent and watch workers until SIGTERM. The key comes over standard input.
 
@@ -76,12 +87,22 @@ def main(
         Where to listen; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     group
         Whose members may ask, too; default only this user.
+    overlay
+        A JSON file: see tune_app/cloud/overlay/settings.py; default no links to workers.
+    overlay_folder
+        Of the head's keys and of whom they let in.
     """
     logging.getLogger("tune_app").setLevel(logging.INFO)
     # No core file either, which would hold the key.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     told = load_settings(settings)
-    serve(told, read_key(sys.stdin.buffer), state=state, path=socket, group=group)
+    setup = links = None
+    if overlay is not None and overlay_folder is not None:
+        told, setup, links = with_overlay(told, overlay, overlay_folder)
+    elif overlay is not None or overlay_folder is not None:
+        raise ValueError("--overlay and --overlay-folder belong together; give both, or neither")
+    key = read_key(sys.stdin.buffer)
+    serve(told, key, state=state, path=socket, group=group, setup=setup, links=links)
     return 0
 
 
@@ -102,7 +123,7 @@ def serve(
     path: Path | None = None,
     group: str | None = None,
     setup: WorkerSetup | None = None,
-    link_up: Callable[[int], bool | None] | None = None,
+    links: LinkWatch | None = None,
 ) -> None:
     """Works until SIGTERM or SIGINT. Nothing is destroyed then: workers outlive the daemon.
 
@@ -110,7 +131,8 @@ def serve(
         state: folder of the ledger.
         path: of the socket.
         group: whose members may open it, besides this user.
-        setup, link_up: see `Rentals`.
+        setup: see `Rentals`.
+        links: watched while it works; whoever loses its link is ended.
 
     Raises ValueError where another daemon works in the folder or the socket's path cannot be, and
     WrongKeyError where the API refuses the key.
@@ -137,9 +159,11 @@ def serve(
             retry_s=settings.patience.retry,
         )
         _try_key(client, prefix(settings.cluster))
+        link_up = None if links is None else links.link_up
         rentals = Rentals(settings, client, ledger, setup=setup, link_up=link_up)
         try:
-            Daemon(settings, rentals, ledger).run(path, group)
+            with nullcontext() if links is None else ending_lost(links, rentals):
+                Daemon(settings, rentals, ledger).run(path, group)
         finally:
             client.close()
 

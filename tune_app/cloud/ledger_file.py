@@ -17,7 +17,7 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
     """A connection to the ledger at `path`, made where there is none; usable by any thread.
 
     Args:
-        slots: the numbers k that may be handed out; those there already stay.
+        slots: the numbers k that may be handed out; others that are in use stay until they end.
 
     Raises LedgerError where it is another cluster's, another version's, or no ledger.
     """
@@ -36,7 +36,12 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
                 f"{path} is the ledger of the cluster {name!r}, not of {cluster!r}; "
                 "give this cluster a folder of its own"
             )
-        connection.executemany("INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in slots])
+        numbers = list(slots)
+        marks = ", ".join("?" * len(numbers))
+        connection.execute(
+            f"DELETE FROM slots WHERE attempt IS NULL AND k NOT IN ({marks})", numbers
+        )
+        connection.executemany("INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in numbers])
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         connection.close()

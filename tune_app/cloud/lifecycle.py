@@ -63,6 +63,8 @@ class Known:
     """This process itself waits for the API's answer to the request."""
     doomed: str
     """Why it is to be destroyed already; empty where it is not."""
+    unlinked_since: float | None = None
+    """Since when this process finds its link not open; None where it is, or nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +156,12 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
         return _destroy(
             f"{instance.status or 'not started'} after {now - known.since:.0f} s: "
             f"{instance.message[:120] or 'the host says nothing'}",
+            avoid_machine=True,
+        )
+    # A container may run without what opens its link: only then is a worker there.
+    if known.unlinked_since is not None and now - known.unlinked_since >= patience.loading:
+        return _destroy(
+            f"{instance.status}, but its link is not open for {now - known.unlinked_since:.0f} s",
             avoid_machine=True,
         )
     return None

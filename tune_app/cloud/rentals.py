@@ -69,6 +69,7 @@ class Rentals:
         self._stepping = threading.Lock()
         self._listed: tuple[float, dict[int, Instance]] | None = None
         self._charges_at = float("-inf")
+        self._unlinked: dict[int, float] = {}
 
     def create(self, node_type: str, request: str) -> Node:
         """See `Launcher.create`."""
@@ -162,6 +163,7 @@ class Rentals:
         rental = self._ledger.rental(instance.id)
         known = None
         if attempt is not None:
+            link_up = self._link_up(attempt.k)
             known = Known(
                 state=attempt.state,
                 contract=attempt.contract,
@@ -169,9 +171,10 @@ class Rentals:
                 storage_per_hour=attempt.storage_per_hour,
                 since=attempt.sent_at,
                 silent_since=None if rental is None else rental.silent_since,
-                link_up=self._link_up(attempt.k),
+                link_up=link_up,
                 answer_pending=attempt.id in pending,
                 doomed="" if rental is None else rental.doomed,
+                unlinked_since=self._unlinked_since(instance.id, link_up),
             )
         verdict = judge(
             instance,
@@ -198,7 +201,30 @@ class Rentals:
                 logger.warning("instance %d is listed although it was destroyed", instance.id)
                 self._ledger.not_ended(instance.id)
 
+    def _unlinked_since(self, contract: int, link_up: bool | None) -> float | None:
+        """Since when looks in a row found an instance's link not open.
+
+        By contract: whoever had its k before is not counted. While nobody knows, nothing counts.
+        """
+        if link_up is False:
+            return self._unlinked.setdefault(contract, self._clock())
+        self._unlinked.pop(contract, None)
+        return None
+
+    def loaded(self) -> dict[int, int]:
+        """k and contract of all whose container has run, and that are meant to stay."""
+        return {
+            k: rental.contract
+            for rental in self._ledger.live()
+            if rental.ran and not rental.doomed
+            if (k := self._ledger.k_of(rental.contract)) is not None
+        }
+
     # Returning
+
+    def condemn(self, contract: int, reason: str) -> None:
+        """Writes that an instance is to be destroyed; the next step does so, or `destroy`."""
+        self._ledger.doom(contract, reason)
 
     def destroy(self, contract: int, reason: str) -> bool:
         """Ends an instance of this cluster. Returns whether it is gone; if not, the next step
@@ -250,6 +276,7 @@ class Rentals:
             # In this order: a freed k is somebody else's at once.
             self._setup.revoke(k)
         self._ledger.ended(contract, reason)
+        self._unlinked.pop(contract, None)
 
     # Money
 

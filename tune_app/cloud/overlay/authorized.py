@@ -44,11 +44,12 @@ def link_line(settings: OverlaySettings, k: int, public: str) -> str:
 
 
 def store_line(settings: OverlaySettings, k: int, public: str) -> str:
-    """Worker k's line of the store's user, whom the server locks into the store's root.
+    """Node k's line of the store's user, whom the server locks into the store's root.
 
-    Raises ValueError as `link_line`.
+    The head has one, too. Raises ValueError as `link_line`.
     """
-    settings.check_worker(k)
+    if k != HEAD:
+        settings.check_worker(k)
     return f'restrict,command="internal-sftp" {checked_public(public)} stellux-{k}'
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from tune_app.cloud.overlay.addresses import HEAD, LAST, NETWORK, Ports
+from tune_app.cloud.overlay.verdicts import LinkPatience
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -43,6 +45,8 @@ class OverlaySettings:
     """Between two questions whether the other end of a link is there."""
     alive_count: int = 12
     """Questions without answer after which it is taken to be gone."""
+    patience: LinkPatience = field(default_factory=LinkPatience)
+    """When a worker whose link is closed or silent is given up."""
 
     def __post_init__(self) -> None:
         for what, text, pattern in (
@@ -101,8 +105,21 @@ def load_overlay_settings(path: Path) -> OverlaySettings:
             raise ValueError(f"{path} has {name[:80]!r}; known are {', '.join(known)}")
         if type(value) is not type(known[name]):
             kind = type(known[name]).__name__
+            kind = "an object" if kind == "dict" else kind
             raise ValueError(f"{path}: {name} is {str(value)[:80]!r}; {kind} is expected")
     try:
+        if "patience" in values:
+            values = {**values, "patience": _patience(values["patience"])}
         return OverlaySettings(**values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _patience(values: dict[str, Any]) -> LinkPatience:
+    known = asdict(LinkPatience())
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"patience has no {name[:80]!r}; it has {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"patience.{name} is {str(value)[:80]!r}; seconds are expected")
+    return LinkPatience(**{name: float(value) for name, value in values.items()})

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_app.cloud.labels import Label
-from tune_app.cloud.overlay.addresses import Ports, address
+from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
 from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, openssh_version, sshd_config
 from tune_app.cloud.overlay.worker_script import HOST_KEY as HOST_KEY_NAME
-from tune_app.cloud.overlay.worker_script import LINK_KEY, STORE_KEY, worker_script
+from tune_app.cloud.overlay.worker_script import (
+    LINK_KEY,
+    STORE_KEY,
+    known_hosts_line,
+    worker_script,
+)
 from tune_app.cloud.settings import NodeType
 from tune_app.cloud.workers import WorkerStart
 
@@ -109,6 +114,21 @@ class OverlaySetup:
             for file in (self._links, self._stores, self._workers):
                 file.remove(k)
         logger.info("worker %d's keys are revoked", k)
+
+    def let_head_in(self, public: str) -> None:
+        """Lets the head itself into the store with this key, as workers are with theirs."""
+        with self._lock:
+            self._stores.put(HEAD, store_line(self.settings, HEAD, public))
+
+    @property
+    def known_hosts(self) -> str:
+        """What workers know the head by, and what the head knows itself by."""
+        return known_hosts_line(self.settings, self._head.public)
+
+    @property
+    def updater(self) -> KeyPair:
+        """With which the head comes in on workers."""
+        return self._updater
 
 
 def _version() -> tuple[int, int] | None:

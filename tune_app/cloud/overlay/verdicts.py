@@ -19,6 +19,10 @@ class LinkPatience:
     """Links that close within this time close together."""
     head: float = 120.0
     """How long after a fault of the head's no worker is blamed for staying away."""
+    look: float = 2.0
+    """Between two looks at all links."""
+    answer: float = 3.0
+    """How long an open link may take to react in a look."""
 
     def __post_init__(self) -> None:
         for item in fields(self):

@@ -21,9 +21,6 @@ from tune_app.cloud.overlay.verdicts import (
 
 logger = logging.getLogger(__name__)
 
-ANSWER_S = 3.0
-"""How long an open link may take to react in a look."""
-
 
 class LinkWatch:
     """The state of every link, as of the last look. Safe between threads.
@@ -47,11 +44,12 @@ class LinkWatch:
         self._look = look
         self._ask = ask
         self._workers = workers
-        self._patience = patience or LinkPatience()
+        self.patience = patience or LinkPatience()
         self._clock = clock
         self._history = History()
         self._verdicts: dict[int, LinkVerdict] = {}
         self._known = False
+        self._head_fault = False
         self._lock = threading.Lock()
 
     @classmethod
@@ -61,12 +59,19 @@ class LinkWatch:
         workers: Callable[[], Iterable[int]],
         *,
         patience: LinkPatience | None = None,
-        answer_s: float = ANSWER_S,
+        answer_s: float | None = None,
     ) -> LinkWatch:
-        """One of the links that are open on this machine."""
+        """One of the links that are open on this machine.
+
+        Args:
+            patience: default the settings' own.
+            answer_s: default the patience's own.
+        """
+        patience = patience or settings.patience
+        timeout_s = patience.answer if answer_s is None else answer_s
         return cls(
             look=lambda: links(settings),
-            ask=lambda open_now: answering(settings, open_now, timeout_s=answer_s),
+            ask=lambda open_now: answering(settings, open_now, timeout_s=timeout_s),
             workers=workers,
             patience=patience,
         )
@@ -91,13 +96,16 @@ class LinkWatch:
             now = self._clock()
             history = observed(self._history, sights, now=now)
             self._history, verdicts = judged(
-                history, now=now, patience=self._patience, server_up=seen.server_up
+                history, now=now, patience=self.patience, server_up=seen.server_up
             )
             for k, verdict in verdicts.items():
                 before = self._verdicts.get(k)
                 if before is None or before.state is not verdict.state:
                     logger.info("worker %d's link: %s", k, verdict.reason)
             self._verdicts, self._known = verdicts, True
+            self._head_fault = not seen.server_up or any(
+                verdict.state is LinkState.HEAD for verdict in verdicts.values()
+            )
             return dict(verdicts)
 
     def verdicts(self) -> dict[int, LinkVerdict]:
@@ -116,21 +124,25 @@ class LinkWatch:
                 return None
             verdict = self._verdicts.get(k)
             if verdict is None:
-                return False
+                return None if self._head_fault else False
             return None if verdict.state is LinkState.HEAD else verdict.up
 
     def run(
         self,
         ended: threading.Event,
         *,
-        every_s: float = 2.0,
+        every_s: float | None = None,
         then: Callable[[dict[int, LinkVerdict]], object] = lambda _: None,
     ) -> None:
-        """Looks until `ended` is set; `then` acts on each look's verdicts."""
+        """Looks until `ended` is set; `then` acts on each look's verdicts.
+
+        Args:
+            every_s: between two looks; default the patience's own.
+        """
         while not ended.is_set():
             try:
                 then(self.step())
             except Exception:
                 # Whoever watches does not stop at a defect.
                 logger.exception("a defect")
-            ended.wait(every_s)
+            ended.wait(every_s or self.patience.look)

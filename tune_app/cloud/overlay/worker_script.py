@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from tune_app.cloud.order import MAXIMUM_START
@@ -24,6 +25,7 @@ umask 077
 mkdir -p @FOLDER && cd @FOLDER || exit 1
 exec 9>lock
 flock -n 9 || exit 0
+echo @K >k
 key() {{
   {{ echo '-----BEGIN OPENSSH PRIVATE KEY-----'; echo "$2" | fold -w 70
     echo '-----END OPENSSH PRIVATE KEY-----'; }} >"$1.new" && mv "$1.new" "$1"
@@ -166,18 +168,24 @@ def worker_script(
 
 
 def store_url(settings: OverlaySettings, path: str) -> str:
-    """The store of checkpoints as every worker names it.
+    """The store of checkpoints as every worker names it, and the head, where the same files lie.
 
     Args:
         path: as the store's user sees it; absolute.
     """
     assert path.startswith("/")
     host = f"[{settings.head}]" if ":" in settings.head else settings.head
-    folder = settings.worker_folder
+    folder = home_relative(settings.worker_folder)
     return (
         f"sftp://{settings.store_user}@{host}:{settings.port}{quote(path)}"
         f"?key={folder}/store_key&known_hosts={folder}/known_hosts"
     )
+
+
+def home_relative(folder: str) -> str:
+    """A folder on a worker, whose user is root, as it is named in any user's own home."""
+    path = PurePosixPath(folder)
+    return f"~/{path.relative_to('/root')}" if path.is_relative_to("/root") else folder
 
 
 def _spaced(numbers: Iterable[int]) -> str:

@@ -77,12 +77,14 @@ def test_what_is_no_key_does_not_get_into_it(public: str) -> None:
         worker_script(SETTINGS, 5, head_public=PUBLIC, updater_public=public)
 
 
-def test_the_store_has_one_name_on_all_workers() -> None:
+def test_the_store_has_one_name_on_all_workers_and_the_head() -> None:
     assert store_url(SETTINGS, "/my sweep") == (
         "sftp://stellux-store@head.example:7722/my%20sweep"
-        "?key=/root/.stellux/store_key&known_hosts=/root/.stellux/known_hosts"
+        "?key=~/.stellux/store_key&known_hosts=~/.stellux/known_hosts"
     )
     assert "@[2001:db8::1]:7722/" in store_url(OverlaySettings(head="2001:db8::1"), "/")
+    elsewhere = OverlaySettings(head="h", worker_folder="/workspace/.stellux")
+    assert "key=/workspace/.stellux/store_key" in store_url(elsewhere, "/")
 
 
 def test_a_worker_is_given_keys_of_its_own_and_none_of_the_heads(tmp_path: Path) -> None:

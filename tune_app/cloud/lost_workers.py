@@ -1,0 +1,111 @@
+"""Ends workers whose link is lost: what the watch of links says becomes what the rentals do.
+
+A verdict names a worker's number, and a number may have another owner by then. So a verdict counts
+against that instance alone whose own link was seen open.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Protocol
+
+from tune_app.cloud.errors import CloudError
+from tune_app.cloud.overlay.verdicts import LinkState, LinkVerdict
+from tune_app.cloud.overlay.watch import LinkWatch
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 4
+STOP_S = 10.0
+
+
+class Renting(Protocol):
+    """What of `Rentals` it takes."""
+
+    def loaded(self) -> Mapping[int, int]:
+        """k and contract of all whose container has run, and that are meant to stay."""
+
+    def condemn(self, contract: int, reason: str) -> None:
+        """Writes that an instance is to be destroyed. Quick."""
+
+    def destroy(self, contract: int, reason: str) -> bool:
+        """Destroys it. May take as long as the API does."""
+
+
+def linked(
+    before: Mapping[int, int], verdicts: Mapping[int, LinkVerdict], loaded: Mapping[int, int]
+) -> dict[int, int]:
+    """k and contract of the instance whose link was seen open last under this number.
+
+    Args:
+        before: the same, as of the last look.
+        loaded: k and contract of those that run.
+    """
+    now = {k: loaded[k] for k, verdict in verdicts.items() if verdict.up and k in loaded}
+    return {**before, **now}
+
+
+def lost(
+    verdicts: Mapping[int, LinkVerdict], linked: Mapping[int, int], loaded: Mapping[int, int]
+) -> dict[int, str]:
+    """Contracts to end, with the reason: their own link was open once, and is lost.
+
+    A fault of the head's is nobody's loss, and one that is still loading has had no link to lose.
+    """
+    return {
+        loaded[k]: verdict.reason
+        for k, verdict in verdicts.items()
+        if verdict.state is LinkState.LOST and k in loaded and linked.get(k) == loaded[k]
+    }
+
+
+class LostWorkers:
+    """Ends those that are lost, once each, without keeping the watch waiting for the API."""
+
+    def __init__(self, rentals: Renting) -> None:
+        self._rentals = rentals
+        self._linked: dict[int, int] = {}
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="lost")
+
+    def act(self, verdicts: Mapping[int, LinkVerdict]) -> None:
+        """What follows from a look's verdicts. Not safe between threads."""
+        loaded = self._rentals.loaded()
+        self._linked = linked(self._linked, verdicts, loaded)
+        for contract, reason in lost(verdicts, self._linked, loaded).items():
+            logger.warning("instance %d is given up: %s", contract, reason)
+            # From here on it is not among the loaded, and a daemon that dies now ends it later.
+            self._rentals.condemn(contract, reason)
+            self._pool.submit(self._destroy, contract, reason)
+
+    def close(self) -> None:
+        """Returns when what was begun is through; the rest is the next step's."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _destroy(self, contract: int, reason: str) -> None:
+        try:
+            self._rentals.destroy(contract, reason)
+        except CloudError as error:
+            logger.warning("instance %d is not destroyed yet: %s", contract, error)
+        except Exception:
+            logger.exception("a defect")
+
+
+@contextmanager
+def ending_lost(watch: LinkWatch, rentals: Renting) -> Iterator[None]:
+    """Watches links in a thread of its own, and ends who is lost."""
+    stop = threading.Event()
+    workers = LostWorkers(rentals)
+    thread = threading.Thread(
+        target=watch.run, args=[stop], kwargs={"then": workers.act}, name="links", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(STOP_S)
+        workers.close()

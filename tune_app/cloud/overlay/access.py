@@ -1,0 +1,144 @@
+"""Makes the overlay's keys and folders at installation, and the head's own way to both.
+
+python -m tune_app.cloud.overlay.access SETTINGS --folder FOLDER --owner USER --user USER
+
+Run as root before the daemon's first start. A second run changes only what is different; it keeps
+all keys. In a folder that is not root's, nothing is done as root: its owner could have it write
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclopts import App
+
+from tune_app.cloud.overlay.keys import key_file, write_file
+from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
+from tune_app.cloud.overlay.setup import OverlaySetup
+from tune_app.cloud.overlay.sshd_config import AUTHORIZED
+from tune_app.cloud.overlay.worker_script import home_relative
+from tune_app.command import run_command
+
+MODULE = "tune_app.cloud.overlay.access"
+STORE = "store"
+"""Below the store's root: all that the store's user may write in."""
+
+app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
+
+
+@app.default
+def main(settings: Path, *, folder: Path, owner: str, user: str, home: Path | None = None) -> int:
+    """Make keys and folders, as root.
+
+    Parameters
+    ----------
+    settings
+        A JSON file: see tune_app/cloud/overlay/settings.py.
+    folder
+        Of the head's keys and of whom they let in.
+    owner
+        Who runs the daemon, which writes there.
+    user
+        Who runs Ray on the head, and reaches workers and the store.
+    home
+        Of this user; default as the system has it.
+    """
+    grant_access(load_overlay_settings(settings), folder, owner=owner, user=user, home=home)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A user of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+
+    @classmethod
+    def of(cls, name: str) -> Account:
+        """Raises ValueError where there is none."""
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            raise ValueError(
+                f"there is no user {name!r} on this machine; make it with useradd --system {name}"
+            ) from None
+        return cls(name=name, uid=found.pw_uid, gid=found.pw_gid, home=Path(found.pw_dir))
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """The whole process acts as this user. As root alone, and in one thread at a time."""
+        groups = os.getgroups()
+        os.initgroups(self.name, self.gid)
+        os.setegid(self.gid)
+        os.seteuid(self.uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
+
+
+def grant_access(
+    settings: OverlaySettings, folder: Path, *, owner: str, user: str, home: Path | None = None
+) -> None:
+    """Makes the overlay's folder, the store's, and the user's own keys to the store and workers.
+
+    The user's home has to be there. In it lie, where workers have theirs: store_key and known_hosts
+    for the store, updater_key and known_workers for workers' own SSH servers.
+
+    Raises PermissionError where this is not root, ValueError for a user who is not there.
+    """
+    if os.geteuid() != 0:
+        raise PermissionError("only root makes other users' files; run it as root, say by sudo")
+    folder = folder.absolute()
+    holder, own, store = Account.of(owner), Account.of(user), Account.of(settings.store_user)
+    _folder(folder, holder, 0o755)
+    with holder.acting():
+        setup = OverlaySetup(settings, folder)
+        # Whoever comes in reads their file, whatever this process's mask is.
+        (folder / AUTHORIZED).chmod(0o755)
+    with own.acting():
+        public = _users_files(setup, home or own.home)
+    with holder.acting():
+        setup.let_head_in(public)
+    root = Path(settings.store_root)
+    _folder(root, Account.of("root"), 0o755)
+    _folder(root / STORE, store, 0o700)
+
+
+def _users_files(setup: OverlaySetup, home: Path) -> str:
+    """Written as the user whose they are. Returns the public half of the key to the store."""
+    place = Path(home_relative(setup.settings.worker_folder).replace("~", str(home), 1))
+    place.mkdir(exist_ok=True, mode=0o700)
+    write_file(place / "known_hosts", setup.known_hosts, mode=0o644)
+    write_file(place / "updater_key", setup.updater.file_text, mode=0o600)
+    # The daemon changes it with every worker.
+    known = place / "known_workers"
+    if not known.is_symlink() or known.readlink() != setup.files.known_workers:
+        known.unlink(missing_ok=True)
+        known.symlink_to(setup.files.known_workers)
+    return key_file(place / "store_key").public
+
+
+def _folder(path: Path, owner: Account, mode: int) -> None:
+    """A folder of this owner, below folders that are root's."""
+    path.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; move it away, or name the folder itself")
+    os.chown(path, owner.uid, owner.gid)
+    path.chmod(mode)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, MODULE))
