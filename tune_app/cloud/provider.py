@@ -59,7 +59,7 @@ from tune_app.cloud.workers import Node
 logger = logging.getLogger(__name__)
 
 
-STOP_RAY = "sudo -n systemctl stop stellux-sweep.service stellux-head.service"
+STOP_RAY = "sudo -n systemctl stop stellux-sweep; sudo -n systemctl stop stellux-head"
 """In the place of `ray stop`: systemd would start Ray again."""
 
 

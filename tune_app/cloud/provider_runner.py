@@ -53,13 +53,14 @@ class StrictRunner(SSHCommandRunner):
         self.ssh_private_key = self.ssh_options.ssh_key = way.key
         self._way = way
 
-    def run(self, cmd: str | None = None, **values: Any) -> Any:
+    def run(self, *args: Any, ssh_options_override_ssh_key: str = "", **values: Any) -> Any:
         """As Ray's; another key would come with Ray's own options, which check no host key."""
-        values.pop("ssh_options_override_ssh_key", None)
-        told = values.pop("environment_variables", None) or {}
-        if cmd == "ray stop" and self._way.stops_ray:
-            cmd = self._way.stops_ray
-        return super().run(cmd, environment_variables={**told, **self._way.environment}, **values)
+        command, *rest = args or (values.pop("cmd", None),)
+        if command == "ray stop" and self._way.stops_ray:
+            command = self._way.stops_ray
+        told = values.get("environment_variables") or {}
+        values["environment_variables"] = {**told, **self._way.environment}
+        return super().run(command, *rest, **values)
 
     def run_rsync_up(self, source: str, target: str, options: Any = None) -> None:
         """As Ray's, to a machine that may not have rsync yet."""

@@ -20,7 +20,16 @@ from cyclopts import App
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.services import systemctl
-from tune_app.cloud.head.units import UNITS, head_environment, sudoers, unit_text
+from tune_app.cloud.head.units import (
+    ENABLED,
+    FIREWALL,
+    KEEPER,
+    SSHD,
+    UNITS,
+    head_environment,
+    sudoers,
+    unit_text,
+)
 from tune_app.cloud.node.settings import load_head_settings
 from tune_app.cloud.overlay.access import grant_access
 from tune_app.cloud.overlay.keys import write_file
@@ -32,10 +41,8 @@ from tune_app.command import run_command
 MODULE = "tune_app.cloud.head.install"
 UNIT_FOLDER = Path("/etc/systemd/system")
 SUDOERS = Path("/etc/sudoers.d/stellux")
-AT_ONCE = ("stellux-firewall.service", "stellux-sshd.service", "stellux-keeper.service")
+AT_ONCE = (FIREWALL, SSHD, KEEPER)
 """Started here; the daemon waits for its key, and Ray for what `ray up` brings next."""
-NOT_ENABLED = ("stellux-sweep.service",)
-"""Enabled by who starts a sweep."""
 _SHELL_BEGIN = "# Stellux: begin"
 _SHELL_END = "# Stellux: end"
 
@@ -167,9 +174,7 @@ def _services() -> None:
     SUDOERS.parent.mkdir(exist_ok=True)
     write_file(SUDOERS, sudoers(), mode=0o440)
     systemctl("daemon-reload")
-    for name in UNITS:
-        if name not in NOT_ENABLED:
-            systemctl("enable", name)
+    systemctl("enable", *ENABLED)
     for name in AT_ONCE:
         systemctl("restart", name)
 

@@ -9,6 +9,7 @@ import yaml
 from tune_app.cloud.daemon_client import DaemonClient, Exchange
 from tune_app.cloud.head.layout import CODE, PYTHON, RAY_USER, SOCKET
 from tune_app.cloud.head.shell import HeadShell
+from tune_app.cloud.head.units import HEAD, SWEEP
 from tune_app.cloud.provider_settings import HeadMachine, read_settings
 
 
@@ -64,8 +65,7 @@ def _over(shell: HeadShell, timeout_s: float) -> Exchange:
 
 def stop_services(shell: HeadShell) -> None:
     """Ends the sweep and Ray on the head, and keeps them from starting again."""
-    units = ("stellux-sweep.service", "stellux-head.service")
-    shell.run(shell.as_root("systemctl", "disable", "--now", *units))
+    shell.run(shell.as_root("systemctl", "disable", "--now", SWEEP, HEAD))
 
 
 def release(shell: HeadShell) -> None:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from cyclopts import App
 
+from tune_app.cloud.head.layout import HEAD_SETTINGS
 from tune_app.cloud.head.services import ServiceError, journal_tail, systemctl
-from tune_app.cloud.node.head import STARTED
+from tune_app.cloud.node.settings import load_head_settings
 from tune_app.command import run_command
 
 MODULE = "tune_app.cloud.head.restart_ray"
-UNIT = "stellux-head.service"
+UNIT = "stellux-head"
+"""As sudoers(5) allows it, to the letter."""
 WITHIN_S = 180.0
 
 app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
@@ -34,10 +36,11 @@ def main(*, within: float = WITHIN_S) -> int:
     within
         Seconds after which it is given up.
     """
-    before = _started()
+    started = Path(load_head_settings(HEAD_SETTINGS).started).expanduser()
+    before = _read(started)
     systemctl("restart", UNIT, as_root=True)
     until = time.monotonic() + within
-    while _started() in {None, before}:
+    while _read(started) in {None, before}:
         if time.monotonic() > until:
             raise ServiceError(
                 f"Ray did not start within {within:g} s; its service said:\n{journal_tail(UNIT)}"
@@ -47,10 +50,10 @@ def main(*, within: float = WITHIN_S) -> int:
     return 0
 
 
-def _started() -> str | None:
+def _read(started: Path) -> str | None:
     """What tells one start of Ray from the next; None before the first."""
     try:
-        return (Path.home() / STARTED).read_text("utf-8")
+        return started.read_text("utf-8")
     except FileNotFoundError:
         return None
 

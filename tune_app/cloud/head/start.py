@@ -20,6 +20,7 @@ from tune_app.cloud.daemon_client import DaemonClient
 from tune_app.cloud.errors import CloudError, NoOfferError
 from tune_app.cloud.head.layout import DAEMON_SETTINGS, SOCKET, VAST_KEY
 from tune_app.cloud.head.services import journal_tail, systemctl
+from tune_app.cloud.head.units import CLOUD
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.labels import prefix
 from tune_app.cloud.offers import Choice, NoOffer, choose
@@ -31,7 +32,6 @@ from tune_app.cloud.wire import DaemonError
 from tune_app.command import run_command
 
 MODULE = "tune_app.cloud.head.start"
-UNIT = "stellux-cloud.service"
 ANSWER_S = 60.0
 
 logger = logging.getLogger(MODULE)
@@ -56,7 +56,7 @@ def main() -> int:
     finally:
         client.close()
     store_key(key, VAST_KEY)
-    systemctl("restart", UNIT)
+    systemctl("restart", CLOUD)
     _wait_for(DaemonClient(SOCKET, timeout_s=10.0))
     sys.stdout.write("\n".join([*lines, ""]))
     return 0
@@ -100,7 +100,7 @@ def _wait_for(client: DaemonClient) -> None:
             if time.monotonic() > until:
                 raise CloudError(
                     f"the cloud daemon did not start within {ANSWER_S:g} s ({error}); it said:\n"
-                    f"{journal_tail(UNIT)}"
+                    f"{journal_tail(CLOUD)}"
                 ) from None
             time.sleep(0.2)
         else:
