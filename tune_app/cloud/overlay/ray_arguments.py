@@ -38,14 +38,28 @@ def head_arguments(*, gcs_port: int, object_store_bytes: int) -> tuple[str, ...]
 
 
 def worker_arguments(
-    k: int, *, gcs_port: int, cpus: int, object_store_bytes: int
+    k: int,
+    *,
+    gcs_port: int,
+    cpus: int,
+    object_store_bytes: int,
+    object_store_folder: str = "",
+    head: str = "",
 ) -> tuple[str, ...]:
-    """`ray start` of worker k."""
+    """`ray start` of worker k.
+
+    Args:
+        object_store_folder: of the objects; empty for Ray's choice, /dev/shm where it is large
+            enough.
+        head: the head's address; empty for the overlay's.
+    """
+    folder = (f"--plasma-directory={object_store_folder}",) if object_store_folder else ()
     return (
         "ray",
         "start",
-        f"--address={address(HEAD)}:{gcs_port}",
+        f"--address={head or address(HEAD)}:{gcs_port}",
         *_node_arguments(k, cpus=cpus, object_store_bytes=object_store_bytes),
+        *folder,
     )
 
 

@@ -1,0 +1,1 @@
+"""What runs on the nodes: the environment, and Ray in it."""

@@ -1,0 +1,82 @@
+"""What the head's Ray is told: which cluster it serves, where its autoscaler reads, how patient."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tune_app.cloud.labels import checked_name
+from tune_app.cloud.overlay.addresses import HEAD, LAST, Ports
+
+SMALLEST_STORE = 80_000_000
+"""Bytes. Ray's own least for its object store is 75 MiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadSettings:
+    """Raises ValueError for what could never be meant."""
+
+    cluster: str
+    gcs_port: int = 6379
+    object_store_bytes: int = 200_000_000
+    """The head trains nothing: its drivers' small objects are all that it holds."""
+    autoscaling_config: str = "~/ray_bootstrap_config.yaml"
+    """The cluster's YAML as `ray up` leaves it; empty for a Ray that rents nothing."""
+    overlay: str = "/etc/stellux/overlay.json"
+    """Settings of the overlay; empty where no links are to be watched."""
+    overlay_folder: str = "/var/lib/stellux/overlay"
+    """Of the files that say which workers are let in."""
+    started: str = "~/.stellux/ray_started"
+    """Gets another id each time that Ray has started."""
+    temp_dir: str = ""
+    """Of Ray's sessions; empty for Ray's own choice, /tmp/ray."""
+    start_s: float = 120.0
+    """Within which Ray must have started."""
+    stop_s: float = 3.0
+    """How long Ray's processes have to end after SIGTERM, before SIGKILL.
+
+    They have nothing to save, and the GCS waits for longer than anybody would."""
+    look_s: float = 1.0
+    """Between two looks at Ray's processes."""
+    links_s: float = 2.0
+    """Between two looks at the links."""
+
+    def __post_init__(self) -> None:
+        checked_name("cluster's name", self.cluster)
+        blocks = range(Ports(HEAD).node_manager, Ports(LAST).node_manager + 100)
+        if not 0 < self.gcs_port < 65_536 or self.gcs_port in blocks:
+            raise ValueError(
+                f"the GCS's port is {self.gcs_port}; it must be 1 to 65535, outside the nodes' own "
+                f"{blocks.start} to {blocks.stop - 1}"
+            )
+        if self.object_store_bytes < SMALLEST_STORE:
+            raise ValueError(
+                f"the object store has {self.object_store_bytes:,} bytes; it must have "
+                f"{SMALLEST_STORE:,} or more"
+            )
+        for name in ("start_s", "stop_s", "look_s", "links_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r} s; it must be over 0")
+
+
+def load_head_settings(path: Path) -> HeadSettings:
+    """Settings from a JSON file. Raises ValueError naming the file and what is wrong in it."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error})") from error
+    known = asdict(HeadSettings(cluster="example"))
+    if not isinstance(values, dict) or "cluster" not in values:
+        raise ValueError(f"{path} lacks cluster, the cluster's name")
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{path} has {name[:80]!r}; known are {', '.join(known)}")
+        kind = type(known[name])
+        whole = type(value) is int and kind is float
+        if type(value) is not kind and not whole:
+            raise ValueError(f"{path}: {name} is {str(value)[:80]!r}; {kind.__name__} is expected")
+    try:
+        return HeadSettings(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
