@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import enum
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -114,7 +115,12 @@ def offer(number: int, **values: Any) -> dict[str, Any]:
 
 
 class FakeVast:
-    """The server; a context manager. `started` and `stopped` are called with the instance."""
+    """The server; a context manager. `started` and `stopped` are called with the instance.
+
+    Args:
+        ready: asked again and again once `load_s` are over; the instance loads until it says yes.
+        listening: the socket to serve on, which is closed at the end; else one on loopback.
+    """
 
     def __init__(
         self,
@@ -127,8 +133,10 @@ class FakeVast:
         late_s: float = 30.0,
         limits: bool = False,
         searches_a_day: int = 1_000,
+        ready: Callable[[FakeInstance], bool] = lambda _: True,
         started: Callable[[FakeInstance], dict[str, Any] | None] = lambda _: None,
         stopped: Callable[[FakeInstance], None] = lambda _: None,
+        listening: socket.socket | None = None,
     ) -> None:
         self.offers = {item["id"]: item for item in (offers or [offer(1), offer(2), offer(3)])}
         self.key = key
@@ -141,7 +149,7 @@ class FakeVast:
         self.instances: dict[int, FakeInstance] = {}
         self.calls: Counter[str] = Counter()
         self.bodies: list[tuple[str, dict[str, Any]]] = []
-        self._started, self._stopped = started, stopped
+        self._ready, self._started, self._stopped = ready, started, stopped
         self._faults: dict[str, list[Fault | tuple[int, Any]]] = {}
         self._last: dict[str, float] = {}
         self._searches: Counter[int] = Counter()
@@ -149,11 +157,14 @@ class FakeVast:
         self._next = 5_000_000
         self._lock = threading.RLock()
         self._go = threading.Event()
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        listening = listening or socket.create_server(("127.0.0.1", 0))
+        server = ThreadingHTTPServer(listening.getsockname(), _Handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket = listening
         server.daemon_threads = True
         server.fake = self  # type: ignore[attr-defined]
         self._server = server
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
+        self.url = "http://{}:{}".format(*listening.getsockname())
 
     def __enter__(self) -> FakeVast:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -218,7 +229,11 @@ class FakeVast:
             for instance in self.instances.values():
                 if instance.destroyed is not None:
                     continue
-                if instance.state in ("", "loading") and now >= instance.loads_at:
+                if (
+                    instance.state in ("", "loading")
+                    and now >= instance.loads_at
+                    and self._ready(instance)
+                ):
                     self._bill(instance, max(instance.billed_until, instance.loads_at))
                     instance.reached = self._started(instance) or {}
                     instance.state = "running"
