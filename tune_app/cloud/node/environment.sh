@@ -189,23 +189,35 @@ UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-120}
 export UV_CACHE_DIR UV_PYTHON_INSTALL_DIR UV_HTTP_TIMEOUT
 unset VIRTUAL_ENV PYTHONPATH PYTHONHOME
 
+logged() { "$@" >uv.log 2>&1; }
+told() { tail -n 20 uv.log >&2; }
+new_venv() {
+  rm -rf "env-$hash"
+  logged bin/uv venv --no-project --no-python-downloads --python "$python" "env-$hash"
+}
+
 build() {
   free_gb=$(df -Pk . | awk 'NR == 2 { printf "%d", $4 * 1024 / 1e9 }')
   [ "$free_gb" -ge $NEEDED_GB ] ||
     fail "$root has $free_gb GB free and the environment needs $NEEDED_GB GB: rent a larger disk (disk_gb), or free some"
   take_uv
-  bin/uv venv --quiet --no-project --no-python-downloads --python "$python" "env-$hash" 2>/dev/null || {
+  new_venv || {
     say "installing Python $python"
-    bin/uv python install --quiet --no-bin "$python" ||
+    logged bin/uv python install --no-bin "$python" || {
+      told
       fail "cannot install Python $python into $root/python: see to the network, or set UV_PYTHON_INSTALL_MIRROR"
-    rm -rf "env-$hash"
-    bin/uv venv --quiet --no-project --no-python-downloads --python "$python" "env-$hash" ||
+    }
+    new_venv || {
+      told
       fail "Python $python in $root/python makes no environment: remove $root/python and try again"
+    }
   }
   # Compiled here, since those who use it later may not write into it.
-  bin/uv pip sync --quiet --python "env-$hash/bin/python" --require-hashes --only-binary :all: \
-    --compile-bytecode "$lock" ||
-    fail "cannot install requirements.lock: see uv's words above; what was fetched is kept for another try"
+  logged bin/uv pip sync --python "env-$hash/bin/python" --require-hashes --only-binary :all: \
+    --compile-bytecode "$lock" || {
+    told
+    fail "cannot install requirements.lock, as uv says above; what was fetched is kept for another try"
+  }
   check "$root/env-$hash" "remove $root and try again"
 }
 
