@@ -96,10 +96,11 @@ class HetznerHead:
             server, action = self._order(cluster)
         return self._running(cluster, server, action)
 
-    def delete(self, cluster: str) -> None:
+    def delete(self, cluster: str) -> bool:
         """Ends the head and its billing, and returns when two looks have not found it.
 
-        None there is no error. Raises NotReadyError where it is not gone in time.
+        False where there was none in the token's project, which may be the wrong one. Raises
+        NotReadyError where it is not gone in time.
         """
         until = self._clock() + self._settings.gone_s
         asked, absent = False, 0
@@ -119,7 +120,15 @@ class HetznerHead:
             self._sleep(self._settings.poll_s)
         for key in self._keys(cluster):
             self._api.repeated("delete SSH key", key.delete, gone=True)
-        self._host_keys(cluster).forget()
+        if asked:
+            self._host_keys(cluster).forget()
+        elif self._host_keys(cluster).any():
+            logger.warning(
+                "there is no server %s in the project of this token, though one was ordered from "
+                "this machine: if that was in another project, it bills on",
+                _name(cluster),
+            )
+        return asked
 
     def price(self) -> float:
         """Euros a month with tax and IPv4 address, as of now.

@@ -24,10 +24,11 @@ cd "${STELLUX_SSH_FOLDER:-/etc/ssh}"
 umask 077
 if [ ! -f stellux_next_key ]; then
     rm -f stellux_making_key stellux_making_key.pub
-    ssh-keygen -q -t ed25519 -N '' -C '' -f stellux_making_key
+    ssh-keygen -q -t ed25519 -N '' -C '' -f stellux_making_key < /dev/null
     mv -f stellux_making_key stellux_next_key
+    sync
 fi
-ssh-keygen -y -f stellux_next_key
+ssh-keygen -y -f stellux_next_key < /dev/null
 """
 """Has the server make its next host key, and prints the public half. May be run again."""
 
@@ -35,11 +36,12 @@ INSTALL = """\
 set -eu
 cd "${STELLUX_SSH_FOLDER:-/etc/ssh}"
 if [ -f stellux_next_key ]; then
-    ssh-keygen -y -f stellux_next_key > stellux_next_key.pub
+    ssh-keygen -y -f stellux_next_key < /dev/null > stellux_next_key.pub
     chmod 0644 stellux_next_key.pub
     mv -f stellux_next_key.pub ssh_host_ed25519_key.pub
     mv -f stellux_next_key ssh_host_ed25519_key
     rm -f stellux_making_key.pub
+    sync
 fi
 systemctl try-restart ssh.service
 """
@@ -88,6 +90,10 @@ class HostKeys:
         recognised all the same.
         """
         return key_file(self._first)
+
+    def any(self) -> bool:
+        """Whether this machine knows, or had made, the key of some server."""
+        return self._first.is_file() or self._later.is_file()
 
     def known_hosts(self, server_id: int, address: str, first: str) -> str:
         """The lines by which a server is recognised.

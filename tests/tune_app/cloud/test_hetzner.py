@@ -93,10 +93,10 @@ def test_makes_finds_and_deletes(head: HetznerHead, fake: FakeHetzner) -> None:
     assert head.find("tiny") == made
     assert head.create("tiny") == made
     assert fake.calls["POST servers"] == 1
-    head.delete("tiny")
+    assert head.delete("tiny")
     assert (fake.servers, fake.keys) == ({}, {})
     assert head.find("tiny") is None
-    head.delete("tiny")
+    assert not head.delete("tiny")
     assert fake.calls["DELETE servers/#"] == 1
 
 
@@ -280,6 +280,16 @@ def test_a_wrong_token_is_told_from_no_server(fake: FakeHetzner, settings: Hetzn
     for act in (head.find, head.create, head.delete):
         with pytest.raises(WrongKeyError, match="HCLOUD_TOKEN"):
             act("tiny")
+
+
+def test_the_token_of_another_project_does_not_pass_for_a_deletion(
+    head: HetznerHead, settings: HetznerSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = head.create("tiny")
+    with FakeHetzner() as elsewhere:
+        assert not head_of(elsewhere, settings).delete("tiny")
+    assert "if that was in another project, it bills on" in caplog.text
+    assert head.find("tiny") == made
 
 
 @pytest.mark.parametrize("fault", [Fault.EMPTY_LIST, Fault.NO_LIST, Fault.DONE_THEN_CUT_OFF])
