@@ -28,7 +28,8 @@ def judged_fault(
     """
     at_fault = [one for one in verdicts.values() if one.state is LinkState.HEAD]
     if at_fault:
-        return LinkFault(closed=at_fault[0].reason), None
+        # The first reason tells most: later ones only say that it goes on.
+        return (before if before.closed else LinkFault(closed=at_fault[0].reason)), None
     back = sorted(k for k, one in verdicts.items() if one.up)
     if before.closed and back:
         return LinkFault(), (
