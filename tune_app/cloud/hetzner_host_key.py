@@ -26,7 +26,7 @@ if [ ! -f stellux_next_key ]; then
     rm -f stellux_making_key stellux_making_key.pub
     ssh-keygen -q -t ed25519 -N '' -C '' -f stellux_making_key < /dev/null
     mv -f stellux_making_key stellux_next_key
-    sync
+    sync stellux_next_key .
 fi
 ssh-keygen -y -f stellux_next_key < /dev/null
 """
@@ -41,7 +41,7 @@ if [ -f stellux_next_key ]; then
     mv -f stellux_next_key.pub ssh_host_ed25519_key.pub
     mv -f stellux_next_key ssh_host_ed25519_key
     rm -f stellux_making_key.pub
-    sync
+    sync ssh_host_ed25519_key .
 fi
 systemctl try-restart ssh.service
 """
