@@ -152,7 +152,8 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
                 f"{instance.status} for {silent:.0f} s, and its link is not open",
                 avoid_machine=True,
             )
-    if instance.status in NOT_YET and now - known.since >= patience.loading:
+    loading = instance.status in NOT_YET and known.link_up is not True
+    if loading and now - known.since >= patience.loading:
         return _destroy(
             f"{instance.status or 'not started'} after {now - known.since:.0f} s: "
             f"{instance.message[:120] or 'the host says nothing'}",

@@ -67,6 +67,7 @@ class Rentals:
         )
         self._looking = threading.Lock()
         self._stepping = threading.Lock()
+        self._ending = threading.Lock()
         self._listed: tuple[float, dict[int, Instance]] | None = None
         self._charges_at = float("-inf")
         self._unlinked: dict[int, float] = {}
@@ -271,12 +272,14 @@ class Rentals:
         return True
 
     def _gone(self, contract: int, reason: str) -> None:
-        k = self._ledger.k_of(contract)
-        if k is not None:
-            # In this order: a freed k is somebody else's at once.
-            self._setup.revoke(k)
-        self._ledger.ended(contract, reason)
-        self._unlinked.pop(contract, None)
+        # Two may find it gone at once: the second must not revoke what the k's next owner has.
+        with self._ending:
+            k = self._ledger.k_of(contract)
+            if k is not None:
+                # In this order: a freed k is somebody else's at once.
+                self._setup.revoke(k)
+            self._ledger.ended(contract, reason)
+            self._unlinked.pop(contract, None)
 
     # Money
 

@@ -198,3 +198,16 @@ def test_other_files_are_refused(tmp_path: Path, clock: Clock) -> None:
     newer.close()
     with pytest.raises(LedgerError, match="version 99"):
         Ledger.open(tmp_path / "newer", cluster="mine", slots=(), clock=clock)
+
+
+def test_a_smaller_range_of_numbers_takes_back_those_that_are_free(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with opened(tmp_path, clock) as ledger:
+        assert [reserve(ledger, name).k for name in "abc"] == [2, 3, 4]
+        ledger.failed("b.1", "refused")
+    with opened(tmp_path, clock, slots=range(2, 3)) as ledger:
+        with pytest.raises(FullError, match="2 workers"):
+            reserve(ledger, "d")
+        ledger.failed("a.1", "refused")
+        assert reserve(ledger, "d").k == 2

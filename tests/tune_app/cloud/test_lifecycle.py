@@ -131,6 +131,16 @@ def test_loading_is_borne_for_fifteen_minutes() -> None:
     assert (found.action, found.avoid_machine) == (Action.DESTROY, True)
     assert "loading after 900 s: pulling the image" in found.reason
     assert verdict(RUNNING, replace(RENTED, since=NOW - 9_000)).action is Action.KEEP
+    there = replace(RENTED, since=NOW - 900, link_up=True)
+    assert verdict(LOADING, there).action is Action.KEEP, "the API is late"
+
+
+def test_a_container_that_runs_without_a_link_is_borne_as_long_as_one_that_loads() -> None:
+    apart = replace(RENTED, since=NOW - 9_000, link_up=False)
+    assert verdict(RUNNING, replace(apart, unlinked_since=NOW - 899)).action is Action.KEEP
+    found = verdict(RUNNING, replace(apart, unlinked_since=NOW - 900))
+    assert (found.action, found.avoid_machine) == (Action.DESTROY, True)
+    assert found.reason == "running, but its link is not open for 900 s"
 
 
 def test_a_container_that_ended_is_destroyed() -> None:

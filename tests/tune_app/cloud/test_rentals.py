@@ -519,3 +519,35 @@ def test_one_that_is_listed_again_after_its_end_is_destroyed_again(
     house.steps(30)
     assert alive(fake) == []
     assert house.ledger.live() == []
+
+
+def test_a_worker_that_runs_counts_only_with_its_link(house: House, fake: FakeVast) -> None:
+    node = house.create()
+    house.links[node.k] = False
+    house.steps(600)
+    house.links[node.k] = True
+    house.steps(60)
+    house.links[node.k] = False
+    house.steps(885)
+    del house.links[node.k]  # nobody knows, as while the head is at fault
+    house.steps(30)
+    house.links[node.k] = False
+    house.steps(900)
+    assert [item.id for item in alive(fake)] == [node.contract]
+    house.steps(30)
+    assert alive(fake) == []
+    (reason,) = house.ledger.avoided().values()
+    assert reason == "running, but its link is not open for 900 s"
+
+
+def test_who_has_run_and_is_meant_to_stay_is_loaded(house: House, fake: FakeVast) -> None:
+    fake.load_s = 20.0
+    node = house.create()
+    house.steps(15)
+    assert house.rentals.loaded() == {}
+    house.steps(15)
+    assert house.rentals.loaded() == {node.k: node.contract}
+    house.rentals.condemn(node.contract, "its link is closed for 11 s")
+    assert house.rentals.loaded() == {}
+    house.steps(15)
+    assert alive(fake) == []

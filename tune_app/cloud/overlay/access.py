@@ -9,6 +9,7 @@ elsewhere.
 
 from __future__ import annotations
 
+import codecs
 import os
 import pwd
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud.overlay.keys import key_file, write_file
+from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlaySetup
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED
@@ -101,6 +102,7 @@ def grant_access(
     """
     if os.geteuid() != 0:
         raise PermissionError("only root makes other users' files; run it as root, say by sudo")
+    _import_all()
     folder = folder.absolute()
     holder, own, store = Account.of(owner), Account.of(user), Account.of(settings.store_user)
     _folder(folder, holder, 0o755)
@@ -108,8 +110,9 @@ def grant_access(
         setup = OverlaySetup(settings, folder)
         # Whoever comes in reads their file, whatever this process's mask is.
         (folder / AUTHORIZED).chmod(0o755)
+        updater_key = setup.updater_key
     with own.acting():
-        public = _users_files(setup, home or own.home)
+        public = _users_files(setup, updater_key, home or own.home)
     with holder.acting():
         setup.let_head_in(public)
     root = Path(settings.store_root)
@@ -117,12 +120,18 @@ def grant_access(
     _folder(root / STORE, store, 0o700)
 
 
-def _users_files(setup: OverlaySetup, home: Path) -> str:
+def _import_all() -> None:
+    """What is imported on first use: another user may not be able to read the program."""
+    codecs.lookup("ascii")
+    KeyPair.parse(KeyPair.new().file_text)
+
+
+def _users_files(setup: OverlaySetup, updater_key: str, home: Path) -> str:
     """Written as the user whose they are. Returns the public half of the key to the store."""
     place = Path(home_relative(setup.settings.worker_folder).replace("~", str(home), 1))
     place.mkdir(exist_ok=True, mode=0o700)
     write_file(place / "known_hosts", setup.known_hosts, mode=0o644)
-    write_file(place / "updater_key", setup.updater.file_text, mode=0o600)
+    write_file(place / "updater_key", updater_key, mode=0o600)
     # The daemon changes it with every worker.
     known = place / "known_workers"
     if not known.is_symlink() or known.readlink() != setup.files.known_workers:

@@ -126,9 +126,9 @@ class OverlaySetup:
         return known_hosts_line(self.settings, self._head.public)
 
     @property
-    def updater(self) -> KeyPair:
-        """With which the head comes in on workers."""
-        return self._updater
+    def updater_key(self) -> str:
+        """The file of the key with which the head comes in on workers."""
+        return self.files.updater_key.read_text("ascii")
 
 
 def _version() -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ import pytest
 from tune_app.cloud.overlay.addresses import LAST, Ports, address
 from tune_app.cloud.overlay.ray_arguments import head_arguments, worker_arguments
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
+from tune_app.cloud.overlay.verdicts import LinkPatience
 
 
 def all_ports(k: int) -> list[int]:
@@ -109,6 +110,9 @@ def test_settings_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "overlay.json"
     path.write_text(json.dumps({"head": "h.example", "last_k": 9}), "utf-8")
     assert load_overlay_settings(path) == OverlaySettings(head="h.example", last_k=9)
+    patience = {"closed": 20, "look": 0.5}
+    path.write_text(json.dumps({"head": "h.example", "patience": patience}), "utf-8")
+    assert load_overlay_settings(path).patience == LinkPatience(closed=20.0, look=0.5)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +125,10 @@ def test_settings_come_from_a_file(tmp_path: Path) -> None:
         ('{"head": "h", "port": "22"}', "port is '22'; int is expected"),
         ('{"head": "h", "last_k": true}', "int is expected"),
         ('{"head": "h", "last_k": 1}', "overlay.json: the last node is 1"),
+        ('{"head": "h", "patience": 10}', "patience is '10'; an object is expected"),
+        ('{"head": "h", "patience": {"close": 1}}', "no 'close'; it has closed, stalled"),
+        ('{"head": "h", "patience": {"closed": "1"}}', "patience.closed is '1'; seconds"),
+        ('{"head": "h", "patience": {"closed": 0}}', "time-out closed is 0.0 s; use over 0"),
     ],
 )
 def test_a_file_that_is_wrong_is_named(tmp_path: Path, text: str, complaint: str) -> None:

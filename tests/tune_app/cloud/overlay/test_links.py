@@ -44,6 +44,7 @@ def test_bytes_go_both_ways_and_the_head_comes_in(head: Head, folder: Path) -> N
         said = worker.start(then='echo "then: ${STELLUX_LINK_KEY-gone} $STELLUX_K"; pwd; umask\n')
         assert said.startswith("then: gone 2\n"), "no key is left in the environment"
         assert str(folder) not in said, "the node's own script starts where it would"
+        assert (folder / "k").read_text("ascii") == "2\n", "for programs that the head starts"
         gcs = head.settings.gcs_port
         with echo(address(1, head.settings.network), gcs):
             assert asked(address(1, worker.settings.worker_network), gcs, b"up") == b"heard up\n"

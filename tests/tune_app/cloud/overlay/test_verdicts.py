@@ -185,3 +185,21 @@ def test_links_are_seen_in_the_kernels_table() -> None:
     assert (seen.open, seen.server_up) == ({4}, True)
     assert not links_among(settings, [("127.77.0.4", 20_401)]).open
     assert not links_among(settings, []).server_up
+
+
+def test_while_the_head_is_at_fault_nobody_knows_of_links_that_were_never_open() -> None:
+    world = World(2, 3)
+    world.open = {2, 3}
+    world.workers = {2, 3, 4}
+    world.after(0)
+    assert world.watch.link_up(4) is False
+    world.server_up = False
+    world.after(2)
+    assert (world.watch.link_up(3), world.watch.link_up(4)) == (True, None)
+    world.server_up = True
+    world.open = set()
+    assert world.after(2) == {2: LinkState.HEAD, 3: LinkState.HEAD}
+    assert world.watch.link_up(4) is None
+    world.open = {2, 3}
+    world.after(2)
+    assert world.watch.link_up(4) is False

@@ -1,0 +1,215 @@
+"""What an installation makes on the head: whose it is, and that it opens what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.stores.servers import SSHD, free_port
+from tune_app.cloud.labels import Label
+from tune_app.cloud.overlay import access
+from tune_app.cloud.overlay.access import grant_access
+from tune_app.cloud.overlay.addresses import HEAD
+from tune_app.cloud.overlay.authorized import AuthorizedKeys
+from tune_app.cloud.overlay.keys import KeyPair
+from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
+from tune_app.cloud.overlay.setup import OverlaySetup
+from tune_app.cloud.overlay.worker_script import home_relative, store_url
+from tune_app.cloud.settings import NodeType
+from tune_app.stores.open import open_store
+
+ROOT = Path(__file__).parents[4]
+OWNER, USER, STORE_USER = "daemon", "games", "nobody"
+"""Users that every Debian has."""
+
+
+class Place:
+    """A head's folders, somewhere below root's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "overlay"
+        self.home = folder / "home"
+        self.home.mkdir(mode=0o700)
+        os.chown(self.home, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
+        self.own = self.home / ".stellux"
+        self.store = folder / "srv"
+        self.port = free_port()
+        self.settings = folder / "overlay.json"
+        told = {
+            "head": "127.0.0.1",
+            "port": self.port,
+            "store_user": STORE_USER,
+            "store_root": str(self.store),
+        }
+        self.settings.write_text(json.dumps(told), "utf-8")
+
+    @property
+    def overlay(self) -> OverlaySettings:
+        return load_overlay_settings(self.settings)
+
+    def install(self) -> subprocess.CompletedProcess[str]:
+        """Runs the command, in a process whose mask lets nobody else read."""
+        words = [str(self.settings), "--folder", str(self.folder), "--home", str(self.home)]
+        words += ["--owner", OWNER, "--user", USER]
+        return subprocess.run(
+            [sys.executable, "-m", access.MODULE, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=ROOT,
+            umask=0o077,
+        )
+
+    def contents(self) -> dict[str, bytes]:
+        """All files, by their path."""
+        base = self.folder.parent
+        return {
+            str(path.relative_to(base)): path.read_bytes()
+            for path in sorted(base.rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    if os.getuid() != 0:
+        pytest.skip("only root makes other users' files")
+    for name in (OWNER, USER, STORE_USER):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            pytest.skip(f"no user {name} here")
+    with tempfile.TemporaryDirectory(dir="/var/lib", prefix="access-") as name:
+        Path(name).chmod(0o755)
+        yield Place(Path(name))
+
+
+def owned(path: Path) -> tuple[str, str]:
+    """Whose something is, and who may do what with it."""
+    state = path.lstat()
+    return pwd.getpwuid(state.st_uid).pw_name, oct(stat.S_IMODE(state.st_mode))[2:]
+
+
+def test_everything_belongs_to_who_has_to_write_it(place: Place) -> None:
+    done = place.install()
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert owned(place.folder) == (OWNER, "755")
+    assert owned(place.folder / "authorized") == (OWNER, "755")
+    assert owned(place.folder / "authorized" / STORE_USER) == (OWNER, "644")
+    for name in ("host_key", "updater_key"):
+        assert owned(place.folder / name) == (OWNER, "600")
+    assert owned(place.own) == (USER, "700")
+    for name in ("store_key", "updater_key"):
+        assert owned(place.own / name) == (USER, "600")
+    assert owned(place.own / "known_hosts")[0] == USER
+    assert (place.own / "updater_key").read_bytes() == (place.folder / "updater_key").read_bytes()
+    assert (place.own / "known_workers").readlink() == place.folder / "known_workers"
+    assert owned(place.store) == ("root", "755")
+    assert owned(place.store / "store") == (STORE_USER, "700")
+
+
+def test_a_second_run_keeps_all_keys_and_all_workers(place: Place) -> None:
+    assert place.install().returncode == 0
+    setup = OverlaySetup(place.overlay, place.folder)
+    setup.prepare(NodeType(image="cuda"), Label(cluster="mine", node_type="gpu", k=2, attempt="r"))
+    before = place.contents()
+    assert place.install().returncode == 0
+    assert place.contents() == before
+    # The head is no worker: nobody expects a link of its.
+    authorized = setup.files.authorized
+    assert AuthorizedKeys(authorized(place.overlay.link_user)).workers() == {2}
+    assert AuthorizedKeys(authorized(STORE_USER)).workers() == {HEAD, 2}
+    setup.revoke(2)
+    assert AuthorizedKeys(authorized(STORE_USER)).workers() == {HEAD}
+
+
+def test_a_copy_that_is_out_of_date_is_replaced(place: Place) -> None:
+    assert place.install().returncode == 0
+    (place.own / "updater_key").write_text(KeyPair.new().file_text, "ascii")
+    (place.own / "known_workers").unlink()
+    (place.own / "known_workers").write_text("old", "utf-8")
+    assert place.install().returncode == 0
+    assert (place.own / "updater_key").read_bytes() == (place.folder / "updater_key").read_bytes()
+    assert (place.own / "known_workers").is_symlink()
+
+
+def test_a_link_in_a_users_folder_leads_root_nowhere(place: Place) -> None:
+    place.own.mkdir()
+    os.chown(place.own, pwd.getpwnam(USER).pw_uid, -1)
+    target = place.folder.parent / "roots"
+    target.mkdir(mode=0o700)
+    (target / "store_key").write_text("root's", "utf-8")
+    (place.own / "store_key").symlink_to(target / "store_key")
+    done = place.install()
+    assert done.returncode == 2
+    assert "Permission denied" in done.stderr
+    assert (target / "store_key").read_text("utf-8") == "root's"
+
+
+@contextmanager
+def sshd(place: Place) -> Iterator[None]:
+    """The head's second SSH server, as the files tell it."""
+    assert SSHD is not None
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    command = [SSHD, "-D", "-e", "-f", str(place.folder / "sshd_config")]
+    with (place.folder.parent / "log").open("ab") as log:
+        server = subprocess.Popen(command, stderr=log)
+    try:
+        end = time.monotonic() + 10
+        while b"listening" not in (place.folder.parent / "log").read_bytes():
+            assert time.monotonic() < end, (place.folder.parent / "log").read_text("utf-8")
+            time.sleep(0.05)
+        yield
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_one_url_opens_the_store_from_the_heads_own_home(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if SSHD is None:
+        pytest.skip("no sshd; apt-get install openssh-server")
+    assert place.install().returncode == 0
+    monkeypatch.setenv("HOME", str(place.home))
+    with sshd(place):
+        store = open_store(store_url(place.overlay, f"/{access.STORE}"))
+        try:
+            store.write("cell/1.pt", b"state")
+        finally:
+            store.close()
+    assert (place.store / "store" / "cell" / "1.pt").read_bytes() == b"state"
+    assert owned(place.store / "store" / "cell" / "1.pt")[0] == STORE_USER
+
+
+def test_a_user_who_is_not_there_is_named(place: Place) -> None:
+    with pytest.raises(ValueError, match=r"no user 'nobody-has-this-name'.*useradd"):
+        grant_access(
+            place.overlay, place.folder, owner="nobody-has-this-name", user=USER, home=place.home
+        )
+    assert not place.folder.exists()
+
+
+def test_only_root_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(PermissionError, match="run it as root"):
+        grant_access(OverlaySettings(head="h"), tmp_path / "overlay", owner="a", user="b")
+    assert not (tmp_path / "overlay").exists()
+
+
+def test_what_is_roots_on_workers_is_everybodys_own_on_the_head() -> None:
+    assert home_relative("/root/.stellux") == "~/.stellux"
+    assert home_relative("/root/a/b") == "~/a/b"
+    assert home_relative("/rooted/a") == "/rooted/a"
