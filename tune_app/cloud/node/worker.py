@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,23 +157,22 @@ def start_worker(
             f"the head's Ray does not answer at {node.head}:{gcs_port} after {head_s:g} s: see "
             "stellux-head on the head, and this worker's ~/.stellux/link.log"
         )
-    began = time.monotonic()
+    began, since = time.monotonic(), time.time()
+    logs = Path(given.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
     try:
         start_ray(arguments(node, gcs_port=gcs_port), environment, timeout_s=start_s)
         found = programs(marked(mark))
         if "raylet" not in found:
-            raise RayStartError(f"Ray has started, and no raylet runs\n{raylet_log(None)}")
+            raise RayStartError("Ray has started, and no raylet runs")
         raylet = found["raylet"]
-        logs = log_folder(raylet)
+        logs = log_folder(raylet) or logs
         while time.monotonic() < began + again_s and alive(raylet):
             time.sleep(0.2)
         if not alive(raylet):
-            raise RayStartError(
-                f"the raylet, process {raylet.pid}, has died again\n{raylet_log(logs)}"
-            )
-    except RayStartError:
+            raise RayStartError(f"the raylet, process {raylet.pid}, has died again")
+    except RayStartError as error:
         end_marked(mark, grace_s=stop_s)
-        raise
+        raise RayStartError(f"{error}\n{raylet_log(logs, since=since)}") from None
     logger.info("Ray runs on worker %d, process %d", node.k, raylet.pid)
 
 
@@ -235,12 +235,14 @@ def log_folder(raylet: psutil.Process) -> Path | None:
     return None
 
 
-def raylet_log(folder: Path | None) -> str:
-    """The last lines that the raylet wrote."""
-    folder = folder or Path("/tmp/ray/session_latest/logs")
-    names = ("raylet.err", "raylet.out")
-    found = [f"{folder / name}:\n{text}" for name in names if (text := last_lines(folder / name))]
-    return "\n".join(found) or f"its logs in {folder} are empty"
+def raylet_log(folder: Path, *, since: float) -> str:
+    """The last lines that a raylet wrote in this folder after a time, seconds of the wall clock."""
+    found = []
+    for path in (folder / "raylet.out", folder / "raylet.err"):
+        with suppress(OSError):
+            if path.stat().st_mtime >= since and (text := last_lines(path)):
+                found.append(f"{path}:\n{text}")
+    return "\n".join(found) or f"no raylet wrote anything in {folder}"
 
 
 def _read(path: Path) -> str:

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,11 @@ class RayNodes:
         }
         self.settings.write_text(json.dumps(values), "utf-8")
         self.head: subprocess.Popen[bytes] | None = None
+
+    def change(self, **values: Any) -> None:
+        """Of the head's settings, for its next start."""
+        told = json.loads(self.settings.read_text("utf-8"))
+        self.settings.write_text(json.dumps(told | values), "utf-8")
 
     def __enter__(self) -> RayNodes:
         # It holds the network, which is gone with its last process.
@@ -98,7 +105,7 @@ class RayNodes:
             assert self.head.poll() is None, self.log
             return self.started.exists() and self.started.read_text("utf-8") != before
 
-        until(ran, seconds=60, why=lambda: self.log)
+        until(ran, seconds=150, why=lambda: self.log)
         return self.started.read_text("utf-8")
 
     def worker(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -123,6 +130,27 @@ class RayNodes:
             timeout=120,
             start_new_session=True,
         )
+
+    @contextmanager
+    def listening(self, *sockets: tuple[str, int]) -> Iterator[None]:
+        """Somebody listens on this network."""
+        program = (
+            "import socket, sys\n"
+            f"held = [socket.create_server(one) for one in {list(sockets)!r}]\n"
+            "print('here', flush=True)\n"
+            "sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            self.inside(sys.executable, "-c", program),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == b"here\n"
+                yield
+            finally:
+                process.kill()
 
     def query(self, program: str) -> Any:
         """What a program, connected to this Ray, prints as JSON."""
