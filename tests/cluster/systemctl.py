@@ -518,7 +518,12 @@ def make_folder(path: Path, mode: str, user: int, group: int) -> None:
 def limit(name: str, text: str) -> None:
     if text:
         number = resource.RLIM_INFINITY if text == "infinity" else int(text)
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (number, number))
+        kind = getattr(resource, f"RLIMIT_{name}")
+        try:
+            resource.setrlimit(kind, (number, number))
+        except ValueError:  # root of a container may not raise what it was given
+            most = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (most, most))
 
 
 def environment_of(unit: Unit, account: pwd.struct_passwd) -> dict[str, str]:

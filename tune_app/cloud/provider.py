@@ -344,7 +344,11 @@ class StelluxNodeProvider(NodeProvider):
             user=workers.user,
             key=workers.key,
             known_hosts=workers.known_hosts,
-            environment={"STELLUX_K": str(node.k), "STELLUX_CPUS": str(max(1, int(node.cpus)))},
+            environment={
+                "STELLUX_CLUSTER": self.cluster_name,
+                "STELLUX_K": str(node.k),
+                "STELLUX_CPUS": str(max(1, int(node.cpus))),
+            },
             needs_rsync=True,
         )
 

@@ -1,0 +1,200 @@
+"""A whole cluster's surroundings in the lab: a laptop with this project, an empty VPS, a Vast.ai.
+
+Everything in it is real but for Vast.ai's HTTP API and systemd: SSH, sudo, users, the firewall, Ray.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.instances import PORT, Instances, vast_in
+from tests.cluster.lab import Lab
+from tests.cluster.machine import REPOSITORY, Machine, Process
+from tests.cluster.network import HEAD
+from tests.tune_app.cloud.fake_vast import FakeVast, offer
+from tune_app.cloud.wire import Status, decode, read_status
+
+ENVIRONMENT = REPOSITORY / ".venv"
+KEY = "the-account-s-secret-key"
+LOGIN = "admin"
+"""Who the laptop's user is on the VPS: nobody special, who may use sudo."""
+
+SHORT = {"poll": 2.0, "fresh": 1.0, "loading": 120.0, "lost": 20.0, "settle": 20.0, "backoff": 2.0}
+"""The daemon's patience in a test that does not wait for the real one."""
+
+
+def given_environment(machine: Machine) -> None:
+    """As an image that brings its environment along: this checkout's."""
+    link = "mkdir -p /opt/stellux/bin && ln -sfn {0} /opt/stellux/env && echo given >{0}/{1}"
+    machine.run(["sh", "-c", link.format(ENVIRONMENT, "stellux-environment")])
+
+
+@dataclass
+class Stage:
+    """The machines, and what the person at the laptop does."""
+
+    lab: Lab
+    laptop: Machine
+    head: Machine
+    vast: FakeVast
+    instances: Instances
+    config: dict[str, Any]
+    times: dict[str, float] = field(default_factory=dict)
+    """Seconds that each step took."""
+
+    @property
+    def project(self) -> Path:
+        """On the laptop."""
+        return REPOSITORY
+
+    def write_config(self, config: dict[str, Any] | None = None) -> None:
+        """Puts the cluster's YAML on the laptop, as /root/cluster.yaml."""
+        text = yaml.safe_dump(config or self.config, sort_keys=False)
+        self.laptop.path("/root/cluster.yaml").write_text(text, "utf-8")
+
+    def at_laptop(
+        self, *words: str, timeout: float = 300.0, check: bool = True, key: str | None = KEY
+    ) -> subprocess.CompletedProcess[str]:
+        """A command as the user types it, in their home."""
+        return self.laptop.run(words, env=self._shell(key), timeout=timeout, check=check)
+
+    def start_at_laptop(self, *words: str, log: Path) -> Process:
+        return self.laptop.start(words, env=self._shell(KEY), log=log)
+
+    def at_head(self, line: str, *, timeout: float = 60.0, check: bool = True) -> str:
+        """A line in the shell of the head's Ray user."""
+        done = self.head.run(["bash", "-lc", line], user="stellux", timeout=timeout, check=check)
+        return done.stdout + done.stderr
+
+    def status(self) -> Status:
+        """What the daemon on the head says."""
+        relay = "python -m tune_app.cloud.relay /run/stellux/cloud.sock"
+        done = self.head.run(
+            ["bash", "-lc", relay], user="stellux", input='{"op": "status"}\n', timeout=30
+        )
+        return read_status(decode(done.stdout.encode(), 1 << 20)["result"])
+
+    def ray_nodes(self) -> list[dict[str, Any]]:
+        """Ray's living nodes, as its own state API lists them."""
+        told = self.at_head("ray list nodes --format json --filter state=ALIVE", timeout=60)
+        found: list[dict[str, Any]] = json.loads(told[told.index("[") :])
+        return found
+
+    def timed(self, name: str, action: Callable[[], Any]) -> Any:
+        began = time.monotonic()
+        try:
+            return action()
+        finally:
+            self.times[name] = time.monotonic() - began
+
+    @staticmethod
+    def _shell(key: str | None) -> dict[str, str]:
+        told = {
+            "PATH": f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": str(REPOSITORY),
+            "RAY_UP_enable_autoscaler_v2": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "TERM": "dumb",
+        }
+        return told | ({} if key is None else {"VAST_API_KEY": key})
+
+
+def until(
+    true: Callable[[], object], *, within_s: float, every_s: float = 0.5, what: str = ""
+) -> None:
+    """Waits for something to become true."""
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, f"not within {within_s:g} s: {what}"
+        time.sleep(every_s)
+
+
+def lab_config(**vast: Any) -> dict[str, Any]:
+    """The project's own cluster.yaml as a user of the lab edits it."""
+    config: dict[str, Any] = yaml.safe_load((REPOSITORY / "cluster.yaml").read_text("utf-8"))
+    config = copy.deepcopy(config)
+    config["max_workers"] = 2
+    config["idle_timeout_minutes"] = 1
+    config["auth"]["ssh_user"] = LOGIN
+    config["provider"]["head"]["address"] = HEAD
+    config["available_node_types"]["gpu-worker"]["resources"] = {"CPU": 1}
+    config["available_node_types"]["gpu-worker"]["max_workers"] = 2
+    section = config["provider"]["vast"]
+    section |= {"base_url": f"http://127.0.0.1:{PORT}", "max_instances": 2, **vast}
+    section["node_types"]["gpu-worker"]["rules"] |= {"min_cpus": 1}
+    return config
+
+
+@contextmanager
+def stage(*, default_patience: bool = False, **fake: Any) -> Iterator[Stage]:
+    """A laptop, an empty VPS and a Vast.ai, until the block ends.
+
+    Args:
+        default_patience: with the time-outs that users have.
+        fake: of `FakeVast`.
+    """
+    with Lab() as lab, ExitStack() as stack:
+        laptop, head = lab.add_laptop(), lab.add_head()
+        _make_vps(head)
+        _make_laptop(laptop, head)
+        offers = [offer(number, cpu_cores_effective=1.0) for number in range(1, 20)]
+        vast, instances = stack.enter_context(
+            vast_in(lab, head, key=KEY, **{"offers": offers, "load_s": 1.0, **fake})
+        )
+        patience = {} if default_patience else {"patience": SHORT, "pace_margin": 0.0}
+        made = Stage(
+            lab=lab,
+            laptop=laptop,
+            head=head,
+            vast=vast,
+            instances=instances,
+            config=lab_config(**patience),
+        )
+        made.write_config()
+        yield made
+
+
+def _make_vps(head: Machine) -> None:
+    """What a provider hands over: an SSH server, a user with sudo; here with its environment."""
+    head.run(["useradd", "-m", "-s", "/bin/bash", LOGIN])
+    head.run(["usermod", "-p", "*", LOGIN])
+    sudoers = head.path("/etc/sudoers.d/admin")
+    sudoers.write_text(f"{LOGIN} ALL=(ALL) NOPASSWD: ALL\n", "utf-8")
+    sudoers.chmod(0o440)
+    # What this host's systemd would start is none of the machine's.
+    head.run(["sh", "-c", "rm -rf /etc/systemd/system && mkdir /etc/systemd/system"])
+    for name in ("systemctl", "journalctl"):
+        copied = head.path("/usr/local/bin") / name
+        copied.write_bytes((REPOSITORY / "tests/cluster/systemctl.py").read_bytes())
+        copied.chmod(0o755)
+    given_environment(head)
+    start_login_server(head)
+
+
+def start_login_server(head: Machine) -> None:
+    """The VPS's own SSH server, which a boot starts."""
+    head.run(["sh", "-c", "mkdir -p /run/sshd && ssh-keygen -A >/dev/null && exec /usr/sbin/sshd"])
+
+
+def _make_laptop(laptop: Machine, head: Machine) -> None:
+    """A user with an SSH key who has logged in on the VPS once."""
+    laptop.run(
+        ["sh", "-c", "mkdir -m 700 ~/.ssh && ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519"]
+    )
+    public = laptop.path("/root/.ssh/id_ed25519.pub").read_text("utf-8")
+    folder = f"/home/{LOGIN}/.ssh"
+    head.run(["install", "-d", "-m", "700", "-o", LOGIN, folder])
+    head.path(f"{folder}/authorized_keys").write_text(public, "utf-8")
+    head.run(["chown", f"{LOGIN}:", f"{folder}/authorized_keys"])
+    host_key = head.path("/etc/ssh/ssh_host_ed25519_key.pub").read_text("utf-8")
+    laptop.path("/root/.ssh/known_hosts").write_text(f"{HEAD} {host_key}", "utf-8")
