@@ -120,7 +120,7 @@ class Lab:
         return self.add(name, LAPTOP)
 
     def add_head(self, name: str = "head", *, shared_memory: int = 1 << 30) -> Machine:
-        """A server at 198.51.100.10, whose root may do everything."""
+        """A server at 198.51.100.10, whose root may do what the root of a rented one may."""
         return self.add(name, HEAD, shared_memory=shared_memory)
 
     def add_worker(self, name: str, *, shared_memory: int = 1 << 30) -> Machine:

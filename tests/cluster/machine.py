@@ -37,6 +37,9 @@ DOCKER = (
 )
 """The capabilities that Docker leaves to root in a container."""
 
+THE_HOST_S = ("sys_time", "sys_module", "sys_rawio")
+"""The capabilities that no machine has: what they change is the host's."""
+
 _BOOT = """\
 cd "$1"
 mount -t proc -o nosuid,nodev,noexec proc proc
@@ -108,7 +111,7 @@ class Machine:
 
     Args:
         folder: for its disk.
-        capabilities: all that root can have in it; everything where None.
+        capabilities: all that root can have in it; where None, all that do not change the host.
         shared_memory: bytes of /dev/shm.
     """
 
@@ -214,6 +217,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             start_new_session=True,
         )
         try:
@@ -347,7 +351,7 @@ class Machine:
 
     def _bounds(self) -> list[str]:
         if self.capabilities is None:
-            return []
+            return ["--bounding-set=" + ",".join(f"-{name}" for name in THE_HOST_S)]
         kept = "".join(f",+{name}" for name in self.capabilities)
         return [f"--bounding-set=-all{kept}", "--inh-caps=-all"]
 

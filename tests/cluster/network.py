@@ -137,15 +137,15 @@ class Network:
 
         Addresses are still resolved, or the kernels at both ends would report an error.
         """
-        verb = "add" if dropped else "delete"
-        self._keeper.run(f'nft {verb} element bridge lab silent {{ "{place.port}" }}')
+        change = "nft {} element bridge lab silent {{ " + place.port + " }}\n"
+        # Only what is there can be deleted.
+        self._keeper.run(change.format("add") + ("" if dropped else change.format("delete")))
 
     def leave(self, place: Attachment) -> None:
         """Its line, its router and its network namespace go."""
         names = [name for name in (place.name, place.router) if name is not None]
+        self.drop_packets(place, False)
         self._keeper.run(
-            f"nft add element bridge lab silent {{ {place.port} }}\n"
-            f"nft delete element bridge lab silent {{ {place.port} }}\n"
             f"ip link del {place.port}\n" + "".join(f"ip netns del {name}\n" for name in names)
         )
         with self._lock:
