@@ -1,0 +1,280 @@
+"""The units that the head runs, its firewall, and what Ray's user may ask of root."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tune_app.cloud import driving
+from tune_app.cloud.head import layout
+from tune_app.cloud.head.firewall import firewall_rules
+from tune_app.cloud.head.units import (
+    CLOUD,
+    ENABLED,
+    FIREWALL,
+    HEAD,
+    KEEPER,
+    SSHD,
+    SWEEP,
+    UNITS,
+    head_environment,
+    sudoers,
+    unit_text,
+)
+
+SYSTEM_UNITS = Path("/usr/lib/systemd/system")
+
+
+class Unit(configparser.RawConfigParser):
+    """Sections of a unit; a directive that stands twice has its values in one line each."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(strict=False, dict_type=_Merged, comment_prefixes=("#",))
+        self.optionxform = str  # type: ignore[assignment,method-assign]
+        self.read_string(unit_text(name))
+
+    def words(self, section: str, key: str) -> list[str]:
+        return self.get(section, key, fallback="").split()
+
+
+class _Merged(dict):  # type: ignore[type-arg]
+    def __setitem__(self, key: object, value: object) -> None:
+        if isinstance(value, list) and isinstance(self.get(key), list):
+            value = self[key] + value
+        super().__setitem__(key, value)
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None or not SYSTEM_UNITS.is_dir(),
+    reason="no systemd-analyze; apt-get install systemd",
+)
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_takes_every_line_of_a_unit(name: str, tmp_path: Path) -> None:
+    shutil.copytree(SYSTEM_UNITS, tmp_path / "lib/systemd/system", symlinks=True)
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    for each in UNITS:
+        (tmp_path / "etc/systemd/system" / each).write_text(unit_text(each), "utf-8")
+    # Programs that are not there would be complained of.
+    for program in ("opt/stellux/env/bin/python", "usr/sbin/sshd", "usr/sbin/nft", "bin/sh"):
+        path = tmp_path / program
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("#!/bin/sh\n", "utf-8")
+        path.chmod(0o755)
+    done = subprocess.run(
+        [
+            "systemd-analyze",
+            "verify",
+            f"--root={tmp_path}",
+            "--man=no",
+            "--recursive-errors=no",
+            name,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_units_start_after_those_before_them() -> None:
+    for later, earlier in (
+        (SSHD, FIREWALL),
+        (KEEPER, SSHD),
+        (CLOUD, KEEPER),
+        (HEAD, CLOUD),
+        (HEAD, FIREWALL),
+        (SWEEP, HEAD),
+    ):
+        assert earlier in Unit(later).words("Unit", "After")
+        assert earlier in Unit(later).words("Unit", "Wants")
+        assert UNITS.index(earlier) < UNITS.index(later)
+    named = {
+        word
+        for name in UNITS
+        for key in ("After", "Wants", "Requires")
+        for word in Unit(name).words("Unit", key)
+        if word.startswith("stellux")
+    }
+    assert named <= set(UNITS)
+    assert set(UNITS) - set(ENABLED) == {SWEEP}
+
+
+def test_who_runs_what() -> None:
+    users = {name: Unit(name).get("Service", "User", fallback="root") for name in UNITS}
+    assert users == {
+        FIREWALL: "root",
+        SSHD: "root",
+        KEEPER: "root",
+        CLOUD: layout.CLOUD_USER,
+        HEAD: layout.RAY_USER,
+        SWEEP: layout.RAY_USER,
+    }
+
+
+def test_no_unit_is_given_up() -> None:
+    for name in UNITS:
+        unit = Unit(name)
+        if name == FIREWALL:
+            continue
+        assert unit.get("Unit", "StartLimitIntervalSec") == "0"
+        assert unit.get("Service", "Restart") == ("on-failure" if name == SWEEP else "always")
+        assert unit.has_option("Service", "RestartSec")
+    prevented = Unit(SWEEP).words("Service", "RestartPreventExitStatus")
+    assert prevented == [str(driving.MISTAKE), str(driving.GIVEN_UP)]
+    assert str(driving.RAY_SILENT) not in prevented
+
+
+def test_the_sweep_has_more_time_to_end_than_its_driver_gives_it() -> None:
+    save_s = driving.Driver.__dataclass_fields__["save_s"].default
+    assert float(Unit(SWEEP).get("Service", "TimeoutStopSec")) > save_s + 10
+    assert Unit(SWEEP).get("Service", "KillMode") == "mixed"
+    assert Unit(HEAD).get("Service", "KillMode") == "control-group"
+
+
+def test_the_key_comes_by_standard_input_alone() -> None:
+    for name in UNITS:
+        where = [line for line in unit_text(name).splitlines() if "key" in line.lower()]
+        told = [line for line in where if not line.startswith("#")]
+        assert told == ([f"StandardInput=file:{layout.VAST_KEY}"] if name == CLOUD else [])
+        assert not re.search(r"(?i)token=|secret|password", unit_text(name))
+    assert Unit(CLOUD).get("Service", "LimitCORE") == "0"
+    assert not Unit(CLOUD).has_option("Service", "EnvironmentFile")
+
+
+def test_paths_are_those_of_the_head() -> None:
+    text = "\n".join(map(unit_text, UNITS))
+    for path in (
+        layout.CODE,
+        layout.PYTHON,
+        layout.DAEMON_SETTINGS,
+        layout.OVERLAY_SETTINGS,
+        layout.HEAD_SETTINGS,
+        layout.HEAD_ENVIRONMENT,
+        layout.FIREWALL,
+        layout.CLOUD_STATE,
+        layout.OVERLAY_FOLDER,
+        layout.SOCKET,
+        layout.RAY_HOME,
+    ):
+        assert re.search(rf"{re.escape(str(path))}(?![\w./]*\w\.service)", text), path
+
+
+def test_ray_user_gains_nothing_by_code_that_a_worker_sends() -> None:
+    assert Unit(HEAD).get("Service", "NoNewPrivileges") == "yes"
+    # /tmp/ray is where Ray's commands and the driver look.
+    assert not Unit(HEAD).has_option("Service", "PrivateTmp")
+    assert "/tmp" in Unit(HEAD).words("Service", "ReadWritePaths")
+
+
+def test_the_head_carries_what_the_autoscaler_knows_it_by() -> None:
+    lines = head_environment("mine", "head-type").splitlines()
+    assert "RAY_CLOUD_INSTANCE_ID=mine-head" in lines
+    assert "RAY_NODE_TYPE_NAME=head-type" in lines
+    assert "RAY_enable_autoscaler_v2=1" in lines
+    with pytest.raises(ValueError, match="the cluster's name is 'a\\\\nb=c'"):
+        head_environment("a\nb=c", "head")
+
+
+def test_a_unit_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is no unit 'stellux-head'; there are stellux-fire"):
+        unit_text("stellux-head")
+
+
+@pytest.mark.skipif(shutil.which("visudo") is None, reason="no visudo; apt-get install sudo")
+def test_sudo_takes_the_rules(tmp_path: Path) -> None:
+    path = tmp_path / "rules"
+    path.write_text(sudoers(), "utf-8")
+    path.chmod(0o440)
+    done = subprocess.run(
+        ["visudo", "-c", "-f", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ray_user_may_do_nothing_else() -> None:
+    rules = [line for line in sudoers().splitlines() if not line.startswith("#")]
+    assert all(
+        re.fullmatch(r"stellux ALL=\(root\) NOPASSWD: /[\w/]+/systemctl .*", one) for one in rules
+    )
+    commands = {rule.partition("systemctl ")[2] for rule in rules}
+    assert not any(set(command) & set("*?[!,") for command in commands)
+    assert {command.split()[-1] for command in commands} == {"stellux-head", "stellux-sweep"}
+    assert "disable stellux-head" not in commands
+
+
+@pytest.mark.parametrize("ports", [[], [0], [65_536], [True]])
+def test_a_firewall_that_locks_everybody_out_is_refused(ports: list[int]) -> None:
+    with pytest.raises(ValueError, match="SSH port"):
+        firewall_rules(ports)
+
+
+needs_nft = pytest.mark.skipif(
+    shutil.which("nft") is None
+    or os.geteuid() != 0
+    or subprocess.run(
+        ["unshare", "-n", "nft", "list", "ruleset"], capture_output=True, check=False
+    ).returncode
+    != 0,
+    reason="needs root, nft and a kernel with nftables; apt-get install nftables",
+)
+
+
+@needs_nft
+def test_the_firewall_lets_ssh_in_and_nothing_else(tmp_path: Path) -> None:
+    rules = tmp_path / "firewall.nft"
+    rules.write_text(firewall_rules([2222, 22]), "utf-8")
+    # The head is in one network of its own and who knocks in another, which end with the script.
+    script = f"""
+set -e
+ip link set lo up
+unshare -n sleep 30 & outside=$!
+trap 'kill $outside' EXIT
+until [ "$(readlink /proc/$outside/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.02; done
+ip link add inner type veth peer name outer netns $outside
+ip addr add 10.9.9.1/24 dev inner; ip link set inner up
+nsenter -t $outside -n ip addr add 10.9.9.2/24 dev outer
+nsenter -t $outside -n ip link set outer up
+nft add table inet theirs
+nft -c -f {rules}
+nft -f {rules}
+nft -f {rules}
+nft list tables
+python3 -c '
+import socket, subprocess, sys
+listening = [socket.create_server(("0.0.0.0", port)) for port in (22, 2222, 6379)]
+knock = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5)"
+for host, port in (("10.9.9.1", 22), ("10.9.9.1", 2222), ("10.9.9.1", 6379)):
+    enter = ["nsenter", "-t", sys.argv[1], "-n"]
+    done = subprocess.run([*enter, sys.executable, "-c", knock, host, str(port)], stderr=-3)
+    print(port, "open" if done.returncode == 0 else "shut")
+socket.create_connection(("127.0.0.1", 6379), 5)
+print("loopback open")
+' $outside
+nft delete table inet stellux
+nft list tables
+"""
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert (done.stdout.splitlines(), done.returncode) == (
+        [
+            "table inet theirs",
+            "table inet stellux",
+            "22 open",
+            "2222 open",
+            "6379 shut",
+            "loopback open",
+            "table inet theirs",
+        ],
+        0,
+    ), done.stderr
