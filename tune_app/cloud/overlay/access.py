@@ -142,7 +142,11 @@ def _users_files(setup: OverlaySetup, updater_key: str, home: Path) -> str:
 
 def _folder(path: Path, owner: Account, mode: int) -> None:
     """A folder of this owner, below folders that are root's."""
-    path.mkdir(parents=True, exist_ok=True)
+    for above in reversed(path.parents):
+        if not above.exists():
+            above.mkdir()
+            above.chmod(0o755)  # whatever this process's mask is
+    path.mkdir(exist_ok=True)
     if path.is_symlink():
         raise ValueError(f"{path} is a link; move it away, or name the folder itself")
     os.chown(path, owner.uid, owner.gid)

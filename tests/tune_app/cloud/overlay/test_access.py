@@ -38,7 +38,7 @@ class Place:
     """A head's folders, somewhere below root's own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "overlay"
+        self.folder = folder / "lib" / "overlay"
         self.home = folder / "home"
         self.home.mkdir(mode=0o700)
         os.chown(self.home, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
@@ -74,7 +74,7 @@ class Place:
 
     def contents(self) -> dict[str, bytes]:
         """All files, by their path."""
-        base = self.folder.parent
+        base = self.home.parent
         return {
             str(path.relative_to(base)): path.read_bytes()
             for path in sorted(base.rglob("*"))
@@ -105,6 +105,7 @@ def owned(path: Path) -> tuple[str, str]:
 def test_everything_belongs_to_who_has_to_write_it(place: Place) -> None:
     done = place.install()
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert owned(place.folder.parent) == ("root", "755")
     assert owned(place.folder) == (OWNER, "755")
     assert owned(place.folder / "authorized") == (OWNER, "755")
     assert owned(place.folder / "authorized" / STORE_USER) == (OWNER, "644")
@@ -148,7 +149,7 @@ def test_a_copy_that_is_out_of_date_is_replaced(place: Place) -> None:
 def test_a_link_in_a_users_folder_leads_root_nowhere(place: Place) -> None:
     place.own.mkdir()
     os.chown(place.own, pwd.getpwnam(USER).pw_uid, -1)
-    target = place.folder.parent / "roots"
+    target = place.home.parent / "roots"
     target.mkdir(mode=0o700)
     (target / "store_key").write_text("root's", "utf-8")
     (place.own / "store_key").symlink_to(target / "store_key")
@@ -164,12 +165,12 @@ def sshd(place: Place) -> Iterator[None]:
     assert SSHD is not None
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     command = [SSHD, "-D", "-e", "-f", str(place.folder / "sshd_config")]
-    with (place.folder.parent / "log").open("ab") as log:
+    with (place.home.parent / "log").open("ab") as log:
         server = subprocess.Popen(command, stderr=log)
     try:
         end = time.monotonic() + 10
-        while b"listening" not in (place.folder.parent / "log").read_bytes():
-            assert time.monotonic() < end, (place.folder.parent / "log").read_text("utf-8")
+        while b"listening" not in (place.home.parent / "log").read_bytes():
+            assert time.monotonic() < end, (place.home.parent / "log").read_text("utf-8")
             time.sleep(0.05)
         yield
     finally:
