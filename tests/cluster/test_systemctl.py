@@ -220,7 +220,7 @@ def test_a_service_is_its_user_and_gains_nothing(machine: Machine) -> None:
     )
     machine("start", "a")
     assert machine("-u", "a", program="journalctl").split() == (
-        "root nobody nogroup daemon 0027 0 nobody NoNewPrivs: 1".split()
+        ["root", "nobody", "nogroup", "daemon", "0027", "0", "nobody", "NoNewPrivs:", "1"]
     )
 
 

@@ -42,8 +42,9 @@ app = App(
     name=f"python -m {MODULE}",
     help="""Run a sweep on this cluster, as a service of its head.
 
-    From your own machine: ray exec cluster.yaml 'python -m tune_app.cloud.driver start
-    embedding_glu --tokens 5M'""",
+    From your own machine:
+
+    ray exec cluster.yaml 'python -m tune_app.cloud.driver start embedding_glu --tokens 5M'""",
     help_format="plaintext",
     version_flags=[],
 )
