@@ -33,18 +33,27 @@ def mark_of(cluster: str, k: int) -> str:
 def marked(mark: str) -> list[psutil.Process]:
     """The living processes with the mark and their descendants, as far as this user may see them.
 
-    The process that asks, and those it descends from, are never among them.
+    The process that asks, and those it descends from, are never among them; nor are those of
+    containers on this machine, which may play another node of the same name.
     """
     sought = f"{MARK}={mark}".encode()
     own = {os.getpid(), *(one.pid for one in psutil.Process().parents())}
+    here = _container("self")
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
+            if _container(str(process.pid)) != here:
+                continue
             # Raw: Ray's agents write their title over the first variables, where parsers stop.
             if sought in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
                 for one in (process, *process.children(recursive=True)):
                     found[one.pid] = one
     return [one for pid, one in sorted(found.items()) if pid not in own and alive(one)]
+
+
+def _container(pid: str) -> str:
+    """The name of a process's namespace of process numbers."""
+    return str(Path(f"/proc/{pid}/ns/pid").readlink())
 
 
 def alive(process: psutil.Process) -> bool:

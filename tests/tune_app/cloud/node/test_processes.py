@@ -121,3 +121,33 @@ def test_rays_programs_are_known_by_what_they_run(
     found = programs(marked(mark_of(cluster, 1)))
     assert {name: one.pid for name, one in found.items()} == {"monitor": monitor.pid}
     assert str(monitor.pid) in described([found["monitor"]])[0]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root makes a container of its own")
+def test_a_containers_processes_are_another_machines(cluster: str) -> None:
+    mark = mark_of(cluster, 2)
+    command = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo here; exec cat"]
+    with subprocess.Popen(
+        command,
+        env={"PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as outer:
+        try:
+            assert outer.stdout is not None
+            if not outer.stdout.readline():
+                pytest.skip("this machine allows no namespaces of processes")
+            (first,) = psutil.Process(outer.pid).children()
+            enter = ["nsenter", "--pid", f"--target={first.pid}", "env", f"{MARK}={mark}"]
+            with subprocess.Popen(
+                [*enter, "sh", "-c", "echo here; exec cat"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ) as inside:
+                assert inside.stdout is not None
+                assert inside.stdout.readline() == b"here\n"
+                assert end_marked(mark, grace_s=0) == 0
+                assert inside.poll() is None
+                inside.kill()
+        finally:
+            outer.kill()
