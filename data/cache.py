@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,6 +24,7 @@ CACHE_VARIABLE = "STELLUX_CACHE"
 
 _PARTIAL = ".stellux-partial"
 """Nobody else's ending: such folders are removed, whatever else the cache folder holds."""
+_LOCK_POLL = 1.0
 
 
 def default_cache() -> Path:
@@ -33,8 +34,13 @@ def default_cache() -> Path:
 
 
 @contextmanager
-def only_one_builder(folder: Path, report: Report) -> Iterator[None]:
-    """Holds the lock of a prepared corpus; waits, and says so, while another process has it."""
+def only_one_builder(
+    folder: Path, report: Report, *, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
+    """Holds the lock of a prepared corpus; waits, and says so, while another process has it.
+
+    Who is `cancelled` while it waits is let in without the lock, and has to ask that itself.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock_of(folder))
     try:
@@ -42,7 +48,9 @@ def only_one_builder(folder: Path, report: Report) -> Iterator[None]:
     except Timeout:
         logger.warning("another process prepares this corpus (%s); waiting for it", folder)
         report("wait for another process", 0, 0)
-        lock.acquire()
+        while not lock.is_locked and not cancelled():
+            with suppress(Timeout):
+                lock.acquire(timeout=_LOCK_POLL)
     try:
         yield
     finally:

@@ -21,15 +21,11 @@ from typing import Any
 
 import torch
 
-from tune_app.stores.base import NotStoredError, Store, StoreError
+from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
 
 logger = logging.getLogger(__name__)
 
 _HASH_IN_NAME = 12
-
-
-class TornError(StoreError):
-    """What was read back is not what was written."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,11 @@ DEATHS = 3
 """Deaths at one step, of no known cause and on two hosts, that are taken for a defect."""
 LONELY_DEATHS = 10
 """As many on one host, where no second tells the host's fault from the cell's."""
+EARLY_FAILURES = 3
+"""Failures before a cell's first step that are taken for a defect where there is but one host."""
+SUSPECT_CELLS = 2
+"""So many cells that fail on a host before their first step speak against the host."""
+_EARLY = "it failed before its first step there: "
 
 _PASSING = frozenset(
     {
@@ -66,6 +71,8 @@ def respond(
     *,
     batch_size: int,
     stride: int = 0,
+    early: bool = False,
+    hosts: int | None = None,
 ) -> Response:
     """Decides about a failure.
 
@@ -74,8 +81,12 @@ def respond(
         earlier: failures of the same cell, in their order.
         batch_size: sequences a step.
         stride: tokens between two heartbeats; deaths so close to each other are at one step.
+        early: whether the attempt failed before its first step.
+        hosts: machines that train or may come to; None where the driver's is the only one.
     """
     since_ended = _since_ended(earlier)
+    if failure.kind is FailureClass.CODE and early and hosts is not None:
+        return _before_the_first_step(failure, since_ended, hosts)
     if failure.kind in (FailureClass.CODE, FailureClass.NUMBERS):
         return Response(failure=replace(failure, ended=True, remedy="the cell is stopped"))
     if failure.kind is FailureClass.MEMORY:
@@ -83,7 +94,7 @@ def respond(
     if failure.kind is FailureClass.HOST and not failure.cause:
         deaths = [*_deaths_at(failure.tokens, since_ended, stride), failure]
         # Of a node's name, `machine/id`, the id changes when Ray starts anew on the machine.
-        machines = {death.host.rpartition("/")[0] for death in deaths} - {""}
+        machines = {_machine(death.host) for death in deaths} - {""}
         where = ", ".join(sorted(machines)) or "a host that is not known"
         if len(deaths) >= (DEATHS if len(machines) > 1 else LONELY_DEATHS):
             return Response(
@@ -100,11 +111,56 @@ def respond(
     return Response(failure=replace(failure, ended=False, remedy="retried"))
 
 
+def suspicion(failures: Sequence[Failure], host: str) -> str | None:
+    """What speaks against a host: several cells failed there before their first step.
+
+    Args:
+        failures: of all cells.
+        host: `machine/id`; other ids of the machine count as well.
+    """
+    here = [
+        failure
+        for failure in failures
+        if failure.cause.startswith(_EARLY) and _machine(failure.host) == _machine(host)
+    ]
+    cells = {failure.cell for failure in here}
+    if not _machine(host) or len(cells) < SUSPECT_CELLS:
+        return None
+    return (
+        f"on {host} {len(cells)} cells failed before their first step, the last with: "
+        f"{here[-1].reason}; look at what is installed there, at its keys and its disk, "
+        "or give the machine back"
+    )
+
+
 def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | None:
     """Sequences at once for a cell that failed before; None for all of a step's."""
     if any(failure.kind is FailureClass.MEMORY for failure in earlier) and batch_size % 2 == 0:
         return batch_size // 2
     return None
+
+
+def _before_the_first_step(failure: Failure, earlier: Sequence[Failure], hosts: int) -> Response:
+    """A host that lacks a package or a key fails every cell: two hosts have to say the same."""
+    kind = failure.reason.partition(":")[0]
+    cause = _EARLY + kind
+    same = [*(past for past in earlier if past.cause == cause), failure]
+    # Of a host that is not known nobody can say that it is another.
+    machines = {_machine(past.host) for past in same} - {""}
+    if len(machines) > 1:
+        where = f"on {', '.join(sorted(machines))}"
+    elif hosts <= 1 and len(same) >= EARLY_FAILURES:
+        where = f"{len(same)} times on the only machine"
+    else:
+        another = "on another machine" if hosts > 1 else "there again"
+        remedy = f"retried; it is taken for a defect of its code once {kind} comes {another}"
+        return Response(
+            failure=replace(
+                failure, kind=FailureClass.HOST, ended=False, cause=cause, remedy=remedy
+            )
+        )
+    remedy = f"the cell is stopped: {kind} before its first step {where}"
+    return Response(failure=replace(failure, ended=True, remedy=remedy))
 
 
 def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int) -> Response:
@@ -123,6 +179,10 @@ def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int
         ),
         micro_batch_size=half,
     )
+
+
+def _machine(host: str) -> str:
+    return host.rpartition("/")[0]
 
 
 def _since_ended(earlier: Sequence[Failure]) -> list[Failure]:

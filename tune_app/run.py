@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from tune_app.cell import Cell
 from tune_app.checkpoint_timing import CheckpointTiming
+from tune_app.cluster_size import ClusterSize
 from tune_app.command import INTERRUPTED
 from tune_app.folder import JOURNAL, exclusive, refuse_another
 from tune_app.journal import Journal
@@ -25,11 +27,13 @@ from tune_app.plan import SweepPlan
 from tune_app.records import CellRecord, Status, SweepRecord
 from tune_app.referee import is_same_but_seed
 from tune_app.results import mirrors, write_results
-from tune_app.storage import check_storage, seconds_between_losses, tidy_up
+from tune_app.storage import check_storage, seconds_between_losses, share_tokens, tidy_up
 from tune_app.terminal.formats import count
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
+from tune_app.tokens import Tokens
 from tune_app.trial import training_config
+from tune_app.where import Stores, chosen_store, refuse_unshared, stores_of
 
 SIGNALS = ("interrupted", "terminated")
 """Reasons that are a person's wish, so that the sweep can go on as it was."""
@@ -42,12 +46,16 @@ class RunOptions:
     results: Path = Path("runs")
     """Folder of all sweeps."""
     address: str | None = None
-    cells_at_once: int = 1
+    """Of a running cluster; None starts Ray on this machine."""
+    cells_at_once: int | None = 1
+    """None for as many as the cluster can train when it is as large as it gets."""
     cpus: int = 1
-    gpus: float = 0.0
+    gpus: float | None = 0.0
+    """A cell; None for one where a machine of the cluster has any."""
     wandb: str = "off"
     checkpoints: str | None = None
-    """URL of the store of checkpoints; None for a folder beside the journal."""
+    """URL of the store of checkpoints; None for the one that STELLUX_CHECKPOINTS names, or else a
+    folder beside the journal."""
     checkpoint_every: float | None = None
     """Seconds; None for the best interval by what a checkpoint costs."""
     stop_on_error: bool = False
@@ -55,6 +63,15 @@ class RunOptions:
     show_ray: bool = False
     command: str = ""
     """The command line that continues the sweep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What trains a sweep."""
+
+    cells_at_once: int
+    gpus: float
+    """A cell."""
 
 
 def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
@@ -67,16 +84,29 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
     other settings, a sweep that is running already.
     """
     folder = options.results / plan.name
-    with exclusive(folder):
+    with exclusive(folder), _cluster(options, folder) as cluster:
+        means = _means(options, cluster)
+        if cluster is not None:
+            _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
         record = sweep_record(plan, corpora, command=options.command)
-        store = options.checkpoints or str((folder / "checkpoints").absolute())
         with _journal(folder, record, plan.cells) as journal:
             _announce(plan, journal, console)
+            stores = stores_of(options.checkpoints, folder, created_at=journal.sweep().created_at)
+            tokens = None
             if any(not cell.status.ended for cell in journal.cells()):
-                check_storage(store, folder, journal.cells(), cells_at_once=options.cells_at_once)
-            ended_by = _run(plan, journal, corpora, options, console, store=store)
-            tidy_up(store, journal.cells())
+                check_storage(
+                    stores.checkpoints,
+                    folder,
+                    journal.cells(),
+                    cells_at_once=means.cells_at_once,
+                )
+                if cluster is not None:
+                    tokens = share_tokens(stores.tokens, corpora, console)
+            ended_by = _run(
+                plan, journal, corpora, options, console, means=means, stores=stores, tokens=tokens
+            )
+            tidy_up(stores.checkpoints, journal.cells())
             console.print(f"writing the results to {folder}", style="dim")
             write_results(journal, folder)
             console.print(summary(journal, folder))
@@ -153,6 +183,41 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[CellRecord]) -> 
     return journal
 
 
+@contextmanager
+def _cluster(options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
+    """Connects to the cluster of the options, where there is one and something to be trained."""
+    if options.address is None or _is_done(folder):
+        yield None
+        return
+    from tune_app.on_ray.cluster import cluster_size, connected  # noqa: PLC0415 - imports Ray
+
+    with connected(options.address, cpus=0, gpus=0.0, show=options.show_ray):
+        yield cluster_size()
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether every cell of a sweep has ended."""
+    if not (folder / JOURNAL).exists():
+        return False
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        return all(cell.status.ended for cell in journal.cells())
+
+
+def _means(options: RunOptions, cluster: ClusterSize | None) -> Means:
+    size = cluster or ClusterSize()
+    gpus = size.gpus_a_cell() if options.gpus is None else options.gpus
+    cells = options.cells_at_once
+    if cells is None:
+        cells = size.cells_at_once(cpus=options.cpus, gpus=gpus)
+    return Means(cells_at_once=cells, gpus=gpus)
+
+
+def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
+    from tune_app.on_ray.cluster import blind_nodes  # noqa: PLC0415 - imports Ray
+
+    refuse_unshared(url, cluster, blind_nodes)
+
+
 def _lost_baseline(journal: Journal) -> str | None:
     """Why nothing can be compared: a baseline that an earlier run saw diverge."""
     baseline = journal.cell(journal.sweep().baseline)
@@ -194,7 +259,9 @@ def _run(
     options: RunOptions,
     console: Console,
     *,
-    store: str,
+    means: Means,
+    stores: Stores,
+    tokens: Tokens | None,
 ) -> str | None:
     """Trains what is left. Returns why it ended early, or None."""
     cells = [cell for cell in journal.cells() if not cell.status.ended]
@@ -203,39 +270,44 @@ def _run(
     if (reason := _lost_baseline(journal)) is not None:
         return reason
     # Ray takes a second to import, and whoever only asks for help should not wait for it.
+    from tune_app.on_ray.cluster import connected  # noqa: PLC0415
     from tune_app.on_ray.tuner import RayOptions, run_cells  # noqa: PLC0415
 
     folder = options.results / plan.name
     listeners: list[SweepListener] = [
-        view_for(console, cells_at_once=options.cells_at_once),
+        view_for(console, cells_at_once=means.cells_at_once),
         *mirrors(folder, wandb=options.wandb),
     ]
     listener = Broadcast(listeners)
     listener.sweep_started(journal)
+    here = connected(
+        None, cpus=options.cpus * means.cells_at_once, gpus=means.gpus, show=options.show_ray
+    )
     try:
-        return run_cells(
-            cells,
-            journal,
-            folder=folder,
-            checkpoints=store,
-            timing=CheckpointTiming(
-                interval=options.checkpoint_every,
-                between_losses=seconds_between_losses(journal),
-                rungs=() if plan.asha is None else tuple(plan.asha.milestones(plan.tokens)),
-            ),
-            corpora={size: corpus.folder for size, corpus in corpora.items()},
-            rule=plan.kill_rule,
-            asha=plan.asha,
-            listener=listener,
-            options=RayOptions(
-                address=options.address,
-                cells_at_once=options.cells_at_once,
-                cpus=options.cpus,
-                gpus=options.gpus,
-                stop_on_error=options.stop_on_error,
-                show_output=options.show_ray,
-            ),
-        )
+        with here if options.address is None else nullcontext():
+            return run_cells(
+                cells,
+                journal,
+                folder=folder,
+                checkpoints=stores.checkpoints,
+                timing=CheckpointTiming(
+                    interval=options.checkpoint_every,
+                    between_losses=seconds_between_losses(journal),
+                    rungs=() if plan.asha is None else tuple(plan.asha.milestones(plan.tokens)),
+                ),
+                corpora={size: corpus.folder for size, corpus in corpora.items()},
+                tokens=tokens,
+                rule=plan.kill_rule,
+                asha=plan.asha,
+                listener=listener,
+                options=RayOptions(
+                    on_a_cluster=options.address is not None,
+                    cells_at_once=means.cells_at_once,
+                    cpus=options.cpus,
+                    gpus=means.gpus,
+                    stop_on_error=options.stop_on_error,
+                ),
+            )
     except KeyboardInterrupt:
         return "interrupted"
     finally:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rich.console import Console
+
+from data.display import progress_display
+from data.prepared import PreparedCorpus
 from tune_app.checkpoint_timing import ASSUMED_BETWEEN_LOSSES
 from tune_app.disk import require_free
 from tune_app.journal import Journal, by_cell
@@ -13,6 +17,7 @@ from tune_app.records import CellRecord, FailureClass
 from tune_app.stores.base import StoreError, StoreFullError
 from tune_app.stores.open import open_store
 from tune_app.terminal.formats import size
+from tune_app.tokens import SharedCorpus, Tokens, is_shared, share
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,37 @@ def check_storage(
     finally:
         store.close()
     require_free(folder, RECORDS_BYTES, "the sweep's records")
+
+
+def share_tokens(url: str, corpora: Mapping[int, PreparedCorpus], console: Console) -> Tokens:
+    """Puts the corpora of a sweep where workers fetch them, and says what it sends.
+
+    Args:
+        corpora: by vocabulary size.
+
+    Raises StoreError where the store does not take them.
+    """
+    store = open_store(url)
+    shared: dict[int, SharedCorpus] = {}
+    try:
+        store.check()
+        for vocabulary, corpus in corpora.items():
+            shared[vocabulary] = SharedCorpus.of(corpus)
+            if is_shared(shared[vocabulary], corpus.manifest, store):
+                continue
+            total = sum(record.bytes for record in corpus.manifest.files.values())
+            console.print(
+                f"sending {size(total)} of tokens to {store.url}, once for all workers",
+                style="dim",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            with progress_display(console) as report:
+                share(corpus, store, report=report)
+    finally:
+        store.close()
+    return Tokens(store=url, corpora=shared)
 
 
 def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:

@@ -118,16 +118,19 @@ class RunnerOptions:
     results: Annotated[Path, Parameter(group=_HOW)] = Path("runs")
     """Folder of all sweeps."""
     cells_at_once: Annotated[int | None, Parameter(group=_HOW)] = None
-    """Cells trained side by side; default as many as CPUs or GPUs allow."""
+    """Cells trained side by side; default as many as this machine's CPUs or GPUs allow, or with
+    --address those that the cluster has or may get."""
     cpus: Annotated[int, Parameter(group=_HOW)] = 1
     """CPUs a cell."""
     gpus: Annotated[float | None, Parameter(group=_HOW)] = None
-    """GPUs a cell, a fraction shares one; default 1 where there is one, else 0."""
+    """GPUs a cell, a fraction shares one; default 1 where there is one, else 0; with --address
+    what counts is what the cluster has or may get."""
     address: Annotated[str | None, Parameter(group=_HOW)] = None
     """Of a running Ray cluster, e.g. auto; default starts Ray on this machine."""
     checkpoints: Annotated[str | None, Parameter(group=_HOW)] = None
-    """Their store: a folder, sftp://user@host/path or s3://bucket/prefix; default beside the
-    results."""
+    """Their store: a folder, sftp://user@host/path or s3://bucket/prefix; default the one that the
+    environment variable STELLUX_CHECKPOINTS names, else a folder beside the results. With --address
+    all machines have to reach it."""
     checkpoint_every: Annotated[float | None, Parameter(group=_HOW)] = None
     """Seconds; default the best for what a checkpoint costs, from 2 to 15 minutes."""
     on_error: Annotated[Literal["continue", "stop"], Parameter(group=_HOW)] = "continue"
@@ -155,13 +158,14 @@ def run(
     """
     from tune_app.run import RunOptions, run_sweep  # noqa: PLC0415 - imports torch
 
-    gpus = _gpus() if runner.gpus is None else runner.gpus
+    gpus, cells_at_once = runner.gpus, runner.cells_at_once
+    if runner.address is None:  # else the cluster tells
+        gpus = _gpus() if gpus is None else gpus
+        cells_at_once = _slots(runner, gpus) if cells_at_once is None else cells_at_once
     options = RunOptions(
         results=runner.results,
         address=runner.address,
-        cells_at_once=_slots(runner, gpus)
-        if runner.cells_at_once is None
-        else runner.cells_at_once,
+        cells_at_once=cells_at_once,
         cpus=runner.cpus,
         gpus=gpus,
         wandb=runner.wandb,

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +63,16 @@ class LocalCluster:
     Args:
         workers: number of worker nodes.
         environment: of all nodes, and so of the trials, beside this process' own.
+        around: what the command of a worker node is started by, given the node's number from 2.
     """
 
-    def __init__(self, *, workers: int, environment: Mapping[str, str]) -> None:
-        assert workers >= 1
+    def __init__(
+        self,
+        *,
+        workers: int,
+        environment: Mapping[str, str],
+        around: Callable[[int], Sequence[str]] = lambda number: (),
+    ) -> None:
         self.token = secrets.token_hex(8)
         # Not below a test's folder: the path of a socket has 107 characters at the most.
         self.folder = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -85,6 +91,7 @@ class LocalCluster:
         """The worker nodes, the oldest first."""
         self._head: list[Node] = []
         self._wanted = workers
+        self._around = around
         self._started = 0
         self._port = free_port()
 
@@ -144,6 +151,7 @@ class LocalCluster:
         host = _host(self._started)
         log = self.folder / f"n{self._started}.log"
         command = [
+            *(() if "--head" in options else self._around(self._started)),
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options),
             *("--node-ip-address", host, "--temp-dir", str(self.folder / f"n{self._started}")),
             *("--object-store-memory", str(_OBJECT_STORE_BYTES), "--disable-usage-stats"),

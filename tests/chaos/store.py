@@ -52,7 +52,8 @@ class FolderUnderTest:
 
     @property
     def url(self) -> str:
-        return str(self._folder)
+        # Seen by all nodes of the run, also by those that come while it lasts.
+        return self._folder.as_uri()
 
     def take_away(self) -> None:
         exchange(self._folder, self._aside)

@@ -60,38 +60,50 @@ class Sweeps:
         self._environment = {**os.environ, "STELLUX_CACHE": str(cache), "COLUMNS": "120"}
 
     def start(
-        self, name: str, *options: str, space: Path | None = None, inject: str | None = None
+        self,
+        name: str,
+        *options: str,
+        space: Path | None = None,
+        inject: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[str]:
-        """Starts a sweep.
+        """Starts a sweep, of one cell at a time unless the options say otherwise.
 
         Args:
+            environment: beside this process' own.
             inject: a program that every process of the sweep runs when it has loaded
                 model.transformer, with the module as `transformer`.
         """
-        environment = dict(self._environment)
+        variables = self._environment | dict(environment or {})
         if inject is not None:
             folder = self.folder / f"injected_{name}"
             folder.mkdir(exist_ok=True)
             (folder / "sitecustomize.py").write_text(INJECTION % inject)
-            environment["PYTHONPATH"] = str(folder)
+            variables["PYTHONPATH"] = str(folder)
         command = [
             *(sys.executable, "-m", "tune_app.sweep", str(space or self.space)),
-            *("--name", name, "--results", str(self.folder / "runs"), "--cells-at-once", "1"),
+            *("--name", name, "--results", str(self.folder / "runs")),
+            *(() if "--cells-at-once" in options else ("--cells-at-once", "1")),
             *options,
         ]
         return subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def run(
-        self, name: str, *options: str, space: Path | None = None, inject: str | None = None
+        self,
+        name: str,
+        *options: str,
+        space: Path | None = None,
+        inject: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> tuple[int, str]:
-        process = self.start(name, *options, space=space, inject=inject)
+        process = self.start(name, *options, space=space, inject=inject, environment=environment)
         output, _ = process.communicate(timeout=240)
         return process.returncode, output
 

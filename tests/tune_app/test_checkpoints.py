@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tune_app.checkpoints import Checkpoints, TornError
-from tune_app.stores.base import StoreUnreachableError
+from tune_app.checkpoints import Checkpoints
+from tune_app.stores.base import StoreUnreachableError, TornError
 from tune_app.stores.path import PathStore
 
 CELL = "abc"

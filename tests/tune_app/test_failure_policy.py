@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tune_app.checkpoints import TornError
-from tune_app.failure_policy import classify, micro_batch_size, respond
+from tune_app.failure_policy import classify, micro_batch_size, respond, suspicion
 from tune_app.records import Failure, FailureClass
-from tune_app.stores.base import StoreFullError, StoreRefusedError, StoreUnreachableError
+from tune_app.stores.base import StoreFullError, StoreRefusedError, StoreUnreachableError, TornError
 
 DEATH = Failure(
     cell="abc",
@@ -115,3 +114,63 @@ def test_a_batch_that_cannot_be_halved_ends_the_cell() -> None:
     answer = respond(failure, [], batch_size=1).failure
     assert answer.ended
     assert "a batch of 1 cannot be halved" in answer.remedy
+
+
+EARLY = replace(
+    DEATH, kind=FailureClass.CODE, reason="ModuleNotFoundError: No module named 'x'", tokens=0
+)
+
+
+def early(failure: Failure, earlier: list[Failure], hosts: int | None) -> Failure:
+    return respond(failure, earlier, batch_size=8, early=True, hosts=hosts).failure
+
+
+def test_a_failure_before_the_first_step_is_the_hosts_until_another_host_agrees() -> None:
+    failures: list[Failure] = []
+    for _ in range(20):
+        failures.append(early(EARLY, failures, 2))
+    assert {failure.kind for failure in failures} == {FailureClass.HOST}
+    assert not any(failure.ended for failure in failures)
+    assert "once ModuleNotFoundError comes on another machine" in failures[0].remedy
+    other_error = replace(EARLY, host="b/2", reason="StoreRefusedError: no such key")
+    assert not early(other_error, failures, 2).ended, "another class says nothing"
+    agrees = early(replace(EARLY, host="b/2", reason="ModuleNotFoundError: y"), failures, 2)
+    assert agrees.ended
+    assert agrees.kind is FailureClass.CODE
+    assert "ModuleNotFoundError before its first step on a, b" in agrees.remedy
+
+
+def test_the_only_host_of_a_cluster_has_three_tries() -> None:
+    failures: list[Failure] = []
+    for _ in range(3):
+        failures.append(early(EARLY, failures, 1))
+    assert [failure.ended for failure in failures] == [False, False, True]
+    assert "3 times on the only machine" in failures[-1].remedy
+
+
+def test_a_raylet_that_started_anew_is_no_other_host() -> None:
+    first = early(EARLY, [], 2)
+    assert not early(replace(EARLY, host="a/9"), [first], 2).ended
+    assert not early(replace(EARLY, host=""), [first], 2).ended, "nobody knows where it was"
+
+
+def test_without_a_cluster_or_after_the_first_step_an_error_ends_the_cell_at_once() -> None:
+    assert early(EARLY, [], None).ended
+    assert respond(EARLY, [], batch_size=8, early=False, hosts=4).failure.ended
+
+
+def test_early_failures_do_not_count_as_deaths() -> None:
+    kept = [early(replace(EARLY, host=f"{host}/1"), [], 3) for host in "abab"]
+    assert not respond(replace(DEATH, tokens=0), kept, batch_size=8).failure.ended
+
+
+def test_a_host_that_fails_several_cells_at_once_is_named() -> None:
+    one = early(EARLY, [], 2)
+    assert suspicion([one, one, one], "a/1") is None, "one cell may be to blame"
+    both = [one, replace(one, cell="def", host="a/2")]
+    doubt = suspicion(both, "a/2")
+    assert doubt is not None
+    assert "on a/2 2 cells failed before their first step" in doubt
+    assert "No module named 'x'" in doubt
+    assert suspicion(both, "b/1") is None
+    assert suspicion([replace(DEATH, cell=cell) for cell in "xyz"], "a/1") is None

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _CREATION = "error raised in its creation task"
 """In Ray's message where a process cannot even be set up, as when an import fails."""
+_ADDRESS = re.compile(r"\bip=([0-9a-fA-F.:]+)")
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 4.0
 """For a node to answer; the driver and with it every cell waits so long."""
@@ -46,6 +47,10 @@ class Loss:
     reason: str
     cause: str = ""
     """On the host's side; empty where none is known."""
+    early: bool = False
+    """Whether the process was lost before it could train anything."""
+    host: str = ""
+    """Where, if it is known better than by the last report."""
 
 
 def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
@@ -56,7 +61,8 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
         pulse: the last report of the process.
     """
     if isinstance(error, ActorDiedError) and _CREATION in str(error):
-        return Loss(kind=FailureClass.CODE, reason=_plain(error)[-1])
+        host = _host_at(match[1]) if (match := _ADDRESS.search(_plain(error)[0])) else ""
+        return Loss(kind=FailureClass.CODE, reason=_plain(error)[-1], early=True, host=host)
     reason = "the process was lost"
     if error is not None:
         reason = f"{type(error).__name__}: {(_plain(error) or [''])[0]}"
@@ -111,6 +117,15 @@ def _node(host: str) -> dict[str, Any] | None:
         if prefix and node["Alive"] and str(node["NodeID"]).startswith(prefix):
             return node
     return None
+
+
+def _host_at(address: str) -> str:
+    """A node's name in reports by its address; empty where Ray knows none."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    for node in nodes:
+        if node["NodeManagerAddress"] == address:
+            return f"{node['NodeManagerHostname']}/{node['NodeID'][:8]}"
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)

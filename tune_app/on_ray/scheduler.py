@@ -14,13 +14,14 @@ from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from tune_app.failure_policy import respond
+from tune_app.failure_policy import respond, suspicion
 from tune_app.journal import Journal
 from tune_app.listener import SweepListener
 from tune_app.on_ray.losses import Pulse, diagnose
 from tune_app.on_ray.report import (
     CELL,
     DAMAGED,
+    EARLY,
     ERROR,
     HOST,
     KIND,
@@ -69,6 +70,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     Args:
         stop_on_error: whether a cell that fails halts the sweep as well.
+        hosts: tells how many machines train or may come to; None where there is only this one.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         listener: SweepListener,
         halt: Halt,
         stop_on_error: bool = False,
+        hosts: Callable[[], int] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._journal = journal
@@ -86,10 +89,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._listener = listener
         self._halt = halt
         self._stop_on_error = stop_on_error
+        self._hosts = hosts
         self._cells = {cell.key: cell for cell in journal.cells()}
         self._pulses: dict[str, Pulse] = {}
         self._beaten_at: dict[str, float] = {}
         self._given_up: set[str] = set()
+        self._suspects: set[str] = set()
+        """Machines that were named for failing cells before their first step."""
         self._lost: set[str] = set()
         """Cells whose process was lost and that no other has taken up yet."""
 
@@ -135,7 +141,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
                 host=result[HOST],
                 tokens=self._pulse(key).tokens,
             )
-            ended = self._handle(failure, trial)
+            ended = self._handle(failure, trial, early=result[EARLY])
             return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
         if OBSERVATION not in result:
             self._listener.progressed(self._cells[key], result[TOKENS])
@@ -160,11 +166,11 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             reason=loss.reason,
             traceback=str(error or ""),
             ended=False,
-            host=pulse.host,
+            host=loss.host or pulse.host,
             tokens=pulse.tokens,
             cause=loss.cause,
         )
-        if self._handle(failure, trial):
+        if self._handle(failure, trial, early=loss.early):
             tune_controller.request_stop_trial(trial)
 
     def _judge(self, key: str, observation: Observation) -> str:
@@ -177,7 +183,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._halt.reason = f"the baseline diverged: {decision.reason}"
         return str(TrialScheduler.STOP)
 
-    def _handle(self, failure: Failure, trial: Trial) -> bool:
+    def _handle(self, failure: Failure, trial: Trial, *, early: bool) -> bool:
         """Decides about a failure and writes it down; whether it ends the cell."""
         key = failure.cell
         response = respond(
@@ -185,9 +191,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._journal.failures(key),
             batch_size=self._cells[key].values["batch_size"],
             stride=self._pulse(key).stride,
+            early=early,
+            hosts=None if self._hosts is None else self._hosts(),
         )
         written: Failure = self._written(lambda: self._journal.fail(response.failure))
         self._listener.cell_failed(written)
+        if early:
+            self._name_a_suspect(written.host)
         if response.micro_batch_size is not None:
             trial.config[CELL]["micro_batch_size"] = response.micro_batch_size
         if not written.ended:
@@ -198,6 +208,16 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         elif self._stop_on_error:
             self._halt.reason = f"{self._cells[key].label} failed: {written.reason}"
         return True
+
+    def _name_a_suspect(self, host: str) -> None:
+        """Says once of a machine that it fails cells before their first step."""
+        machine = host.rpartition("/")[0]
+        if machine in self._suspects:
+            return
+        doubt = suspicion(self._journal.failures(), host)
+        if doubt is not None:
+            self._suspects.add(machine)
+            logger.warning("%s", doubt)
 
     def _beat(self, key: str, result: dict[str, Any]) -> None:
         """Notes a sign of life; an attempt's first one says what it goes on from."""

@@ -25,6 +25,7 @@ from tune_app.memory_events import oom_kills
 from tune_app.on_ray.report import (
     CELL,
     DAMAGED,
+    EARLY,
     ERROR,
     HOST,
     KIND,
@@ -38,6 +39,7 @@ from tune_app.on_ray.report import (
 from tune_app.records import FailureClass
 from tune_app.stores.base import StoreUnreachableError
 from tune_app.stores.open import open_store
+from tune_app.token_fetch import TokenFetch
 from tune_app.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ SLICE_SECONDS = 1.0
 STORE_PATIENCE = 15 * 60.0
 """Seconds that a cell waits for a store that does not answer, before it is tried elsewhere."""
 _RETRY_PAUSE = 5.0
+_EARLY_PAUSE = 10.0
+"""A machine that fails every cell at once is kept from trying them all in a minute."""
 
 
 class RetryError(Exception):
@@ -67,6 +71,9 @@ class CellTrainable(tune.Trainable):
         # One for all cells of the process: what it connected stays connected.
         self._store = open_store(config["checkpoints"])
         self._failed: FailureClass | None = None
+        self._failed_early = False
+        self._corpora: dict[int, PreparedCorpus] = {}
+        self._fetch: TokenFetch | None = None
         self._waiting_since: float | None = None
         node = ray.get_runtime_context().get_node_id()
         self._host = f"{platform.node()}/{node[:8]}"
@@ -83,10 +90,14 @@ class CellTrainable(tune.Trainable):
         if self._failed is not None:
             if self._failed is FailureClass.STORAGE:
                 time.sleep(_RETRY_PAUSE)
+            elif self._failed_early:
+                time.sleep(_EARLY_PAUSE)
             raise RetryError("the attempt ended in an error, which was reported")
         report: dict[str, Any] = {HOST: self._host, PROCESS: os.getpid(), OOM_KILLS: oom_kills()}
         try:
             if self._trial is None:
+                if not self._corpora_are_here():
+                    return report | {WARNINGS: self._warnings.taken()}
                 self._trial = self._start()
                 report[RESUMED_FROM] = self._trial.resumed_from
                 report[DAMAGED] = list(self._trial.damaged)
@@ -99,10 +110,12 @@ class CellTrainable(tune.Trainable):
             if self._trial is None and self._may_wait(error):
                 return report | {WARNINGS: self._warnings.taken()}
             tokens = 0 if self._trial is None else self._trial.tokens
+            self._failed_early = self._trial is None or tokens == self._trial.resumed_from
             self._end_trial()
             self._failed = classify(error)
             return report | {
                 ERROR: traceback.format_exc(),
+                EARLY: self._failed_early,
                 KIND: self._failed.value,
                 TOKENS: tokens,
                 WARNINGS: self._warnings.taken(),
@@ -114,6 +127,7 @@ class CellTrainable(tune.Trainable):
     def cleanup(self) -> None:
         """An interrupted sweep keeps what its running cells have trained."""
         if self._trial is None:
+            self._end_trial()
             return
         try:
             if not self._trial.finished:
@@ -138,7 +152,8 @@ class CellTrainable(tune.Trainable):
 
     def _may_wait(self, error: Exception) -> bool:
         """Whether to ask the store again in the next step; waits a little if so."""
-        if not isinstance(error, StoreUnreachableError):
+        # A fetch has waited by itself.
+        if not isinstance(error, StoreUnreachableError) or self._fetch is not None:
             return False
         now = time.monotonic()
         if self._waiting_since is None:
@@ -151,9 +166,32 @@ class CellTrainable(tune.Trainable):
         if self._trial is not None:
             self._trial.close()
         self._trial = None
+        if self._fetch is not None:
+            self._fetch.cancel()
+        self._fetch = None
+
+    def _corpora_are_here(self) -> bool:
+        """Whether this machine has what the cell trains on; fetches it if not, and waits a little.
+
+        Raises StoreError and OSError where it cannot be had.
+        """
+        tokens = self._config["tokens"]
+        cell = Cell.from_values(self._config[CELL]["values"])
+        wanted = {cell.model.vocabulary, cell.baseline.vocabulary} - self._corpora.keys()
+        if tokens is None or not wanted:
+            return True
+        if self._fetch is None:
+            self._fetch = TokenFetch(tokens, sorted(wanted))
+        if not self._fetch.done(at_most=SLICE_SECONDS):
+            return False
+        self._corpora.update(self._fetch.corpora)
+        self._fetch = None
+        return True
 
     def _corpus(self, vocabulary: int) -> PreparedCorpus:
-        return PreparedCorpus.open(Path(self._config["corpora"][str(vocabulary)]))
+        if self._config["tokens"] is None:
+            return PreparedCorpus.open(Path(self._config["corpora"][str(vocabulary)]))
+        return self._corpora[vocabulary]
 
 
 class _Warnings(logging.Handler):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import signal
 import time
@@ -15,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
@@ -26,6 +24,7 @@ from tune_app.failure_policy import micro_batch_size
 from tune_app.journal import Journal
 from tune_app.kill_rule import KillRule
 from tune_app.listener import SweepListener
+from tune_app.on_ray.cluster import cluster_size
 from tune_app.on_ray.report import CELL
 from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
@@ -34,6 +33,11 @@ from tune_app.on_ray.unsaved import Unsaved
 from tune_app.patience import wait_until_written
 from tune_app.records import CellRecord, Status
 from tune_app.referee import NoRungs, Referee
+from tune_app.terminal.formats import duration
+from tune_app.tokens import Tokens
+from tune_app.waiting import Waiting
+
+logger = logging.getLogger(__name__)
 
 SCRATCH = ".tune"
 """In the sweep's folder: Tune's own snapshots, which nothing reads."""
@@ -43,8 +47,8 @@ SCRATCH = ".tune"
 class RayOptions:
     """Where and how many. Raises ValueError for what no machine can give."""
 
-    address: str | None = None
-    """Of a running cluster (`auto`, `host:port`); None starts Ray on this machine."""
+    on_a_cluster: bool = False
+    """Whether machines may come and go; else Ray was started on this machine, for the sweep."""
     cells_at_once: int = 1
     cpus: int = 1
     """CPUs a trial, and its torch threads."""
@@ -52,8 +56,6 @@ class RayOptions:
     """GPUs a trial; a fraction shares one."""
     stop_on_error: bool = False
     """Whether a cell that fails ends the sweep; a lost host never does."""
-    show_output: bool = False
-    """Whether Ray's own messages are shown."""
 
     def __post_init__(self) -> None:
         if self.cells_at_once < 1:
@@ -72,12 +74,13 @@ def run_cells(
     checkpoints: str,
     timing: CheckpointTiming,
     corpora: Mapping[int, Path],
+    tokens: Tokens | None,
     rule: KillRule,
     asha: AshaSettings | None,
     listener: SweepListener,
     options: RayOptions,
 ) -> str | None:
-    """Trains cells in their order until all have ended.
+    """Trains cells in their order until all have ended. Ray is connected.
 
     Args:
         cells: what is left of the sweep.
@@ -85,7 +88,8 @@ def run_cells(
         folder: of the sweep; no other process works in it.
         checkpoints: URL of their store.
         timing: when a trial takes one.
-        corpora: folders of the prepared corpora by vocabulary size.
+        corpora: folders of the prepared corpora by vocabulary size, on this machine.
+        tokens: where other machines get them from; None where this one trains.
         rule: the kill rule.
         asha: None lets every cell train to its end.
         listener: hears of everything.
@@ -100,11 +104,12 @@ def run_cells(
         "checkpoints": checkpoints,
         "timing": asdict(timing),
         "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
+        "tokens": tokens,
         "threads": options.cpus,
         "device": "cuda" if options.gpus > 0 else "cpu",
     }
     left = list(cells)
-    with _scratch(folder / SCRATCH) as scratch, _ray(options), _interrupts(halt):
+    with _scratch(folder / SCRATCH) as scratch, _interrupts(halt):
         # More than once only where Tune gave a cell up by itself: it never tries again one whose
         # process was lost while it was being reset for the cell.
         while left and halt.reason is None:
@@ -115,6 +120,7 @@ def run_cells(
                 listener=listener,
                 halt=halt,
                 stop_on_error=options.stop_on_error,
+                hosts=(lambda: cluster_size().hosts) if options.on_a_cluster else None,
             )
             param_space[CELL] = tune.grid_search([_cell(cell, journal) for cell in left])
             _tuner(
@@ -152,7 +158,7 @@ def _tuner(
             # Tune's own snapshots, which nothing reads.
             storage_path=str(scratch.absolute()),
             stop=halt,
-            callbacks=[_Starts(scheduler)],
+            callbacks=[_Starts(scheduler), *([_Waits()] if options.on_a_cluster else [])],
             # What is tried again and how often is the scheduler's to say.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
@@ -175,6 +181,24 @@ class _Starts(Unsaved, Callback):
         self._scheduler.started(trial.config[CELL]["key"])
 
 
+class _Waits(Unsaved, Callback):
+    """Says that cells wait for machines, where none is with one."""
+
+    def __init__(self) -> None:
+        self._waiting = Waiting(time.monotonic)
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        statuses = {trial.status for trial in trials}
+        waits = Trial.PENDING in statuses and Trial.RUNNING not in statuses
+        waited = self._waiting.note(waits=waits)
+        if waited is not None:
+            logger.warning(
+                "no cell is in training: for %s they have waited for a machine; they start when "
+                "one has room, and `ray status` tells what the cluster does about it",
+                duration(waited),
+            )
+
+
 def _cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
     """What a trial's process is told of its cell."""
     size = micro_batch_size(journal.failures(cell.key), batch_size=cell.values["batch_size"])
@@ -190,52 +214,6 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _ray(options: RayOptions) -> Iterator[None]:
-    """Ray, on this machine or at an address, with its own messages off."""
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Tune's newer output prints a table of its own even where it is told to be silent.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Tune's own snapshots, which nothing reads; and figures of a dashboard that is not there.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-    if options.address is None:
-        os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
-    quiet = not options.show_output
-    local: dict[str, Any] = {}
-    if options.address is None:
-        wanted = options.cpus * options.cells_at_once
-        local = {"num_cpus": max(wanted, os.cpu_count() or 1), "include_dashboard": False}
-    ray.init(
-        address=options.address,
-        log_to_driver=not quiet,
-        logging_level=logging.ERROR if quiet else logging.INFO,
-        **local,
-    )
-    if quiet:
-        _silence()
-    try:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        gpus = resources.get("GPU", 0.0)
-        if options.address is None and gpus < options.gpus:
-            raise ValueError(
-                f"a cell wants {options.gpus:g} GPUs, this machine has {gpus:g}; lower --gpus"
-            )
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _silence() -> None:
-    """Turns off what Ray says of lost processes and nodes: the journal has it, and says it once."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    for name in ("ray.tune", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # What Ray's daemons report is printed by a thread that no setting turns off.
-    ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None
 
 
 @contextmanager

@@ -27,6 +27,10 @@ class NotStoredError(StoreError):
     """It holds nothing of that name."""
 
 
+class TornError(StoreError):
+    """What was read back is not what was written."""
+
+
 class Store(Protocol):
     """Named contents in a place that outlives the host of a trial.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import re
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from tune_app.stores.base import Store
 from tune_app.stores.path import PathStore
@@ -53,6 +53,19 @@ def open_store(url: str, *, connect_timeout: float = 15.0, stall_timeout: float 
     if parts.scheme == "s3":
         return _s3_store(parts, port, connect_timeout, stall_timeout)
     raise ValueError(f"{parts.scheme}:// names no kind of store; write a path, or {_examples()}")
+
+
+def is_folder(url: str) -> bool:
+    """Whether a store is a folder of the machine that opens it."""
+    return "://" not in url or url.startswith("file:")
+
+
+def below(url: str, name: str) -> str:
+    """The URL of a store in a folder of another one."""
+    if "://" not in url:
+        return str(Path(url).expanduser() / name)
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
 
 
 def _path_store(parts: SplitResult) -> PathStore:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,16 @@ class Sshd(Server):
         folder: where its keys and its log lie; the store is `folder/store`.
         user: whom it lets in; another than oneself only where one is root.
         chroot: a folder of root's that users see as /; only root can.
+        options: more lines of its configuration.
     """
 
     def __init__(
-        self, folder: Path, *, user: str | None = None, chroot: Path | None = None
+        self,
+        folder: Path,
+        *,
+        user: str | None = None,
+        chroot: Path | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         super().__init__()
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +130,7 @@ class Sshd(Server):
         self.add_key(self.key)
         self.log = folder / "sshd.log"
         self._chroot = chroot
+        self._options = options
         self._config = folder / "sshd_config"
 
     def make_key(self, name: str) -> Path:
@@ -170,6 +178,7 @@ class Sshd(Server):
             "PermitRootLogin prohibit-password",
             "Subsystem sftp internal-sftp",
             *([f"ChrootDirectory {self._chroot}"] if self._chroot else []),
+            *self._options,
         ]
         self._config.write_text("\n".join(lines) + "\n", "utf-8")
         with self.log.open("ab") as log:

@@ -1,0 +1,44 @@
+"""When to say that a sweep waits for machines: soon, and then more and more seldom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+_SAID_AFTER = (20.0, 300.0, 900.0)
+_SAID_EVERY = 1_800.0
+
+
+class Waiting:
+    """Notes whether anything trains, and says how long nothing has.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since: float | None = None
+        self._said = 0
+
+    def note(self, *, waits: bool) -> float | None:
+        """Seconds that cells have waited so far, where it is time to say so.
+
+        Args:
+            waits: whether cells wait and none is with a machine.
+        """
+        if not waits:
+            self._since, self._said = None, 0
+            return None
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        waited = now - self._since
+        if waited < self._next():
+            return None
+        self._said += 1
+        return waited
+
+    def _next(self) -> float:
+        if self._said < len(_SAID_AFTER):
+            return _SAID_AFTER[self._said]
+        return _SAID_AFTER[-1] + _SAID_EVERY * (self._said - len(_SAID_AFTER) + 1)
