@@ -672,9 +672,14 @@ def end_supervisor(unit: Unit) -> None:
         state = unit.state()
 
 
+def own_files() -> list[Path]:
+    """Files of units. A link is another name of one that the machine's distribution brought."""
+    return [path for path in sorted(UNITS.glob("*.service")) if not path.is_symlink()]
+
+
 def dependents(unit: Unit) -> list[Unit]:
     """What runs and requires a unit."""
-    others = (Unit.load(path.name) for path in sorted(UNITS.glob("*.service")))
+    others = (Unit.load(path.name) for path in own_files())
     return [other for other in others if unit.name in other.needs("Requires") and other.active]
 
 
@@ -862,7 +867,7 @@ def main(words: list[str], program: str) -> int:
         "reload": lambda: reload(names),
         "enable": lambda: toggle(verb, options),
         "disable": lambda: toggle(verb, options),
-        "daemon-reload": lambda: 0 * sum(len(read_unit(path)) for path in UNITS.glob("*.service")),
+        "daemon-reload": lambda: 0 * sum(len(read_unit(path)) for path in own_files()),
         "reset-failed": lambda: 0,
         "status": lambda: status(names, options.lines),
         "is-active": lambda: query(
