@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.cluster import LocalCluster
-from tests.tune_app.real_sweeps import Sweeps, facts
+from tests.tune_app.real_sweeps import INJECTION, Sweeps, facts
 from tests.tune_app.stores.servers import SSHD, Sshd
+from tune_app.records import FailureClass
 
 RULES = ("--scheduler", "none", "--kill-rule", "off", "--checkpoint-every", "1")
 
@@ -86,6 +87,11 @@ def to_join(cluster: LocalCluster) -> dict[str, str]:
     return {name: cluster.environment[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
 
 
+def observed(journal: object) -> list[object]:
+    records = facts(journal)["observations"]  # type: ignore[arg-type]
+    return sorted(records, key=lambda record: (record["cell"], record["tokens"]))
+
+
 def test_workers_that_come_late_get_their_tokens_by_the_store_alone(
     machines: Machines, local: None, server: Sshd
 ) -> None:
@@ -118,6 +124,40 @@ def test_workers_that_come_late_get_their_tokens_by_the_store_alone(
     assert not list(server.store.rglob("*.tmp"))
 
 
-def observed(journal: object) -> list[object]:
-    records = facts(journal)["observations"]  # type: ignore[arg-type]
-    return sorted(records, key=lambda record: (record["cell"], record["tokens"]))
+BROKEN = "raise ModuleNotFoundError(\"No module named 'flash'\")"
+
+
+def test_a_machine_that_lacks_a_package_is_named_and_costs_no_cell(
+    machines: Machines, local: None, server: Sshd
+) -> None:
+    """Also: what only the driver's machine sees is refused before anything starts."""
+    sweeps = machines.sweeps
+    broken = machines.caches / "broken"
+    broken.mkdir(parents=True)
+    (broken / "sitecustomize.py").write_text(INJECTION % BROKEN)
+
+    def around(number: int) -> Sequence[str]:
+        path = ("env", f"PYTHONPATH={broken}") if number == 3 else ()
+        return (*machines.around(number), *path)
+
+    with LocalCluster(workers=2, environment={}, around=around) as cluster:
+        rules = (*RULES, "--address", cluster.address)
+        code, output = sweeps.run("refused", *rules, environment=to_join(cluster))
+        assert code != 0
+        text = " ".join(output.replace("│", " ").split())
+        assert "which worker-2, worker-3 of the cluster cannot see; name a store" in text
+        assert "Traceback" not in output
+        code, output = sweeps.run(
+            *("broken", *rules, "--cells-at-once", "2", "--checkpoints", server.url()),
+            environment=to_join(cluster),
+        )
+    assert code == 0, output
+    with sweeps.journal("broken") as journal, sweeps.journal("local") as reference:
+        assert observed(journal) == observed(reference)
+        failures = journal.failures()
+        assert failures
+        assert {failure.kind for failure in failures} == {FailureClass.HOST}
+        assert {failure.host.partition("/")[0] for failure in failures} == {"worker-3"}
+        assert not any(failure.ended for failure in failures)
+        named = len({failure.cell for failure in failures}) > 1
+    assert ("cells failed before their first step" in output) == named
