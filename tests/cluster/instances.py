@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +24,15 @@ class Instances:
     and removed in this order, whatever happens in between.
     """
 
-    def __init__(self, lab: Lab, *, shared_memory: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        *,
+        image: Callable[[Machine], object] = lambda _: None,
+        shared_memory: int = 1 << 30,
+    ) -> None:
         self.lab = lab
+        self._image = image
         self.failed: list[BaseException] = []
         """What went wrong with a machine; nothing, unless the lab itself is broken."""
         self._shared_memory = shared_memory
@@ -90,6 +97,7 @@ class Instances:
                     boot = self._boots[instance.id] = self._boots.get(instance.id, 0) + 1
                 name = f"w{instance.id}" + (f"-{boot}" if boot > 1 else "")
                 machine = self.lab.add_worker(name, shared_memory=self._shared_memory)
+                self._image(machine)
                 _run_order(machine, instance)
                 with self._lock:
                     self._machines[instance.id] = machine
@@ -116,14 +124,21 @@ def start_log(lab: Lab, number: int) -> str:
 
 @contextmanager
 def vast_in(
-    lab: Lab, head: Machine, *, port: int = PORT, shared_memory: int = 1 << 30, **fake: Any
+    lab: Lab,
+    head: Machine,
+    *,
+    port: int = PORT,
+    image: Callable[[Machine], object] = lambda _: None,
+    shared_memory: int = 1 << 30,
+    **fake: Any,
 ) -> Iterator[tuple[FakeVast, Instances]]:
     """The fake, at http://127.0.0.1:PORT within the head, and the machines behind it.
 
     Args:
+        image: what a worker's image brings along, before anything is started there.
         fake: of `FakeVast`: offers, load_s …
     """
-    instances = Instances(lab, shared_memory=shared_memory)
+    instances = Instances(lab, image=image, shared_memory=shared_memory)
     server = FakeVast(
         listening=head.listening_socket("127.0.0.1", port),
         ready=instances.ready,

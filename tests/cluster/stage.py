@@ -149,7 +149,13 @@ def stage(*, default_patience: bool = False, **fake: Any) -> Iterator[Stage]:
         _make_laptop(laptop, head)
         offers = [offer(number, cpu_cores_effective=1.0) for number in range(1, 20)]
         vast, instances = stack.enter_context(
-            vast_in(lab, head, key=KEY, **{"offers": offers, "load_s": 1.0, **fake})
+            vast_in(
+                lab,
+                head,
+                image=given_environment,
+                key=KEY,
+                **{"offers": offers, "load_s": 1.0, **fake},
+            )
         )
         patience = {} if default_patience else {"patience": SHORT, "pace_margin": 0.0}
         made = Stage(

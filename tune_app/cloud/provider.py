@@ -144,7 +144,7 @@ class StelluxNodeProvider(NodeProvider):
     def nodes_for_teardown(self, tag_filters: dict[str, str]) -> list[str]:
         """The same, with workers whose end was asked for and not seen yet."""
         nodes = self.non_terminated_nodes(tag_filters)
-        if tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD:
+        if self._released or tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD:
             return nodes
         return list(dict.fromkeys([*nodes, *self._client.status().being_destroyed]))
 
@@ -355,6 +355,8 @@ class StelluxNodeProvider(NodeProvider):
     # Inside
 
     def _look(self) -> Mapping[str, Node]:
+        if self._released:
+            return {}
         seen = checked_nodes(self._client.nodes(), self._settings.cluster)
         with self._lock:
             self._seen = seen
