@@ -35,6 +35,7 @@ TOOLS = {
     "sshd": "openssh-server",
     "rsync": "rsync",
     "sudo": "sudo",
+    "curl": "curl",
     "useradd": "passwd",
 }
 """Commands that the lab and its tests call, and Debian's packages that have them."""
