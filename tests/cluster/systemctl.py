@@ -626,12 +626,12 @@ def start_one(unit: Unit, *, block: bool) -> bool:
         while True:
             state = unit.state()
             ended = state["ActiveState"] in {"inactive", "failed"}
-            if unit.state_path.exists() and (
-                state.get("started") or ended or state["SubState"] == "auto-restart"
-            ):
+            # What was read, and not what is there by now.
+            told = "born" in state
+            if told and (state.get("started") or ended or state["SubState"] == "auto-restart"):
                 # As with systemd, what only ran for a moment was started all the same.
                 return bool(state.get("started"))
-            if not block and unit.state_path.exists():
+            if not block and told:
                 return True
             time.sleep(0.01)
 
