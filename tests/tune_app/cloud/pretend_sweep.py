@@ -24,7 +24,8 @@ def main() -> int:
     if step.isdecimal():
         return int(step)
     if step == "lost":
-        (folder / "started").write_text(f"{time.monotonic_ns()}", "utf-8")
+        (folder / "fresh").write_text(f"{time.monotonic_ns()}", "utf-8")
+        (folder / "fresh").replace(folder / "started")
         return 1
     if step == "deaf":
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -71,7 +71,8 @@ class Place:
         self.ray_starts()
 
     def ray_starts(self) -> None:
-        (self.folder / "started").write_text(str(time.monotonic_ns()), "utf-8")
+        (self.folder / "fresh").write_text(str(time.monotonic_ns()), "utf-8")
+        (self.folder / "fresh").replace(self.folder / "started")
 
     def plan(self, *steps: str) -> None:
         (self.folder / "plan").write_text("\n".join(steps), "utf-8")
