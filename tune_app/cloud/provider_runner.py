@@ -58,8 +58,10 @@ class StrictRunner(SSHCommandRunner):
         command, *rest = args or (values.pop("cmd", None),)
         if command == "ray stop" and self._way.stops_ray:
             command = self._way.stops_ray
-        told = values.get("environment_variables") or {}
-        values["environment_variables"] = {**told, **self._way.environment}
+        if command and self._way.environment:
+            # Ray's own way would put each value between quotes.
+            told = " ".join(f"{name}={shlex.quote(v)}" for name, v in self._way.environment.items())
+            command = f"export {told}; {command}"
         return super().run(command, *rest, **values)
 
     def run_rsync_up(self, source: str, target: str, options: Any = None) -> None:

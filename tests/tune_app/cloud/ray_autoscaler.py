@@ -38,6 +38,8 @@ def yaml_config(**provider: Any) -> dict[str, Any]:
     """The project's own cluster.yaml, with a head, and `provider` over its section."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text("utf-8"))
     config["provider"]["head"]["address"] = "head.example"
+    # Nothing runs Ray on the instances here, nor could it be installed.
+    config["provider"]["disable_node_updaters"] = True
     config["provider"] |= provider
     return config
 

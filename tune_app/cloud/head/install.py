@@ -34,6 +34,8 @@ from tune_app.cloud.node.settings import load_head_settings
 from tune_app.cloud.overlay.access import grant_access
 from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
+from tune_app.cloud.overlay.setup import installed_openssh
+from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import store_url
 from tune_app.cloud.settings import load_settings
 from tune_app.command import run_command
@@ -77,6 +79,9 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         mode=0o644,
     )
     grant_access(overlay, layout.OVERLAY_FOLDER, owner=layout.CLOUD_USER, user=layout.RAY_USER)
+    # Written by root into root's folder: who writes it decides as whom workers come in.
+    configuration = sshd_config(overlay, str(layout.OVERLAY_FOLDER), version=installed_openssh())
+    write_file(layout.SSHD_CONFIG, configuration, mode=0o644)
     _ray_home(login, store_url(overlay, layout.STORE))
     write_file(layout.FIREWALL, firewall_rules({22, ssh_port, overlay.port}), mode=0o644)
     _services()

@@ -17,6 +17,8 @@ DAEMON_SETTINGS = CONFIGURATION / "daemon.json"
 OVERLAY_SETTINGS = CONFIGURATION / "overlay.json"
 HEAD_SETTINGS = CONFIGURATION / "head.json"
 HEAD_ENVIRONMENT = CONFIGURATION / "head.env"
+SSHD_CONFIG = CONFIGURATION / "sshd_config"
+"""Of the second SSH server. root's: it says as whom somebody comes in, and what they may run."""
 FIREWALL = CONFIGURATION / "firewall.nft"
 VAST_KEY = CONFIGURATION / "vast_key"
 

@@ -73,7 +73,7 @@ class OverlaySetup:
         (folder / AUTHORIZED).mkdir(exist_ok=True, mode=0o755)
         self._head = key_file(self.files.host_key)
         self._updater = key_file(self.files.updater_key)
-        config = sshd_config(settings, str(self.files.folder), version=_version())
+        config = sshd_config(settings, str(self.files.folder), version=installed_openssh())
         write_file(self.files.sshd_config, config, mode=0o644)
         self._links = AuthorizedKeys(self.files.authorized(settings.link_user))
         self._stores = AuthorizedKeys(self.files.authorized(settings.store_user))
@@ -131,8 +131,8 @@ class OverlaySetup:
         return self.files.updater_key.read_text("ascii")
 
 
-def _version() -> tuple[int, int] | None:
-    """Of OpenSSH on this machine."""
+def installed_openssh() -> tuple[int, int] | None:
+    """The version of OpenSSH on this machine; None where it is not known."""
     try:
         said = subprocess.run(
             ["ssh", "-V"], check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=10
