@@ -6,11 +6,14 @@ import logging
 import re
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
+from ray.tune.experiment import Trial
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_app.memory_events import oom_kills
@@ -68,6 +71,20 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
         reason = f"{type(error).__name__}: {(_plain(error) or [''])[0]}"
     kind, cause = _by_the_error(error) or _by_the_node(pulse) or (FailureClass.HOST, "")
     return Loss(kind=kind, reason=reason, cause=cause)
+
+
+def creation_error(trial: Trial) -> ActorDiedError | None:
+    """Why the process of a trial could not even be set up, where that is what happened to it.
+
+    Read where Tune notes an error at first: Trial.get_pickled_error reads a copy that comes later.
+    """
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return None
+    error = cloudpickle.loads(Path(path).read_bytes())
+    if isinstance(error, ActorDiedError) and _CREATION in str(error):
+        return error
+    return None
 
 
 def _by_the_error(error: BaseException | None) -> tuple[FailureClass, str] | None:

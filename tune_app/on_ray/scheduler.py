@@ -17,7 +17,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from tune_app.failure_policy import respond, suspicion
 from tune_app.journal import Journal
 from tune_app.listener import SweepListener
-from tune_app.on_ray.losses import Pulse, diagnose
+from tune_app.on_ray.losses import Pulse, creation_error, diagnose
 from tune_app.on_ray.report import (
     CELL,
     DAMAGED,
@@ -151,7 +151,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A process was lost, or ended itself to be started again."""
         key = trial.config[CELL]["key"]
-        error = trial.get_pickled_error()
+        error = creation_error(trial) or trial.get_pickled_error()
         if isinstance(error, RayTaskError) and isinstance(error.cause, RetryError):
             return
         if error is None and key in self._lost:
