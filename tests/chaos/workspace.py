@@ -65,15 +65,7 @@ class Workspace:
         corpus = folder / "corpus"
         corpus.mkdir(parents=True)
         write_corpus(corpus)
-        self._space.write_text(
-            _SPACE.format(
-                expansions=list(size.expansions),
-                tokens=size.tokens,
-                evaluations=size.evaluations,
-                corpus=str(corpus),
-            ),
-            "utf-8",
-        )
+        self._space.write_text(space_text(size, str(corpus)), "utf-8")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,6 +90,16 @@ class Workspace:
 
     def journal(self, name: str) -> Journal:
         return Journal.open(self.path(name), read_only=True)
+
+
+def space_text(size: Size, corpus: str) -> str:
+    """The search space's file."""
+    return _SPACE.format(
+        expansions=list(size.expansions),
+        tokens=size.tokens,
+        evaluations=size.evaluations,
+        corpus=corpus,
+    )
 
 
 def write_corpus(folder: Path) -> None:

@@ -90,6 +90,16 @@ class Stage:
         found: list[dict[str, Any]] = json.loads(told[told.index("[") :])
         return found
 
+    @staticmethod
+    def wait_for(
+        true: Callable[[], object], *, within_s: float, every_s: float = 1.0, what: str = ""
+    ) -> None:
+        """Waits for something to become true."""
+        end = time.monotonic() + within_s
+        while not true():
+            assert time.monotonic() < end, f"not within {within_s:g} s: {what}"
+            time.sleep(every_s)
+
     def timed(self, name: str, action: Callable[[], Any]) -> Any:
         began = time.monotonic()
         try:
@@ -107,16 +117,6 @@ class Stage:
             "TERM": "dumb",
         }
         return told | ({} if key is None else {"VAST_API_KEY": key})
-
-
-def until(
-    true: Callable[[], object], *, within_s: float, every_s: float = 0.5, what: str = ""
-) -> None:
-    """Waits for something to become true."""
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, f"not within {within_s:g} s: {what}"
-        time.sleep(every_s)
 
 
 def lab_config(**vast: Any) -> dict[str, Any]:

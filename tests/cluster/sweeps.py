@@ -1,0 +1,84 @@
+"""A small sweep as the laptop's user starts it on the cluster, and its journal as they read it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.workspace import Size, space_text, write_corpus
+from tests.cluster.stage import Stage
+from tune_app.folder import JOURNAL
+from tune_app.journal import Journal
+
+HOME = "/home/stellux"
+SPACE, CORPUS = f"{HOME}/small.py", f"{HOME}/corpus"
+DRIVER = "python -m tune_app.cloud.driver"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallSweep:
+    """Six cells or more of 60k parameters, none of which is stopped early."""
+
+    stage: Stage
+    size: Size
+    name: str = "small"
+
+    @property
+    def options(self) -> str:
+        seeds = " ".join(f"--seeds {seed}" for seed in range(self.size.seeds))
+        return (
+            f"{SPACE} --name {self.name} {seeds} --scheduler none --kill-rule off "
+            "--checkpoint-every 5"
+        )
+
+    def send(self) -> None:
+        """Puts space and corpus on the head, as a user does with files of their own."""
+        laptop = self.stage.laptop
+        folder = laptop.path("/root") / "corpus"
+        folder.mkdir()
+        write_corpus(folder)
+        laptop.path("/root/small.py").write_text(space_text(self.size, CORPUS), "utf-8")
+        for source, target in (("/root/small.py", SPACE), ("/root/corpus/", f"{CORPUS}/")):
+            self.stage.at_laptop("ray", "rsync-up", "/root/cluster.yaml", source, target)
+
+    def start(self, log: Path) -> None:
+        """From the laptop, which then leaves: its SSH session is ended, the sweep goes on."""
+        command = f"{DRIVER} start {self.options}"
+        session = self.stage.start_at_laptop("ray", "exec", "/root/cluster.yaml", command, log=log)
+        self.stage.wait_for(lambda: self.running() or session.poll() is not None, within_s=90)
+        assert self.running(), log.read_text("utf-8", "replace")
+        session.kill()
+
+    def running(self) -> bool:
+        state = self.stage.head.run(["systemctl", "is-active", "stellux-sweep"], check=False)
+        return state.stdout.strip() in {"active", "activating"}
+
+    def log(self) -> str:
+        """What the sweep has said on the head."""
+        path = self.stage.head.path(f"{HOME}/.stellux/sweep.log")
+        return path.read_text("utf-8", "replace") if path.exists() else ""
+
+    def journal(self, copies: Path, name: str = "") -> Journal:
+        """Its journal as it is now, copied with what is not in the main file yet."""
+        folder = self.stage.head.path(f"{HOME}/runs/{name or self.name}")
+        copies.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.glob(f"{JOURNAL}*")):
+            shutil.copy(path, copies / path.name)
+        return Journal.open(copies / JOURNAL, read_only=True)
+
+    def tokens(self) -> int:
+        """Trained so far, by all cells together; 0 before there is a journal."""
+        line = (
+            f"python -c \"import sqlite3; print(sqlite3.connect('file:runs/{self.name}/{JOURNAL}"
+            "?mode=ro', uri=True).execute('select coalesce(sum(t), 0) from (select max(tokens) t "
+            "from observations group by cell)').fetchone()[0])\""
+        )
+        said = self.stage.at_head(line, check=False).split()
+        return int(said[-1]) if said and said[-1].isdecimal() else 0
+
+    def run_undisturbed(self) -> None:
+        """The same sweep on the head alone, under the name `alone`, after the cluster is gone."""
+        words = self.options.replace(f"--name {self.name}", "--name alone")
+        line = f"unset STELLUX_CHECKPOINTS; python -m tune_app.sweep {words} --cells-at-once 2"
+        self.stage.at_head(line, timeout=600)
