@@ -1,6 +1,6 @@
-"""A whole cluster's surroundings in the lab: a laptop with this project, an empty VPS, a Vast.ai.
+"""A cluster's surroundings in the lab: a laptop with this project, an empty VPS, a Vast.ai.
 
-Everything in it is real but for Vast.ai's HTTP API and systemd: SSH, sudo, users, the firewall, Ray.
+All of it is real but for Vast.ai's HTTP API and systemd: SSH, sudo, users, the firewall, Ray.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 from tests.cluster.instances import PORT, Instances, vast_in
 from tests.cluster.lab import Lab
 from tests.cluster.machine import REPOSITORY, Machine, Process
+from tests.cluster.namespaces import SYSTEM_PATH
 from tests.cluster.network import HEAD
 from tests.tune_app.cloud.fake_vast import FakeVast, offer
 from tune_app.cloud.wire import Status, decode, read_status
@@ -110,7 +111,7 @@ class Stage:
     @staticmethod
     def _shell(key: str | None) -> dict[str, str]:
         told = {
-            "PATH": f"{ENVIRONMENT}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{ENVIRONMENT}/bin:{SYSTEM_PATH}",
             "PYTHONPATH": str(REPOSITORY),
             "RAY_UP_enable_autoscaler_v2": "1",
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -51,7 +51,8 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
         os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
         local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
     ray.init(
-        address=address,
+        # Without an address Ray would take a cluster that it finds on this machine.
+        address=address or "local",
         log_to_driver=show,
         logging_level=logging.INFO if show else logging.ERROR,
         **local,
