@@ -3,6 +3,7 @@
 python -m tune_app.cloud status     what is rented, what it costs, what went wrong
 python -m tune_app.cloud reap       end everything that is rented, and see that it is gone
 python -m tune_app.cloud open       allow launches again after a reap
+python -m tune_app.cloud fetch      bring journals, results and checkpoints of the head here
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ LEFT = 1
 
 app = App(
     name=f"python -m {MODULE}",
-    help="See and end what is rented for the cluster.",
+    help="See and end what is rented for the cluster, and fetch its results.",
     help_format="plaintext",
     version_flags=[],
 )
@@ -113,10 +114,39 @@ def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     return 0
 
 
+@app.command(name="fetch")
+def fetch_(*, cluster: Path, to: Path | None = None) -> int:
+    """Bring journals, results and checkpoints of the head here. It goes on where it was cut off.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, whose head is meant.
+    to
+        Folder to put them in; default stellux-NAME-results, by the cluster's name.
+    """
+    from tune_app.cloud.fetch import fetch, results_folder, sources  # noqa: PLC0415
+    from tune_app.cloud.head.remote import shell_of  # noqa: PLC0415
+    from tune_app.cloud.heads import found, head_of, read_cluster  # noqa: PLC0415
+
+    settings, user = read_cluster(cluster)
+    shell = shell_of(found(head_of(settings)), user)
+    console = Console()
+    fetched = fetch(
+        shell,
+        sources(settings.store_root),
+        to or results_folder(settings.cluster),
+        say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
+    console.print(fetched.told(), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
 def _daemon(cluster: Path | None, socket: Path | None) -> DaemonClient:
     if cluster is None:
         return DaemonClient(socket)
-    from tune_app.cloud.head.remote import read_shell, remote_daemon  # noqa: PLC0415
+    from tune_app.cloud.head.remote import remote_daemon  # noqa: PLC0415
+    from tune_app.cloud.heads import read_shell  # noqa: PLC0415
 
     return remote_daemon(read_shell(cluster))
 

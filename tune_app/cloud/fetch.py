@@ -36,6 +36,10 @@ class Fetched:
     files: int
     bytes: int
 
+    def told(self) -> str:
+        """In a line."""
+        return f"{self.files} files, {self.bytes / 2**20:.1f} MiB, are in {self.folder.absolute()}"
+
 
 def results_folder(cluster: str) -> Path:
     """Where a cluster's results go to, unless it is said."""

@@ -1,8 +1,8 @@
 """Ray's node provider: `type: external`, `module: tune_app.cloud.provider.StelluxNodeProvider`.
 
-It holds no truth of its own. The head is the machine that the YAML names; what workers there are,
-the cloud's daemon says. A list that fails raises, so that the autoscaler does nothing: it never
-reads as "no nodes", which would rent all of them again.
+It holds no truth of its own. The head is the machine that the YAML names or has made; what workers
+there are, the cloud's daemon says. A list that fails raises, so that the autoscaler does nothing:
+it never reads as "no nodes", which would rent all of them again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -37,39 +38,30 @@ from ray.autoscaler.tags import (
 from tune_app.cloud.daemon_client import DaemonClient
 from tune_app.cloud.errors import LaunchError
 from tune_app.cloud.head.bring_up import bring_up
-from tune_app.cloud.head.layout import CODE, OVERLAY_FOLDER, RAY_HOME, RAY_USER, TOOLS
-from tune_app.cloud.head.remote import release, remote_daemon, shell_of, stop_services
-from tune_app.cloud.overlay.addresses import HEAD, Ports, address
+from tune_app.cloud.head.remote import remote_daemon, shell_of
+from tune_app.cloud.heads import Head, found, head_of
+from tune_app.cloud.overlay.addresses import HEAD, address
+from tune_app.cloud.provider_head_config import head_config, with_machine
+from tune_app.cloud.provider_launches import Launches
 from tune_app.cloud.provider_nodes import (
     Outcome,
     checked_nodes,
     launch_of,
     launch_problem,
-    request_id,
 )
-from tune_app.cloud.provider_runner import StrictRunner, Way
+from tune_app.cloud.provider_runner import StrictRunner, Way, way_to_head, way_to_worker
 from tune_app.cloud.provider_settings import (
+    HeadMachine,
+    HeadToCreate,
     ProviderSettings,
     check_config,
     head_id,
     read_settings,
 )
+from tune_app.cloud.teardown import Teardown
 from tune_app.cloud.workers import Node
 
 logger = logging.getLogger(__name__)
-
-
-STOP_RAY = "sudo -n systemctl stop stellux-sweep; sudo -n systemctl stop stellux-head"
-"""In the place of `ray stop`: systemd would start Ray again."""
-
-
-WORKER_ACCESS = {
-    "key": f"{RAY_HOME}/.stellux/updater_key",
-    "known_hosts": str(OVERLAY_FOLDER / "known_workers"),
-}
-"""Where the head has what leads to workers: see `tune_app.cloud.overlay.access`."""
-RAY_TOKEN = "~/.ray/auth_token"
-"""On the head and on workers."""
 
 
 class HeadIsKeptError(ValueError):
@@ -87,17 +79,24 @@ class StelluxNodeProvider(NodeProvider):
         super().__init__(provider_config, cluster_name)
         self._settings = read_settings(provider_config, cluster_name)
         self._head = head_id(cluster_name)
-        self._client = _daemon(self._settings)
+        self._machine = head_of(self._settings)
+        self._teardown = Teardown(
+            self._machine,
+            lambda: self._client,
+            looks_apart_s=self._settings.looks_apart_s,
+            say=click.echo,
+        )
         self._lock = threading.Lock()
         self._seen: Mapping[str, Node] = {}
         """The last list: Ray asks for it, and then of each node on it."""
         self._written: dict[str, dict[str, str]] = {}
         """Tags that Ray set: how far its own updaters are."""
-        self._asking: dict[str, list[int]] = {}
-        """Launch → how many workers each of its calls asks for that is not answered yet."""
-        self._empty_since: float | None = None
-        self._stopped = False
-        self._released = False
+        self._launches = Launches(AUTOSCALER_MAX_LAUNCH_BATCH)
+
+    @cached_property
+    def _client(self) -> DaemonClient:
+        """From elsewhere it is reached through the head, which may be still to be made."""
+        return _daemon(self._settings, self._machine)
 
     # The YAML
 
@@ -128,14 +127,17 @@ class StelluxNodeProvider(NodeProvider):
         Of all that Ray's launcher asks a provider, only `ray up` asks this.
         """
         with _in_one_line():
-            bring_up(cluster_config, shell_of(self._settings.head), say=click.echo)
-        return head_config(cluster_config)
+            # Again: where it was made, it may have broken off before its host key was replaced.
+            machine = self._machine.make(click.echo)
+            told = with_machine(cluster_config, machine)
+            bring_up(told, shell_of(machine), say=click.echo)
+        return head_config(told, machine)
 
     # Looking
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """Ids of the head and of all workers with these tags. Raises rather than guessing."""
-        heads = [] if self._released else [self._head]
+        heads = self._heads()
         if tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD:
             # The machine that `ray up` starts from may not reach the daemon yet.
             return self._with_tags(heads, {}, tag_filters)
@@ -143,8 +145,17 @@ class StelluxNodeProvider(NodeProvider):
 
     def nodes_for_teardown(self, tag_filters: dict[str, str]) -> list[str]:
         """The same, with workers whose end was asked for and not seen yet."""
+        if self._teardown.done:
+            return []
+        with _in_one_line():
+            if self._machine.find() is None:
+                self._machine.check_absence()
+                return []
+            only_head = tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD
+            if not only_head and self._machine.never_rented():
+                return self._with_tags(self._heads(), {}, tag_filters)
         nodes = self.non_terminated_nodes(tag_filters)
-        if self._released or tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD:
+        if only_head:
             return nodes
         return list(dict.fromkeys([*nodes, *self._client.status().being_destroyed]))
 
@@ -153,7 +164,7 @@ class StelluxNodeProvider(NodeProvider):
 
     def is_terminated(self, node_id: str) -> bool:
         if node_id == self._head:
-            return self._released
+            return self._teardown.done
         return node_id not in self._look()
 
     def node_tags(self, node_id: str) -> dict[str, str]:
@@ -174,7 +185,7 @@ class StelluxNodeProvider(NodeProvider):
     def external_ip(self, node_id: str) -> str:
         """The head's own address; a worker has none but the overlay's."""
         if node_id == self._head:
-            return self._settings.head.address
+            return self._found().address
         return self.internal_ip(node_id)
 
     # Renting
@@ -182,7 +193,15 @@ class StelluxNodeProvider(NodeProvider):
     def create_node(
         self, node_config: dict[str, Any], tags: dict[str, str], count: int
     ) -> dict[str, Any]:
-        """Rents workers: see `create_node_with_resources_and_labels`. The head is never rented."""
+        """Has the head made, where the YAML says so; workers are rented by a launch of Ray's."""
+        if tags.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD and isinstance(
+            self._settings.head, HeadToCreate
+        ):
+            with _in_one_line():
+                self._machine.make(click.echo)
+            # By these, `ray up` looks for what it had made.
+            self.set_node_tags(self._head, tags)
+            return {self._head: {}}
         return self.create_node_with_resources_and_labels(node_config, tags, count, {}, {})
 
     def create_node_with_resources_and_labels(
@@ -202,10 +221,10 @@ class StelluxNodeProvider(NodeProvider):
         if tags.get(TAG_RAY_NODE_KIND) != NODE_KIND_WORKER or not launch:
             raise ValueError(
                 "only workers that a launch asks for are rented; the head is the machine that "
-                "provider.head.address names"
+                "provider.head names"
             )
         kind, started = tags[TAG_RAY_USER_NODE_TYPE], time.time()
-        with self._requests(launch, count) as requests, ThreadPoolExecutor(count) as pool:
+        with self._launches.requests(launch, count) as requests, ThreadPoolExecutor(count) as pool:
             outcomes = list(pool.map(lambda request: self._ask_for(kind, request), requests))
         problem = launch_problem(outcomes, started)
         if problem is not None:
@@ -219,32 +238,13 @@ class StelluxNodeProvider(NodeProvider):
             logger.warning("no worker of type %s by request %s: %s", kind, request, error)
             return error
 
-    @contextmanager
-    def _requests(self, launch: str, count: int) -> Iterator[list[str]]:
-        """Ids for the workers of a launch.
-
-        Repeated, it has the same ids, so that the daemon refuses or adopts. Only what Ray splits
-        off has others: it asks at once for the rest of a launch whose other calls are full.
-        """
-        with self._lock:
-            before = self._asking.setdefault(launch, [])
-            first = sum(before) if set(before) == {AUTOSCALER_MAX_LAUNCH_BATCH} else 0
-            before.append(count)
-        try:
-            yield [request_id(launch, first + number) for number in range(1, count + 1)]
-        finally:
-            with self._lock:
-                before.remove(count)
-                if not before:
-                    del self._asking[launch]
-
     # Ending
 
     def terminate_node(self, node_id: str) -> dict[str, Any] | None:
         """Ends a worker. Raises HeadIsKeptError for the head, and ValueError for a foreign id."""
         if node_id == self._head:
             raise HeadIsKeptError(
-                f"the head {self._settings.head.address} is kept: it is not the autoscaler's, and "
+                f"the head {self._found().address} is kept: it is not the autoscaler's, and "
                 "`ray up` does not replace it; `ray down` ends a cluster, from the machine that "
                 "it was started from"
             )
@@ -261,7 +261,7 @@ class StelluxNodeProvider(NodeProvider):
         """
         if self._head in node_ids and not self._settings.on_head:
             with _in_one_line():
-                self._take_down()
+                self._teardown.step()
             return None
         failures: list[Exception] = []
         # The head comes last: what else is asked for has to be done.
@@ -273,25 +273,6 @@ class StelluxNodeProvider(NodeProvider):
         if failures:
             raise failures[0]
         return None
-
-    def _take_down(self) -> None:
-        """Ends every worker. The head is released when two looks, a while apart, found none."""
-        if not self._stopped:
-            # First: what waits for workers would have others rented.
-            stop_services(shell_of(self._settings.head))
-            self._stopped = True
-        left = self._client.destroy_all("ray down")
-        now = time.monotonic()
-        if left or self._client.status().in_flight:
-            self._empty_since = None
-        elif self._empty_since is None:
-            self._empty_since = now
-        if (
-            self._empty_since is not None
-            and now - self._empty_since >= self._settings.looks_apart_s
-        ):
-            release(shell_of(self._settings.head))
-            self._released = True
 
     # Ray's way in
 
@@ -324,38 +305,30 @@ class StelluxNodeProvider(NodeProvider):
         )
 
     def _way(self, node_id: str) -> Way:
-        head, workers = self._settings.head, self._settings.workers
         if node_id == self._head:
-            return Way(
-                port=head.port,
-                user=RAY_USER,
-                key=head.key,
-                known_hosts=head.known_hosts,
-                stops_ray=STOP_RAY,
-            )
+            return way_to_head(self._found())
+        workers = self._settings.workers
         if workers is None or not self._settings.on_head:
             raise ValueError(
                 f"there is no way to run a command on worker {node_id} by SSH from here; go to "
                 "the head first: ray attach"
             )
-        node = self._node(node_id)
-        return Way(
-            port=Ports(node.k).sshd,
-            user=workers.user,
-            key=workers.key,
-            known_hosts=workers.known_hosts,
-            environment={
-                "STELLUX_CLUSTER": self.cluster_name,
-                "STELLUX_K": str(node.k),
-                "STELLUX_CPUS": str(max(1, int(node.cpus))),
-            },
-            needs_rsync=True,
-        )
+        return way_to_worker(workers, self._node(node_id), self.cluster_name)
 
     # Inside
 
+    def _heads(self) -> list[str]:
+        if self._teardown.done:
+            return []
+        with _in_one_line():
+            return [] if self._machine.find() is None else [self._head]
+
+    def _found(self) -> HeadMachine:
+        with _in_one_line():
+            return found(self._machine)
+
     def _look(self) -> Mapping[str, Node]:
-        if self._released:
+        if self._teardown.done:
             return {}
         seen = checked_nodes(self._client.nodes(), self._settings.cluster)
         with self._lock:
@@ -407,29 +380,10 @@ class StelluxNodeProvider(NodeProvider):
         }
 
 
-def head_config(cluster_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The YAML's copy for the head, without what only holds on the user's machine. Pure."""
-    config = copy.deepcopy(dict(cluster_config))
-    provider = config["provider"]
-    provider["on_head"] = True
-    for name in ("socket", "_config_cache_path"):
-        provider.pop(name, None)
-    for name in ("key", "known_hosts"):
-        provider["head"].pop(name, None)
-    provider.setdefault("workers", WORKER_ACCESS)
-    # From the head to workers: the program, its tools, and what lets a node into this Ray cluster.
-    config["file_mounts"] |= {
-        str(CODE): str(CODE),
-        str(TOOLS): str(TOOLS),
-        RAY_TOKEN: RAY_TOKEN,
-    }
-    return config
-
-
-def _daemon(settings: ProviderSettings) -> DaemonClient:
+def _daemon(settings: ProviderSettings, head: Head) -> DaemonClient:
     if settings.on_head or settings.socket is not None:
         return DaemonClient(settings.socket, timeout_s=settings.answer_s)
-    return remote_daemon(shell_of(settings.head))
+    return remote_daemon(shell_of(found(head)))
 
 
 @contextmanager

@@ -9,6 +9,11 @@ from typing import Any
 
 from ray.autoscaler._private.command_runner import SSHCommandRunner
 
+from tune_app.cloud.head.layout import RAY_USER
+from tune_app.cloud.overlay.addresses import Ports
+from tune_app.cloud.provider_settings import HeadMachine, WorkerAccess
+from tune_app.cloud.workers import Node
+
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
@@ -26,6 +31,37 @@ class Way:
     """What stops Ray there, where `ray stop` does not."""
     needs_rsync: bool = False
     """Whether rsync may have to be installed there first."""
+
+
+STOP_RAY = "sudo -n systemctl stop stellux-sweep; sudo -n systemctl stop stellux-head"
+"""In the place of `ray stop`: systemd would start Ray again."""
+
+
+def way_to_head(head: HeadMachine) -> Way:
+    """As Ray's user, from the machine of `ray up`."""
+    return Way(
+        port=head.port,
+        user=RAY_USER,
+        key=head.key,
+        known_hosts=head.known_hosts,
+        stops_ray=STOP_RAY,
+    )
+
+
+def way_to_worker(access: WorkerAccess, node: Node, cluster: str) -> Way:
+    """From the head, to the end of the worker's link."""
+    return Way(
+        port=Ports(node.k).sshd,
+        user=access.user,
+        key=access.key,
+        known_hosts=access.known_hosts,
+        environment={
+            "STELLUX_CLUSTER": cluster,
+            "STELLUX_K": str(node.k),
+            "STELLUX_CPUS": str(max(1, int(node.cpus))),
+        },
+        needs_rsync=True,
+    )
 
 
 INSTALL_RSYNC = (

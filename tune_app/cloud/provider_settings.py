@@ -10,14 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tune_app.cloud.hetzner_settings import HetznerSettings
 from tune_app.cloud.labels import checked_name
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.settings import CloudSettings, load_settings
 
 UNSET_ADDRESS = "YOUR-VPS"
 """What stands in `cluster.yaml` until a user writes an address."""
+HETZNER = "hetzner"
+"""Where a head can be made."""
 ANSWER_S = 58.0
 """Within which a request to rent is answered: the daemon answers in 55 s."""
+
+STORE_ROOT = OverlaySettings(head="example").store_root
 
 _RAYS_OWN = {
     "type",
@@ -63,6 +68,18 @@ class HeadMachine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadToCreate:
+    """A head that `ray up` makes at Hetzner, and `ray down` deletes."""
+
+    hetzner: HetznerSettings
+    key: str = ""
+    """File of the SSH key on the user's machine; empty for what belongs to the public one."""
+    user: str = ""
+    node_type: str = "head"
+    launch_hash: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerAccess:
     """How the head's programs come in on workers: see `tune_app.cloud.overlay.setup`."""
 
@@ -78,7 +95,7 @@ class ProviderSettings:
     """The provider's section of a cluster's YAML. Raises ValueError for what could not be meant."""
 
     cluster: str
-    head: HeadMachine
+    head: HeadMachine | HeadToCreate
     workers: WorkerAccess | None = None
     """Used on the head; without it, no command is run on a worker."""
     on_head: bool = False
@@ -88,6 +105,8 @@ class ProviderSettings:
     answer_s: float = ANSWER_S
     looks_apart_s: float = 60.0
     """Between the two looks that must find nothing before `ray down` is through."""
+    store_root: str = STORE_ROOT
+    """Of the overlay: below it, the head keeps checkpoints."""
 
     def __post_init__(self) -> None:
         checked_name("cluster's name", self.cluster)
@@ -109,10 +128,7 @@ def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
         raise ValueError(
             f"provider has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
         )
-    head = section.get("head")
-    if not isinstance(head, Mapping) or "address" not in head:
-        raise ValueError("provider.head.address is missing; write the address of the head there")
-    _check_types(head, HeadMachine, "provider.head")
+    head = _head(section.get("head"))
     own = {name: section[name] for name in _PLAIN if name in section}
     _check_types(own, ProviderSettings, "provider")
     socket, workers = section.get("socket"), section.get("workers")
@@ -120,11 +136,44 @@ def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
         _check_access(workers)
     return ProviderSettings(
         cluster=cluster,
-        head=HeadMachine(**head),
+        head=head,
         workers=None if workers is None else WorkerAccess(**workers),
         socket=None if socket is None else Path(socket).expanduser(),
+        store_root=str((section.get("overlay") or {}).get("store_root", STORE_ROOT)),
         **own,
     )
+
+
+def _head(section: object) -> HeadMachine | HeadToCreate:
+    if not isinstance(section, Mapping) or not {"address", "create"} & set(section):
+        raise ValueError(
+            "provider.head.address is missing; write the address of the head there, or "
+            "create: hetzner to have one made"
+        )
+    if "create" not in section:
+        _check_types(section, HeadMachine, "provider.head")
+        return HeadMachine(**section)
+    if section["create"] != HETZNER:
+        raise ValueError(f"provider.head.create is {section['create']!r}; it can be {HETZNER}")
+    if "address" in section:
+        raise ValueError(
+            "provider.head has an address and create; the first names a machine that you have, the "
+            "second has one made: leave one out"
+        )
+    values = section.get(HETZNER)
+    missing = {"ssh_public_key", "max_euros_per_month"} - set(values or {})
+    if not isinstance(values, Mapping) or missing:
+        raise ValueError(
+            f"provider.head.{HETZNER} lacks {', '.join(sorted(missing))}; see cluster.yaml"
+        )
+    _check_types(values, HetznerSettings, f"provider.head.{HETZNER}")
+    told: dict[str, Any] = {
+        name: Path(value) if name == "folder" else value for name, value in values.items()
+    }
+    own = {name: value for name, value in section.items() if name not in {"create", HETZNER}}
+    hetzner = HetznerSettings(**told)
+    _check_types(own | {HETZNER: hetzner}, HeadToCreate, "provider.head")
+    return HeadToCreate(hetzner=hetzner, **own)
 
 
 def _check_access(workers: object) -> None:
@@ -142,7 +191,8 @@ def _check_types(values: Mapping[str, Any], kind: type, where: str) -> None:
             f"{where} has no {', '.join(map(repr, odd))}; it has {', '.join(sorted(hints))}"
         )
     for name, value in values.items():
-        allowed = (int, float) if hints[name] is float else hints[name]
+        plain: dict[Any, Any] = {float: (int, float), Path: str}
+        allowed = plain.get(hints[name], hints[name])
         if not isinstance(value, allowed) or (isinstance(value, bool) and hints[name] is not bool):
             raise ValueError(f"{where}.{name} is {value!r}; {hints[name].__name__} is expected")
 
@@ -187,12 +237,17 @@ def overlay_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """The overlay's section of a cluster's YAML, with what follows from the rest."""
     provider = config["provider"]
     last_k = OverlaySettings(head="example").last_k
-    return {"head": provider["head"]["address"], "last_k": last_k, **provider.get("overlay", {})}
+    # A head that is still to be made has no address yet.
+    address = provider["head"].get("address", "")
+    return {"head": address, "last_k": last_k, **provider.get("overlay", {})}
 
 
 def check_config(config: Mapping[str, Any]) -> None:
     """Raises ValueError for a cluster's YAML that no cluster could come of."""
-    read_settings(config["provider"], config["cluster_name"])
+    settings = read_settings(config["provider"], config["cluster_name"])
+    user = config.get("auth", {}).get("ssh_user")
+    if isinstance(settings.head, HeadToCreate) and user != "root":
+        raise ValueError(f"auth.ssh_user is {user!r}; a head at Hetzner has root alone: write root")
     if "ssh_private_key" in config.get("auth", {}):
         raise ValueError(
             "auth.ssh_private_key would be copied to the head by Ray; write the key's file under "

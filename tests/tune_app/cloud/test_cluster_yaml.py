@@ -19,8 +19,9 @@ from ray.autoscaler._private.util import hash_launch_conf, prepare_config, valid
 
 from tests.tune_app.cloud.daemons import ROOT
 from tests.tune_app.cloud.ray_autoscaler import HEAD, yaml_config
-from tune_app.cloud.provider import StelluxNodeProvider, head_config
-from tune_app.cloud.provider_settings import check_config, write_daemon_settings
+from tune_app.cloud.provider import StelluxNodeProvider
+from tune_app.cloud.provider_head_config import head_config
+from tune_app.cloud.provider_settings import HeadMachine, check_config, write_daemon_settings
 
 TEXT = (ROOT / "cluster.yaml").read_text("utf-8")
 
@@ -125,7 +126,7 @@ def test_ray_up_takes_the_head_as_it_is(tmp_path: Path) -> None:
     new = hash_launch_conf(told, resolved["auth"])
     assert not _should_create_new_head(HEAD, new, "head", provider)
 
-    on_head = head_config(resolved)
+    on_head = head_config(resolved, HeadMachine(address="head.example"))
     assert "id_mine" not in json.dumps(on_head)
     assert "socket" not in on_head["provider"]
     validate_config(prepare_config(on_head))

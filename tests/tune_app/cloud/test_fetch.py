@@ -149,7 +149,7 @@ def test_a_head_without_rsync_says_so(
     head: LoopbackHead, folders: dict[str, str], tmp_path: Path
 ) -> None:
     head.program_there("rsync", "echo 'rsync: command not found' >&2; exit 127")
-    with pytest.raises(FetchError, match="was not fetched to its end: .*rsync: command not found"):
+    with pytest.raises(FetchError, match=r"not fetched to its end: .*rsync: command not found"):
         fetch(head.shell, folders, tmp_path / "here", say=lambda _: None)
 
 

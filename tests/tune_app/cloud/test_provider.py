@@ -27,7 +27,7 @@ from ray.autoscaler.tags import (
 from tests.tune_app.cloud.daemons import until
 from tests.tune_app.cloud.fake_vast import Fault
 from tests.tune_app.cloud.ray_autoscaler import HEAD, WORKER, RayCluster, ray_cluster, yaml_config
-from tune_app.cloud import provider as provider_module
+from tune_app.cloud import heads, teardown
 from tune_app.cloud.errors import CloudError, LaunchError, UnknownInstanceError
 from tune_app.cloud.overlay.addresses import Ports
 from tune_app.cloud.overlay.keys import KeyPair, key_file
@@ -258,8 +258,8 @@ def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
     cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_the_head: list[str] = []
-    for name in ("stop_services", "release"):
-        monkeypatch.setattr(provider_module, name, lambda _, name=name: on_the_head.append(name))
+    for module, name in ((teardown, "stop_services"), (heads, "release")):
+        monkeypatch.setattr(module, name, lambda _, name=name: on_the_head.append(name))
     create(cluster.provider(), "launch", 2)
     down = cluster.provider(on_head=False, looks_apart_s=0.5)
     cluster.fake.fail("destroy", *[Fault.REFUSED_500] * 2)

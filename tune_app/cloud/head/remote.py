@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import yaml
-
 from tune_app.cloud.daemon_client import DaemonClient, Exchange
 from tune_app.cloud.head.layout import CODE, PYTHON, RAY_USER, SOCKET
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.head.units import HEAD, SWEEP
-from tune_app.cloud.provider_settings import HeadMachine, read_settings
+from tune_app.cloud.provider_settings import HeadMachine
 
 
 def shell_of(head: HeadMachine, user: str = "") -> HeadShell:
@@ -26,20 +22,6 @@ def shell_of(head: HeadMachine, user: str = "") -> HeadShell:
         key=head.key,
         known_hosts=head.known_hosts,
     )
-
-
-def read_shell(path: Path) -> HeadShell:
-    """The way to the head that a cluster's YAML names. Raises ValueError where it names none."""
-    try:
-        config = yaml.safe_load(path.read_text("utf-8"))
-        section, cluster, user = (
-            config["provider"],
-            config["cluster_name"],
-            config["auth"]["ssh_user"],
-        )
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no cluster's YAML: {error!r}") from error
-    return shell_of(read_settings(section, cluster).head, user)
 
 
 def remote_daemon(shell: HeadShell, *, timeout_s: float = 90.0) -> DaemonClient:
