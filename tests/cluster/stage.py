@@ -77,6 +77,13 @@ class Stage:
         done = self.head.run(["bash", "-lc", line], user="stellux", timeout=timeout, check=check)
         return done.stdout + done.stderr
 
+    def reboot_head(self) -> None:
+        """Power is lost and comes back; the machine starts what it starts at every boot."""
+        self.head.power_off()
+        self.head.boot()
+        start_login_server(self.head)
+        self.head.run(["systemctl", "boot"], timeout=120)
+
     def status(self) -> Status:
         """What the daemon on the head says."""
         relay = "python -m tune_app.cloud.relay /run/stellux/cloud.sock"
@@ -167,6 +174,8 @@ def stage(*, default_patience: bool = False, **fake: Any) -> Iterator[Stage]:
             instances=instances,
             config=lab_config(**patience),
         )
+        if not default_patience:
+            made.config["provider"]["looks_apart_s"] = 5.0
         made.write_config()
         yield made
 
