@@ -10,7 +10,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NODE   := tune_app/cloud/node
 
-.PHONY: sweep test test-slow chaos chaos-short lint benchmark lock check-worker-env clean
+.PHONY: sweep test test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -29,6 +29,10 @@ chaos: $(VENV)/.dev
 
 chaos-short: $(VENV)/.dev
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+# A laptop, a head and workers in namespaces of this machine: root on Linux, about 15 minutes.
+test-cluster: $(VENV)/.dev
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
