@@ -46,6 +46,9 @@ class LoopbackHead:
         self.home = folder / "home"
         for where in (self._there, self._here, self.home):
             where.mkdir()
+        # A login shell's /etc/profile sets another one.
+        profile = f"export PATH={self._there}:$PATH\n"
+        (self.home / ".bash_profile").write_text(profile, "utf-8")
         self.path = f"{self._here}:{os.environ['PATH']}"
         self.program(
             self._here,
@@ -74,6 +77,14 @@ class LoopbackHead:
         )
 
     def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def begin(self) -> None:
+        """Starts the SSH server; returns when it answers."""
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         lines = [
@@ -93,11 +104,13 @@ class LoopbackHead:
             [SSHD, "-D", "-e", "-f", f"{self.etc}/sshd_config"], stderr=subprocess.DEVNULL
         )
         # What restarting it comes to: it reads its key anew, and connections stay.
-        self.program_there("systemctl", f"kill -HUP {self._process.pid}")
+        self.program_there(
+            "systemctl", f'case "$1" in try-restart) kill -HUP {self._process.pid};; esac'
+        )
         until(self._listens)
-        return self
 
-    def __exit__(self, *exception: object) -> None:
+    def stop(self) -> None:
+        """Ends it; connections that are open stay."""
         assert self._process is not None
         self._process.terminate()
         self._process.wait(10)

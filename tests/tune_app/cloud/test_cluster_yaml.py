@@ -19,6 +19,7 @@ from ray.autoscaler._private.util import hash_launch_conf, prepare_config, valid
 
 from tests.tune_app.cloud.daemons import ROOT
 from tests.tune_app.cloud.ray_autoscaler import HEAD, yaml_config
+from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.provider import StelluxNodeProvider
 from tune_app.cloud.provider_head_config import head_config
 from tune_app.cloud.provider_settings import HeadMachine, check_config, write_daemon_settings
@@ -48,7 +49,20 @@ def test_there_is_no_key_in_it() -> None:
     config = yaml.safe_load(TEXT)
     assert "ssh_private_key" not in config["auth"]
     assert (config["file_mounts"], config["cluster_synced_files"]) == ({}, [])
-    assert not re.search(r"[0-9a-f]{32}|BEGIN|token", TEXT, re.IGNORECASE)
+    text = TEXT.replace("HCLOUD_TOKEN", "")
+    assert not re.search(r"[0-9a-f]{32}|BEGIN|token", text, re.IGNORECASE)
+
+
+def test_the_head_that_is_made_is_written_as_the_example_says(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^    # create: hetzner\n(?:    #.*\n)+", TEXT, re.MULTILINE)
+    head = yaml.safe_load(re.sub(r"^    # ?", "", example, flags=re.MULTILINE))
+    path = tmp_path / "id_ed25519.pub"
+    path.write_text(KeyPair.new().public, "utf-8")
+    assert head["hetzner"]["ssh_public_key"] == "~/.ssh/id_ed25519.pub"
+    head["hetzner"]["ssh_public_key"] = str(path)
+    config = yaml_config(head=head)
+    config["auth"]["ssh_user"] = "root"
+    check_config(config)
 
 
 def test_the_daemon_takes_what_it_says_may_be_rented(tmp_path: Path) -> None:
