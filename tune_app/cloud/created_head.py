@@ -117,12 +117,14 @@ class CreatedHead:
             return self._found
 
     def never_rented(self) -> bool:
-        """Whether the head never had the key of a Vast.ai account, so that it left no worker."""
+        """Whether the head never had the key of a Vast.ai account, so that it left no worker.
+
+        Raises HeadUnreachableError with what to do about a head that stays silent.
+        """
         with self._lock:
             machine = self.find()
             if machine is not None and not self._rents:
-                told = shell_of(machine).run(["sh", "-s"], stdin=_NEVER_RENTED.encode("ascii"))
-                self._rents = told.split() != ["never"]
+                self._rents = self._ask(machine, _NEVER_RENTED) != "never"
             return not self._rents
 
     def end(self, say: Say) -> None:
@@ -146,6 +148,17 @@ class CreatedHead:
         self._known_hosts.unlink(missing_ok=True)
         with self._lock:
             self._found, self._made = None, False
+
+    @staticmethod
+    def _ask(machine: HeadMachine, script: str) -> str:
+        try:
+            return shell_of(machine).run(["sh", "-s"], stdin=script.encode("ascii")).strip()
+        except HeadUnreachableError as error:
+            raise HeadUnreachableError(
+                f"{error}. Nothing was deleted, and it bills on; if it never answers again, delete "
+                "it on https://console.hetzner.cloud/, and what it rented on "
+                "https://cloud.vast.ai/instances/"
+            ) from error
 
     def _fetch(self, machine: HeadMachine, say: Say) -> None:
         fetched = fetch(

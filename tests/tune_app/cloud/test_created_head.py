@@ -22,8 +22,9 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_KIND,
 )
 
-from tests.tune_app.cloud.daemons import ROOT
+from tests.tune_app.cloud.daemons import ROOT, DaemonProcess
 from tests.tune_app.cloud.fake_hetzner import FakeHetzner, Fault
+from tests.tune_app.cloud.fake_vast import FakeVast
 from tests.tune_app.cloud.loopback_head import LoopbackHead
 from tests.tune_app.cloud.ray_autoscaler import HEAD, yaml_config
 from tune_app.cloud import created_head, teardown
@@ -339,6 +340,21 @@ def test_ray_down_of_a_head_that_was_never_set_up(
     assert fake.servers == {}
 
 
+def test_ray_down_of_a_head_that_is_silent_deletes_nothing_and_says_where_to(
+    server: LoopbackHead,
+    fake: FakeHetzner,
+    config: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launcher = Launcher(config, monkeypatch)
+    head_of(config).make(lambda _: None)
+    server.stop()
+    with pytest.raises(click.ClickException, match=r"delete it on https://console\.hetzner\.cloud"):
+        down(launcher.provider())
+    assert len(fake.servers) == 1
+    server.begin()
+
+
 def test_ray_down_from_the_command_line(
     server: LoopbackHead, fake: FakeHetzner, config: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -413,6 +429,31 @@ def test_its_user_is_root(config: dict[str, Any]) -> None:
 
 
 # By hand
+
+
+def test_its_daemon_is_asked_from_here(
+    server: LoopbackHead,
+    fake: FakeHetzner,
+    config: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    head_of(config).make(lambda _: None)
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(config), "utf-8")
+    with FakeVast([]) as vast:
+        daemon = DaemonProcess(tmp_path, vast, cluster="stellux")
+        relay = f"PYTHONPATH={ROOT} exec {sys.executable} -m tune_app.cloud.relay {daemon.socket}"
+        # In the place of the head's own Python and socket.
+        server.program_there("runuser", relay)
+        daemon.start()
+        try:
+            with pytest.raises(SystemExit, match="0"):
+                app(["status", "--cluster", str(path)])
+        finally:
+            vast.let_go()
+            daemon.kill()
+    assert capsys.readouterr().out.startswith("Cluster stellux: $0.00")
 
 
 def test_results_are_fetched_by_hand_too(
