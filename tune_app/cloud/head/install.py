@@ -19,6 +19,8 @@ from cyclopts import App
 
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.firewall import firewall_rules
+from tune_app.cloud.head.ray_home import fill_home, login_keys, shell_lines
+from tune_app.cloud.head.other_clusters import refuse_other_clusters
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.units import (
     ENABLED,
@@ -31,6 +33,7 @@ from tune_app.cloud.head.units import (
     unit_text,
 )
 from tune_app.cloud.node.settings import load_head_settings
+from tune_app.cloud.overlay.access import Account as SystemAccount
 from tune_app.cloud.overlay.access import grant_access
 from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
@@ -45,8 +48,6 @@ UNIT_FOLDER = Path("/etc/systemd/system")
 SUDOERS = Path("/etc/sudoers.d/stellux")
 AT_ONCE = (FIREWALL, SSHD, KEEPER)
 """Started here; the daemon waits for its key, and Ray for what `ray up` brings next."""
-_SHELL_BEGIN = "# Stellux: begin"
-_SHELL_END = "# Stellux: end"
 
 app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
 
@@ -65,10 +66,11 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         Of the machine's own SSH server, which stays open in public.
     """
     # Whatever is wrong in them is said before anything changes.
-    load_settings(settings / "daemon.json")
+    told = load_settings(settings / "daemon.json")
     load_head_settings(settings / "head.json")
     overlay = load_overlay_settings(settings / "overlay.json")
     cluster = json.loads((settings / "cluster.json").read_text("utf-8"))
+    refuse_other_clusters(layout.CLOUD_STATE, told.cluster, owner=layout.CLOUD_USER)
     make_users(overlay)
     _folders()
     for path in (layout.DAEMON_SETTINGS, layout.OVERLAY_SETTINGS, layout.HEAD_SETTINGS):
@@ -82,7 +84,11 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     # Written by root into root's folder: who writes it decides as whom workers come in.
     configuration = sshd_config(overlay, str(layout.OVERLAY_FOLDER), version=installed_openssh())
     write_file(layout.SSHD_CONFIG, configuration, mode=0o644)
-    _ray_home(login, store_url(overlay, layout.STORE))
+    fill_home(
+        SystemAccount.of(layout.RAY_USER),
+        keys=login_keys(login),
+        lines=shell_lines(store_url(overlay, layout.STORE)),
+    )
     write_file(layout.FIREWALL, firewall_rules({22, ssh_port, overlay.port}), mode=0o644)
     _services()
     return 0
@@ -130,47 +136,6 @@ def _folders() -> None:
         path.mkdir(parents=True, exist_ok=True)
         shutil.chown(path, owner, "root" if owner == "root" else owner)
         path.chmod(mode)
-
-
-def _ray_home(login: str, store: str) -> None:
-    """Lets the user's own keys in as Ray's user, whose shell finds the program."""
-    home = layout.RAY_HOME
-    theirs = Path(pwd.getpwnam(login).pw_dir) / ".ssh" / "authorized_keys"
-    keys = theirs.read_text("utf-8") if theirs.is_file() else ""
-    ssh = home / ".ssh"
-    ssh.mkdir(mode=0o700, exist_ok=True)
-    shutil.chown(ssh, layout.RAY_USER, layout.RAY_USER)
-    _own_file(ssh / "authorized_keys", keys, mode=0o600)
-    profile = home / ".bashrc"
-    before = profile.read_text("utf-8") if profile.is_file() else ""
-    _own_file(profile, with_block(before, shell_lines(store)), mode=0o644)
-    # A login shell reads this one alone.
-    _own_file(home / ".profile", ". ~/.bashrc\n", mode=0o644)
-
-
-def shell_lines(store: str) -> str:
-    """What Ray's user's shell has to know."""
-    return "\n".join(
-        [
-            f"export PATH={layout.ENVIRONMENT}/bin:$PATH",
-            f"export PYTHONPATH={layout.CODE}",
-            "export RAY_AUTH_MODE=token",
-            f"export STELLUX_CHECKPOINTS='{store}'",
-        ]
-    )
-
-
-def with_block(text: str, lines: str) -> str:
-    """A text with our lines between two marks, in the place of those that were there. Pure."""
-    before, mark, rest = text.partition(_SHELL_BEGIN + "\n")
-    after = rest.partition(_SHELL_END + "\n")[2] if mark else ""
-    # First: a distribution's own .bashrc returns early where nobody types.
-    return f"{_SHELL_BEGIN}\n{lines}\n{_SHELL_END}\n{before}{after}"
-
-
-def _own_file(path: Path, text: str, *, mode: int) -> None:
-    write_file(path, text, mode=mode)
-    shutil.chown(path, layout.RAY_USER, layout.RAY_USER)
 
 
 def _services() -> None:

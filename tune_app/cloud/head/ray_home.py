@@ -1,0 +1,76 @@
+"""The home of Ray's user: who comes in as them, and what their shell knows.
+
+Whoever runs code in the cluster may have put links into it. So everything in there is done as its
+owner, who could have done it alone; root would be sent elsewhere by a link.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from tune_app.cloud.head import layout
+from tune_app.cloud.overlay.access import Account
+from tune_app.cloud.overlay.keys import write_file
+
+_SHELL_BEGIN = "# Stellux: begin"
+_SHELL_END = "# Stellux: end"
+
+
+def login_keys(login: str) -> str:
+    """The public keys that let a user of this machine in. Raises ValueError for no user."""
+    path = Account.of(login).home / ".ssh" / "authorized_keys"
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
+def fill_home(owner: Account, *, keys: str, lines: str) -> None:
+    """Lets keys in as the owner, whose shell finds the program. As root.
+
+    Args:
+        keys: lines of an authorized_keys file.
+        lines: of the shell.
+    """
+    with owner.acting():
+        _let_in(owner.home, keys)
+        profile = owner.home / ".bashrc"
+        write_file(profile, with_block(_text(profile), lines), mode=0o644)
+        # A login shell reads this one alone.
+        write_file(owner.home / ".profile", ". ~/.bashrc\n", mode=0o644)
+
+
+def shell_lines(store: str) -> str:
+    """What Ray's user's shell has to know."""
+    return "\n".join(
+        [
+            f"export PATH={layout.ENVIRONMENT}/bin:$PATH",
+            f"export PYTHONPATH={layout.CODE}",
+            "export RAY_AUTH_MODE=token",
+            f"export STELLUX_CHECKPOINTS='{store}'",
+        ]
+    )
+
+
+def with_block(text: str, lines: str) -> str:
+    """A text with our lines between two marks, in the place of those that were there. Pure."""
+    before, mark, rest = text.partition(_SHELL_BEGIN + "\n")
+    after = rest.partition(_SHELL_END + "\n")[2] if mark else ""
+    # First: a distribution's own .bashrc returns early where nobody types.
+    return f"{_SHELL_BEGIN}\n{lines}\n{_SHELL_END}\n{before}{after}"
+
+
+def _let_in(home: Path, keys: str) -> None:
+    ssh = home / ".ssh"
+    # What it leads to is not ours to write.
+    if ssh.is_symlink():
+        ssh.unlink()
+    ssh.mkdir(mode=0o700, exist_ok=True)
+    ssh.chmod(0o700)
+    write_file(ssh / "authorized_keys", keys, mode=0o600)
+
+
+def _text(path: Path) -> str:
+    """What a file holds; nothing where it cannot be read, so that it is written anew."""
+    with suppress(OSError, UnicodeDecodeError):
+        # Not of a pipe, which might never end.
+        return path.read_text("utf-8") if path.is_file() else ""
+    return ""
