@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from tune_app.records import Failure, FailureClass
-from tune_app.stores.base import StoreError, StoreRefusedError
+from tune_app.stores.base import StoreError, StoreRefusedError, StoreUnreachableError
 
 DEATHS = 3
 """Deaths at one step, of no known cause and on two hosts, that are taken for a defect."""
@@ -17,9 +17,12 @@ LONELY_DEATHS = 10
 """As many on one host, where no second tells the host's fault from the cell's."""
 EARLY_FAILURES = 3
 """Failures before a cell's first step that are taken for a defect where there is but one host."""
+EARLY_IN_A_ROW = 10
+"""As many where others may come and none has, and where a disk or a store fails each start."""
 SUSPECT_CELLS = 2
 """So many cells that fail on a host before their first step speak against the host."""
 _EARLY = "it failed before its first step there: "
+_STORE_AWAY = StoreUnreachableError.__name__
 
 _PASSING = frozenset(
     {
@@ -73,6 +76,7 @@ def respond(
     stride: int = 0,
     early: bool = False,
     hosts: int | None = None,
+    hosts_now: int = 1,
 ) -> Response:
     """Decides about a failure.
 
@@ -83,10 +87,13 @@ def respond(
         stride: tokens between two heartbeats; deaths so close to each other are at one step.
         early: whether the attempt failed before its first step.
         hosts: machines that train or may come to; None where the driver's is the only one.
+        hosts_now: machines that train, of these.
     """
     since_ended = _since_ended(earlier)
     if failure.kind is FailureClass.CODE and early and hosts is not None:
-        return _before_the_first_step(failure, since_ended, hosts)
+        return _before_the_first_step(failure, since_ended, hosts, hosts_now)
+    if failure.kind is FailureClass.STORAGE and early and hosts is not None:
+        return _no_start(failure, since_ended, hosts_now)
     if failure.kind in (FailureClass.CODE, FailureClass.NUMBERS):
         return Response(failure=replace(failure, ended=True, remedy="the cell is stopped"))
     if failure.kind is FailureClass.MEMORY:
@@ -121,7 +128,10 @@ def suspicion(failures: Sequence[Failure], host: str) -> str | None:
     here = [
         failure
         for failure in failures
-        if failure.cause.startswith(_EARLY) and _machine(failure.host) == _machine(host)
+        if is_early(failure)
+        # A store that nobody reaches is no host's fault.
+        and not failure.cause.endswith(_STORE_AWAY)
+        and _machine(failure.host) == _machine(host)
     ]
     cells = {failure.cell for failure in here}
     if not _machine(host) or len(cells) < SUSPECT_CELLS:
@@ -133,6 +143,11 @@ def suspicion(failures: Sequence[Failure], host: str) -> str | None:
     )
 
 
+def is_early(failure: Failure) -> bool:
+    """Whether an attempt on a cluster failed before its first step: its host lives."""
+    return failure.cause.startswith(_EARLY)
+
+
 def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | None:
     """Sequences at once for a cell that failed before; None for all of a step's."""
     if any(failure.kind is FailureClass.MEMORY for failure in earlier) and batch_size % 2 == 0:
@@ -140,17 +155,25 @@ def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | No
     return None
 
 
-def _before_the_first_step(failure: Failure, earlier: Sequence[Failure], hosts: int) -> Response:
-    """A host that lacks a package or a key fails every cell: two hosts have to say the same."""
+def _before_the_first_step(
+    failure: Failure, earlier: Sequence[Failure], hosts: int, hosts_now: int
+) -> Response:
+    """A host that lacks a package or a key fails every cell: two hosts have to say the same.
+
+    They cannot where one is all there is; where more may come, it has more tries until they do.
+    """
     kind = failure.reason.partition(":")[0]
     cause = _EARLY + kind
     same = [*(past for past in earlier if past.cause == cause), failure]
+    in_a_row = len(_row(cause, earlier)) + 1
     # Of a host that is not known nobody can say that it is another.
     machines = {_machine(past.host) for past in same} - {""}
     if len(machines) > 1:
         where = f"on {', '.join(sorted(machines))}"
     elif hosts <= 1 and len(same) >= EARLY_FAILURES:
         where = f"{len(same)} times on the only machine"
+    elif hosts_now <= 1 and in_a_row >= EARLY_IN_A_ROW:
+        where = f"{in_a_row} times in a row on the only machine that has come"
     else:
         another = "on another machine" if hosts > 1 else "there again"
         remedy = f"retried; it is taken for a defect of its code once {kind} comes {another}"
@@ -161,6 +184,35 @@ def _before_the_first_step(failure: Failure, earlier: Sequence[Failure], hosts: 
         )
     remedy = f"the cell is stopped: {kind} before its first step {where}"
     return Response(failure=replace(failure, ended=True, remedy=remedy))
+
+
+def _no_start(failure: Failure, earlier: Sequence[Failure], hosts_now: int) -> Response:
+    """A disk that stays full, or tokens that are damaged: machines are paid for that train nothing.
+
+    While other machines are there a single one's disk says nothing of the cell.
+    """
+    kind = failure.reason.partition(":")[0]
+    cause = _EARLY + kind
+    row = [*_row(cause, earlier), failure]
+    machines = {_machine(past.host) for past in row} - {""}
+    if len(row) < EARLY_IN_A_ROW or (len(machines) <= 1 and hosts_now > 1):
+        return Response(failure=replace(failure, ended=False, cause=cause, remedy="retried"))
+    where = ", ".join(sorted(machines)) or "a machine that is not known"
+    remedy = (
+        f"the cell is stopped: {kind} before its first step {len(row)} times in a row, on {where}; "
+        "look at the store and at the disk there"
+    )
+    return Response(failure=replace(failure, ended=True, remedy=remedy))
+
+
+def _row(cause: str, earlier: Sequence[Failure]) -> list[Failure]:
+    """The newest failures that all have this cause."""
+    row: list[Failure] = []
+    for failure in reversed(earlier):
+        if failure.cause != cause:
+            break
+        row.insert(0, failure)
+    return row
 
 
 def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int) -> Response:

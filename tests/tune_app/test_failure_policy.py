@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tune_app.failure_policy import classify, micro_batch_size, respond, suspicion
+from tune_app.failure_policy import (
+    EARLY_IN_A_ROW,
+    classify,
+    micro_batch_size,
+    respond,
+    suspicion,
+)
 from tune_app.records import Failure, FailureClass
 from tune_app.stores.base import StoreFullError, StoreRefusedError, StoreUnreachableError, TornError
 
@@ -121,8 +127,17 @@ EARLY = replace(
 )
 
 
-def early(failure: Failure, earlier: list[Failure], hosts: int | None) -> Failure:
-    return respond(failure, earlier, batch_size=8, early=True, hosts=hosts).failure
+def early(
+    failure: Failure, earlier: list[Failure], hosts: int | None, hosts_now: int | None = None
+) -> Failure:
+    return respond(
+        failure,
+        earlier,
+        batch_size=8,
+        early=True,
+        hosts=hosts,
+        hosts_now=(hosts or 1) if hosts_now is None else hosts_now,
+    ).failure
 
 
 def test_a_failure_before_the_first_step_is_the_hosts_until_another_host_agrees() -> None:
@@ -146,6 +161,54 @@ def test_the_only_host_of_a_cluster_has_three_tries() -> None:
         failures.append(early(EARLY, failures, 1))
     assert [failure.ended for failure in failures] == [False, False, True]
     assert "3 times on the only machine" in failures[-1].remedy
+
+
+def test_where_others_may_come_and_none_does_the_only_host_has_ten_tries() -> None:
+    failures: list[Failure] = []
+    for _ in range(EARLY_IN_A_ROW):
+        failures.append(early(EARLY, failures, 8, 1))
+    assert [failure.ended for failure in failures] == [False] * (EARLY_IN_A_ROW - 1) + [True]
+    assert "10 times in a row on the only machine that has come" in failures[-1].remedy
+    assert failures[-1].kind is FailureClass.CODE
+    broken = [*failures[:5], DEATH, *failures[5:-1]]
+    assert not early(EARLY, broken, 8, 1).ended, "not in a row"
+    assert not early(EARLY, failures, 8, 1).ended, "who tries it again starts with a clean slate"
+
+
+TORN = replace(
+    DEATH, kind=FailureClass.STORAGE, reason="tune_app.stores.base.TornError: part 3", tokens=0
+)
+
+
+@pytest.mark.parametrize("hosts", ["aaaaaaaaaa", "ababababab"])
+def test_a_store_that_fails_each_start_ends_the_cell(hosts: str) -> None:
+    failures: list[Failure] = []
+    for host in hosts:
+        failures.append(early(replace(TORN, host=f"{host}/1"), failures, 4, len(set(hosts))))
+    assert [failure.ended for failure in failures] == [False] * 9 + [True]
+    assert {failure.kind for failure in failures} == {FailureClass.STORAGE}
+    assert f"10 times in a row, on {', '.join(sorted(set(hosts)))}" in failures[-1].remedy
+
+
+def test_a_disk_of_one_machine_says_nothing_of_the_cell_while_others_are_there() -> None:
+    full = replace(TORN, reason="OSError: [Errno 28] No space left on device")
+    failures: list[Failure] = []
+    for _ in range(30):
+        failures.append(early(full, failures, 4, 2))
+    assert not any(failure.ended for failure in failures)
+    both = [failures[0], replace(failures[0], cell="def")]
+    assert "No space left on device" in str(suspicion(both, "a/1")), "the machine is named"
+
+
+def test_a_store_that_is_away_is_no_hosts_fault() -> None:
+    away = replace(TORN, reason="tune_app.stores.base.StoreUnreachableError: no answer")
+    one = early(away, [], 2)
+    assert suspicion([one, replace(one, cell="def")], "a/1") is None
+
+
+def test_on_this_machine_alone_a_store_that_fails_each_start_is_asked_without_limit() -> None:
+    failures = [replace(TORN, remedy="retried")] * 50
+    assert not early(TORN, failures, None).ended
 
 
 def test_a_raylet_that_started_anew_is_no_other_host() -> None:

@@ -14,6 +14,7 @@ from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from tune_app.cluster_size import ClusterSize
 from tune_app.failure_policy import respond, suspicion
 from tune_app.journal import Journal
 from tune_app.listener import SweepListener
@@ -70,7 +71,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     Args:
         stop_on_error: whether a cell that fails halts the sweep as well.
-        hosts: tells how many machines train or may come to; None where there is only this one.
+        cluster: tells which machines train or may come to; None where there is only this one.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         listener: SweepListener,
         halt: Halt,
         stop_on_error: bool = False,
-        hosts: Callable[[], int] | None = None,
+        cluster: Callable[[], ClusterSize] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._journal = journal
@@ -89,7 +90,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._listener = listener
         self._halt = halt
         self._stop_on_error = stop_on_error
-        self._hosts = hosts
+        self._cluster = cluster
         self._cells = {cell.key: cell for cell in journal.cells()}
         self._pulses: dict[str, Pulse] = {}
         self._beaten_at: dict[str, float] = {}
@@ -186,13 +187,15 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     def _handle(self, failure: Failure, trial: Trial, *, early: bool) -> bool:
         """Decides about a failure and writes it down; whether it ends the cell."""
         key = failure.cell
+        size = None if self._cluster is None else self._cluster()
         response = respond(
             failure,
             self._journal.failures(key),
             batch_size=self._cells[key].values["batch_size"],
             stride=self._pulse(key).stride,
             early=early,
-            hosts=None if self._hosts is None else self._hosts(),
+            hosts=None if size is None else size.hosts,
+            hosts_now=1 if size is None else len({machine.name for machine in size.now}),
         )
         written: Failure = self._written(lambda: self._journal.fail(response.failure))
         self._listener.cell_failed(written)

@@ -88,10 +88,10 @@ class CellTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         if self._failed is not None:
-            if self._failed is FailureClass.STORAGE:
-                time.sleep(_RETRY_PAUSE)
-            elif self._failed_early:
+            if self._failed_early:
                 time.sleep(_EARLY_PAUSE)
+            elif self._failed is FailureClass.STORAGE:
+                time.sleep(_RETRY_PAUSE)
             raise RetryError("the attempt ended in an error, which was reported")
         report: dict[str, Any] = {HOST: self._host, PROCESS: os.getpid(), OOM_KILLS: oom_kills()}
         try:

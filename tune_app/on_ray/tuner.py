@@ -120,7 +120,7 @@ def run_cells(
                 listener=listener,
                 halt=halt,
                 stop_on_error=options.stop_on_error,
-                hosts=(lambda: cluster_size().hosts) if options.on_a_cluster else None,
+                cluster=cluster_size if options.on_a_cluster else None,
             )
             param_space[CELL] = tune.grid_search([_cell(cell, journal) for cell in left])
             _tuner(
