@@ -35,6 +35,7 @@ from tune_app.cloud.errors import CloudError, UncertainError, WrongKeyError
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.labels import prefix
 from tune_app.cloud.ledger import Ledger
+from tune_app.cloud.ledger_file import ledger_path
 from tune_app.cloud.lost_workers import ending_lost
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.pace import Pace
@@ -82,7 +83,8 @@ def main(
     settings
         A JSON file: see tune_app/cloud/settings.py.
     state
-        Folder of the ledger; one daemon works in it at a time.
+        Folder of the ledgers, each in a folder of its cluster's name; one daemon works in it at a
+        time.
     socket
         Where to listen; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     group
@@ -128,7 +130,7 @@ def serve(
     """Works until SIGTERM or SIGINT. Nothing is destroyed then: workers outlive the daemon.
 
     Args:
-        state: folder of the ledger.
+        state: folder of all clusters' ledgers.
         path: of the socket.
         group: whose members may open it, besides this user.
         setup: see `Rentals`.
@@ -146,7 +148,7 @@ def serve(
     with (
         _alone(state),
         Ledger.open(
-            state / "ledger.sqlite3",
+            ledger_path(state, settings.cluster),
             cluster=settings.cluster,
             slots=range(settings.first_k, settings.last_k + 1),
         ) as ledger,

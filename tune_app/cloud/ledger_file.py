@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from tune_app.cloud.ledger_records import SCHEMA, SCHEMA_VERSION
+
+LEDGER = "ledger.sqlite3"
 
 
 class LedgerError(ValueError):
@@ -50,6 +53,28 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
         connection.close()
         raise
     return connection
+
+
+def ledger_path(state: Path, cluster: str) -> Path:
+    """Where a cluster's ledger lies: each has a folder of its own in the daemon's."""
+    return state / cluster / LEDGER
+
+
+def still_rented(path: Path) -> list[int]:
+    """Contracts that a ledger does not know to be gone; none where there is no ledger.
+
+    Nothing is changed, and a daemon may be working. Raises LedgerError where it cannot be read.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as ledger:
+            rows = ledger.execute(
+                "SELECT contract FROM instances WHERE ended_at IS NULL ORDER BY contract"
+            ).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path} is no readable ledger ({error})") from error
+    return [contract for (contract,) in rows]
 
 
 def _make(connection: sqlite3.Connection, path: Path, cluster: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.tune_app.cloud.daemons import DaemonProcess, until
 from tests.tune_app.cloud.fake_vast import FakeVast, Fault, offer
 from tune_app.cloud.ledger import Ledger
+from tune_app.cloud.ledger_file import ledger_path
 
 REQUESTS = [f"q{number}" for number in range(6)]
 FAULTS = {
@@ -111,6 +112,6 @@ def test_whatever_happens_nothing_is_rented_twice_or_forgotten(tmp_path: Path, s
         daemon.client.destroy_all("the end")
         until(lambda: fake.alive() == [], seconds=30)
         assert daemon.end() == 0
-    with Ledger.open(tmp_path / "state" / "ledger.sqlite3", cluster="mine", slots=()) as ledger:
+    with Ledger.open(ledger_path(tmp_path / "state", "mine"), cluster="mine", slots=()) as ledger:
         assert ledger.live() == []
         assert all(ledger.k_of(rental.contract) is None for rental in ledger.rentals())

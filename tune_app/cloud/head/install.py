@@ -19,8 +19,8 @@ from cyclopts import App
 
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.firewall import firewall_rules
-from tune_app.cloud.head.ray_home import fill_home, login_keys, shell_lines
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
+from tune_app.cloud.head.ray_home import fill_home, login_keys, shell_lines
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.units import (
     ENABLED,

@@ -24,6 +24,7 @@ VAST_KEY = CONFIGURATION / "vast_key"
 
 STATE = Path("/var/lib/stellux")
 CLOUD_STATE = STATE / "cloud"
+"""The daemon's; each cluster that this head served has a folder of its own in it."""
 OVERLAY_FOLDER = STATE / "overlay"
 SOCKET = Path("/run/stellux/cloud.sock")
 
