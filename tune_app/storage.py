@@ -12,6 +12,7 @@ from data.display import progress_display
 from data.prepared import PreparedCorpus
 from tune_app.checkpoint_timing import ASSUMED_BETWEEN_LOSSES
 from tune_app.disk import require_free
+from tune_app.failure_policy import is_early
 from tune_app.journal import Journal, by_cell
 from tune_app.records import CellRecord, FailureClass
 from tune_app.stores.base import StoreError, StoreFullError
@@ -110,9 +111,13 @@ def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:
 
 
 def seconds_between_losses(journal: Journal) -> float:
-    """Mean seconds of a trial from one lost host to the next, as the sweep has seen it so far."""
+    """Mean seconds of a trial from one lost host to the next, as the sweep has seen it so far.
+
+    A start that failed on a host lost nothing that a checkpoint would have kept.
+    """
     losses = sum(
-        failure.kind in (FailureClass.HOST, FailureClass.NETWORK) for failure in journal.failures()
+        failure.kind in (FailureClass.HOST, FailureClass.NETWORK) and not is_early(failure)
+        for failure in journal.failures()
     )
     if losses == 0:
         return ASSUMED_BETWEEN_LOSSES

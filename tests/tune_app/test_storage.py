@@ -8,6 +8,7 @@ import pytest
 
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.checkpoint_timing import ASSUMED_BETWEEN_LOSSES
+from tune_app.failure_policy import respond
 from tune_app.records import Failure, FailureClass
 from tune_app.storage import check_storage, checkpoint_bytes, seconds_between_losses, tidy_up
 from tune_app.stores.base import StoreFullError
@@ -47,6 +48,13 @@ def test_the_time_between_losses_is_what_the_sweep_has_seen(tmp_path: Path) -> N
         for kind in (FailureClass.HOST, FailureClass.NETWORK, FailureClass.CODE):
             journal.fail(Failure(cell=one, kind=kind, reason="", traceback="", ended=False))
         assert seconds_between_losses(journal) == pytest.approx((10 + 5) / 2)
+        code = Failure(
+            cell=one, kind=FailureClass.CODE, reason="ImportError: x", traceback="", ended=False
+        )
+        early = respond(code, [], batch_size=8, early=True, hosts=4).failure
+        assert early.kind is FailureClass.HOST
+        journal.fail(early)
+        assert seconds_between_losses(journal) == pytest.approx((10 + 5) / 2), "nothing was lost"
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
