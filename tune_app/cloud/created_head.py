@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.fetch import FetchError, fetch, results_folder, sources
+from tune_app.cloud.head.account_key import account_key
 from tune_app.cloud.head.layout import VAST_KEY
 from tune_app.cloud.head.remote import shell_of
 from tune_app.cloud.head.shell import HeadShell, HeadUnreachableError
@@ -92,13 +93,16 @@ class CreatedHead:
     def make(self, say: Say) -> HeadMachine:
         """The server, running, with a host key that nobody else has seen.
 
-        Safe to begin again wherever it broke off. Raises OverCapError before anything is ordered.
+        Safe to begin again wherever it broke off. Raises OverCapError, and ValueError without a key
+        of Vast.ai's, before anything is ordered.
         """
         with self._lock:
             if self._made and self._found is not None:
                 return self._found
             hetzner, settings = self._hetzner(), self._wanted.hetzner
             if hetzner.find(self._cluster) is None:
+                # What is missing later would be found out with a server that bills.
+                account_key(self._environment, Path.home())
                 say(
                     f"ordering a server {settings.server_type} in {settings.location} at Hetzner: "
                     f"{hetzner.price():.2f} euros a month until `ray down` has deleted it"

@@ -56,6 +56,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHetzner]:
     with FakeHetzner() as server:
         monkeypatch.setenv("HCLOUD_TOKEN", server.token)
         monkeypatch.setenv("HCLOUD_ENDPOINT", server.url)
+        monkeypatch.setenv("VAST_API_KEY", "the-other-account-s")
         yield server
 
 
@@ -147,6 +148,17 @@ def test_a_start_that_broke_off_goes_on(
 def test_costs_no_more_than_it_may(fake: FakeHetzner, config: dict[str, Any]) -> None:
     config["provider"]["head"]["hetzner"] |= {"max_euros_per_month": 4.0, "ssh_public_key": KEY}
     with pytest.raises(OverCapError, match=r"4\.17 euros a month; the limit .* is 4\.00"):
+        head_of(config).make(lambda _: None)
+    assert fake.calls["POST servers"] == 0
+
+
+def test_without_a_key_to_rent_workers_no_server_is_ordered(
+    fake: FakeHetzner, config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config["provider"]["head"]["hetzner"]["ssh_public_key"] = KEY
+    monkeypatch.delenv("VAST_API_KEY")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=r"there is no Vast\.ai key"):
         head_of(config).make(lambda _: None)
     assert fake.calls["POST servers"] == 0
 
