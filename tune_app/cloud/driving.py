@@ -129,15 +129,16 @@ def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) ->
     Args:
         code: its exit code; below 0 a signal's number.
         failures: in a row, before this one.
-        ray_restarted: whether Ray's head is another one than when it began.
+        ray_restarted: whether Ray's head is another one than when it began, or was away.
         accepted: whether it has trained before, so that its arguments cannot be the reason.
     """
     if code == 0:
         return Verdict(again=False, reason="the sweep is through")
+    # First of all: without its Ray a sweep ends like one that is refused.
+    if ray_restarted:
+        return Verdict(again=True, reason="Ray was started anew, or did not answer")
     if code == MISTAKE and not accepted:
         return Verdict(again=False, code=MISTAKE, reason="the sweep was refused; its log says why")
-    if ray_restarted:
-        return Verdict(again=True, reason="Ray was started anew")
     if code < 0 or code == INTERRUPTED:
         by = "an interruption" if code > 0 else signal.Signals(-code).name
         return Verdict(again=True, reason=f"it was ended by {by}, and not through its service")
@@ -164,6 +165,7 @@ class Driver:
         lost_s: the same where its Ray is gone, and little can be saved.
         pause_s: before a second try; doubles with each failure in a row.
         accepted_s: what runs for this long was not refused.
+        steady_s: how long a Ray is looked at under which a sweep was refused.
     """
 
     files: SweepFiles
@@ -177,6 +179,7 @@ class Driver:
     lost_s: float = 20.0
     pause_s: float = 10.0
     accepted_s: float = 60.0
+    steady_s: float = 5.0
     look_s: float = 0.5
 
     def run(self, ended: threading.Event) -> int | None:
@@ -195,13 +198,18 @@ class Driver:
             if ended.is_set():
                 break
             accepted = self.files.accepted.exists()
-            if code != 0 and (code != MISTAKE or accepted):
+            doubted = code == MISTAKE and not accepted
+            steady = not doubted or self._is_steady(ray, ended)
+            if code != 0 and not (doubted and steady):
                 # A Ray that has died takes the sweep along before it is started anew.
                 ended.wait(min(self.pause_s * 2**failures, 300.0))
                 if not self._wait_for_ray(ended):
                     return None if ended.is_set() else RAY_SILENT
             found = verdict(
-                code, failures=failures, ray_restarted=self._ray() != ray, accepted=accepted
+                code,
+                failures=failures,
+                ray_restarted=not steady or self._ray() != ray,
+                accepted=accepted,
             )
             logger.info("%s%s", found.reason, "; once more" if found.again else "")
             if not found.again:
@@ -216,6 +224,15 @@ class Driver:
             return self.started.read_text("utf-8")
         except OSError:
             return ""
+
+    def _is_steady(self, ray: str, ended: threading.Event) -> bool:
+        """Whether Ray stays: one that dies takes the sweep along before it is seen to be dead."""
+        until = time.monotonic() + self.steady_s
+        while True:
+            if self._ray() != ray or not answers(*self.ray):
+                return False
+            if time.monotonic() > until or ended.wait(self.look_s):
+                return True
 
     def _wait_for_ray(self, ended: threading.Event) -> bool:
         until, told = time.monotonic() + self.ray_s, False
@@ -255,7 +272,7 @@ class Driver:
                     logger.info("told to stop; the sweep saves")
                     return self._end(process, self.save_s)
                 if self._ray() != ray:
-                    logger.warning("Ray was started anew under the sweep; it begins again")
+                    logger.warning("Ray ended under the sweep, which begins again")
                     return self._end(process, self.lost_s)
             if process.returncode != MISTAKE:
                 self.files.accepted.touch()

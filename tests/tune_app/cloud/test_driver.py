@@ -56,7 +56,8 @@ from tune_app.cloud.driving import Driver, SweepFiles
 folder = Path(__file__).parent
 sys.exit(run_service(Driver(
     files=SweepFiles(folder=folder / "files"), started=folder / "started",
-    ray=("127.0.0.1", PORT), home=folder, module="PRETENDED", pause_s=0.05, look_s=0.05,
+    ray=("127.0.0.1", PORT), home=folder, module="PRETENDED",
+    pause_s=0.05, look_s=0.05, steady_s=0.2,
 )))
 """
 
@@ -88,7 +89,7 @@ class Place:
 
     def driver(self, **more: Any) -> Driver:
         self.files.write_job([str(self.folder), "--tokens", "5M"])
-        quick: dict[str, Any] = {"pause_s": 0.01, "look_s": 0.02, "ray_s": 5.0}
+        quick: dict[str, Any] = {"pause_s": 0.01, "look_s": 0.02, "steady_s": 0.2, "ray_s": 5.0}
         return Driver(
             files=self.files,
             started=self.folder / "started",
@@ -139,6 +140,18 @@ def test_what_is_refused_is_not_tried_again(place: Place) -> None:
     place.plan("2")
     assert place.driver().run(threading.Event()) == 2
     assert len(place.runs) == 1
+
+
+def test_who_was_refused_while_ray_died_is_not_refused(place: Place) -> None:
+    place.plan("2", "0")
+    running = Running(place.driver(steady_s=5.0))
+    until(lambda: len(place.runs) == 1)
+    # As a head does that starts Ray afresh.
+    (place.folder / "started").unlink()
+    time.sleep(0.2)
+    place.ray_starts()
+    assert running.join() == 0
+    assert len(place.runs) == 2
 
 
 def test_what_trained_before_is_not_refused_by_a_store_that_is_away(place: Place) -> None:
@@ -207,7 +220,9 @@ def test_verdicts_say_why() -> None:
     assert why(0) == "0: the sweep is through"
     assert why(1) == "again: it failed with exit code 1, 1 of 3 times at most"
     assert why(1, FAILURES - 1).startswith("3: it failed 3 times in a row while Ray ran")
-    assert why(1, FAILURES - 1, ray_restarted=True) == "again: Ray was started anew"
+    assert why(1, FAILURES - 1, ray_restarted=True).startswith("again: Ray was started anew")
+    refused = verdict(2, failures=0, ray_restarted=True, accepted=False)
+    assert refused.again, "a sweep without its Ray ends like one that is refused"
     assert "SIGKILL" in why(-9, 99)
     assert why(2, MISTAKES - 2).startswith("again")
     assert why(2, MISTAKES - 1).startswith("3: ")

@@ -104,6 +104,7 @@ class HeadRay:
         check_environment(settings, environment)
         self._settings = settings
         self._mark = mark_of(settings.cluster, HEAD)
+        self._started = Path(settings.started).expanduser()
         self._environment = ray_environment(environment, mark=self._mark)
         self._programs: dict[str, psutil.Process] = {}
 
@@ -113,6 +114,8 @@ class HeadRay:
         Nothing of Ray is left in the end. Raises OSError where something does not let go.
         """
         settings = self._settings
+        # Left there, it would tell a sweep that this Ray runs, also after a reboot.
+        self._started.unlink(missing_ok=True)
         ensure_token(Path.home(), self._environment)
         end_marked(self._mark, grace_s=settings.stop_s)
         watch = self._watch()
@@ -153,9 +156,8 @@ class HeadRay:
             raise RayStartError(
                 f"Ray has started, and {', '.join(sorted(missing))} does not run: see its logs"
             )
-        started = Path(settings.started).expanduser()
-        started.parent.mkdir(parents=True, exist_ok=True)
-        write_file(started, f"{uuid.uuid4().hex}\n", mode=0o644)
+        self._started.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self._started, f"{uuid.uuid4().hex}\n", mode=0o644)
         logger.info(
             "Ray runs at %s:%d after %.1f s",
             address(HEAD),

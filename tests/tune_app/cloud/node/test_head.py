@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tune_app.cloud.node.head import HeadRay, check_environment
+from tune_app.cloud.node.head import STOPPED, HeadRay, check_environment
 from tune_app.cloud.node.processes import MARK
 from tune_app.cloud.node.settings import HeadSettings, load_head_settings
 from tune_app.cloud.node.starting import CODE, RayStartError, ray_environment, start_ray
@@ -87,6 +87,21 @@ def test_a_start_ends_when_it_is_told_to() -> None:
     ended.set()
     with pytest.raises(RayStartError, match="was to end"):
         start_ray(("ray", "start", "--help"), os.environ, timeout_s=60, ended=ended)
+
+
+def test_a_start_takes_back_what_the_one_before_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    started = tmp_path / "started"
+    started.write_text("before the reboot\n", "utf-8")
+    ended = threading.Event()
+    ended.set()
+    mine = HeadSettings(
+        cluster=f"none-{os.getpid()}", autoscaling_config="", overlay="", started=str(started)
+    )
+    assert HeadRay(mine, {**os.environ, "HOME": str(tmp_path)}).run(ended) == STOPPED
+    assert not started.exists()
 
 
 @pytest.mark.parametrize(
