@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,10 +28,15 @@ GIVEN_UP = 3
 RAY_SILENT = 1
 """Exit code where Ray does not answer; systemd starts the driver anew."""
 FAILURES = 3
-"""In a row. A cell whose code fails is tried once a run."""
+"""Without a good run between. A cell whose code fails is tried once a run."""
 MISTAKES = 8
 """The same where the system refused something, as a store that is away: about a quarter of an hour
 with the pauses between."""
+KILLS = 8
+"""The same where a signal ended it, as when the memory runs out again and again."""
+FAILED, REFUSED, KILLED = "failed", "refused", "killed"
+_WISHES = (-signal.SIGINT, -signal.SIGTERM, INTERRUPTED)
+"""Exit codes of a sweep that somebody ended."""
 _OTHERS = ("plan", "status", "report")
 _OURS = ("--address",)
 
@@ -104,7 +110,7 @@ class Verdict:
     code: int = 0
     """Of the driver, where it is not run again."""
     failure: bool = False
-    """Whether it counts as one of those in a row."""
+    """Whether it counts as one of its kind."""
 
 
 def checked_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -128,7 +134,7 @@ def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) ->
 
     Args:
         code: its exit code; below 0 a signal's number.
-        failures: in a row, before this one.
+        failures: of this one's kind before it, since the last good run.
         ray_restarted: whether Ray's head is another one than when it began, or was away.
         accepted: whether it has trained before, so that its arguments cannot be the reason.
     """
@@ -139,15 +145,32 @@ def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) ->
         return Verdict(again=True, reason="Ray was started anew, or did not answer")
     if code == MISTAKE and not accepted:
         return Verdict(again=False, code=MISTAKE, reason="the sweep was refused; its log says why")
-    if code < 0 or code == INTERRUPTED:
-        by = "an interruption" if code > 0 else signal.Signals(-code).name
+    if code in _WISHES:
+        by = "an interruption" if code > 0 else _signal_name(-code)
         return Verdict(again=True, reason=f"it was ended by {by}, and not through its service")
-    most = MISTAKES if code == MISTAKE else FAILURES
+    how = f"was ended by {_signal_name(-code)}" if code < 0 else f"failed with exit code {code}"
+    if code == -signal.SIGKILL:
+        how += ", as by a head that is out of memory"
+    most = {FAILED: FAILURES, REFUSED: MISTAKES, KILLED: KILLS}[failure_kind(code)]
     if failures + 1 < most:
-        why = f"it failed with exit code {code}, {failures + 1} of {most} times at most"
+        why = f"it {how}, {failures + 1} of {most} times at most"
         return Verdict(again=True, failure=True, reason=why)
-    why = f"it failed {failures + 1} times in a row while Ray ran, with exit code {code}"
+    why = f"it failed {failures + 1} times while Ray ran, and at last {how}"
     return Verdict(again=False, code=GIVEN_UP, reason=why)
+
+
+def failure_kind(code: int) -> str:
+    """Which failures are counted together, by the exit code."""
+    if code < 0:
+        return KILLED
+    return REFUSED if code == MISTAKE else FAILED
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +186,9 @@ class Driver:
         ray_s: how long Ray is waited for at a time.
         save_s: how long the sweep has to save after SIGINT, before SIGKILL.
         lost_s: the same where its Ray is gone, and little can be saved.
-        pause_s: before a second try; doubles with each failure in a row.
+        pause_s: before a second try; doubles with each failure since the last good run.
         accepted_s: what runs for this long was not refused.
+        good_s: a run of this length is good, and what failed before it is forgotten.
         steady_s: how long a Ray is looked at under which a sweep was refused.
     """
 
@@ -179,6 +203,7 @@ class Driver:
     lost_s: float = 20.0
     pause_s: float = 10.0
     accepted_s: float = 60.0
+    good_s: float = 3600.0
     steady_s: float = 5.0
     look_s: float = 0.5
 
@@ -189,25 +214,27 @@ class Driver:
         the next start. Raises ValueError where no sweep was started.
         """
         arguments = self.files.read_job()
-        failures = 0
+        failures: Counter[str] = Counter()
         while not ended.is_set():
             if not self._wait_for_ray(ended):
                 return None if ended.is_set() else RAY_SILENT
-            ray = self._ray()
+            ray, began = self._ray(), time.monotonic()
             code = self._sweep(arguments, ray, ended)
             if ended.is_set():
                 break
+            if time.monotonic() - began >= self.good_s:
+                failures.clear()
             accepted = self.files.accepted.exists()
             doubted = code == MISTAKE and not accepted
             steady = not doubted or self._is_steady(ray, ended)
             if code != 0 and not (doubted and steady):
                 # A Ray that has died takes the sweep along before it is started anew.
-                ended.wait(min(self.pause_s * 2**failures, 300.0))
+                ended.wait(min(self.pause_s * 2 ** failures.total(), 300.0))
                 if not self._wait_for_ray(ended):
                     return None if ended.is_set() else RAY_SILENT
             found = verdict(
                 code,
-                failures=failures,
+                failures=failures[failure_kind(code)],
                 ray_restarted=not steady or self._ray() != ray,
                 accepted=accepted,
             )
@@ -215,7 +242,8 @@ class Driver:
             if not found.again:
                 self.files.write_end(found)
                 return found.code
-            failures = failures + 1 if found.failure else 0
+            if found.failure:
+                failures[failure_kind(code)] += 1
         return None
 
     def _ray(self) -> str:

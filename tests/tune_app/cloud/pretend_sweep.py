@@ -1,7 +1,8 @@
 """Stands in for tune_app.sweep: python -m tests.tune_app.cloud.pretend_sweep FOLDER [MORE]
 
 FOLDER/plan has a line for each run: an exit code, `wait` until FOLDER/finish is there, `deaf`,
-which does not end by SIGINT either, or `lost`, which fails as its Ray is started anew.
+which does not end by SIGINT either, `die` by SIGKILL, or `lost`, which fails as its Ray is started
+anew.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def main() -> int:
         (folder / "fresh").write_text(f"{time.monotonic_ns()}", "utf-8")
         (folder / "fresh").replace(folder / "started")
         return 1
+    if step == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
     if step == "deaf":
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -22,6 +22,7 @@ from tune_app.cloud.driver import follow_sweep, show_status, start_sweep, stop_s
 from tune_app.cloud.driving import (
     FAILURES,
     GIVEN_UP,
+    KILLS,
     MISTAKES,
     RAY_SILENT,
     Driver,
@@ -166,7 +167,7 @@ def test_a_sweep_that_fails_again_and_again_is_given_up(place: Place) -> None:
     assert len(place.runs) == FAILURES
 
 
-def test_a_killed_sweep_is_run_again_however_often(place: Place) -> None:
+def test_a_killed_sweep_is_run_again(place: Place) -> None:
     place.plan(*["wait"] * 5, "0")
     running = Running(place.driver())
     for run in range(5):
@@ -174,6 +175,30 @@ def test_a_killed_sweep_is_run_again_however_often(place: Place) -> None:
         os.kill(place.pid(run), signal.SIGKILL)
     assert running.join() == 0
     assert len(place.runs) == 6
+
+
+def test_a_sweep_that_is_killed_again_and_again_is_given_up(place: Place) -> None:
+    place.plan(*["die"] * (KILLS + 1))
+    assert place.driver(pause_s=0.001).run(threading.Event()) == GIVEN_UP
+    assert len(place.runs) == KILLS
+    end = place.files.read_end()
+    assert end is not None
+    assert end.reason == (
+        "it failed 8 times while Ray ran, and at last was ended by SIGKILL, "
+        "as by a head that is out of memory"
+    )
+
+
+def test_after_a_good_run_the_failures_are_counted_anew(place: Place) -> None:
+    place.plan(*["1"] * FAILURES * 2, "0")
+    assert place.driver(good_s=0.0).run(threading.Event()) == 0
+    assert len(place.runs) == FAILURES * 2 + 1
+
+
+def test_a_restart_of_ray_forgives_no_failure(place: Place) -> None:
+    place.plan("1", "lost", "1", "lost", "1", "0")
+    assert place.driver().run(threading.Event()) == GIVEN_UP
+    assert len(place.runs) == 5
 
 
 @pytest.mark.parametrize("first", ["wait", "deaf"])
@@ -219,11 +244,15 @@ def test_verdicts_say_why() -> None:
 
     assert why(0) == "0: the sweep is through"
     assert why(1) == "again: it failed with exit code 1, 1 of 3 times at most"
-    assert why(1, FAILURES - 1).startswith("3: it failed 3 times in a row while Ray ran")
+    assert why(1, FAILURES - 1).startswith("3: it failed 3 times while Ray ran")
     assert why(1, FAILURES - 1, ray_restarted=True).startswith("again: Ray was started anew")
     refused = verdict(2, failures=0, ray_restarted=True, accepted=False)
     assert refused.again, "a sweep without its Ray ends like one that is refused"
-    assert "SIGKILL" in why(-9, 99)
+    assert why(-9).startswith("again: it was ended by SIGKILL")
+    assert why(-9, KILLS - 1).startswith("3: ")
+    assert why(-15, 99) == "again: it was ended by SIGTERM, and not through its service"
+    assert why(130, 99) == "again: it was ended by an interruption, and not through its service"
+    assert why(-40) == "again: it was ended by signal 40, 1 of 8 times at most"
     assert why(2, MISTAKES - 2).startswith("again")
     assert why(2, MISTAKES - 1).startswith("3: ")
 
