@@ -243,7 +243,9 @@ class Daemon:
             "create": self._create,
             "list": lambda _: [node_message(node) for node in self._rentals.nodes()],
             "destroy": lambda asked: self._rentals.destroy(
-                _whole(asked, "contract"), _text(asked, "reason")
+                _whole(asked, "contract"),
+                _text(asked, "reason"),
+                bad=asked.get("bad") is True,
             ),
             "destroy_all": lambda asked: self._rentals.destroy_all(_text(asked, "reason")),
             "open": lambda _: self._rentals.open(),

@@ -74,9 +74,14 @@ class DaemonClient:
             raise DaemonError("the cloud daemon's list is none")
         return [read_node(values) for values in found]
 
-    def destroy(self, contract: int, reason: str = "asked for") -> bool:
-        """Ends a worker. Returns whether it is gone; if not, the daemon goes on trying."""
-        return bool(self._ask({"op": "destroy", "contract": contract, "reason": reason}))
+    def destroy(self, contract: int, reason: str = "asked for", *, bad: bool = False) -> bool:
+        """Ends a worker. Returns whether it is gone; if not, the daemon goes on trying.
+
+        Args:
+            bad: it was no good; its machine is avoided, and the launch counts as failed.
+        """
+        request = {"op": "destroy", "contract": contract, "reason": reason, "bad": bad}
+        return bool(self._ask(request))
 
     def destroy_all(self, reason: str = "asked for") -> list[int]:
         """Ends every worker and rents none until `open`. Returns the contracts that still exist."""

@@ -18,6 +18,13 @@ from typing import Any
 from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.labels import Label
 from tune_app.cloud.ledger_file import open_file
+from tune_app.cloud.ledger_launches import (
+    add_bad_worker,
+    add_launch,
+    failures,
+    forget_bad_workers,
+    is_bad_worker,
+)
 from tune_app.cloud.ledger_records import Attempt, Rental
 from tune_app.cloud.lifecycle import RequestState, is_silent
 from tune_app.cloud.offers import Quote
@@ -156,13 +163,32 @@ class Ledger:
     def launch_failures(self, node_type: str) -> tuple[int, float, str]:
         """Failures in a row until now, when the last one was, and its reason."""
         with self._lock:
-            rows = self._connection.execute(
-                "SELECT at, reason FROM launches WHERE node_type = ? AND arrival > (SELECT "
-                "COALESCE(MAX(arrival), 0) FROM launches WHERE node_type = ? AND succeeded = 1) "
-                "ORDER BY arrival DESC",
-                [node_type, node_type],
-            ).fetchall()
-        return (len(rows), rows[0]["at"], rows[0]["reason"]) if rows else (0, 0.0, "")
+            return failures(self._connection, node_type)
+
+    def bad_worker(self, contract: int, reason: str) -> None:
+        """Writes that an instance is no good, which counts as a launch that came to nothing."""
+        with self._transaction():
+            known = self.rental(contract)
+            if known is None or known.attempt is None:
+                return
+            made = self.attempt(known.attempt)
+            if not is_bad_worker(self._connection, made.machine, since=made.sent_at):
+                add_bad_worker(
+                    self._connection,
+                    made.node_type,
+                    made.machine,
+                    reason=reason,
+                    now=self._clock(),
+                )
+
+    def proved(self, contract: int) -> None:
+        """Writes that an instance is a good one: bad ones from before it count no more."""
+        known = self.rental(contract)
+        if known is None or known.attempt is None:
+            return
+        made = self.attempt(known.attempt)
+        with self._transaction():
+            forget_bad_workers(self._connection, made.node_type, before=made.sent_at)
 
     def attempt(self, name: str) -> Attempt:
         found = self._attempts("WHERE id = ?", name)
@@ -265,7 +291,8 @@ class Ledger:
             made = self.attempt(known.attempt)
             if made.state is RequestState.RENTED:
                 self._set_state(made.id, RequestState.ENDED, known.doomed or reason)
-                if not known.ran:
+                counted = is_bad_worker(self._connection, made.machine, since=made.sent_at)
+                if not known.ran and not counted:
                     self._launched(made.node_type, succeeded=False, reason=known.doomed or reason)
             self._free(made.id)
 
@@ -367,9 +394,8 @@ class Ledger:
         )
 
     def _launched(self, node_type: str, *, succeeded: bool, reason: str) -> None:
-        self._insert(
-            "launches", node_type=node_type, succeeded=succeeded, reason=reason, at=self._clock()
-        )
+        now = self._clock()
+        add_launch(self._connection, node_type, succeeded=succeeded, reason=reason, now=now)
 
     def _doom(self, contract: int, reason: str) -> None:
         self._connection.execute(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from tune_app.cloud.ledger_records import SCHEMA, SCHEMA_VERSION
+from tune_app.cloud.ledger_records import BAD_WORKERS, SCHEMA, SCHEMA_VERSION
 
 LEDGER = "ledger.sqlite3"
 
@@ -82,9 +82,12 @@ def _make(connection: sqlite3.Connection, path: Path, cluster: str) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
     if version == 0 and not tables:
-        for statement in SCHEMA.split(";"):
+        for statement in [*SCHEMA.split(";"), BAD_WORKERS]:
             connection.execute(statement)
         connection.execute("INSERT INTO cluster (name) VALUES (?)", [cluster])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version == 1:
+        connection.execute(BAD_WORKERS)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     elif version != SCHEMA_VERSION:
         raise LedgerError(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tune_app.cloud.lifecycle import RequestState
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SETTLED_S = 86_400.0
 
 SCHEMA = """
@@ -65,6 +65,13 @@ CREATE TABLE bad_machines (
     machine INTEGER PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL, until REAL NOT NULL
 ) STRICT;
 """
+
+BAD_WORKERS = """
+CREATE TABLE bad_workers (
+    node_type TEXT NOT NULL, machine INTEGER NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
+) STRICT;
+"""
+"""Since version 2."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from ray.autoscaler.tags import (
     NODE_KIND_WORKER,
     STATUS_UNINITIALIZED,
     STATUS_UP_TO_DATE,
+    STATUS_UPDATE_FAILED,
     TAG_RAY_LAUNCH_CONFIG,
     TAG_RAY_LAUNCH_REQUEST,
     TAG_RAY_NODE_KIND,
@@ -250,7 +251,10 @@ class StelluxNodeProvider(NodeProvider):
             )
         if not node_id.isdecimal():
             raise NoSuchNodeError(f"{node_id!r} is no worker's id")
-        if not self._client.destroy(int(node_id), "terminated by Ray"):
+        status = self._written.get(node_id, {}).get(TAG_RAY_NODE_STATUS)
+        bad = status == STATUS_UPDATE_FAILED
+        reason = "its set-up failed" if bad else "terminated by Ray"
+        if not self._client.destroy(int(node_id), reason, bad=bad):
             logger.warning("worker %s is not gone yet; the daemon goes on trying", node_id)
         return None
 

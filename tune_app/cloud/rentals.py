@@ -191,9 +191,7 @@ class Rentals:
             self._ledger.observe(instance)
         elif verdict.action is Action.DESTROY:
             if verdict.avoid_machine:
-                self._ledger.avoid(
-                    instance.machine_id, verdict.reason, seconds=self._patience.avoid
-                )
+                self._blame(instance.id, instance.machine_id, verdict.reason)
             if attempt is not None and attempt.state.in_flight:
                 self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
             self._ledger.foreign(instance)
@@ -201,6 +199,17 @@ class Rentals:
             if rental is not None and rental.ended_at is not None and rental.ended_at < asked:
                 logger.warning("instance %d is listed although it was destroyed", instance.id)
                 self._ledger.not_ended(instance.id)
+        elif verdict.action is Action.KEEP and known is not None and known.link_up is not False:
+            lasted = self._clock() - known.since
+            if instance.status == "running" and lasted >= self._patience.proved:
+                self._ledger.proved(instance.id)
+
+    def _blame(self, contract: int, machine: int, reason: str) -> None:
+        """A machine is at fault; early, its launch counts as one that came to nothing."""
+        self._ledger.avoid(machine, reason, seconds=self._patience.avoid)
+        rental = self._ledger.rental(contract)
+        if rental is not None and self._clock() - rental.since < self._patience.proved:
+            self._ledger.bad_worker(contract, reason)
 
     def _unlinked_since(self, contract: int, link_up: bool | None) -> float | None:
         """Since when looks in a row found an instance's link not open.
@@ -227,9 +236,12 @@ class Rentals:
         """Writes that an instance is to be destroyed; the next step does so, or `destroy`."""
         self._ledger.doom(contract, reason)
 
-    def destroy(self, contract: int, reason: str) -> bool:
+    def destroy(self, contract: int, reason: str, *, bad: bool = False) -> bool:
         """Ends an instance of this cluster. Returns whether it is gone; if not, the next step
         tries again, until it is.
+
+        Args:
+            bad: its machine is no good: another one is to be rented, and not at once.
 
         Raises UnknownInstanceError for one that the ledger does not know.
         """
@@ -240,6 +252,8 @@ class Rentals:
             )
         if rental.ended_at is not None:
             return True
+        if bad and not rental.doomed and rental.attempt is not None:
+            self._blame(contract, self._ledger.attempt(rental.attempt).machine, reason)
         self._ledger.doom(contract, reason)
         return self._try_to_destroy(contract)
 

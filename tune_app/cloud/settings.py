@@ -47,6 +47,8 @@ class Patience:
     backoff_most: float = 900.0
     avoid: float = 7 * 86_400.0
     """How long a bad machine is not rented again."""
+    proved: float = 1_800.0
+    """A worker that lasted so long was no bad one, whatever becomes of it."""
     charges: float = 3_600.0
     """Between two looks at what was charged."""
 

@@ -164,6 +164,39 @@ def test_failures_in_a_row(ledger: Ledger, clock: Clock) -> None:
     assert ledger.launch_failures("worker")[0] == 0, "it ran: bad luck, not a bad launch"
 
 
+def test_a_bad_worker_counts_until_a_later_one_has_proved_itself(
+    ledger: Ledger, clock: Clock
+) -> None:
+    def rent(request: str, contract: int) -> None:
+        clock.now += 10
+        ledger.rented(reserve(ledger, request).id, contract)
+
+    rent("a", 77)
+    for number, request in ((78, "b"), (79, "c")):
+        rent(request, number)
+        ledger.bad_worker(number, "its set-up failed")
+        ledger.bad_worker(number, "told twice")
+        ledger.ended(number, "its set-up failed")  # it never ran: the same failure
+    rent("d", 80)
+    assert ledger.launch_failures("worker")[::2] == (2, "its set-up failed")
+    ledger.proved(77)
+    assert ledger.launch_failures("worker")[0] == 2, "it says nothing of those after it"
+    ledger.proved(80)
+    assert ledger.launch_failures("worker")[0] == 0
+
+
+def test_a_ledger_of_the_version_before_is_brought_up(tmp_path: Path, clock: Clock) -> None:
+    with opened(tmp_path, clock) as ledger:
+        ledger.rented(reserve(ledger, "a").id, 77)
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as before:
+        before.execute("DROP TABLE bad_workers")
+        before.execute("PRAGMA user_version = 1")
+    before.close()
+    with opened(tmp_path, clock) as ledger:
+        ledger.bad_worker(77, "its set-up failed")
+        assert ledger.launch_failures("worker")[0] == 1
+
+
 def test_an_instance_that_came_of_an_error_keeps_its_k_until_it_is_gone(ledger: Ledger) -> None:
     attempt = reserve(ledger, "a")
     ledger.failed(attempt.id, "bid too low", contract=77)

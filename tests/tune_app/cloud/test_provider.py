@@ -95,6 +95,21 @@ def test_tags_that_ray_sets_are_kept_while_the_node_is_there(cluster: RayCluster
         provider.node_tags(worker)
 
 
+def test_a_worker_whose_set_up_failed_is_told_from_one_that_ray_has_no_use_for(
+    cluster: RayCluster,
+) -> None:
+    provider = cluster.provider()
+    idle, bad = create(provider, "launch", 2)
+    machine = next(item for item in cluster.daemon.client.nodes() if str(item.contract) == bad)
+    provider.set_node_tags(idle, {TAG_RAY_NODE_STATUS: "up-to-date"})
+    provider.set_node_tags(bad, {TAG_RAY_NODE_STATUS: "update-failed"})
+    provider.terminate_nodes([idle, bad])
+    status = cluster.daemon.client.status()
+    assert cluster.alive() == []
+    assert status.avoided == {str(machine.machine): "its set-up failed"}
+    assert "its set-up failed" in status.failures[WORKER]
+
+
 def test_create_does_not_wait_for_loading(cluster: RayCluster) -> None:
     cluster.fake.load_s = 3_600.0
     provider = cluster.provider()

@@ -317,6 +317,37 @@ def test_one_that_never_loads_is_destroyed_and_its_machine_avoided(
     assert house.ledger.launch_failures("worker")[0] == 1
 
 
+def test_workers_whose_set_up_fails_are_rented_more_and_more_seldom(
+    house: House, fake: FakeVast, clock: Clock
+) -> None:
+    machines, waits, ended = [], [], clock.now
+    for number in range(4):
+        while True:
+            try:
+                node = house.create(f"r{number}")
+            except BackOffError as error:
+                assert "its set-up failed" in str(error)
+                clock.now += 1
+            else:
+                break
+        waits.append(clock.now - ended)
+        machines.append(node.machine)
+        house.links[node.k] = True
+        house.steps(300)
+        assert house.rentals.destroy(node.contract, "its set-up failed", bad=True)
+        ended = clock.now
+    assert machines == [1_001, 1_002, 1_003, 1_004], "none is tried again"
+    assert waits[0] == 0
+    assert waits[3] >= 2 * waits[2] >= 4 * waits[1] >= 40
+    clock.now += 100
+    good = house.create("good")
+    house.links[good.k] = True
+    house.steps(house.settings.patience.proved + 30)
+    assert house.ledger.launch_failures("worker")[0] == 0
+    assert house.rentals.destroy(good.contract, "terminated by Ray")
+    assert 1_005 not in house.ledger.avoided()
+
+
 def test_an_outbid_one_is_destroyed(house: House, fake: FakeVast) -> None:
     node = house.create()
     house.steps(15)
