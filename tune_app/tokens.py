@@ -23,12 +23,12 @@ from data.errors import DamagedCorpusError
 from data.manifest import MANIFEST_FILE, Manifest
 from data.prepared import PreparedCorpus
 from data.reporting import Report, silent
-from tune_app.checkpoints import TornError
 from tune_app.stores.base import (
     NotStoredError,
     Store,
     StoreFullError,
     StoreUnreachableError,
+    TornError,
 )
 from tune_app.terminal.formats import size
 

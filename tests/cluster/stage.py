@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from tests.cluster.network import HEAD
 from tests.tune_app.cloud.fake_vast import FakeVast, offer
 from tune_app.cloud.wire import Status, decode, read_status
 
+_RAY_LOGS = "tmp/ray/session_2*/logs/[mg][oc][ns]*"
 ENVIRONMENT = REPOSITORY / ".venv"
 KEY = "the-account-s-secret-key"
 LOGIN = "admin"
@@ -97,6 +99,17 @@ class Stage:
         told = self.at_head("ray list nodes --format json --filter state=ALIVE", timeout=60)
         found: list[dict[str, Any]] = json.loads(told[told.index("[") :])
         return found
+
+    def save_logs(self, folder: Path) -> None:
+        """Copies what the head's programs have said, for whoever asks why a test failed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        patterns = ("var/log/units/*", "home/stellux/.stellux/*.log", _RAY_LOGS)
+        root = self.head.path("/")
+        for path in [path for pattern in patterns for path in root.glob(pattern)]:
+            if path.is_file():
+                shutil.copyfile(path, folder / path.name)
+        for path in self.lab.folder.glob("start-*.log"):
+            shutil.copyfile(path, folder / path.name)
 
     @staticmethod
     def wait_for(

@@ -20,13 +20,16 @@ LOGGER = logging.getLogger(__name__)
 
 
 @pytest.fixture
-def at(request: pytest.FixtureRequest) -> Iterator[Stage]:
+def at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """A stage that leaves nothing behind."""
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
     with stage(**getattr(request, "param", {})) as made:
-        yield made
+        try:
+            yield made
+        finally:
+            made.save_logs(tmp_path / "logs")
         assert made.instances.failed == []
     assert made.lab.leftovers() == []
     for name, seconds in made.times.items():

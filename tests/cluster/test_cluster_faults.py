@@ -23,12 +23,15 @@ STALL_S = 60.0
 
 
 @pytest.fixture
-def at() -> Iterator[Stage]:
+def at(tmp_path: Path) -> Iterator[Stage]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
     with stage() as made:
-        yield made
+        try:
+            yield made
+        finally:
+            made.save_logs(tmp_path / "logs")
         assert made.instances.failed == []
     assert made.lab.leftovers() == []
 
