@@ -14,12 +14,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TextIO
 
 from cyclopts import App, Parameter
 
-from tune_app.cloud.driving import Driver, SweepFiles, checked_arguments
+from tune_app.cloud.driving import Driver, SweepFiles, Verdict, checked_arguments
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.services import ServiceError, systemctl
 from tune_app.cloud.head.units import SWEEP
@@ -27,13 +28,16 @@ from tune_app.cloud.node.settings import load_head_settings
 from tune_app.cloud.overlay.addresses import HEAD, address
 from tune_app.cloud.overlay.settings import load_overlay_settings
 from tune_app.cloud.overlay.worker_script import store_url
-from tune_app.command import run_command
+from tune_app.command import MISTAKE, run_command
 from tune_app.where import STORE_VARIABLE
 
 MODULE = "tune_app.cloud.driver"
 UNIT = SWEEP.removesuffix(".service")
 """As sudoers(5) allows it, to the letter."""
 RUNNING = {"active", "activating", "deactivating", "reloading"}
+FAILED_STATE = "failed"
+CRASHED = 1
+"""Exit code where the driver itself failed."""
 LAST_LINES = 5
 
 logger = logging.getLogger(MODULE)
@@ -88,29 +92,33 @@ def stop() -> int:
 def run() -> int:
     """What the service runs."""
     files = usual_files()
+    return run_service(files, lambda: usual_driver(files))
+
+
+def usual_driver(files: SweepFiles) -> Driver:
+    """Raises ValueError or OSError where the head's settings cannot be read."""
     settings = load_head_settings(layout.HEAD_SETTINGS)
     overlay = load_overlay_settings(layout.OVERLAY_SETTINGS)
-    return run_service(
-        Driver(
-            files=files,
-            started=Path(settings.started).expanduser(),
-            ray=(address(HEAD), settings.gcs_port),
-            home=Path.home(),
-            variables={STORE_VARIABLE: store_url(overlay, layout.STORE)},
-        )
+    return Driver(
+        files=files,
+        started=Path(settings.started).expanduser(),
+        ray=(address(HEAD), settings.gcs_port),
+        home=Path.home(),
+        variables={STORE_VARIABLE: store_url(overlay, layout.STORE)},
     )
 
 
 def start_sweep(files: SweepFiles, arguments: tuple[str, ...]) -> int:
     """Raises ValueError where a sweep runs, ServiceError where systemd does not start it."""
     wanted = checked_arguments(arguments)
-    if service_state() in RUNNING:
-        raise ValueError(
-            f"a sweep runs already: {_described(files)}; see it with {_command('follow')}, end it "
-            f"with {_command('stop')}"
-        )
-    files.write_job(wanted)
-    systemctl("enable", "--now", UNIT, as_root=True)
+    with files.starting():
+        if service_state() in RUNNING:
+            raise ValueError(
+                f"a sweep runs already: {_described(files)}; see it with {_command('follow')}, end "
+                f"it with {_command('stop')}"
+            )
+        files.write_job(wanted)
+        systemctl("enable", "--now", UNIT, as_root=True)
     return follow_sweep(files, sys.stdout, from_start=True)
 
 
@@ -121,8 +129,9 @@ def follow_sweep(
 
     Raises ValueError where no sweep runs.
     """
-    if not from_start and service_state() not in RUNNING:
-        raise ValueError(f"no sweep runs; {_ending(files)}")
+    state = service_state()
+    if not from_start and state not in RUNNING:
+        raise ValueError(f"no sweep runs; {_ending(files, state)}")
     out.write(f"The sweep is a service of the head: you may leave. {_hints()}\n")
     try:
         with files.log.open("r", encoding="utf-8", errors="replace") as log:
@@ -131,25 +140,27 @@ def follow_sweep(
                 log.readline()
             while True:
                 # Asked before the log is read: what it says last is not missed.
-                runs = service_state() in RUNNING
+                state = service_state()
                 out.write(log.read())
                 out.flush()
-                if not runs:
+                if state not in RUNNING:
                     break
                 time.sleep(look_s)
     except KeyboardInterrupt:
         out.write(f"\nThe sweep goes on. {_hints()}\n")
         return 0
-    out.write(f"{_ending(files)}\n")
+    out.write(f"{_ending(files, state)}\n")
     end = files.read_end()
-    return 0 if end is None else end.code
+    if end is None:
+        return CRASHED if state == FAILED_STATE else 0
+    return end.code
 
 
 def show_status(files: SweepFiles, out: TextIO) -> int:
     """Returns 0 where a sweep runs, else 3, as systemctl does."""
     state = service_state()
     if state not in RUNNING:
-        out.write(f"no sweep runs; {_ending(files)}\n")
+        out.write(f"no sweep runs; {_ending(files, state)}\n")
         return 3
     out.write(f"{state}: {_described(files)}\n")
     lines = files.log.read_text("utf-8", errors="replace").splitlines()[-LAST_LINES:]
@@ -160,8 +171,8 @@ def show_status(files: SweepFiles, out: TextIO) -> int:
 
 def stop_sweep(files: SweepFiles, out: TextIO) -> int:
     """Raises ValueError where no sweep runs, ServiceError where systemd does not end it."""
-    if service_state() not in RUNNING:
-        raise ValueError(f"no sweep runs; {_ending(files)}")
+    if (state := service_state()) not in RUNNING:
+        raise ValueError(f"no sweep runs; {_ending(files, state)}")
     out.write("the sweep saves; this takes up to 90 s\n")
     out.flush()
     systemctl("disable", "--now", UNIT, as_root=True)
@@ -170,12 +181,14 @@ def stop_sweep(files: SweepFiles, out: TextIO) -> int:
     return 0
 
 
-def run_service(driver: Driver) -> int:
+def run_service(files: SweepFiles, make: Callable[[], Driver]) -> int:
     """Runs the sweep until it ends, or until SIGTERM; disables the service where it has ended.
 
-    Raises ValueError where no sweep was started.
+    What keeps the driver itself from its work goes into the sweep's log, where people look. A
+    mistake ends the sweep; after anything else systemd starts the driver anew.
     """
-    handler = logging.FileHandler(driver.files.log, delay=True)
+    files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = logging.FileHandler(files.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s driver: %(message)s", "%H:%M:%S"))
     library = logging.getLogger("tune_app")
     library.setLevel(logging.INFO)
@@ -183,10 +196,20 @@ def run_service(driver: Driver) -> int:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
-    code = driver.run(ended)
+    try:
+        code = make().run(ended)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        code = MISTAKE
+        end = Verdict(again=False, code=code, reason=f"its driver cannot run: {error}")
+        logger.error("%s", end.reason)
+        files.write_end(end)
+    except Exception:
+        # Such as a full disk, which may have room again.
+        logger.exception("the sweep's driver failed; it is started anew")
+        return CRASHED
     if code is None:
         return 0
-    if driver.files.read_end() is not None:
+    if files.read_end() is not None:
         try:
             systemctl("disable", UNIT, as_root=True)
         except ServiceError as error:
@@ -210,11 +233,17 @@ def _described(files: SweepFiles) -> str:
         return str(error)
 
 
-def _ending(files: SweepFiles) -> str:
+def _ending(files: SweepFiles, state: str) -> str:
+    """What became of the last sweep, whose service is in a state of no running one."""
     end = files.read_end()
-    if end is None:
-        return f"begin one, or continue the last, with {_command('start')}"
-    return f"the last one ended: {end.reason} ({files.log})"
+    if end is not None:
+        return f"the last one ended: {end.reason} ({files.log})"
+    try:
+        again = _command(shlex.join(["start", *files.read_job()]))
+    except ValueError as error:
+        return str(error)
+    how = "driver of the last one failed" if state == FAILED_STATE else "last one was stopped"
+    return f"the {how} ({files.log}); continue it with: {again}"
 
 
 def _command(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -12,7 +13,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,6 +66,14 @@ class SweepFiles:
     @property
     def log(self) -> Path:
         return self.folder / "sweep.log"
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Holds up whoever else starts a sweep meanwhile."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / "sweep.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def write_job(self, arguments: Sequence[str]) -> None:
         """Keeps what is asked for, and begins its log; the last log stays beside it."""

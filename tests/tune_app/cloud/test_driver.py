@@ -55,8 +55,9 @@ import sys
 from tune_app.cloud.driver import run_service
 from tune_app.cloud.driving import Driver, SweepFiles
 folder = Path(__file__).parent
-sys.exit(run_service(Driver(
-    files=SweepFiles(folder=folder / "files"), started=folder / "started",
+files = SweepFiles(folder=folder / "files")
+sys.exit(run_service(files, lambda: Driver(
+    files=files, started=folder / "started",
     ray=("127.0.0.1", PORT), home=folder, module="PRETENDED",
     pause_s=0.05, look_s=0.05, steady_s=0.2,
 )))
@@ -275,6 +276,8 @@ class Head(Place):
 
     def __init__(self, folder: Path, ray: socket.socket, patch: pytest.MonkeyPatch) -> None:
         super().__init__(folder, ray)
+        self.code = -1
+        self.refused: list[str] = []
         tools, units = folder / "bin", folder / "units"
         tools.mkdir()
         units.mkdir()
@@ -321,7 +324,10 @@ class Head(Place):
 
     def start(self) -> threading.Thread:
         def work() -> None:
-            self.code = start_sweep(self.files, (str(self.folder),))
+            try:
+                self.code = start_sweep(self.files, (str(self.folder),))
+            except ValueError as error:
+                self.refused.append(str(error))
 
         thread = threading.Thread(target=work)
         thread.start()
@@ -387,6 +393,49 @@ def test_a_second_sweep_is_refused_and_the_first_one_stopped(head: Head) -> None
     assert show_status(head.files, out) == 3
     with pytest.raises(ValueError, match="no sweep runs"):
         follow_sweep(head.files, out)
+
+
+def test_of_two_that_start_at_once_one_is_refused(head: Head) -> None:
+    head.plan("wait", "wait")
+    following = [head.start() for _ in range(2)]
+    until(lambda: len(head.refused) == 1)
+    assert "a sweep runs already" in head.refused[0]
+    until(lambda: len(head.runs) == 1)
+    assert not head.files.log.with_name("sweep.log.1").exists(), "the first one's log stays"
+    (head.folder / "finish").touch()
+    for thread in following:
+        thread.join(20)
+    assert head.code == 0
+    assert len(head.runs) == 1
+
+
+def test_a_driver_that_cannot_run_says_so_where_people_look(
+    head: Head, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As a job that another version wrote.
+    service = head.folder / "service.py"
+    damage = 'files.job.write_text("{}")\nsys.exit('
+    service.write_text(service.read_text("utf-8").replace("sys.exit(", damage, 1), "utf-8")
+    assert start_sweep(head.files, (str(head.folder),)) == 2
+    said = capsys.readouterr().out
+    assert "its driver cannot run: " in said
+    assert "sweep.json is damaged" in said.splitlines()[-1]
+    assert head.systemctl("is-enabled", "stellux-sweep") == "disabled"
+
+
+def test_a_driver_that_is_gone_for_good_is_no_success(head: Head) -> None:
+    head.plan("wait")
+    unit = head.folder / "units" / "stellux-sweep.service"
+    unit.write_text(unit.read_text("utf-8").replace("on-failure", "no"), "utf-8")
+    following = head.start()
+    until(lambda: len(head.runs) == 1)
+    os.kill(head.main(), signal.SIGKILL)
+    following.join(20)
+    assert head.code == 1
+    out = io.StringIO()
+    assert show_status(head.files, out) == 3
+    assert "the driver of the last one failed" in out.getvalue()
+    assert f"start {head.folder}" in out.getvalue()
 
 
 def test_ctrl_c_ends_the_following_alone(head: Head) -> None:
