@@ -36,6 +36,7 @@ from tune_app.cloud.key import ApiKey
 from tune_app.cloud.labels import prefix
 from tune_app.cloud.ledger import Ledger
 from tune_app.cloud.ledger_file import ledger_path
+from tune_app.cloud.lifecycle import head_to_blame
 from tune_app.cloud.lost_workers import ending_lost
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.pace import Pace
@@ -270,10 +271,11 @@ class Daemon:
     def _status(self) -> dict[str, Any]:
         budget, rentals = self._rentals.budget(), self._ledger.rentals()
         failures: dict[str, str] = {}
+        blamed = head_to_blame(self._ledger.machines_never_linked())
         for name in self._settings.node_types:
             count, _, reason = self._ledger.launch_failures(name)
             if count:
-                failures[name] = f"{count} in a row, the last: {reason}"
+                failures[name] = f"{count} in a row, the last: {blamed or reason}"
         return {
             "cluster": self._settings.cluster,
             "closed": self._ledger.closed(),

@@ -23,7 +23,7 @@ from tune_app.cloud.errors import (
 from tune_app.cloud.labels import Label, checked_name
 from tune_app.cloud.ledger import Ledger
 from tune_app.cloud.ledger_records import Attempt
-from tune_app.cloud.lifecycle import RequestState, launch_allowed_at
+from tune_app.cloud.lifecycle import RequestState, head_to_blame, launch_allowed_at
 from tune_app.cloud.offers import Choice, NoOffer, Quote, choose
 from tune_app.cloud.order import Order
 from tune_app.cloud.settings import CloudSettings, NodeType
@@ -109,6 +109,10 @@ class Launcher:
         self._refuse_closed()
         failures, last, reason = self._ledger.launch_failures(node_type)
         wait = launch_allowed_at(failures, last, self._patience) - self._clock()
+        blamed = head_to_blame(self._ledger.machines_never_linked())
+        if blamed:
+            # Each next worker would bill, and be waited for, for nothing.
+            wait, reason = last + self._patience.backoff_most - self._clock(), blamed
         if failures and wait > 0:
             raise BackOffError(
                 f"{failures} launches of {node_type} in a row came to nothing; the next may start "

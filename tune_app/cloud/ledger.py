@@ -24,6 +24,8 @@ from tune_app.cloud.ledger_launches import (
     failures,
     forget_bad_workers,
     is_bad_worker,
+    link_opened,
+    machines_never_linked,
 )
 from tune_app.cloud.ledger_records import Attempt, Rental
 from tune_app.cloud.lifecycle import RequestState, is_silent
@@ -165,7 +167,7 @@ class Ledger:
         with self._lock:
             return failures(self._connection, node_type)
 
-    def bad_worker(self, contract: int, reason: str) -> None:
+    def bad_worker(self, contract: int, reason: str, *, never_linked: bool = False) -> None:
         """Writes that an instance is no good, which counts as a launch that came to nothing."""
         with self._transaction():
             known = self.rental(contract)
@@ -179,7 +181,18 @@ class Ledger:
                     made.machine,
                     reason=reason,
                     now=self._clock(),
+                    never_linked=never_linked,
                 )
+
+    def machines_never_linked(self) -> int:
+        """On how many machines a worker's link never opened, since one did."""
+        with self._lock:
+            return machines_never_linked(self._connection)
+
+    def link_opened(self) -> None:
+        """Writes that a link opened: the head can be reached."""
+        with self._transaction():
+            link_opened(self._connection)
 
     def proved(self, contract: int) -> None:
         """Writes that an instance is a good one: bad ones from before it count no more."""

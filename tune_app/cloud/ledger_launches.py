@@ -20,13 +20,33 @@ def add_launch(
 
 
 def add_bad_worker(
-    connection: sqlite3.Connection, node_type: str, machine: int, *, reason: str, now: float
+    connection: sqlite3.Connection,
+    node_type: str,
+    machine: int,
+    *,
+    reason: str,
+    now: float,
+    never_linked: bool,
 ) -> None:
     """Writes that what was rented on a machine was no good."""
     connection.execute(
-        "INSERT INTO bad_workers (node_type, machine, reason, at) VALUES (?, ?, ?, ?)",
-        [node_type, machine, reason, now],
+        "INSERT INTO bad_workers (node_type, machine, reason, at, never_linked) "
+        "VALUES (?, ?, ?, ?, ?)",
+        [node_type, machine, reason, now, int(never_linked)],
     )
+
+
+def machines_never_linked(connection: sqlite3.Connection) -> int:
+    """On how many machines a worker's link never opened, since one did."""
+    found = connection.execute(
+        "SELECT COUNT(DISTINCT machine) FROM bad_workers WHERE never_linked = 1"
+    ).fetchone()
+    return int(found[0])
+
+
+def link_opened(connection: sqlite3.Connection) -> None:
+    """The head can be reached: whose link never opened had itself to blame."""
+    connection.execute("UPDATE bad_workers SET never_linked = 0 WHERE never_linked = 1")
 
 
 def is_bad_worker(connection: sqlite3.Connection, machine: int, *, since: float) -> bool:

@@ -68,7 +68,11 @@ CREATE TABLE bad_machines (
 
 BAD_WORKERS = """
 CREATE TABLE bad_workers (
-    node_type TEXT NOT NULL, machine INTEGER NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL
+    node_type TEXT NOT NULL,
+    machine INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    at REAL NOT NULL,
+    never_linked INTEGER NOT NULL
 ) STRICT;
 """
 """Since version 2."""

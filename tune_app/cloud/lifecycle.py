@@ -9,6 +9,7 @@ from tune_app.cloud.labels import Label
 from tune_app.cloud.records import Instance
 from tune_app.cloud.settings import Patience
 
+MACHINES_TO_BLAME_THE_HEAD = 2
 NOT_YET = frozenset({"", "created", "loading", "scheduling"})
 
 
@@ -65,6 +66,8 @@ class Known:
     """Why it is to be destroyed already; empty where it is not."""
     unlinked_since: float | None = None
     """Since when this process finds its link not open; None where it is, or nobody knows."""
+    linked: bool = False
+    """Whether this process ever saw its link open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,8 @@ class Verdict:
     reason: str
     avoid_machine: bool = False
     """Whether the machine is at fault and is not rented again for a while."""
+    never_linked: bool = False
+    """It ran, and its link never opened: where that is so of others, too, the head is at fault."""
 
 
 def judge(
@@ -164,12 +169,28 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
         return _destroy(
             f"{instance.status}, but its link is not open for {now - known.unlinked_since:.0f} s",
             avoid_machine=True,
+            never_linked=not known.linked,
         )
     return None
 
 
-def _destroy(reason: str, *, avoid_machine: bool = False) -> Verdict:
-    return Verdict(action=Action.DESTROY, reason=reason, avoid_machine=avoid_machine)
+def _destroy(reason: str, *, avoid_machine: bool = False, never_linked: bool = False) -> Verdict:
+    return Verdict(
+        action=Action.DESTROY,
+        reason=reason,
+        avoid_machine=avoid_machine,
+        never_linked=never_linked,
+    )
+
+
+def head_to_blame(machines: int) -> str:
+    """Why workers on so many machines never opened their links; empty while it may be theirs."""
+    if machines < MACHINES_TO_BLAME_THE_HEAD:
+        return ""
+    return (
+        f"the links of workers on {machines} machines in a row never opened: let TCP connections "
+        "to the head's overlay port in, at the firewall of the head's provider"
+    )
 
 
 def launch_allowed_at(failures: int, last: float, patience: Patience) -> float:

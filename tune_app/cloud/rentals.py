@@ -17,7 +17,7 @@ from tune_app.cloud.labels import Label, prefix
 from tune_app.cloud.launching import Launcher
 from tune_app.cloud.ledger import Ledger
 from tune_app.cloud.ledger_records import Rental
-from tune_app.cloud.lifecycle import Action, Known, judge
+from tune_app.cloud.lifecycle import Action, Known, head_to_blame, judge
 from tune_app.cloud.records import Instance
 from tune_app.cloud.settings import CloudSettings
 from tune_app.cloud.vast import VastClient
@@ -71,6 +71,7 @@ class Rentals:
         self._listed: tuple[float, dict[int, Instance]] | None = None
         self._charges_at = float("-inf")
         self._unlinked: dict[int, float] = {}
+        self._linked: set[int] = set()
 
     def create(self, node_type: str, request: str) -> Node:
         """See `Launcher.create`."""
@@ -176,6 +177,7 @@ class Rentals:
                 answer_pending=attempt.id in pending,
                 doomed="" if rental is None else rental.doomed,
                 unlinked_since=self._unlinked_since(instance.id, link_up),
+                linked=instance.id in self._linked,
             )
         verdict = judge(
             instance,
@@ -191,7 +193,12 @@ class Rentals:
             self._ledger.observe(instance)
         elif verdict.action is Action.DESTROY:
             if verdict.avoid_machine:
-                self._blame(instance.id, instance.machine_id, verdict.reason)
+                self._blame(
+                    instance.id,
+                    instance.machine_id,
+                    verdict.reason,
+                    never_linked=verdict.never_linked,
+                )
             if attempt is not None and attempt.state.in_flight:
                 self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
             self._ledger.foreign(instance)
@@ -204,12 +211,20 @@ class Rentals:
             if instance.status == "running" and lasted >= self._patience.proved:
                 self._ledger.proved(instance.id)
 
-    def _blame(self, contract: int, machine: int, reason: str) -> None:
+    def _blame(
+        self, contract: int, machine: int, reason: str, *, never_linked: bool = False
+    ) -> None:
         """A machine is at fault; early, its launch counts as one that came to nothing."""
-        self._ledger.avoid(machine, reason, seconds=self._patience.avoid)
         rental = self._ledger.rental(contract)
-        if rental is not None and self._clock() - rental.since < self._patience.proved:
-            self._ledger.bad_worker(contract, reason)
+        if never_linked or (
+            rental is not None and self._clock() - rental.since < self._patience.proved
+        ):
+            self._ledger.bad_worker(contract, reason, never_linked=never_linked)
+        seconds = self._patience.avoid
+        if never_linked and head_to_blame(self._ledger.machines_never_linked()):
+            # It may be as good as any: it is tried again when the head can be reached.
+            seconds = self._patience.backoff_most
+        self._ledger.avoid(machine, reason, seconds=seconds)
 
     def _unlinked_since(self, contract: int, link_up: bool | None) -> float | None:
         """Since when looks in a row found an instance's link not open.
@@ -218,6 +233,9 @@ class Rentals:
         """
         if link_up is False:
             return self._unlinked.setdefault(contract, self._clock())
+        if link_up and contract not in self._linked:
+            self._linked.add(contract)
+            self._ledger.link_opened()
         self._unlinked.pop(contract, None)
         return None
 
@@ -294,6 +312,7 @@ class Rentals:
                 self._setup.revoke(k)
             self._ledger.ended(contract, reason)
             self._unlinked.pop(contract, None)
+            self._linked.discard(contract)
 
     # Money
 

@@ -348,6 +348,28 @@ def test_workers_whose_set_up_fails_are_rented_more_and_more_seldom(
     assert 1_005 not in house.ledger.avoided()
 
 
+def test_links_that_open_on_no_machine_are_the_heads_firewalls_fault(
+    house: House, fake: FakeVast, clock: Clock
+) -> None:
+    for request in "abc":
+        clock.now += 900
+        node = house.create(request)
+        house.links[node.k] = False
+        house.steps(1_000)
+        assert alive(fake) == []
+    with pytest.raises(BackOffError, match=r"on 2 machines in a row .* firewall of the head's"):
+        house.create("d")
+    clock.now += house.settings.patience.backoff_most
+    assert sorted(house.ledger.avoided()) == [1_001], "the others are not to blame"
+    node = house.create("d")
+    house.links[node.k] = True
+    house.steps(60)
+    assert house.ledger.machines_never_linked() == 0
+    house.links[node.k] = False
+    house.steps(1_000)
+    assert house.ledger.machines_never_linked() == 0, "its link was open once"
+
+
 def test_an_outbid_one_is_destroyed(house: House, fake: FakeVast) -> None:
     node = house.create()
     house.steps(15)
