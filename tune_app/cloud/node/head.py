@@ -24,6 +24,7 @@ from cyclopts import App
 
 from tune_app.cloud.node.link_faults import LinkFault, judged_fault
 from tune_app.cloud.node.processes import alive, end_marked, mark_of, marked, programs
+from tune_app.cloud.node.sessions import remove_old_sessions
 from tune_app.cloud.node.settings import HeadSettings, load_head_settings
 from tune_app.cloud.node.starting import RayStartError, ray_environment, start_ray, wait_for
 from tune_app.cloud.node.token import ensure_token
@@ -141,9 +142,16 @@ class HeadRay:
             words += (f"--temp-dir={settings.temp_dir}",)
         return words
 
+    @property
+    def _folder(self) -> Path:
+        """Of Ray's sessions."""
+        usual = f"{self._environment.get('RAY_TMPDIR', '/tmp')}/ray"
+        return Path(self._settings.temp_dir or usual)
+
     def _start(self, ended: threading.Event) -> None:
         settings = self._settings
         began = time.monotonic()
+        remove_old_sessions(self._folder)
         self._forget_address()
         start_ray(self.arguments(), self._environment, timeout_s=settings.start_s, ended=ended)
         if not wait_for(address(HEAD), settings.gcs_port, timeout_s=settings.start_s):
@@ -171,8 +179,7 @@ class HeadRay:
         Ray refuses to start where that names its own address, and any process of the machine names
         it in its command line, a client of the old one for instance.
         """
-        folder = self._settings.temp_dir or f"{self._environment.get('RAY_TMPDIR', '/tmp')}/ray"
-        path = Path(folder) / "ray_current_cluster"
+        path = self._folder / "ray_current_cluster"
         own = f"{address(HEAD)}:{self._settings.gcs_port}"
         with suppress(FileNotFoundError):
             if path.read_text("utf-8").strip() == own:

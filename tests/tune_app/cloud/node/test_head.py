@@ -98,7 +98,11 @@ def test_a_start_takes_back_what_the_one_before_said(
     ended = threading.Event()
     ended.set()
     mine = HeadSettings(
-        cluster=f"none-{os.getpid()}", autoscaling_config="", overlay="", started=str(started)
+        cluster=f"none-{os.getpid()}",
+        autoscaling_config="",
+        overlay="",
+        started=str(started),
+        temp_dir=str(tmp_path / "ray"),
     )
     assert HeadRay(mine, {**os.environ, "HOME": str(tmp_path)}).run(ended) == STOPPED
     assert not started.exists()
