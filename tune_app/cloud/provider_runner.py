@@ -10,6 +10,7 @@ from typing import Any
 from ray.autoscaler._private.command_runner import SSHCommandRunner
 
 from tune_app.cloud.head.layout import RAY_USER
+from tune_app.cloud.head.shell import NOTHING_FORWARDED
 from tune_app.cloud.overlay.addresses import Ports
 from tune_app.cloud.provider_settings import HeadMachine, WorkerAccess
 from tune_app.cloud.workers import Node
@@ -68,8 +69,8 @@ INSTALL_RSYNC = (
     "command -v rsync >/dev/null || { apt-get -qq update && "
     "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y rsync >/dev/null; }"
 )
-SILENCE = 24
-"""Questions, 5 s apart, that the other end may leave open: a link may stall for 90 s."""
+SILENCE = 40
+"""Questions, 5 s apart, that the other end may leave open: a link may be silent for 180 s."""
 
 
 class StrictRunner(SSHCommandRunner):
@@ -81,7 +82,11 @@ class StrictRunner(SSHCommandRunner):
         options["StrictHostKeyChecking"] = "yes"
         options["Port"] = way.port
         options["ServerAliveCountMax"] = SILENCE
+        options |= NOTHING_FORWARDED
         del options["UserKnownHostsFile"]
+        if not way.key:
+            # It would keep out the keys that only an agent has.
+            del options["IdentitiesOnly"]
         if way.known_hosts:
             options["UserKnownHostsFile"] = way.known_hosts
             options["GlobalKnownHostsFile"] = "/dev/null"
@@ -108,7 +113,10 @@ class StrictRunner(SSHCommandRunner):
 
     def remote_shell_command_str(self) -> str:
         """The command of an interactive shell."""
-        words = ["ssh", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes"]
+        told = NOTHING_FORWARDED | ({"IdentitiesOnly": "yes"} if self._way.key else {})
+        words = ["ssh"]
+        for name, value in (told | {"StrictHostKeyChecking": "yes"}).items():
+            words += ["-o", f"{name}={value}"]
         if self._way.known_hosts:
             words += ["-o", f"UserKnownHostsFile={self._way.known_hosts}"]
         words += ["-p", str(self._way.port), *(["-i", self._way.key] if self._way.key else [])]

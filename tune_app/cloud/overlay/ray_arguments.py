@@ -10,9 +10,9 @@ DASHBOARD_PORT = 8265
 
 ENVIRONMENT = MappingProxyType(
     {
-        # A node may be silent for 90 s, as a stalled link makes it, and is dead soon after. With
-        # 60 a node that was killed still counted as alive 100 s later.
-        "RAY_health_check_failure_threshold": "10",
+        # Times 13 s for a node that is silent, as a stalled link makes it, and 3 s for one that was
+        # killed. With 60 a node that was killed still counted as alive 100 s later.
+        "RAY_health_check_failure_threshold": "15",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
         "RAY_grpc_keepalive_timeout_ms": "180000",
         "RAY_grpc_client_keepalive_timeout_ms": "180000",

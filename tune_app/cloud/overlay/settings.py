@@ -43,7 +43,7 @@ class OverlaySettings:
     """Before a worker dials again."""
     alive_interval_s: int = 15
     """Between two questions whether the other end of a link is there."""
-    alive_count: int = 12
+    alive_count: int = 16
     """Questions without answer after which it is taken to be gone."""
     patience: LinkPatience = field(default_factory=LinkPatience)
     """When a worker whose link is closed or silent is given up."""

@@ -13,8 +13,9 @@ class LinkPatience:
 
     closed: float = 10.0
     """A link that is closed for longer is lost."""
-    stalled: float = 90.0
-    """One that is open, and over which nothing comes for longer, is lost."""
+    stalled: float = 180.0
+    """One that is open, and over which nothing comes for longer, is lost. TCP tries again at twice
+    the pause each time: after 90 s without packets it may stay silent for 180."""
     together: float = 5.0
     """Links that close within this time close together."""
     head: float = 120.0

@@ -60,7 +60,7 @@ def test_a_head_and_a_worker_start_break_and_start_again(nodes: RayNodes) -> Non
     worker = told["127.77.0.2"]
     assert (worker["CPU"], worker["GPU"], worker["special"]) == (1, 1, 3)
     # A trial's process has it all, and the project to import.
-    assert environment["RAY_health_check_failure_threshold"] == "10"
+    assert environment["RAY_health_check_failure_threshold"] == "15"
     assert environment["STELLUX_NODE"] == mark_of(nodes.cluster, 2)
 
     # The raylet is killed: what stays of that Ray is ended before the next one starts.

@@ -64,7 +64,7 @@ def test_the_head_is_known_by_one_key_and_a_link_has_all_its_forwards_or_ends() 
         "GlobalKnownHostsFile /dev/null",
         "ExitOnForwardFailure yes",
         "ServerAliveInterval 15",
-        "ServerAliveCountMax 12",
+        "ServerAliveCountMax 16",
         "IdentitiesOnly yes",
     } < set(lines)
 
