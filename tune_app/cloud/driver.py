@@ -29,6 +29,7 @@ from tune_app.cloud.overlay.addresses import HEAD, address
 from tune_app.cloud.overlay.settings import load_overlay_settings
 from tune_app.cloud.overlay.worker_script import store_url
 from tune_app.command import MISTAKE, run_command
+from tune_app.sweep import MODULE as SWEEP_MODULE
 from tune_app.where import STORE_VARIABLE
 
 MODULE = "tune_app.cloud.driver"
@@ -39,6 +40,10 @@ FAILED_STATE = "failed"
 CRASHED = 1
 """Exit code where the driver itself failed."""
 LAST_LINES = 5
+_RESULTS = """\
+Bring its results home, and give back all that is rented, from your own machine:
+  python -m tune_app.cloud fetch --cluster cluster.yaml
+  ray down cluster.yaml"""
 
 logger = logging.getLogger(MODULE)
 
@@ -132,7 +137,7 @@ def follow_sweep(
     state = service_state()
     if not from_start and state not in RUNNING:
         raise ValueError(f"no sweep runs; {_ending(files, state)}")
-    out.write(f"The sweep is a service of the head: you may leave. {_hints()}\n")
+    out.write(f"The sweep is a service of the head: you may leave.\n{_hints()}\n")
     try:
         with files.log.open("r", encoding="utf-8", errors="replace") as log:
             if not from_start:
@@ -147,12 +152,14 @@ def follow_sweep(
                     break
                 time.sleep(look_s)
     except KeyboardInterrupt:
-        out.write(f"\nThe sweep goes on. {_hints()}\n")
+        out.write(f"\nThe sweep goes on.\n{_hints()}\n")
         return 0
     out.write(f"{_ending(files, state)}\n")
     end = files.read_end()
     if end is None:
         return CRASHED if state == FAILED_STATE else 0
+    if end.code == 0:
+        out.write(f"{_RESULTS}\n")
     return end.code
 
 
@@ -251,7 +258,15 @@ def _command(words: str) -> str:
 
 
 def _hints() -> str:
-    return f"See it with: {_command('follow')} (or status), end it with: {_command('stop')}"
+    lines = [
+        (_command("follow"), "what it says, from now on"),
+        (f"python -m {SWEEP_MODULE} status NAME", "how far its cells are"),
+        (_command("stop"), "save and end it; start continues it"),
+    ]
+    return "\n".join(
+        ["On the head, or from your own machine by ray exec cluster.yaml '…':"]
+        + [f"  {command:<42} {what}" for command, what in lines]
+    )
 
 
 if __name__ == "__main__":

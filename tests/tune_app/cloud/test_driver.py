@@ -350,7 +350,8 @@ def test_who_starts_a_sweep_sees_it_to_its_end(
     said = capsys.readouterr().out
     assert "you may leave" in said
     assert said.index("run 1: 1") < said.index("once more") < said.index("run 2: 0")
-    assert "the sweep is through" in said.splitlines()[-1]
+    assert said.index("run 2: 0") < said.index("the last one ended: the sweep is through")
+    assert said.splitlines()[-1] == "  ray down cluster.yaml"
     assert head.systemctl("is-enabled", "stellux-sweep") == "disabled"
     assert (head.folder / "sudo").read_text().splitlines() == [
         "-n systemctl enable --now stellux-sweep",
@@ -459,7 +460,8 @@ def test_ctrl_c_ends_the_following_alone(head: Head) -> None:
         os.killpg(process.pid, signal.SIGINT)
         said, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    assert "The sweep goes on. See it with: python -m tune_app.cloud.driver follow" in said
+    left = said.partition("The sweep goes on.")[2]
+    assert "  python -m tune_app.cloud.driver follow " in left
     assert head.systemctl("is-active", "stellux-sweep") == "active"
     assert not (head.folder / "saved").exists()
 
