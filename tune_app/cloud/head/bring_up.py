@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,29 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.cloud.head.account_key import account_key
-from tune_app.cloud.head.bundle import SETTINGS, bundle
-from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, INCOMING, PYTHON
+from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
+from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
+from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.provider_settings import overlay_values, write_daemon_settings
 
 SETUP_S = 3_600.0
 """Within which the head's environment is built; some gigabytes are fetched for it."""
 
-_UNPACK = f"""\
-set -eu
-command -v systemctl >/dev/null || {{ echo "this machine has no systemd; use a Debian or Ubuntu \
-server" >&2; exit 1; }}
-umask 022
-rm -rf {INCOMING}
-mkdir -p {INCOMING}
-tar -xzf - -C {INCOMING}
-rm -rf {CODE}.before
-if [ -d {CODE} ]; then mv {CODE} {CODE}.before; fi
-mv {INCOMING}/code {CODE}
-rm -rf {CODE}.before
+_LOOK = """\
+command -v systemctl >/dev/null || { echo "this machine has no systemd; use a Debian or Ubuntu \
+server" >&2; exit 1; }
 """
-
 
 _SSH_PORT = '--ssh-port "${SSH_CONNECTION##* }"'
 """The port of the SSH server that this very session came in by: it must not be closed."""
@@ -60,14 +52,17 @@ def bring_up(
     key = account_key(environment, home or Path.home())
     settings = settings_files(config)
     say(f"head {shell.address}: looking in as {shell.user}")
-    shell.run(shell.as_root("true"), timeout_s=60.0)
-    archive = bundle(settings)
+    shell.run(shell.as_root("sh", "-c", shlex.quote(_LOOK)), timeout_s=60.0)
+    archive, name = bundle(settings), code_name()
     say(f"sending the program, {len(archive) / 2**20:.1f} MiB, and its settings")
-    shell.run(shell.as_root("sh", "-c", shlex.quote(_UNPACK)), stdin=archive)
+    # Whoever brings the same head up meanwhile sends elsewhere.
+    incoming = PROGRAM / f"incoming-{secrets.token_hex(6)}"
+    script = unpack_script(name, incoming)
+    shell.run(shell.as_root("sh", "-c", shlex.quote(script)), stdin=archive)
     say("setting up its environment; the first time this takes some minutes")
     shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)))
     say("setting up users, keys and services")
-    _module(shell, "install", str(INCOMING / SETTINGS), "--login", shell.user, _SSH_PORT)
+    _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
     say("trying the Vast.ai key, and whether anything can be rented for it")
     say(_start(shell, key).strip())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,16 @@ def source_files(root: Path = ROOT) -> Iterator[Path]:
     for name in FILES:
         if (root / name).is_file():
             yield Path(name)
+
+
+def code_name(root: Path = ROOT) -> str:
+    """What the program's folder is called on a head: another one for every other source."""
+    digest = hashlib.sha256()
+    for path in source_files(root):
+        content = (root / path).read_bytes()
+        digest.update(f"{path.as_posix()} {len(content)}\n".encode())
+        digest.update(content)
+    return f"{CODE}-{digest.hexdigest()[:16]}"
 
 
 def bundle(settings: Mapping[str, str], root: Path = ROOT) -> bytes:

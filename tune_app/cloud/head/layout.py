@@ -6,11 +6,10 @@ from pathlib import Path
 
 PROGRAM = Path("/opt/stellux")
 CODE = PROGRAM / "code"
-"""The program's source; root's, as the daemon runs it, which Ray's user must not change."""
+"""The program's source; root's, as the daemon runs it, which Ray's user must not change. A link."""
 ENVIRONMENT = PROGRAM / "env"
 PYTHON = ENVIRONMENT / "bin" / "python"
 TOOLS = PROGRAM / "bin"
-INCOMING = PROGRAM / "incoming"
 
 CONFIGURATION = Path("/etc/stellux")
 DAEMON_SETTINGS = CONFIGURATION / "daemon.json"
