@@ -10,6 +10,8 @@ from dataclasses import dataclass
 CONNECT_S = 15
 SSH_FAILED = 255
 """OpenSSH's own exit code, which says that the command was not run, or not to its end."""
+NOTHING_FORWARDED = {"ForwardAgent": "no", "ForwardX11": "no"}
+"""Whatever ~/.ssh/config says: whoever has the other end would log in by the user's agent."""
 
 _REMEDIES = (
     (
@@ -64,6 +66,7 @@ class HeadShell:
             "ConnectTimeout": str(CONNECT_S),
             "ServerAliveInterval": "15",
             "ServerAliveCountMax": "8",
+            **NOTHING_FORWARDED,
         }
         if self.known_hosts:
             options |= {"UserKnownHostsFile": self.known_hosts, "GlobalKnownHostsFile": "/dev/null"}

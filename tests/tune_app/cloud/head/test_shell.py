@@ -33,6 +33,7 @@ def test_only_a_known_host_key_is_taken_and_nobody_is_asked(ssh: Callable[[str],
     line = SHELL.run(["true"])
     assert "-o StrictHostKeyChecking=yes" in line
     assert "-o BatchMode=yes" in line
+    assert "-o ForwardAgent=no -o ForwardX11=no" in line
     assert line.strip().endswith("-p 2222 " + line.strip().split("-p 2222 ")[1])
     assert "-i /keys/mine -o IdentitiesOnly=yes me@head.example -- true" in line
 
