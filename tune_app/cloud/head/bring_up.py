@@ -74,10 +74,12 @@ def _start(shell: HeadShell, key: ApiKey) -> str:
 def _module(shell: HeadShell, name: str, *arguments: str, stdin: bytes = b"") -> str:
     """Runs one of this package's commands on the head as root; returns what it prints.
 
+    -P: a file in the login's home, where it is run, must not be taken for a module of Python's.
+
     Args:
         arguments: as that machine's shell reads them.
     """
-    words = ["env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", f"tune_app.cloud.head.{name}"]
+    words = ["env", f"PYTHONPATH={CODE}", str(PYTHON), "-P", "-m", f"tune_app.cloud.head.{name}"]
     try:
         return shell.run(shell.as_root(*words, *arguments), stdin=stdin)
     except HeadCommandError as error:
