@@ -14,9 +14,11 @@ from typing import Any
 from tune_app.cloud.head.account_key import account_key
 from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
+from tune_app.cloud.head.reachable import check_reachable
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
 from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.key import ApiKey
+from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.provider_settings import overlay_values, write_daemon_settings
 
 SETUP_S = 3_600.0
@@ -63,6 +65,9 @@ def bring_up(
     shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)))
     say("setting up users, keys and services")
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
+    say("trying whether workers can reach it")
+    told = overlay_values(config)
+    check_reachable(told["head"], told.get("port", OverlaySettings(head="example").port))
     say("trying the Vast.ai key, and whether anything can be rented for it")
     say(_start(shell, key).strip())
 
