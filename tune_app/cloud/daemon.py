@@ -278,7 +278,7 @@ class Daemon:
                 failures[name] = f"{count} in a row, the last: {blamed or reason}"
         return {
             "cluster": self._settings.cluster,
-            "closed": self._ledger.closed(),
+            "closed": self._rentals.closed(),
             "cap": budget.cap,
             "spent": budget.spent,
             "per_hour": budget.per_hour,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class CloudError(OSError):
     """The cloud, or the way to it, refused or failed.
@@ -73,6 +75,17 @@ class OddAnswerError(CloudError):
     """An answer that makes no sense. It never counts as "nothing there"."""
 
     may_have_happened = True
+
+
+class LedgerUnwritableError(CloudError):
+    """What is about to be done cannot be written down: nothing new is rented."""
+
+    @classmethod
+    def of(cls, folder: Path, error: Exception) -> LedgerUnwritableError:
+        return cls(
+            f"the ledger in {folder} cannot be written ({error}); free some of the head's disk, "
+            "which the store of checkpoints shares: see df -h there"
+        )
 
 
 class LaunchError(OSError):

@@ -44,12 +44,14 @@ class Launcher:
         *,
         setup: WorkerSetup,
         destroy: Callable[[int], object],
+        closed: Callable[[], str],
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
         Args:
             destroy: tries to end an instance that the ledger has doomed.
+            closed: why nothing is rented; empty where the cluster is open.
             clock: seconds since 1970.
         """
         self._settings = settings
@@ -58,6 +60,7 @@ class Launcher:
         self._ledger = ledger
         self._setup = setup
         self._destroy = destroy
+        self._closed = closed
         self._clock = clock
         self._sleep = sleep
         self._choosing = threading.Lock()
@@ -120,7 +123,7 @@ class Launcher:
             )
 
     def _refuse_closed(self) -> None:
-        closed = self._ledger.closed()
+        closed = self._closed()
         if closed:
             raise ClosedError(f"nothing is rented: {closed}")
 

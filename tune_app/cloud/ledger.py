@@ -7,13 +7,9 @@ API. One process writes (`tune_app.cloud.daemon` holds the lock); others may rea
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.labels import Label
@@ -28,18 +24,17 @@ from tune_app.cloud.ledger_launches import (
     machines_never_linked,
 )
 from tune_app.cloud.ledger_records import Attempt, Rental
+from tune_app.cloud.ledger_store import LedgerStore
 from tune_app.cloud.lifecycle import RequestState, is_silent
 from tune_app.cloud.offers import Quote
 from tune_app.cloud.records import Charge, Instance
 
 
-class Ledger:
-    """The ledger of one cluster. Safe between threads."""
+class Ledger(LedgerStore):
+    """The ledger of one cluster. Safe between threads.
 
-    def __init__(self, connection: sqlite3.Connection, *, clock: Callable[[], float]) -> None:
-        self._connection = connection
-        self._clock = clock
-        self._lock = threading.RLock()
+    What changes it raises LedgerUnwritableError, and changes nothing, where it cannot be written.
+    """
 
     @classmethod
     def open(
@@ -55,13 +50,11 @@ class Ledger:
         Args:
             slots: the numbers k that may be handed out.
 
-        Raises LedgerError where it is another cluster's, a newer program's, or no ledger.
+        Raises LedgerError where it is another cluster's, a newer program's, or no ledger, and
+        LedgerUnwritableError where the disk is full.
         """
-        return cls(open_file(path, cluster=cluster, slots=slots), clock=clock)
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        connection = open_file(path, cluster=cluster, slots=slots)
+        return cls(connection, folder=path.parent, clock=clock)
 
     def __enter__(self) -> Ledger:
         return self
@@ -203,14 +196,6 @@ class Ledger:
         with self._transaction():
             forget_bad_workers(self._connection, made.node_type, before=made.sent_at)
 
-    def attempt(self, name: str) -> Attempt:
-        found = self._attempts("WHERE id = ?", name)
-        assert found, f"no attempt {name}"
-        return found[0]
-
-    def find_attempt(self, name: str) -> Attempt | None:
-        return next(iter(self._attempts("WHERE id = ?", name)), None)
-
     def latest(self, request: str) -> Attempt | None:
         """The newest attempt at a request."""
         return next(
@@ -309,16 +294,6 @@ class Ledger:
                     self._launched(made.node_type, succeeded=False, reason=known.doomed or reason)
             self._free(made.id)
 
-    def rental(self, contract: int) -> Rental | None:
-        return next(iter(self._rentals("WHERE contract = ?", contract)), None)
-
-    def live(self) -> list[Rental]:
-        """Instances that are not known to be gone, doomed ones too."""
-        return self._rentals("WHERE ended_at IS NULL ORDER BY contract")
-
-    def rentals(self) -> list[Rental]:
-        return self._rentals("ORDER BY contract")
-
     def reconcile(self, charges: Iterable[Charge]) -> None:
         """Writes what the account was charged, beside what was estimated."""
         dollars: dict[int, float] = {}
@@ -368,12 +343,6 @@ class Ledger:
         return str(row["closed"])
 
     # Inside
-
-    def _insert(self, table: str, **values: object) -> None:
-        names, marks = ", ".join(values), ", ".join("?" * len(values))
-        self._connection.execute(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values())
-        )
 
     def _add_instance(self, contract: int, made: Attempt, *, since: float) -> None:
         if self.rental(contract) is None:
@@ -427,35 +396,3 @@ class Ledger:
             "UPDATE slots SET attempt = NULL, freed_at = ? WHERE attempt = ?",
             [self._clock(), attempt],
         )
-
-    def _count(self, query: str, *values: object) -> int:
-        with self._lock:
-            return int(self._connection.execute(query, values).fetchone()[0])
-
-    def _attempts(self, where: str, *values: object) -> list[Attempt]:
-        with self._lock:
-            rows = self._connection.execute(f"SELECT * FROM attempts {where}", values).fetchall()
-        return [Attempt(**_values(row) | {"state": RequestState(row["state"])}) for row in rows]
-
-    def _rentals(self, where: str, *values: object) -> list[Rental]:
-        with self._lock:
-            rows = self._connection.execute(f"SELECT * FROM instances {where}", values).fetchall()
-        return [Rental(**_values(row) | {"ran": bool(row["ran"])}) for row in rows]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._lock:
-            if self._connection.in_transaction:  # part of a larger one
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
-            self._connection.execute("COMMIT")
-
-
-def _values(row: sqlite3.Row) -> dict[str, Any]:
-    return {name: row[name] for name in row.keys()}  # noqa: SIM118 - a Row iterates its values

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from tune_app.cloud.ballast import drop_ballast, keep_ballast
+from tune_app.cloud.errors import LedgerUnwritableError
 from tune_app.cloud.ledger_records import BAD_WORKERS, SCHEMA, SCHEMA_VERSION
 
 LEDGER = "ledger.sqlite3"
@@ -22,9 +24,25 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
     Args:
         slots: the numbers k that may be handed out; others that are in use stay until they end.
 
-    Raises LedgerError where it is another cluster's, another version's, or no ledger.
+    Raises LedgerError where it is another cluster's, another version's, or no ledger, and
+    LedgerUnwritableError where the disk is full, and was so without the ballast.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = list(slots)
+    try:
+        connection = _open(path, cluster, numbers)
+    except sqlite3.OperationalError as error:
+        if not drop_ballast(path.parent):
+            raise LedgerUnwritableError.of(path.parent, error) from error
+        try:
+            return _open(path, cluster, numbers)
+        except sqlite3.OperationalError as again:
+            raise LedgerUnwritableError.of(path.parent, again) from again
+    keep_ballast(path.parent)
+    return connection
+
+
+def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     try:
@@ -39,13 +57,15 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
                 f"{path} is the ledger of the cluster {name!r}, not of {cluster!r}; "
                 "give this cluster a folder of its own"
             )
-        numbers = list(slots)
         marks = ", ".join("?" * len(numbers))
         connection.execute(
             f"DELETE FROM slots WHERE attempt IS NULL AND k NOT IN ({marks})", numbers
         )
         connection.executemany("INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in numbers])
         connection.execute("COMMIT")
+    except sqlite3.OperationalError:
+        connection.close()
+        raise
     except sqlite3.DatabaseError as error:
         connection.close()
         raise LedgerError(f"{path} is no readable ledger ({error})") from error

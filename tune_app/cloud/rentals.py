@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tune_app.cloud.budget import Budget, Stage, budget_of
 from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
@@ -62,9 +63,13 @@ class Rentals:
             ledger,
             setup=self._setup,
             destroy=self._try_to_destroy,
+            closed=self.closed,
             clock=clock,
             sleep=sleep,
         )
+        self._condemned: dict[int, str] = {}
+        self._closing = ""
+        self._unwritten: CloudError | None = None
         self._looking = threading.Lock()
         self._stepping = threading.Lock()
         self._ending = threading.Lock()
@@ -90,7 +95,7 @@ class Rentals:
         """The same by the ledger alone, as they were when they were last seen."""
         nodes: list[Node] = []
         for rental in self._ledger.live():
-            if not rental.doomed:
+            if not rental.doomed and rental.contract not in self._condemned:
                 nodes += self._nodes(rental)
         return nodes
 
@@ -105,18 +110,22 @@ class Rentals:
             ours = self._client.instances(labelled=prefix(self._settings.cluster))
             listed = {item.id: item for item in ours if Label.parse(item.label) is not None}
             for instance in listed.values():
-                self._ledger.observe(instance)
+                with self._writing():
+                    self._ledger.observe(instance)
             for rental in before:
                 # A new instance may take a moment to be listed.
                 new = asked - rental.since < self._patience.look
                 if rental.contract not in listed and not new:
                     alone = self._client.instance(rental.contract)
                     if alone is not None:
-                        self._ledger.observe(alone)
+                        with self._writing():
+                            self._ledger.observe(alone)
                         raise OddAnswerError(
                             f"the list of instances lacks {rental.contract}, which exists"
                         )
-                    self._gone(rental.contract, "gone, and not by us")
+                    reason = self._condemned.get(rental.contract, "gone, and not by us")
+                    with self._writing():
+                        self._gone(rental.contract, reason)
             self._listed = (asked, listed)
             return listed
 
@@ -124,20 +133,38 @@ class Rentals:
         """One look at everything, and what follows from it. Raises CloudError, having done less.
 
         A list that failed changes nothing: no instance is taken for gone, none is condemned by it.
-        What was condemned before, or passes the cap by the clock, is destroyed all the same.
+        What was condemned before, or passes the cap by the clock, is destroyed all the same, and
+        where the ledger cannot be written, too: that is raised in the end.
         """
+        self._step()
+        if self._unwritten is not None:
+            raise self._unwritten
+
+    def _step(self) -> None:
         with self._stepping:
+            self._unwritten = None
             try:
                 self._look()
             finally:
                 self._carry_out()
             self._reconcile()
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What cannot be written does not keep anything from its end; the next step tries again."""
+        try:
+            yield
+        except OSError as error:
+            problem = error if isinstance(error, CloudError) else CloudError(str(error))
+            self._unwritten = problem
+            logger.warning("%s", problem)
+
     def _look(self) -> None:
         listed = self.refresh()
         asked = self._listed[0] if self._listed is not None else self._clock()
         for instance in listed.values():
-            self._judge(instance, asked)
+            with self._writing():
+                self._judge(instance, asked)
         # In this order: who is not pending any more has written what came of it.
         pending = self._launcher.answers_pending()
         for attempt in self._ledger.in_flight():
@@ -148,14 +175,21 @@ class Rentals:
                 self._launcher.give_up(attempt, reason)
 
     def _carry_out(self) -> None:
-        over = self._ledger.closed()
+        if self._closing and not self._ledger.closed():
+            with self._writing():
+                self._ledger.close_cluster(self._closing)
+        over = self.closed()
         if self.budget().stage is Stage.SPENT:
             over = f"the cap of ${self._settings.cap_dollars:.2f} is spent"
-        for rental in self._ledger.live() if over else ():
-            self._ledger.doom(rental.contract, over)
-        for rental in self._ledger.live():
-            if rental.doomed:
-                self._try_to_destroy(rental.contract)
+        if over:
+            # With those that are rented, which could not be written.
+            listed = () if self._listed is None else self._listed[1]
+            unknown = [contract for contract in listed if self._ledger.rental(contract) is None]
+            for contract in [*(rental.contract for rental in self._ledger.live()), *unknown]:
+                self.condemn(contract, over)
+        doomed = [rental.contract for rental in self._ledger.live() if rental.doomed]
+        for contract in dict.fromkeys([*doomed, *self._condemned]):
+            self._try_to_destroy(contract)
 
     def _judge(self, instance: Instance, asked: float) -> None:
         label = Label.parse(instance.label)
@@ -192,6 +226,7 @@ class Rentals:
             self._ledger.rented(attempt.id, instance.id)
             self._ledger.observe(instance)
         elif verdict.action is Action.DESTROY:
+            self._condemned.setdefault(instance.id, verdict.reason)
             if verdict.avoid_machine:
                 self._blame(
                     instance.id,
@@ -202,7 +237,7 @@ class Rentals:
             if attempt is not None and attempt.state.in_flight:
                 self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
             self._ledger.foreign(instance)
-            self._ledger.doom(instance.id, verdict.reason)
+            self.condemn(instance.id, verdict.reason)
             if rental is not None and rental.ended_at is not None and rental.ended_at < asked:
                 logger.warning("instance %d is listed although it was destroyed", instance.id)
                 self._ledger.not_ended(instance.id)
@@ -244,15 +279,22 @@ class Rentals:
         return {
             k: rental.contract
             for rental in self._ledger.live()
-            if rental.ran and not rental.doomed
+            if rental.ran and not rental.doomed and rental.contract not in self._condemned
             if (k := self._ledger.k_of(rental.contract)) is not None
         }
 
     # Returning
 
     def condemn(self, contract: int, reason: str) -> None:
-        """Writes that an instance is to be destroyed; the next step does so, or `destroy`."""
-        self._ledger.doom(contract, reason)
+        """Writes that an instance is to be destroyed; the next step does so, or `destroy`.
+
+        Where that cannot be written, it is remembered.
+        """
+        self._condemned.setdefault(contract, reason)
+        with self._writing():
+            self._ledger.doom(contract, reason)
+            if self._ledger.rental(contract) is not None:
+                self._condemned.pop(contract, None)
 
     def destroy(self, contract: int, reason: str, *, bad: bool = False) -> bool:
         """Ends an instance of this cluster. Returns whether it is gone; if not, the next step
@@ -271,8 +313,9 @@ class Rentals:
         if rental.ended_at is not None:
             return True
         if bad and not rental.doomed and rental.attempt is not None:
-            self._blame(contract, self._ledger.attempt(rental.attempt).machine, reason)
-        self._ledger.doom(contract, reason)
+            with self._writing():
+                self._blame(contract, self._ledger.attempt(rental.attempt).machine, reason)
+        self.condemn(contract, reason)
         return self._try_to_destroy(contract)
 
     def destroy_all(self, reason: str) -> list[int]:
@@ -281,26 +324,34 @@ class Rentals:
         Returns the contracts that still exist after that; the daemon goes on until none does.
         Raises CloudError where that could not be seen.
         """
-        self._ledger.close_cluster(reason)
-        self.step()
+        self._closing = reason
+        self._step()
         return sorted(self.refresh())
+
+    def closed(self) -> str:
+        """Why nothing is rented; empty where the cluster is open."""
+        return self._ledger.closed() or self._closing
 
     def open(self) -> None:
         """Allows launches again after `destroy_all`."""
         self._ledger.open_cluster()
+        self._closing = ""
 
     def _try_to_destroy(self, contract: int) -> bool:
         rental = self._ledger.rental(contract)
-        assert rental is not None
-        if rental.ended_at is not None:
+        if rental is not None and rental.ended_at is not None:
+            self._condemned.pop(contract, None)
             return True
+        written = "" if rental is None else rental.doomed
+        reason = written or self._condemned.get(contract, "")
         try:
             self._client.destroy(contract)
         except CloudError as error:
             logger.warning("instance %d is not destroyed yet: %s", contract, error)
             return False
-        logger.info("destroyed instance %d: %s", contract, rental.doomed)
-        self._gone(contract, rental.doomed)
+        logger.info("destroyed instance %d: %s", contract, reason)
+        with self._writing():
+            self._gone(contract, reason)
         return True
 
     def _gone(self, contract: int, reason: str) -> None:
@@ -310,7 +361,9 @@ class Rentals:
             if k is not None:
                 # In this order: a freed k is somebody else's at once.
                 self._setup.revoke(k)
-            self._ledger.ended(contract, reason)
+            if self._ledger.rental(contract) is not None:
+                self._ledger.ended(contract, reason)
+            self._condemned.pop(contract, None)
             self._unlinked.pop(contract, None)
             self._linked.discard(contract)
 

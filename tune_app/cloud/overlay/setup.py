@@ -11,9 +11,9 @@ from pathlib import Path
 from tune_app.cloud.labels import Label
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
-from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
+from tune_app.cloud.overlay.keys import KeyPair, key_file
 from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, openssh_version, sshd_config
+from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, openssh_version
 from tune_app.cloud.overlay.worker_script import HOST_KEY as HOST_KEY_NAME
 from tune_app.cloud.overlay.worker_script import (
     LINK_KEY,
@@ -44,10 +44,6 @@ class OverlayFiles:
         return self.folder / "updater_key"
 
     @property
-    def sshd_config(self) -> Path:
-        return self.folder / "sshd_config"
-
-    @property
     def known_workers(self) -> Path:
         """The host keys of workers' SSH servers, as OpenSSH's clients read them."""
         return self.folder / "known_workers"
@@ -73,8 +69,6 @@ class OverlaySetup:
         (folder / AUTHORIZED).mkdir(exist_ok=True, mode=0o755)
         self._head = key_file(self.files.host_key)
         self._updater = key_file(self.files.updater_key)
-        config = sshd_config(settings, str(self.files.folder), version=installed_openssh())
-        write_file(self.files.sshd_config, config, mode=0o644)
         self._links = AuthorizedKeys(self.files.authorized(settings.link_user))
         self._stores = AuthorizedKeys(self.files.authorized(settings.store_user))
         self._workers = AuthorizedKeys(self.files.known_workers)

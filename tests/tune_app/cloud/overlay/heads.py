@@ -24,7 +24,8 @@ from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.keeper import Keeper
 from tune_app.cloud.overlay.links import end_link, links
 from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.overlay.setup import OverlaySetup
+from tune_app.cloud.overlay.setup import OverlaySetup, installed_openssh
+from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.settings import NodeType
 from tune_app.cloud.workers import WorkerStart
 
@@ -67,6 +68,9 @@ class Head(Server):
             pause_s=1,
         )
         self.setup = OverlaySetup(self.settings, folder)
+        self._config = folder / "sshd_config"
+        config = sshd_config(self.settings, str(folder), version=installed_openssh())
+        self._config.write_text(config, "utf-8")
         self._ended = threading.Event()
         self._keeper: threading.Thread | None = None
 
@@ -117,7 +121,7 @@ class Head(Server):
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (self.folder / "sshd.log").open("ab") as log:
             return subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", self.setup.files.sshd_config], stderr=log
+                [SSHD, "-D", "-e", "-f", self._config], stderr=log
             )
 
     def _answers(self) -> bool:

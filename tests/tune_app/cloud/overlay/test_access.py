@@ -24,7 +24,8 @@ from tune_app.cloud.overlay.addresses import HEAD
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
-from tune_app.cloud.overlay.setup import OverlaySetup
+from tune_app.cloud.overlay.setup import OverlaySetup, installed_openssh
+from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import home_relative, store_url
 from tune_app.cloud.settings import NodeType
 from tune_app.stores.open import open_store
@@ -164,7 +165,10 @@ def sshd(place: Place) -> Iterator[None]:
     """The head's second SSH server, as the files tell it."""
     assert SSHD is not None
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-    command = [SSHD, "-D", "-e", "-f", str(place.folder / "sshd_config")]
+    config = place.home.parent / "sshd_config"
+    version = installed_openssh()
+    config.write_text(sshd_config(place.overlay, str(place.folder), version=version), "utf-8")
+    command = [SSHD, "-D", "-e", "-f", str(config)]
     with (place.home.parent / "log").open("ab") as log:
         server = subprocess.Popen(command, stderr=log)
     try:

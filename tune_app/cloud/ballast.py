@@ -1,0 +1,39 @@
+"""Some room on the disk that is kept for whoever has to write when nothing else is left."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+BALLAST = "ballast"
+BALLAST_BYTES = 4 * 2**20
+
+
+def keep_ballast(folder: Path) -> None:
+    """Sets the room aside, where it is not and the disk has it."""
+    path = folder / BALLAST
+    if path.exists():
+        return
+    temporary = folder / f".{BALLAST}"
+    try:
+        with temporary.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+        temporary.replace(path)
+    except OSError as error:
+        logger.warning("no room is set aside in %s: %s", folder, error)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def drop_ballast(folder: Path) -> bool:
+    """Gives the room free; returns whether there was any."""
+    try:
+        (folder / BALLAST).unlink()
+    except OSError:
+        return False
+    logger.warning("the disk of %s is full; %d MiB are given free", folder, BALLAST_BYTES // 2**20)
+    return True
