@@ -718,6 +718,18 @@ def reload(names: Iterable[str]) -> int:
     return 0
 
 
+def reload_or_restart(names: Iterable[str], *, block: bool = True) -> int:
+    """Reloads what is active and can be, and restarts or starts the rest."""
+    units = [Unit.load(name, "reload-or-restart") for name in names]
+    ready = [
+        unit.name
+        for unit in units
+        if unit.all("ExecReload") and unit.state()["ActiveState"] == "active"
+    ]
+    others = [unit.name for unit in units if unit.name not in ready]
+    return reload(ready) or (restart(others, block=block) if others else 0)
+
+
 def enable(unit: Unit) -> None:
     for link in unit.links():
         link.parent.mkdir(exist_ok=True)
@@ -865,6 +877,7 @@ def main(words: list[str], program: str) -> int:
         "stop": lambda: 0 * len(stop(names, block=options.block)),
         "restart": lambda: restart(names, block=options.block),
         "reload": lambda: reload(names),
+        "reload-or-restart": lambda: reload_or_restart(names, block=options.block),
         "enable": lambda: toggle(verb, options),
         "disable": lambda: toggle(verb, options),
         "daemon-reload": lambda: 0 * sum(len(read_unit(path)) for path in own_files()),

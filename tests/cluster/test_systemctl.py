@@ -267,6 +267,19 @@ def test_what_runs_before_and_after(machine: Machine) -> None:
     assert "b" not in machine.read("order").splitlines()
 
 
+def test_what_can_be_reloaded_is_not_restarted(machine: Machine) -> None:
+    told = "ExecStart=/bin/sh -c 'echo up >> FOLDER/{0}'\n"
+    once = "Type=oneshot\nRemainAfterExit=yes\nExecStop=/bin/sh -c 'echo down >> FOLDER/{0}'\n"
+    machine.unit(
+        "a", (once + told + "ExecReload=/bin/sh -c 'echo again >> FOLDER/{0}'").format("a")
+    )
+    machine.unit("b", (once + told).format("b"))
+    for _ in range(2):
+        machine("reload-or-restart", "a", "b")
+    assert machine.read("a").split() == ["up", "again"]
+    assert machine.read("b").split() == ["up", "down", "up"]
+
+
 def test_what_it_cannot_play_is_an_error(machine: Machine) -> None:
     assert "Unit nobody.service not found" in machine("start", "nobody", code=5)
     assert machine("show", "nobody", "-p", "LoadState", "--value").strip() == "not-found"

@@ -146,7 +146,8 @@ def _services() -> None:
     systemctl("daemon-reload")
     systemctl("enable", *ENABLED)
     for name in AT_ONCE:
-        systemctl("restart", name)
+        # A restart of the firewall would leave none for a moment.
+        systemctl("reload-or-restart" if name == FIREWALL else "restart", name)
 
 
 def _run(words: list[str]) -> None:

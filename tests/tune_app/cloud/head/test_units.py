@@ -105,6 +105,14 @@ def test_units_start_after_those_before_them() -> None:
     assert set(UNITS) - set(ENABLED) == {SWEEP}
 
 
+def test_the_firewall_outlasts_other_rules_and_stands_before_ray() -> None:
+    unit = Unit(FIREWALL)
+    assert {"nftables.service", "ufw.service"} <= set(unit.words("Unit", "After"))
+    rules = f"/usr/sbin/nft -f {layout.FIREWALL}"
+    assert unit.get("Service", "ExecStart") == unit.get("Service", "ExecReload") == rules
+    assert Unit(HEAD).get("Service", "ExecStartPre") == f"+{rules}"
+
+
 def test_who_runs_what() -> None:
     users = {name: Unit(name).get("Service", "User", fallback="root") for name in UNITS}
     assert users == {
