@@ -20,7 +20,7 @@ from cyclopts import App
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
-from tune_app.cloud.head.ray_home import fill_home, login_keys, shell_lines
+from tune_app.cloud.head.ray_home import fill_home, forget_token, login_keys, shell_lines
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.units import (
     ENABLED,
@@ -84,8 +84,12 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     # Written by root into root's folder: who writes it decides as whom workers come in.
     configuration = sshd_config(overlay, str(layout.OVERLAY_FOLDER), version=installed_openssh())
     write_file(layout.SSHD_CONFIG, configuration, mode=0o644)
+    owner = SystemAccount.of(layout.RAY_USER)
+    if not layout.VAST_KEY.exists():
+        # Nothing is rented: a worker that lives has the token, and would be cut off by another.
+        forget_token(owner)
     fill_home(
-        SystemAccount.of(layout.RAY_USER),
+        owner,
         keys=login_keys(login),
         lines=shell_lines(store_url(overlay, layout.STORE)),
     )

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tune_app.cloud.head import layout
+from tune_app.cloud.node.token import token_file
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.overlay.keys import write_file
 
@@ -36,6 +37,12 @@ def fill_home(owner: Account, *, keys: str, lines: str) -> None:
         write_file(profile, with_block(_text(profile), lines), mode=0o644)
         # A login shell reads this one alone.
         write_file(owner.home / ".profile", ". ~/.bashrc\n", mode=0o644)
+
+
+def forget_token(owner: Account) -> None:
+    """Has Ray make another token at its next start; no node of an earlier one comes in. As root."""
+    with owner.acting():
+        token_file(owner.home).unlink(missing_ok=True)
 
 
 def shell_lines(store: str) -> str:

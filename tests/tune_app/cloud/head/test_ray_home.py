@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.cloud.head.ray_home import fill_home, shell_lines, with_block
+from tune_app.cloud.head.ray_home import fill_home, forget_token, shell_lines, with_block
 from tune_app.cloud.overlay.access import Account
 
 OWNER = "games"
@@ -88,6 +88,19 @@ def test_a_link_in_the_place_of_a_file_is_replaced(owner: Account, secret: Path,
     fill_home(owner, keys=KEYS, lines="export A=1")
     assert not (owner.home / link).is_symlink()
     assert (secret.read_text("utf-8"), secret.stat().st_uid) == ("the key\n", 0)
+
+
+@as_root
+def test_the_token_is_forgotten_and_a_link_in_its_place_alone_is_removed(
+    owner: Account, secret: Path
+) -> None:
+    forget_token(owner)
+    with owner.acting():
+        (owner.home / ".ray").mkdir()
+        (owner.home / ".ray/auth_token").symlink_to(secret)
+    forget_token(owner)
+    assert not (owner.home / ".ray/auth_token").is_symlink()
+    assert secret.read_text("utf-8") == "the key\n"
 
 
 def test_the_shell_s_own_lines_are_replaced_and_the_rest_stays() -> None:
