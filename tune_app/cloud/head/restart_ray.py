@@ -41,10 +41,12 @@ def main(*, within: float = WITHIN_S) -> int:
     systemctl("restart", UNIT, as_root=True)
     until = time.monotonic() + within
     while _read(started) in {None, before}:
-        if time.monotonic() > until:
-            raise ServiceError(
-                f"Ray did not start within {within:g} s; its service said:\n{journal_tail(UNIT)}"
-            )
+        # It is not tried again where a person has to set something right first.
+        given_up = systemctl("show", UNIT, "-p", "ActiveState", "--value").strip() == "failed"
+        if given_up or time.monotonic() > until:
+            said = journal_tail(UNIT, as_root=True)
+            within_told = "" if given_up else f" within {within:g} s"
+            raise ServiceError(f"Ray did not start{within_told}; its service said:\n{said}")
         time.sleep(0.5)
     sys.stdout.write("Ray runs; see the cluster with: ray status\n")
     return 0

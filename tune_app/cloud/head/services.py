@@ -21,10 +21,18 @@ def systemctl(*words: str, as_root: bool = False) -> str:
     return _run([*(("sudo", "-n") if as_root else ()), "systemctl", *words])
 
 
-def journal_tail(unit: str, lines: int = LINES) -> str:
-    """The last lines that a service said, or why they cannot be shown."""
+JOURNAL = f"--no-pager -o cat -n {LINES} -u"
+"""Arguments of journalctl, as sudoers(5) allows them to Ray's user."""
+
+
+def journal_tail(unit: str, *, as_root: bool = False) -> str:
+    """The last lines that a service said, or why they cannot be shown.
+
+    Args:
+        as_root: ask sudo for it; the system's journal is not open to Ray's user.
+    """
     try:
-        return _run(["journalctl", "--no-pager", "-o", "cat", "-n", str(lines), "-u", unit])
+        return _run([*(("sudo", "-n") if as_root else ()), "journalctl", *JOURNAL.split(), unit])
     except (ServiceError, OSError) as error:
         return f"(its log cannot be shown: {error})"
 

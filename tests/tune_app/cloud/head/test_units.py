@@ -178,6 +178,9 @@ def test_ray_user_gains_nothing_by_code_that_a_worker_sends() -> None:
     # /tmp/ray is where Ray's commands and the driver look.
     assert not Unit(HEAD).has_option("Service", "PrivateTmp")
     assert "/tmp" in Unit(HEAD).words("Service", "ReadWritePaths")
+    # What a login as Ray's user reads.
+    left = {f"-{layout.RAY_HOME}/{name}" for name in (".ssh", ".bashrc", ".profile")}
+    assert set(Unit(HEAD).words("Service", "ReadOnlyPaths")) == left
 
 
 def test_the_head_carries_what_the_autoscaler_knows_it_by() -> None:
@@ -208,12 +211,16 @@ def test_sudo_takes_the_rules(tmp_path: Path) -> None:
 def test_ray_user_may_do_nothing_else() -> None:
     rules = [line for line in sudoers().splitlines() if not line.startswith("#")]
     assert all(
-        re.fullmatch(r"stellux ALL=\(root\) NOPASSWD: /[\w/]+/systemctl .*", one) for one in rules
+        re.fullmatch(r"stellux ALL=\(root\) NOPASSWD: /[\w/]+/(systemctl|journalctl) .*", one)
+        for one in rules
     )
-    commands = {rule.partition("systemctl ")[2] for rule in rules}
+    commands = {rule.partition("ctl ")[2] for rule in rules}
     assert not any(set(command) & set("*?[!,") for command in commands)
     assert {command.split()[-1] for command in commands} == {"stellux-head", "stellux-sweep"}
     assert "disable stellux-head" not in commands
+    # Without a pager, which could start a shell.
+    journal = {rule.partition("journalctl ")[2] for rule in rules if "journalctl" in rule}
+    assert journal == {"--no-pager -o cat -n 20 -u stellux-head"}
 
 
 @pytest.mark.parametrize("ports", [[], [0], [65_536], [True]])

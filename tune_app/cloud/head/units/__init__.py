@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tune_app.cloud.head import layout
+from tune_app.cloud.head.services import JOURNAL
 from tune_app.cloud.labels import checked_name
 from tune_app.cloud.provider_settings import head_id
 
@@ -51,18 +52,19 @@ def head_environment(cluster: str, node_type: str) -> str:
 
 
 def sudoers() -> str:
-    """What Ray's user may do as root: begin and end its own units, and nothing else.
+    """What Ray's user may do as root: begin and end its own units, read Ray's log, nothing else.
 
     Every command stands in full: a pattern would let more arguments in.
     """
     allowed = [
-        *(f"{verb} {_short(HEAD)}" for verb in ("start", "stop", "restart")),
-        *(f"{verb} {_short(SWEEP)}" for verb in ("start", "stop", "enable", "disable")),
-        *(f"{verb} --now {_short(SWEEP)}" for verb in ("enable", "disable")),
+        *(f"systemctl {verb} {_short(HEAD)}" for verb in ("start", "stop", "restart")),
+        *(f"systemctl {verb} {_short(SWEEP)}" for verb in ("start", "stop", "enable", "disable")),
+        *(f"systemctl {verb} --now {_short(SWEEP)}" for verb in ("enable", "disable")),
+        f"journalctl {JOURNAL} {_short(HEAD)}",
     ]
     # sudo compares the path at which it finds the command.
     lines = [
-        f"{layout.RAY_USER} ALL=(root) NOPASSWD: {folder}/systemctl {words}"
+        f"{layout.RAY_USER} ALL=(root) NOPASSWD: {folder}/{words}"
         for folder in ("/usr/local/bin", "/usr/bin", "/bin")
         for words in allowed
     ]
