@@ -2,7 +2,7 @@
 
 On a terminal a region at the bottom is redrawn: one line for the sweep, a table of the running
 cells, the best finished ones. Whatever is decided is printed above it and stays. Where the output
-is no terminal only the ends of cells are printed, a line each, without colour.
+is no terminal, ends of cells are printed, a line each, and once a minute how far the others are.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tune_app.terminal.sentences import Sentence
 _BAR_WIDTH = 10
 _BEST = 3
 _REFRESHES_PER_SECOND = 2.0
+_QUIET_S = 60.0
+"""Without a line, after which one that nothing ended tells how far the cells are."""
 
 
 def view_for(console: Console, *, cells_at_once: int | None = None) -> SweepListener:
@@ -95,7 +97,20 @@ class _View(QuietListener):
 
 
 class PlainView(_View):
-    """One line for each cell that ends and each failure; no colour, nothing redrawn."""
+    """A line for each cell that ends, each failure, and each minute without one; no colour."""
+
+    _said_at = 0.0
+
+    def sweep_started(self, journal: Journal) -> None:
+        super().sweep_started(journal)
+        self._said_at = self._now()
+
+    def progressed(self, cell: CellRecord, tokens: int) -> None:
+        super().progressed(cell, tokens)
+        if self._now() - self._said_at >= _QUIET_S:
+            with self._lock:
+                line = sentences.training(self.progress)
+            self._say(line)
 
     def _decided(self, observation: Observation, decision: Decision) -> None:
         if decision.action is not Action.CONTINUE:
@@ -103,6 +118,7 @@ class PlainView(_View):
 
     def _say(self, line: Sentence) -> None:
         with self._lock:
+            self._said_at = self._now()
             progress = self.progress
             left = self._clock.sweep_left(progress)
             over = f"{len(progress.over())}/{len(progress.cells)}"

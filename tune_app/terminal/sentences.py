@@ -82,6 +82,13 @@ def failed(progress: SweepProgress, failure: Failure) -> Sentence:
     return _of_cell(label, Status.FAILED, text) if failure.ended else _retried(label, text)
 
 
+def training(progress: SweepProgress) -> Sentence:
+    """How far the running cells are."""
+    cells = progress.with_status(Status.RUNNING)
+    told = (f"{formats.one_line(cell.label)} {progress.share(cell):.0%}" for cell in cells)
+    return Sentence(what=Text("training", style="cyan"), text=Text(", ".join(told)))
+
+
 def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
     """A sentence for each cell that failed and was taken up again, in the order of the cells.
 

@@ -73,6 +73,22 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     assert re.search(r"\[\d+/12, about [^]]+ left\] stopped", text)
 
 
+def test_plain_view_tells_once_a_minute_how_far_the_cells_are(waiting: Journal) -> None:
+    output, now = io.StringIO(), [0.0]
+    view = PlainView(Console(file=output), clock=lambda: now[0])
+    view.sweep_started(waiting)
+    first, second = waiting.cells()[:2]
+    view.cell_started(first)
+    view.cell_started(second)
+    for second_of_it in range(0, 130, 10):
+        now[0] = float(second_of_it)
+        view.progressed(first, 300 * second_of_it)
+    lines = output.getvalue().splitlines()
+    assert len(lines) == 2
+    assert f"training {first.label} 12%, {second.label} 0%" in lines[0]
+    assert f"training {first.label} 24%, {second.label} 0%" in lines[1]
+
+
 def test_live_view_prints_each_end_with_its_reason(waiting: Journal, played: Journal) -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=120, height=40, color_system=None)
