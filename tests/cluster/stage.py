@@ -6,7 +6,6 @@ All of it is real but for Vast.ai's HTTP API and systemd: SSH, sudo, users, the 
 from __future__ import annotations
 
 import copy
-import json
 import shutil
 import subprocess
 import time
@@ -94,11 +93,13 @@ class Stage:
         )
         return read_status(decode(done.stdout.encode(), 1 << 20)["result"])
 
-    def ray_nodes(self) -> list[dict[str, Any]]:
-        """Ray's living nodes, as its own state API lists them."""
-        told = self.at_head("ray list nodes --format json --filter state=ALIVE", timeout=60)
-        found: list[dict[str, Any]] = json.loads(told[told.index("[") :])
-        return found
+    def ray_workers(self) -> list[Machine]:
+        """Workers on which a raylet runs, in the order in which they were rented."""
+        return [
+            machine
+            for _, machine in sorted(self.instances.machines.items())
+            if any("raylet/raylet" in command for command in machine.processes().values())
+        ]
 
     def save_logs(self, folder: Path) -> None:
         """Copies what the head's programs have said, for whoever asks why a test failed."""

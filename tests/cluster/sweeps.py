@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from tune_app.journal import Journal
 
 HOME = "/home/stellux"
 SPACE, CORPUS = f"{HOME}/small.py", f"{HOME}/corpus"
+_TRAINED = """\
+select coalesce(sum(most), 0)
+from (select max(tokens) as most from observations group by cell)"""
 DRIVER = "python -m tune_app.cloud.driver"
 
 
@@ -69,13 +74,14 @@ class SmallSweep:
 
     def tokens(self) -> int:
         """Trained so far, by all cells together; 0 before there is a journal."""
-        line = (
-            f"python -c \"import sqlite3; print(sqlite3.connect('file:runs/{self.name}/{JOURNAL}"
-            "?mode=ro', uri=True).execute('select coalesce(sum(t), 0) from (select max(tokens) t "
-            "from observations group by cell)').fetchone()[0])\""
-        )
-        said = self.stage.at_head(line, check=False).split()
-        return int(said[-1]) if said and said[-1].isdecimal() else 0
+        path = self.stage.head.path(f"{HOME}/runs/{self.name}/{JOURNAL}")
+        if not path.exists():
+            return 0
+        try:
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as journal:
+                return int(journal.execute(_TRAINED).fetchone()[0])
+        except sqlite3.OperationalError:  # it is being made
+            return 0
 
     def run_undisturbed(self) -> None:
         """The same sweep on the head alone, under the name `alone`, after the cluster is gone."""

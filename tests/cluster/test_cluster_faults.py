@@ -36,20 +36,6 @@ def at(tmp_path: Path) -> Iterator[Stage]:
     assert made.lab.leftovers() == []
 
 
-def workers(at: Stage) -> list[Machine]:
-    """Those whose Ray runs, in the order in which they were rented."""
-    running = {node["node_name"] for node in at.ray_nodes()}
-    return [
-        machine
-        for number, machine in sorted(at.instances.machines.items())
-        if f"127.77.0.{number_of(at, number)}" in running
-    ]
-
-
-def number_of(at: Stage, contract: int) -> int:
-    return next((node.k for node in at.status().nodes if node.contract == contract), 0)
-
-
 def end(machine: Machine, is_it: Callable[[str], bool]) -> None:
     """SIGKILL to the processes in the machine whose command is it."""
     found = [pid for pid, command in machine.processes().items() if is_it(command)]
@@ -68,7 +54,7 @@ def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: P
     def trains_on(tokens: int) -> None:
         """Returns when that much more was trained, on two workers."""
         goal = sweep.tokens() + tokens
-        at.wait_for(lambda: len(workers(at)) == 2, within_s=300, what="two workers")
+        at.wait_for(lambda: len(at.ray_workers()) == 2, within_s=300, what="two workers")
         at.wait_for(
             lambda: sweep.tokens() >= goal or not sweep.running(), within_s=300, what=sweep.log()
         )
@@ -80,14 +66,14 @@ def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: P
     at.wait_for(lambda: outbid not in at.instances.machines, within_s=20)
     trains_on(100_000)
 
-    stalled = workers(at)[0]
+    stalled = at.ray_workers()[0]
     at.lab.drop_packets(stalled, True)
     time.sleep(STALL_S)
     at.lab.drop_packets(stalled, False)
     trains_on(100_000)
     assert stalled in at.instances.machines.values()  # its link stalled, and nothing was lost
 
-    end(workers(at)[1], lambda command: command.startswith("ssh -F config -N head"))
+    end(at.ray_workers()[1], lambda command: command.startswith("ssh -F config -N head"))
     trains_on(100_000)
 
     end(at.head, lambda command: "-m tune_app.sweep" in command)
