@@ -11,24 +11,29 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cyclopts import App
 
+from tune_app.cloud.budget import Stage
 from tune_app.cloud.daemon import read_key
 from tune_app.cloud.daemon_client import DaemonClient
 from tune_app.cloud.errors import CloudError, NoOfferError
-from tune_app.cloud.head.layout import DAEMON_SETTINGS, SOCKET, VAST_KEY
+from tune_app.cloud.head.layout import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET, VAST_KEY
 from tune_app.cloud.head.services import journal_tail, systemctl
 from tune_app.cloud.head.units import CLOUD
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.labels import prefix
+from tune_app.cloud.ledger_file import ledger_path, still_rented
 from tune_app.cloud.offers import Choice, NoOffer, choose
+from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.pace import Pace
 from tune_app.cloud.settings import CloudSettings, load_settings
 from tune_app.cloud.vast import VastClient
-from tune_app.cloud.wire import DaemonError
+from tune_app.cloud.wire import DaemonError, Status
 from tune_app.command import run_command
 
 MODULE = "tune_app.cloud.head.start"
@@ -44,20 +49,14 @@ def main() -> int:
     """Try the key that comes over standard input, store it for the daemon, and start it."""
     settings = load_settings(DAEMON_SETTINGS)
     key = read_key(sys.stdin.buffer)
-    client = VastClient(
-        key,
-        base_url=settings.base_url,
-        pace=Pace(settings.seconds_between, margin_s=settings.pace_margin),
-        timeout_s=settings.patience.http,
-        retry_s=settings.patience.retry,
-    )
-    try:
+    with client_of(settings, key) as client:
+        _refuse_other_account(settings, key, client)
         lines = try_account(settings, client)
-    finally:
-        client.close()
     store_key(key, VAST_KEY)
     systemctl("restart", CLOUD)
-    _wait_for(DaemonClient(SOCKET, timeout_s=10.0))
+    daemon = DaemonClient(SOCKET, timeout_s=10.0)
+    _wait_for(daemon)
+    lines += cap_lines(daemon.status())
     sys.stdout.write("\n".join([*lines, ""]))
     return 0
 
@@ -83,6 +82,72 @@ def try_account(settings: CloudSettings, client: VastClient) -> list[str]:
         assert found is not None
         lines.append(f"{name}: {found.reason}")
     return lines
+
+
+@contextmanager
+def client_of(settings: CloudSettings, key: ApiKey) -> Iterator[VastClient]:
+    """A client of the account with this key."""
+    client = VastClient(
+        key,
+        base_url=settings.base_url,
+        pace=Pace(settings.seconds_between, margin_s=settings.pace_margin),
+        timeout_s=settings.patience.http,
+        retry_s=settings.patience.retry,
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def cap_lines(status: Status) -> list[str]:
+    """What the cap keeps from being rented; nothing while it does not."""
+    if status.stage == Stage.OPEN.value:
+        return []
+    return [
+        f"${status.spent:.2f} of the cap of ${status.cap:.2f} are spent, over the life of the "
+        f"cluster {status.cluster!r}: nothing more is rented; raise cap_dollars in the YAML"
+    ]
+
+
+def _refuse_other_account(settings: CloudSettings, key: ApiKey, client: VastClient) -> None:
+    with Account.of(CLOUD_USER).acting():
+        left = still_rented(ledger_path(CLOUD_STATE, settings.cluster))
+    if not left or not VAST_KEY.is_file():
+        return  # the key is forgotten only where nothing was left
+    with VAST_KEY.open("rb") as file:
+        before = read_key(file)
+    if before.reveal() != key.reveal():
+        refuse_other_account(settings, left, client, before=before)
+
+
+def refuse_other_account(
+    settings: CloudSettings, left: Sequence[int], client: VastClient, *, before: ApiKey
+) -> None:
+    """Raises ValueError where workers would bill on in an account that nobody sees any more.
+
+    Args:
+        left: contracts that the ledger does not know to be gone.
+        client: with the new key.
+        before: the key that the head had until now.
+
+    Raises CloudError where the new key's account cannot be seen.
+    """
+    labelled = prefix(settings.cluster)
+    if {item.id for item in client.instances(labelled=labelled)} & set(left):
+        return
+    try:
+        with client_of(settings, before) as earlier:
+            if not {item.id for item in earlier.instances(labelled=labelled)} & set(left):
+                return
+        known = "the key that the head has sees them"
+    except CloudError as error:
+        known = f"the key that the head has cannot tell: {error}"
+    raise ValueError(
+        f"instances {', '.join(map(str, left))} are rented for the cluster {settings.cluster!r}, "
+        f"and the account of this key does not have them ({known}); use a key of the account that "
+        "rented them, or end them first: ray down"
+    )
 
 
 def store_key(key: ApiKey, path: Path) -> None:
