@@ -101,7 +101,7 @@ def reap(
 
 @app.command(name="open")
 def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
-    """Allow launches again after a reap.
+    """Allow launches again after a reap. On the head, only root may.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     socket
         Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     """
-    _daemon(cluster, socket).open()
+    _daemon(cluster, socket, user="root").open()
     return 0
 
 
@@ -142,13 +142,14 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
     return 0
 
 
-def _daemon(cluster: Path | None, socket: Path | None) -> DaemonClient:
+def _daemon(cluster: Path | None, socket: Path | None, user: str = "") -> DaemonClient:
     if cluster is None:
         return DaemonClient(socket)
     from tune_app.cloud.head.remote import remote_daemon  # noqa: PLC0415
     from tune_app.cloud.heads import read_shell  # noqa: PLC0415
 
-    return remote_daemon(read_shell(cluster))
+    shell = read_shell(cluster)
+    return remote_daemon(shell, user=user) if user else remote_daemon(shell)
 
 
 def _left(client: DaemonClient) -> str:

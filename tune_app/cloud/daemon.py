@@ -40,6 +40,7 @@ from tune_app.cloud.lifecycle import head_to_blame
 from tune_app.cloud.lost_workers import ending_lost
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.pace import Pace
+from tune_app.cloud.peers import peer_user, refuse_to_open
 from tune_app.cloud.rentals import Rentals
 from tune_app.cloud.settings import CloudSettings, load_settings
 from tune_app.cloud.vast import VastClient
@@ -84,8 +85,7 @@ def main(
     settings
         A JSON file: see tune_app/cloud/settings.py.
     state
-        Folder of the ledgers, each in a folder of its cluster's name; one daemon works in it at a
-        time.
+        Folder of the ledgers, each below its cluster's name; one daemon works in it at a time.
     socket
         Where to listen; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     group
@@ -343,6 +343,8 @@ class _Handler(socketserver.StreamRequestHandler):
         try:
             request = decode(line, MAXIMUM_REQUEST)
             understood = True
+            if request.get("op") == "open" and (why := refuse_to_open(peer_user(self.connection))):
+                raise ValueError(why)
             answer = encode({"ok": True, "result": daemon.answer(request)}, MAXIMUM_ANSWER)
         except (ValueError, OSError) as error:
             answer = encode(error_message(error), MAXIMUM_ANSWER)

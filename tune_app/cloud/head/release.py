@@ -5,17 +5,28 @@ python -m tune_app.cloud.head.release
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Collection
 
 from cyclopts import App
 
+from tune_app.cloud.daemon import read_key
+from tune_app.cloud.errors import CloudError, WrongKeyError
 from tune_app.cloud.head.install import SUDOERS
-from tune_app.cloud.head.layout import VAST_KEY
+from tune_app.cloud.head.layout import DAEMON_SETTINGS, VAST_KEY
 from tune_app.cloud.head.services import systemctl
-from tune_app.cloud.head.units import UNITS
+from tune_app.cloud.head.start import client_of
+from tune_app.cloud.head.units import CLOUD, UNITS
+from tune_app.cloud.labels import prefix
+from tune_app.cloud.records import Instance
+from tune_app.cloud.settings import load_settings
 from tune_app.command import run_command
 
 MODULE = "tune_app.cloud.head.release"
+SHOWN_AT = "https://cloud.vast.ai/instances/"
+
+logger = logging.getLogger(MODULE)
 
 app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
 
@@ -26,9 +37,39 @@ def main() -> int:
     # The last one started ends first: whoever watches stays until nothing is left to watch.
     for name in reversed(UNITS):
         systemctl("disable", "--now", name)
+        if name == CLOUD:
+            _check_empty()
     VAST_KEY.unlink(missing_ok=True)
     SUDOERS.unlink(missing_ok=True)
     return 0
+
+
+def _check_empty() -> None:
+    """Nobody rents any more: a last look, for what was on its way when the one before was done.
+
+    Raises CloudError where something is left, or where that is not known; the daemon goes on then.
+    """
+    if not (VAST_KEY.is_file() and DAEMON_SETTINGS.is_file()):
+        return
+    try:
+        settings = load_settings(DAEMON_SETTINGS)
+        with VAST_KEY.open("rb") as file, client_of(settings, read_key(file)) as client:
+            refuse_left(client.instances(labelled=prefix(settings.cluster)))
+    except WrongKeyError as error:
+        # It ends nothing any more, wherever it lies.
+        logger.warning("what is rented is not known: %s; see %s", error, SHOWN_AT)
+    except CloudError:
+        systemctl("enable", "--now", CLOUD)
+        raise
+
+
+def refuse_left(instances: Collection[Instance]) -> None:
+    """Raises CloudError for instances that exist."""
+    if instances:
+        raise CloudError(
+            f"instances {', '.join(str(item.id) for item in instances)} were rented meanwhile; the "
+            f"daemon and its key are kept: run ray down again, or end them at {SHOWN_AT}"
+        )
 
 
 if __name__ == "__main__":

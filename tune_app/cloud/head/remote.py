@@ -24,18 +24,21 @@ def shell_of(head: HeadMachine, user: str = "") -> HeadShell:
     )
 
 
-def remote_daemon(shell: HeadShell, *, timeout_s: float = 90.0) -> DaemonClient:
+def remote_daemon(
+    shell: HeadShell, *, timeout_s: float = 90.0, user: str = RAY_USER
+) -> DaemonClient:
     """The head's daemon over SSH, one session for each request.
 
     Args:
         shell: of whoever may become root on the head.
+        user: who asks there. Only root may allow launches again.
     """
-    return DaemonClient(SOCKET, exchange=_over(shell, timeout_s))
+    return DaemonClient(SOCKET, exchange=_over(shell, timeout_s, user))
 
 
-def _over(shell: HeadShell, timeout_s: float) -> Exchange:
+def _over(shell: HeadShell, timeout_s: float, user: str) -> Exchange:
     # As Ray's user, whom the daemon's socket is open to: not as root, for less reason.
-    words = ("sudo", "-n", "-u", RAY_USER) if shell.user != "root" else ("runuser", "-u", RAY_USER)
+    words = ("sudo", "-n", "-u", user) if shell.user != "root" else ("runuser", "-u", user)
     relay = ("--", "env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", "tune_app.cloud.relay")
 
     def exchange(line: bytes) -> bytes:
