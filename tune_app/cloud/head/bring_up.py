@@ -16,6 +16,7 @@ from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.head.reachable import check_reachable
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
+from tune_app.cloud.head.units import SWEEP
 from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.overlay.settings import OverlaySettings
@@ -27,7 +28,10 @@ SETUP_S = 3_600.0
 _LOOK = """\
 command -v systemctl >/dev/null || { echo "this machine has no systemd; use a Debian or Ubuntu \
 server" >&2; exit 1; }
+echo "%s $(systemctl is-active %s 2>/dev/null || true) $(readlink %s || true)"
 """
+_SIGN = "stellux-head-runs"
+"""Before what is told: a login's own scripts may say something too."""
 
 _SSH_PORT = '--ssh-port "${SSH_CONNECTION##* }"'
 """The port of the SSH server that this very session came in by: it must not be closed."""
@@ -54,22 +58,41 @@ def bring_up(
     key = account_key(environment, home or Path.home())
     settings = settings_files(config)
     say(f"head {shell.address}: looking in as {shell.user}")
-    shell.run(shell.as_root("sh", "-c", shlex.quote(_LOOK)), timeout_s=60.0)
     archive, name = bundle(settings), code_name()
+    look = _LOOK % (_SIGN, SWEEP, shlex.quote(str(CODE)))
+    told = shell.run(shell.as_root("sh", "-c", shlex.quote(look)), timeout_s=60.0)
+    check_no_other_sweep(told, name)
     say(f"sending the program, {len(archive) / 2**20:.1f} MiB, and its settings")
     # Whoever brings the same head up meanwhile sends elsewhere.
     incoming = PROGRAM / f"incoming-{secrets.token_hex(6)}"
     script = unpack_script(name, incoming)
     shell.run(shell.as_root("sh", "-c", shlex.quote(script)), stdin=archive)
     say("setting up its environment; the first time this takes some minutes")
-    shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)))
+    shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)), timeout_s=SETUP_S)
     say("setting up users, keys and services")
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
     say("trying whether workers can reach it")
-    told = overlay_values(config)
-    check_reachable(told["head"], told.get("port", OverlaySettings(head="example").port))
+    overlay = overlay_values(config)
+    check_reachable(overlay["head"], overlay.get("port", OverlaySettings(head="example").port))
     say("trying the Vast.ai key, and whether anything can be rented for it")
     say(_start(shell, key).strip())
+
+
+def check_no_other_sweep(told: str, name: str) -> None:
+    """Raises ValueError where a sweep runs on a head with another source than `name`. Pure.
+
+    Args:
+        told: by the head, as it was looked at.
+    """
+    line = next((each for each in told.splitlines() if each.startswith(_SIGN)), _SIGN)
+    words = [*line.split(), "", ""]
+    running = words[1] in {"active", "activating", "deactivating", "reloading"}
+    if running and words[2] != name:
+        raise ValueError(
+            "a sweep runs on the head, with another source than this folder's, and would go on "
+            "with this one: end it first with ray exec cluster.yaml "
+            "'python -m tune_app.cloud.driver stop', or run ray up from the source it began with"
+        )
 
 
 def _start(shell: HeadShell, key: ApiKey) -> str:

@@ -100,13 +100,19 @@ class HeadShell:
         self._check(done.returncode, done.stderr.decode("utf-8", "replace"))
         return done.stdout.decode("utf-8", "replace")
 
-    def show(self, words: Sequence[str]) -> None:
+    def show(self, words: Sequence[str], *, timeout_s: float | None = None) -> None:
         """Runs words there while the user reads what they print."""
         with subprocess.Popen(
             self.command(*words), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as process:
-            assert process.stderr is not None
-            said = process.stderr.read().decode("utf-8", "replace")
+            try:
+                said = process.communicate(timeout=timeout_s)[1].decode("utf-8", "replace")
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise HeadUnreachableError(
+                    f"the head {self.address} was not through within {timeout_s:g} s; try again, "
+                    "it goes on where it was"
+                ) from None
         self._check(process.returncode, said)
 
     def _check(self, code: int, said: str) -> None:

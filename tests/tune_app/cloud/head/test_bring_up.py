@@ -12,7 +12,7 @@ import pytest
 
 from tests.tune_app.cloud.ray_autoscaler import yaml_config
 from tune_app.cloud.head.account_key import account_key
-from tune_app.cloud.head.bring_up import bring_up, settings_files
+from tune_app.cloud.head.bring_up import bring_up, check_no_other_sweep, settings_files
 from tune_app.cloud.head.bundle import bundle
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.overlay.settings import load_overlay_settings
@@ -81,3 +81,12 @@ def test_the_daemon_and_the_overlay_must_count_the_same_workers() -> None:
     config["provider"]["vast"]["last_k"] = 8
     with pytest.raises(ValueError, match=r"provider\.vast\.last_k is \d+, provider\.overlay"):
         settings_files(config)
+
+
+def test_a_sweep_does_not_go_on_with_another_source() -> None:
+    for state in ("active", "activating"):
+        with pytest.raises(ValueError, match=r"a sweep runs on the head, .*driver stop"):
+            check_no_other_sweep(f"welcome\nstellux-head-runs {state} code-1\n", "code-2")
+        check_no_other_sweep(f"stellux-head-runs {state} code-2\n", "code-2")
+    for told in ("stellux-head-runs inactive code-1\n", "stellux-head-runs  \n", ""):
+        check_no_other_sweep(told, "code-2")

@@ -77,6 +77,8 @@ def test_a_head_that_does_not_answer_in_time_is_given_up(ssh: Callable[[str], No
     ssh("exec sleep 20")
     with pytest.raises(HeadUnreachableError, match=r"did not answer within 0\.2 s"):
         SHELL.run(["true"], timeout_s=0.2)
+    with pytest.raises(HeadUnreachableError, match=r"was not through within 0\.2 s"):
+        SHELL.show(["true"], timeout_s=0.2)
 
 
 def test_the_daemon_is_asked_over_ssh(ssh: Callable[[str], None]) -> None:
