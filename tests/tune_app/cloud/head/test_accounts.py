@@ -70,7 +70,7 @@ def test_workers_that_the_new_key_does_not_see_keep_the_old_one(fake: FakeVast) 
         with client_of(settings_of(elsewhere), ApiKey(elsewhere.key)) as client:
             with pytest.raises(ValueError, match=rf"instances {contract} .* has sees them"):
                 refuse_other_account(old, [contract], client, before=ApiKey(fake.key))
-            with pytest.raises(ValueError, match="has cannot tell: .* the key is wrong"):
+            with pytest.raises(ValueError, match=r"has cannot tell: .* the key is wrong"):
                 refuse_other_account(old, [contract], client, before=ApiKey("revoked"))
             # Gone from both: the ledger has not heard of it yet.
             refuse_other_account(old, [contract + 1], client, before=ApiKey(fake.key))
