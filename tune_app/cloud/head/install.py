@@ -20,6 +20,7 @@ from cyclopts import App
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
+from tune_app.cloud.head.packages import install_packages
 from tune_app.cloud.head.ray_home import fill_home, forget_token, login_keys, shell_lines
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.units import (
@@ -71,6 +72,7 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     overlay = load_overlay_settings(settings / "overlay.json")
     cluster = json.loads((settings / "cluster.json").read_text("utf-8"))
     refuse_other_clusters(layout.CLOUD_STATE, told.cluster, owner=layout.CLOUD_USER)
+    install_packages()
     make_users(overlay)
     _folders()
     for path in (layout.DAEMON_SETTINGS, layout.OVERLAY_SETTINGS, layout.HEAD_SETTINGS):
