@@ -16,7 +16,7 @@ from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.head.reachable import check_reachable
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
-from tune_app.cloud.head.units import SWEEP
+from tune_app.cloud.head.units import SWEEP, check_store_root
 from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.key import ApiKey
 from tune_app.cloud.overlay.settings import OverlaySettings
@@ -120,7 +120,9 @@ def settings_files(config: Mapping[str, Any]) -> dict[str, str]:
         path = Path(folder) / "daemon.json"
         write_daemon_settings(config, path)
         texts = {"daemon.json": path.read_text("utf-8")}
-    texts["overlay.json"] = json.dumps(overlay_values(config), indent=2)
+    overlay = overlay_values(config)
+    check_store_root(overlay.get("store_root", OverlaySettings(head="example").store_root))
+    texts["overlay.json"] = json.dumps(overlay, indent=2)
     texts["head.json"] = json.dumps(
         {"cluster": config["cluster_name"], **config["provider"].get("ray", {})}, indent=2
     )

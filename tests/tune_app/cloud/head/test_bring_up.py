@@ -90,3 +90,10 @@ def test_a_sweep_does_not_go_on_with_another_source() -> None:
         check_no_other_sweep(f"stellux-head-runs {state} code-2\n", "code-2")
     for told in ("stellux-head-runs inactive code-1\n", "stellux-head-runs  \n", ""):
         check_no_other_sweep(told, "code-2")
+
+
+@pytest.mark.parametrize("folder", ["/home/me/store", "/root", "/etc/store"])
+def test_a_store_where_its_server_may_not_write_is_refused(folder: str) -> None:
+    with pytest.raises(ValueError, match=r"store_root is .* it must not be in /"):
+        settings_files(yaml_config(overlay={"store_root": folder}))
+    settings_files(yaml_config(overlay={"store_root": "/mnt/home"}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tune_app.cloud.head import layout
 from tune_app.cloud.head.services import JOURNAL
@@ -21,6 +21,9 @@ UNITS = (FIREWALL, SSHD, KEEPER, CLOUD, HEAD, SWEEP)
 ENABLED = UNITS[:-1]
 """Of these, what runs whenever the head does; a sweep is enabled by who starts one."""
 
+_CLOSED = ("/home", "/root", "/run/user", "/usr", "/boot", "/efi", "/etc")
+"""By ProtectHome=yes and ProtectSystem=full."""
+
 # Ray looks this long for a node that it asked for before it asks again, under the same request.
 _REQUEST_S = 240
 
@@ -30,6 +33,16 @@ def unit_text(name: str) -> str:
     if name not in UNITS:
         raise ValueError(f"there is no unit {name!r}; there are {', '.join(UNITS)}")
     return (Path(__file__).parent / name).read_text("utf-8")
+
+
+def check_store_root(folder: str) -> None:
+    """Raises ValueError for a store where the unit of its SSH server lets nobody write."""
+    for closed in _CLOSED:
+        if PurePosixPath(closed) in (path := PurePosixPath(folder), *path.parents):
+            raise ValueError(
+                f"provider.overlay.store_root is {folder!r}; it must not be in {closed}, which the "
+                "store's SSH server may not write to: name a folder below /srv, /var or a disk's"
+            )
 
 
 def head_environment(cluster: str, node_type: str) -> str:
