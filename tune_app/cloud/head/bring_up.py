@@ -69,7 +69,10 @@ def bring_up(
     shell.run(shell.as_root("sh", "-c", shlex.quote(script)), stdin=archive)
     say("setting up its environment; the first time this takes some minutes")
     shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)), timeout_s=SETUP_S)
-    say("setting up users, keys and services")
+    say(
+        "setting up users, keys and services; its firewall then lets SSH in and nothing else, also "
+        "not what else this machine serves"
+    )
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
     say("trying whether workers can reach it")
     overlay = overlay_values(config)
