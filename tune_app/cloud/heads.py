@@ -10,7 +10,7 @@ import yaml
 
 from tune_app.cloud.created_head import CreatedHead
 from tune_app.cloud.errors import CloudError
-from tune_app.cloud.head.remote import release, shell_of
+from tune_app.cloud.head.remote import has_account_key, release, shell_of
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.provider_settings import (
     HeadMachine,
@@ -38,7 +38,7 @@ class Head(Protocol):
         ...
 
     def never_rented(self) -> bool:
-        """Whether it is certain that no worker was ever rented from there."""
+        """Whether it is certain that nothing is rented from there: it has no key (any more)."""
         ...
 
     def end(self, say: Say) -> None:
@@ -51,6 +51,7 @@ class GivenHead:
 
     def __init__(self, machine: HeadMachine) -> None:
         self._machine = machine
+        self._has_key: bool | None = None
 
     def find(self) -> HeadMachine:
         return self._machine
@@ -62,7 +63,9 @@ class GivenHead:
         return self._machine
 
     def never_rented(self) -> bool:
-        return False
+        if self._has_key is None:
+            self._has_key = has_account_key(shell_of(self._machine))
+        return not self._has_key
 
     def end(self, say: Say) -> None:
         release(shell_of(self._machine))

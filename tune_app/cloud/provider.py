@@ -82,6 +82,7 @@ class StelluxNodeProvider(NodeProvider):
         self._head = head_id(cluster_name)
         self._machine = head_of(self._settings)
         self._teardown = Teardown(
+            cluster_name,
             self._machine,
             lambda: self._client,
             looks_apart_s=self._settings.looks_apart_s,

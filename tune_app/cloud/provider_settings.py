@@ -49,6 +49,8 @@ class HeadMachine:
     port: int = 22
     key: str = ""
     """File of the SSH key on the user's machine; it is never copied."""
+    open_ports: str = ""
+    """What else it serves, as `80/tcp 51820/udp`; the firewall closes what is not named."""
     known_hosts: str = ""
     """File with its host key on the user's machine; empty for the user's own."""
     user: str = ""

@@ -20,12 +20,14 @@ class Teardown:
 
     def __init__(
         self,
+        cluster: str,
         head: Head,
         daemon: Callable[[], DaemonClient],
         *,
         looks_apart_s: float,
         say: Say,
     ) -> None:
+        self._cluster = cluster
         self._head = head
         self._daemon = daemon
         self._looks_apart_s = looks_apart_s
@@ -43,13 +45,21 @@ class Teardown:
             self.done = True
 
     def _is_empty(self) -> bool:
-        """Whether both looks found nothing. Asks for the end of what there is."""
-        if not self._stopped:
-            # First: what waits for workers would have others rented.
-            stop_services(shell_of(found(self._head)))
-            self._stopped = True
+        """Whether both looks found nothing. Asks for the end of what there is.
+
+        Raises ValueError for a head that serves another cluster.
+        """
         daemon = self._daemon()
+        serves = daemon.status().cluster
+        if serves != self._cluster:
+            raise ValueError(
+                f"the head serves the cluster {serves!r}, not {self._cluster!r}: see cluster_name"
+            )
+        # First: what waits for workers would have others rented. What bills ends all the same.
+        trouble = self._stop_services()
         left = daemon.destroy_all("ray down")
+        if trouble is not None:
+            raise trouble
         now = time.monotonic()
         if left or daemon.status().in_flight:
             self._empty_since = None
@@ -57,3 +67,13 @@ class Teardown:
         if self._empty_since is None:
             self._empty_since = now
         return now - self._empty_since >= self._looks_apart_s
+
+    def _stop_services(self) -> OSError | None:
+        """Once. What kept it from being done."""
+        if not self._stopped:
+            try:
+                stop_services(shell_of(found(self._head)))
+            except OSError as error:
+                return error
+            self._stopped = True
+        return None

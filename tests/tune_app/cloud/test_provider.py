@@ -273,6 +273,7 @@ def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
     cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_the_head: list[str] = []
+    monkeypatch.setattr(heads, "has_account_key", lambda _: True)
     for module, name in ((teardown, "stop_services"), (heads, "release")):
         monkeypatch.setattr(module, name, lambda _, name=name: on_the_head.append(name))
     create(cluster.provider(), "launch", 2)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tune_app.cloud.head.account_key import account_key
 from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
+from tune_app.cloud.head.firewall import open_ports
 from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.head.reachable import check_reachable
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
@@ -70,8 +71,8 @@ def bring_up(
     say("setting up its environment; the first time this takes some minutes")
     shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)), timeout_s=SETUP_S)
     say(
-        "setting up users, keys and services; its firewall then lets SSH in and nothing else, also "
-        "not what else this machine serves"
+        "setting up users, keys and services; its firewall then lets SSH in, and of what else this "
+        "machine serves only what provider.head.open_ports names"
     )
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
     say("trying whether workers can reach it")
@@ -129,7 +130,14 @@ def settings_files(config: Mapping[str, Any]) -> dict[str, str]:
     texts["head.json"] = json.dumps(
         {"cluster": config["cluster_name"], **config["provider"].get("ray", {})}, indent=2
     )
+    also = config["provider"]["head"].get("open_ports", "")
+    open_ports(also)
     texts["cluster.json"] = json.dumps(
-        {"cluster": config["cluster_name"], "node_type": config["head_node_type"]}, indent=2
+        {
+            "cluster": config["cluster_name"],
+            "node_type": config["head_node_type"],
+            "open_ports": also,
+        },
+        indent=2,
     )
     return texts

@@ -95,7 +95,11 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         keys=login_keys(login),
         lines=shell_lines(store_url(overlay, layout.STORE)),
     )
-    write_file(layout.FIREWALL, firewall_rules({22, ssh_port, overlay.port}), mode=0o644)
+    write_file(
+        layout.FIREWALL,
+        firewall_rules({22, ssh_port, overlay.port}, cluster["open_ports"]),
+        mode=0o644,
+    )
     _services()
     return 0
 

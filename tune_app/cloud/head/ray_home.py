@@ -39,6 +39,12 @@ def fill_home(owner: Account, *, keys: str, lines: str) -> None:
         write_file(owner.home / ".profile", ". ~/.bashrc\n", mode=0o644)
 
 
+def shut_out(owner: Account) -> None:
+    """No key lets anybody in as the owner any more. As root."""
+    with owner.acting():
+        _let_in(owner.home, "")
+
+
 def forget_token(owner: Account) -> None:
     """Has Ray make another token at its next start; no node of an earlier one comes in. As root."""
     with owner.acting():

@@ -8,17 +8,20 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 
 from cyclopts import App
 
 from tune_app.cloud.daemon import read_key
 from tune_app.cloud.errors import CloudError, WrongKeyError
 from tune_app.cloud.head.install import SUDOERS
-from tune_app.cloud.head.layout import DAEMON_SETTINGS, VAST_KEY
+from tune_app.cloud.head.layout import DAEMON_SETTINGS, RAY_USER, VAST_KEY
+from tune_app.cloud.head.ray_home import shut_out
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.start import client_of
 from tune_app.cloud.head.units import CLOUD, UNITS
 from tune_app.cloud.labels import prefix
+from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.records import Instance
 from tune_app.cloud.settings import load_settings
 from tune_app.command import run_command
@@ -41,6 +44,9 @@ def main() -> int:
             _check_empty()
     VAST_KEY.unlink(missing_ok=True)
     SUDOERS.unlink(missing_ok=True)
+    # Whoever ran code in the cluster may have let others in.
+    with suppress(ValueError):
+        shut_out(Account.of(RAY_USER))
     return 0
 
 

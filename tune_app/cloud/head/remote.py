@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+
 from tune_app.cloud.daemon_client import DaemonClient, Exchange
-from tune_app.cloud.head.layout import CODE, PYTHON, RAY_USER, SOCKET
+from tune_app.cloud.head.layout import CODE, PYTHON, RAY_USER, SOCKET, VAST_KEY
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.head.units import HEAD, SWEEP
 from tune_app.cloud.provider_settings import HeadMachine
+
+_KEPT = "stellux-key-is-kept"
 
 
 def shell_of(head: HeadMachine, user: str = "") -> HeadShell:
@@ -39,11 +43,13 @@ def remote_daemon(
 def _over(shell: HeadShell, timeout_s: float, user: str) -> Exchange:
     # As Ray's user, whom the daemon's socket is open to: not as root, for less reason.
     words = ("sudo", "-n", "-u", user) if shell.user != "root" else ("runuser", "-u", user)
-    relay = ("--", "env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", "tune_app.cloud.relay")
+    relay = ("--", "env", f"PYTHONPATH={CODE}", str(PYTHON), "-P", "-m", "tune_app.cloud.relay")
 
     def exchange(line: bytes) -> bytes:
         answer = shell.run([*words, *relay, str(SOCKET)], stdin=line, timeout_s=timeout_s)
-        return answer.encode("utf-8")
+        # A login's own scripts may say something before.
+        lines = answer.splitlines(keepends=True)
+        return lines[-1].encode("utf-8") if lines else b""
 
     return exchange
 
@@ -54,6 +60,16 @@ def stop_services(shell: HeadShell) -> None:
 
 
 def release(shell: HeadShell) -> None:
-    """Takes the cluster's services and the account's key off the head; results stay."""
-    words = ("env", f"PYTHONPATH={CODE}", str(PYTHON), "-m", "tune_app.cloud.head.release")
-    shell.run(shell.as_root(*words))
+    """Takes the cluster's services and the account's key off the head; results stay.
+
+    Where the program never came, there is nothing to take off.
+    """
+    command = f"env PYTHONPATH={CODE} {PYTHON} -P -m tune_app.cloud.head.release"
+    line = f"if [ -x {PYTHON} ] && [ -d {CODE} ]; then cd / && exec {command}; fi"
+    shell.run(shell.as_root("sh", "-c", shlex.quote(line)))
+
+
+def has_account_key(shell: HeadShell) -> bool:
+    """Whether the head holds the account's key: without it, nothing is rented from there."""
+    line = f"if [ -e {VAST_KEY} ]; then echo {_KEPT}; fi"
+    return _KEPT in shell.run(shell.as_root("sh", "-c", shlex.quote(line)))

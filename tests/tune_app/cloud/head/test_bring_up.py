@@ -70,7 +70,7 @@ def test_each_of_the_head_s_programs_takes_its_settings(tmp_path: Path) -> None:
     assert (overlay.head, overlay.port) == ("head.example", 7722)
     assert daemon.last_k == overlay.last_k
     cluster: dict[str, Any] = json.loads((tmp_path / "cluster.json").read_text("utf-8"))
-    assert cluster == {"cluster": "stellux", "node_type": "head"}
+    assert cluster == {"cluster": "stellux", "node_type": "head", "open_ports": ""}
 
 
 def test_the_daemon_and_the_overlay_must_count_the_same_workers() -> None:

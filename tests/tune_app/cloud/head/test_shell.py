@@ -82,7 +82,7 @@ def test_a_head_that_does_not_answer_in_time_is_given_up(ssh: Callable[[str], No
 
 
 def test_the_daemon_is_asked_over_ssh(ssh: Callable[[str], None]) -> None:
-    ssh("""cat >/dev/null; echo '{"ok": true, "result": null}'""")
+    ssh("""cat >/dev/null; echo 'Welcome!'; echo '{"ok": true, "result": null}'""")
     client = remote_daemon(SHELL)
     assert isinstance(client, DaemonClient)
     client.open()

@@ -293,3 +293,12 @@ nft list tables
         ],
         0,
     ), done.stderr
+
+
+def test_what_else_the_machine_serves_stays_open_if_it_is_named() -> None:
+    rules = firewall_rules([22], "80/tcp, 51820/udp")
+    assert "tcp dport { 22, 80 } accept" in rules
+    assert "udp dport { 51820 } accept" in rules
+    for wrong in ("80", "0/tcp", "70000/tcp", "80/tcp;drop"):
+        with pytest.raises(ValueError, match=r"provider\.head\.open_ports has"):
+            firewall_rules([22], wrong)

@@ -120,9 +120,7 @@ class Head(Server):
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
         with (self.folder / "sshd.log").open("ab") as log:
-            return subprocess.Popen(
-                [SSHD, "-D", "-e", "-f", self._config], stderr=log
-            )
+            return subprocess.Popen([SSHD, "-D", "-e", "-f", self._config], stderr=log)
 
     def _answers(self) -> bool:
         try:
