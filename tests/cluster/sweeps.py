@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.chaos.workspace import Size, space_text, write_corpus
 from tests.cluster.stage import Stage
@@ -66,22 +67,25 @@ class SmallSweep:
 
     def journal(self, copies: Path, name: str = "") -> Journal:
         """Its journal as it is now, copied with what is not in the main file yet."""
-        folder = self.stage.head.path(f"{HOME}/runs/{name or self.name}")
         copies.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.glob(f"{JOURNAL}*")):
+        for path in self._journal_files(name or self.name):
             shutil.copy(path, copies / path.name)
         return Journal.open(copies / JOURNAL, read_only=True)
 
     def tokens(self) -> int:
         """Trained so far, by all cells together; 0 before there is a journal."""
-        path = self.stage.head.path(f"{HOME}/runs/{self.name}/{JOURNAL}")
-        if not path.exists():
-            return 0
-        try:
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as journal:
-                return int(journal.execute(_TRAINED).fetchone()[0])
-        except sqlite3.OperationalError:  # it is being made
-            return 0
+        # A copy: SQLite follows the path's links, and this one's lead out of the machine.
+        with TemporaryDirectory() as folder:
+            for path in self._journal_files(self.name):
+                shutil.copy(path, folder)
+            try:
+                with closing(sqlite3.connect(Path(folder) / JOURNAL)) as journal:
+                    return int(journal.execute(_TRAINED).fetchone()[0])
+            except sqlite3.OperationalError:  # it is being made
+                return 0
+
+    def _journal_files(self, name: str) -> list[Path]:
+        return sorted(self.stage.head.path(f"{HOME}/runs/{name}").glob(f"{JOURNAL}*"))
 
     def run_undisturbed(self) -> None:
         """The same sweep on the head alone, under the name `alone`, after the cluster is gone."""

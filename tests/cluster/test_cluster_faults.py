@@ -45,7 +45,7 @@ def end(machine: Machine, is_it: Callable[[str], bool]) -> None:
 
 
 def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: Path) -> None:
-    size = Size(tokens=500_000, seeds=2, expansions=(2.0, 2.66, 3.0))
+    size = Size(tokens=400_000, seeds=2, expansions=(2.0, 2.66, 3.0))
     sweep = SmallSweep(stage=at, size=size)
     at.at_laptop("ray", "up", "-y", "/root/cluster.yaml")
     sweep.send()

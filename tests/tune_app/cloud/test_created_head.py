@@ -321,7 +321,8 @@ def test_ray_down_ends_workers_then_fetches_then_deletes(
             return []
 
         def status(self) -> Any:
-            return type("Status", (), {"in_flight": (), "being_destroyed": {}})
+            told = {"cluster": "stellux", "in_flight": (), "being_destroyed": {}}
+            return type("Status", (), told)
 
         def destroy_all(self, reason: str) -> list[int]:
             events.append(f"{reason}, {len(fake.servers)} servers")
