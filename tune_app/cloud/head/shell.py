@@ -13,6 +13,8 @@ SSH_FAILED = 255
 NOTHING_FORWARDED = {"ForwardAgent": "no", "ForwardX11": "no"}
 """Whatever ~/.ssh/config says: whoever has the other end would log in by the user's agent."""
 
+_FULL = "No space left on device"
+
 _REMEDIES = (
     (
         "Host key verification failed",
@@ -125,6 +127,12 @@ class HeadShell:
             raise HeadCommandError(
                 f"{self.user} on the head {self.address} may not become root without a password; "
                 "set auth.ssh_user to root, or allow it: see sudoers(5), NOPASSWD"
+            )
+        if _FULL in said:
+            last = [line for line in said.splitlines() if _FULL in line][-1]
+            raise HeadCommandError(
+                f"{last.strip()}; free some of the disk of the head {self.address}, or take a "
+                "larger one"
             )
         raise HeadCommandError(said.removeprefix("error: ") or f"exit code {code}")
 

@@ -68,6 +68,12 @@ def test_a_command_that_fails_is_told_in_its_own_words(ssh: Callable[[str], None
         SHELL.run(SHELL.as_root("true"))
 
 
+def test_a_full_disk_is_told_with_the_remedy(ssh: Callable[[str], None]) -> None:
+    ssh("echo 'tar: code/a.py: Cannot write: No space left on device' >&2; echo x >&2; exit 2")
+    with pytest.raises(HeadCommandError, match=r"device; free some of the disk of the head head"):
+        SHELL.run(["true"])
+
+
 def test_root_needs_no_sudo() -> None:
     assert SHELL.as_root("id") == ("sudo", "-n", "id")
     assert HeadShell(address="head.example", user="root").as_root("id") == ("id",)
