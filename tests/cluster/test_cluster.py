@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.comparisons import differing_curves, unfinished
+from tests.chaos.comparisons import unfinished
 from tests.chaos.workspace import Size
 from tests.cluster.lab import why_not
+from tests.cluster.machine import REPOSITORY
 from tests.cluster.stage import KEY, Stage, stage
-from tests.cluster.sweeps import DRIVER, SmallSweep
+from tests.cluster.sweeps import SmallSweep
 
 pytestmark = pytest.mark.cluster
 LOGGER = logging.getLogger(__name__)
+GUIDE = (REPOSITORY / "docs/cluster.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -36,38 +39,52 @@ def at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
         LOGGER.info("%s: %.1f s", name, seconds)
 
 
+def typed(at: Stage, line: str, *more: str, check: bool = True) -> str:
+    """What a line of the guide prints, as typed at the laptop; the guide's sweep is the test's."""
+    assert line in GUIDE, line
+    words = shlex.split(line.replace("embedding_glu", "small"))
+    done = at.at_laptop(*words, *more, check=check)
+    return done.stdout + done.stderr
+
+
 def test_a_sweep_brings_workers_runs_on_them_and_gives_them_back(at: Stage, tmp_path: Path) -> None:
     sweep = SmallSweep(stage=at, size=Size(tokens=200_000, seeds=2, expansions=(2.0, 2.66, 3.0)))
-    up = at.timed("ray up", lambda: at.at_laptop("ray", "up", "-y", "/root/cluster.yaml"))
-    assert "gpu-worker: offer" in up.stdout  # what could be rented, and for how much
+    said = [at.timed("ray up", lambda: typed(at, "ray up cluster.yaml", "-y"))]
+    assert "gpu-worker: offer" in said[0]  # what could be rented, and for how much
     assert at.vast.alive() == []  # and nothing was
     sweep.send()
     began = time.monotonic()
     sweep.start(tmp_path / "session.log")
     at.timed("two workers", lambda: at.wait_for(lambda: len(at.ray_workers()) == 2, within_s=240))
-    status = at.at_laptop(
-        "python", "-m", "tune_app.cloud", "status", "--cluster", "/root/cluster.yaml"
-    ).stdout
-    assert "RTX 4090" in status
-    at.wait_for(lambda: not sweep.running(), within_s=400, what=sweep.log())
+    said.append(typed(at, "python -m tune_app.cloud status --cluster cluster.yaml"))
+    assert "RTX 4090" in said[-1]
+    assert "2 gpu-worker" in typed(at, "ray exec cluster.yaml 'ray status'")
+    said.append(typed(at, "ray exec cluster.yaml 'python -m tune_app.cloud.driver status'"))
+    assert "small.py --name small" in said[-1]
+    assert "6 cells" in typed(
+        at, "ray exec cluster.yaml 'python -m tune_app.sweep status embedding_glu'"
+    )
+    fetch = "python -m tune_app.cloud fetch --cluster cluster.yaml"
+    assert "sweep" in typed(at, fetch, check=False)  # refused while one runs
+
+    at.wait_for(lambda: not sweep.running(), within_s=400)
     at.times["the sweep, with its workers' start"] = time.monotonic() - began
+    said.append(sweep.log())
     with sweep.journal(tmp_path / "journal") as journal:
-        assert unfinished(journal.cells()) == []
+        assert unfinished(journal.cells()) == [], said[-1]
         assert len(journal.cells()) == 6
         assert len({attempt.host for attempt in journal.attempts()}) == 2
-    assert at.head.path(f"/home/stellux/runs/{sweep.name}/report.html").stat().st_size > 1_000
+    said.append(at.timed("fetch", lambda: typed(at, fetch)))
+    results = "--results stellux-stellux-results/runs"
+    assert "6 cells" in typed(at, f"python -m tune_app.sweep status embedding_glu {results}")
+    report = at.laptop.path("/root/stellux-stellux-results/runs/small/report.html")
+    assert report.stat().st_size > 1_000
 
-    assert "no sweep runs" in at.at_head(f"{DRIVER} status", check=False).lower()
-    down = at.timed("ray down", lambda: at.at_laptop("ray", "down", "-y", "/root/cluster.yaml"))
-    assert "No nodes remaining" in down.stdout + down.stderr
+    said.append(at.timed("ray down", lambda: typed(at, "ray down cluster.yaml", "-y")))
+    assert "No nodes remaining" in said[-1]
     assert at.vast.alive() == []
     assert not at.head.path("/etc/stellux/vast_key").exists()
     at.wait_for(lambda: at.instances.machines == {}, within_s=20)
     left = [command for command in at.head.processes().values() if "sshd" not in command]
     assert left == []
-
-    at.timed("undisturbed, on one machine", sweep.run_undisturbed)
-    with sweep.journal(tmp_path / "journal") as one, sweep.journal(tmp_path / "a", "alone") as two:
-        assert differing_curves(one.observations(), two.observations()) == []
-    everything = "\n".join([up.stdout, up.stderr, down.stdout, down.stderr, sweep.log(), status])
-    assert KEY not in everything
+    assert KEY not in "\n".join(said)
