@@ -30,9 +30,9 @@ chaos: $(VENV)/.dev
 chaos-short: $(VENV)/.dev
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
-# A laptop, a head and workers in namespaces of this machine: root on Linux, about 15 minutes.
+# A laptop, a head and workers in namespaces of this machine: root on Linux, about 20 minutes.
 test-cluster: $(VENV)/.dev
-	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+	$(BIN)/python -m pytest -m "cluster and not slow" tests/cluster $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ def at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     reason = why_not()
     if reason is not None:
         pytest.skip(reason)
-    with stage(**getattr(request, "param", {})) as made:
+    with stage(**request.param) as made:
         try:
             yield made
         finally:
@@ -47,6 +47,15 @@ def typed(at: Stage, line: str, *more: str, check: bool = True) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param({}, id="short"),
+        # The time-outs that users have: some minutes more.
+        pytest.param({"default_patience": True}, id="default", marks=pytest.mark.slow),
+    ],
+    indirect=True,
+)
 def test_a_sweep_brings_workers_runs_on_them_and_gives_them_back(at: Stage, tmp_path: Path) -> None:
     sweep = SmallSweep(stage=at, size=Size(tokens=200_000, seeds=2, expansions=(2.0, 2.66, 3.0)))
     said = [at.timed("ray up", lambda: typed(at, "ray up cluster.yaml", "-y"))]
