@@ -253,8 +253,8 @@ def patiently(
             level = logging.WARNING if pause == _FIRST_PAUSE else logging.INFO
             logger.log(level, "waiting for the tokens: %s", error)
         until = time.monotonic() + random.uniform(pause / 2, pause)
-        while time.monotonic() < until and not cancelled():
-            time.sleep(0.1)
+        while (left := until - time.monotonic()) > 0 and not cancelled():
+            time.sleep(min(left, 0.1))
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 

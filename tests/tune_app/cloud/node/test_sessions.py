@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +17,20 @@ from tune_app.cloud.node.sessions import remove_old_sessions
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder() -> Iterator[Path]:
     """Sessions of five days, the last of which has just begun."""
-    for day in range(1, 6):
-        session = tmp_path / f"session_2026-11-0{day}_10-00-00_000000_7"
-        (session / "logs").mkdir(parents=True)
-        (session / "logs" / "raylet.out").write_text("a line", "utf-8")
-        if day < 5:
-            age(session)
-    (tmp_path / "session_latest").symlink_to(tmp_path / "session_2026-11-05_10-00-00_000000_7")
-    (tmp_path / "ray_current_cluster").write_text("127.77.0.1:6379", "utf-8")
-    return tmp_path
+    # A short path: a socket's has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as name:
+        made = Path(name)
+        for day in range(1, 6):
+            session = made / f"session_2026-11-0{day}_10-00-00_000000_7"
+            (session / "logs").mkdir(parents=True)
+            (session / "logs" / "raylet.out").write_text("a line", "utf-8")
+            if day < 5:
+                age(session)
+        (made / "session_latest").symlink_to(made / "session_2026-11-05_10-00-00_000000_7")
+        (made / "ray_current_cluster").write_text("127.77.0.1:6379", "utf-8")
+        yield made
 
 
 def age(session: Path) -> None:
