@@ -55,6 +55,15 @@ def sources(store_root: str) -> dict[str, str]:
     return {"runs": f"{RAY_HOME}/runs", "store": f"{store_root}/store"}
 
 
+_STALE = (
+    "--delete",
+    *(f"--filter=R *.sqlite3-{kind}" for kind in ("wal", "shm")),
+    "--filter=P *",
+)
+"""Of what the head no longer has, only SQLite's companions of an older state of a file go: with a
+newer one beside them, they would spoil it."""
+
+
 def fetch(
     shell: HeadShell,
     folders: Mapping[str, str],
@@ -123,7 +132,7 @@ def _rsync(shell: HeadShell, source: str, target: Path, *, only_say: bool = Fals
     command = ["rsync", "--recursive", "--links", "--times", "--safe-links"]
     command += ["--out-format=%i %n", f"--partial-dir={PARTIAL}", f"--timeout={SILENCE_S}"]
     command += [f"--rsh={shlex.join(way)}", f"--rsync-path={' '.join(shell.as_root('rsync'))}"]
-    command += ["--dry-run"] if only_say else []
+    command += [*_STALE, *(["--dry-run"] if only_say else [])]
     try:
         done = subprocess.run(
             [*command, "--", f"{place}:{source}/", f"{target}/"],

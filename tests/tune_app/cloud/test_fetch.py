@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,6 +60,30 @@ def test_everything_is_fetched_and_only_once(
     assert (target / "runs" / "quick" / "journal.sqlite").stat().st_size == 5_000
     assert not (target / "none").exists()
     assert said[0] == f"fetching {folders['runs']} of the head 192.0.2.1 to {target / 'runs'}"
+
+
+def test_a_journal_fetched_beside_a_sweep_is_whole_when_fetched_after_it(
+    head: LoopbackHead, folders: dict[str, str], tmp_path: Path
+) -> None:
+    there, here = Path(folders["runs"]) / "quick", tmp_path / "here"
+    with closing(sqlite3.connect(there / "journal.sqlite3")) as journal:
+        journal.execute("pragma journal_mode = wal")
+        journal.execute("create table points (tokens)")
+        journal.executemany("insert into points values (?)", [(n,) for n in range(5_000)])
+        journal.commit()
+        fetch(head.shell, folders, here, say=lambda _: None)
+        journal.execute("delete from points where tokens < 4000")
+        journal.commit()
+        journal.execute("vacuum")
+    mine = here / "runs" / "quick"
+    assert (mine / "journal.sqlite3-wal").exists()
+    (mine / "notes.txt").write_text("my own", "utf-8")
+    fetch(head.shell, folders, here, say=lambda _: None)
+    assert not (mine / "journal.sqlite3-wal").exists()
+    assert (mine / "notes.txt").exists()
+    with closing(sqlite3.connect(mine / "journal.sqlite3")) as journal:
+        assert journal.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert journal.execute("select count(*) from points").fetchone() == (1_000,)
 
 
 def test_what_was_cut_off_goes_on_where_it_was(
