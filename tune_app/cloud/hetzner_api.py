@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 from hcloud import APIException, Client, HCloudException
 
+from tune_app.cloud.endpoint import checked_endpoint
 from tune_app.cloud.errors import (
     CloudError,
     NoAnswerError,
@@ -46,7 +46,7 @@ class HetznerApi:
         """
         self._settings = settings
         self._token = token
-        self._endpoint = _checked(endpoint or ENDPOINT)
+        self._endpoint = checked_endpoint(endpoint or ENDPOINT, what="endpoint", secret="token")
         self._sleep = sleep
         self.client = Client(
             token.reveal(),
@@ -112,14 +112,3 @@ class HetznerApi:
     def _cleaned(self, text: str) -> str:
         text = text.replace(self._token.reveal(), "…")
         return text.partition("-----BEGIN")[0][:300]
-
-
-def _checked(endpoint: str) -> str:
-    parts = urlsplit(endpoint)
-    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(
-            f"the endpoint is {endpoint!r}; it must start with https:// (http:// only to this "
-            "machine), or the token could be read on its way"
-        )
-    return endpoint.rstrip("/")

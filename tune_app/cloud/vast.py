@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from tune_app.cloud.endpoint import checked_endpoint
 from tune_app.cloud.errors import (
     CloudError,
     CreditError,
@@ -79,7 +79,7 @@ class VastClient:
             attempts: how often a call that changes nothing, or a destruction, is sent.
             clock: seconds since 1970.
         """
-        self._base_url = _checked(base_url)
+        self._base_url = checked_endpoint(base_url, what="base URL", secret="key")
         self._timeout_s = timeout_s
         self._pace = pace or Pace()
         self._search_cache_s = search_cache_s
@@ -344,17 +344,6 @@ def _remedy(kind: type[CloudError]) -> str:
         "or Vast.ai for a higher limit",
         SearchQuotaError: "; searches return at midnight UTC",
     }.get(kind, "")
-
-
-def _checked(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    local = parts.hostname in ("127.0.0.1", "localhost", "::1")
-    if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError(
-            f"the base URL is {base_url!r}; it must start with https:// (http:// only to this "
-            "machine), or the key could be read on its way"
-        )
-    return base_url.rstrip("/")
 
 
 def _contract(answer: Mapping[str, Any]) -> int | None:
