@@ -1,9 +1,9 @@
 """What a checkpoint costs a trial of 10M parameters: the wait for the copy, the CPU of the upload.
 
 A model of 10M parameters with Adam's moments is saved again and again the way a trial does it
-(tune_app.uploads): training waits for the copy in memory alone, the rest goes on behind it. Between
-saves a few steps are trained, so that the copy meets the caches as training leaves them. The CPU
-seconds are those of the whole process from the copy to the stored checkpoint, with no training
+(tune_app.trial.checkpoint_upload): training waits for the copy in memory alone, the rest goes on
+behind it. Between saves a few steps are trained, so that the copy meets the caches as training
+leaves them. The CPU seconds are those of the whole process from the copy to the stored checkpoint, with no training
 beside it. Shares are of the interval that a trial would choose for this cost.
 
 python -m benchmarks.checkpoint_overhead --store sftp://user@host/checkpoints
@@ -21,13 +21,13 @@ import torch
 from cyclopts import App
 from numpy.typing import NDArray
 
-from model.parameter_budget import solve
+from model.sizing.budget import solve
 from model.spec import ModelSpec
-from model.training import Training, TrainingConfig
-from tune_app.checkpoint_timing import CheckpointTiming
-from tune_app.checkpoints import Checkpoints
+from model.training.training import Training, TrainingConfig
 from tune_app.stores.open import open_store
-from tune_app.uploads import Uploads
+from tune_app.trial.checkpoint_interval import CheckpointTiming
+from tune_app.trial.checkpoint_upload import Uploads
+from tune_app.trial.checkpoints import Checkpoints
 
 app = App(
     name="python -m benchmarks.checkpoint_overhead",

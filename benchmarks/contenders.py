@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.machine import keep_freed_memory
 from model.spec import ModelConfig
-from model.training import Training, TrainingConfig
+from model.training.hardware import keep_freed_memory
+from model.training.training import Training, TrainingConfig
 
 Step = Callable[[], None]
 

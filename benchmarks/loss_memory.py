@@ -21,7 +21,7 @@ from cyclopts import App
 from torch import Tensor
 from torch.nn import LinearCrossEntropyOptions, functional
 
-from model.loss import linear_cross_entropy
+from model.network.loss import linear_cross_entropy
 
 TOKENS, WIDTH, VOCABULARY = 2048, 220, 16_000
 

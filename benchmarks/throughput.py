@@ -16,8 +16,8 @@ from cyclopts import App
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.race import Lap, race, ratios
-from model.parameter_budget import solve
-from model.parameter_table import parameter_table
+from model.sizing.budget import solve
+from model.sizing.table import parameter_table
 from model.spec import ModelSpec
 
 BATCH_SIZE = 8

@@ -49,18 +49,18 @@ from cyclopts import App
 from rich.console import Console
 
 from data.prepared import PreparedCorpus
-from tune_app.cell import Cell
-from tune_app.checkpoint_timing import CheckpointTiming
-from tune_app.checkpoints import Checkpoints
-from tune_app.journal import Journal
-from tune_app.kill_rule import KillRule
-from tune_app.listener import QuietListener
-from tune_app.plan import SweepPlan, Wishes, make_plan
-from tune_app.records import CellRecord, Decision, Failure, Observation
-from tune_app.space import load_space
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener
+from tune_app.journal.records import CellRecord, Decision, Failure, Observation
+from tune_app.plan.cell import Cell
+from tune_app.plan.plan import SweepPlan, Wishes, make_plan
+from tune_app.plan.space import load_space
+from tune_app.stopping.kill_rule import KillRule
 from tune_app.stores.path import PathStore
-from tune_app.sweep import Count
-from tune_app.trial import Trial
+from tune_app.sweep.__main__ import Count
+from tune_app.trial.checkpoint_interval import CheckpointTiming
+from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.trial import Trial
 
 MODULE = "benchmarks.tune_overhead"
 JOURNAL = "journal.sqlite3"
@@ -185,7 +185,7 @@ def compare(
     }
     plan = _plan({name: value for name, value in wanted.items() if value is not None}, trials)
     # Imported here so that the trials alone do not pay for it when they start.
-    from tune_app.run import prepared_corpora, sweep_record  # noqa: PLC0415
+    from tune_app.sweep.run import prepared_corpora, sweep_record  # noqa: PLC0415
 
     corpora = prepared_corpora(plan, Console())
     record = sweep_record(plan, corpora, command="")
@@ -233,7 +233,7 @@ def _run(name: str, folder: Path, corpora: str, threads: int) -> Run:
 def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
     """One sweep of the journal's cells; prints its Run as JSON."""
     # A driver has imported this before it comes to Ray.
-    import tune_app.run  # noqa: F401, PLC0415
+    import tune_app.sweep.run  # noqa: F401, PLC0415
 
     asked = time.monotonic()
     import ray  # noqa: PLC0415

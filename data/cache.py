@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from data.reporting import Report
+from data.progress import Report
 
 logger = logging.getLogger(__name__)
 

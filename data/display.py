@@ -11,7 +11,7 @@ from rich.table import Table
 
 from data.manifest import Manifest
 from data.prepared import PreparedCorpus
-from data.reporting import Report
+from data.progress import Report
 
 _SHORT_HASH = 12
 _PERCENTILES = ("p5", "p50", "p95", "max")

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import CorpusError, reading_explained
-from data.reporting import Report
+from data.progress import Report
 from data.sources.base import Document, Source
 from data.splits import SPLITS, SplitName, shuffle_key
-from data.tokenizer import PIECE_BYTES, pieces
+from data.tokenizers.byte_level_bpe import PIECE_BYTES, pieces
 
 
 class GatheredSplit:

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from data.gathering import GatheredSplit
 from data.manifest import SplitRecord
 from data.prepared import bytes_file, offsets_file, tokens_file
-from data.reporting import Report
-from data.tokenizer import END_OF_TEXT_ID
+from data.progress import Report
+from data.tokenizers.byte_level_bpe import END_OF_TEXT_ID
 
 PERCENTILES = (5, 25, 50, 75, 95)
 

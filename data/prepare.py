@@ -23,9 +23,9 @@ from data.gathering import gather
 from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
 from data.packing import pack, token_type, training_texts
 from data.prepared import PreparedCorpus
-from data.reporting import Report, silent
+from data.progress import Report, silent
 from data.sources.base import Source
-from data.tokenizer import END_OF_TEXT_ID, check_vocabulary, train_tokenizer
+from data.tokenizers.byte_level_bpe import END_OF_TEXT_ID, check_vocabulary, train_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from data.manifest import TOKENIZER_FILE, Manifest
 from data.splits import SplitName
-from data.tokenizer import load_tokenizer
+from data.tokenizers.byte_level_bpe import load_tokenizer
 
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 

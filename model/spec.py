@@ -1,7 +1,7 @@
 """What model is asked for (ModelSpec) and what the parameter budget made of it (ModelConfig).
 
 A spec names a budget and two ratios; it has no sizes. A config has every size and no wishes.
-`model.parameter_budget.solve` turns the one into the other.
+`model.sizing.budget.solve` turns the one into the other.
 
 The tables name the variants and hold how many weight matrices each has, which is all that the
 budget must know of them. A new variant is one line here and one class in the module of its part.

@@ -25,7 +25,7 @@ FORBIDDEN = {
 }
 
 # Ray's cluster launcher and autoscaler load these by name; the rest of the cloud runs without Ray.
-FOR_RAY = {"tune_app/cloud/provider.py", "tune_app/cloud/provider_runner.py"}
+FOR_RAY = {"tune_app/cloud/provider.py", "tune_app/cloud/autoscaling/ssh_runner.py"}
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -66,7 +66,7 @@ def test_only_the_run_opens_the_door_to_ray() -> None:
         for path in files("tune_app")
         if any(name.startswith("tune_app.on_ray") for name in imported(path))
     }
-    assert doors == {"tune_app/run.py"}
+    assert doors == {"tune_app/sweep/run.py"}
 
 
 def test_nothing_else_needs_what_ray_loads() -> None:

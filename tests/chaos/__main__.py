@@ -22,7 +22,7 @@ from tests.chaos.harness import run_chaos
 from tests.chaos.options import ChaosOptions
 from tests.chaos.report import Report
 from tests.chaos.store import StoreKind
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 app = App(name="python -m tests.chaos", help=__doc__, help_format="plaintext", version_flags=[])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import Blow
-from tune_app.records import (
+from tune_app.journal.records import (
     Attempt,
     CellRecord,
     Decision,

@@ -22,12 +22,12 @@ from tests.chaos.progress import Progress
 from tests.chaos.report import Report
 from tests.chaos.schedule import make_moments
 from tests.chaos.workspace import Size, Workspace
-from tune_app.asha import AshaSettings
-from tune_app.journal import Journal
-from tune_app.kill_rule import diverged
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
 from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.tuner import SCRATCH
-from tune_app.records import Status
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import diverged
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.chaos.faults import FAULTS, Blow
 from tests.chaos.progress import Sample
-from tune_app.records import Attempt
+from tune_app.journal.records import Attempt
 
 WITHOUT_STORE = "any, store away"
 """A row of its own: what was trained while nothing could be stored is lost with the host."""

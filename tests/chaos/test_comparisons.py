@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.chaos import comparisons as must
 from tests.chaos.faults import Blow
 from tests.tune_app.sweeps import observe
-from tune_app.records import (
+from tune_app.journal.records import (
     Action,
     Attempt,
     CellRecord,

@@ -14,7 +14,7 @@ from tests.chaos.figures import (
     rows,
 )
 from tests.chaos.progress import Sample
-from tune_app.records import Attempt
+from tune_app.journal.records import Attempt
 
 BLOW = Blow(number=1, kind="worker killed", at=100.0, reached={"a": 5_000})
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tests.chaos.cluster import LocalCluster
 from tests.chaos.driver import Driver
-from tune_app.folder import JOURNAL
-from tune_app.journal import Journal
+from tune_app.journal.journal import Journal
+from tune_app.sweep.folder import JOURNAL
 
 EXPANSIONS = (2.0, 2.5, 2.66, 2.8, 3.0)
 """Each gives another model of 60k parameters; the seeds multiply them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.cluster.lab import Lab
 from tests.cluster.machine import Machine
-from tests.tune_app.cloud.fake_vast import FakeInstance, FakeVast
+from tests.tune_app.cloud.vast.fake_vast import FakeInstance, FakeVast
 
 PORT = 8080
 LOGGER = logging.getLogger(__name__)

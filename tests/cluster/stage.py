@@ -22,8 +22,8 @@ from tests.cluster.lab import Lab
 from tests.cluster.machine import REPOSITORY, Machine, Process
 from tests.cluster.namespaces import SYSTEM_PATH
 from tests.cluster.network import HEAD
-from tests.tune_app.cloud.fake_vast import FakeVast, offer
-from tune_app.cloud.wire import Status, decode, read_status
+from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
+from tune_app.cloud.daemon.protocol import Status, decode, read_status
 
 _RAY_LOGS = "tmp/ray/session_2*/logs/[mg][oc][ns]*"
 ENVIRONMENT = REPOSITORY / ".venv"
@@ -87,7 +87,7 @@ class Stage:
 
     def status(self) -> Status:
         """What the daemon on the head says."""
-        relay = "python -m tune_app.cloud.relay /run/stellux/cloud.sock"
+        relay = "python -m tune_app.cloud.daemon.ssh_relay /run/stellux/cloud.sock"
         done = self.head.run(
             ["bash", "-lc", relay], user="stellux", input='{"op": "status"}\n', timeout=30
         )

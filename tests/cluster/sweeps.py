@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from tests.chaos.workspace import Size, space_text, write_corpus
 from tests.cluster.stage import Stage
-from tune_app.folder import JOURNAL
-from tune_app.journal import Journal
+from tune_app.journal.journal import Journal
+from tune_app.sweep.folder import JOURNAL
 
 HOME = "/home/stellux"
 SPACE, CORPUS = f"{HOME}/small.py", f"{HOME}/corpus"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.lab import why_not
 from tests.cluster.stage import Stage, stage
-from tests.tune_app.cloud.fake_vast import Fault
+from tests.tune_app.cloud.vast.fake_vast import Fault
 
 pytestmark = pytest.mark.cluster
 

@@ -21,7 +21,7 @@ from tests.cluster.lab import PREFIX, Lab, why_not
 from tests.cluster.machine import REPOSITORY, Machine
 from tests.cluster.namespaces import started_at, users_of
 from tests.cluster.network import HEAD
-from tests.tune_app.cloud.fake_vast import FakeVast, Fault, offer
+from tests.tune_app.cloud.vast.fake_vast import FakeVast, Fault, offer
 
 pytestmark = pytest.mark.cluster
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune_app.cloud.daemons import until
+from tests.tune_app.cloud.daemon.daemons import until
 
 SCRIPT = Path(__file__).parent / "systemctl.py"
 

@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tune_app.journal import Journal
-from tune_app.listener import QuietListener, SweepListener
-from tune_app.records import (
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener, SweepListener
+from tune_app.journal.records import (
     Action,
     CellRecord,
     Decision,

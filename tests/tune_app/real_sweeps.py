@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tune_app.journal import Journal
+from tune_app.journal.journal import Journal
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,7 +32,7 @@ import sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name != "model.transformer":
+        if name != "model.network.transformer":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -72,7 +72,7 @@ class Sweeps:
         Args:
             environment: beside this process' own.
             inject: a program that every process of the sweep runs when it has loaded
-                model.transformer, with the module as `transformer`.
+                model.network.transformer, with the module as `transformer`.
         """
         variables = self._environment | dict(environment or {})
         if inject is not None:

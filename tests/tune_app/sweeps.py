@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tune_app.journal import Journal
-from tune_app.kill_rule import KillRule
-from tune_app.plan import Wishes, make_plan
-from tune_app.records import Observation, SweepRecord
-from tune_app.space import Space
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Observation, SweepRecord
+from tune_app.plan.plan import Wishes, make_plan
+from tune_app.plan.space import Space
+from tune_app.stopping.kill_rule import KillRule
 
 TOKENS = 1_000
 

@@ -16,10 +16,10 @@ from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
-from tune_app.cloud.daemon_client import DaemonClient
+from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError
-from tune_app.cloud.wire import DaemonError, Status
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud"
 LEFT = 1
@@ -125,9 +125,9 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
     to
         Folder to put them in; default stellux-NAME-results, by the cluster's name.
     """
-    from tune_app.cloud.fetch import fetch, results_folder, sources  # noqa: PLC0415
     from tune_app.cloud.head.remote import shell_of  # noqa: PLC0415
-    from tune_app.cloud.heads import found, head_of, read_cluster  # noqa: PLC0415
+    from tune_app.cloud.head_machine.choose import found, head_of, read_cluster  # noqa: PLC0415
+    from tune_app.cloud.head_machine.fetch_results import fetch, results_folder, sources  # noqa: PLC0415
 
     settings, user = read_cluster(cluster)
     shell = shell_of(found(head_of(settings)), user)
@@ -146,7 +146,7 @@ def _daemon(cluster: Path | None, socket: Path | None, user: str = "") -> Daemon
     if cluster is None:
         return DaemonClient(socket)
     from tune_app.cloud.head.remote import remote_daemon  # noqa: PLC0415
-    from tune_app.cloud.heads import read_shell  # noqa: PLC0415
+    from tune_app.cloud.head_machine.choose import read_shell  # noqa: PLC0415
 
     shell = read_shell(cluster)
     return remote_daemon(shell, user=user) if user else remote_daemon(shell)

@@ -36,22 +36,17 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
-from tune_app.cloud.daemon_client import DaemonClient
-from tune_app.cloud.errors import LaunchError
-from tune_app.cloud.head.bring_up import bring_up
-from tune_app.cloud.head.remote import remote_daemon, shell_of
-from tune_app.cloud.heads import Head, found, head_of
-from tune_app.cloud.overlay.addresses import HEAD, address
-from tune_app.cloud.provider_head_config import head_config, with_machine
-from tune_app.cloud.provider_launches import Launches
-from tune_app.cloud.provider_nodes import (
+from tune_app.cloud.autoscaling.launches import Launches
+from tune_app.cloud.autoscaling.nodes import (
     Outcome,
     checked_nodes,
     launch_of,
     launch_problem,
 )
-from tune_app.cloud.provider_runner import StrictRunner, Way, way_to_head, way_to_worker
-from tune_app.cloud.provider_settings import (
+from tune_app.cloud.autoscaling.ssh_runner import StrictRunner, Way, way_to_head, way_to_worker
+from tune_app.cloud.autoscaling.teardown import Teardown
+from tune_app.cloud.cluster_yaml.head_copy import head_config, with_machine
+from tune_app.cloud.cluster_yaml.settings import (
     HeadMachine,
     HeadToCreate,
     ProviderSettings,
@@ -59,8 +54,13 @@ from tune_app.cloud.provider_settings import (
     head_id,
     read_settings,
 )
-from tune_app.cloud.teardown import Teardown
-from tune_app.cloud.workers import Node
+from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.errors import LaunchError
+from tune_app.cloud.head.bring_up import bring_up
+from tune_app.cloud.head.remote import remote_daemon, shell_of
+from tune_app.cloud.head_machine.choose import Head, found, head_of
+from tune_app.cloud.overlay.addresses import HEAD, address
+from tune_app.cloud.renting.workers import Node
 
 logger = logging.getLogger(__name__)
 

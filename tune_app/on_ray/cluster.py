@@ -15,7 +15,7 @@ import yaml
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tune_app.cluster_size import ClusterSize, Machines, node_types
+from tune_app.cluster.capacity import ClusterSize, Machines, node_types
 
 logger = logging.getLogger(__name__)
 

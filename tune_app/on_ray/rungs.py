@@ -12,8 +12,8 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from tune_app.asha import AshaSettings
-from tune_app.referee import RungVerdict
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.referee import RungVerdict
 
 _TOKENS = "tokens"
 _BITS_PER_BYTE = "bits_per_byte"

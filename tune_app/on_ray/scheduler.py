@@ -14,12 +14,14 @@ from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from tune_app.cluster_size import ClusterSize
-from tune_app.failure_policy import respond, suspicion
-from tune_app.journal import Journal
-from tune_app.listener import SweepListener
-from tune_app.on_ray.losses import Pulse, creation_error, diagnose
-from tune_app.on_ray.report import (
+from tune_app.cluster.capacity import ClusterSize
+from tune_app.faults.policy import respond, suspicion
+from tune_app.journal.full_disk import wait_until_written
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import SweepListener
+from tune_app.journal.records import Action, Failure, FailureClass, Observation, Rule
+from tune_app.on_ray.lost_processes import Pulse, creation_error, diagnose
+from tune_app.on_ray.messages import (
     CELL,
     DAMAGED,
     EARLY,
@@ -33,11 +35,9 @@ from tune_app.on_ray.report import (
     TOKENS,
     WARNINGS,
 )
+from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.trainable import RetryError
-from tune_app.on_ray.unsaved import Unsaved
-from tune_app.patience import wait_until_written
-from tune_app.records import Action, Failure, FailureClass, Observation, Rule
-from tune_app.referee import Referee
+from tune_app.stopping.referee import Referee
 
 logger = logging.getLogger(__name__)
 

@@ -16,13 +16,12 @@ import torch
 from ray import tune
 
 from data.prepared import PreparedCorpus
-from tune_app.cell import Cell
-from tune_app.checkpoint_timing import CheckpointTiming
-from tune_app.checkpoints import Checkpoints
+from tune_app.cluster.corpus_fetch import TokenFetch
 from tune_app.devices import use_threads
-from tune_app.failure_policy import classify
-from tune_app.memory_events import oom_kills
-from tune_app.on_ray.report import (
+from tune_app.faults.oom_kills import oom_kills
+from tune_app.faults.policy import classify
+from tune_app.journal.records import FailureClass
+from tune_app.on_ray.messages import (
     CELL,
     DAMAGED,
     EARLY,
@@ -36,11 +35,12 @@ from tune_app.on_ray.report import (
     TOKENS,
     WARNINGS,
 )
-from tune_app.records import FailureClass
+from tune_app.plan.cell import Cell
 from tune_app.stores.base import StoreUnreachableError
 from tune_app.stores.open import open_store
-from tune_app.token_fetch import TokenFetch
-from tune_app.trial import Trial
+from tune_app.trial.checkpoint_interval import CheckpointTiming
+from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.trial import Trial
 
 logger = logging.getLogger(__name__)
 

@@ -18,24 +18,24 @@ from ray import tune
 from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
 from ray.tune.experiment import Trial
 
-from tune_app.asha import AshaSettings
-from tune_app.checkpoint_timing import CheckpointTiming
-from tune_app.failure_policy import micro_batch_size
-from tune_app.journal import Journal
-from tune_app.kill_rule import KillRule
-from tune_app.listener import SweepListener
+from tune_app.cluster.corpus_share import Tokens
+from tune_app.cluster.idle_notice import Waiting
+from tune_app.faults.policy import micro_batch_size
+from tune_app.formats import duration
+from tune_app.journal.full_disk import wait_until_written
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import SweepListener
+from tune_app.journal.records import CellRecord, Status
 from tune_app.on_ray.cluster import cluster_size
-from tune_app.on_ray.report import CELL
+from tune_app.on_ray.messages import CELL
+from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
-from tune_app.on_ray.unsaved import Unsaved
-from tune_app.patience import wait_until_written
-from tune_app.records import CellRecord, Status
-from tune_app.referee import NoRungs, Referee
-from tune_app.terminal.formats import duration
-from tune_app.tokens import Tokens
-from tune_app.waiting import Waiting
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.referee import NoRungs, Referee
+from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)
 

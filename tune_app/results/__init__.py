@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tune_app.journal import Journal
-from tune_app.listener import SweepListener
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import SweepListener
 
 if TYPE_CHECKING:
     from tune_app.results.write import ResultPaths
@@ -39,9 +39,9 @@ def mirrors(folder: Path, *, wandb: str = "off") -> list[SweepListener]:
 
     Raises ValueError for an unknown W&B mode, and for `online` where no key is known.
     """
-    from tune_app.results.study import StudyListener  # noqa: PLC0415
-    from tune_app.results.tensorboard import TensorBoardListener  # noqa: PLC0415
-    from tune_app.results.weights_and_biases import WandbListener  # noqa: PLC0415
+    from tune_app.results.mirrors.optuna import StudyListener  # noqa: PLC0415
+    from tune_app.results.mirrors.tensorboard import TensorBoardListener  # noqa: PLC0415
+    from tune_app.results.mirrors.wandb import WandbListener  # noqa: PLC0415
 
     listeners: list[SweepListener] = [
         StudyListener(folder / STUDY),

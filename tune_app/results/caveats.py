@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tune_app.records import Rule, Status
-from tune_app.results.names import axis_name, describe_value, is_number, ordered
+from tune_app import formats
+from tune_app.journal.records import Rule, Status
+from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.results.summary import SweepResults
-from tune_app.terminal import formats
 
 _AMPLE = 20
 """Tokens a parameter of compute-optimal training (Hoffmann et al. 2022, arXiv:2203.15556)."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tune_app.records import Failure, Status
+from tune_app import formats
+from tune_app.journal.records import Failure, Status
 from tune_app.results.summary import CellResult, SweepResults
-from tune_app.terminal import formats
 
 _SHOWN = 100
 """Failures in the table; a host that is lost again and again must not fill the page."""

@@ -10,14 +10,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tune_app.asha import AshaSettings
-from tune_app.kill_rule import KillRule
-from tune_app.records import PHASES, Rule, Status
+from tune_app import formats
+from tune_app.journal.records import PHASES, Rule, Status
 from tune_app.results.caveats import caveats
 from tune_app.results.failures import failure_sections
-from tune_app.results.files import replacing
 from tune_app.results.summary import CellResult, Design, SweepResults
-from tune_app.terminal import formats
+from tune_app.results.whole_files import replacing
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
 
 _ORDER = (
     Status.FINISHED,

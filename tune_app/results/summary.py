@@ -18,8 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tune_app.journal import Journal, by_cell
-from tune_app.records import (
+from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.records import (
     PHASES,
     Action,
     Attempt,

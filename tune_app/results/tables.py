@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tune_app.records import PHASES, Decision
-from tune_app.results.files import replacing
+from tune_app.journal.records import PHASES, Decision
 from tune_app.results.summary import CellResult, SweepResults
+from tune_app.results.whole_files import replacing
 
 Row = dict[str, Any]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_app.journal import Journal
+from tune_app.journal.journal import Journal
 from tune_app.results import STUDY, TENSORBOARD
-from tune_app.results.files import replacing
+from tune_app.results.mirrors.optuna import write_study
+from tune_app.results.mirrors.tensorboard import write_tensorboard
 from tune_app.results.plots.all_plots import draw, png
 from tune_app.results.report import Picture, write_report
-from tune_app.results.study import write_study
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
@@ -20,7 +20,7 @@ from tune_app.results.tables import (
     write_failures,
     write_parquet,
 )
-from tune_app.results.tensorboard import write_tensorboard
+from tune_app.results.whole_files import replacing
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tune_app.records import CellRecord, Status
+from tune_app.journal.records import CellRecord, Status
 from tune_app.terminal.eta import (
     Pace,
     Running,

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from tune_app.terminal import formats
+from tune_app import formats
 
 _GUTTERS = (2, 1)
 """Spaces between columns: the wider where all columns fit."""

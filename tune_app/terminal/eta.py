@@ -17,7 +17,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tune_app.records import Observation
+from tune_app.journal.records import Observation
 
 _PHASES_PER_TOKEN = ("train", "evaluate")
 

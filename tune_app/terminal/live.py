@@ -15,10 +15,11 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tune_app.journal import Journal
-from tune_app.listener import QuietListener, SweepListener
-from tune_app.records import Action, CellRecord, Decision, Failure, Observation, Status
-from tune_app.terminal import formats, sentences
+from tune_app import formats
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener, SweepListener
+from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, Status
+from tune_app.terminal import sentences
 from tune_app.terminal.clock import SweepClock
 from tune_app.terminal.columns import Column, FittingTable
 from tune_app.terminal.progress import SweepProgress

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tune_app.journal import Journal, by_cell
-from tune_app.kill_rule import interpolate
-from tune_app.records import (
+from tune_app import formats
+from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.records import (
     Action,
     CellRecord,
     Decision,
@@ -22,8 +22,8 @@ from tune_app.records import (
     Status,
     SweepRecord,
 )
-from tune_app.referee import is_same_but_seed
-from tune_app.terminal import formats
+from tune_app.stopping.kill_rule import interpolate
+from tune_app.stopping.referee import is_same_but_seed
 from tune_app.terminal.eta import measured_pace
 
 _STATUSES = (

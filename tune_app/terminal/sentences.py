@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from tune_app.records import (
+from tune_app import formats
+from tune_app.journal.records import (
     Action,
     CellRecord,
     Decision,
@@ -19,7 +20,6 @@ from tune_app.records import (
     Rule,
     Status,
 )
-from tune_app.terminal import formats
 from tune_app.terminal.progress import SweepProgress
 
 STATUS_STYLES = {

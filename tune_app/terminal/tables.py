@@ -16,10 +16,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tune_app.journal import Journal
-from tune_app.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
+from tune_app import formats
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.results.summary import Design, SweepResults, summarise
-from tune_app.terminal import formats, sentences
+from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
 from tune_app.terminal.progress import SweepProgress
 from tune_app.terminal.sentences import STATUS_STYLES, Sentence

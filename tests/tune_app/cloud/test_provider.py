@@ -24,16 +24,23 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 
-from tests.tune_app.cloud.daemons import until
-from tests.tune_app.cloud.fake_vast import Fault
-from tests.tune_app.cloud.ray_autoscaler import HEAD, WORKER, RayCluster, ray_cluster, yaml_config
-from tune_app.cloud import heads, teardown
+from tests.tune_app.cloud.autoscaling.ray_autoscaler import (
+    HEAD,
+    WORKER,
+    RayCluster,
+    ray_cluster,
+    yaml_config,
+)
+from tests.tune_app.cloud.daemon.daemons import until
+from tests.tune_app.cloud.vast.fake_vast import Fault
+from tune_app.cloud.autoscaling import teardown
+from tune_app.cloud.daemon.protocol import DaemonError, encode, node_message
 from tune_app.cloud.errors import CloudError, LaunchError, UnknownInstanceError
+from tune_app.cloud.head_machine import choose as heads
 from tune_app.cloud.overlay.addresses import Ports
 from tune_app.cloud.overlay.keys import KeyPair, key_file
 from tune_app.cloud.provider import HeadIsKeptError, NoSuchNodeError, StelluxNodeProvider
-from tune_app.cloud.wire import DaemonError, encode, node_message
-from tune_app.cloud.workers import Node
+from tune_app.cloud.renting.workers import Node
 
 HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
 WORKERS = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.sweeps import new_journal, observe
-from tune_app.asha import AshaSettings
-from tune_app.kill_rule import KillRule
+from tune_app.journal.records import Action, Rule
 from tune_app.on_ray.rungs import AshaRungs
-from tune_app.records import Action, Rule
-from tune_app.referee import Referee
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.referee import Referee
 
 SETTINGS = AshaSettings(reduction_factor=2, grace_fraction=0.25)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
-from tune_app.records import Failure, FailureClass
+from tune_app.journal.records import Failure, FailureClass
 from tune_app.results.caveats import caveats
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise

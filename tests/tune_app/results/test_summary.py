@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.journals import BYTES_PER_TOKEN, make_journal
-from tune_app.records import Status
-from tune_app.results.names import describe
+from tune_app.journal.records import Status
+from tune_app.plan.labels import describe
 from tune_app.results.summary import CellResult, SweepResults, summarise
 
 

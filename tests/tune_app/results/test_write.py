@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.journals import make_journal
-from tune_app.journal import Journal
+from tune_app.journal.journal import Journal
 from tune_app.results import write_results
-from tune_app.results.files import replacing
+from tune_app.results.whole_files import replacing
 
 _EQUAL = (
     "results.csv",

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.tune_app.stores.servers import Sshd
-from tune_app.checkpoints import Checkpoints
 from tune_app.stores.open import open_store
-from tune_app.uploads import Uploads
+from tune_app.trial.checkpoint_upload import Uploads
+from tune_app.trial.checkpoints import Checkpoints
 
 FLOATS = 10_000_000
 

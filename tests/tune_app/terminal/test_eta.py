@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tune_app.records import Observation
+from tune_app.journal.records import Observation
 from tune_app.terminal.eta import (
     Pace,
     Running,

@@ -13,8 +13,16 @@ import pytest
 from rich.console import Console
 
 from tests.tune_app.journals import EXPANSIONS, FATES, SHARES, make_journal
-from tune_app.journal import Journal
-from tune_app.records import Action, Decision, Failure, FailureClass, Observation, Rule, Status
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import (
+    Action,
+    Decision,
+    Failure,
+    FailureClass,
+    Observation,
+    Rule,
+    Status,
+)
 from tune_app.terminal.live import LiveView, PlainView, view_for
 
 WAITING = {(share, expansion): "pending" for share in SHARES for expansion in EXPANSIONS} | {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.journals import make_journal
-from tune_app.records import Observation, Status
+from tune_app.journal.records import Observation, Status
 from tune_app.terminal.progress import SweepProgress
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tests.tune_app.journals import make_journal
-from tune_app.records import Failure, FailureClass, Status
+from tune_app.journal.records import Failure, FailureClass, Status
 from tune_app.terminal.tables import PlanRow, PlanSizes, plan_table, status_table, summary
 
 SIZES = PlanSizes(

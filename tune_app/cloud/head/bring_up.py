@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tune_app.cloud.head.account_key import account_key
+from tune_app.cloud.cluster_yaml.settings import overlay_values, write_daemon_settings
 from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.firewall import open_ports
-from tune_app.cloud.head.layout import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.head.reachable import check_reachable
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
 from tune_app.cloud.head.units import SWEEP, check_store_root
 from tune_app.cloud.head.unpacking import unpack_script
-from tune_app.cloud.key import ApiKey
+from tune_app.cloud.head_paths import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.provider_settings import overlay_values, write_daemon_settings
+from tune_app.cloud.secrets.account_key import account_key
+from tune_app.cloud.secrets.key import ApiKey
 
 SETUP_S = 3_600.0
 """Within which the head's environment is built; some gigabytes are fetched for it."""

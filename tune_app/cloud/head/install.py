@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud.head import layout
+from tune_app.cloud import head_paths as layout
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
 from tune_app.cloud.head.packages import install_packages
@@ -41,8 +41,8 @@ from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settin
 from tune_app.cloud.overlay.setup import installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import store_url
-from tune_app.cloud.settings import load_settings
-from tune_app.command import run_command
+from tune_app.cloud.renting.settings import load_settings
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.install"
 UNIT_FOLDER = Path("/etc/systemd/system")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tune_app.cloud.ledger_file import LEDGER, still_rented
+from tune_app.cloud.ledger.file import LEDGER, still_rented
 from tune_app.cloud.overlay.access import Account
 
 

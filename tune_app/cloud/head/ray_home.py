@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from tune_app.cloud.head import layout
+from tune_app.cloud import head_paths as layout
 from tune_app.cloud.node.token import token_file
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.overlay.keys import write_file

@@ -12,19 +12,19 @@ from contextlib import suppress
 
 from cyclopts import App
 
-from tune_app.cloud.daemon import read_key
+from tune_app.cloud.daemon.__main__ import read_key
 from tune_app.cloud.errors import CloudError, WrongKeyError
 from tune_app.cloud.head.install import SUDOERS
-from tune_app.cloud.head.layout import DAEMON_SETTINGS, RAY_USER, VAST_KEY
 from tune_app.cloud.head.ray_home import shut_out
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.start import client_of
 from tune_app.cloud.head.units import CLOUD, UNITS
-from tune_app.cloud.labels import prefix
+from tune_app.cloud.head_paths import DAEMON_SETTINGS, RAY_USER, VAST_KEY
 from tune_app.cloud.overlay.access import Account
-from tune_app.cloud.records import Instance
-from tune_app.cloud.settings import load_settings
-from tune_app.command import run_command
+from tune_app.cloud.renting.settings import load_settings
+from tune_app.cloud.vast.answers import Instance
+from tune_app.cloud.vast.labels import prefix
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.release"
 SHOWN_AT = "https://cloud.vast.ai/instances/"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from tune_app.cloud.daemon_client import DaemonClient, Exchange
-from tune_app.cloud.head.layout import CODE, PYTHON, RAY_USER, SOCKET, VAST_KEY
+from tune_app.cloud.cluster_yaml.settings import HeadMachine
+from tune_app.cloud.daemon.client import DaemonClient, Exchange
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.head.units import HEAD, SWEEP
-from tune_app.cloud.provider_settings import HeadMachine
+from tune_app.cloud.head_paths import CODE, PYTHON, RAY_USER, SOCKET, VAST_KEY
 
 _KEPT = "stellux-key-is-kept"
 
@@ -43,7 +43,15 @@ def remote_daemon(
 def _over(shell: HeadShell, timeout_s: float, user: str) -> Exchange:
     # As Ray's user, whom the daemon's socket is open to: not as root, for less reason.
     words = ("sudo", "-n", "-u", user) if shell.user != "root" else ("runuser", "-u", user)
-    relay = ("--", "env", f"PYTHONPATH={CODE}", str(PYTHON), "-P", "-m", "tune_app.cloud.relay")
+    relay = (
+        "--",
+        "env",
+        f"PYTHONPATH={CODE}",
+        str(PYTHON),
+        "-P",
+        "-m",
+        "tune_app.cloud.daemon.ssh_relay",
+    )
 
     def exchange(line: bytes) -> bytes:
         answer = shell.run([*words, *relay, str(SOCKET)], stdin=line, timeout_s=timeout_s)

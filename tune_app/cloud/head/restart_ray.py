@@ -14,10 +14,10 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud.head.layout import HEAD_SETTINGS
 from tune_app.cloud.head.services import ServiceError, journal_tail, systemctl
+from tune_app.cloud.head_paths import HEAD_SETTINGS
 from tune_app.cloud.node.settings import load_head_settings
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.restart_ray"
 UNIT = "stellux-head"

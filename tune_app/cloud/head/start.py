@@ -17,24 +17,24 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud.budget import Stage
-from tune_app.cloud.daemon import read_key
-from tune_app.cloud.daemon_client import DaemonClient
+from tune_app.cloud.daemon.__main__ import read_key
+from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError, NoOfferError
-from tune_app.cloud.head.layout import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET, VAST_KEY
 from tune_app.cloud.head.services import journal_tail, systemctl
 from tune_app.cloud.head.units import CLOUD
-from tune_app.cloud.key import ApiKey
-from tune_app.cloud.labels import prefix
-from tune_app.cloud.ledger_file import ledger_path, still_rented
-from tune_app.cloud.offers import Choice, NoOffer, choose
+from tune_app.cloud.head_paths import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET, VAST_KEY
+from tune_app.cloud.ledger.file import ledger_path, still_rented
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.overlay.keys import write_file
-from tune_app.cloud.pace import Pace
-from tune_app.cloud.settings import CloudSettings, load_settings
-from tune_app.cloud.vast import VastClient
-from tune_app.cloud.wire import DaemonError, Status
-from tune_app.command import run_command
+from tune_app.cloud.renting.budget import Stage
+from tune_app.cloud.renting.settings import CloudSettings, load_settings
+from tune_app.cloud.secrets.key import ApiKey
+from tune_app.cloud.vast.client import VastClient
+from tune_app.cloud.vast.labels import prefix
+from tune_app.cloud.vast.offers import Choice, NoOffer, choose
+from tune_app.cloud.vast.rate_limit import Pace
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.start"
 ANSWER_S = 60.0

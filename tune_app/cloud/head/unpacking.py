@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from tune_app.cloud.head.bundle import CODE
-from tune_app.cloud.head.layout import PROGRAM
+from tune_app.cloud.head_paths import PROGRAM
 
 _SCRIPT = """\
 set -eu

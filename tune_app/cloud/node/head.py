@@ -37,7 +37,7 @@ from tune_app.cloud.overlay.settings import load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlayFiles
 from tune_app.cloud.overlay.verdicts import LinkVerdict
 from tune_app.cloud.overlay.watch import LinkWatch
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.node.head"
 

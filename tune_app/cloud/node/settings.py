@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tune_app.cloud.labels import checked_name
 from tune_app.cloud.overlay.addresses import HEAD, LAST, Ports
+from tune_app.cloud.vast.labels import checked_name
 
 SMALLEST_STORE = 80_000_000
 """Bytes. Ray's own least for its object store is 75 MiB."""

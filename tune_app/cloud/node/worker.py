@@ -33,7 +33,7 @@ from tune_app.cloud.node.starting import (
 from tune_app.cloud.node.token import check_token
 from tune_app.cloud.overlay.addresses import HEAD, address
 from tune_app.cloud.overlay.ray_arguments import worker_arguments
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.node.worker"
 

@@ -25,7 +25,7 @@ from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settin
 from tune_app.cloud.overlay.setup import OverlaySetup
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED
 from tune_app.cloud.overlay.worker_script import home_relative
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.overlay.access"
 STORE = "store"

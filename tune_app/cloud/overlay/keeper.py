@@ -28,7 +28,7 @@ from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.links import end_link, links
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlayFiles
-from tune_app.command import run_command
+from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.overlay.keeper"
 

@@ -8,7 +8,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_app.cloud.labels import Label
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
 from tune_app.cloud.overlay.keys import KeyPair, key_file
@@ -21,8 +20,9 @@ from tune_app.cloud.overlay.worker_script import (
     known_hosts_line,
     worker_script,
 )
-from tune_app.cloud.settings import NodeType
-from tune_app.cloud.workers import WorkerStart
+from tune_app.cloud.renting.settings import NodeType
+from tune_app.cloud.renting.workers import WorkerStart
+from tune_app.cloud.vast.labels import Label
 
 logger = logging.getLogger(__name__)
 

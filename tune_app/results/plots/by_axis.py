@@ -10,8 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tune_app.records import Status
-from tune_app.results.names import axis_name, describe, describe_value, is_number, ordered
+from tune_app.journal.records import Status
+from tune_app.plan.labels import axis_name, describe, describe_value, is_number, ordered
 from tune_app.results.plots.style import (
     DASHES,
     FEW,

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
-from tune_app.records import Rule, Status
+from tune_app.journal.records import Rule, Status
 from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.style import (
     GREY,

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from tune_app.records import Rule, Status
+from tune_app.journal.records import Rule, Status
 from tune_app.results.plots.style import (
     GREY,
     STOP_MARKERS,

@@ -16,8 +16,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tune_app.records import Rule
-from tune_app.results.names import axis_name, describe, ordered
+from tune_app.journal.records import Rule
+from tune_app.plan.labels import axis_name, describe, ordered
 from tune_app.results.summary import Design, SweepResults
 
 _Place = Literal["outside lower left", "outside lower center", "outside lower right"]

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tune_app.cloud.fake_vast import FakeVast, offer
+from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
+from tune_app.cloud.daemon.protocol import Status
+from tune_app.cloud.daemon.socket_peer import refuse_to_open
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.release import refuse_left
 from tune_app.cloud.head.start import cap_lines, client_of, refuse_other_account
-from tune_app.cloud.key import ApiKey
-from tune_app.cloud.peers import refuse_to_open
-from tune_app.cloud.settings import CloudSettings, NodeType
-from tune_app.cloud.wire import Status
+from tune_app.cloud.renting.settings import CloudSettings, NodeType
+from tune_app.cloud.secrets.key import ApiKey
 
 STATUS = Status(
     cluster="mine",

@@ -10,19 +10,23 @@ from typing import Any
 
 import pytest
 
-from tests.tune_app.cloud.ray_autoscaler import yaml_config
-from tune_app.cloud.head.account_key import account_key
+from tests.tune_app.cloud.autoscaling.ray_autoscaler import yaml_config
 from tune_app.cloud.head.bring_up import bring_up, check_no_other_sweep, settings_files
 from tune_app.cloud.head.bundle import bundle
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.overlay.settings import load_overlay_settings
-from tune_app.cloud.settings import load_settings
+from tune_app.cloud.renting.settings import load_settings
+from tune_app.cloud.secrets.account_key import account_key
 
 
 def test_the_program_and_its_settings_are_sent_and_nothing_of_the_machine() -> None:
     with tarfile.open(fileobj=io.BytesIO(bundle({"daemon.json": "{}"})), mode="r:gz") as archive:
         items = {item.name: item for item in archive}
-    assert {"code/tune_app/sweep.py", "code/requirements.txt", "settings/daemon.json"} <= set(items)
+    assert {
+        "code/tune_app/sweep/__main__.py",
+        "code/requirements.txt",
+        "settings/daemon.json",
+    } <= set(items)
     assert {name.split("/")[0] for name in items} == {"code", "settings"}
     assert not [name for name in items if "__pycache__" in name or ".git" in name or "test" in name]
     assert {(item.uid, item.uname, item.mtime) for item in items.values()} == {(0, "", 0)}

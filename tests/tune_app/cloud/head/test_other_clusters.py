@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.cloud.clock import Clock
-from tests.tune_app.cloud.fake_vast import offer
+from tests.tune_app.cloud.vast.fake_vast import offer
 from tune_app.cloud.head.other_clusters import refuse_other_clusters, rented_by_others
-from tune_app.cloud.ledger import Ledger
-from tune_app.cloud.ledger_file import LedgerError, ledger_path, still_rented
-from tune_app.cloud.offers import OfferRules, quote
-from tune_app.cloud.records import Offer
+from tune_app.cloud.ledger.file import LedgerError, ledger_path, still_rented
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.vast.answers import Offer
+from tune_app.cloud.vast.offers import OfferRules, quote
 
 QUOTE = quote(Offer.parse(offer(1)), OfferRules())
 

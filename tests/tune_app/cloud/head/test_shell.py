@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.cloud.daemon_client import DaemonClient
+from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.daemon.protocol import DaemonError
 from tune_app.cloud.head.remote import remote_daemon
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell, HeadUnreachableError
-from tune_app.cloud.wire import DaemonError
 
 SHELL = HeadShell(address="head.example", user="me", port=2_222, key="/keys/mine")
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.cloud import driving
-from tune_app.cloud.head import layout
+from tune_app.cloud import head_paths as layout
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.units import (
     CLOUD,
@@ -27,6 +26,7 @@ from tune_app.cloud.head.units import (
     sudoers,
     unit_text,
 )
+from tune_app.cloud.sweep_service import supervisor as driving
 
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.tune_app.cloud.daemons import ROOT, until
+from tests.tune_app.cloud.daemon.daemons import ROOT, until
 from tune_app.cloud.node.processes import end_marked, mark_of, marked
 
 MINIMAL = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tune_app.cloud.daemons import until
+from tests.tune_app.cloud.daemon.daemons import until
 from tune_app.cloud.node.processes import (
     MARK,
     alive,

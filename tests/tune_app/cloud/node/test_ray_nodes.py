@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune_app.cloud.daemons import until
+from tests.tune_app.cloud.daemon.daemons import until
 from tests.tune_app.cloud.node.ray_nodes import RayNodes, missing
 from tune_app.cloud.node.head import DIED, LINKS_CAME_BACK, STOPPED
 from tune_app.cloud.node.processes import mark_of, marked, programs

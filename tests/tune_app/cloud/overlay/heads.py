@@ -18,7 +18,6 @@ import psutil
 from typing_extensions import Self
 
 from tests.tune_app.stores.servers import SSHD, Server, free_port
-from tune_app.cloud.labels import Label
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.keeper import Keeper
@@ -26,8 +25,9 @@ from tune_app.cloud.overlay.links import end_link, links
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.setup import OverlaySetup, installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
-from tune_app.cloud.settings import NodeType
-from tune_app.cloud.workers import WorkerStart
+from tune_app.cloud.renting.settings import NodeType
+from tune_app.cloud.renting.workers import WorkerStart
+from tune_app.cloud.vast.labels import Label
 
 LAST_K = 9
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.stores.servers import SSHD, free_port
-from tune_app.cloud.labels import Label
 from tune_app.cloud.overlay import access
 from tune_app.cloud.overlay.access import grant_access
 from tune_app.cloud.overlay.addresses import HEAD
@@ -27,7 +26,8 @@ from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settin
 from tune_app.cloud.overlay.setup import OverlaySetup, installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import home_relative, store_url
-from tune_app.cloud.settings import NodeType
+from tune_app.cloud.renting.settings import NodeType
+from tune_app.cloud.vast.labels import Label
 from tune_app.stores.open import open_store
 
 ROOT = Path(__file__).parents[4]

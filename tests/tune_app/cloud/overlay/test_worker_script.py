@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.cloud.labels import Label
-from tune_app.cloud.order import MAXIMUM_START
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.overlay.settings import OverlaySettings
@@ -22,7 +20,9 @@ from tune_app.cloud.overlay.worker_script import (
     store_url,
     worker_script,
 )
-from tune_app.cloud.settings import NodeType
+from tune_app.cloud.renting.settings import NodeType
+from tune_app.cloud.vast.instance_request import MAXIMUM_START
+from tune_app.cloud.vast.labels import Label
 
 SETTINGS = OverlaySettings(head="head.example")
 PUBLIC = "ssh-ed25519 " + "A" * 68

@@ -1,0 +1,1 @@
+"""Tokenizers: how a text becomes token ids. Imports nothing of the project but `data.errors`."""

@@ -1,0 +1,97 @@
+"""How well a model predicts text: bits per byte and perplexity, in fp32.
+
+Shapes: B sequences, T tokens, N scored tokens, E features, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.network.loss import nats_per_token
+from model.network.transformer import Transformer
+
+Tokens: TypeAlias = NDArray[np.int64]
+
+
+class ScoredDocuments(Protocol):
+    """Documents as batches: token ids, the ids one ahead, and which of those are text."""
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of UTF-8 that the scored tokens stand for."""
+
+    def __iter__(self) -> Iterator[tuple[Tokens, Tokens, NDArray[np.bool_]]]:
+        """(inputs_BT, targets_BT, scored_BT)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The score of a model on documents. Infinite or NaN where the model is."""
+
+    bits_per_byte: float
+    """Comparable between tokenizers."""
+    perplexity: float
+    """exp of the nats a scored token; comparable between models of one tokenizer only."""
+    nats: float
+    """Of all scored tokens together."""
+    text_bytes: int
+    tokens: int
+    """Scored tokens."""
+
+
+def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
+    """Scores every token of the documents once, eagerly and in fp32.
+
+    The model's mode and all random generators stay as they were. Raises ValueError where nothing
+    is scored.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(_device(model).type, enabled=False):
+            nats, tokens = _total(model, documents)
+    finally:
+        model.train(training)
+    if tokens == 0 or documents.text_bytes == 0:
+        raise ValueError("the documents have no token to score; evaluate on a split with text")
+    return Evaluation(
+        bits_per_byte=nats / math.log(2) / documents.text_bytes,
+        perplexity=_exp(nats / tokens),
+        nats=nats,
+        text_bytes=documents.text_bytes,
+        tokens=tokens,
+    )
+
+
+def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
+    device = _device(model)
+    nats = torch.zeros((), dtype=torch.float64)
+    tokens = 0
+    for arrays in documents:
+        inputs_BT, targets_BT, scored_BT = (torch.from_numpy(a).to(device) for a in arrays)
+        features_BTE, weight_VE = model.output(model(inputs_BT))
+        # Only what is scored goes through the head, by far the largest product.
+        features_NE, targets_N = features_BTE[scored_BT], targets_BT[scored_BT]
+        nats_N: Tensor = nats_per_token(features_NE, weight_VE, targets_N)
+        nats += nats_N.sum(dtype=torch.float64).cpu()
+        tokens += len(nats_N)
+    return nats.item(), tokens
+
+
+def _device(model: Transformer) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _exp(nats: float) -> float:
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf

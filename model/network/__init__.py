@@ -1,0 +1,1 @@
+"""The network: embeddings, blocks, loss. Imports `model.spec`, `model.parts`, `model.mup`."""

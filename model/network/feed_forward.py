@@ -1,0 +1,74 @@
+"""The feed-forward part: what a position makes of what it has read.
+
+A variant is a class and a line in FEED_FORWARDS.
+
+Shapes: B sequences, T tokens, D width, F inner width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.network.projection import Projection
+from model.spec import ModelConfig
+
+
+class GatedFeedForward(nn.Module):
+    """down(activation(gate(x)) · up(x)), three matrices: 3·D·F (Shazeer, 2020)."""
+
+    activation: Callable[[Tensor], Tensor]
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = Projection(config, reads="width", writes="inner_width")
+        self.up = Projection(config, reads="width", writes="inner_width")
+        self.down = Projection(config, reads="inner_width", writes="width")
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D], each position on its own."""
+        inner_BTF = self.activation(self.gate(hidden_BTD)) * self.up(hidden_BTD)
+        output: Tensor = self.down(inner_BTF)
+        return output
+
+
+class SwiGLU(GatedFeedForward):
+    """The gate is x · sigmoid(x)."""
+
+    activation = staticmethod(functional.silu)
+
+
+class GEGLU(GatedFeedForward):
+    """The gate is x · Φ(x), Φ the normal distribution."""
+
+    activation = staticmethod(functional.gelu)
+
+
+class ReGLU(GatedFeedForward):
+    """The gate is max(x, 0)."""
+
+    activation = staticmethod(functional.relu)
+
+
+class ReLUSquared(nn.Module):
+    """down(max(up(x), 0)²), two matrices: 2·D·F (So et al., 2021)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = Projection(config, reads="width", writes="inner_width")
+        self.down = Projection(config, reads="inner_width", writes="width")
+
+    def forward(self, hidden_BTD: Tensor) -> Tensor:
+        """[B, T, D] to [B, T, D], each position on its own."""
+        output: Tensor = self.down(functional.relu(self.up(hidden_BTD)).square())
+        return output
+
+
+FEED_FORWARDS: dict[str, type[GatedFeedForward] | type[ReLUSquared]] = {
+    "swiglu": SwiGLU,
+    "geglu": GEGLU,
+    "reglu": ReGLU,
+    "relu_squared": ReLUSquared,
+}

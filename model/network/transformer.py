@@ -1,0 +1,125 @@
+"""The decoder: tokens to hidden states to loss.
+
+Pre-norm residual blocks of attention and feed-forward, rotary positions, no biases. Parameters,
+with width D, attention width A, inner width F, vocabulary V: the embedding V·D (twice when untied),
+in each block 4·D·A for attention, 3·D·F or 2·D·F for the feed-forward and 2·D gains, and D gains at
+the end.
+
+Shapes: B sequences, T tokens, D width, V vocabulary, K half of the head size in the rotary table.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from model.mup import Scales, transfer
+from model.network.attention import ATTENTIONS, rotary_table
+from model.network.embeddings import OUTPUT_HEADS
+from model.network.feed_forward import FEED_FORWARDS
+from model.network.loss import linear_cross_entropy
+from model.network.projection import Projection, RMSNorm
+from model.spec import ModelConfig
+
+EMBEDDING_STD = 0.07
+"""Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
+it, so that the stream starts at the size of what the branches add to it."""
+
+Variant = TypeVar("Variant")
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each adding to the residual stream what it makes of it."""
+
+    def __init__(self, config: ModelConfig, scales: Scales) -> None:
+        super().__init__()
+        self.residual_scale = scales.residual
+        self.attention_norm = RMSNorm(config.width)
+        self.attention = _variant(ATTENTIONS, "attention", config.attention)(
+            config, logit_scale=scales.attention_logits
+        )
+        self.feed_forward_norm = RMSNorm(config.width)
+        self.feed_forward = _variant(FEED_FORWARDS, "feed_forward", config.feed_forward)(config)
+
+    def forward(self, hidden_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+        """The residual stream after this block."""
+        read_BTD = self.attention(self.attention_norm(hidden_BTD), cos_TK, sin_TK)
+        hidden_BTD = torch.add(hidden_BTD, read_BTD, alpha=self.residual_scale)
+        made_BTD = self.feed_forward(self.feed_forward_norm(hidden_BTD))
+        return torch.add(hidden_BTD, made_BTD, alpha=self.residual_scale)
+
+
+class Transformer(nn.Module):
+    """A language model of the sizes in `config`.
+
+    Args:
+        config: every size of the model.
+        scales: multipliers that carry the baseline's learning rate to this model; None when the
+            model is its own baseline.
+
+    Raises ValueError for a variant that no table has, and for an odd head size. Weights are drawn
+    from torch's global generator; under `torch.device("meta")` nothing is allocated.
+    """
+
+    cos_TK: Tensor  # noqa: N815
+    sin_TK: Tensor  # noqa: N815
+
+    def __init__(self, config: ModelConfig, *, scales: Scales | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.scales = transfer(config, baseline=config) if scales is None else scales
+        self.embeddings = _variant(OUTPUT_HEADS, "output_head", config.output_head)(config)
+        self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.depth))
+        self.final_norm = RMSNorm(config.width)
+        cos_TK, sin_TK = rotary_table(config.context, config.head_size)
+        self.register_buffer("cos_TK", cos_TK, persistent=False)
+        self.register_buffer("sin_TK", sin_TK, persistent=False)
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draws all weights anew.
+
+        Hidden matrices have variance 1 / fan-in, which keeps each branch at the size of its input
+        at every width; embeddings and head are equal at every width; gains start at 1.
+        """
+        for module in self.modules():
+            if isinstance(module, Projection):
+                module.weight.normal_(std=1 / math.sqrt(module.in_features))
+            elif isinstance(module, RMSNorm):
+                module.weight.fill_(1)
+        for parameter in self.embeddings.parameters():
+            parameter.normal_(std=EMBEDDING_STD)
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context."""
+        length = tokens_BT.shape[1]
+        cos_TK, sin_TK = self.cos_TK[:length], self.sin_TK[:length]
+        hidden_BTD = self.embed(tokens_BT)
+        for block in self.blocks:
+            hidden_BTD = block(hidden_BTD, cos_TK, sin_TK)
+        normalized_BTD: Tensor = self.final_norm(hidden_BTD)
+        return normalized_BTD
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """The residual stream [B, T, D] before the first block, of variance 1 at the start."""
+        return self.embeddings.embed(tokens_BT) / EMBEDDING_STD
+
+    def loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Mean cross-entropy of the targets in nats, a scalar."""
+        features_BTE, weight_VE = self.output(self(inputs_BT))
+        return linear_cross_entropy(features_BTE, weight_VE, targets_BT)
+
+    def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
+        """Features [B, T, E] and a matrix [V, E] whose product are the logits."""
+        features_BTE, weight_VE = self.embeddings.output(hidden_BTD)
+        return features_BTE * self.scales.logits, weight_VE
+
+
+def _variant(table: dict[str, Variant], kind: str, name: str) -> Variant:
+    if name not in table:
+        raise ValueError(f"{name!r} is no {kind}; known: {', '.join(table)}")
+    return table[name]

@@ -1,0 +1,1 @@
+"""How a network is trained: steps, optimisers, schedules, compilation. Imports `model.network`."""

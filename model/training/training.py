@@ -1,0 +1,344 @@
+"""One model's training: a step at a time, resumable at any step.
+
+Two runs with the same configuration, batches and environment give the same losses bit for bit, also
+when one of them was stopped and resumed. The loop knows nothing of evaluation, checkpoints or when
+to stop early; whoever drives it does.
+
+Shapes: B sequences of a step, T tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.mup import transfer
+from model.network.transformer import Transformer
+from model.spec import ModelConfig
+from model.training.compilation import MODES, compiled_loss, shall_compile
+from model.training.hardware import (
+    bf16_is_fast,
+    deterministic_algorithms,
+    differences,
+    environment,
+    keep_freed_memory,
+)
+from model.training.optimizers import adamw, set_learning_rate
+from model.training.schedules import SCHEDULES
+
+__all__ = ["BatchSource", "StepResult", "Training", "TrainingConfig", "bf16_is_fast"]
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+class BatchSource(Protocol):
+    """Batches as a function of the step, so that the step is the whole data position."""
+
+    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(inputs_BT, targets_BT) of a step, from 0; targets are one token ahead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained. Raises ValueError for a value that no run could have."""
+
+    tokens: int
+    """To train on; the last step may pass it by less than a step."""
+    batch_size: int = 8
+    """Sequences a step."""
+    micro_batch_size: int | None = None
+    """Sequences at once in memory; None for all of a step's."""
+    learning_rate: float = 4e-3
+    """Of the baseline, at its height; each model's own follows by model.mup."""
+    schedule: str = "cosine"
+    """A key of model.training.schedules.SCHEDULES."""
+    warmup_fraction: float = 0.05
+    """Share of the tokens over which the learning rate rises."""
+    weight_decay: float = 0.1
+    """Of matrices, as a multiple of the learning rate."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    gradient_clip: float = 1.0
+    """Greatest norm of the gradient; inf for no clipping."""
+    seed: int = 0
+    precision: str = "auto"
+    """`bf16` (autocast; weights stay in fp32), `fp32`, or `auto`: bf16 where it is fast."""
+    compile: str = "auto"
+    """`on`, `off`, or `auto`: where the run is longer than the break-even."""
+    deterministic: bool = True
+    """Only algorithms that repeat bit for bit."""
+
+    def __post_init__(self) -> None:
+        micro = self.batch_size if self.micro_batch_size is None else self.micro_batch_size
+        _require(self.tokens >= 1, "tokens", self.tokens, "at least 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(
+            1 <= micro <= self.batch_size and self.batch_size % micro == 0,
+            "micro_batch_size",
+            micro,
+            f"a divisor of the batch size, {self.batch_size}",
+        )
+        _require(
+            0 < self.learning_rate < math.inf,
+            "learning_rate",
+            self.learning_rate,
+            "positive and finite, for example 4e-3",
+        )
+        _require(
+            0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "in [0, 1)"
+        )
+        _require(
+            0 <= self.weight_decay < math.inf,
+            "weight_decay",
+            self.weight_decay,
+            "0 or more, for example 0.1",
+        )
+        _require(
+            all(0 <= beta < 1 for beta in self.betas),
+            "betas",
+            self.betas,
+            "two numbers in [0, 1), for example (0.9, 0.95)",
+        )
+        _require(
+            self.gradient_clip > 0,
+            "gradient_clip",
+            self.gradient_clip,
+            "positive, or inf for no clipping",
+        )
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2³² - 1")
+        for name, choices in (
+            ("schedule", tuple(SCHEDULES)),
+            ("precision", PRECISIONS),
+            ("compile", MODES),
+        ):
+            value = getattr(self, name)
+            _require(value in choices, name, value, f"one of {', '.join(choices)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step did. Nothing here decides: a loss that is not finite is the caller's to judge."""
+
+    loss: float
+    """Mean nats a token before the step."""
+    learning_rate: float
+    """Of the baseline."""
+    gradient_norm: float
+    """Before clipping."""
+    tokens: int
+    """Trained so far, this step's included."""
+
+
+class Training:
+    """A model, its optimiser and its position in the data.
+
+    Args:
+        config: the model's sizes.
+        training: how it is trained.
+        batches: gives [batch_size, at most context] token ids a step.
+        baseline: the model whose learning rate is given.
+        device: `cpu`, `cuda`, …
+
+    Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
+    without it in hardware.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        training: TrainingConfig,
+        batches: BatchSource,
+        *,
+        baseline: ModelConfig,
+        device: str = "cpu",
+    ) -> None:
+        self.config = config
+        self.training = training
+        self.device = device
+        self.tokens = 0
+        """Trained so far."""
+        self.steps = 0
+        self.compile_seconds = 0.0
+        """Wall time that compilation took, in the first step."""
+        self.precision = _precision(training.precision, device)
+        self._batches = batches
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
+        random.seed(training.seed)
+        np.random.seed(training.seed)
+        torch.manual_seed(training.seed)
+        # Drawn on the CPU, so that every device starts from the same weights.
+        self.model = Transformer(config, scales=transfer(config, baseline=baseline)).to(device)
+        self._optimizer = adamw(
+            self.model, betas=training.betas, weight_decay=training.weight_decay
+        )
+        compiled = shall_compile(training.compile, config, tokens=training.tokens, device=device)
+        self._loss = compiled_loss(self.model) if compiled else self.model.loss
+        self._compiles = compiled
+        self.environment = environment(device, precision=self.precision, compiled=compiled)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all tokens are trained."""
+        return self.tokens >= self.training.tokens
+
+    def step(self) -> StepResult:
+        """Trains on the next batch.
+
+        A gradient that is not finite leaves the weights as they are. Raises ValueError for a batch
+        of another size than the configuration's.
+        """
+        inputs_BT, targets_BT = self._batch()
+        if self._compiles:
+            self._compile(inputs_BT, targets_BT)
+        learning_rate = self._learning_rate(inputs_BT.numel())
+        set_learning_rate(self._optimizer, learning_rate)
+        with deterministic_algorithms(self.training.deterministic):
+            loss = self._accumulate(inputs_BT, targets_BT)
+            norm = torch.nn.utils.clip_grad_norm_(
+                self.model.parameters(), self.training.gradient_clip
+            )
+            loss_value, norm_value = torch.stack((loss, norm)).tolist()
+            if math.isfinite(norm_value):
+                self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        self.tokens += inputs_BT.numel()
+        return StepResult(
+            loss=loss_value,
+            learning_rate=learning_rate,
+            gradient_norm=norm_value,
+            tokens=self.tokens,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that determines the steps to come; torch.load reads it with weights_only=True."""
+        return {
+            "config": self.config.values(),
+            "training": asdict(self.training),
+            "environment": dict(self.environment),
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "random": _random_state(),
+            "tokens": self.tokens,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where `state` was taken.
+
+        Raises ValueError for the state of another model or of another configuration of training.
+        Where the environment or the micro-batch differs, a warning names the differences: training
+        continues, but not bit for bit as it would have.
+        """
+        micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
+        then = {**asdict(self.training), **micro_batch}
+        for name, now in (("config", self.config.values()), ("training", then)):
+            if changed := differences(state[name], now):
+                raise ValueError(
+                    f"the saved state is of another run ({'; '.join(changed)}); "
+                    "resume with the settings it was saved with, or start anew"
+                )
+        if changed := differences(
+            {**state["environment"], **micro_batch},
+            {**self.environment, "micro_batch_size": self.training.micro_batch_size},
+        ):
+            logger.warning(
+                "resumed in another environment, so not bit for bit: %s", "; ".join(changed)
+            )
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        _set_random_state(state["random"])
+        self.tokens = state["tokens"]
+        self.steps = state["steps"]
+
+    def _batch(self) -> tuple[Tensor, Tensor]:
+        inputs_BT, targets_BT = (torch.from_numpy(a) for a in self._batches.batch(self.steps))
+        if len(inputs_BT) != self.training.batch_size:
+            raise ValueError(
+                f"a batch has {len(inputs_BT)} sequences, but batch_size is "
+                f"{self.training.batch_size}; give both the same"
+            )
+        # One layout for all batches, whatever views they come as: a compiled loss is for one.
+        return inputs_BT.contiguous().to(self.device), targets_BT.contiguous().to(self.device)
+
+    def _learning_rate(self, step_tokens: int) -> float:
+        """The rate in the middle of the coming step, so that neither end is wasted on zero."""
+        schedule = SCHEDULES[self.training.schedule]
+        progress = min(1.0, (self.tokens + step_tokens / 2) / self.training.tokens)
+        factor = schedule(progress, warmup_fraction=self.training.warmup_fraction)
+        return self.training.learning_rate * factor
+
+    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Adds up the gradients of the step's micro-batches; its mean loss."""
+        size = self.training.micro_batch_size or self.training.batch_size
+        share = size / self.training.batch_size
+        total = torch.zeros((), device=self.device)
+        for micro_inputs_BT, micro_targets_BT in zip(
+            torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True
+        ):
+            with torch.autocast(
+                torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"
+            ):
+                loss = self._loss(micro_inputs_BT, micro_targets_BT) * share
+            torch.autograd.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _compile(self, inputs_BT: Tensor, targets_BT: Tensor) -> None:
+        """Runs forward and backward once, for nothing but to have them compiled."""
+        started = time.perf_counter()
+        with deterministic_algorithms(self.training.deterministic):
+            self._accumulate(inputs_BT, targets_BT)
+            self._optimizer.zero_grad(set_to_none=True)
+        self.compile_seconds = time.perf_counter() - started
+        self._compiles = False
+
+
+def _require(valid: bool, name: str, value: object, limit: str) -> None:
+    if not valid:
+        raise ValueError(f"{name} is {value!r}; it must be {limit}")
+
+
+def _precision(asked: str, device: str) -> str:
+    if asked == "auto":
+        return "bf16" if bf16_is_fast(device) else "fp32"
+    if asked == "bf16" and not bf16_is_fast(device):
+        raise ValueError(
+            f"precision is 'bf16', which {device} has no instructions for; use 'auto' or 'fp32'"
+        )
+    return asked
+
+
+def _random_state() -> dict[str, Any]:
+    legacy: Any = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, gauss = legacy
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def _set_random_state(state: Mapping[str, Any]) -> None:
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])

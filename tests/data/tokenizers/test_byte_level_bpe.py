@@ -1,0 +1,114 @@
+"""The tokenizer: exact, deterministic, and deaf to special tokens in text."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from data.errors import CorpusError
+from data.tokenizers.byte_level_bpe import END_OF_TEXT_ID, check_vocabulary, pieces, train_tokenizer
+
+TEXTS = [
+    f"the {word} lobster and the {word} crab\n\n  run, run;\n" for word in ("red", "blue")
+] * 20
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer([TEXTS], 280)
+
+
+@given(text=st.text())
+@example(text="  leading\t\r\n\n and trailing \u00a0\u2028 ")
+@example(text="<|endoftext|>\x00e\u0301\U0001f600")
+def test_text_comes_back_exactly(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text).ids
+    assert tokenizer.decode(ids, skip_special_tokens=False) == text
+    assert END_OF_TEXT_ID not in ids
+
+
+@given(
+    words=st.lists(st.sampled_from(["a", "é", "7", ".", " ", "\n", "\t", "\u00a0", "\r\n", "'s"])),
+    limit=st.integers(1, 9),
+)
+def test_pieces_encode_as_the_whole(tokenizer: Tokenizer, words: list[str], limit: int) -> None:
+    text = "".join(words)
+    encoded = text.encode()
+    found = [piece.decode() for piece in pieces(encoded, 0, len(encoded), limit)]
+    assert "".join(found) == text
+    ids = [token for piece in found for token in tokenizer.encode(piece).ids]
+    assert ids == tokenizer.encode(text).ids
+
+
+def test_pieces_are_about_as_long_as_asked() -> None:
+    text = b"a line of text\n" * 100
+    lengths = [len(piece) for piece in pieces(text, 0, len(text), 100)]
+    assert len(lengths) == 15
+    assert max(lengths) < 120
+
+
+def test_the_vocabulary_has_bytes_and_end_of_text_first(tokenizer: Tokenizer) -> None:
+    assert tokenizer.get_vocab_size() == 280
+    assert tokenizer.token_to_id("<|endoftext|>") == END_OF_TEXT_ID == 0
+
+
+def test_a_vocabulary_beyond_the_text_says_what_the_text_supports() -> None:
+    with pytest.raises(CorpusError) as caught:
+        train_tokenizer([TEXTS], 5_000)
+    assert "not 5,000" in str(caught.value)
+    supported = int(str(caught.value).split("vocabulary of ")[1].split()[0].replace(",", ""))
+    assert train_tokenizer([TEXTS], supported).get_vocab_size() == supported
+    with pytest.raises(CorpusError):
+        train_tokenizer([TEXTS], supported + 1)
+
+
+@pytest.mark.parametrize("vocabulary", [-1, 0, 256, 1 << 25])
+def test_a_vocabulary_out_of_range(vocabulary: int) -> None:
+    with pytest.raises(CorpusError, match="at least 257"):
+        check_vocabulary(vocabulary)
+
+
+SCRIPT = """
+import hashlib, json, sys
+from data.tokenizers.byte_level_bpe import train_tokenizer
+texts = [line for line in open(sys.argv[1], encoding="utf-8")]
+if sys.argv[2] == "backwards":
+    texts.reverse()
+saved = train_tokenizer([texts], 1_000).to_str(pretty=True)
+print(hashlib.sha256(saved.encode()).hexdigest())
+"""
+
+
+def test_the_same_text_gives_the_same_tokenizer_in_every_process(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("\n".join(json.dumps({"key": i * i, "hex": hex(i**3)}) for i in range(3_000)))
+
+    def hash_of_tokenizer(order: str, threads: str, seed: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(path), order],
+            env={
+                **os.environ,
+                "RAYON_NUM_THREADS": threads,
+                "PYTHONHASHSEED": seed,
+                "PYTHONPATH": str(Path(__file__).parents[3]),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    found = {
+        hash_of_tokenizer("forwards", "1", "0"),
+        hash_of_tokenizer("forwards", "4", "1"),
+        hash_of_tokenizer("backwards", "3", "2"),
+    }
+    # The constant is what holds across machines; a new release of `tokenizers` may change it.
+    assert found == {"29107f86e98b5404d16f56381a744a5f74dca471e0be893ee65b7b5b3af65873"}

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.network.attention import ATTENTIONS, causal_attention, rotary_table, rotate
+from model.network.embeddings import OUTPUT_HEADS
+from model.network.feed_forward import FEED_FORWARDS
+from model.network.transformer import Transformer
+from model.spec import (
+    ATTENTION_MATRICES,
+    EMBEDDING_MATRICES,
+    FEED_FORWARD_MATRICES,
+    ModelConfig,
+)
+
+CONFIG = ModelConfig(
+    vocabulary=97, context=16, width=24, depth=3, heads=2, head_size=10, inner_width=36
+)
+VARIANTS = [
+    *({"output_head": name} for name in OUTPUT_HEADS),
+    *({"attention": name} for name in ATTENTIONS),
+    *({"feed_forward": name} for name in FEED_FORWARDS),
+]
+
+
+def build(config: ModelConfig = CONFIG) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(config)
+
+
+def tokens(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, CONFIG.vocabulary, shape, generator=generator)
+
+
+def logits_of(model: Transformer, tokens_BT: Tensor) -> Tensor:
+    features_BTE, weight_VE = model.output(model(tokens_BT))
+    return features_BTE @ weight_VE.T
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_gradients_flow_to_every_parameter(variant: dict[str, str]) -> None:
+    model = build(replace(CONFIG, **variant))
+    inputs_BT = torch.arange(CONFIG.vocabulary)[None].expand(2, -1)[:, :16]
+    model.loss(inputs_BT, tokens(2, 16)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_parameters_are_those_of_the_closed_form(variant: dict[str, str]) -> None:
+    config = replace(CONFIG, **variant)
+    with torch.device("meta"):
+        model = Transformer(config)
+    width, attention_width, inner_width = config.width, config.attention_width, config.inner_width
+    block = ATTENTION_MATRICES[config.attention] * width * attention_width
+    block += FEED_FORWARD_MATRICES[config.feed_forward] * width * inner_width + 2 * width
+    embedding = EMBEDDING_MATRICES[config.output_head] * config.vocabulary * width
+    built = sum(parameter.numel() for parameter in model.parameters())
+    assert built == embedding + config.depth * block + width
+
+
+def test_the_tables_have_the_names_that_a_specification_may_have() -> None:
+    assert set(OUTPUT_HEADS) == set(EMBEDDING_MATRICES)
+    assert set(ATTENTIONS) == set(ATTENTION_MATRICES)
+    assert set(FEED_FORWARDS) == set(FEED_FORWARD_MATRICES)
+
+
+def test_no_token_sees_the_ones_after_it() -> None:
+    model, tokens_BT = build(), tokens(1, 16)
+    before = logits_of(model, tokens_BT)
+    changed_BT = tokens_BT.clone()
+    changed_BT[:, 9] = (changed_BT[:, 9] + 1) % CONFIG.vocabulary
+    after = logits_of(model, changed_BT)
+    assert torch.equal(before[:, :9], after[:, :9])
+    assert (before[:, 9:] != after[:, 9:]).any(dim=-1).all()
+
+
+def test_rotation_leaves_only_the_distance_in_the_product() -> None:
+    cos_TK, sin_TK = rotary_table(16, 10)
+    query_K, key_K = torch.randn(2, 10, generator=torch.Generator().manual_seed(0))
+    queries_TK = rotate(query_K.expand(1, 1, 16, 10), cos_TK, sin_TK)[0, 0]
+    keys_TK = rotate(key_K.expand(1, 1, 16, 10), cos_TK, sin_TK)[0, 0]
+    products_TT = queries_TK @ keys_TK.T
+    for distance in range(-15, 16):
+        diagonal = products_TT.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal))
+    assert products_TT[0, 1] != pytest.approx(products_TT[0, 2].item())
+
+
+@pytest.mark.parametrize("length", [1, 7, 64])
+def test_attention_written_out_is_scaled_dot_product_attention(length: int) -> None:
+    query, key, value = torch.randn(3, 2, 3, length, 10, requires_grad=True)
+    ours = causal_attention(query, key, value, scale=0.3)
+    theirs = functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3)
+    torch.testing.assert_close(ours, theirs)
+    upstream = torch.randn_like(ours)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, (query, key, value), upstream),
+        torch.autograd.grad(theirs, (query, key, value), upstream),
+    )
+
+
+def test_a_tied_head_is_the_embedding_and_an_untied_one_is_not() -> None:
+    tied, untied = build(), build(replace(CONFIG, output_head="untied"))
+    hidden_BTD = torch.zeros(1, 1, CONFIG.width)
+    assert tied.output(hidden_BTD)[1] is next(tied.embeddings.parameters())
+    assert len(list(tied.embeddings.parameters())) == 1
+    assert len(list(untied.embeddings.parameters())) == 2
+
+
+def test_the_residual_stream_starts_and_ends_at_the_size_of_one() -> None:
+    for depth in (1, 24):
+        model = build(replace(CONFIG, depth=depth, width=96, head_size=48, inner_width=256))
+        hidden_BTD = model.embed(tokens(4, 16))
+        assert hidden_BTD.std().item() == pytest.approx(1, rel=0.1)
+        for block in model.blocks:
+            hidden_BTD = block(hidden_BTD, model.cos_TK, model.sin_TK)
+        assert 1 < hidden_BTD.std().item() < 1.5
+
+
+def test_a_model_drawn_from_one_seed_is_one_model() -> None:
+    assert torch.equal(build().output(torch.zeros(1))[1], build().output(torch.zeros(1))[1])
+
+
+def test_an_odd_head_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="head_size is 9"):
+        build(replace(CONFIG, head_size=9))

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.network.transformer import Transformer
+from model.sizing.budget import count_parameters, solve
+from model.sizing.cost import (
+    activation_bytes,
+    forward_flops_per_token,
+    state_bytes,
+    training_flops_per_token,
+    training_memory_bytes,
+)
+from model.spec import ModelConfig, ModelSpec
+
+CONFIG = ModelConfig(
+    vocabulary=1000, context=8, width=16, depth=2, heads=2, head_size=6, inner_width=40
+)
+
+
+def test_operations_by_hand() -> None:
+    matrices = 2 * (4 * 16 * 12 + 3 * 16 * 40) + 1000 * 16
+    # A token sees 1 to 8 positions, 4.5 on average, with 12 entries for scores and 12 for values.
+    attention = 2 * 2 * 12 * 4.5
+    assert forward_flops_per_token(CONFIG) == 2 * (matrices + attention)
+    assert training_flops_per_token(CONFIG) == 6 * (matrices + attention)
+
+
+def test_a_second_matrix_for_the_head_costs_parameters_but_no_operations() -> None:
+    untied = replace(CONFIG, output_head="untied")
+    assert forward_flops_per_token(untied) == forward_flops_per_token(CONFIG)
+    assert state_bytes(untied) == state_bytes(CONFIG) + 16 * 16_000
+
+
+@pytest.mark.parametrize("feed_forward", ["swiglu", "relu_squared"])
+def test_operations_of_matrices_are_those_that_torch_counts(feed_forward: str) -> None:
+    config = replace(CONFIG, feed_forward=feed_forward)
+    model = Transformer(config)
+    tokens_BT = torch.zeros(3, config.context, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        features_BTE, weight_VE = model.embeddings.output(model(tokens_BT))
+        torch.nn.functional.linear(features_BTE, weight_VE)
+    counts = counter.get_flop_counts()["Global"]
+    # Attention, one kernel or written out as batched products, counts what it masks too.
+    of_attention = ("attention", "bmm")
+    products = sum(
+        number for op, number in counts.items() if not any(name in str(op) for name in of_attention)
+    )
+    seen = config.depth * config.attention_width * (config.context + 1)
+    assert products == tokens_BT.numel() * (forward_flops_per_token(config) - 2 * seen)
+
+
+def test_state_is_four_fp32_numbers_a_parameter_as_adam_keeps_them() -> None:
+    model = Transformer(CONFIG)
+    adam = torch.optim.AdamW(model.parameters(), lr=0.1)
+    tokens_BT = torch.zeros(1, CONFIG.context, dtype=torch.int64)
+    model.loss(tokens_BT, tokens_BT).backward()
+    adam.step()
+    held = 0
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        moments = [adam.state[parameter][name] for name in ("exp_avg", "exp_avg_sq")]
+        held += sum(tensor.nbytes for tensor in (parameter, parameter.grad, *moments))
+    assert held == state_bytes(CONFIG) == 16 * count_parameters(CONFIG).total
+
+
+@pytest.mark.parametrize("feed_forward", ["swiglu", "geglu", "relu_squared"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
+def test_the_estimate_of_activations_is_near_what_autograd_keeps(
+    feed_forward: str, bf16: bool
+) -> None:
+    spec = ModelSpec(
+        target_parameters=1_000_000,
+        vocabulary=2_048,
+        embedding_ratio=0.2,
+        heads=2,
+        context=128,
+        feed_forward=feed_forward,
+    )
+    config = solve(spec)
+    model = Transformer(config)
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    # The tensors are held, so that no two have the same address.
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    tokens_BT = torch.zeros(8, config.context, dtype=torch.int64)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+    ):
+        output_BTD = model(tokens_BT)
+    measured = sum(
+        tensor.untyped_storage().nbytes()
+        for address, tensor in kept.items()
+        if address not in weights
+    )
+    assert output_BTD.requires_grad
+    estimate = activation_bytes(config, batch_size=8, bytes_per_activation=2 if bf16 else 4)
+    assert estimate == pytest.approx(measured, rel=0.25)
+
+
+def test_memory_is_state_and_activations_and_grows_with_the_batch() -> None:
+    one = training_memory_bytes(CONFIG, batch_size=1, bytes_per_activation=4)
+    two = training_memory_bytes(CONFIG, batch_size=2, bytes_per_activation=4)
+    step = activation_bytes(CONFIG, batch_size=1, bytes_per_activation=4)
+    assert two - one == step
+    assert one - step == state_bytes(CONFIG)
+    assert training_memory_bytes(CONFIG, batch_size=1, bytes_per_activation=2) < one

@@ -1,0 +1,130 @@
+"""The rule of transfer, and a coordinate check (Yang et al., 2022, "Tensor Programs V", appendix
+D): what one update does to the activations of a model must not depend on its width or depth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.mup import Scales, transfer
+from model.network.transformer import Transformer
+from model.spec import ModelConfig
+from model.training.optimizers import adamw, parameter_groups, set_learning_rate
+
+BASELINE = ModelConfig(
+    vocabulary=64, context=32, width=32, depth=2, heads=2, head_size=16, inner_width=80
+)
+UNTRANSFERRED = Scales(
+    residual=1,
+    logits=1,
+    attention_logits=1,
+    width_rate=1,
+    attention_width_rate=1,
+    inner_width_rate=1,
+    gain_rate=1,
+)
+SHAPES = [(32, 2), (64, 2), (256, 2), (32, 8), (32, 24), (128, 12)]
+
+
+def scaled(width: int, depth: int) -> ModelConfig:
+    return replace(
+        BASELINE, width=width, depth=depth, head_size=width // 2, inner_width=width * 5 // 2
+    )
+
+
+def effect_of_an_update(config: ModelConfig, scales: Scales) -> tuple[float, float]:
+    """Root mean square change of the residual stream's end and of the logits."""
+    torch.manual_seed(0)
+    model = Transformer(config, scales=scales)
+    optimizer = adamw(model, betas=(0.9, 0.95), weight_decay=0)
+    set_learning_rate(optimizer, 1e-3)
+    tokens = torch.randint(0, config.vocabulary, (4, 33))
+    inputs_BT, targets_BT = tokens[:, :-1], tokens[:, 1:]
+
+    @torch.no_grad()
+    def activations() -> tuple[Tensor, Tensor]:
+        hidden_BTD = model.embed(inputs_BT)
+        for block in model.blocks:
+            hidden_BTD = block(hidden_BTD, model.cos_TK, model.sin_TK)
+        features_BTE, weight_VE = model.output(model.final_norm(hidden_BTD))
+        return hidden_BTD, features_BTE @ weight_VE.T
+
+    before = activations()
+    model.loss(inputs_BT, targets_BT).backward()
+    optimizer.step()
+    hidden, logits = (
+        (b - a).square().mean().sqrt().item() for a, b in zip(before, activations(), strict=True)
+    )
+    return hidden, logits
+
+
+def test_an_update_does_the_same_at_every_width_and_depth() -> None:
+    effects = [
+        effect_of_an_update(scaled(*shape), transfer(scaled(*shape), baseline=BASELINE))
+        for shape in SHAPES
+    ]
+    for of_all_shapes, spread in zip(zip(*effects, strict=True), (1.5, 2.5), strict=True):
+        assert max(of_all_shapes) < spread * min(of_all_shapes), of_all_shapes
+
+
+def test_without_the_rule_it_does_not() -> None:
+    effects = [effect_of_an_update(scaled(*shape), UNTRANSFERRED) for shape in SHAPES]
+    for of_all_shapes in zip(*effects, strict=True):
+        assert max(of_all_shapes) > 10 * min(of_all_shapes), of_all_shapes
+
+
+def test_the_baseline_learns_at_its_own_rate() -> None:
+    scales = transfer(BASELINE, baseline=BASELINE)
+    assert scales == replace(UNTRANSFERRED, residual=0.5)
+    groups = parameter_groups(Transformer(BASELINE), weight_decay=0.1)
+    assert {group["rate"] for group in groups} == {1.0}
+
+
+def test_each_matrix_learns_by_the_size_it_reads() -> None:
+    config = replace(BASELINE, width=64, heads=4, head_size=24, inner_width=320, depth=8)
+    scales = transfer(config, baseline=BASELINE)
+    assert scales.logits == 1 / 2
+    assert scales.residual == 1 / 4
+    assert scales.attention_logits == pytest.approx((16 / 24) ** 0.5)
+    assert scales.gain_rate == 1 / 2
+    # fan-in of the baseline / fan-in, times √(depth of the baseline / depth) = 1/2
+    assert scales.hidden_rate("width") == 32 / 64 / 2
+    assert scales.hidden_rate("attention_width") == pytest.approx(32 / 96 / 2)
+    assert scales.hidden_rate("inner_width") == 80 / 320 / 2
+
+
+def test_every_parameter_is_in_a_group_with_its_own_rate_and_decay() -> None:
+    config = replace(BASELINE, width=64, inner_width=320, depth=8)
+    model = Transformer(config, scales=transfer(config, baseline=BASELINE))
+    group_of = {
+        id(parameter): group
+        for group in parameter_groups(model, weight_decay=0.1)
+        for parameter in group["params"]
+    }
+    assert len(group_of) == len(list(model.parameters()))
+    block = model.blocks[0]
+    expected = {
+        model.embeddings.embedding: (1.0, 0.1),
+        block.attention.query.weight: (1 / 4, 0.4),
+        block.attention.output.weight: (1 / 2, 0.2),
+        block.feed_forward.down.weight: (1 / 8, 0.8),
+        block.attention_norm.weight: (1 / 2, 0.0),
+        model.final_norm.weight: (1.0, 0.0),
+    }
+    for parameter, (rate, decay) in expected.items():
+        group = group_of[id(parameter)]
+        assert (group["rate"], group["weight_decay"]) == (rate, decay)
+    for group in group_of.values():
+        # AdamW multiplies rate and decay: the product is that of the baseline.
+        assert group["rate"] * group["weight_decay"] in (0.0, pytest.approx(0.1))
+
+
+def test_the_learning_rate_is_given_to_groups_by_their_rate() -> None:
+    config = replace(BASELINE, width=64)
+    model = Transformer(config, scales=transfer(config, baseline=BASELINE))
+    optimizer = adamw(model, betas=(0.9, 0.95), weight_decay=0.1)
+    set_learning_rate(optimizer, 0.5)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.5, 0.25}

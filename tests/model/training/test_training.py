@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import io
+import logging
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.sizing.budget import solve
+from model.spec import ModelConfig, ModelSpec
+from model.training.compilation import compile_pays, shall_compile
+from model.training.training import StepResult, Training, TrainingConfig
+
+CONFIG = ModelConfig(
+    vocabulary=61, context=16, width=24, depth=2, heads=2, head_size=10, inner_width=36
+)
+BASELINE = replace(CONFIG, width=32, depth=3)
+BATCH = 8
+STEPS = 12
+SETTINGS = TrainingConfig(
+    tokens=STEPS * BATCH * CONFIG.context, batch_size=BATCH, compile="off", learning_rate=0.02
+)
+
+
+class CountingBatches:
+    """Sequences that count upwards from a random token: something to learn."""
+
+    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        first = np.random.default_rng(step).integers(CONFIG.vocabulary, size=(BATCH, 1))
+        tokens = (first + np.arange(CONFIG.context + 1)) % CONFIG.vocabulary
+        return tokens[:, :-1], tokens[:, 1:]
+
+
+def start(settings: TrainingConfig = SETTINGS, config: ModelConfig = CONFIG) -> Training:
+    return Training(config, settings, CountingBatches(), baseline=BASELINE)
+
+
+def train(training: Training, *, steps: int = STEPS) -> list[StepResult]:
+    return [training.step() for _ in range(steps)]
+
+
+def stored(state: dict[str, Any]) -> dict[str, Any]:
+    """The state after a way through a file that executes nothing."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    loaded: dict[str, Any] = torch.load(file, weights_only=True)
+    return loaded
+
+
+def test_training_learns_and_ends() -> None:
+    training = start(replace(SETTINGS, tokens=60 * BATCH * CONFIG.context))
+    results = train(training, steps=60)
+    assert training.finished
+    assert results[0].loss == pytest.approx(math.log(61), rel=0.2)
+    assert results[-1].loss < 0.5
+    assert [result.tokens for result in results[:2]] == [128, 256]
+    assert all(result.gradient_norm > 0 for result in results)
+
+
+def test_the_last_step_may_pass_the_end() -> None:
+    training = start(replace(SETTINGS, tokens=129))
+    train(training, steps=1)
+    assert not training.finished
+    train(training, steps=1)
+    assert training.finished
+    assert training.tokens == 256
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+def test_one_seed_gives_the_same_losses_bit_for_bit(precision: str) -> None:
+    settings = replace(SETTINGS, precision=precision)
+    assert train(start(settings)) == train(start(settings))
+    assert train(start(settings))[0] != train(start(replace(settings, seed=1)))[0]
+
+
+def test_stopped_at_any_step_and_resumed_it_is_the_same_run_bit_for_bit() -> None:
+    undisturbed = train(start())
+    for stop in range(STEPS):
+        first = start()
+        before = train(first, steps=stop)
+        state = stored(first.state_dict())
+        train(first, steps=1)
+        second = start()
+        second.load_state_dict(state)
+        assert before + train(second, steps=STEPS - stop) == undisturbed
+
+
+def test_a_state_holds_the_random_generators() -> None:
+    training = start()
+    state = stored(training.state_dict())
+    drawn = random.random(), np.random.random(), torch.rand(1).item()
+    training.load_state_dict(state)
+    assert (random.random(), np.random.random(), torch.rand(1).item()) == drawn
+
+
+@pytest.mark.slow
+def test_compiled_it_is_as_repeatable_and_as_resumable() -> None:
+    settings = replace(SETTINGS, compile="on")
+    first = start(settings)
+    undisturbed = train(first)
+    assert first.compile_seconds > 0
+    assert train(start(settings)) == undisturbed
+    first = start(settings)
+    before = train(first, steps=5)
+    second = start(settings)
+    second.load_state_dict(stored(first.state_dict()))
+    assert before + train(second, steps=STEPS - 5) == undisturbed
+    eager = train(start())
+    for ours, theirs in zip(undisturbed, eager, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=0.05)
+
+
+def test_micro_batches_add_up_to_the_batch() -> None:
+    settings = replace(SETTINGS, precision="fp32")
+    whole = train(start(settings))
+    parts = train(start(replace(settings, micro_batch_size=2)))
+    for ours, theirs in zip(whole, parts, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+        assert ours.gradient_norm == pytest.approx(theirs.gradient_norm, rel=1e-2)
+
+
+def test_the_learning_rate_follows_the_schedule_in_tokens() -> None:
+    rates = [r.learning_rate for r in train(start(replace(SETTINGS, warmup_fraction=0.25)))]
+    assert rates[0] == pytest.approx(0.02 * (0.5 / STEPS) / 0.25)
+    assert max(rates) == rates[3] == pytest.approx(0.02, rel=0.01)
+    assert rates[3:] == sorted(rates[3:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_a_gradient_that_is_not_finite_is_reported_and_not_applied() -> None:
+    training = start()
+    with torch.no_grad():
+        training.model.final_norm.weight[0] = math.nan
+    before = training.model.embeddings.embedding.clone()
+    result = training.step()
+    assert math.isnan(result.loss)
+    assert result.tokens == training.tokens == 128
+    assert torch.equal(before, training.model.embeddings.embedding)
+
+
+def test_clipping_bounds_the_gradient_and_reports_what_it_was() -> None:
+    assert train(start(replace(SETTINGS, gradient_clip=1e-3)))[0].gradient_norm > 1e-3
+
+
+def test_another_thread_count_at_resume_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    state = start().state_dict()
+    state["environment"]["threads"] += 1
+    threads = state["environment"]["threads"]
+    with caplog.at_level(logging.WARNING):
+        start().load_state_dict(state)
+    assert f"threads: {threads} → {threads - 1}" in caplog.text
+    caplog.clear()
+    start().load_state_dict(start().state_dict())
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("settings", "config", "message"),
+    [
+        (SETTINGS, replace(CONFIG, inner_width=37), "inner_width: 36 → 37"),
+        (replace(SETTINGS, seed=3), CONFIG, "seed: 0 → 3"),
+    ],
+)
+def test_the_state_of_another_run_is_refused(
+    settings: TrainingConfig, config: ModelConfig, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        start(settings, config).load_state_dict(start().state_dict())
+
+
+def test_the_callers_choice_of_algorithms_is_restored() -> None:
+    training = start()
+    for mode in (0, 1):
+        torch.set_deterministic_debug_mode(mode)
+        training.step()
+        assert torch.get_deterministic_debug_mode() == mode
+    torch.set_deterministic_debug_mode(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tokens", 0),
+        ("batch_size", 0),
+        ("micro_batch_size", 3),
+        ("micro_batch_size", 16),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("schedule", "linear"),
+        ("warmup_fraction", 1.0),
+        ("weight_decay", -0.1),
+        ("betas", (0.9, 1.0)),
+        ("gradient_clip", 0.0),
+        ("seed", -1),
+        ("precision", "fp8"),
+        ("compile", "yes"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .*; it must be"):
+        replace(SETTINGS, **{name: value})
+
+
+def test_batches_of_another_size_are_refused() -> None:
+    training = start(replace(SETTINGS, batch_size=4))
+    with pytest.raises(ValueError, match="8 sequences, but batch_size is 4"):
+        training.step()
+
+
+def test_bf16_is_refused_where_the_hardware_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.training.bf16_is_fast", lambda device: False)
+    assert start().precision == "fp32"
+    with pytest.raises(ValueError, match="precision is 'bf16'"):
+        start(replace(SETTINGS, precision="bf16"))
+
+
+def test_only_long_runs_are_compiled() -> None:
+    baseline = solve(ModelSpec())
+    assert not compile_pays(baseline, tokens=300_000)
+    assert compile_pays(baseline, tokens=5_000_000)
+    for mode, compiled in (("off", False), ("on", True), ("auto", False)):
+        assert shall_compile(mode, baseline, tokens=300_000, device="cpu") is compiled
+
+
+def test_without_a_compiler_training_is_eager_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    training = start(replace(SETTINGS, compile="on"))
+    assert "no C++ compiler" in caplog.text
+    assert training.environment["compiled"] is False
+    train(training, steps=1)

@@ -1,0 +1,246 @@
+"""The ledger: what was announced is there after a crash, and hours and dollars add up."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.cloud.clock import Clock
+from tests.tune_app.cloud.renting.test_verdicts import RUNNING, STOPPED
+from tests.tune_app.cloud.vast.fake_vast import offer
+from tune_app.cloud.errors import FullError, InFlightError
+from tune_app.cloud.ledger.file import LedgerError
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.ledger.records import Attempt
+from tune_app.cloud.renting.verdicts import RequestState
+from tune_app.cloud.vast.answers import Charge, Offer
+from tune_app.cloud.vast.offers import OfferRules, quote
+
+QUOTE = quote(Offer.parse(offer(1)), OfferRules())
+
+
+def opened(folder: Path, clock: Clock, *, slots: range = range(2, 5)) -> Ledger:
+    return Ledger.open(folder / "ledger.sqlite3", cluster="mine", slots=slots, clock=clock)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    with opened(tmp_path, clock) as made:
+        yield made
+
+
+def reserve(ledger: Ledger, request: str, *, at_most: int = 8) -> Attempt:
+    return ledger.reserve(request, cluster="mine", node_type="worker", quote=QUOTE, at_most=at_most)
+
+
+def test_an_attempt_has_a_label_and_a_k_of_its_own(ledger: Ledger) -> None:
+    one, two = reserve(ledger, "a"), reserve(ledger, "b")
+    assert (one.label, one.k) == ("stellux/mine/worker/2/a.1", 2)
+    assert (two.label, two.k) == ("stellux/mine/worker/3/b.1", 3)
+    assert one.state is RequestState.SENDING
+
+
+def test_a_request_in_flight_or_rented_is_not_sent_again(ledger: Ledger) -> None:
+    attempt = reserve(ledger, "a")
+    for _ in range(2):
+        with pytest.raises(InFlightError, match="request a is"):
+            reserve(ledger, "a")
+        ledger.uncertain(attempt.id, "no answer")
+    ledger.rented(attempt.id, 77)
+    with pytest.raises(InFlightError, match="rented"):
+        reserve(ledger, "a")
+    ledger.ended(77, "outbid")
+    assert reserve(ledger, "a").id == "a.2"
+
+
+def test_ks_are_handed_out_once_and_the_longest_free_one_first(
+    ledger: Ledger, clock: Clock
+) -> None:
+    attempts = [reserve(ledger, name) for name in "abc"]
+    with pytest.raises(FullError, match="3 workers"):
+        reserve(ledger, "d")
+    clock.now += 1
+    ledger.failed(attempts[1].id, "refused")
+    clock.now += 1
+    ledger.failed(attempts[0].id, "refused")
+    assert [reserve(ledger, name).k for name in "de"] == [3, 2]
+
+
+def test_no_more_than_allowed(ledger: Ledger) -> None:
+    reserve(ledger, "a", at_most=1)
+    with pytest.raises(FullError, match="raise max_instances"):
+        reserve(ledger, "b", at_most=1)
+
+
+def test_what_was_announced_is_there_after_a_crash(tmp_path: Path, clock: Clock) -> None:
+    first = opened(tmp_path, clock)
+    attempt = reserve(first, "a")
+    # No close: the process is gone. A second connection sees the write-ahead log.
+    with opened(tmp_path, clock) as second:
+        assert second.in_flight() == [attempt]
+        assert reserve(second, "b").k == 3
+    first.close()
+
+
+def test_hours_and_dollars_by_the_clock(ledger: Ledger, clock: Clock) -> None:
+    ledger.rented(reserve(ledger, "a").id, RUNNING.id)
+    storage, running = QUOTE.storage_per_hour, QUOTE.bid + QUOTE.bandwidth_per_hour
+    clock.now += 1800
+    ledger.observe(replace(RUNNING, status="loading"))
+    assert ledger.spent() == pytest.approx(QUOTE.setup + 0.5 * storage), "loading bills no GPU"
+    for _ in range(4):
+        clock.now += 900
+        ledger.observe(RUNNING)
+    assert ledger.spent() == pytest.approx(QUOTE.setup + 1.5 * storage + running)
+    ledger.observe(STOPPED)
+    clock.now += 7200
+    ledger.observe(STOPPED)
+    assert ledger.spent() == pytest.approx(QUOTE.setup + 3.5 * storage + running)
+    ledger.observe(replace(RUNNING, status="offline"))
+    clock.now += 7200
+    ledger.observe(replace(RUNNING, status="offline"))
+    ledger.ended(RUNNING.id, "lost")
+    clock.now += 7200
+    (rental,) = ledger.rentals()
+    assert rental.hours == pytest.approx(5.5)
+    assert rental.gpu_hours == pytest.approx(1.0)
+    assert ledger.spent() == pytest.approx(QUOTE.setup + 3.5 * storage + running)
+
+
+def test_charges_count_where_they_are_higher_than_the_estimate(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.rented(reserve(ledger, "a").id, 77)
+    clock.now += 3600
+    ledger.observe(RUNNING)
+    estimated = ledger.spent()
+    ledger.reconcile([Charge(contract=77, dollars=0.01, parts={})])
+    assert ledger.spent() == estimated, "charges appear late"
+    ledger.reconcile(
+        [Charge(contract=77, dollars=5.0, parts={}), Charge(contract=1, dollars=99.0, parts={})]
+    )
+    assert ledger.spent() == 5.0, "other contracts of the account are not this cluster's"
+    clock.now += 3600
+    ledger.observe(RUNNING)
+    assert ledger.spent() > 5.2, "what is not charged yet counts on top"
+    ledger.ended(77, "outbid")
+    clock.now += 2 * 86_400
+    ledger.reconcile([Charge(contract=77, dollars=0.3, parts={})])
+    assert ledger.spent() == 0.3, "after a day nothing more is charged"
+
+
+def test_since_when_an_instance_is_silent(ledger: Ledger, clock: Clock) -> None:
+    ledger.rented(reserve(ledger, "a").id, 77)
+    silent = []
+    for status in ("running", "unknown", "offline", "running", "unknown"):
+        clock.now += 10
+        ledger.observe(replace(RUNNING, status=status))
+        since = ledger.live()[0].silent_since
+        silent.append(None if since is None else clock.now - since)
+    assert silent == [None, 0, 10, None, 0]
+
+
+def test_failures_in_a_row(ledger: Ledger, clock: Clock) -> None:
+    ledger.launch_failed("worker", "no offer")
+    ledger.failed(reserve(ledger, "a").id, "taken")
+    assert ledger.launch_failures("worker") == (2, clock.now, "taken")
+    assert ledger.launch_failures("other")[0] == 0
+    ledger.rented(reserve(ledger, "b").id, 77)
+    assert ledger.launch_failures("worker")[0] == 0
+    ledger.ended(77, "never loaded")
+    assert ledger.launch_failures("worker")[0] == 1, "it never ran: the launch came to nothing"
+    ledger.rented(reserve(ledger, "c").id, 78)
+    ledger.observe(replace(RUNNING, id=78))
+    ledger.ended(78, "outbid")
+    assert ledger.launch_failures("worker")[0] == 0, "it ran: bad luck, not a bad launch"
+
+
+def test_a_bad_worker_counts_until_a_later_one_has_proved_itself(
+    ledger: Ledger, clock: Clock
+) -> None:
+    def rent(request: str, contract: int) -> None:
+        clock.now += 10
+        ledger.rented(reserve(ledger, request).id, contract)
+
+    rent("a", 77)
+    for number, request in ((78, "b"), (79, "c")):
+        rent(request, number)
+        ledger.bad_worker(number, "its set-up failed")
+        ledger.bad_worker(number, "told twice")
+        ledger.ended(number, "its set-up failed")  # it never ran: the same failure
+    rent("d", 80)
+    assert ledger.launch_failures("worker")[::2] == (2, "its set-up failed")
+    ledger.proved(77)
+    assert ledger.launch_failures("worker")[0] == 2, "it says nothing of those after it"
+    ledger.proved(80)
+    assert ledger.launch_failures("worker")[0] == 0
+
+
+def test_a_ledger_of_the_version_before_is_brought_up(tmp_path: Path, clock: Clock) -> None:
+    with opened(tmp_path, clock) as ledger:
+        ledger.rented(reserve(ledger, "a").id, 77)
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as before:
+        before.execute("DROP TABLE bad_workers")
+        before.execute("PRAGMA user_version = 1")
+    before.close()
+    with opened(tmp_path, clock) as ledger:
+        ledger.bad_worker(77, "its set-up failed")
+        assert ledger.launch_failures("worker")[0] == 1
+
+
+def test_an_instance_that_came_of_an_error_keeps_its_k_until_it_is_gone(ledger: Ledger) -> None:
+    attempt = reserve(ledger, "a")
+    ledger.failed(attempt.id, "bid too low", contract=77)
+    (rental,) = ledger.live()
+    assert (rental.doomed, ledger.k_of(77)) == ("bid too low", attempt.k)
+    ledger.ended(77, "destroyed")
+    assert ledger.k_of(77) is None
+    assert ledger.rentals()[0].ended_reason == "bid too low"
+
+
+def test_bad_machines_are_avoided_for_a_while(ledger: Ledger, clock: Clock) -> None:
+    ledger.avoid(9, "never loaded", seconds=100)
+    assert ledger.avoided() == {9: "never loaded"}
+    clock.now += 101
+    assert ledger.avoided() == {}
+
+
+def test_other_files_are_refused(tmp_path: Path, clock: Clock) -> None:
+    opened(tmp_path, clock).close()
+    with pytest.raises(LedgerError, match="'mine', not of 'yours'"):
+        Ledger.open(tmp_path / "ledger.sqlite3", cluster="yours", slots=(), clock=clock)
+    (tmp_path / "text").write_text("no database at all, but longer than a header" * 20, "utf-8")
+    with pytest.raises(LedgerError, match="no readable ledger"):
+        Ledger.open(tmp_path / "text", cluster="mine", slots=(), clock=clock)
+    with sqlite3.connect(tmp_path / "other") as other:
+        other.execute("CREATE TABLE things (name TEXT)")
+    other.close()
+    with pytest.raises(LedgerError, match="version 0"):
+        Ledger.open(tmp_path / "other", cluster="mine", slots=(), clock=clock)
+    with sqlite3.connect(tmp_path / "newer") as newer:
+        newer.execute("PRAGMA user_version = 99")
+    newer.close()
+    with pytest.raises(LedgerError, match="version 99"):
+        Ledger.open(tmp_path / "newer", cluster="mine", slots=(), clock=clock)
+
+
+def test_a_smaller_range_of_numbers_takes_back_those_that_are_free(
+    tmp_path: Path, clock: Clock
+) -> None:
+    with opened(tmp_path, clock) as ledger:
+        assert [reserve(ledger, name).k for name in "abc"] == [2, 3, 4]
+        ledger.failed("b.1", "refused")
+    with opened(tmp_path, clock, slots=range(2, 3)) as ledger:
+        with pytest.raises(FullError, match="2 workers"):
+            reserve(ledger, "d")
+        ledger.failed("a.1", "refused")
+        assert reserve(ledger, "d").k == 2

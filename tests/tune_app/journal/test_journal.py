@@ -1,0 +1,238 @@
+"""The journal: what it acknowledged is there, however the writer died."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.sweeps import new_journal, observe
+from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError, by_cell
+from tune_app.journal.records import Action, Decision, Failure, FailureClass, Rule, Status
+
+
+def stop(cell: str, tokens: int) -> Decision:
+    return Decision(
+        cell=cell,
+        tokens=tokens,
+        action=Action.STOP,
+        rule=Rule.ASHA,
+        reason="worse than the cutoff",
+        evidence={"cutoff": 2.5, "none": None},
+    )
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = journal.cells()
+        journal.start_attempt(first.key)
+        one, two = observe(first.key, 100, 2.0), observe(second.key, 100, 3.0)
+        journal.record(one, None)
+        journal.record(two, stop(second.key, 100))
+        sweep = journal.sweep()
+    with Journal.open(tmp_path / "journal.sqlite3", read_only=True) as journal:
+        assert journal.sweep() == sweep
+        assert journal.observations() == [one, two]
+        assert journal.observations(second.key) == [two]
+        (decision,) = journal.decisions()
+        assert replace(decision, at=0.0) == stop(second.key, 100)
+        assert [cell.status for cell in journal.cells()] == [
+            Status.RUNNING,
+            Status.STOPPED,
+            Status.PENDING,
+        ]
+        assert journal.cell(second.key).reason == "worse than the cutoff"
+        assert journal.cell(first.key).attempts == 1
+
+
+def test_observations_keep_the_order_of_arrival(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        for cell, tokens in [(second, 200), (first, 100), (second, 100)]:
+            journal.record(observe(cell, tokens, 2.0), None)
+        arrived = [(point.cell, point.tokens) for point in journal.observations()]
+        assert arrived == [(second, 200), (first, 100), (second, 100)]
+        assert [point.tokens for point in by_cell(journal.observations())[second]] == [100, 200]
+
+
+def test_the_first_report_stands_and_another_result_warns(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        assert journal.replay(observe(cell, 100, 2.0)) == (False, None)
+        journal.record(observe(cell, 100, 2.0), stop(cell, 100))
+        with caplog.at_level(logging.WARNING):
+            slower = replace(observe(cell, 100, 2.0), tokens_per_second=1.0, seconds={"train": 9.0})
+            known, decision = journal.replay(slower)
+        assert known
+        assert decision is not None
+        assert decision.action is Action.STOP
+        assert not caplog.text, "time is no result"
+        with caplog.at_level(logging.WARNING):
+            journal.replay(observe(cell, 100, 2.1))
+        assert "another result (bits_per_byte 2.1 against 2.0" in caplog.text
+        assert journal.observations() == [observe(cell, 100, 2.0)]
+
+
+def test_not_a_number_survives_and_equals_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        journal.record(observe(cell, 100, math.nan), None)
+        assert math.isnan(journal.observations()[0].bits_per_byte)
+        with caplog.at_level(logging.WARNING):
+            journal.replay(observe(cell, 100, math.nan))
+        assert not caplog.text
+
+
+def test_a_failure_keeps_its_traceback(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        journal.start_attempt(cell)
+        failure = journal.fail(
+            Failure(
+                cell=cell,
+                kind=FailureClass.CODE,
+                reason="KeyError: 'x'",
+                traceback="Traceback …\nKeyError: 'x'",
+                ended=True,
+            )
+        )
+        assert journal.failures() == [failure]
+        assert journal.cell(cell).status is Status.FAILED
+        journal.start_attempt(cell)
+        assert journal.cell(cell).status is Status.RUNNING
+        assert journal.cell(cell).reason == ""
+
+
+def test_a_failure_of_an_attempt_does_not_end_the_cell(tmp_path: Path) -> None:
+    lost = Failure(
+        cell="",
+        kind=FailureClass.HOST,
+        reason="the worker is gone",
+        traceback="",
+        ended=False,
+        host="worker-3",
+        tokens=70,
+        cause="the node died",
+        remedy="retried",
+    )
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        journal.start_attempt(first)
+        written = journal.fail(replace(lost, cell=first))
+        assert written.at > 0
+        assert replace(written, at=0.0) == replace(lost, cell=first)
+        assert journal.cell(first).status is Status.RUNNING
+        other = journal.fail(replace(lost, cell=second, ended=True))
+        assert journal.cell(second).status is Status.FAILED
+        assert journal.failures() == [written, other]
+        assert journal.failures(second) == [other]
+
+
+def test_divergence_is_a_failure_of_the_numbers_and_stops_the_cell(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        decision = replace(stop(cell, 100), rule=Rule.DIVERGED, reason="the loss is nan")
+        journal.record(observe(cell, 100, math.nan), decision)
+        (failure,) = journal.failures()
+        assert (failure.kind, failure.reason) == (FailureClass.NUMBERS, "the loss is nan")
+        assert (failure.tokens, failure.ended) == (100, True)
+        assert failure.at == journal.decisions()[0].at
+        assert journal.cell(cell).status is Status.STOPPED
+
+
+def test_attempts_say_where_they_run_and_what_they_go_on_from(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        assert journal.start_attempt(first, host="worker-1") == 1
+        assert journal.start_attempt(second) == 1
+        journal.resumed(second, 0, host="worker-2")
+        assert journal.start_attempt(first) == 2
+        journal.resumed(first, 300)
+        journal.resumed(first, 400)
+        attempts = [
+            (attempt.cell, attempt.number, attempt.host, attempt.resumed_from)
+            for attempt in journal.attempts()
+        ]
+        assert attempts == [
+            (first, 1, "worker-1", None),
+            (second, 1, "worker-2", 0),
+            (first, 2, "", 300),
+        ]
+        assert [attempt.number for attempt in journal.attempts(first)] == [1, 2]
+        assert journal.cell(first).attempts == 2
+
+
+def test_the_newest_heartbeat_of_a_cell_stands(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        assert journal.heartbeats() == {}
+        journal.beat(first, 500, "worker-1")
+        journal.beat(second, 100, "worker-2")
+        journal.beat(first, 300, "worker-2")
+        beats = journal.heartbeats()
+        assert {cell: (beat.tokens, beat.host) for cell, beat in beats.items()} == {
+            first: (300, "worker-2"),
+            second: (100, "worker-2"),
+        }
+        assert beats[first].at >= beats[second].at
+
+
+def test_a_write_that_fails_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        cell = journal.cells()[1].key
+        unknown = replace(stop(cell, 100), cell="nobody")
+        with pytest.raises(sqlite3.IntegrityError):
+            journal.record(observe(cell, 100, 2.0), unknown)
+        assert journal.observations() == []
+
+
+def test_a_creation_that_was_cut_off_is_begun_again(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite3.new").write_bytes(b"half of a journal")
+    (tmp_path / "journal.sqlite3.new-wal").write_bytes(b"and of its log")
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        assert len(journal.cells()) == 3
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"journal.sqlite3", "journal.sqlite3.lock"}
+
+
+def test_it_is_read_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as writer, Journal.open(path, read_only=True) as reader:
+        cell = writer.cells()[0].key
+        writer.record(observe(cell, 100, 2.0), None)
+        assert len(reader.observations()) == 1
+        assert reader.arrivals_after(0) == [(1, observe(cell, 100, 2.0))]
+        assert reader.arrivals_after(1) == []
+
+
+def test_files_that_are_no_journal_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="there is no journal at"):
+        Journal.open(tmp_path / "missing.sqlite3")
+    text = tmp_path / "text.sqlite3"
+    text.write_text("not a database, but long enough to have a header\n" * 20)
+    with pytest.raises(JournalError, match="no readable journal"):
+        Journal.open(text)
+    other = tmp_path / "other.sqlite3"
+    sqlite3.connect(other).execute("CREATE TABLE t (x)").connection.close()
+    with pytest.raises(JournalError, match="holds no sweep"):
+        Journal.open(other)
+    with pytest.raises(JournalError, match="exists already"):
+        new_journal(other)
+
+
+def test_a_journal_of_the_future_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(JournalError, match=f"schema version {SCHEMA_VERSION + 1}"):
+        Journal.open(path)

@@ -1,0 +1,75 @@
+"""Cells: plain values in, plain values out, one key for one meaning."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tune_app.plan.cell import Cell
+
+
+def test_values_round_trip_through_json() -> None:
+    cell = Cell.from_values({"embedding_ratio": 0.45, "glu_expansion": 4.0, "seed": 3})
+    again = Cell.from_values(json.loads(json.dumps(cell.values())))
+    assert again == cell
+    assert again.key == cell.key
+
+
+def test_the_key_is_the_same_in_another_process() -> None:
+    values = {"embedding_ratio": 0.45, "tokens": 150_000}
+    program = (
+        "import json, sys; from tune_app.plan.cell import Cell;"
+        "print(Cell.from_values(json.loads(sys.argv[1])).key)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(values)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert other.stdout.strip() == Cell.from_values(values).key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"learning_rate": 1e-3}, {"corpus": "wikitext-2"}, {"baseline": {"heads": 2}}],
+)
+def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> None:
+    assert Cell.from_values(change).key != Cell.from_values({}).key
+
+
+def test_defaults_left_out_or_given_make_the_same_cell() -> None:
+    assert Cell.from_values({}).key == Cell.from_values({"embedding_ratio": 0.35, "seed": 0}).key
+
+
+def test_the_baseline_shares_what_it_does_not_define() -> None:
+    cell = Cell.from_values({"vocabulary": 4_096, "embedding_ratio": 0.25, "feed_forward": "reglu"})
+    assert cell.baseline.vocabulary == 4_096
+    assert cell.baseline.embedding_ratio == 0.35
+    assert cell.baseline.feed_forward == "swiglu"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"embeding_ratio": 0.3},
+            "'embeding_ratio' is no value of a cell; known: .*embedding_ratio",
+        ),
+        ({"embedding_ratio": 35}, "embedding_ratio is 35"),
+        ({"tokens": 0}, "tokens is 0"),
+        ({"tokens": 1.5}, "tokens is 1.5"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": True}, "seed is True"),
+        ({"baseline": 3}, "baseline is 3"),
+        ({"embedding_ratio": "much"}, "embedding_ratio"),
+        ({"batch_size": "8"}, "batch_size is '8'"),
+    ],
+)
+def test_impossible_values_are_refused_by_name(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Cell.from_values(values)

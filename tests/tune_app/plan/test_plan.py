@@ -1,0 +1,108 @@
+"""A plan: every cell solved or refused, with the rules that will decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tune_app.journal.records import Status
+from tune_app.plan.plan import Wishes, make_plan
+from tune_app.plan.space import Space, load_space
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+
+
+@pytest.mark.parametrize("name", ["quick", "embedding_glu"])
+def test_all_twelve_cells_meet_the_budget_and_both_ratios(name: str) -> None:
+    plan = make_plan(load_space(name), Wishes())
+    assert plan.name == plan.space == name
+    assert len(plan.feasible) == len(plan.cells) == 12
+    for cell in plan.cells:
+        assert cell.parameters is not None
+        assert cell.config is not None
+        values = cell.values
+        assert cell.parameters["total"] == pytest.approx(values["target_parameters"], rel=0.005)
+        assert cell.parameters["embedding_share"] == pytest.approx(
+            values["embedding_ratio"], abs=0.01
+        )
+        expansion = cell.config["inner_width"] / cell.config["width"]
+        assert expansion == pytest.approx(values["glu_expansion"], rel=0.02)
+
+
+def test_the_rules_of_the_quick_space() -> None:
+    plan = make_plan(load_space("quick"), Wishes())
+    assert plan.asha == AshaSettings(reduction_factor=2, grace_fraction=0.25)
+    assert plan.kill_rule == KillRule(unit="ppl", margin=0.5, span=30_000)
+    assert plan.baseline.label == "35% × 2.66"
+
+
+def test_wishes_replace_what_the_space_says() -> None:
+    plan = make_plan(
+        load_space("quick"),
+        Wishes(
+            name="mine",
+            values={"tokens": 1_000_000},
+            scheduler="none",
+            kill_unit="bpb",
+            kill_margin=0.01,
+            kill_span=50_000,
+            seeds=(0, 1),
+        ),
+    )
+    assert plan.name == "mine"
+    assert plan.asha is None
+    assert plan.kill_rule == KillRule(unit="bpb", margin=0.01, span=50_000)
+    assert len(plan.cells) == 24
+    assert plan.axes[-1] == "seed"
+    assert len({cell.label for cell in plan.cells}) == 24
+
+
+def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
+    assert make_plan(load_space("glu"), Wishes()).kill_rule.span == 1_000_000
+
+
+def test_a_baseline_in_whole_numbers_is_the_cell_of_the_grid() -> None:
+    space = Space(name="x", axes={"glu_expansion": [2.0, 3.0]}, baseline={"glu_expansion": 3})
+    assert len(make_plan(space, Wishes()).cells) == 2
+
+
+def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
+    space = Space(name="x", axes={"embedding_ratio": [0.35, 0.99]})
+    plan = make_plan(space, Wishes())
+    assert [cell.status for cell in plan.cells] == [Status.PENDING, Status.INFEASIBLE]
+    assert "nearest" in plan.cells[1].reason
+
+
+@pytest.mark.parametrize(
+    ("space", "wishes", "message"),
+    [
+        ({"embedding_ratio": [0.25]}, {"values": {"target_parameters": 9}}, "the baseline itself"),
+        ({"tokens": [1_000, 2_000]}, {}, "tokens differs between cells"),
+        ({"heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
+        ({"heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
+        ({"heads": [4]}, {"kill_unit": "bpb"}, "margin of 0.5 is meant in ppl, not in bpb"),
+        (
+            {"heads": [4]},
+            {"kill_unit": "sigma", "kill_margin": 3},
+            "sigma needs the baseline on at least two seeds, not 1",
+        ),
+        ({"heads": [4]}, {"values": {"tokens": 1}}, "ASHA's first rung"),
+        ({"heads": [4]}, {"values": {"seed": 3}}, "name seeds with --seeds"),
+        ({"heads": [4]}, {"values": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
+        ({"heads": [4]}, {"values": {"deterministic": "no"}}, "deterministic is 'no'"),
+        ({"heads": [4]}, {"scheduler": "pbt"}, "the scheduler is 'pbt'"),
+    ],
+)
+def test_impossible_sweeps_are_refused(
+    space: dict[str, Any], wishes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_plan(Space(name="x", axes=space), Wishes(**wishes))
+
+
+@pytest.mark.parametrize("setting", ["scheduler", "kill_rule"])
+def test_a_space_that_misspells_a_rule_is_refused(setting: str) -> None:
+    space = Space(name="x", axes={"heads": [4]}, **{setting: {"margn": 1}})
+    with pytest.raises(ValueError, match="margn"):
+        make_plan(space, Wishes())

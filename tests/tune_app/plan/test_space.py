@@ -1,0 +1,128 @@
+"""Search spaces: files of plain values become lists of cells, the baseline first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tune_app.plan.space import Space, SpaceError, expand, known_spaces, label, load_space
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.py"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"), [("quick", 12), ("embedding_glu", 12), ("embedding", 6), ("glu", 16)]
+)
+def test_the_spaces_of_the_project(name: str, cells: int) -> None:
+    expanded = expand(load_space(name), {}, seeds=[0])
+    assert len(expanded) == cells
+    baseline = expanded[0]
+    assert baseline.model == baseline.baseline
+    assert (baseline.model.embedding_ratio, baseline.model.glu_expansion) == (0.35, 2.66)
+    assert (baseline.model.feed_forward, baseline.model.output_head) == ("swiglu", "tied")
+    assert len({cell.key for cell in expanded}) == cells
+    assert {cell.baseline for cell in expanded} == {baseline.model}
+
+
+def test_every_file_in_the_folder_is_a_space() -> None:
+    assert known_spaces() == ["embedding", "embedding_glu", "glu", "quick"]
+
+
+def test_the_baseline_is_in_front_even_where_the_grid_does_not_hold_it(tmp_path: Path) -> None:
+    space = load_space(write(tmp_path, "AXES = {'glu_expansion': [2.0, 4.0]}"))
+    cells = expand(space, {}, seeds=[0])
+    assert [cell.model.glu_expansion for cell in cells] == [2.66, 2.0, 4.0]
+
+
+def test_a_space_may_choose_its_own_baseline(tmp_path: Path) -> None:
+    space = load_space(
+        write(
+            tmp_path,
+            "AXES = {'vocabulary': [4096, 8192]}\nBASELINE = {'vocabulary': 8192}\n"
+            "FIXED = {'embedding_ratio': 0.25}",
+        )
+    )
+    cells = expand(space, {}, seeds=[0])
+    assert [cell.model.vocabulary for cell in cells] == [8192, 4096]
+    assert all(cell.baseline.embedding_ratio == 0.25 for cell in cells)
+
+
+def test_seeds_multiply_the_cells_and_the_baselines_come_first() -> None:
+    cells = expand(load_space("quick"), {}, seeds=[3, 5])
+    assert len(cells) == 24
+    assert [cell.seed for cell in cells[:4]] == [3, 5, 3, 5]
+    assert cells[0].model == cells[1].model == cells[0].baseline
+
+
+def test_overrides_replace_fixed_values_and_not_axes() -> None:
+    cells = expand(load_space("quick"), {"tokens": 1_000, "learning_rate": 0.1}, seeds=[0])
+    assert {cell.settings.tokens for cell in cells} == {1_000}
+    assert {cell.settings.learning_rate for cell in cells} == {0.1}
+    with pytest.raises(SpaceError, match="glu_expansion is what the space 'quick' varies"):
+        expand(load_space("quick"), {"glu_expansion": 3.0}, seeds=[0])
+
+
+def test_distributions_are_drawn_the_same_each_time(tmp_path: Path) -> None:
+    text = (
+        "from optuna.distributions import FloatDistribution\n"
+        "AXES = {'embedding_ratio': FloatDistribution(0.2, 0.5),"
+        " 'feed_forward': ['swiglu', 'reglu']}\n"
+        "SAMPLES = 3\n"
+    )
+    space = load_space(write(tmp_path, text))
+    cells = expand(space, {}, seeds=[0])
+    assert cells == expand(space, {}, seeds=[0])
+    assert len(cells) == 1 + 2 * 3
+    assert all(0.2 <= cell.model.embedding_ratio <= 0.5 for cell in cells)
+    assert cells[1:] != expand(space, {}, seeds=[1])[1:]
+
+
+def test_labels_name_what_varies() -> None:
+    cell = expand(load_space("quick"), {}, seeds=[0])[0]
+    assert label(cell, ("embedding_ratio", "glu_expansion"), several_seeds=False) == "35% × 2.66"
+    assert label(cell, ("feed_forward",), several_seeds=True) == "swiglu × seed 0"
+    assert label(cell, ("learning_rate",), several_seeds=False).startswith("learning_rate 0.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no AXES"),
+        ("AXES = {}", "has no AXES"),
+        ("AXES = {'heads': 4}", "heads is 4; it must be a list"),
+        ("AXES = {'heads': []}", "heads is \\[\\]; it must be a list"),
+        ("AXES = {'heads': [4]}\nFIXD = {}", "sets FIXD; known names are AXES, FIXED"),
+        ("AXES = {", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        (
+            "from optuna.distributions import IntDistribution as Int\nAXES = {'heads': Int(1, 8)}",
+            "SAMPLES must say how many",
+        ),
+    ],
+)
+def test_a_file_that_is_no_space_says_why(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SpaceError, match=message):
+        load_space(write(tmp_path, text))
+
+
+def test_an_unknown_name_suggests_a_near_one(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="did you mean quick"):
+        load_space("quik")
+    with pytest.raises(SpaceError, match="no search space at"):
+        load_space(str(tmp_path / "missing.py"))
+
+
+def test_unknown_values_in_a_space_are_refused() -> None:
+    with pytest.raises(ValueError, match="'wdith' is no value of a cell"):
+        expand(Space(name="x", axes={"wdith": [1]}), {}, seeds=[0])
+
+
+def test_seeds_are_needed_and_distinct() -> None:
+    for seeds in ([], [1, 1]):
+        with pytest.raises(ValueError, match="seeds are"):
+            expand(load_space("quick"), {}, seeds=seeds)

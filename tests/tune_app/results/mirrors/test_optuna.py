@@ -1,0 +1,203 @@
+"""The study follows the sweep live, is the same when rebuilt, and optuna-dashboard shows it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sqlite3
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from tests.tune_app.journals import make_journal, play
+from tune_app.journal.journal import Journal
+from tune_app.results.mirrors.optuna import StudyListener, write_study
+
+
+def _trials(path: Path) -> list[FrozenTrial]:
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
+    return study.get_trials(deepcopy=False)
+
+
+def _content(path: Path) -> list[dict[str, Any]]:
+    """What a study says, times apart."""
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "values": trial.values,
+            "params": trial.params,
+            "distributions": trial.distributions,
+            "user_attrs": trial.user_attrs,
+            "curve": {step: repr(value) for step, value in trial.intermediate_values.items()},
+        }
+        for trial in _trials(path)
+    ]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Journal]:
+    """A folder with the study that a listener kept, and the sweep's journal."""
+    folder = tmp_path_factory.mktemp("study")
+    listener = StudyListener(folder / "study.sqlite3")
+    return folder, make_journal(folder / "journal.sqlite3", listener=listener)
+
+
+def test_a_trial_a_cell_in_the_state_of_the_cell(sweep: tuple[Path, Journal]) -> None:
+    folder, journal = sweep
+    trials, cells = _trials(folder / "study.sqlite3"), journal.cells()
+    assert [trial.user_attrs["key"] for trial in trials] == [cell.key for cell in cells]
+    states = {trial.user_attrs["label"]: trial.state for trial in trials}
+    assert states["35% × 2.66"] is TrialState.COMPLETE
+    assert states["25% × 3.0"] is states["35% × 4.0"] is states["45% × 2.0"] is TrialState.PRUNED
+    assert states["45% × 3.0"] is states["45% × 4.0"] is TrialState.FAIL
+
+
+def test_values_steps_and_reasons_are_the_journal_s(sweep: tuple[Path, Journal]) -> None:
+    folder, journal = sweep
+    trials = {trial.user_attrs["label"]: trial for trial in _trials(folder / "study.sqlite3")}
+    cell = next(cell for cell in journal.cells() if cell.label == "35% × 3.0")
+    curve = journal.observations(cell.key)
+    trial = trials["35% × 3.0"]
+    assert trial.value == curve[-1].whole_bits_per_byte
+    assert trial.intermediate_values == {
+        point.reference_tokens: point.bits_per_byte for point in curve
+    }
+    assert trial.params == {"embedding_ratio": 0.35, "glu_expansion": 3.0}
+    assert cell.parameters is not None
+    assert trial.user_attrs["parameters"] == cell.parameters["total"]
+    pruned = trials["25% × 3.0"]
+    assert pruned.value is None, "its last value would be ranked"
+    assert "not in the better half" in pruned.user_attrs["reason"]
+    assert math.isnan(trials["45% × 2.0"].intermediate_values[56_250])
+    assert "ran out of shared memory" in trials["45% × 3.0"].user_attrs["reason"]
+
+
+def test_best_trial_is_the_leader(sweep: tuple[Path, Journal]) -> None:
+    folder, _ = sweep
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.sqlite3'}")
+    assert study.best_trial.user_attrs["label"] == "35% × 2.66"
+    assert study.metric_names == ["bits per byte"]
+
+
+def test_live_and_rebuilt_are_the_same(sweep: tuple[Path, Journal], tmp_path: Path) -> None:
+    folder, journal = sweep
+    write_study(journal, tmp_path / "study.sqlite3")
+    assert _content(tmp_path / "study.sqlite3") == _content(folder / "study.sqlite3")
+    trial = _trials(tmp_path / "study.sqlite3")[0]
+    assert trial.duration is not None
+    spent = sum(journal.observations(journal.cells()[0].key)[-1].seconds.values())
+    assert trial.duration.total_seconds() == pytest.approx(spent)
+
+
+def test_a_continued_sweep_has_no_trial_twice(tmp_path: Path) -> None:
+    axes = {"output_head": ("tied", "untied")}
+    fates = {("tied",): "running 3", ("untied",): "failed 2"}
+    path = tmp_path / "study.sqlite3"
+    first = StudyListener(path)
+    journal = make_journal(tmp_path / "j", axes=axes, fates=fates, listener=first)
+    assert [trial.state.name for trial in _trials(path)] == ["RUNNING", "FAIL"]
+    second = StudyListener(path)
+    second.sweep_started(journal)
+    for cell in journal.cells():
+        for _ in play(journal, cell, "finished", 150_000, second):
+            pass
+    second.sweep_ended()
+    trials = _trials(path)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
+    assert [len(trial.intermediate_values) for trial in trials] == [8, 8]
+    write_study(journal, tmp_path / "rebuilt.sqlite3")
+    assert _content(path) == _content(tmp_path / "rebuilt.sqlite3")
+
+
+def test_a_lost_host_ends_no_trial(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    axes, fates = {"output_head": ("tied", "untied")}, {("tied",): "lost 3"}
+    journal = make_journal(tmp_path / "j", axes=axes, fates=fates, listener=StudyListener(path))
+    trials = _trials(path)
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
+    assert [len(trial.intermediate_values) for trial in trials] == [8, 8]
+    write_study(journal, tmp_path / "rebuilt.sqlite3")
+    assert _content(path) == _content(tmp_path / "rebuilt.sqlite3")
+
+
+def test_who_has_the_study_open_sees_it_rebuilt(
+    sweep: tuple[Path, Journal], tmp_path: Path
+) -> None:
+    _, journal = sweep
+    path = tmp_path / "study.sqlite3"
+    with make_journal(tmp_path / "j", axes={"heads": (2,)}, fates={(2,): "pending"}) as other:
+        write_study(other, path)
+    with sqlite3.connect(path) as dashboard:
+        assert dashboard.execute("SELECT count(*) FROM trials").fetchone() == (1,)
+        write_study(journal, path)
+        assert dashboard.execute("SELECT count(*) FROM trials").fetchone() == (12,)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+
+
+def test_a_ruined_study_is_replaced(sweep: tuple[Path, Journal], tmp_path: Path) -> None:
+    _, journal = sweep
+    path = tmp_path / "study.sqlite3"
+    path.write_bytes(b"no database at all" * 100)
+    write_study(journal, path)
+    assert len(_trials(path)) == 12
+
+
+def test_optuna_says_nothing(
+    sweep: tuple[Path, Journal], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, journal = sweep
+    before = logging.getLogger("optuna").level
+    write_study(journal, tmp_path / "study.sqlite3")
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("optuna").level == before
+
+
+def test_axes_of_every_kind_and_several_seeds(tmp_path: Path) -> None:
+    axes = {"heads": (2, 4), "output_head": ("tied", "untied"), "learning_rate": (1e-4, 1e-2)}
+    with make_journal(tmp_path / "j", axes=axes, seeds=(3, 5)) as journal:
+        write_study(journal, tmp_path / "study.sqlite3")
+    trials = _trials(tmp_path / "study.sqlite3")
+    assert len(trials) == 16
+    assert trials[0].distributions == {
+        "heads": optuna.distributions.IntDistribution(2, 4),
+        "output_head": optuna.distributions.CategoricalDistribution(("tied", "untied")),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True),
+        "seed": optuna.distributions.IntDistribution(3, 5),
+    }
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_optuna_dashboard_shows_it(sweep: tuple[Path, Journal]) -> None:
+    import optuna_dashboard
+
+    folder, _ = sweep
+    app = optuna_dashboard.wsgi(f"sqlite:///{folder / 'study.sqlite3'}")
+    with make_server("127.0.0.1", 0, app, handler_class=_Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}"
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(f"{address}/api/studies", timeout=30) as answer:
+                (study,) = json.load(answer)["study_summaries"]
+            with opener.open(f"{address}/api/studies/{study['study_id']}", timeout=30) as answer:
+                detail = json.load(answer)
+        finally:
+            server.shutdown()
+    states = [trial["state"] for trial in detail["trials"]]
+    assert {state: states.count(state) for state in set(states)} == {
+        "Complete": 4,
+        "Pruned": 6,
+        "Fail": 2,
+    }

@@ -1,0 +1,98 @@
+"""W&B offline needs no network; online needs a key; neither ever holds a sweep up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tune_app.journals import make_journal
+from tune_app.results import mirrors
+from tune_app.results.mirrors.wandb import WandbListener
+
+_AXES = {"output_head": ("tied", "untied")}
+
+
+@pytest.fixture(autouse=True)
+def nobody_is_logged_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE", "WANDB_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_offline_writes_a_run_a_cell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fates = {("untied",): "failed 2"}
+    with caplog.at_level(logging.WARNING, logger="tune_app"):
+        listener = WandbListener(tmp_path, "offline")
+        make_journal(tmp_path / "j", axes=_AXES, fates=fates, listener=listener).close()
+    runs = list((tmp_path / "wandb").glob("offline-run-*"))
+    assert len(runs) == 2
+    stored = [next(run.glob("run-*.wandb")).read_bytes() for run in runs]
+    assert sum(b"dev/bits_per_byte_whole" in data for data in stored) == 1
+    assert all(b"dev/bits_per_byte" in data for data in stored)
+    assert [record.message for record in caplog.records] == []
+    assert capfd.readouterr().out == ""
+
+
+def test_online_without_a_key_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"set WANDB_API_KEY.*or take the mode offline"):
+        mirrors(tmp_path, wandb="online")
+
+
+def test_a_key_of_an_earlier_login_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40 + "\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    WandbListener(tmp_path, "online")
+
+
+def test_another_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'on'; it must be one of off, offline, online"):
+        mirrors(tmp_path, wandb="on")
+
+
+def test_off_is_no_listener(tmp_path: Path) -> None:
+    assert [type(m).__name__ for m in mirrors(tmp_path)] == ["StudyListener", "TensorBoardListener"]
+
+
+def test_when_it_fails_the_sweep_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    def fail(**_: Any) -> None:
+        raise wandb.errors.CommError("no way through")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with caplog.at_level(logging.WARNING, logger="tune_app"):
+        listener = WandbListener(tmp_path, "offline")
+        with make_journal(tmp_path / "j", axes=_AXES, listener=listener) as journal:
+            assert len(journal.observations()) == 16
+    (record,) = caplog.records
+    assert "switched off; the sweep goes on" in record.getMessage()
+    assert "no way through" in record.getMessage()
+
+
+def test_when_it_hangs_the_sweep_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import wandb
+
+    hang = threading.Event()
+    monkeypatch.setattr(wandb, "init", lambda **_: hang.wait(30))
+    started = time.monotonic()
+    with caplog.at_level(logging.WARNING, logger="tune_app"):
+        listener = WandbListener(tmp_path, "offline", patience=0.2)
+        make_journal(tmp_path / "j", axes=_AXES, listener=listener).close()
+    hang.set()
+    assert time.monotonic() - started < 10
+    assert "still sending" in caplog.text

@@ -1,0 +1,171 @@
+"""The sweep as a person runs it: real processes, real Ray, real faults."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
+from tune_app.journal.records import Rule, Status
+
+TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall")
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory, small_corpus: Path, cache: Path) -> Sweeps:
+    return Sweeps(tmp_path_factory.mktemp("sweeps"), small_corpus, cache)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps: Sweeps) -> str:
+    code, output = sweeps.run("undisturbed")
+    assert code == 0, output
+    return output
+
+
+def table(folder: Path) -> pd.DataFrame:
+    frame = pd.read_parquet(folder / "results.parquet")
+    return frame[[name for name in frame if not any(word in name for word in TIMING)]]
+
+
+def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
+    sweeps: Sweeps, undisturbed: str
+) -> None:
+    folder = sweeps.path("undisturbed")
+    assert "leader" in undisturbed
+    assert "not a verdict" in undisturbed
+    assert "kill rule" in undisturbed
+    for name in ("results.csv", "curves.parquet", "decisions.jsonl", "report.html"):
+        assert (folder / name).stat().st_size > 0
+    assert (folder / "study.sqlite3").exists()
+    assert list(folder.rglob("*.png"))
+    assert list((folder / "tensorboard").rglob("events.*"))
+    with sweeps.journal("undisturbed") as journal:
+        cells = journal.cells()
+        *trained, infeasible = cells
+        assert trained[0].status is Status.FINISHED, "the baseline is immune"
+        assert {cell.status for cell in trained} <= {Status.FINISHED, Status.STOPPED}
+        assert all(journal.observations(cell.key) for cell in trained)
+        assert len(trained) == 5
+        assert infeasible.status is Status.INFEASIBLE
+        assert "infeasible 4: No width gives 60k" in undisturbed
+
+
+def test_the_output_of_a_pipe_is_plain(undisturbed: str) -> None:
+    assert "\x1b" not in undisturbed
+    assert "\r" not in undisturbed
+    assert "(raylet" not in undisturbed
+    assert len(undisturbed.splitlines()) < 60
+
+
+def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str) -> None:
+    with sweeps.journal("undisturbed") as journal:
+        before = facts(journal)
+    started = time.monotonic()
+    code, output = sweeps.run("undisturbed")
+    assert code == 0, output
+    assert time.monotonic() - started < 30
+    with sweeps.journal("undisturbed") as journal:
+        assert facts(journal) == before
+
+
+def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str) -> None:
+    """SIGKILL in the baseline and in a later cell; one at a time, so arrivals are in order."""
+    folder = sweeps.path("killed")
+    for observations in (5, 13):
+        process = sweeps.start("killed")
+        count = f"SELECT count(*) >= {observations} FROM observations"
+        wait_until(lambda query=count: rows(folder, query) == [(1,)], process, 120)
+        process.kill()
+        process.communicate()
+    attempts = dict(rows(folder, "SELECT key, attempts FROM cells"))
+    ended = [key for (key,) in rows(folder, "SELECT key FROM cells WHERE status = 'finished'")]
+    assert ended, "the first cell has finished before the driver was killed"
+    code, output = sweeps.run("killed")
+    assert code == 0, output
+    with sweeps.journal("killed") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+        for key in ended:
+            assert journal.cell(key).attempts == attempts[key], "a finished cell trained again"
+        assert sum(cell.attempts for cell in journal.cells()) > 5, "a cell was resumed"
+    pd.testing.assert_frame_equal(table(folder), table(sweeps.path("undisturbed")))
+
+
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: str) -> None:
+    folder = sweeps.path("interrupted")
+    process = sweeps.start("interrupted")
+    wait_until(
+        lambda: rows(folder, "SELECT count(*) >= 3 FROM observations") == [(1,)], process, 120
+    )
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    (line,) = [line for line in output.splitlines() if line.startswith("Continue it with: ")]
+    assert "--name interrupted" in line
+    assert (folder / "report.html").exists(), "what there is can be looked at"
+    code, output = sweeps.run("interrupted")
+    assert code == 0, output
+    with sweeps.journal("interrupted") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+
+
+def test_a_second_sweep_of_the_same_name_is_refused_while_the_first_runs(sweeps: Sweeps) -> None:
+    folder = sweeps.path("twice")
+    first = sweeps.start("twice")
+    try:
+        wait_until(
+            lambda: rows(folder, "SELECT count(*) >= 1 FROM observations") == [(1,)], first, 120
+        )
+        code, output = sweeps.run("twice")
+        assert code == 2
+        assert f"is already running (process {first.pid}" in output
+        assert len(output.strip().splitlines()) == 1
+    finally:
+        first.send_signal(signal.SIGTERM)
+        output, _ = first.communicate(timeout=60)
+    assert first.returncode == 130, output
+
+
+def test_other_settings_under_the_same_name_are_refused(sweeps: Sweeps, undisturbed: str) -> None:
+    code, output = sweeps.run("undisturbed", "--tokens", "40k")
+    assert code == 2
+    assert "tokens is 20480 there, 40000 here" in output
+
+
+def test_a_deliberately_bad_cell_is_killed_by_the_rule_with_its_evidence(sweeps: Sweeps) -> None:
+    space = sweeps.folder / "bad.py"
+    space.write_text(sweeps.space.read_text() + "AXES = {'learning_rate': [1e-2, 1e-6]}\n")
+    code, output = sweeps.run("bad", "--scheduler", "none", space=space)
+    assert code == 0, output
+    with sweeps.journal("bad") as journal:
+        (decision,) = [item for item in journal.decisions() if item.rule is Rule.BASELINE]
+        bad = journal.cell(decision.cell)
+        assert bad.values["learning_rate"] == 1e-6
+        assert bad.status is Status.STOPPED
+        evidence = decision.evidence["evaluations"]
+        assert len(evidence) >= 4
+        assert evidence[-1]["tokens"] - evidence[0]["tokens"] >= 0.3 * 20_480
+        assert all(entry["value"] - entry["baseline"] >= 0.5 for entry in evidence)
+        assert len(journal.observations(bad.key)) < 10
+    assert "worse than the baseline" in output
+    decisions = (sweeps.path("bad") / "decisions.jsonl").read_text().splitlines()
+    assert any(json.loads(line)["rule"] == "baseline" for line in decisions)
+
+
+def test_a_baseline_that_diverges_ends_the_sweep(sweeps: Sweeps) -> None:
+    space = sweeps.folder / "diverging.py"
+    text = sweeps.space.read_text().replace("1e-2", "1e30")
+    space.write_text(text.replace("FIXED = {", "FIXED = {'gradient_clip': 1e30, "))
+    code, output = sweeps.run("diverging", space=space)
+    assert code == 1, output
+    assert "the baseline diverged" in output
+    assert "Continue it with" not in output
+    code, output = sweeps.run("diverging", space=space)
+    assert code == 1, "nothing is trained that could not be compared"
+    assert "start another sweep" in output

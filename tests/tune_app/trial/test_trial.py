@@ -1,0 +1,274 @@
+"""A trial without Ray: the same seed gives the same bits, stopped anywhere or never."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+from tune_app.journal.records import PHASES, Observation
+from tune_app.plan.cell import Cell
+from tune_app.stores.path import PathStore
+from tune_app.trial.__main__ import read_cell
+from tune_app.trial.checkpoint_interval import CheckpointTiming
+from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.trial import Trial
+
+SMALL: dict[str, Any] = {
+    "target_parameters": 60_000,
+    "vocabulary": 512,
+    "heads": 2,
+    "context": 32,
+    "tokens": 2_560,
+    "batch_size": 4,
+    "evaluations": 5,
+    "evaluation_bytes": 4_096,
+    "learning_rate": 1e-2,
+}
+
+Corpora = Callable[[int], PreparedCorpus]
+
+
+@pytest.fixture(scope="module")
+def corpora(small_corpus: Path, cache: Path) -> Corpora:
+    return lambda size: prepare(str(small_corpus), vocabulary=size, cache=cache)
+
+
+def results(observations: list[Observation]) -> list[Observation]:
+    """What a trial found, without what the clock had to do with it."""
+    return [replace(point, seconds={}, tokens_per_second=0.0) for point in observations]
+
+
+def run_to_end(trial: Trial) -> list[Observation]:
+    observations = []
+    while not trial.finished:
+        observation = trial.advance()
+        assert observation is not None
+        observations.append(observation)
+    return observations
+
+
+def test_a_trial_learns_and_scores_the_whole_split_at_its_end(corpora: Corpora) -> None:
+    cell = Cell.from_values({**SMALL, "tokens": 10_240})
+    observations = run_to_end(Trial(cell, corpora=corpora))
+    assert [point.tokens for point in observations] == [2_048, 4_096, 6_144, 8_192, 10_240]
+    scores = [point.bits_per_byte for point in observations]
+    assert scores == sorted(scores, reverse=True)
+    assert [point.whole_bits_per_byte is None for point in observations] == [True] * 4 + [False]
+    assert set(observations[-1].seconds) == set(PHASES)
+    assert observations[-1].reference_tokens == observations[-1].tokens
+    assert observations[-1].reference_perplexity == pytest.approx(observations[-1].perplexity)
+
+
+def test_one_seed_gives_the_same_bits_twice_and_another_seed_others(corpora: Corpora) -> None:
+    cell = Cell.from_values(SMALL)
+    first = results(run_to_end(Trial(cell, corpora=corpora)))
+    assert results(run_to_end(Trial(cell, corpora=corpora))) == first
+    other = results(run_to_end(Trial(cell.with_seed(1), corpora=corpora)))
+    assert [point.bits_per_byte for point in other] != [point.bits_per_byte for point in first]
+
+
+@pytest.mark.parametrize("steps", [1, 4, 7, 19, 20])
+def test_stopped_at_any_step_and_resumed_gives_the_same_bits(
+    corpora: Corpora, tmp_path: Path, steps: int
+) -> None:
+    cell = Cell.from_values(SMALL)
+    undisturbed = results(run_to_end(Trial(cell, corpora=corpora)))
+    trial = Trial(cell, corpora=corpora)
+    seen: list[Observation] = []
+    while trial.tokens < steps * 128:
+        observation = trial.advance(at_most=0.0)
+        seen += [] if observation is None else [observation]
+    kept(tmp_path, cell).save(trial._state(), tokens=trial.tokens)
+    resumed = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert resumed.resumed_from == steps * 128
+    again = results(run_to_end(resumed))
+    known = {point.tokens for point in results(seen)} - {point.tokens for point in again}
+    assert [point for point in undisturbed if point.tokens not in known] == again
+    assert again[0].tokens == max(128 * steps // 512 * 512, 512), "the last report comes again"
+
+
+def test_the_last_report_is_repeated_in_case_that_it_was_lost(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    first = trial.advance()
+    trial.save()
+    resumed = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert resumed.advance() == first
+
+
+def test_more_evaluations_than_steps_are_one_a_step(corpora: Corpora) -> None:
+    cell = Cell.from_values({**SMALL, "tokens": 400, "evaluations": 10})
+    observations = run_to_end(Trial(cell, corpora=corpora))
+    assert [point.tokens for point in observations] == [128, 256, 384, 512]
+    assert [point.whole_bits_per_byte is None for point in observations] == [True] * 3 + [False]
+
+
+def test_a_slice_of_time_ends_without_an_observation(corpora: Corpora) -> None:
+    trial = Trial(Cell.from_values(SMALL), corpora=corpora)
+    assert trial.advance(at_most=0.0) is None
+    assert trial.tokens == 128
+    assert trial.advance() is not None
+
+
+def test_a_learning_rate_out_of_all_bounds_is_seen_as_divergence(corpora: Corpora) -> None:
+    cell = Cell.from_values({**SMALL, "learning_rate": 1e30, "gradient_clip": 1e30})
+    observation = Trial(cell, corpora=corpora).advance()
+    assert observation is not None
+    assert not math.isfinite(observation.train_loss) or not math.isfinite(observation.bits_per_byte)
+
+
+def test_two_tokenizers_train_on_the_same_text(corpora: Corpora) -> None:
+    small, large = (
+        Trial(
+            Cell.from_values({**SMALL, "vocabulary": size, "baseline": {"vocabulary": 512}}),
+            corpora=corpora,
+        )
+        for size in (512, 600)
+    )
+    one, other = run_to_end(small), run_to_end(large)
+    assert len(one) == len(other)
+    for mine, theirs in zip(one, other, strict=True):
+        assert theirs.tokens <= mine.tokens
+        assert theirs.reference_tokens == pytest.approx(mine.reference_tokens, abs=128)
+    # Equal bits are equal perplexities in the baseline's tokens, whoever has them.
+    units = [math.log(point.reference_perplexity) / point.bits_per_byte for point in (*one, *other)]
+    assert units == pytest.approx([units[0]] * len(units))
+    assert one[-1].reference_perplexity == pytest.approx(one[-1].perplexity)
+    assert other[-1].reference_perplexity != pytest.approx(other[-1].perplexity)
+
+
+def test_training_runs_where_ray_cannot_be_imported(small_corpus: Path, cache: Path) -> None:
+    cell = json.dumps({**SMALL, "tokens": 512, "evaluations": 1, "corpus": str(small_corpus)})
+    program = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import tune_app.trial.__main__ as trial\n"
+        "from tune_app.command_line import run_command\n"
+        f"sys.exit(run_command(trial.app, 'tune_app.trial', [{cell!r}, '--threads', '1']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"STELLUX_CACHE": str(cache), "PATH": "/usr/bin:/bin", "HOME": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "whole dev split" in done.stdout
+
+
+def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(
+    corpora: Corpora,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tune_app.trial._LAST_PATIENCE", 0.5)
+    cell = Cell.from_values(SMALL)
+    checkpoints = kept(tmp_path, cell)
+    (tmp_path / "c" / cell.key).write_text("no folder can be made here")
+    trial = Trial(
+        cell, corpora=corpora, checkpoints=checkpoints, timing=CheckpointTiming(interval=0)
+    )
+    observations = run_to_end(trial)
+    assert observations[-1].whole_bits_per_byte is not None
+    assert "training goes on" in caplog.text
+    assert "is not stored" in caplog.text
+    trial.close()
+
+
+def test_the_trained_model_is_stored_before_the_last_report(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    last = run_to_end(trial)[-1]
+    trial.close()
+    restored = kept(tmp_path, cell).newest()
+    assert restored.tokens == last.tokens
+    again = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert run_to_end(again) == [last], "nothing is trained twice"
+
+
+def test_the_last_checkpoint_is_that_after_the_last_evaluation(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(
+        cell,
+        corpora=corpora,
+        checkpoints=kept(tmp_path, cell),
+        timing=CheckpointTiming(interval=0),
+    )
+    run_to_end(trial)
+    trial.close()
+    again = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert len(run_to_end(again)) == 1
+
+
+def test_a_rung_has_its_checkpoint(corpora: Corpora, tmp_path: Path) -> None:
+    cell = Cell.from_values(SMALL)
+    trial = Trial(
+        cell,
+        corpora=corpora,
+        checkpoints=kept(tmp_path, cell),
+        timing=CheckpointTiming(interval=10_000, rungs=(1_000,)),
+    )
+    for _ in range(3):
+        trial.advance()
+    trial.close()
+    assert kept(tmp_path, cell).newest().tokens == 1_024
+
+
+def test_half_the_micro_batch_goes_on_from_the_same_checkpoint(
+    corpora: Corpora, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cell = Cell.from_values(SMALL)
+    whole = run_to_end(Trial(cell, corpora=corpora))
+    trial = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    trial.advance()
+    trial.save()
+    trial.close()
+    halved = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell), micro_batch_size=1)
+    assert halved.resumed_from == 512
+    assert "micro_batch_size" in caplog.text
+    scores = [point.bits_per_byte for point in run_to_end(halved)]
+    expected = [point.bits_per_byte for point in whole]
+    assert scores == pytest.approx(expected, rel=1e-3), "the same global batch"
+
+
+def kept(folder: Path, cell: Cell) -> Checkpoints:
+    (folder / "c").mkdir(exist_ok=True)
+    return Checkpoints(PathStore(folder / "c"), cell=cell.key)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "no JSON"), ("[1]", "must be a JSON object"), ('{"width": 3}', "'width' is no value")],
+)
+def test_a_cell_that_cannot_be_read_says_why(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_cell(text)
+
+
+def test_a_cell_may_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "cell.json"
+    path.write_text('{"embedding_ratio": 0.25}')
+    assert read_cell(str(path)).model.embedding_ratio == 0.25
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)

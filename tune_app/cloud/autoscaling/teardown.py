@@ -1,0 +1,79 @@
+"""What `ray down` does, step by step, as Ray asks for it again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.head.remote import shell_of, stop_services
+from tune_app.cloud.head_machine.choose import Head, Say, found
+
+
+class Teardown:
+    """Ends every worker. The head's turn comes when two looks, a while apart, found none.
+
+    Args:
+        daemon: asked for when something may be rented.
+        looks_apart_s: between the two looks.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        head: Head,
+        daemon: Callable[[], DaemonClient],
+        *,
+        looks_apart_s: float,
+        say: Say,
+    ) -> None:
+        self._cluster = cluster
+        self._head = head
+        self._daemon = daemon
+        self._looks_apart_s = looks_apart_s
+        self._say = say
+        self._stopped = False
+        self._empty_since: float | None = None
+        self.done = False
+
+    def step(self) -> None:
+        """A look, and what follows from it. Raises ValueError and OSError as the head's do."""
+        if self.done:
+            return
+        if self._head.never_rented() or self._is_empty():
+            self._head.end(self._say)
+            self.done = True
+
+    def _is_empty(self) -> bool:
+        """Whether both looks found nothing. Asks for the end of what there is.
+
+        Raises ValueError for a head that serves another cluster.
+        """
+        daemon = self._daemon()
+        serves = daemon.status().cluster
+        if serves != self._cluster:
+            raise ValueError(
+                f"the head serves the cluster {serves!r}, not {self._cluster!r}: see cluster_name"
+            )
+        # First: what waits for workers would have others rented. What bills ends all the same.
+        trouble = self._stop_services()
+        left = daemon.destroy_all("ray down")
+        if trouble is not None:
+            raise trouble
+        now = time.monotonic()
+        if left or daemon.status().in_flight:
+            self._empty_since = None
+            return False
+        if self._empty_since is None:
+            self._empty_since = now
+        return now - self._empty_since >= self._looks_apart_s
+
+    def _stop_services(self) -> OSError | None:
+        """Once. What kept it from being done."""
+        if not self._stopped:
+            try:
+                stop_services(shell_of(found(self._head)))
+            except OSError as error:
+                return error
+            self._stopped = True
+        return None

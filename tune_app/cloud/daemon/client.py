@@ -1,0 +1,122 @@
+"""Speaks to the cloud's daemon. Holds no key and no truth of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tune_app.cloud.daemon.protocol import (
+    MAXIMUM_ANSWER,
+    MAXIMUM_REQUEST,
+    DaemonError,
+    Status,
+    decode,
+    encode,
+    raise_error,
+    read_node,
+    read_status,
+)
+from tune_app.cloud.renting.workers import Node
+
+SOCKET_VARIABLE = "STELLUX_CLOUD_SOCKET"
+DEFAULT_SOCKET = Path("/run/stellux/cloud.sock")
+
+
+def default_socket() -> Path:
+    return Path(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
+
+
+Exchange = Callable[[bytes], bytes]
+"""Takes a request's line to the daemon and brings the answer's; raises OSError."""
+
+
+class DaemonClient:
+    """One connection for each call. Safe between threads.
+
+    Args:
+        path: of the daemon's socket on this machine.
+        exchange: another way to the daemon than that.
+
+    Every method raises DaemonError where the daemon does not answer: what is rented is then not
+    known, and the same request may be sent again without renting twice. What the daemon refuses
+    raises its own class (`tune_app.cloud.errors`).
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        timeout_s: float = 70.0,
+        exchange: Exchange | None = None,
+    ) -> None:
+        self._path = path or default_socket()
+        self._timeout_s = timeout_s
+        self._exchange = exchange or self._over_socket
+
+    def create(self, node_type: str, request: str) -> Node:
+        """Rents a worker; answers within a minute, long before it runs.
+
+        Args:
+            request: the same id again returns the same worker.
+
+        Raises a LaunchError or CloudError where nothing is rented, UncertainError and
+        InFlightError where that is not known yet.
+        """
+        return read_node(self._ask({"op": "create", "node_type": node_type, "request": request}))
+
+    def nodes(self) -> list[Node]:
+        """All rented workers that are meant to stay. Raises rather than leaving one out."""
+        found = self._ask({"op": "list"})
+        if not isinstance(found, list):
+            raise DaemonError("the cloud daemon's list is none")
+        return [read_node(values) for values in found]
+
+    def destroy(self, contract: int, reason: str = "asked for", *, bad: bool = False) -> bool:
+        """Ends a worker. Returns whether it is gone; if not, the daemon goes on trying.
+
+        Args:
+            bad: it was no good; its machine is avoided, and the launch counts as failed.
+        """
+        request = {"op": "destroy", "contract": contract, "reason": reason, "bad": bad}
+        return bool(self._ask(request))
+
+    def destroy_all(self, reason: str = "asked for") -> list[int]:
+        """Ends every worker and rents none until `open`. Returns the contracts that still exist."""
+        left = self._ask({"op": "destroy_all", "reason": reason})
+        if not isinstance(left, list):
+            raise DaemonError("the cloud daemon does not say what is left")
+        return left
+
+    def open(self) -> None:
+        """Allows launches again after `destroy_all`."""
+        self._ask({"op": "open"})
+
+    def status(self) -> Status:
+        return read_status(self._ask({"op": "status"}))
+
+    def _ask(self, request: dict[str, Any]) -> Any:
+        line = encode(request, MAXIMUM_REQUEST)
+        try:
+            received = self._exchange(line)
+        except OSError as error:
+            raise DaemonError(
+                f"the cloud daemon at {self._path} does not answer ({error}); "
+                "see whether it runs: systemctl status stellux-cloud"
+            ) from error
+        try:
+            answer = decode(received, MAXIMUM_ANSWER)
+        except ValueError as error:
+            raise DaemonError(f"the cloud daemon at {self._path} broke off: {error}") from error
+        raise_error(answer)
+        return answer["result"]
+
+    def _over_socket(self, line: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(self._timeout_s)
+            connection.connect(str(self._path))
+            connection.sendall(line)
+            with connection.makefile("rb") as reader:
+                return reader.readline(MAXIMUM_ANSWER)

@@ -1,0 +1,126 @@
+"""What the daemon and its clients say to each other: a line of JSON there, a line of JSON back.
+
+Request: {"op": NAME, ...}. Answer: {"ok": true, "result": ...} or
+{"ok": false, "error": CLASS, "message": TEXT, ...}, the class one of `tune_app.cloud.errors`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tune_app.cloud import errors
+from tune_app.cloud.renting.workers import Node
+
+MAXIMUM_REQUEST = 16 * 2**10
+MAXIMUM_ANSWER = 4 * 2**20
+
+_ERRORS: Mapping[str, type[Exception]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if inspect.isclass(kind) and issubclass(kind, Exception)
+} | {"ValueError": ValueError}
+
+
+class DaemonError(OSError):
+    """The daemon cannot be reached, or fails. Says nothing about what is rented."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a cluster stands, by the ledger; the API is not asked for it."""
+
+    cluster: str
+    closed: str
+    """Why nothing is rented; empty where the cluster is open."""
+    cap: float
+    spent: float
+    per_hour: float
+    stage: str
+    """open, closed, drain or spent: see `tune_app.cloud.renting.budget.Stage`."""
+    nodes: tuple[Node, ...]
+    in_flight: tuple[str, ...]
+    """Requests whose outcome is not known yet."""
+    being_destroyed: Mapping[str, str]
+    """Contract → reason."""
+    ended: Mapping[str, int]
+    """Reason → how many instances ended for it."""
+    failures: Mapping[str, str]
+    """Node type → its failed launches in a row, and the last reason."""
+    avoided: Mapping[str, str]
+    """Machine → reason."""
+    gpu_hours: float
+    looked_at: float | None
+    """When all instances were last seen, in seconds since 1970."""
+    trouble: str
+    """Why the last look failed; empty where it did not."""
+
+
+def encode(message: Mapping[str, Any], limit: int) -> bytes:
+    """A line. Raises ValueError where it is longer than the limit."""
+    line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    if len(line) > limit:
+        raise ValueError(f"a message of {len(line):,} bytes; {limit:,} are allowed")
+    return line
+
+
+def decode(line: bytes, limit: int) -> dict[str, Any]:
+    """The object in a line. Raises ValueError for one that is cut off, too long, or none."""
+    if not line.endswith(b"\n"):
+        raise ValueError(
+            f"a message of over {limit:,} bytes" if len(line) >= limit else "a message was cut off"
+        )
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        raise ValueError("a message that is no JSON") from None
+    if not isinstance(message, dict):
+        raise ValueError("a message that is no object")
+    return message
+
+
+def error_message(error: Exception) -> dict[str, Any]:
+    """The answer that tells of an error; one that is nobody's class is a defect."""
+    name = type(error).__name__
+    if name not in _ERRORS:
+        name = "ValueError" if isinstance(error, ValueError) else "DaemonError"
+    return {"ok": False, "error": name, "message": str(error)}
+
+
+def raise_error(answer: Mapping[str, Any]) -> None:
+    """Raises what an answer tells of, where it does."""
+    if answer.get("ok") is True and "result" in answer:
+        return
+    name, message = str(answer.get("error")), str(answer.get("message"))
+    if answer.get("ok") is False and name in _ERRORS:
+        raise _ERRORS[name](message)
+    raise DaemonError(f"the cloud daemon failed: {message if 'error' in answer else answer!r:.200}")
+
+
+def node_message(node: Node) -> dict[str, Any]:
+    return asdict(node)
+
+
+def read_node(values: object) -> Node:
+    """Raises DaemonError for what is no node."""
+    names = {item.name for item in fields(Node)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise DaemonError("the cloud daemon tells of a worker in a way that is not understood")
+    return Node(**values)
+
+
+def read_status(values: object) -> Status:
+    """Raises DaemonError for what is no status."""
+    names = {item.name for item in fields(Status)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise DaemonError("the cloud daemon's status is not understood")
+    return Status(
+        **{
+            **values,
+            "nodes": tuple(read_node(node) for node in values["nodes"]),
+            "in_flight": tuple(values["in_flight"]),
+        }
+    )

@@ -1,0 +1,1 @@
+"""The cluster's head as the user's machine sees it: chosen, created, fetched from."""

@@ -1,0 +1,103 @@
+"""The machine that is the cluster's head, from the user's machine: one that exists, or is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from tune_app.cloud.cluster_yaml.settings import (
+    HeadMachine,
+    HeadToCreate,
+    ProviderSettings,
+    read_settings,
+)
+from tune_app.cloud.errors import CloudError
+from tune_app.cloud.head.remote import has_account_key, release, shell_of
+from tune_app.cloud.head.shell import HeadShell
+from tune_app.cloud.head_machine.created import CreatedHead
+
+Say = Callable[[str], object]
+
+
+class Head(Protocol):
+    """Methods raise ValueError and OSError for what a user can mend."""
+
+    def find(self) -> HeadMachine | None:
+        """The machine; None where it is certain that there is none."""
+        ...
+
+    def check_absence(self) -> None:
+        """Raises CloudError where there is none though there should be one."""
+        ...
+
+    def make(self, say: Say) -> HeadMachine:
+        """The machine, which SSH reaches and knows; made where there is none."""
+        ...
+
+    def never_rented(self) -> bool:
+        """Whether it is certain that nothing is rented from there: it has no key (any more)."""
+        ...
+
+    def end(self, say: Say) -> None:
+        """What `ray down` does in the end, when nothing is rented any more."""
+        ...
+
+
+class GivenHead:
+    """A machine that the user has: `ray down` releases it, and it stays."""
+
+    def __init__(self, machine: HeadMachine) -> None:
+        self._machine = machine
+        self._has_key: bool | None = None
+
+    def find(self) -> HeadMachine:
+        return self._machine
+
+    def check_absence(self) -> None:
+        return
+
+    def make(self, say: Say) -> HeadMachine:
+        return self._machine
+
+    def never_rented(self) -> bool:
+        if self._has_key is None:
+            self._has_key = has_account_key(shell_of(self._machine))
+        return not self._has_key
+
+    def end(self, say: Say) -> None:
+        release(shell_of(self._machine))
+
+
+def head_of(settings: ProviderSettings) -> Head:
+    """The head of a cluster's YAML."""
+    if isinstance(settings.head, HeadToCreate):
+        return CreatedHead(settings.head, settings.cluster, store_root=settings.store_root)
+    return GivenHead(settings.head)
+
+
+def found(head: Head) -> HeadMachine:
+    """Raises CloudError where there is none."""
+    machine = head.find()
+    if machine is None:
+        head.check_absence()
+        raise CloudError("the cluster has no head; make one with: ray up cluster.yaml")
+    return machine
+
+
+def read_cluster(path: Path) -> tuple[ProviderSettings, str]:
+    """What a cluster's YAML says, and who logs in on its head. Raises ValueError for none."""
+    try:
+        config = yaml.safe_load(path.read_text("utf-8"))
+        user = str(config["auth"]["ssh_user"])
+        return read_settings(config["provider"], config["cluster_name"]), user
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no cluster's YAML: {error!r}") from error
+
+
+def read_shell(path: Path) -> HeadShell:
+    """The way to the head of a cluster's YAML. Raises CloudError where there is none."""
+    settings, user = read_cluster(path)
+    return shell_of(found(head_of(settings)), user)

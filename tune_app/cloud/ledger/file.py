@@ -1,0 +1,116 @@
+"""The file of the ledger: made complete or not at all, and never mistaken for another."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from tune_app.cloud.errors import LedgerUnwritableError
+from tune_app.cloud.ledger.disk_reserve import drop_ballast, keep_ballast
+from tune_app.cloud.ledger.records import BAD_WORKERS, SCHEMA, SCHEMA_VERSION
+
+LEDGER = "ledger.sqlite3"
+
+
+class LedgerError(ValueError):
+    """The file is no ledger of this cluster, or not one that this program can read."""
+
+
+def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Connection:
+    """A connection to the ledger at `path`, made where there is none; usable by any thread.
+
+    Args:
+        slots: the numbers k that may be handed out; others that are in use stay until they end.
+
+    Raises LedgerError where it is another cluster's, another version's, or no ledger, and
+    LedgerUnwritableError where the disk is full, and was so without the ballast.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = list(slots)
+    try:
+        connection = _open(path, cluster, numbers)
+    except sqlite3.OperationalError as error:
+        if not drop_ballast(path.parent):
+            raise LedgerUnwritableError.of(path.parent, error) from error
+        try:
+            return _open(path, cluster, numbers)
+        except sqlite3.OperationalError as again:
+            raise LedgerUnwritableError.of(path.parent, again) from again
+    keep_ballast(path.parent)
+    return connection
+
+
+def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # FULL: what was announced before a call survives a power cut, not only a crash.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        _make(connection, path, cluster)
+        name = connection.execute("SELECT name FROM cluster").fetchone()["name"]
+        if name != cluster:
+            raise LedgerError(
+                f"{path} is the ledger of the cluster {name!r}, not of {cluster!r}; "
+                "give this cluster a folder of its own"
+            )
+        marks = ", ".join("?" * len(numbers))
+        connection.execute(
+            f"DELETE FROM slots WHERE attempt IS NULL AND k NOT IN ({marks})", numbers
+        )
+        connection.executemany("INSERT OR IGNORE INTO slots (k) VALUES (?)", [[k] for k in numbers])
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError:
+        connection.close()
+        raise
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise LedgerError(f"{path} is no readable ledger ({error})") from error
+    except LedgerError:
+        connection.close()
+        raise
+    return connection
+
+
+def ledger_path(state: Path, cluster: str) -> Path:
+    """Where a cluster's ledger lies: each has a folder of its own in the daemon's."""
+    return state / cluster / LEDGER
+
+
+def still_rented(path: Path) -> list[int]:
+    """Contracts that a ledger does not know to be gone; none where there is no ledger.
+
+    Nothing is changed, and a daemon may be working. Raises LedgerError where it cannot be read.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as ledger:
+            rows = ledger.execute(
+                "SELECT contract FROM instances WHERE ended_at IS NULL ORDER BY contract"
+            ).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(f"{path} is no readable ledger ({error})") from error
+    return [contract for (contract,) in rows]
+
+
+def _make(connection: sqlite3.Connection, path: Path, cluster: str) -> None:
+    """The tables, where there are none yet."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
+    if version == 0 and not tables:
+        for statement in [*SCHEMA.split(";"), BAD_WORKERS]:
+            connection.execute(statement)
+        connection.execute("INSERT INTO cluster (name) VALUES (?)", [cluster])
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version == 1:
+        connection.execute(BAD_WORKERS)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    elif version != SCHEMA_VERSION:
+        raise LedgerError(
+            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
+            "use the Stellux that wrote it, or give the cluster another folder"
+        )

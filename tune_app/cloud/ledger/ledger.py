@@ -1,0 +1,398 @@
+"""What was asked for, what is rented, and what it cost, in one SQLite file.
+
+Every change is one transaction that is on the disk when the call returns, and it is made before
+what it announces is done: whoever starts after a crash sees each request that may have reached the
+API. One process writes (`tune_app.cloud.daemon` holds the lock); others may read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from tune_app.cloud.errors import FullError, InFlightError
+from tune_app.cloud.ledger.file import open_file
+from tune_app.cloud.ledger.launches import (
+    add_bad_worker,
+    add_launch,
+    failures,
+    forget_bad_workers,
+    is_bad_worker,
+    link_opened,
+    machines_never_linked,
+)
+from tune_app.cloud.ledger.records import Attempt, Rental
+from tune_app.cloud.ledger.store import LedgerStore
+from tune_app.cloud.renting.verdicts import RequestState, is_silent
+from tune_app.cloud.vast.answers import Charge, Instance
+from tune_app.cloud.vast.labels import Label
+from tune_app.cloud.vast.offers import Quote
+
+
+class Ledger(LedgerStore):
+    """The ledger of one cluster. Safe between threads.
+
+    What changes it raises LedgerUnwritableError, and changes nothing, where it cannot be written.
+    """
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        cluster: str,
+        slots: Iterable[int],
+        clock: Callable[[], float] = time.time,
+    ) -> Ledger:
+        """The ledger at `path`, made where there is none.
+
+        Args:
+            slots: the numbers k that may be handed out.
+
+        Raises LedgerError where it is another cluster's, a newer program's, or no ledger, and
+        LedgerUnwritableError where the disk is full.
+        """
+        connection = open_file(path, cluster=cluster, slots=slots)
+        return cls(connection, folder=path.parent, clock=clock)
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Requests
+
+    def reserve(
+        self, request: str, *, cluster: str, node_type: str, quote: Quote, at_most: int
+    ) -> Attempt:
+        """Writes that a request is about to be sent, with a k of its own.
+
+        Raises InFlightError where the request is being carried out already, and FullError where
+        `at_most` ks are in use.
+        """
+        with self._transaction():
+            previous = self.latest(request)
+            if previous is not None and (
+                previous.state.in_flight or previous.state is RequestState.RENTED
+            ):
+                raise InFlightError(
+                    f"request {request} is {previous.state.value} since "
+                    f"{self._clock() - previous.sent_at:.0f} s; wait for its outcome"
+                )
+            used = self._count("SELECT COUNT(*) FROM slots WHERE attempt IS NOT NULL")
+            # The k that was free for longest: what is left of its last owner has gone by then.
+            free = self._connection.execute(
+                "SELECT k FROM slots WHERE attempt IS NULL ORDER BY freed_at, k LIMIT 1"
+            ).fetchone()
+            if used >= at_most or free is None:
+                raise FullError(
+                    f"{used} workers are rented or on their way, {at_most} are allowed; "
+                    "raise max_instances, or wait for one to end"
+                )
+            tries = self._count("SELECT COUNT(*) FROM attempts WHERE request = ?", request)
+            name = f"{request}.{tries + 1}"
+            label = Label(cluster=cluster, node_type=node_type, k=free["k"], attempt=name)
+            self._insert(
+                "attempts",
+                id=name,
+                request=request,
+                node_type=node_type,
+                k=label.k,
+                label=label.text,
+                state=RequestState.SENDING.value,
+                offer=quote.offer.id,
+                machine=quote.offer.machine_id,
+                gpu=quote.offer.gpu_name,
+                cpus=quote.offer.cpus,
+                bid=quote.bid,
+                storage_per_hour=quote.storage_per_hour,
+                bandwidth_per_hour=quote.bandwidth_per_hour,
+                setup=quote.setup,
+                sent_at=self._clock(),
+            )
+            self._connection.execute("UPDATE slots SET attempt = ? WHERE k = ?", [name, label.k])
+        return self.attempt(name)
+
+    def rented(self, attempt: str, contract: int) -> Attempt:
+        """Writes that an attempt came to an instance: told by the API, or found by its label."""
+        with self._transaction():
+            made = self.attempt(attempt)
+            if made.state is RequestState.RENTED and made.contract == contract:
+                return made
+            assert made.state.in_flight, made
+            self._set_state(attempt, RequestState.RENTED, "")
+            self._connection.execute(
+                "UPDATE attempts SET contract = ? WHERE id = ?", [contract, attempt]
+            )
+            self._add_instance(contract, made, since=made.sent_at)
+            self._launched(made.node_type, succeeded=True, reason="")
+        return self.attempt(attempt)
+
+    def uncertain(self, attempt: str, reason: str) -> None:
+        with self._transaction():
+            self._set_state(attempt, RequestState.UNCERTAIN, reason)
+
+    def failed(self, attempt: str, reason: str, *, contract: int | None = None) -> None:
+        """Writes that nothing usable came of an attempt, and frees its k.
+
+        Args:
+            contract: an instance that was created in spite of it, which is doomed.
+        """
+        with self._transaction():
+            made = self.attempt(attempt)
+            self._set_state(attempt, RequestState.FAILED, reason)
+            self._launched(made.node_type, succeeded=False, reason=reason)
+            if contract is None:
+                self._free(attempt)
+            else:
+                self._add_instance(contract, made, since=made.sent_at)
+                self._doom(contract, reason)
+
+    def launch_failed(self, node_type: str, reason: str) -> None:
+        """Writes that a launch came to nothing before anything was sent."""
+        with self._transaction():
+            self._launched(node_type, succeeded=False, reason=reason)
+
+    def launch_failures(self, node_type: str) -> tuple[int, float, str]:
+        """Failures in a row until now, when the last one was, and its reason."""
+        with self._lock:
+            return failures(self._connection, node_type)
+
+    def bad_worker(self, contract: int, reason: str, *, never_linked: bool = False) -> None:
+        """Writes that an instance is no good, which counts as a launch that came to nothing."""
+        with self._transaction():
+            known = self.rental(contract)
+            if known is None or known.attempt is None:
+                return
+            made = self.attempt(known.attempt)
+            if not is_bad_worker(self._connection, made.machine, since=made.sent_at):
+                add_bad_worker(
+                    self._connection,
+                    made.node_type,
+                    made.machine,
+                    reason=reason,
+                    now=self._clock(),
+                    never_linked=never_linked,
+                )
+
+    def machines_never_linked(self) -> int:
+        """On how many machines a worker's link never opened, since one did."""
+        with self._lock:
+            return machines_never_linked(self._connection)
+
+    def link_opened(self) -> None:
+        """Writes that a link opened: the head can be reached."""
+        with self._transaction():
+            link_opened(self._connection)
+
+    def proved(self, contract: int) -> None:
+        """Writes that an instance is a good one: bad ones from before it count no more."""
+        known = self.rental(contract)
+        if known is None or known.attempt is None:
+            return
+        made = self.attempt(known.attempt)
+        with self._transaction():
+            forget_bad_workers(self._connection, made.node_type, before=made.sent_at)
+
+    def latest(self, request: str) -> Attempt | None:
+        """The newest attempt at a request."""
+        return next(
+            iter(self._attempts("WHERE request = ? ORDER BY rowid DESC LIMIT 1", request)), None
+        )
+
+    def in_flight(self) -> list[Attempt]:
+        """Attempts whose outcome is not known."""
+        return self._attempts(
+            "WHERE state IN (?, ?) ORDER BY rowid",
+            RequestState.SENDING.value,
+            RequestState.UNCERTAIN.value,
+        )
+
+    # Instances
+
+    def observe(self, instance: Instance) -> None:
+        """Writes what the API says of an instance, and counts its hours and dollars until now.
+
+        Time between two looks counts as running where either look found it so.
+        """
+        now = self._clock()
+        with self._transaction():
+            known = self.rental(instance.id)
+            if known is None or known.ended_at is not None:
+                return
+            self._count_to(known, now, also=instance.status)
+            silent = is_silent(instance.status)
+            self._connection.execute(
+                "UPDATE instances SET status = ?, silent_since = ?, ran = MAX(ran, ?) "
+                "WHERE contract = ?",
+                [
+                    "stopped" if instance.is_stopped else instance.status,
+                    (known.silent_since or now) if silent else None,
+                    int(instance.status == "running"),
+                    instance.id,
+                ],
+            )
+
+    def foreign(self, instance: Instance) -> None:
+        """Takes an instance without an owner into the books: it has to be paid, too."""
+        with self._transaction():
+            if self.rental(instance.id) is None:
+                now = self._clock()
+                self._insert(
+                    "instances",
+                    contract=instance.id,
+                    since=now,
+                    counted_to=now,
+                    gpu_per_hour=max(instance.dollars_per_hour - instance.storage_per_hour, 0.0),
+                    storage_per_hour=instance.storage_per_hour,
+                    bandwidth_per_hour=0.0,
+                )
+
+    def doom(self, contract: int, reason: str) -> None:
+        """Writes that an instance is to be destroyed. The first reason stands."""
+        with self._transaction():
+            self._doom(contract, reason)
+
+    def k_of(self, contract: int) -> int | None:
+        """The k that an instance holds; None where it never had one, or it is freed."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT slots.k FROM slots JOIN instances USING (attempt) WHERE contract = ?",
+                [contract],
+            ).fetchone()
+        return None if row is None else int(row["k"])
+
+    def not_ended(self, contract: int) -> None:
+        """Writes that an instance that was taken for gone still exists, and bills."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE instances SET ended_at = NULL WHERE contract = ?", [contract]
+            )
+
+    def ended(self, contract: int, reason: str) -> None:
+        """Writes that an instance is gone, and frees its k."""
+        with self._transaction():
+            known = self.rental(contract)
+            assert known is not None, contract
+            if known.ended_at is not None:
+                return
+            now = self._clock()
+            self._count_to(known, now, also="")
+            self._connection.execute(
+                "UPDATE instances SET ended_at = ?, ended_reason = ? WHERE contract = ?",
+                [now, known.doomed or reason, contract],
+            )
+            if known.attempt is None:
+                return
+            made = self.attempt(known.attempt)
+            if made.state is RequestState.RENTED:
+                self._set_state(made.id, RequestState.ENDED, known.doomed or reason)
+                counted = is_bad_worker(self._connection, made.machine, since=made.sent_at)
+                if not known.ran and not counted:
+                    self._launched(made.node_type, succeeded=False, reason=known.doomed or reason)
+            self._free(made.id)
+
+    def reconcile(self, charges: Iterable[Charge]) -> None:
+        """Writes what the account was charged, beside what was estimated."""
+        dollars: dict[int, float] = {}
+        for charge in charges:
+            dollars[charge.contract] = dollars.get(charge.contract, 0.0) + charge.dollars
+        with self._transaction():
+            self._connection.executemany(
+                "UPDATE instances SET charged = ?1, charged_at = ?2, "
+                "unforeseen = MAX(?1 - estimated, 0) WHERE contract = ?3",
+                [(total, self._clock(), contract) for contract, total in dollars.items()],
+            )
+
+    def spent(self) -> float:
+        """Dollars, of everything ever rented, until the last look at each."""
+        return sum(rental.dollars for rental in self.rentals())
+
+    # Machines, and whether the cluster is open
+
+    def avoid(self, machine: int, reason: str, *, seconds: float) -> None:
+        now = self._clock()
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR REPLACE INTO bad_machines VALUES (?, ?, ?, ?)",
+                [machine, reason, now, now + seconds],
+            )
+
+    def avoided(self) -> Mapping[int, str]:
+        """Machines that are not rented now, with the reason."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT machine, reason FROM bad_machines WHERE until > ?", [self._clock()]
+            ).fetchall()
+        return {row["machine"]: row["reason"] for row in rows}
+
+    def close_cluster(self, reason: str) -> None:
+        """Nothing is rented from now on, until `open_cluster`. An empty reason opens it."""
+        with self._transaction():
+            self._connection.execute("UPDATE cluster SET closed = ?", [reason])
+
+    def open_cluster(self) -> None:
+        self.close_cluster("")
+
+    def closed(self) -> str:
+        """Why nothing is rented; empty where the cluster is open."""
+        with self._lock:
+            row = self._connection.execute("SELECT closed FROM cluster").fetchone()
+        return str(row["closed"])
+
+    # Inside
+
+    def _add_instance(self, contract: int, made: Attempt, *, since: float) -> None:
+        if self.rental(contract) is None:
+            self._insert(
+                "instances",
+                contract=contract,
+                attempt=made.id,
+                since=since,
+                counted_to=since,
+                gpu_per_hour=made.bid,
+                storage_per_hour=made.storage_per_hour,
+                bandwidth_per_hour=made.bandwidth_per_hour,
+                estimated=made.setup,
+            )
+
+    def _count_to(self, known: Rental, now: float, *, also: str) -> None:
+        hours = max(0.0, now - known.counted_to) / 3600
+        running = hours if "running" in (known.status, also) else 0.0
+        existing = 0.0 if known.status == also == "offline" else hours
+        self._connection.execute(
+            "UPDATE instances SET counted_to = ?, hours = hours + ?, gpu_hours = gpu_hours + ?, "
+            "estimated = estimated + ? WHERE contract = ?",
+            [
+                max(now, known.counted_to),
+                hours,
+                running,
+                running * (known.gpu_per_hour + known.bandwidth_per_hour)
+                + existing * known.storage_per_hour,
+                known.contract,
+            ],
+        )
+
+    def _launched(self, node_type: str, *, succeeded: bool, reason: str) -> None:
+        now = self._clock()
+        add_launch(self._connection, node_type, succeeded=succeeded, reason=reason, now=now)
+
+    def _doom(self, contract: int, reason: str) -> None:
+        self._connection.execute(
+            "UPDATE instances SET doomed = ? WHERE contract = ? AND doomed = ''",
+            [reason, contract],
+        )
+
+    def _set_state(self, attempt: str, state: RequestState, reason: str) -> None:
+        self._connection.execute(
+            "UPDATE attempts SET state = ?, reason = ? WHERE id = ?",
+            [state.value, reason, attempt],
+        )
+
+    def _free(self, attempt: str) -> None:
+        self._connection.execute(
+            "UPDATE slots SET attempt = NULL, freed_at = ? WHERE attempt = ?",
+            [self._clock(), attempt],
+        )

@@ -1,0 +1,97 @@
+"""Rows and transactions of the ledger, and what becomes of it where the disk is full."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tune_app.cloud.errors import LedgerUnwritableError
+from tune_app.cloud.ledger.disk_reserve import drop_ballast
+from tune_app.cloud.ledger.records import Attempt, Rental
+from tune_app.cloud.renting.verdicts import RequestState
+
+
+class LedgerStore:
+    """What the ledger is made of. Safe between threads.
+
+    Args:
+        folder: where it lies, and its ballast.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, folder: Path, clock: Callable[[], float]
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._clock = clock
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def attempt(self, name: str) -> Attempt:
+        found = self._attempts("WHERE id = ?", name)
+        assert found, f"no attempt {name}"
+        return found[0]
+
+    def find_attempt(self, name: str) -> Attempt | None:
+        return next(iter(self._attempts("WHERE id = ?", name)), None)
+
+    def rental(self, contract: int) -> Rental | None:
+        return next(iter(self._rentals("WHERE contract = ?", contract)), None)
+
+    def live(self) -> list[Rental]:
+        """Instances that are not known to be gone, doomed ones too."""
+        return self._rentals("WHERE ended_at IS NULL ORDER BY contract")
+
+    def rentals(self) -> list[Rental]:
+        return self._rentals("ORDER BY contract")
+
+    def _insert(self, table: str, **values: object) -> None:
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        self._connection.execute(
+            f"INSERT INTO {table} ({names}) VALUES ({marks})", list(values.values())
+        )
+
+    def _count(self, query: str, *values: object) -> int:
+        with self._lock:
+            return int(self._connection.execute(query, values).fetchone()[0])
+
+    def _attempts(self, where: str, *values: object) -> list[Attempt]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT * FROM attempts {where}", values).fetchall()
+        return [Attempt(**_values(row) | {"state": RequestState(row["state"])}) for row in rows]
+
+    def _rentals(self, where: str, *values: object) -> list[Rental]:
+        with self._lock:
+            rows = self._connection.execute(f"SELECT * FROM instances {where}", values).fetchall()
+        return [Rental(**_values(row) | {"ran": bool(row["ran"])}) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing. Raises LedgerUnwritableError where it cannot be written."""
+        with self._lock:
+            if self._connection.in_transaction:  # part of a larger one
+                yield
+                return
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except sqlite3.OperationalError as error:
+                # The next write has room again, unless others were faster.
+                drop_ballast(self._folder)
+                raise LedgerUnwritableError.of(self._folder, error) from error
+            finally:
+                # A full disk may have ended it already.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+
+def _values(row: sqlite3.Row) -> dict[str, Any]:
+    return {name: row[name] for name in row.keys()}  # noqa: SIM118 - a Row iterates its values

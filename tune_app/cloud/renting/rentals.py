@@ -1,0 +1,396 @@
+"""All that is rented for one cluster: looked at, judged, returned, paid.
+
+What is about to be done is in the ledger first. A process that is killed at any moment leaves
+enough there, and in the labels, for the next one to rent nothing twice and to forget nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.ledger.records import Rental
+from tune_app.cloud.renting.budget import Budget, Stage, budget_of
+from tune_app.cloud.renting.launching import Launcher
+from tune_app.cloud.renting.settings import CloudSettings
+from tune_app.cloud.renting.verdicts import Action, Known, head_to_blame, judge
+from tune_app.cloud.renting.workers import Node, PlainSetup, WorkerSetup, node_of
+from tune_app.cloud.vast.answers import Instance
+from tune_app.cloud.vast.client import VastClient
+from tune_app.cloud.vast.labels import Label, prefix
+
+logger = logging.getLogger(__name__)
+
+
+def _no_links(_: int) -> bool | None:
+    return None
+
+
+class Rentals:
+    """All that is rented for one cluster. Safe between threads."""
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        client: VastClient,
+        ledger: Ledger,
+        *,
+        setup: WorkerSetup | None = None,
+        link_up: Callable[[int], bool | None] | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """
+        Args:
+            link_up: whether the link of the worker with this k is open; None where nobody knows.
+            clock: seconds since 1970.
+        """
+        self._settings = settings
+        self._patience = settings.patience
+        self._client = client
+        self._ledger = ledger
+        self._setup = setup or PlainSetup()
+        self._link_up = link_up or _no_links
+        self._clock = clock
+        self._launcher = Launcher(
+            settings,
+            client,
+            ledger,
+            setup=self._setup,
+            destroy=self._try_to_destroy,
+            closed=self.closed,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._condemned: dict[int, str] = {}
+        self._closing = ""
+        self._unwritten: CloudError | None = None
+        self._looking = threading.Lock()
+        self._stepping = threading.Lock()
+        self._ending = threading.Lock()
+        self._listed: tuple[float, dict[int, Instance]] | None = None
+        self._charges_at = float("-inf")
+        self._unlinked: dict[int, float] = {}
+        self._linked: set[int] = set()
+
+    def create(self, node_type: str, request: str) -> Node:
+        """See `Launcher.create`."""
+        return self._launcher.create(node_type, request)
+
+    # Looking
+
+    def nodes(self) -> list[Node]:
+        """Workers that are rented and meant to stay. Raises CloudError rather than guessing."""
+        now = self._clock()
+        if self._listed is None or now - self._listed[0] > self._patience.fresh:
+            self.refresh()
+        return self.known_nodes()
+
+    def known_nodes(self) -> list[Node]:
+        """The same by the ledger alone, as they were when they were last seen."""
+        nodes: list[Node] = []
+        for rental in self._ledger.live():
+            if not rental.doomed and rental.contract not in self._condemned:
+                nodes += self._nodes(rental)
+        return nodes
+
+    def refresh(self) -> dict[int, Instance]:
+        """Asks for all instances and writes what they are. Returns this cluster's.
+
+        An instance that is missing from the list counts as gone only where the API, asked for it
+        alone, says so. Raises OddAnswerError where it is still there: the list was not whole.
+        """
+        with self._looking:
+            asked, before = self._clock(), self._ledger.live()
+            ours = self._client.instances(labelled=prefix(self._settings.cluster))
+            listed = {item.id: item for item in ours if Label.parse(item.label) is not None}
+            for instance in listed.values():
+                with self._writing():
+                    self._ledger.observe(instance)
+            for rental in before:
+                # A new instance may take a moment to be listed.
+                new = asked - rental.since < self._patience.look
+                if rental.contract not in listed and not new:
+                    alone = self._client.instance(rental.contract)
+                    if alone is not None:
+                        with self._writing():
+                            self._ledger.observe(alone)
+                        raise OddAnswerError(
+                            f"the list of instances lacks {rental.contract}, which exists"
+                        )
+                    reason = self._condemned.get(rental.contract, "gone, and not by us")
+                    with self._writing():
+                        self._gone(rental.contract, reason)
+            self._listed = (asked, listed)
+            return listed
+
+    def step(self) -> None:
+        """One look at everything, and what follows from it. Raises CloudError, having done less.
+
+        A list that failed changes nothing: no instance is taken for gone, none is condemned by it.
+        What was condemned before, or passes the cap by the clock, is destroyed all the same, and
+        where the ledger cannot be written, too: that is raised in the end.
+        """
+        self._step()
+        if self._unwritten is not None:
+            raise self._unwritten
+
+    def _step(self) -> None:
+        with self._stepping:
+            self._unwritten = None
+            try:
+                self._look()
+            finally:
+                self._carry_out()
+            self._reconcile()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """What cannot be written does not keep anything from its end; the next step tries again."""
+        try:
+            yield
+        except OSError as error:
+            problem = error if isinstance(error, CloudError) else CloudError(str(error))
+            self._unwritten = problem
+            logger.warning("%s", problem)
+
+    def _look(self) -> None:
+        listed = self.refresh()
+        asked = self._listed[0] if self._listed is not None else self._clock()
+        for instance in listed.values():
+            with self._writing():
+                self._judge(instance, asked)
+        # In this order: who is not pending any more has written what came of it.
+        pending = self._launcher.answers_pending()
+        for attempt in self._ledger.in_flight():
+            waited = asked - attempt.sent_at
+            if attempt.id not in pending and waited >= self._patience.settle:
+                reason = f"no answer, and not listed {waited:.0f} s after it was sent"
+                logger.warning("request %s: %s", attempt.id, reason)
+                self._launcher.give_up(attempt, reason)
+
+    def _carry_out(self) -> None:
+        if self._closing and not self._ledger.closed():
+            with self._writing():
+                self._ledger.close_cluster(self._closing)
+        over = self.closed()
+        if self.budget().stage is Stage.SPENT:
+            over = f"the cap of ${self._settings.cap_dollars:.2f} is spent"
+        if over:
+            # With those that are rented, which could not be written.
+            listed = () if self._listed is None else self._listed[1]
+            unknown = [contract for contract in listed if self._ledger.rental(contract) is None]
+            for contract in [*(rental.contract for rental in self._ledger.live()), *unknown]:
+                self.condemn(contract, over)
+        doomed = [rental.contract for rental in self._ledger.live() if rental.doomed]
+        for contract in dict.fromkeys([*doomed, *self._condemned]):
+            self._try_to_destroy(contract)
+
+    def _judge(self, instance: Instance, asked: float) -> None:
+        label = Label.parse(instance.label)
+        assert label is not None
+        pending = self._launcher.answers_pending()
+        attempt = self._ledger.find_attempt(label.attempt)
+        rental = self._ledger.rental(instance.id)
+        known = None
+        if attempt is not None:
+            link_up = self._link_up(attempt.k)
+            known = Known(
+                state=attempt.state,
+                contract=attempt.contract,
+                bid=attempt.bid,
+                storage_per_hour=attempt.storage_per_hour,
+                since=attempt.sent_at,
+                silent_since=None if rental is None else rental.silent_since,
+                link_up=link_up,
+                answer_pending=attempt.id in pending,
+                doomed="" if rental is None else rental.doomed,
+                unlinked_since=self._unlinked_since(instance.id, link_up),
+                linked=instance.id in self._linked,
+            )
+        verdict = judge(
+            instance,
+            known,
+            cluster=self._settings.cluster,
+            now=self._clock(),
+            patience=self._patience,
+            price_tolerance=self._settings.price_tolerance,
+        )
+        if verdict.action is Action.ADOPT and attempt is not None:
+            logger.info("instance %d is adopted: %s", instance.id, verdict.reason)
+            self._ledger.rented(attempt.id, instance.id)
+            self._ledger.observe(instance)
+        elif verdict.action is Action.DESTROY:
+            self._condemned.setdefault(instance.id, verdict.reason)
+            if verdict.avoid_machine:
+                self._blame(
+                    instance.id,
+                    instance.machine_id,
+                    verdict.reason,
+                    never_linked=verdict.never_linked,
+                )
+            if attempt is not None and attempt.state.in_flight:
+                self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
+            self._ledger.foreign(instance)
+            self.condemn(instance.id, verdict.reason)
+            if rental is not None and rental.ended_at is not None and rental.ended_at < asked:
+                logger.warning("instance %d is listed although it was destroyed", instance.id)
+                self._ledger.not_ended(instance.id)
+        elif verdict.action is Action.KEEP and known is not None and known.link_up is not False:
+            lasted = self._clock() - known.since
+            if instance.status == "running" and lasted >= self._patience.proved:
+                self._ledger.proved(instance.id)
+
+    def _blame(
+        self, contract: int, machine: int, reason: str, *, never_linked: bool = False
+    ) -> None:
+        """A machine is at fault; early, its launch counts as one that came to nothing."""
+        rental = self._ledger.rental(contract)
+        if never_linked or (
+            rental is not None and self._clock() - rental.since < self._patience.proved
+        ):
+            self._ledger.bad_worker(contract, reason, never_linked=never_linked)
+        seconds = self._patience.avoid
+        if never_linked and head_to_blame(self._ledger.machines_never_linked()):
+            # It may be as good as any: it is tried again when the head can be reached.
+            seconds = self._patience.backoff_most
+        self._ledger.avoid(machine, reason, seconds=seconds)
+
+    def _unlinked_since(self, contract: int, link_up: bool | None) -> float | None:
+        """Since when looks in a row found an instance's link not open.
+
+        By contract: whoever had its k before is not counted. While nobody knows, nothing counts.
+        """
+        if link_up is False:
+            return self._unlinked.setdefault(contract, self._clock())
+        if link_up and contract not in self._linked:
+            self._linked.add(contract)
+            self._ledger.link_opened()
+        self._unlinked.pop(contract, None)
+        return None
+
+    def loaded(self) -> dict[int, int]:
+        """k and contract of all whose container has run, and that are meant to stay."""
+        return {
+            k: rental.contract
+            for rental in self._ledger.live()
+            if rental.ran and not rental.doomed and rental.contract not in self._condemned
+            if (k := self._ledger.k_of(rental.contract)) is not None
+        }
+
+    # Returning
+
+    def condemn(self, contract: int, reason: str) -> None:
+        """Writes that an instance is to be destroyed; the next step does so, or `destroy`.
+
+        Where that cannot be written, it is remembered.
+        """
+        self._condemned.setdefault(contract, reason)
+        with self._writing():
+            self._ledger.doom(contract, reason)
+            if self._ledger.rental(contract) is not None:
+                self._condemned.pop(contract, None)
+
+    def destroy(self, contract: int, reason: str, *, bad: bool = False) -> bool:
+        """Ends an instance of this cluster. Returns whether it is gone; if not, the next step
+        tries again, until it is.
+
+        Args:
+            bad: its machine is no good: another one is to be rented, and not at once.
+
+        Raises UnknownInstanceError for one that the ledger does not know.
+        """
+        rental = self._ledger.rental(contract)
+        if rental is None:
+            raise UnknownInstanceError(
+                f"instance {contract} is none of the cluster {self._settings.cluster}'s"
+            )
+        if rental.ended_at is not None:
+            return True
+        if bad and not rental.doomed and rental.attempt is not None:
+            with self._writing():
+                self._blame(contract, self._ledger.attempt(rental.attempt).machine, reason)
+        self.condemn(contract, reason)
+        return self._try_to_destroy(contract)
+
+    def destroy_all(self, reason: str) -> list[int]:
+        """Closes the cluster for good and ends every instance of it.
+
+        Returns the contracts that still exist after that; the daemon goes on until none does.
+        Raises CloudError where that could not be seen.
+        """
+        self._closing = reason
+        self._step()
+        return sorted(self.refresh())
+
+    def closed(self) -> str:
+        """Why nothing is rented; empty where the cluster is open."""
+        return self._ledger.closed() or self._closing
+
+    def open(self) -> None:
+        """Allows launches again after `destroy_all`."""
+        self._ledger.open_cluster()
+        self._closing = ""
+
+    def _try_to_destroy(self, contract: int) -> bool:
+        rental = self._ledger.rental(contract)
+        if rental is not None and rental.ended_at is not None:
+            self._condemned.pop(contract, None)
+            return True
+        written = "" if rental is None else rental.doomed
+        reason = written or self._condemned.get(contract, "")
+        try:
+            self._client.destroy(contract)
+        except CloudError as error:
+            logger.warning("instance %d is not destroyed yet: %s", contract, error)
+            return False
+        logger.info("destroyed instance %d: %s", contract, reason)
+        with self._writing():
+            self._gone(contract, reason)
+        return True
+
+    def _gone(self, contract: int, reason: str) -> None:
+        # Two may find it gone at once: the second must not revoke what the k's next owner has.
+        with self._ending:
+            k = self._ledger.k_of(contract)
+            if k is not None:
+                # In this order: a freed k is somebody else's at once.
+                self._setup.revoke(k)
+            if self._ledger.rental(contract) is not None:
+                self._ledger.ended(contract, reason)
+            self._condemned.pop(contract, None)
+            self._unlinked.pop(contract, None)
+            self._linked.discard(contract)
+
+    # Money
+
+    def budget(self) -> Budget:
+        """Where the money stands now."""
+        return budget_of(self._ledger, self._settings, self._clock())
+
+    def _reconcile(self) -> None:
+        now = self._clock()
+        rentals = self._ledger.rentals()
+        if not rentals or now - self._charges_at < self._patience.charges:
+            return
+        self._charges_at = now
+        try:
+            self._ledger.reconcile(
+                self._client.charges(min(rental.since for rental in rentals), now)
+            )
+        except CloudError as error:
+            logger.warning("the charges are not known: %s", error)
+
+    # Inside
+
+    def _nodes(self, rental: Rental) -> list[Node]:
+        """One node, or none for an instance that nobody here asked for."""
+        if rental.attempt is None:
+            return []
+        instance = None if self._listed is None else self._listed[1].get(rental.contract)
+        return [node_of(self._ledger.attempt(rental.attempt), rental, instance)]

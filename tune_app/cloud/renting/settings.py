@@ -1,0 +1,195 @@
+"""What the daemon is told: where to rent, what, for how much, and how long to be patient."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from tune_app.cloud.vast.instance_request import MAXIMUM_START
+from tune_app.cloud.vast.labels import checked_name
+from tune_app.cloud.vast.offers import OfferRules
+from tune_app.cloud.vast.rate_limit import SECONDS_BETWEEN
+
+BASE_URL = "https://console.vast.ai"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Time-outs, in seconds. Raises ValueError for one that is not over 0."""
+
+    loading: float = 900.0
+    """An instance that does not run by then is destroyed, its machine avoided."""
+    lost: float = 120.0
+    """One that gives no sign of work, and whose link is not open, is given up."""
+    http: float = 20.0
+    """For connecting, for an answer's first byte, and for its rest."""
+    retry: float = 2.0
+    """Before a call that may be repeated is sent again."""
+    create: float = 55.0
+    """Within which a request to rent is answered, one way or the other."""
+    look: float = 20.0
+    """How long a request whose outcome is not known looks for its label before it answers."""
+    look_every: float = 3.0
+    settle: float = 180.0
+    """An instance that was not listed by then was not rented."""
+    poll: float = 15.0
+    """Between two looks at all instances."""
+    fresh: float = 20.0
+    """A list of instances that is no older is good enough."""
+    backoff: float = 10.0
+    """After the first failed launch; doubles with each."""
+    backoff_most: float = 900.0
+    avoid: float = 7 * 86_400.0
+    """How long a bad machine is not rented again."""
+    proved: float = 1_800.0
+    """A worker that lasted so long was no bad one, whatever becomes of it."""
+    charges: float = 3_600.0
+    """Between two looks at what was charged."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (isinstance(value, (int, float)) and value > 0):
+                raise ValueError(f"the time-out {item.name} is {value!r} s; it must be over 0")
+        if self.http + self.look >= self.create:
+            raise ValueError(
+                f"http is {self.http:g} s, look {self.look:g} s and create {self.create:g} s; a "
+                "request must have the time to be sent and looked for: lower http or look"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeType:
+    """A kind of worker."""
+
+    image: str
+    rules: OfferRules = field(default_factory=OfferRules)
+    onstart: str = ""
+    """Shell script that the instance runs as it starts."""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.image.strip():
+            raise ValueError("a node type has no image; name one, as docker pull takes it")
+        if len(self.onstart) > MAXIMUM_START:
+            raise ValueError(
+                f"the start script has {len(self.onstart):,} characters; {MAXIMUM_START:,} are "
+                "allowed: let it fetch the rest"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudSettings:
+    """All of it. Raises ValueError for what could never be meant."""
+
+    cluster: str
+    """Its name, which no other cluster of the account may have."""
+    node_types: Mapping[str, NodeType]
+    cap_dollars: float
+    """Over which nothing more is spent on this cluster, ever."""
+    max_instances: int = 8
+    base_url: str = BASE_URL
+    patience: Patience = field(default_factory=Patience)
+    reserve_hours: float = 0.5
+    """A launch must leave this much of all workers' time under the cap."""
+    drain_hours: float = 0.2
+    """Below this much left, work should be saved."""
+    price_tolerance: float = 0.05
+    """By how much of itself the price of an instance may differ from what was agreed."""
+    offers_per_launch: int = 3
+    """How many offers are tried where others were faster."""
+    seconds_between: Mapping[str, float] = field(default_factory=lambda: SECONDS_BETWEEN)
+    """The API's limits, seconds between two calls of an endpoint."""
+    pace_margin: float = 0.1
+    """Added to each of these."""
+    first_k: int = 2
+    last_k: int = 127
+
+    def __post_init__(self) -> None:
+        checked_name("cluster's name", self.cluster)
+        for name in self.node_types:
+            checked_name("node type's name", name)
+        if not self.node_types:
+            raise ValueError("there is no node type; name one with its image")
+        if not (math.isfinite(self.cap_dollars) and self.cap_dollars > 0):
+            raise ValueError(f"the cap is {self.cap_dollars!r} dollars; it must be a number over 0")
+        if not 0 < self.max_instances <= self.last_k - self.first_k + 1:
+            raise ValueError(
+                f"{self.max_instances} instances at most; it must be 1 to "
+                f"{self.last_k - self.first_k + 1}"
+            )
+
+    def node_type(self, name: str) -> NodeType:
+        """Raises ValueError for a name that is not set up."""
+        if name not in self.node_types:
+            raise ValueError(
+                f"there is no node type {str(name)[:80]!r}; there are {', '.join(self.node_types)}"
+            )
+        return self.node_types[name]
+
+
+def load_settings(path: Path) -> CloudSettings:
+    """Settings from a JSON file. Raises ValueError naming the file and the place in it."""
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error})") from error
+    try:
+        settings = _build(CloudSettings, values, "settings")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    assert isinstance(settings, CloudSettings)
+    return settings
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """A value of a type from JSON; names that the type does not have are refused."""
+    origin = typing.get_origin(kind)
+    if is_dataclass(kind):
+        return _build_record(kind, value, where)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {value!r}; an object is expected")
+        inner = typing.get_args(kind)[1]
+        return {name: _build(inner, item, f"{where}.{name}") for name, item in value.items()}
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is {value!r}; a list is expected")
+        inner = typing.get_args(kind)[0]
+        return tuple(_build(inner, item, where) for item in value)
+    assert not isinstance(origin, types.UnionType)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{where} is {value!r}; {kind.__name__} is expected")
+    return value
+
+
+def _build_record(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {value!r}; an object is expected")
+    hints = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    unknown = sorted(set(value) - known)
+    if unknown:
+        raise ValueError(
+            f"{where} has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
+        )
+    missing = [
+        item.name
+        for item in fields(kind)
+        if item.default is MISSING and item.default_factory is MISSING and item.name not in value
+    ]
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+    made = {name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
+    try:
+        return kind(**made)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

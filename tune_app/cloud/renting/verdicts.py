@@ -1,0 +1,200 @@
+"""What becomes of an instance that the API lists, and of launches that fail. Pure, with reasons."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tune_app.cloud.renting.settings import Patience
+from tune_app.cloud.vast.answers import Instance
+from tune_app.cloud.vast.labels import Label
+
+MACHINES_TO_BLAME_THE_HEAD = 2
+NOT_YET = frozenset({"", "created", "loading", "scheduling"})
+
+
+def is_silent(status: str) -> bool:
+    """Whether an instance gives no sign of work: unknown, offline, frozen, or a status yet unheard.
+
+    One that is still starting does not count as silent.
+    """
+    return status != "running" and status not in NOT_YET
+
+
+class RequestState(enum.Enum):
+    """How far an attempt to rent is. Written before each step is taken."""
+
+    SENDING = "sending"
+    """The API may be carrying it out."""
+    UNCERTAIN = "uncertain"
+    """Sent, and no answer told what became of it: its label is being looked for."""
+    RENTED = "rented"
+    FAILED = "failed"
+    """Nothing is rented by it; an instance that turns up all the same has no owner."""
+    ENDED = "ended"
+    """Was rented, and is destroyed."""
+
+    @property
+    def in_flight(self) -> bool:
+        return self in (RequestState.SENDING, RequestState.UNCERTAIN)
+
+
+class Action(enum.Enum):
+    KEEP = "keep"
+    ADOPT = "adopt"
+    DESTROY = "destroy"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the ledger knows of the attempt that an instance's label names."""
+
+    state: RequestState
+    contract: int | None
+    bid: float
+    storage_per_hour: float
+    since: float
+    """When the instance was rented, or the request sent: seconds since 1970."""
+    silent_since: float | None
+    """Since when it gives no sign of work."""
+    link_up: bool | None
+    """Whether its link to the head is open; None where nobody knows."""
+    answer_pending: bool
+    """This process itself waits for the API's answer to the request."""
+    doomed: str
+    """Why it is to be destroyed already; empty where it is not."""
+    unlinked_since: float | None = None
+    """Since when this process finds its link not open; None where it is, or nobody knows."""
+    linked: bool = False
+    """Whether this process ever saw its link open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What to do with an instance, and why."""
+
+    action: Action
+    reason: str
+    avoid_machine: bool = False
+    """Whether the machine is at fault and is not rented again for a while."""
+    never_linked: bool = False
+    """It ran, and its link never opened: where that is so of others, too, the head is at fault."""
+
+
+def judge(
+    instance: Instance,
+    known: Known | None,
+    *,
+    cluster: str,
+    now: float,
+    patience: Patience,
+    price_tolerance: float,
+) -> Verdict:
+    """Adopt, keep, destroy, or leave alone because it is someone else's.
+
+    Args:
+        instance: as the API lists it.
+        known: the attempt that its label names; None where the ledger has none.
+        cluster: only instances whose label names it are ever touched.
+        now: seconds since 1970.
+        price_tolerance: by which share the price may exceed what was agreed.
+    """
+    label = Label.parse(instance.label)
+    if label is None or label.cluster != cluster:
+        return Verdict(action=Action.IGNORE, reason="not of this cluster")
+    if known is None:
+        return _destroy("no owner: the ledger does not know its request")
+    ownerless = _without_owner(instance, known)
+    if ownerless is not None:
+        return ownerless
+    if known.answer_pending:
+        return Verdict(action=Action.KEEP, reason="its request waits for the answer")
+    return (
+        _not_as_agreed(instance, known, price_tolerance)
+        or _lost(instance, known, now, patience)
+        or (
+            Verdict(action=Action.ADOPT, reason="its request had no answer")
+            if known.state.in_flight
+            else Verdict(action=Action.KEEP, reason=instance.status or "starting")
+        )
+    )
+
+
+def _without_owner(instance: Instance, known: Known) -> Verdict | None:
+    if known.doomed:
+        return _destroy(known.doomed)
+    if known.state.in_flight:
+        return None
+    if known.state is not RequestState.RENTED:
+        return _destroy(f"no owner: its request has {known.state.value}")
+    if known.contract != instance.id:
+        return _destroy(f"no owner: its request rented instance {known.contract}")
+    return None
+
+
+def _not_as_agreed(instance: Instance, known: Known, tolerance: float) -> Verdict | None:
+    if not instance.is_bid:
+        return _destroy("rented on demand though a bid was made", avoid_machine=True)
+    agreed = known.bid + known.storage_per_hour
+    if instance.dollars_per_hour > agreed * (1 + tolerance):
+        return _destroy(
+            f"costs ${instance.dollars_per_hour:.4f}/h, agreed were ${agreed:.4f}/h",
+            avoid_machine=True,
+        )
+    return None
+
+
+def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> Verdict | None:
+    if instance.is_stopped:
+        return _destroy("stopped: outbid, or by hand; its storage bills")
+    if instance.status == "exited":
+        return _destroy("its container has ended", avoid_machine=True)
+    if is_silent(instance.status) and known.silent_since is not None and known.link_up is not True:
+        silent = now - known.silent_since
+        if silent >= patience.lost:
+            return _destroy(
+                f"{instance.status} for {silent:.0f} s, and its link is not open",
+                avoid_machine=True,
+            )
+    loading = instance.status in NOT_YET and known.link_up is not True
+    if loading and now - known.since >= patience.loading:
+        return _destroy(
+            f"{instance.status or 'not started'} after {now - known.since:.0f} s: "
+            f"{instance.message[:120] or 'the host says nothing'}",
+            avoid_machine=True,
+        )
+    # A container may run without what opens its link: only then is a worker there.
+    if known.unlinked_since is not None and now - known.unlinked_since >= patience.loading:
+        return _destroy(
+            f"{instance.status}, but its link is not open for {now - known.unlinked_since:.0f} s",
+            avoid_machine=True,
+            never_linked=not known.linked,
+        )
+    return None
+
+
+def _destroy(reason: str, *, avoid_machine: bool = False, never_linked: bool = False) -> Verdict:
+    return Verdict(
+        action=Action.DESTROY,
+        reason=reason,
+        avoid_machine=avoid_machine,
+        never_linked=never_linked,
+    )
+
+
+def head_to_blame(machines: int) -> str:
+    """Why workers on so many machines never opened their links; empty while it may be theirs."""
+    if machines < MACHINES_TO_BLAME_THE_HEAD:
+        return ""
+    return (
+        f"the links of workers on {machines} machines in a row never opened: let TCP connections "
+        "to the head's overlay port in, at the firewall of the head's provider"
+    )
+
+
+def launch_allowed_at(failures: int, last: float, patience: Patience) -> float:
+    """When the next launch may start, after `failures` in a row, the last one at `last`."""
+    if failures < 1:
+        return last
+    return last + min(patience.backoff * 2.0 ** min(failures - 1, 30), patience.backoff_most)

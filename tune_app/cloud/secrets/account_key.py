@@ -1,0 +1,34 @@
+"""Where a user keeps the key of the Vast.ai account: never in the YAML, never on a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tune_app.cloud.secrets.key import ApiKey
+
+VARIABLE = "VAST_API_KEY"
+FILES = (".config/vastai/vast_api_key", ".vast_api_key")
+"""In the home, as Vast.ai's own command line writes it."""
+
+
+def account_key(environment: Mapping[str, str], home: Path) -> ApiKey:
+    """The key from the environment, or else from the file that `vastai set api-key` writes.
+
+    Raises ValueError where there is none, or where what is there is no key.
+    """
+    told = environment.get(VARIABLE, "")
+    if told.strip():
+        return ApiKey(told)
+    for name in FILES:
+        path = home / name
+        if path.is_file():
+            try:
+                return ApiKey(path.read_text("utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
+    raise ValueError(
+        f"there is no Vast.ai key: set {VARIABLE}, or write it into ~/{FILES[0]}; make one at "
+        "https://cloud.vast.ai/manage-keys/ that may search offers and create, list and destroy "
+        "instances, and nothing else"
+    )

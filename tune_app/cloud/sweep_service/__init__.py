@@ -1,0 +1,1 @@
+"""A sweep as a service of the head, which goes on when whoever started it leaves."""

@@ -1,0 +1,1 @@
+"""The market Vast.ai: its API, offers and labels. Imports `secrets` and `errors`."""

@@ -1,0 +1,52 @@
+"""Labels of instances: the only thing that ties a rented machine to who asked for it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tune_app.cloud.vast.instance_request import MAXIMUM_LABEL
+
+_FIRST = "stellux"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+
+
+def checked_name(what: str, text: str) -> str:
+    """The text. Raises ValueError where it could not stand in a label."""
+    if not isinstance(text, str) or not _NAME.fullmatch(text):
+        raise ValueError(
+            f"the {what} is {str(text)[:80]!r}; use 1 to 60 letters, digits, dots, dashes and "
+            "underscores, the first a letter or a digit"
+        )
+    return text
+
+
+def prefix(cluster: str) -> str:
+    """How the labels of a cluster's instances begin."""
+    return f"{_FIRST}/{cluster}/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """`stellux/CLUSTER/TYPE/K/ATTEMPT`, at most 256 characters."""
+
+    cluster: str
+    node_type: str
+    k: int
+    """The node's number in the overlay: its address is 127.77.0.k."""
+    attempt: str
+    """The request's id and which attempt at it this is, `REQUEST.N`."""
+
+    @property
+    def text(self) -> str:
+        text = f"{prefix(self.cluster)}{self.node_type}/{self.k}/{self.attempt}"
+        assert len(text) <= MAXIMUM_LABEL, text
+        return text
+
+    @classmethod
+    def parse(cls, text: str) -> Label | None:
+        """None for a label that this program did not write."""
+        parts = text.split("/")
+        if len(parts) != 5 or parts[0] != _FIRST or not parts[3].isdecimal():
+            return None
+        return cls(cluster=parts[1], node_type=parts[2], k=int(parts[3]), attempt=parts[4])

@@ -1,0 +1,312 @@
+"""Which offer to take: the most training per dollar under hard caps. Pure; rents nothing.
+
+An offer's price a training unit is all that a stay there costs (bid, storage, expected bandwidth,
+set-up) over what it trains in the hours that set-up leaves. Who passes no cap is refused with the
+cap, its value and the limit, so that "no offer" always says which cap to move, and how far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tune_app.cloud.vast.answers import HOURS_PER_MONTH, Offer
+from tune_app.cloud.vast.gpu_speeds import SPEEDS
+from tune_app.cloud.vast.instance_request import MINIMUM_DISK_GB
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferRules:
+    """Caps and expectations. Raises ValueError for what could never be met."""
+
+    gpus: tuple[str, ...] = ("RTX 3090", "RTX 4090")
+    """Models that are wanted, by Vast.ai's names."""
+    speeds: Mapping[str, float] = field(default_factory=lambda: SPEEDS)
+    """Training speed of each model, in any unit that they share."""
+    max_dollars_per_hour: float = 0.40
+    """Bid and storage together."""
+    min_reliability: float = 0.98
+    disk_gb: float = 40.0
+    max_dollars_per_gb: float = 0.02
+    """Of bandwidth, each way."""
+    min_cuda: float = 12.8
+    """What the image needs; compared with the host's cuda_max_good."""
+    min_cpus: float = 4.0
+    min_ram_gb: float = 16.0
+    min_hours_left: float = 12.0
+    bid_factor: float = 1.2
+    """The bid over the lowest one that would win now."""
+    stay_hours: float = 6.0
+    """How long a worker is expected to stay."""
+    setup_hours: float = 0.1
+    """Without the downloads."""
+    setup_gb: float = 10.0
+    """Image, packages and data, downloaded once."""
+    download_gb_per_hour: float = 0.5
+    upload_gb_per_hour: float = 1.5
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.gpus if name not in self.speeds]
+        if not self.gpus or unknown:
+            raise ValueError(
+                f"the GPU models are {', '.join(map(repr, self.gpus)) or 'none'}; "
+                f"each needs a speed: known are {', '.join(sorted(self.speeds))}"
+            )
+        if not all(speed > 0 for speed in self.speeds.values()):
+            raise ValueError("every GPU model's speed must be over 0")
+        if self.bid_factor < 1:
+            raise ValueError(
+                f"the bid's factor is {self.bid_factor:g}; below 1 a bid never wins: use 1 or more"
+            )
+        if self.disk_gb < MINIMUM_DISK_GB:
+            raise ValueError(
+                f"the disk has {self.disk_gb:g} GB; Vast.ai rents {MINIMUM_DISK_GB} or more"
+            )
+        if not self.max_dollars_per_hour > 0:
+            raise ValueError(
+                f"the price cap is {self.max_dollars_per_hour!r} $/h; it must be over 0"
+            )
+        if not self.stay_hours > self.setup_hours >= 0:
+            raise ValueError(
+                f"a stay of {self.stay_hours:g} h with {self.setup_hours:g} h of set-up trains "
+                "nothing; expect a longer stay"
+            )
+
+    def filters(self, *, caps: bool) -> dict[str, dict[str, Any]]:
+        """The search's own filters; without the caps, to see what the caps refuse."""
+        filters: dict[str, dict[str, Any]] = {
+            "gpu_name": {"in": list(self.gpus)},
+            "num_gpus": {"eq": 1},
+            "rentable": {"eq": True},
+            "verified": {"eq": True},
+        }
+        if caps:
+            filters |= {
+                "min_bid": {"lte": self.max_dollars_per_hour},
+                "reliability2": {"gte": self.min_reliability},
+                "disk_space": {"gte": self.disk_gb},
+                "cuda_max_good": {"gte": self.min_cuda},
+                "inet_up_cost": {"lte": self.max_dollars_per_gb},
+                "inet_down_cost": {"lte": self.max_dollars_per_gb},
+            }
+        return filters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """What a stay on an offer would cost, in dollars."""
+
+    offer: Offer
+    bid: float
+    storage_per_hour: float
+    bandwidth_per_hour: float
+    setup: float
+    """The set-up's downloads, once."""
+    per_unit: float
+    """Dollars for one unit of the speeds' table, over an hour."""
+
+    @property
+    def per_hour(self) -> float:
+        return self.bid + self.storage_per_hour + self.bandwidth_per_hour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The offer to take, and why."""
+
+    quote: Quote
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Miss:
+    """A cap that an offer does not pass."""
+
+    cap: str
+    said: str
+    remedy: str
+    distance: float
+    """By how much, as a share of the limit; infinite where no other value would help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoOffer:
+    """Why nothing is rented: how many offers each cap refused, and the one that came nearest."""
+
+    offers: int
+    refused: Mapping[str, int]
+    """By cap; an offer counts under each cap that it does not pass."""
+    nearest: Offer | None
+    misses: Sequence[Miss]
+    """Of the nearest."""
+    gpus: Sequence[str]
+
+    @property
+    def reason(self) -> str:
+        """In one line, with the remedy."""
+        if self.nearest is None:
+            return (
+                f"Vast.ai has no interruptible offer of {', '.join(self.gpus)} now; "
+                "add GPU models, or wait"
+            )
+        counts = ", ".join(f"{name} {count}" for name, count in self.refused.items())
+        said = " and ".join(miss.said for miss in self.misses)
+        remedies = " and ".join(miss.remedy for miss in self.misses)
+        return (
+            f"no offer of {self.offers} passes the caps ({counts}); nearest is offer "
+            f"{self.nearest.id}, {self.nearest.gpu_name}: {said}; {remedies}, or wait"
+        )
+
+
+def choose(
+    offers: Iterable[Offer],
+    rules: OfferRules,
+    *,
+    avoided: Mapping[int, str] | None = None,
+    taken: Collection[int] = (),
+) -> Choice | NoOffer:
+    """The offer with the lowest price a training unit.
+
+    Args:
+        avoided: machines not to rent, with the reason.
+        taken: offers that are being rented, or were found to be gone.
+    """
+    passed: list[Quote] = []
+    refused: list[tuple[Offer, list[Miss]]] = []
+    for offer in offers:
+        found = quote(offer, rules)
+        misses = _misses(offer, found, rules, avoided or {}, taken)
+        if misses:
+            refused.append((offer, misses))
+        else:
+            passed.append(found)
+    if passed:
+        passed.sort(key=lambda item: (item.per_unit, item.offer.id))
+        best = passed[0]
+        return Choice(quote=best, reason=_why(best, passed, rules))
+    refused.sort(key=lambda item: (len(item[1]), sum(miss.distance for miss in item[1])))
+    counts = Counter(miss.cap for _, misses in refused for miss in misses)
+    nearest = refused[0] if refused else None
+    return NoOffer(
+        offers=len(refused),
+        refused=dict(counts.most_common()),
+        nearest=nearest[0] if nearest else None,
+        misses=nearest[1] if nearest else (),
+        gpus=rules.gpus,
+    )
+
+
+def quote(offer: Offer, rules: OfferRules) -> Quote:
+    """What a stay costs at the bid that the rules make: never over the cap, where it fits."""
+    storage = rules.disk_gb * offer.storage_per_gb_month / HOURS_PER_MONTH
+    bid = max(offer.minimum_bid * rules.bid_factor, offer.minimum_bid + 0.001)
+    if offer.minimum_bid <= rules.max_dollars_per_hour - storage:
+        bid = min(bid, rules.max_dollars_per_hour - storage)
+    # Down to a hundredth of a cent, but not below the bid that wins.
+    bid = max(math.floor(bid * 10_000) / 10_000, offer.minimum_bid)
+    bandwidth = (
+        rules.download_gb_per_hour * offer.download_per_gb
+        + rules.upload_gb_per_hour * offer.upload_per_gb
+    )
+    setup = rules.setup_gb * offer.download_per_gb
+    download_hours = rules.setup_gb * 8_000 / max(offer.download_mbps, 1.0) / 3_600
+    productive = max(rules.stay_hours - rules.setup_hours - download_hours, 1e-3)
+    speed = rules.speeds.get(offer.gpu_name, 0.0)
+    dollars = rules.stay_hours * (bid + storage + bandwidth) + setup
+    return Quote(
+        offer=offer,
+        bid=bid,
+        storage_per_hour=storage,
+        bandwidth_per_hour=bandwidth,
+        setup=setup,
+        per_unit=dollars / (productive * speed) if speed > 0 else math.inf,
+    )
+
+
+def _misses(
+    offer: Offer,
+    found: Quote,
+    rules: OfferRules,
+    avoided: Mapping[int, str],
+    taken: Collection[int],
+) -> list[Miss]:
+    misses: list[Miss] = []
+    if offer.gpu_name not in rules.gpus or offer.num_gpus != 1:
+        misses.append(
+            Miss(
+                cap="gpus",
+                said=f"it has {offer.num_gpus} × {offer.gpu_name}",
+                remedy=f"add {offer.gpu_name!r} to gpus",
+                distance=math.inf,
+            )
+        )
+    if offer.machine_id in avoided:
+        misses.append(
+            Miss(
+                cap="avoided",
+                said=f"machine {offer.machine_id} is avoided: {avoided[offer.machine_id]}",
+                remedy="add GPU models",
+                distance=math.inf,
+            )
+        )
+    if offer.id in taken:
+        misses.append(
+            Miss(cap="taken", said="it is taken", remedy="add GPU models", distance=math.inf)
+        )
+    price = offer.minimum_bid + found.storage_per_hour
+    for cap, value, limit in (
+        ("max_dollars_per_hour", price, rules.max_dollars_per_hour),
+        ("max_dollars_per_gb", offer.download_per_gb, rules.max_dollars_per_gb),
+        ("max_dollars_per_gb", offer.upload_per_gb, rules.max_dollars_per_gb),
+    ):
+        if value > limit:
+            misses.append(_over(cap, value, limit))
+    for cap, value, limit in (
+        ("min_reliability", offer.reliability, rules.min_reliability),
+        ("disk_gb", offer.disk_gb, rules.disk_gb),
+        ("min_cuda", offer.cuda, rules.min_cuda),
+        ("min_cpus", offer.cpus, rules.min_cpus),
+        ("min_ram_gb", offer.ram_gb, rules.min_ram_gb),
+        ("min_hours_left", offer.hours_left, rules.min_hours_left),
+    ):
+        if value < limit:
+            misses.append(_under(cap, value, limit))
+    return misses
+
+
+def _over(cap: str, value: float, limit: float) -> Miss:
+    rounded = math.ceil(value * 10_000) / 10_000
+    return Miss(
+        cap=cap,
+        said=f"${rounded:.4g} is over {cap} {limit:g}",
+        remedy=f"raise {cap} to {rounded:.4g}",
+        distance=value / limit - 1 if limit > 0 else math.inf,
+    )
+
+
+def _under(cap: str, value: float, limit: float) -> Miss:
+    return Miss(
+        cap=cap,
+        said=f"{value:.4g} is under {cap} {limit:g}",
+        remedy=f"lower {cap} to {value:.4g}",
+        distance=1 - value / limit,
+    )
+
+
+def _why(best: Quote, passed: Sequence[Quote], rules: OfferRules) -> str:
+    text = (
+        f"offer {best.offer.id}, {best.offer.gpu_name}: ${best.per_hour:.3f}/h (bid "
+        f"{best.bid:.4f}, storage {best.storage_per_hour:.4f}, bandwidth "
+        f"{best.bandwidth_per_hour:.4f}) and ${best.setup:.2f} of set-up over "
+        f"{rules.stay_hours:g} h; best of {len(passed)} that pass the caps"
+    )
+    if len(passed) > 1:
+        following = passed[1]
+        text += (
+            f", {1 - best.per_unit / following.per_unit:.0%} cheaper a unit of training than "
+            f"offer {following.offer.id}, {following.offer.gpu_name}"
+        )
+    return text

@@ -1,0 +1,71 @@
+"""The prepared corpora of a trial's process: at hand, or fetched while the driver hears of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from data.cache import default_cache
+from data.prepared import PreparedCorpus
+from tune_app.cluster.corpus_share import CancelledError, Tokens, fetch
+from tune_app.stores.open import open_store
+
+
+class TokenFetch:
+    """Gets corpora into this machine's cache, in a thread of its own.
+
+    Args:
+        tokens: where from.
+        vocabularies: which of them.
+        cache: default this machine's.
+    """
+
+    def __init__(
+        self, tokens: Tokens, vocabularies: Sequence[int], *, cache: Path | None = None
+    ) -> None:
+        self.corpora: dict[int, PreparedCorpus] = {}
+        """By vocabulary size, whole when it is done."""
+        self._tokens = tokens
+        self._vocabularies = vocabularies
+        self._cache = cache or default_cache()
+        self._error: Exception | None = None
+        self._cancelled = threading.Event()
+        # A daemon: a process that is told to end does not wait for a store.
+        self._thread = threading.Thread(target=self._run, name="token fetch", daemon=True)
+        self._thread.start()
+
+    def done(self, *, at_most: float) -> bool:
+        """Whether all are here; waits for it. Raises what went wrong: see `tokens.fetch`.
+
+        Args:
+            at_most: seconds to wait.
+        """
+        self._thread.join(at_most)
+        if self._thread.is_alive():
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def cancel(self) -> None:
+        """Ends it, as soon as the store lets it."""
+        self._cancelled.set()
+
+    def _run(self) -> None:
+        try:
+            self._fetch_all(self._cancelled.is_set)
+        except CancelledError:
+            return
+        except Exception as error:
+            self._error = error
+
+    def _fetch_all(self, cancelled: Callable[[], bool]) -> None:
+        store = open_store(self._tokens.store)
+        try:
+            for vocabulary in self._vocabularies:
+                self.corpora[vocabulary] = fetch(
+                    self._tokens.corpora[vocabulary], store, self._cache, cancelled=cancelled
+                )
+        finally:
+            store.close()

@@ -1,0 +1,1 @@
+"""What a failure is and what is done about it: pure decisions. Imports the journal's records."""

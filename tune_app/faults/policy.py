@@ -1,0 +1,255 @@
+"""What is done about a failure: pure, from it and from what the journal knows of earlier ones."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from tune_app.journal.records import Failure, FailureClass
+from tune_app.stores.base import StoreError, StoreRefusedError, StoreUnreachableError
+
+DEATHS = 3
+"""Deaths at one step, of no known cause and on two hosts, that are taken for a defect."""
+LONELY_DEATHS = 10
+"""As many on one host, where no second tells the host's fault from the cell's."""
+EARLY_FAILURES = 3
+"""Failures before a cell's first step that are taken for a defect where there is but one host."""
+EARLY_IN_A_ROW = 10
+"""As many where others may come and none has, and where a disk or a store fails each start."""
+SUSPECT_CELLS = 2
+"""So many cells that fail on a host before their first step speak against the host."""
+_EARLY = "it failed before its first step there: "
+_STORE_AWAY = StoreUnreachableError.__name__
+
+_PASSING = frozenset(
+    {
+        errno.EIO,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """What is done about a failure."""
+
+    failure: Failure
+    """As it goes into the journal: class, remedy and whether it ends the cell are decided."""
+    micro_batch_size: int | None = None
+    """Sequences at once from now on; None leaves them as they are."""
+
+
+def classify(error: BaseException) -> FailureClass:
+    """The class of an exception in a trial's process.
+
+    What the disk or the store may do better the next time is storage; what a person has to mend,
+    a missing folder or a refused key, is code as much as any other exception.
+    """
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return FailureClass.MEMORY
+    # On a CPU torch reports it as a RuntimeError of its allocator.
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+        return FailureClass.MEMORY
+    if isinstance(error, StoreError):
+        refused = isinstance(error, StoreRefusedError)
+        return FailureClass.CODE if refused else FailureClass.STORAGE
+    if isinstance(error, OSError) and error.errno in _PASSING:
+        return FailureClass.STORAGE
+    return FailureClass.CODE
+
+
+def respond(
+    failure: Failure,
+    earlier: Sequence[Failure],
+    *,
+    batch_size: int,
+    stride: int = 0,
+    early: bool = False,
+    hosts: int | None = None,
+    hosts_now: int = 1,
+) -> Response:
+    """Decides about a failure.
+
+    Args:
+        failure: what happened, with the tokens of the last heartbeat.
+        earlier: failures of the same cell, in their order.
+        batch_size: sequences a step.
+        stride: tokens between two heartbeats; deaths so close to each other are at one step.
+        early: whether the attempt failed before its first step.
+        hosts: machines that train or may come to; None where the driver's is the only one.
+        hosts_now: machines that train, of these.
+    """
+    since_ended = _since_ended(earlier)
+    if failure.kind is FailureClass.CODE and early and hosts is not None:
+        return _before_the_first_step(failure, since_ended, hosts, hosts_now)
+    if failure.kind is FailureClass.STORAGE and early and hosts is not None:
+        return _no_start(failure, since_ended, hosts_now)
+    if failure.kind in (FailureClass.CODE, FailureClass.NUMBERS):
+        return Response(failure=replace(failure, ended=True, remedy="the cell is stopped"))
+    if failure.kind is FailureClass.MEMORY:
+        return _out_of_memory(failure, earlier, batch_size)
+    if failure.kind is FailureClass.HOST and not failure.cause:
+        deaths = [*_deaths_at(failure.tokens, since_ended, stride), failure]
+        # Of a node's name, `machine/id`, the id changes when Ray starts anew on the machine.
+        machines = {_machine(death.host) for death in deaths} - {""}
+        where = ", ".join(sorted(machines)) or "a host that is not known"
+        if len(deaths) >= (DEATHS if len(machines) > 1 else LONELY_DEATHS):
+            return Response(
+                failure=replace(
+                    failure,
+                    kind=FailureClass.CODE,
+                    ended=True,
+                    reason=f"its process died {len(deaths)} times at {failure.tokens:,} tokens, "
+                    f"on {where}, for no cause that is known there: taken for a defect of its "
+                    f"code ({failure.reason})",
+                    remedy="the cell is stopped",
+                )
+            )
+    return Response(failure=replace(failure, ended=False, remedy="retried"))
+
+
+def suspicion(failures: Sequence[Failure], host: str) -> str | None:
+    """What speaks against a host: several cells failed there before their first step.
+
+    Args:
+        failures: of all cells.
+        host: `machine/id`; other ids of the machine count as well.
+    """
+    here = [
+        failure
+        for failure in failures
+        if is_early(failure)
+        # A store that nobody reaches is no host's fault.
+        and not failure.cause.endswith(_STORE_AWAY)
+        and _machine(failure.host) == _machine(host)
+    ]
+    cells = {failure.cell for failure in here}
+    if not _machine(host) or len(cells) < SUSPECT_CELLS:
+        return None
+    return (
+        f"on {host} {len(cells)} cells failed before their first step, the last with: "
+        f"{here[-1].reason}; look at what is installed there, at its keys and its disk, "
+        "or give the machine back"
+    )
+
+
+def is_early(failure: Failure) -> bool:
+    """Whether an attempt on a cluster failed before its first step: its host lives."""
+    return failure.cause.startswith(_EARLY)
+
+
+def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | None:
+    """Sequences at once for a cell that failed before; None for all of a step's."""
+    if any(failure.kind is FailureClass.MEMORY for failure in earlier) and batch_size % 2 == 0:
+        return batch_size // 2
+    return None
+
+
+def _before_the_first_step(
+    failure: Failure, earlier: Sequence[Failure], hosts: int, hosts_now: int
+) -> Response:
+    """A host that lacks a package or a key fails every cell: two hosts have to say the same.
+
+    They cannot where one is all there is; where more may come, it has more tries until they do.
+    """
+    kind = failure.reason.partition(":")[0]
+    cause = _EARLY + kind
+    same = [*(past for past in earlier if past.cause == cause), failure]
+    in_a_row = len(_row(cause, earlier)) + 1
+    # Of a host that is not known nobody can say that it is another.
+    machines = {_machine(past.host) for past in same} - {""}
+    if len(machines) > 1:
+        where = f"on {', '.join(sorted(machines))}"
+    elif hosts <= 1 and len(same) >= EARLY_FAILURES:
+        where = f"{len(same)} times on the only machine"
+    elif hosts_now <= 1 and in_a_row >= EARLY_IN_A_ROW:
+        where = f"{in_a_row} times in a row on the only machine that has come"
+    else:
+        another = "on another machine" if hosts > 1 else "there again"
+        remedy = f"retried; it is taken for a defect of its code once {kind} comes {another}"
+        return Response(
+            failure=replace(
+                failure, kind=FailureClass.HOST, ended=False, cause=cause, remedy=remedy
+            )
+        )
+    remedy = f"the cell is stopped: {kind} before its first step {where}"
+    return Response(failure=replace(failure, ended=True, remedy=remedy))
+
+
+def _no_start(failure: Failure, earlier: Sequence[Failure], hosts_now: int) -> Response:
+    """A disk that stays full, or tokens that are damaged: machines are paid for that train nothing.
+
+    While other machines are there a single one's disk says nothing of the cell.
+    """
+    kind = failure.reason.partition(":")[0]
+    cause = _EARLY + kind
+    row = [*_row(cause, earlier), failure]
+    machines = {_machine(past.host) for past in row} - {""}
+    if len(row) < EARLY_IN_A_ROW or (len(machines) <= 1 and hosts_now > 1):
+        return Response(failure=replace(failure, ended=False, cause=cause, remedy="retried"))
+    where = ", ".join(sorted(machines)) or "a machine that is not known"
+    remedy = (
+        f"the cell is stopped: {kind} before its first step {len(row)} times in a row, on {where}; "
+        "look at the store and at the disk there"
+    )
+    return Response(failure=replace(failure, ended=True, remedy=remedy))
+
+
+def _row(cause: str, earlier: Sequence[Failure]) -> list[Failure]:
+    """The newest failures that all have this cause."""
+    row: list[Failure] = []
+    for failure in reversed(earlier):
+        if failure.cause != cause:
+            break
+        row.insert(0, failure)
+    return row
+
+
+def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int) -> Response:
+    if micro_batch_size(earlier, batch_size=batch_size) is not None:
+        why = "the micro-batch was halved before; the cell is stopped"
+        return Response(failure=replace(failure, ended=True, remedy=why))
+    half = micro_batch_size([failure], batch_size=batch_size)
+    if half is None:
+        why = f"a batch of {batch_size} cannot be halved; the cell is stopped"
+        return Response(failure=replace(failure, ended=True, remedy=why))
+    return Response(
+        failure=replace(
+            failure,
+            ended=False,
+            remedy=f"retried with micro-batches of {half}, the same {batch_size} a step",
+        ),
+        micro_batch_size=half,
+    )
+
+
+def _machine(host: str) -> str:
+    return host.rpartition("/")[0]
+
+
+def _since_ended(earlier: Sequence[Failure]) -> list[Failure]:
+    """Failures since the cell was last given up: a person may have mended what was wrong."""
+    ends = [number for number, failure in enumerate(earlier) if failure.ended]
+    return list(earlier[ends[-1] + 1 :] if ends else earlier)
+
+
+def _deaths_at(tokens: int, earlier: Sequence[Failure], stride: int) -> list[Failure]:
+    """The newest deaths in a row of no known cause that lie at the same step."""
+    deaths: list[Failure] = []
+    for failure in reversed(earlier):
+        if failure.kind is not FailureClass.HOST or failure.cause:
+            continue
+        if abs(failure.tokens - tokens) > stride:
+            break
+        deaths.insert(0, failure)
+    return deaths

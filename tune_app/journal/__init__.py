@@ -1,0 +1,1 @@
+"""The truth of a sweep in one SQLite file: records in, records out. Imports the plan."""

@@ -1,0 +1,190 @@
+"""The file under a journal: opened, locked to one writer, brought to this version, never half.
+
+The lock is a file of its own beside the journal, since readers of the journal must not be kept
+out, and since SQLite's locks are lost when another handle on its file is closed. The operating
+system frees it when the process ends, however.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tune_app.journal.disk import free_bytes
+from tune_app.journal.schema import SCHEMA_VERSION, upgrade, version_of
+
+ROOM = 8 << 20
+"""Bytes that a journal wants free: its log grows to 4 MiB before it is folded into the file."""
+
+
+class JournalError(ValueError):
+    """The file is no journal of this program, or not one that it can read or write now."""
+
+
+class JournalFullError(OSError):
+    """The disk has no room for a write. Nothing of it was written; it may be made again."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            errno.ENOSPC, f"no room for the journal, which needs {ROOM:,} bytes", str(folder)
+        )
+        self.folder = folder
+        self.needed = ROOM
+
+
+def lock_for_writing(path: Path) -> FileLock:
+    """The lock of the one process that may write the journal at `path`.
+
+    Raises JournalError where another holds it.
+    """
+    lock = FileLock(path.with_name(path.name + ".lock"), timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise JournalError(
+            f"{path} is being written by another process; wait for that sweep, end it with Ctrl-C "
+            "there, or start this one under another --name"
+        ) from None
+    return lock
+
+
+def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Raises JournalError where the file is no database, JournalFullError on a full disk."""
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=30,
+        check_same_thread=False,
+    )
+    connection.row_factory = sqlite3.Row
+    try:
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: a row that was acknowledged survives a power cut, not only a crash.
+            connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if _is_full_disk(error, path):
+            raise JournalFullError(path.parent) from error
+        raise JournalError(f"{path} is no readable journal ({error})") from error
+    return connection
+
+
+def require_journal(path: Path) -> None:
+    """Raises JournalError where there is no file."""
+    if not path.is_file():
+        raise JournalError(f"there is no journal at {path}; start the sweep first")
+
+
+def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """A connection to a journal of this version.
+
+    An older one that is opened for writing is copied to `NAME.vVERSION` and brought to this
+    version. Opened for reading it is left as it is, and brought to this version in memory.
+
+    Raises JournalError where the file is something else, and where a newer version of the program
+    wrote it.
+    """
+    connection = connect(path, read_only=read_only)
+    try:
+        version = _checked_version(path, connection)
+        if version == SCHEMA_VERSION:
+            return connection
+        if read_only:
+            return _upgraded_in_memory(path, connection)
+        _keep_copy(connection, path, version)
+        with transaction(connection, path):
+            upgrade(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _checked_version(path: Path, connection: sqlite3.Connection) -> int:
+    try:
+        version = version_of(connection)
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"{path} is no readable journal ({error})") from error
+    if version > SCHEMA_VERSION:
+        raise JournalError(
+            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
+            "use the newer Stellux that wrote it"
+        )
+    if "observations" not in tables or version < 1:
+        raise JournalError(
+            f"{path} holds no sweep (its creation was cut off, or it is another database); "
+            "move it away and start again"
+        )
+    return version
+
+
+def _keep_copy(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """The whole database beside itself as `NAME.vVERSION`, there at once or not at all."""
+    unfinished = path.with_name(f"{path.name}.v{version}.new")
+    remove_database(unfinished)
+    try:
+        with closing(sqlite3.connect(unfinished)) as copy:
+            connection.backup(copy)
+    except sqlite3.OperationalError as error:
+        remove_database(unfinished)
+        if _is_full_disk(error, path):
+            raise JournalFullError(path.parent) from error
+        raise
+    with unfinished.open("rb") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path.with_name(f"{path.name}.v{version}"))
+
+
+def _upgraded_in_memory(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
+    memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    memory.row_factory = sqlite3.Row
+    connection.backup(memory)
+    connection.close()
+    with transaction(memory, path):
+        upgrade(memory)
+    memory.execute("PRAGMA query_only = ON")
+    return memory
+
+
+def remove_database(path: Path) -> None:
+    """What a process that was cut off left at `path`, with its log."""
+    for leftover in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """All of it is on the disk afterwards, or nothing of it and the error is raised.
+
+    path: of the journal, for the message of the JournalFullError that a full disk raises.
+    """
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except BaseException as error:
+        # SQLite may have rolled back by itself where the disk was full.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        if _is_full_disk(error, path):
+            raise JournalFullError(path.parent) from error
+        raise
+
+
+def _is_full_disk(error: BaseException, path: Path) -> bool:
+    """Some of SQLite's calls report a full disk as an input/output error without saying which."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return free_bytes(path.parent) < ROOM
+    return code == sqlite3.SQLITE_FULL

@@ -1,0 +1,115 @@
+"""Records as rows of the journal's tables, and back."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tune_app.journal.records import (
+    Action,
+    Attempt,
+    CellRecord,
+    Decision,
+    Failure,
+    FailureClass,
+    Heartbeat,
+    Observation,
+    Rule,
+    Status,
+    SweepRecord,
+)
+
+
+def dump(value: Mapping[str, Any]) -> str:
+    """JSON; NaN and infinity keep their Python spelling, which json.loads reads back."""
+    return json.dumps(value, sort_keys=True)
+
+
+def observation(record: str) -> Observation:
+    return Observation(**json.loads(record))
+
+
+def sweep(record: str) -> SweepRecord:
+    values = json.loads(record)
+    for name in ("seeds", "axes"):
+        values[name] = tuple(values[name])
+    return SweepRecord(**values)
+
+
+def cell_row(cell: CellRecord) -> tuple[Any, ...]:
+    return (
+        cell.key,
+        cell.label,
+        cell.position,
+        dump(cell.values),
+        cell.status.value,
+        cell.reason,
+        None if cell.config is None else dump(cell.config),
+        None if cell.parameters is None else dump(cell.parameters),
+        cell.flops_per_token,
+        cell.attempts,
+    )
+
+
+def cell_record(row: sqlite3.Row) -> CellRecord:
+    return CellRecord(
+        key=row["key"],
+        label=row["label"],
+        position=row["position"],
+        values=json.loads(row["cell"]),
+        status=Status(row["status"]),
+        reason=row["reason"],
+        config=None if row["config"] is None else json.loads(row["config"]),
+        parameters=None if row["parameters"] is None else json.loads(row["parameters"]),
+        flops_per_token=row["flops_per_token"],
+        attempts=row["attempts"],
+    )
+
+
+def decision(row: sqlite3.Row) -> Decision:
+    return Decision(
+        cell=row["cell"],
+        tokens=row["tokens"],
+        action=Action(row["action"]),
+        rule=Rule(row["rule"]),
+        reason=row["reason"],
+        evidence=json.loads(row["evidence"]),
+        at=row["at"],
+    )
+
+
+def decision_row(decision: Decision, *, arrival: int, at: float) -> tuple[Any, ...]:
+    return (
+        arrival,
+        decision.cell,
+        decision.tokens,
+        decision.action.value,
+        decision.rule.value,
+        decision.reason,
+        dump(dict(decision.evidence)),
+        at,
+    )
+
+
+def failure_row(failure: Failure) -> dict[str, Any]:
+    return {**asdict(failure), "kind": failure.kind.value, "ended": int(failure.ended)}
+
+
+def failure(row: sqlite3.Row) -> Failure:
+    values = dict(row)
+    del values["arrival"]
+    kind, ended = FailureClass(values.pop("kind")), bool(values.pop("ended"))
+    return Failure(**values, kind=kind, ended=ended)
+
+
+def attempt(row: sqlite3.Row) -> Attempt:
+    values = dict(row)
+    del values["arrival"]
+    return Attempt(**values)
+
+
+def heartbeat(row: sqlite3.Row) -> Heartbeat:
+    return Heartbeat(**dict(row))

@@ -1,0 +1,182 @@
+"""Why a process was lost: what Ray, the node and the node's kernel know about it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray import cloudpickle
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
+from ray.tune.experiment import Trial
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tune_app.faults.oom_kills import oom_kills
+from tune_app.journal.records import FailureClass
+
+logger = logging.getLogger(__name__)
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_CREATION = "error raised in its creation task"
+"""In Ray's message where a process cannot even be set up, as when an import fails."""
+_ADDRESS = re.compile(r"\bip=([0-9a-fA-F.:]+)")
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 4.0
+"""For a node to answer; the driver and with it every cell waits so long."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulse:
+    """What was heard of a cell last."""
+
+    host: str = ""
+    process: int = 0
+    tokens: int = 0
+    stride: int = 0
+    """Tokens since the report before."""
+    oom_kills: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A lost process, explained as far as it can be."""
+
+    kind: FailureClass
+    reason: str
+    cause: str = ""
+    """On the host's side; empty where none is known."""
+    early: bool = False
+    """Whether the process was lost before it could train anything."""
+    host: str = ""
+    """Where, if it is known better than by the last report."""
+
+
+def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
+    """Says what a process was lost to. Asks its node, and waits some seconds for the answer.
+
+    Args:
+        error: what Tune was told.
+        pulse: the last report of the process.
+    """
+    if isinstance(error, ActorDiedError) and _CREATION in str(error):
+        host = _host_at(match[1]) if (match := _ADDRESS.search(_plain(error)[0])) else ""
+        return Loss(kind=FailureClass.CODE, reason=_plain(error)[-1], early=True, host=host)
+    reason = "the process was lost"
+    if error is not None:
+        reason = f"{type(error).__name__}: {(_plain(error) or [''])[0]}"
+    kind, cause = _by_the_error(error) or _by_the_node(pulse) or (FailureClass.HOST, "")
+    return Loss(kind=kind, reason=reason, cause=cause)
+
+
+def creation_error(trial: Trial) -> ActorDiedError | None:
+    """Why the process of a trial could not even be set up, where that is what happened to it.
+
+    Read where Tune notes an error at first: Trial.get_pickled_error reads a copy that comes later.
+    """
+    path = trial.pickled_error_file
+    if path is None or not Path(path).exists():
+        return None
+    error = cloudpickle.loads(Path(path).read_bytes())
+    if isinstance(error, ActorDiedError) and _CREATION in str(error):
+        return error
+    return None
+
+
+def _by_the_error(error: BaseException | None) -> tuple[FailureClass, str] | None:
+    """(class, cause) where Ray itself ended the process."""
+    if isinstance(error, OutOfMemoryError):
+        return FailureClass.MEMORY, "Ray ended it, as the memory ran out"
+    if isinstance(error, ActorDiedError) and error.preempted:
+        return FailureClass.HOST, "its node was taken back"
+    return None
+
+
+def _by_the_node(pulse: Pulse) -> tuple[FailureClass, str] | None:
+    """(class, cause) where the node died or does not answer, or as it sees the process."""
+    if not pulse.host:
+        return None
+    node = _node(pulse.host)
+    if node is None:
+        return FailureClass.HOST, "its node died"
+    try:
+        # Quicker than Ray, which declares a node dead after seconds without a sign of life.
+        address = (node["NodeManagerAddress"], node["NodeManagerPort"])
+        socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
+    except ConnectionRefusedError:
+        return FailureClass.HOST, "its node died"
+    except OSError:
+        return FailureClass.NETWORK, "its node does not answer"
+    return _by_sight(pulse, _look_on(str(node["NodeID"]), pulse.process))
+
+
+def _by_sight(pulse: Pulse, seen: Seen | None) -> tuple[FailureClass, str] | None:
+    """(class, cause) where the process was killed for want of memory, or is still there."""
+    if seen is None:
+        return None
+    before, after = pulse.oom_kills, seen.oom_kills
+    if before is not None and after is not None and after > before:
+        return FailureClass.MEMORY, "its cgroup counted an OOM kill"
+    if seen.lives:
+        return FailureClass.NETWORK, "its process lives, the link to it was cut"
+    return None
+
+
+def _node(host: str) -> dict[str, Any] | None:
+    """What Ray knows of a live node, by its name in reports."""
+    prefix = host.rpartition("/")[2]
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    for node in nodes:
+        if prefix and node["Alive"] and str(node["NodeID"]).startswith(prefix):
+            return node
+    return None
+
+
+def _host_at(address: str) -> str:
+    """A node's name in reports by its address; empty where Ray knows none."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    for node in nodes:
+        if node["NodeManagerAddress"] == address:
+            return f"{node['NodeManagerHostname']}/{node['NodeID'][:8]}"
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a node says of a process that was lost to the driver."""
+
+    lives: bool
+    oom_kills: int | None
+    """That its cgroup has counted, or None where nobody counts."""
+
+
+def look(process: int) -> Seen:
+    """What this host knows of a process of its own."""
+    try:
+        lives = psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        lives = False
+    return Seen(lives=lives, oom_kills=oom_kills())
+
+
+def _look_on(node: str, process: int) -> Seen | None:
+    """What a node knows of a process; None where no answer comes."""
+    question: Any = ray.remote(num_cpus=0, max_retries=0)(look)
+    pinned = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+    answer = question.options(scheduling_strategy=pinned).remote(process)
+    try:
+        seen: Seen = ray.get(answer, timeout=_ANSWER_SECONDS)
+    except (RayError, TimeoutError) as error:
+        logger.debug("node %s does not answer: %s", node, error)
+        ray.cancel(answer, force=True)
+        return None
+    return seen
+
+
+def _plain(error: BaseException) -> list[str]:
+    """The lines of an error's text without its colours."""
+    return [line for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]

@@ -1,0 +1,114 @@
+"""A cell: everything that determines a trial's result, as plain values with a stable key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from model.spec import ModelSpec, require_types
+
+BASELINE_MODEL: Mapping[str, Any] = {
+    "embedding_ratio": 0.35,
+    "glu_expansion": 2.66,
+    "feed_forward": "swiglu",
+    "output_head": "tied",
+    "attention": "multi_head",
+}
+"""What the baseline is unless a space says otherwise; the rest it shares with the cell."""
+
+_MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings:
+    """How a cell is trained and scored. Raises ValueError for values that no trial could have."""
+
+    corpus: str = "stdlib"
+    """A name or a path that data.prepare knows."""
+    tokens: int = 5_000_000
+    """Tokens to train, in the baseline's tokens (the same text for every tokenizer)."""
+    batch_size: int = 16
+    """Sequences a step."""
+    learning_rate: float = 4e-3
+    """Of the baseline; each cell's own follows by model.mup."""
+    schedule: str = "cosine"
+    warmup_fraction: float = 0.05
+    """Share of the tokens over which the learning rate rises."""
+    weight_decay: float = 0.1
+    gradient_clip: float = 1.0
+    precision: str = "auto"
+    compile: str = "auto"
+    deterministic: bool = True
+    """Bit-for-bit repeatable on the same kind of machine with the same threads."""
+    evaluations: int = 20
+    """Evaluations a trial, evenly spaced; one at its end."""
+    evaluation_bytes: int = 262_144
+    """Dev text scored at each of them, in bytes of whole documents; the last scores all."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        for name in ("tokens", "batch_size", "evaluations", "evaluation_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+_SETTINGS_FIELDS = tuple(field.name for field in fields(TrialSettings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One model, trained one way, on one seed."""
+
+    model: ModelSpec
+    baseline: ModelSpec
+    """Whose learning rate is transferred and whose tokens are the unit."""
+    settings: TrialSettings
+    seed: int = 0
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Cell:
+        """A cell from a flat mapping; what it leaves out takes its default.
+
+        Raises ValueError for an unknown name or an impossible value.
+        """
+        rest = dict(values)
+        seed = rest.pop("seed", 0)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2³² - 1")
+        baseline_values = rest.pop("baseline", {})
+        if not isinstance(baseline_values, Mapping):
+            raise ValueError(f"baseline is {baseline_values!r}; it must be a mapping of values")
+        model_values = {name: rest.pop(name) for name in _MODEL_FIELDS if name in rest}
+        settings_values = {name: rest.pop(name) for name in _SETTINGS_FIELDS if name in rest}
+        if rest:
+            known = ", ".join((*_MODEL_FIELDS, *_SETTINGS_FIELDS, "seed", "baseline"))
+            raise ValueError(f"{next(iter(rest))!r} is no value of a cell; known: {known}")
+        model = ModelSpec(**model_values)
+        baseline = ModelSpec.from_values({**model.values(), **BASELINE_MODEL, **baseline_values})
+        return cls(
+            model=model,
+            baseline=baseline,
+            settings=TrialSettings(**settings_values),
+            seed=seed,
+        )
+
+    def values(self) -> dict[str, Any]:
+        """All values, defaults included, flat; `from_values` reads them back."""
+        return {
+            **self.model.values(),
+            **asdict(self.settings),
+            "seed": self.seed,
+            "baseline": self.baseline.values(),
+        }
+
+    @property
+    def key(self) -> str:
+        """A hash of the values: equal for equal cells, on any machine."""
+        text = json.dumps(self.values(), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def with_seed(self, seed: int) -> Cell:
+        return replace(self, seed=seed)

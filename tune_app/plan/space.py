@@ -1,0 +1,176 @@
+"""Reads a search space and expands it into cells, the baseline first."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import search_spaces
+from tune_app.plan.cell import BASELINE_MODEL, Cell
+
+_NAMES = ("AXES", "FIXED", "BASELINE", "SAMPLES", "SCHEDULER", "KILL_RULE")
+
+
+class SpaceError(ValueError):
+    """A search space that cannot be read or means nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """A search space as its file states it."""
+
+    name: str
+    axes: Mapping[str, Any]
+    """Value name → list of values, or an Optuna distribution."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    samples: int | None = None
+    """Cells to draw where an axis is a distribution."""
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+    kill_rule: Mapping[str, Any] = field(default_factory=dict)
+
+
+def known_spaces() -> list[str]:
+    """Names of the spaces that come with the project."""
+    (folder,) = search_spaces.__path__
+    return sorted(path.stem for path in Path(folder).glob("[!_]*.py"))
+
+
+def load_space(name: str) -> Space:
+    """A space by name, or by the path of its file.
+
+    A space is a Python file and runs when it is loaded, so take only files that you trust.
+    Raises SpaceError where there is none, or where it does not say what to vary.
+    """
+    path = Path(name)
+    if path.suffix != ".py":
+        if name not in known_spaces():
+            near = difflib.get_close_matches(name, known_spaces(), n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise SpaceError(
+                f"there is no search space {name!r}; {hint}known: {', '.join(known_spaces())}, "
+                "or the path of a .py file"
+            )
+        path = Path(search_spaces.__path__[0]) / f"{name}.py"
+    if not path.is_file():
+        raise SpaceError(f"there is no search space at {path}")
+    try:
+        names = runpy.run_path(str(path))
+    except Exception as error:
+        raise SpaceError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    unknown = [key for key in names if key.isupper() and key not in _NAMES]
+    if unknown:
+        raise SpaceError(f"{path} sets {unknown[0]}; known names are {', '.join(_NAMES)}")
+    space = Space(
+        name=path.stem,
+        axes=names.get("AXES", {}),
+        fixed=names.get("FIXED", {}),
+        baseline=names.get("BASELINE", {}),
+        samples=names.get("SAMPLES"),
+        scheduler=names.get("SCHEDULER", {}),
+        kill_rule=names.get("KILL_RULE", {}),
+    )
+    _check(space, path)
+    return space
+
+
+def _check(space: Space, path: Path) -> None:
+    if not isinstance(space.axes, Mapping) or not space.axes:
+        raise SpaceError(f"{path} has no AXES; it must map names to lists of values")
+    for part in ("fixed", "baseline", "scheduler", "kill_rule"):
+        if not isinstance(getattr(space, part), Mapping):
+            raise SpaceError(f"{path}: {part.upper()} must map names to values")
+    for name, values in space.axes.items():
+        if _is_distribution(values):
+            if not isinstance(space.samples, int) or space.samples < 1:
+                raise SpaceError(
+                    f"{path}: {name} is a distribution, so SAMPLES must say how many cells to draw"
+                )
+        elif not isinstance(values, (list, tuple)) or not values:
+            raise SpaceError(f"{path}: {name} is {values!r}; it must be a list of values")
+
+
+def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) -> list[Cell]:
+    """The cells of a space, all seeds of the baseline first, each cell once.
+
+    Args:
+        space: what to vary.
+        overrides: values that replace the space's FIXED ones.
+        seeds: one cell a seed.
+
+    Raises:
+        ValueError: an override names an axis, or a value is impossible.
+    """
+    clash = sorted(set(overrides) & set(space.axes))
+    if clash:
+        raise SpaceError(
+            f"{clash[0]} is what the space {space.name!r} varies; it cannot be set as well"
+        )
+    if "seed" in {*overrides, *space.axes, *space.fixed}:
+        raise SpaceError("the seed is no value of a space; name seeds with --seeds")
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(f"seeds are {list(seeds)}; name at least one, each once")
+    fixed = {**space.fixed, **overrides}
+    baseline = {**BASELINE_MODEL, **fixed, **space.baseline}
+    reference = Cell.from_values(baseline).model.values()
+    baseline["baseline"] = reference
+    points = [
+        {**BASELINE_MODEL, **fixed, **point, "baseline": reference}
+        for point in _points(space, seeds[0])
+    ]
+    cells = [
+        Cell.from_values({**values, "seed": seed})
+        for values in (baseline, *points)
+        for seed in seeds
+    ]
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def label(cell: Cell, axes: Sequence[str], *, several_seeds: bool) -> str:
+    """A short name of the cell, of what the sweep varies: `25% × 2.66`."""
+    values = cell.values()
+    parts = [_short(name, values[name]) for name in axes]
+    if several_seeds:
+        parts.append(f"seed {cell.seed}")
+    return " × ".join(parts)
+
+
+def _short(name: str, value: Any) -> str:
+    if name == "embedding_ratio":
+        return f"{100 * value:.4g}%"
+    if isinstance(value, float):
+        return f"{value:.4g}" if name == "glu_expansion" else f"{name} {value:.4g}"
+    if isinstance(value, int):
+        return f"{name} {value}"
+    return str(value)
+
+
+def _points(space: Space, seed: int) -> list[dict[str, Any]]:
+    """All combinations of the listed values; each with its own draw of the distributions."""
+    grids = {name: values for name, values in space.axes.items() if not _is_distribution(values)}
+    drawn = {name: values for name, values in space.axes.items() if _is_distribution(values)}
+    combinations = [
+        dict(zip(grids, values, strict=True)) for values in itertools.product(*grids.values())
+    ]
+    if not drawn:
+        return combinations
+    import optuna  # noqa: PLC0415 - half a second that only spaces with distributions need
+
+    assert space.samples is not None
+    sampler = optuna.samplers.RandomSampler(seed=seed)
+    study = optuna.create_study(sampler=sampler)
+    draws = [study.ask(drawn).params for _ in range(space.samples)]
+    return [{**combination, **draw} for combination in combinations for draw in draws]
+
+
+def _is_distribution(values: Any) -> bool:
+    """Whether an axis is an Optuna distribution, told without importing Optuna."""
+    return any(
+        base.__module__ == "optuna.distributions" and base.__name__ == "BaseDistribution"
+        for base in type(values).__mro__
+    )

@@ -1,0 +1,238 @@
+"""The sweep as an Optuna study in SQLite: kept live, and rebuilt from the journal.
+
+    optuna-dashboard sqlite:///runs/NAME/study.sqlite3
+
+One trial a cell, numbered like the sweep's cells. Steps are tokens of the baseline's tokenizer,
+values between are bits per byte of the capped dev documents. A finished cell is COMPLETE with the
+bits per byte of the whole dev split. A stopped one is PRUNED and has no value: Optuna would rank
+its last one. Failed and infeasible ones are FAIL; the reason is a user attribute.
+
+The study is a window. The journal is the truth, and what else is written into the study is lost
+when it is rebuilt.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener
+from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, Status
+from tune_app.plan.labels import ordered
+from tune_app.results.summary import CellResult, SweepResults, summarise
+
+_STATES = {
+    Status.PENDING: TrialState.WAITING,
+    Status.RUNNING: TrialState.RUNNING,
+    Status.FINISHED: TrialState.COMPLETE,
+    Status.STOPPED: TrialState.PRUNED,
+    Status.FAILED: TrialState.FAIL,
+    Status.INFEASIBLE: TrialState.FAIL,
+}
+_METRIC_NAMES = "study:metric_names"
+"""Where Optuna keeps what its plots call the value."""
+
+
+def write_study(journal: Journal, path: Path) -> None:
+    """Rebuilds the study at `path` from the journal.
+
+    An existing study is overwritten in one transaction, not replaced by another file: a dashboard
+    that has it open goes on showing the present.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".study-") as scratch:
+        fresh = Path(scratch) / path.name
+        _build(summarise(journal), fresh)
+        try:
+            with closing(sqlite3.connect(fresh)) as source, closing(_connect(path)) as target:
+                source.backup(target)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            # Something else lies there, or the ruin of a study.
+            os.replace(fresh, path)  # noqa: PTH105
+
+
+class StudyListener(QuietListener):
+    """Keeps the study up to date while the sweep runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._journal: Journal | None = None
+        self._storage: RDBStorage | None = None
+        self._trials: dict[str, int] = {}
+
+    def sweep_started(self, journal: Journal) -> None:
+        self._journal = journal
+        self._attach()
+
+    def cell_started(self, cell: CellRecord) -> None:
+        assert self._storage is not None
+        trial = self._trials[cell.key]
+        state = self._storage.get_trial(trial).state
+        if state.is_finished():
+            # Optuna never reopens a trial; the journal knows that this one runs again.
+            self._close()
+            self._attach()
+        elif state is TrialState.WAITING:
+            self._storage.set_trial_state_values(trial, TrialState.RUNNING)
+            self._storage.set_trial_user_attr(trial, "status", Status.RUNNING.value)
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None:
+        assert self._storage is not None
+        trial = self._trials[observation.cell]
+        self._storage.set_trial_intermediate_value(
+            trial, observation.reference_tokens, observation.bits_per_byte
+        )
+        if decision is not None and decision.action is not Action.CONTINUE:
+            self._end(observation.cell)
+
+    def cell_failed(self, failure: Failure) -> None:
+        if failure.ended:
+            self._end(failure.cell)
+
+    def sweep_ended(self) -> None:
+        self._close()
+
+    def _attach(self) -> None:
+        assert self._journal is not None
+        write_study(self._journal, self._path)
+        self._storage = _open(self._path)
+        (study,) = self._storage.get_all_studies()
+        self._trials = {
+            trial.user_attrs["key"]: trial._trial_id
+            for trial in self._storage.get_all_trials(study._study_id, deepcopy=False)
+        }
+
+    def _end(self, key: str) -> None:
+        """Closes the trial as the rebuilt study would have it."""
+        assert self._storage is not None and self._journal is not None
+        (result,) = [cell for cell in summarise(self._journal).cells if cell.cell.key == key]
+        trial = self._trials[key]
+        for name, value in _attributes(result).items():
+            self._storage.set_trial_user_attr(trial, name, value)
+        state, value = _outcome(result)
+        self._storage.set_trial_state_values(trial, state, None if value is None else [value])
+
+    def _close(self) -> None:
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+            self._storage = None
+
+
+def _build(results: SweepResults, path: Path) -> None:
+    distributions = _distributions(results)
+    storage = _open(path)
+    study = storage.create_new_study([StudyDirection.MINIMIZE], results.sweep.name)
+    storage.set_study_system_attr(study, _METRIC_NAMES, ["bits per byte"])
+    for name in ("space", "corpus", "corpus_sha256", "tokens", "command"):
+        storage.set_study_user_attr(study, name, getattr(results.sweep, name))
+    for result in results.cells:
+        storage.create_new_trial(study, _trial(results, result, distributions))
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def _trial(
+    results: SweepResults, result: CellResult, distributions: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
+    state, value = _outcome(result)
+    start, end = _times(results, result)
+    return FrozenTrial(
+        number=result.cell.position,
+        state=state,
+        value=value,
+        datetime_start=None if state is TrialState.WAITING else start,
+        datetime_complete=end if state.is_finished() else None,
+        params={name: _plain(result.cell.values.get(name)) for name in distributions},
+        distributions=dict(distributions),
+        user_attrs=_attributes(result),
+        system_attrs={},
+        intermediate_values={point.reference_tokens: point.bits_per_byte for point in result.curve},
+        trial_id=-1,
+    )
+
+
+def _outcome(result: CellResult) -> tuple[TrialState, float | None]:
+    state = _STATES[result.cell.status]
+    if state is TrialState.COMPLETE and result.score is None:
+        # Trained to its end and has no number: Optuna takes no such value.
+        return TrialState.FAIL, None
+    return state, result.score
+
+
+def _attributes(result: CellResult) -> dict[str, Any]:
+    cell, last = result.cell, result.last
+    attributes = {
+        "key": cell.key,
+        "label": cell.label,
+        "status": cell.status.value,
+        "parameters": (cell.parameters or {}).get("total"),
+        "embedding_share": (cell.parameters or {}).get("embedding_share"),
+        "perplexity": None if last is None else last.whole_perplexity,
+        "rule": result.decision and result.decision.rule.value,
+        "reason": result.decision.reason if result.decision else cell.reason,
+    }
+    return {name: value for name, value in attributes.items() if value not in (None, "")}
+
+
+def _times(results: SweepResults, result: CellResult) -> tuple[datetime, datetime]:
+    """Start and end; the start as far back as the cell says that it took."""
+    begin = results.sweep.created_at
+    if (end := result.ended_at) is None:
+        return datetime.fromtimestamp(begin), datetime.fromtimestamp(begin)
+    start = max(begin, end - sum(result.seconds.values()))
+    return datetime.fromtimestamp(start), datetime.fromtimestamp(end)
+
+
+def _distributions(results: SweepResults) -> dict[str, BaseDistribution]:
+    """One an axis, from the values that the cells have: the same whenever it is asked for."""
+    return {
+        axis: _distribution([_plain(result.cell.values.get(axis)) for result in results.cells])
+        for axis in results.sweep.axes
+    }
+
+
+def _distribution(values: Sequence[Any]) -> BaseDistribution:
+    kinds = {type(value) for value in values}
+    if kinds == {int}:
+        return IntDistribution(min(values), max(values))
+    if kinds <= {int, float}:
+        low, high = min(values), max(values)
+        return FloatDistribution(low, high, log=low > 0 and high / low >= 20)
+    return CategoricalDistribution(ordered(values))
+
+
+def _plain(value: Any) -> Any:
+    """Optuna's choices are single values."""
+    return json.dumps(value) if isinstance(value, (list, tuple, Mapping)) else value
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=30)
+
+
+def _open(path: Path) -> RDBStorage:
+    # Optuna announces every new study on its own handler.
+    logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
+    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})

@@ -1,0 +1,130 @@
+"""The curves as TensorBoard directories, one a cell: kept live, and rebuilt from the journal.
+
+    tensorboard --logdir runs/NAME/tensorboard
+
+Steps are tokens of the baseline's tokenizer. A point's time is what the cell had spent when it was
+measured, counted from the start of the sweep, so that relative times say how long cells took.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
+
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener
+from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, SweepRecord
+from tune_app.results.summary import summarise
+
+_WHOLE = "dev/bits_per_byte_whole"
+
+
+def write_tensorboard(journal: Journal, folder: Path) -> None:
+    """Rebuilds the directories in `folder` from the journal; the earlier ones go."""
+    results = summarise(journal)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tensorboard-") as scratch:
+        fresh = Path(scratch) / "new"
+        fresh.mkdir()
+        for result in results.cells:
+            if not result.curve:
+                continue
+            with _writer(fresh, result.cell) as writer:
+                for observation in result.curve:
+                    _add(writer, results.sweep, observation)
+                if result.cell.status.ended:
+                    _add_settings(writer, results.sweep, result.cell)
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        fresh.rename(folder)
+
+
+class TensorBoardListener(QuietListener):
+    """Appends to the directories while the sweep runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sweep: SweepRecord | None = None
+        self._cells: dict[str, CellRecord] = {}
+        self._writers: dict[str, SummaryWriter] = {}
+        self._opened = 0
+
+    def sweep_started(self, journal: Journal) -> None:
+        write_tensorboard(journal, self._folder)
+        self._sweep = journal.sweep()
+        self._cells = {cell.key: cell for cell in journal.cells()}
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None:
+        assert self._sweep is not None
+        cell = self._cells[observation.cell]
+        if cell.key not in self._writers:
+            # Files are named by the second: one more must not overwrite another of the same.
+            self._opened += 1
+            self._writers[cell.key] = _writer(self._folder, cell, suffix=f".{self._opened}")
+        writer = self._writers[cell.key]
+        _add(writer, self._sweep, observation)
+        if decision is not None and decision.action is not Action.CONTINUE:
+            _add_settings(writer, self._sweep, cell)
+            self._close(cell.key)
+        else:
+            writer.flush()
+
+    def cell_failed(self, failure: Failure) -> None:
+        if failure.ended:
+            self._close(failure.cell)
+
+    def sweep_ended(self) -> None:
+        for key in list(self._writers):
+            self._close(key)
+
+    def _close(self, key: str) -> None:
+        writer = self._writers.pop(key, None)
+        if writer is not None:
+            writer.close()
+
+
+def _writer(folder: Path, cell: CellRecord, *, suffix: str = "") -> Any:
+    """Into the cell's own directory, named so that it sorts and reads well."""
+    name = re.sub(r"[^\w.%×+-]+", "_", cell.label)
+    return SummaryWriter(str(folder / f"{cell.position:02d}_{name}"), filename_suffix=suffix)
+
+
+def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
+    values = {
+        "dev/bits_per_byte": observation.bits_per_byte,
+        "dev/perplexity": observation.perplexity,
+        _WHOLE: observation.whole_bits_per_byte,
+        "dev/perplexity_whole": observation.whole_perplexity,
+        "train/loss": observation.train_loss,
+        "train/learning_rate": observation.learning_rate,
+        "train/tokens_per_second": observation.tokens_per_second,
+    }
+    spent = sum(observation.seconds.values())
+    for tag, value in values.items():
+        if value is not None and math.isfinite(value):
+            writer.add_scalar(
+                tag, value, observation.reference_tokens, walltime=sweep.created_at + spent
+            )
+
+
+def _add_settings(writer: Any, sweep: SweepRecord, cell: CellRecord) -> None:
+    """What TensorBoard's HPARAMS page lists the cell by."""
+    sizes: Mapping[str, Any] = cell.config or {}
+    values = {
+        **{axis: cell.values.get(axis) for axis in sweep.axes},
+        **{name: sizes.get(name) for name in ("width", "depth", "inner_width")},
+    }
+    known = {
+        name: value if isinstance(value, (bool, int, float, str)) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
+    for summary in hparams(known, {_WHOLE: 0.0}):
+        writer.file_writer.add_summary(summary)

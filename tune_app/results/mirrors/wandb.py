@@ -1,0 +1,169 @@
+"""The curves on Weights & Biases, when asked for: one run a cell, grouped by sweep.
+
+Offline runs lie in the sweep's folder and need no account; they are uploaded later with
+
+    wandb sync runs/NAME/wandb/offline-run-*
+
+Everything is sent from a thread of its own: neither a slow network nor a service that fails holds
+a sweep up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import netrc
+import os
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener
+from tune_app.journal.records import (
+    Action,
+    CellRecord,
+    Decision,
+    Failure,
+    Observation,
+    Status,
+    SweepRecord,
+)
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["offline", "online"]
+
+_PATIENCE = 120.0
+"""Seconds that the end of a sweep waits for what is still to be sent."""
+
+
+class WandbListener(QuietListener):
+    """Sends what happens to W&B.
+
+    Args:
+        folder: of the sweep; W&B makes a folder `wandb` in it.
+        mode: `offline` or `online`.
+        patience: seconds that the end of the sweep waits for what is still to be sent.
+
+    Raises ValueError for another mode, and for `online` where no key is known.
+    """
+
+    def __init__(self, folder: Path, mode: str, *, patience: float = _PATIENCE) -> None:
+        if mode not in get_args(Mode):
+            raise ValueError(f"W&B's mode is {mode!r}; it must be one of off, offline, online")
+        if mode == "online" and not _has_key():
+            raise ValueError(
+                "W&B online needs a key and finds none; set WANDB_API_KEY, run `wandb login`, "
+                "or take the mode offline and `wandb sync` later"
+            )
+        self._folder = folder
+        self._mode: Mode = "online" if mode == "online" else "offline"
+        self._patience = patience
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._sweep: SweepRecord | None = None
+        self._cells: dict[str, CellRecord] = {}
+        self._runs: dict[str, Any] = {}
+
+    def sweep_started(self, journal: Journal) -> None:
+        self._sweep = journal.sweep()
+        self._cells = {cell.key: cell for cell in journal.cells()}
+        self._thread.start()
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None:
+        self._jobs.put(lambda: self._log(observation, decision))
+
+    def cell_failed(self, failure: Failure) -> None:
+        if failure.ended:
+            self._jobs.put(lambda: self._finish(failure.cell, Status.FAILED, failure.reason))
+
+    def sweep_ended(self) -> None:
+        self._jobs.put(None)
+        self._thread.join(self._patience)
+        if self._thread.is_alive():
+            logger.warning(
+                "W&B is still sending after %g s; the sweep ends all the same", self._patience
+            )
+
+    def _work(self) -> None:
+        """Does what is in the queue until the sweep ends; after an error, nothing more."""
+        try:
+            while (job := self._jobs.get()) is not None:
+                job()
+            for run in self._runs.values():
+                run.finish()
+        except Exception as error:
+            logger.warning(
+                "W&B failed and is switched off; the sweep goes on and its journal has everything "
+                "(%s: %s)",
+                type(error).__name__,
+                error,
+            )
+
+    def _run(self, key: str) -> Any:
+        if key not in self._runs:
+            import wandb  # noqa: PLC0415 - seconds that only those who asked for it pay
+
+            assert self._sweep is not None
+            cell = self._cells[key]
+            identity = f"{self._sweep.name} {self._sweep.created_at} {key}"
+            self._runs[key] = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "stellux"),
+                group=self._sweep.name,
+                name=cell.label,
+                id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+                dir=self._folder,
+                config={**cell.values, "solved": cell.config, "parameters": cell.parameters},
+                mode=self._mode,
+                # A continued sweep continues the runs; offline ones are joined by `wandb sync`.
+                resume="allow" if self._mode == "online" else None,
+                reinit="create_new",
+                save_code=False,
+                settings=wandb.Settings(
+                    silent=True, console="off", disable_git=True, x_disable_stats=True
+                ),
+            )
+        return self._runs[key]
+
+    def _log(self, observation: Observation, decision: Decision | None) -> None:
+        values = {
+            "tokens": observation.reference_tokens,
+            "dev/bits_per_byte": observation.bits_per_byte,
+            "dev/perplexity": observation.perplexity,
+            "dev/bits_per_byte_whole": observation.whole_bits_per_byte,
+            "dev/perplexity_whole": observation.whole_perplexity,
+            "train/loss": observation.train_loss,
+            "train/learning_rate": observation.learning_rate,
+            "train/tokens_per_second": observation.tokens_per_second,
+            **{f"seconds/{phase}": value for phase, value in observation.seconds.items()},
+        }
+        self._run(observation.cell).log(
+            {name: value for name, value in values.items() if value is not None},
+            step=observation.reference_tokens,
+        )
+        if decision is not None and decision.action is not Action.CONTINUE:
+            stopped = decision.action is Action.STOP
+            status = Status.STOPPED if stopped else Status.FINISHED
+            self._finish(observation.cell, status, decision.reason)
+
+    def _finish(self, key: str, status: Status, reason: str) -> None:
+        run = self._run(key)
+        run.summary.update({"status": status.value, "reason": reason})
+        run.finish(exit_code=1 if status is Status.FAILED else 0)
+        del self._runs[key]
+
+
+def _has_key() -> bool:
+    """In the environment, or where `wandb login` leaves it."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    path = os.environ.get("NETRC") or Path.home() / ".netrc"
+    try:
+        return host is not None and netrc.netrc(path).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

@@ -1,0 +1,300 @@
+"""The command line of a sweep.
+
+python -m tune_app.sweep [SPACE]         run a sweep, or continue it
+python -m tune_app.sweep plan [SPACE]    what would run, without running it
+python -m tune_app.sweep status [NAME]   how far a sweep is
+python -m tune_app.sweep report [NAME]   write its results anew from the journal
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Group, Parameter, Token
+from rich.console import Console
+
+from tune_app.command_line import repeated, run_command
+
+MODULE = "tune_app.sweep"
+
+app = App(
+    name=f"python -m {MODULE}",
+    help="""Find how a small language model should spend its parameters.
+
+    Trains every cell of a search space at one parameter budget, stops the ones that fall behind,
+    and writes tables, plots and a report. The same command again continues a sweep that was
+    interrupted.
+
+    Examples:
+
+    python -m tune_app.sweep
+
+    python -m tune_app.sweep plan embedding_glu --corpus wikitext-103
+
+    python -m tune_app.sweep embedding_glu --corpus wikitext-103 --tokens 20M --gpus 1
+
+    python -m tune_app.sweep my_space.py --name mine --seeds 0 --seeds 1 --set learning_rate=2e-3
+
+    python -m tune_app.sweep status mine""",
+    help_format="plaintext",
+    version_flags=[],
+)
+
+_WHAT = Group("What to train", sort_key=1)
+_RULES = Group("What to stop", sort_key=2)
+_HOW = Group("How to run", sort_key=3)
+
+_MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as people write it: 150000, 150k, 5M."""
+    text = tokens[0].value.strip().lower().replace("_", "").replace(",", "")
+    factor = _MULTIPLES.get(text[-1:], 1)
+    number = float(text[:-1] if factor > 1 else text) * factor
+    if not number.is_integer():
+        raise ValueError(f"{tokens[0].value} is no whole number")
+    return int(number)
+
+
+Count = Annotated[int | None, Parameter(converter=_whole)]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What a sweep is; the space says what is left out."""
+
+    name: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """Of the sweep and its folder; default the space's name."""
+    corpus: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
+    target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Parameters of every model, ± 0.5 %, e.g. 10M."""
+    vocabulary: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Tokens of the tokenizer."""
+    tokens: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Tokens to train a cell on, e.g. 5M."""
+    seeds: Annotated[tuple[int, ...], Parameter(group=_WHAT)] = (0,)
+    """One cell a seed; repeat the option."""
+    set: Annotated[tuple[str, ...], Parameter(group=_WHAT, negative="")] = ()
+    """Any other value of a cell, as name=value, e.g. learning_rate=2e-3; repeat the option."""
+    scheduler: Annotated[Literal["asha", "none"], Parameter(group=_RULES)] = "asha"
+    """Whether ASHA stops the worse cells at its rungs."""
+    reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
+    """ASHA's η: one of η cells passes a rung; default 2."""
+    grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
+    """ASHA's first rung, as a share of a trial; default 0.25."""
+    kill_rule: Annotated[
+        Literal["ppl", "bpb", "sigma", "off"] | None, Parameter(group=_RULES, negative="")
+    ] = None
+    """Unit of the margin to the baseline (sigma: over the baseline's seeds); default ppl."""
+    kill_margin: Annotated[float | None, Parameter(group=_RULES)] = None
+    """How much worse than the baseline counts as worse; default 0.5."""
+    kill_span: Annotated[Count, Parameter(group=_RULES)] = None
+    """For how many tokens before the cell is stopped; default 1M, or as the space says."""
+
+    def values(self) -> dict[str, Any]:
+        """Values that replace the space's. Raises ValueError for a --set that is no name=value."""
+        named = {
+            name: getattr(self, name)
+            for name in ("corpus", "target_parameters", "vocabulary", "tokens")
+            if getattr(self, name) is not None
+        }
+        return named | _assignments(self.set)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunnerOptions:
+    """How a sweep is run. CPUs and GPUs change the last bits of a result, nothing more."""
+
+    results: Annotated[Path, Parameter(group=_HOW)] = Path("runs")
+    """Folder of all sweeps."""
+    cells_at_once: Annotated[int | None, Parameter(group=_HOW)] = None
+    """Cells trained side by side; default as many as this machine's CPUs or GPUs allow, or with
+    --address those that the cluster has or may get."""
+    cpus: Annotated[int, Parameter(group=_HOW)] = 1
+    """CPUs a cell."""
+    gpus: Annotated[float | None, Parameter(group=_HOW)] = None
+    """GPUs a cell, a fraction shares one; default 1 where there is one, else 0; with --address
+    what counts is what the cluster has or may get."""
+    address: Annotated[str | None, Parameter(group=_HOW)] = None
+    """Of a running Ray cluster, e.g. auto; default starts Ray on this machine."""
+    checkpoints: Annotated[str | None, Parameter(group=_HOW)] = None
+    """Their store: a folder, sftp://user@host/path or s3://bucket/prefix; default the one that the
+    environment variable STELLUX_CHECKPOINTS names, else a folder beside the results. With --address
+    all machines have to reach it."""
+    checkpoint_every: Annotated[float | None, Parameter(group=_HOW)] = None
+    """Seconds; default the best for what a checkpoint costs, from 2 to 15 minutes."""
+    on_error: Annotated[Literal["continue", "stop"], Parameter(group=_HOW)] = "continue"
+    """What a sweep does when the code of a cell fails: go on with the others, or stop."""
+    wandb: Annotated[Literal["off", "offline", "online"], Parameter(group=_HOW)] = "off"
+    """Whether curves also go to Weights & Biases."""
+    show_ray: Annotated[bool, Parameter(group=_HOW, negative="")] = False
+    """Show Ray's own messages."""
+
+
+_SWEEP = SweepOptions()
+_RUNNER = RunnerOptions()
+
+
+@app.default
+def run(
+    space: str = "quick", *, sweep: SweepOptions = _SWEEP, runner: RunnerOptions = _RUNNER
+) -> int:
+    """Run a sweep, or continue the one of this name.
+
+    Parameters
+    ----------
+    space
+        quick, embedding, glu, embedding_glu, or the path of a .py file.
+    """
+    from tune_app.sweep.run import RunOptions, run_sweep  # noqa: PLC0415 - imports torch
+
+    gpus, cells_at_once = runner.gpus, runner.cells_at_once
+    if runner.address is None:  # else the cluster tells
+        gpus = _gpus() if gpus is None else gpus
+        cells_at_once = _slots(runner, gpus) if cells_at_once is None else cells_at_once
+    options = RunOptions(
+        results=runner.results,
+        address=runner.address,
+        cells_at_once=cells_at_once,
+        cpus=runner.cpus,
+        gpus=gpus,
+        wandb=runner.wandb,
+        checkpoints=runner.checkpoints,
+        checkpoint_every=runner.checkpoint_every,
+        stop_on_error=runner.on_error == "stop",
+        show_ray=runner.show_ray,
+        command=repeated(MODULE, sys.argv[1:]),
+    )
+    return run_sweep(_plan(space, sweep), options, Console())
+
+
+@app.command
+def plan(space: str = "quick", *, sweep: SweepOptions = _SWEEP, cpus: int = 1) -> int:
+    """Show what would run: cells, solved models, tokens, expected time and memory.
+
+    Parameters
+    ----------
+    space
+        quick, embedding, glu, embedding_glu, or the path of a .py file.
+    cpus
+        CPUs a cell, for the expected time.
+    """
+    from tune_app.sweep.estimate import plan_rows  # noqa: PLC0415 - imports torch
+    from tune_app.terminal.tables import plan_table  # noqa: PLC0415
+
+    console = Console()
+    planned = _plan(space, sweep)
+    with console.status("timing a few training steps of the baseline on this machine"):
+        rows = plan_rows(planned, threads=cpus)
+    console.print(plan_table(rows))
+    return 0
+
+
+@app.command
+def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
+    """Show how far a sweep is, while it runs or after.
+
+    Parameters
+    ----------
+    name
+        Of the sweep.
+    results
+        Folder of all sweeps.
+    """
+    from tune_app.terminal.tables import status_table  # noqa: PLC0415
+
+    with _open(name, results) as journal:
+        Console().print(status_table(journal))
+    return 0
+
+
+@app.command
+def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
+    """Write the results of a sweep anew, from its journal alone.
+
+    Parameters
+    ----------
+    name
+        Of the sweep.
+    results
+        Folder of all sweeps.
+    """
+    from tune_app.results import write_results  # noqa: PLC0415 - imports pandas and matplotlib
+    from tune_app.sweep.folder import is_running  # noqa: PLC0415
+    from tune_app.terminal.tables import summary  # noqa: PLC0415
+
+    with _open(name, results) as journal:
+        write_results(journal, results / name, live=is_running(results / name))
+        Console().print(summary(journal, results / name))
+    return 0
+
+
+def _plan(space: str, options: SweepOptions) -> Any:
+    from tune_app.plan.plan import Wishes, make_plan  # noqa: PLC0415 - imports numpy
+    from tune_app.plan.space import load_space  # noqa: PLC0415
+
+    return make_plan(
+        load_space(space),
+        Wishes(
+            name=options.name,
+            values=options.values(),
+            seeds=options.seeds,
+            scheduler=options.scheduler,
+            reduction_factor=options.reduction_factor,
+            grace_fraction=options.grace_fraction,
+            kill_unit=options.kill_rule,
+            kill_margin=options.kill_margin,
+            kill_span=options.kill_span,
+        ),
+    )
+
+
+def _open(name: str, results: Path) -> Any:
+    from tune_app.journal.journal import Journal  # noqa: PLC0415
+    from tune_app.sweep.folder import JOURNAL  # noqa: PLC0415
+
+    return Journal.open(results / name / JOURNAL, read_only=True)
+
+
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """name=value pairs; a value is JSON, or else a string."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set {pair!r} is no name=value, for example learning_rate=2e-3")
+        try:
+            values[name] = json.loads(text)
+        except ValueError:
+            values[name] = text
+    return values
+
+
+def _gpus() -> float:
+    from tune_app.devices import default_device  # noqa: PLC0415 - imports torch
+
+    return 1.0 if default_device() == "cuda" else 0.0
+
+
+def _slots(runner: RunnerOptions, gpus: float) -> int:
+    """Cells that this machine can train side by side."""
+    slots = max(1, (os.cpu_count() or 1) // max(1, runner.cpus))
+    if gpus > 0:
+        import torch  # noqa: PLC0415
+
+        slots = min(slots, max(1, int(torch.cuda.device_count() / gpus)))
+    return slots
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(app, MODULE))

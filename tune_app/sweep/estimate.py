@@ -1,0 +1,131 @@
+"""What a planned sweep will take: a few timed steps of its baseline, scaled by operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.mup import transfer
+from model.sizing.budget import solve
+from model.sizing.cost import training_memory_bytes
+from model.spec import ModelConfig
+from model.training.training import Training, bf16_is_fast
+from tune_app.devices import default_device, use_threads
+from tune_app.journal.records import CellRecord, Status
+from tune_app.plan.cell import Cell
+from tune_app.plan.plan import SweepPlan
+from tune_app.terminal.tables import PlanRow, PlanSizes
+from tune_app.trial.trial import training_config
+
+TIMED_STEPS = 3
+
+_BYTES_PER_TOKEN = 3.5
+"""Of English or source text at these vocabularies, roughly; only for the time of evaluations."""
+
+_EVALUATION_SHARE = 2 / 3
+"""Time of a scored token over that of a trained one: a third of the operations, in fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomBatches:
+    """Tokens without meaning, to time a training step before any corpus is prepared."""
+
+    vocabulary: int
+    context: int
+    batch_size: int
+
+    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(inputs_BT, targets_BT) of a step."""
+        generator = np.random.default_rng(step)
+        tokens = generator.integers(self.vocabulary, size=(self.batch_size, self.context + 1))
+        return tokens[:, :-1], tokens[:, 1:]
+
+
+def plan_rows(plan: SweepPlan, *, threads: int) -> list[PlanRow]:
+    """A row a cell, with the time it takes on this machine if it runs to its end.
+
+    The time is measured on the baseline, with `threads` CPUs (or the first GPU), and scaled to the
+    other cells by their training FLOPs. It is that of eager training: compilation, which would
+    take longer than a person waits for a plan, makes long trials faster.
+    """
+    baseline = Cell.from_values(plan.baseline.values)
+    seconds_per_token = _seconds_per_token(baseline, threads=threads)
+    assert plan.baseline.flops_per_token is not None
+    seconds_per_flop = seconds_per_token / plan.baseline.flops_per_token
+    return [_row(cell, seconds_per_flop, solve(baseline.model)) for cell in plan.cells]
+
+
+def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> PlanRow:
+    cell = Cell.from_values(record.values)
+    settings = cell.settings
+    if record.status is Status.INFEASIBLE:
+        return PlanRow(
+            label=record.label,
+            asked_share=cell.model.embedding_ratio,
+            asked_expansion=cell.model.glu_expansion,
+            tokens=settings.tokens,
+            infeasible=record.reason,
+        )
+    assert record.flops_per_token is not None
+    assert record.parameters is not None
+    config = solve(cell.model)
+    scored = settings.evaluations * settings.evaluation_bytes / _BYTES_PER_TOKEN
+    tokens = settings.tokens + scored * _EVALUATION_SHARE
+    return PlanRow(
+        label=record.label,
+        asked_share=cell.model.embedding_ratio,
+        asked_expansion=cell.model.glu_expansion,
+        tokens=settings.tokens,
+        sizes=PlanSizes(
+            share=record.parameters["embedding_share"],
+            expansion=config.expansion,
+            width=config.width,
+            depth=config.depth,
+            heads=config.heads,
+            head_size=config.head_size,
+            inner_width=config.inner_width,
+            parameters=record.parameters["total"],
+        ),
+        learning_rate_factor=transfer(config, baseline=baseline).width_rate,
+        expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
+        memory_bytes=training_memory_bytes(
+            config,
+            batch_size=settings.batch_size,
+            bytes_per_activation=2 if bf16_is_fast(default_device()) else 4,
+        ),
+    )
+
+
+def _seconds_per_token(cell: Cell, *, threads: int) -> float:
+    """Seconds a token of training, the fastest of a few steps after the first."""
+    config = solve(cell.model)
+    before = torch.get_num_threads()
+    use_threads(threads)
+    try:
+        training = Training(
+            config,
+            replace(training_config(cell, tokens=cell.settings.tokens), compile="off"),
+            RandomBatches(
+                vocabulary=config.vocabulary,
+                context=config.context,
+                batch_size=cell.settings.batch_size,
+            ),
+            baseline=solve(cell.baseline),
+            device=default_device(),
+        )
+        return min(_timed_steps(training)) / (cell.settings.batch_size * config.context)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _timed_steps(training: Training) -> Iterator[float]:
+    training.step()
+    for _ in range(TIMED_STEPS):
+        started = time.perf_counter()
+        training.step()
+        yield time.perf_counter() - started

@@ -1,0 +1,107 @@
+"""The folder of a sweep: who works in it, and whether it is the sweep that was asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import CellRecord, SweepRecord
+
+JOURNAL = "journal.sqlite3"
+LOCK = "running.lock"
+
+# What two runs of the same sweep may differ in.
+_NOT_COMPARED = frozenset({"created_at", "command", "versions"})
+
+
+class SweepBusyError(ValueError):
+    """Another process works on the sweep."""
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Holds the sweep's lock. The operating system frees it when the process ends, however.
+
+    Raises SweepBusyError naming who holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    holder = folder / "running.json"
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise SweepBusyError(
+            f"the sweep in {folder} is already running{_describe(holder)}; "
+            "wait for it, end it with Ctrl-C there, or start this one under another --name"
+        ) from None
+    try:
+        holder.write_text(
+            json.dumps({"pid": os.getpid(), "host": platform.node(), "since": time.time()}),
+            "utf-8",
+        )
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process works on the sweep now."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        with lock:
+            return False
+    except Timeout:
+        return True
+
+
+def _describe(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text("utf-8"))
+        since = time.strftime("%H:%M:%S", time.localtime(who["since"]))
+        return f" (process {who['pid']} on {who['host']}, since {since})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[CellRecord]) -> None:
+    """Raises ValueError unless the journal holds the very sweep that is wanted.
+
+    The message names what differs, as it is there and as it was asked for.
+    """
+    one, other = asdict(journal.sweep()), asdict(wanted)
+    differing = [
+        f"{name} is {_short(one[name])} there, {_short(other[name])} here"
+        for name in one
+        if name not in _NOT_COMPARED and _canonical(one[name]) != _canonical(other[name])
+    ]
+    there = {cell.key: cell.label for cell in journal.cells()}
+    here = {cell.key: cell.label for cell in cells}
+    if set(there) != set(here) and not differing:
+        new = [here[key] for key in here if key not in there]
+        differing.append(f"{len(new)} of {len(here)} cells have other values, first {new[0]}")
+    if differing:
+        raise ValueError(
+            f"there is another sweep named {wanted.name!r} ({'; '.join(differing)}); "
+            "give this one another --name, or ask for the same settings to continue that one"
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _canonical(value: Any) -> str:
+    """Equal for a value and for what the journal made of it: tuples are lists there."""
+    return json.dumps(value, sort_keys=True)

@@ -1,0 +1,125 @@
+"""What a sweep needs of disks and stores, and what hosts have cost it so far."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from data.display import progress_display
+from data.prepared import PreparedCorpus
+from tune_app.cluster.corpus_share import SharedCorpus, Tokens, is_shared, share
+from tune_app.faults.policy import is_early
+from tune_app.formats import size
+from tune_app.journal.disk import require_free
+from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.records import CellRecord, FailureClass
+from tune_app.stores.base import StoreError, StoreFullError
+from tune_app.stores.open import open_store
+from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES
+
+logger = logging.getLogger(__name__)
+
+RECORDS_BYTES = 100 * 2**20
+"""Room for a sweep's journal, tables, plots and its report."""
+_BYTES_PER_PARAMETER = 12
+"""Of a checkpoint: the weight and Adam's two moments, in fp32."""
+
+
+def check_storage(
+    url: str, folder: Path, cells: Sequence[CellRecord], *, cells_at_once: int
+) -> None:
+    """Tries the store of checkpoints, and looks for room there and for the sweep's own records.
+
+    Raises ValueError where there is too little room on this machine, StoreError where the store
+    refuses, does not answer or is too full: all before anything is trained.
+    """
+    store = open_store(url)
+    try:
+        store.check()
+        needed = checkpoint_bytes(cells, cells_at_once=cells_at_once)
+        free = store.free_bytes()
+        if free is not None and free < needed:
+            full = (
+                f"{store.url} has {size(free)} free, the checkpoints need {size(needed)}; "
+                "make room there, or choose another --checkpoints"
+            )
+            if not any(cell.attempts for cell in cells):
+                raise StoreFullError(full)
+            # Of a sweep that continues a part lies there already.
+            logger.warning(full)
+    finally:
+        store.close()
+    require_free(folder, RECORDS_BYTES, "the sweep's records")
+
+
+def share_tokens(url: str, corpora: Mapping[int, PreparedCorpus], console: Console) -> Tokens:
+    """Puts the corpora of a sweep where workers fetch them, and says what it sends.
+
+    Args:
+        corpora: by vocabulary size.
+
+    Raises StoreError where the store does not take them.
+    """
+    store = open_store(url)
+    shared: dict[int, SharedCorpus] = {}
+    try:
+        store.check()
+        for vocabulary, corpus in corpora.items():
+            shared[vocabulary] = SharedCorpus.of(corpus)
+            if is_shared(shared[vocabulary], corpus.manifest, store):
+                continue
+            total = sum(record.bytes for record in corpus.manifest.files.values())
+            console.print(
+                f"sending {size(total)} of tokens to {store.url}, once for all workers",
+                style="dim",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+            with progress_display(console) as report:
+                share(corpus, store, report=report)
+    finally:
+        store.close()
+    return Tokens(store=url, corpora=shared)
+
+
+def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:
+    """Removes what killed processes left half-written, once no process of the sweep is there."""
+    store = open_store(url)
+    try:
+        for cell in cells:
+            if cell.attempts:
+                store.remove_leftovers(cell.key, older_than=0.0)
+    except StoreError as error:
+        logger.warning("half-written checkpoints are left in %s: %s", store.url, error)
+    finally:
+        store.close()
+
+
+def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:
+    """Room for the checkpoints of what is left to train: the last and the best of each cell, and
+    two more of those in training."""
+    sizes = sorted(
+        _BYTES_PER_PARAMETER * cell.parameters["total"]
+        for cell in cells
+        if not cell.status.ended and cell.parameters is not None
+    )
+    return int(2 * sum(sizes) + 2 * sum(sizes[-cells_at_once:]))
+
+
+def seconds_between_losses(journal: Journal) -> float:
+    """Mean seconds of a trial from one lost host to the next, as the sweep has seen it so far.
+
+    A start that failed on a host lost nothing that a checkpoint would have kept.
+    """
+    losses = sum(
+        failure.kind in (FailureClass.HOST, FailureClass.NETWORK) and not is_early(failure)
+        for failure in journal.failures()
+    )
+    if losses == 0:
+        return ASSUMED_BETWEEN_LOSSES
+    curves = by_cell(journal.observations())
+    return sum(sum(curve[-1].seconds.values()) for curve in curves.values()) / losses

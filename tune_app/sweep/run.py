@@ -1,0 +1,314 @@
+"""A sweep from its plan to its results: prepare, start or continue, run, write, sum up."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from data.batches import EvaluationDocuments, TrainingBatches
+from data.display import progress_display
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+from tune_app.cluster.capacity import ClusterSize
+from tune_app.cluster.corpus_share import Tokens
+from tune_app.command_line import INTERRUPTED
+from tune_app.formats import count
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import Broadcast, SweepListener
+from tune_app.journal.records import CellRecord, Status, SweepRecord
+from tune_app.plan.cell import Cell
+from tune_app.plan.plan import SweepPlan
+from tune_app.results import mirrors, write_results
+from tune_app.stopping.referee import is_same_but_seed
+from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another
+from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
+from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
+from tune_app.terminal.live import view_for
+from tune_app.terminal.tables import summary
+from tune_app.trial.checkpoint_interval import CheckpointTiming
+from tune_app.trial.trial import training_config
+
+SIGNALS = ("interrupted", "terminated")
+"""Reasons that are a person's wish, so that the sweep can go on as it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How a sweep is run. CPUs and GPUs change the last bits of a result, nothing more."""
+
+    results: Path = Path("runs")
+    """Folder of all sweeps."""
+    address: str | None = None
+    """Of a running cluster; None starts Ray on this machine."""
+    cells_at_once: int | None = 1
+    """None for as many as the cluster can train when it is as large as it gets."""
+    cpus: int = 1
+    gpus: float | None = 0.0
+    """A cell; None for one where a machine of the cluster has any."""
+    wandb: str = "off"
+    checkpoints: str | None = None
+    """URL of the store of checkpoints; None for the one that STELLUX_CHECKPOINTS names, or else a
+    folder beside the journal."""
+    checkpoint_every: float | None = None
+    """Seconds; None for the best interval by what a checkpoint costs."""
+    stop_on_error: bool = False
+    """Whether a cell that fails ends the sweep."""
+    show_ray: bool = False
+    command: str = ""
+    """The command line that continues the sweep."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What trains a sweep."""
+
+    cells_at_once: int
+    gpus: float
+    """A cell."""
+
+
+def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
+    """Runs a sweep, or what is left of it, and writes its results.
+
+    Returns the exit code: 0 with every cell ended, 1 where one failed or the baseline stopped the
+    sweep, 130 after an interruption.
+
+    Raises ValueError for a person's mistakes: an impossible corpus, a sweep of the same name with
+    other settings, a sweep that is running already.
+    """
+    folder = options.results / plan.name
+    with exclusive(folder), _cluster(options, folder) as cluster:
+        means = _means(options, cluster)
+        if cluster is not None:
+            _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
+        corpora = prepared_corpora(plan, console)
+        record = sweep_record(plan, corpora, command=options.command)
+        with _journal(folder, record, plan.cells) as journal:
+            _announce(plan, journal, console)
+            stores = stores_of(options.checkpoints, folder, created_at=journal.sweep().created_at)
+            tokens = None
+            if any(not cell.status.ended for cell in journal.cells()):
+                check_storage(
+                    stores.checkpoints,
+                    folder,
+                    journal.cells(),
+                    cells_at_once=means.cells_at_once,
+                )
+                if cluster is not None:
+                    tokens = share_tokens(stores.tokens, corpora, console)
+            ended_by = _run(
+                plan, journal, corpora, options, console, means=means, stores=stores, tokens=tokens
+            )
+            tidy_up(stores.checkpoints, journal.cells())
+            console.print(f"writing the results to {folder}", style="dim")
+            write_results(journal, folder)
+            console.print(summary(journal, folder))
+            statuses = [cell.status for cell in journal.cells()]
+    if ended_by is None or all(status.ended for status in statuses):
+        return 0 if all(status.ended for status in statuses) else 1
+    console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
+    if ended_by not in SIGNALS:
+        return 1
+    console.print(f"Continue it with: {options.command}", markup=False, soft_wrap=True)
+    return INTERRUPTED
+
+
+def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCorpus]:
+    """The corpus under every tokenizer of the plan; each cell is checked against it.
+
+    Raises ValueError where it cannot be had, is too small for a context, or where a cell has a
+    setting that no training could have: all of it before anything starts.
+    """
+    cells = [Cell.from_values(record.values) for record in plan.feasible]
+    for cell in cells:
+        training_config(cell, tokens=cell.settings.tokens)
+    corpora = {}
+    for vocabulary in plan.vocabularies:
+        with progress_display(console) as report:
+            corpora[vocabulary] = prepare(plan.corpus, vocabulary=vocabulary, report=report)
+    for cell in cells:
+        corpus = corpora[cell.model.vocabulary]
+        context = cell.model.context
+        TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
+        EvaluationDocuments(
+            corpus.split("valid"), context=context, batch_size=1, end_of_text=corpus.end_of_text
+        )
+    return corpora
+
+
+def sweep_record(
+    plan: SweepPlan, corpora: Mapping[int, PreparedCorpus], *, command: str
+) -> SweepRecord:
+    """What the journal keeps of a plan and its corpus."""
+    return SweepRecord(
+        name=plan.name,
+        space=plan.space,
+        corpus=plan.corpus,
+        corpus_sha256=next(iter(corpora.values())).manifest.corpus_sha256,
+        baseline=plan.baseline.key,
+        tokens=plan.tokens,
+        seeds=plan.seeds,
+        scheduler={"name": "none"} if plan.asha is None else plan.asha.as_dict(),
+        kill_rule=plan.kill_rule.as_dict(),
+        bytes_per_token={
+            str(size): corpus.bytes_per_token("valid") for size, corpus in corpora.items()
+        },
+        created_at=time.time(),
+        command=command,
+        axes=plan.axes,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "ray", "tokenizers", "optuna")},
+        },
+    )
+
+
+def _journal(folder: Path, record: SweepRecord, cells: Sequence[CellRecord]) -> Journal:
+    path = folder / JOURNAL
+    if not path.exists():
+        return Journal.create(path, record, cells)
+    journal = Journal.open(path)
+    try:
+        refuse_another(journal, record, cells)
+    except ValueError:
+        journal.close()
+        raise
+    return journal
+
+
+@contextmanager
+def _cluster(options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
+    """Connects to the cluster of the options, where there is one and something to be trained."""
+    if options.address is None or _is_done(folder):
+        yield None
+        return
+    from tune_app.on_ray.cluster import cluster_size, connected  # noqa: PLC0415 - imports Ray
+
+    with connected(options.address, cpus=0, gpus=0.0, show=options.show_ray):
+        yield cluster_size()
+
+
+def _is_done(folder: Path) -> bool:
+    """Whether every cell of a sweep has ended."""
+    if not (folder / JOURNAL).exists():
+        return False
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        return all(cell.status.ended for cell in journal.cells())
+
+
+def _means(options: RunOptions, cluster: ClusterSize | None) -> Means:
+    size = cluster or ClusterSize()
+    gpus = size.gpus_a_cell() if options.gpus is None else options.gpus
+    cells = options.cells_at_once
+    if cells is None:
+        cells = size.cells_at_once(cpus=options.cpus, gpus=gpus)
+    return Means(cells_at_once=cells, gpus=gpus)
+
+
+def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
+    from tune_app.on_ray.cluster import blind_nodes  # noqa: PLC0415 - imports Ray
+
+    refuse_unshared(url, cluster, blind_nodes)
+
+
+def _lost_baseline(journal: Journal) -> str | None:
+    """Why nothing can be compared: a baseline that an earlier run saw diverge."""
+    baseline = journal.cell(journal.sweep().baseline)
+    for cell in journal.cells():
+        if cell.status is Status.STOPPED and is_same_but_seed(cell.values, baseline.values):
+            return f"the baseline diverged: {cell.reason}; start another sweep with other settings"
+    return None
+
+
+def _announce(plan: SweepPlan, journal: Journal, console: Console) -> None:
+    """What is about to happen, with the rules that will decide."""
+    asha = "none" if plan.asha is None else plan.asha.describe(plan.tokens)
+    ended = sum(cell.status.ended for cell in journal.cells())
+    done = f", {ended} of them done" if ended else ""
+    lines = [
+        f"Sweep {plan.name}: {len(plan.cells)} cells{done}, {count(plan.tokens)} tokens each, "
+        f"on {plan.corpus}",
+        f"  baseline   {plan.baseline.label}",
+        f"  scheduler  {asha}",
+        f"  kill rule  {plan.kill_rule.describe()}",
+    ]
+    if plan.kill_rule.unit != "off" and plan.kill_rule.span >= plan.tokens:
+        lines.append(
+            "  note       the kill rule never stops a cell: its span is no shorter than a trial, "
+            f"{plan.tokens:,} tokens"
+        )
+    lines += [
+        f"  infeasible {cell.label}: {cell.reason}"
+        for cell in plan.cells
+        if cell.status is Status.INFEASIBLE
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _run(
+    plan: SweepPlan,
+    journal: Journal,
+    corpora: Mapping[int, PreparedCorpus],
+    options: RunOptions,
+    console: Console,
+    *,
+    means: Means,
+    stores: Stores,
+    tokens: Tokens | None,
+) -> str | None:
+    """Trains what is left. Returns why it ended early, or None."""
+    cells = [cell for cell in journal.cells() if not cell.status.ended]
+    if not cells:
+        return None
+    if (reason := _lost_baseline(journal)) is not None:
+        return reason
+    # Ray takes a second to import, and whoever only asks for help should not wait for it.
+    from tune_app.on_ray.cluster import connected  # noqa: PLC0415
+    from tune_app.on_ray.tuner import RayOptions, run_cells  # noqa: PLC0415
+
+    folder = options.results / plan.name
+    listeners: list[SweepListener] = [
+        view_for(console, cells_at_once=means.cells_at_once),
+        *mirrors(folder, wandb=options.wandb),
+    ]
+    listener = Broadcast(listeners)
+    listener.sweep_started(journal)
+    here = connected(
+        None, cpus=options.cpus * means.cells_at_once, gpus=means.gpus, show=options.show_ray
+    )
+    try:
+        with here if options.address is None else nullcontext():
+            return run_cells(
+                cells,
+                journal,
+                folder=folder,
+                checkpoints=stores.checkpoints,
+                timing=CheckpointTiming(
+                    interval=options.checkpoint_every,
+                    between_losses=seconds_between_losses(journal),
+                    rungs=() if plan.asha is None else tuple(plan.asha.milestones(plan.tokens)),
+                ),
+                corpora={size: corpus.folder for size, corpus in corpora.items()},
+                tokens=tokens,
+                rule=plan.kill_rule,
+                asha=plan.asha,
+                listener=listener,
+                options=RayOptions(
+                    on_a_cluster=options.address is not None,
+                    cells_at_once=means.cells_at_once,
+                    cpus=options.cpus,
+                    gpus=means.gpus,
+                    stop_on_error=options.stop_on_error,
+                ),
+            )
+    except KeyboardInterrupt:
+        return "interrupted"
+    finally:
+        listener.sweep_ended()

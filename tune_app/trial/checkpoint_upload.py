@@ -1,0 +1,196 @@
+"""Checkpoints behind the training: a copy in memory, then a thread that brings it to the store.
+
+The trial waits for the copy alone. One checkpoint at a time is on its way; while the store cannot
+be reached the thread tries again and again, and the newest copy takes the place of the one before.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tune_app.trial.checkpoints import Checkpoints
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+
+
+def snapshot(value: Any) -> Any:
+    """A copy that training does not change any more, its tensors on the CPU."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: snapshot(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(snapshot(item) for item in value)
+    return copy.copy(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parcel:
+    """A checkpoint on its way."""
+
+    state: Mapping[str, Any]
+    tokens: int
+    bits_per_byte: float | None
+    last: bool
+
+
+class Uploads:
+    """Brings the checkpoints of one cell to their store, one at a time.
+
+    Args:
+        checkpoints: of the cell.
+        clock: monotonic seconds.
+        first_pause: seconds from a failed try to the next; doubled with each that fails.
+        longest_pause: seconds that it is never more than.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        first_pause: float = _FIRST_PAUSE,
+        longest_pause: float = LONGEST_PAUSE,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._clock = clock
+        self._first_pause = min(first_pause, longest_pause)
+        self._longest_pause = longest_pause
+        self._changed = threading.Condition()
+        self._parcel: _Parcel | None = None
+        self._sending = False
+        """Whether bytes are on their way; False while the next try is waited for."""
+        self._closed = False
+        self._thread: threading.Thread | None = None
+        self.stored_tokens = 0
+        """Of the newest checkpoint that arrived."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on its way."""
+        with self._changed:
+            return self._parcel is None
+
+    def begin(
+        self,
+        state: Callable[[], Mapping[str, Any]],
+        *,
+        tokens: int,
+        bits_per_byte: float | None = None,
+        last: bool = False,
+    ) -> bool:
+        """Copies a state and sends the copy, unless another is on its way.
+
+        Args:
+            state: gives the state; called, and its tensors copied, only where it is sent.
+            tokens: trained so far.
+            bits_per_byte: of the newest evaluation.
+            last: whether no other will follow.
+
+        Returns:
+            Whether it was taken. It is not while the bytes of another are moving; one that waits
+            for an unreachable store is replaced.
+        """
+        with self._changed:
+            if self._sending or self._closed:
+                return False
+            # Let go of the old copy before the new one is made: never three in memory.
+            self._parcel = None
+            self._parcel = _Parcel(
+                state=snapshot(state()), tokens=tokens, bits_per_byte=bits_per_byte, last=last
+            )
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="checkpoint-upload", daemon=True
+                )
+                self._thread.start()
+            self._changed.notify_all()
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until nothing is on its way; whether that came true in time."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._parcel is None, None if math.isinf(seconds) else seconds
+            )
+
+    def close(self) -> None:
+        """Ends the thread after what it is sending; what waits for another try is given up."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        failing_since: float | None = None
+        pause = self._first_pause
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._parcel is not None or self._closed)
+                if self._parcel is None:
+                    return
+                parcel = self._parcel
+                self._sending = True
+            error = self._send(parcel)
+            with self._changed:
+                self._sending = False
+                if error is None:
+                    self._parcel = None
+                    self.stored_tokens = parcel.tokens
+                    self._changed.notify_all()
+                if error is None and failing_since is not None:
+                    logger.warning(
+                        "checkpoints are stored again, after %.0f s without",
+                        self._since(failing_since),
+                    )
+                if error is None:
+                    failing_since, pause = None, self._first_pause
+                    continue
+                if failing_since is None:
+                    failing_since = self._clock()
+                    logger.warning(
+                        "no checkpoint at %d tokens (%s); training goes on, and so do the tries",
+                        parcel.tokens,
+                        error,
+                    )
+                del parcel
+                if self._changed.wait_for(lambda: self._closed, pause):
+                    self._parcel = None
+                    self._changed.notify_all()
+                    return
+                pause = min(2 * pause, self._longest_pause)
+
+    def _since(self, start: float) -> float:
+        return self._clock() - start
+
+    def _send(self, parcel: _Parcel) -> str | None:
+        """Why it could not be stored, or None.
+
+        In words: the frames of an exception would keep the parcel in memory.
+        """
+        try:
+            self._checkpoints.save(
+                parcel.state,
+                tokens=parcel.tokens,
+                bits_per_byte=parcel.bits_per_byte,
+                last=parcel.last,
+            )
+        except OSError as error:
+            return str(error)
+        except Exception as error:
+            logger.exception("a checkpoint could not be written, by a defect of this program")
+            return str(error) or type(error).__name__
+        return None

@@ -1,0 +1,317 @@
+"""One cell from start to end, without Ray.
+
+A Trial owns its data, its model, its clock and its checkpoints. `advance` trains to the next
+evaluation and returns an Observation; whoever calls it decides whether to go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from data.prepared import PreparedCorpus
+from model.evaluation.bits_per_byte import evaluate
+from model.sizing.budget import solve
+from model.training.training import Training, TrainingConfig
+from tune_app.journal.records import PHASES, Observation
+from tune_app.plan.cell import Cell
+from tune_app.trial.checkpoint_interval import CheckpointTiming
+from tune_app.trial.checkpoint_upload import LONGEST_PAUSE, Uploads
+from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.data import TrialData
+
+logger = logging.getLogger(__name__)
+
+_SAVE_PATIENCE = 30.0
+_LAST_PATIENCE = 10 * 60.0
+"""Seconds in which a checkpoint has to be stored: one that is waited for, the last of a trial."""
+_POLL = 0.2
+
+_NOT_TRAINING = ("corpus", "evaluations", "evaluation_bytes")
+
+
+def training_config(
+    cell: Cell, *, tokens: int, micro_batch_size: int | None = None
+) -> TrainingConfig:
+    """What `model.training` needs to know of a cell that trains `tokens` of its own tokens."""
+    values = asdict(cell.settings)
+    for name in _NOT_TRAINING:
+        del values[name]
+    return TrainingConfig(
+        **{**values, "tokens": tokens}, seed=cell.seed, micro_batch_size=micro_batch_size
+    )
+
+
+class Trial:
+    """A cell's training, resumable at any step.
+
+    Args:
+        cell: what to train.
+        corpora: gives the prepared corpus of a vocabulary size.
+        checkpoints: of this cell; None trains without any.
+        timing: when one is taken.
+        micro_batch_size: sequences at once in memory; None for all of a step's.
+        device: `cpu`, `cuda`, …
+        clock: monotonic seconds.
+
+    Raises ValueError where the corpus, the budget or a setting is impossible, StoreError where the
+    checkpoints cannot be asked for.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        corpora: Callable[[int], PreparedCorpus],
+        checkpoints: Checkpoints | None = None,
+        timing: CheckpointTiming = CheckpointTiming(),  # noqa: B008 - it is frozen
+        micro_batch_size: int | None = None,
+        device: str = "cpu",
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.cell = cell
+        self.resumed_from = 0
+        """Tokens of the checkpoint that the trial started from."""
+        self.damaged: tuple[str, ...] = ()
+        """What is to be said of newer checkpoints that could not be used."""
+        self._clock = clock
+        self._seconds = dict.fromkeys(PHASES, 0.0)
+        with self._phase("data"):
+            self._data = TrialData(cell, corpora=corpora)
+        with self._phase("start"):
+            self.config = solve(cell.model)
+            self._training = Training(
+                self.config,
+                training_config(cell, tokens=self._data.tokens, micro_batch_size=micro_batch_size),
+                self._data.batches,
+                baseline=solve(cell.baseline),
+                device=device,
+            )
+        self._evaluations = 0
+        self._learning_rate = 0.0
+        self._losses: list[float] = []
+        """Training losses since the last evaluation."""
+        self._last: Observation | None = None
+        self._unreported = False
+        """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
+        self._held: Observation | None = None
+        """The last observation, while the last checkpoint is on its way."""
+        self._held_since = 0.0
+        self._last_sent = False
+        """Whether the last checkpoint is on its way or stored."""
+        self._uploads = None
+        if checkpoints is not None:
+            # A store that is back is not kept waiting for longer than a checkpoint's interval.
+            pause = min(LONGEST_PAUSE, max(1.0, timing.seconds(cost=0.0)))
+            self._uploads = Uploads(checkpoints, clock=clock, longest_pause=pause)
+        self._timing = timing
+        self._save_cost = 0.0
+        """Seconds that the last checkpoint kept the trial from training."""
+        self._save_now = False
+        """Whether a checkpoint is due whatever the clock says."""
+        self._mark = (0, 0.0)
+        """Tokens and seconds of training at the last evaluation."""
+        with self._phase("start"):
+            self._resume(checkpoints)
+        self._saved_at = clock()
+
+    @property
+    def tokens(self) -> int:
+        """Tokens trained, of the cell's own tokenizer."""
+        return self._training.tokens
+
+    @property
+    def finished(self) -> bool:
+        """Whether training is done and its last evaluation returned."""
+        return self._all_evaluated and not self._unreported and self._held is None
+
+    @property
+    def _all_evaluated(self) -> bool:
+        return self._evaluations >= self.cell.settings.evaluations
+
+    def advance(self, *, at_most: float = math.inf) -> Observation | None:
+        """Trains to the next evaluation and evaluates.
+
+        A resumed trial first returns its checkpoint's observation again, in case that the report
+        of it was lost. A loss that is not finite ends the training there; the observation has it.
+        The observation of the trained model is returned once its checkpoint is stored, or could not
+        be for ten minutes.
+
+        Args:
+            at_most: seconds; where training needs longer None is returned, to be called again.
+                Each call trains a step or evaluates.
+        """
+        assert not self.finished
+        if self._unreported:
+            self._unreported = False
+            return self._last
+        if self._held is not None:
+            return self._stored_last(at_most)
+        goal = self._data.goal(self._evaluations + 1)
+        started = self._clock()
+        while self._training.tokens < goal:
+            with self._phase("train"):
+                result = self._training.step()
+            self._learning_rate = result.learning_rate
+            # A gradient beyond all numbers is divergence too, even where the loss looks calm.
+            loss = result.loss if math.isfinite(result.gradient_norm) else math.nan
+            self._losses.append(loss)
+            if not math.isfinite(loss):
+                break
+            if self._training.tokens < goal:  # at the goal only after its evaluation
+                self._save_if_due()
+                if self._clock() - started > at_most:
+                    return None
+        before = 0 if self._last is None else self._last.reference_tokens
+        self._last = self._observe()
+        if not math.isfinite(self._last.train_loss) or self._uploads is None:
+            return self._last
+        if self._all_evaluated:
+            self._held, self._held_since = self._last, self._clock()
+            return self._stored_last(at_most)
+        self._save_now |= self._timing.passes_rung(before, self._last.reference_tokens)
+        self._save_if_due()
+        return self._last
+
+    def save(self) -> None:
+        """Stores a checkpoint now, and waits for it. Raises TimeoutError where that takes long."""
+        if self._uploads is None:
+            return
+        for _ in range(2):  # the one on its way may be older
+            self._begin_upload()
+            if not self._uploads.wait(_SAVE_PATIENCE):
+                raise TimeoutError(f"no checkpoint was stored in {_SAVE_PATIENCE:.0f} s")
+            if self._uploads.stored_tokens == self.tokens:
+                return
+        raise TimeoutError(f"the checkpoint at {self.tokens} tokens was not taken")
+
+    def close(self) -> None:
+        """Ends what goes on beside the training. A checkpoint that is on its way arrives."""
+        if self._uploads is not None:
+            self._uploads.close()
+
+    def _observe(self) -> Observation:
+        trained, train_seconds = self._mark
+        seconds = self._seconds_by_phase()["train"]
+        # A step may pass several goals at once, where steps are longer than the interval.
+        settings = self.cell.settings
+        while self._evaluations < settings.evaluations and (
+            self._data.goal(self._evaluations + 1) <= self._training.tokens
+        ):
+            self._evaluations += 1
+        with self._phase("evaluate"):
+            sample = evaluate(self._training.model, self._data.sample)
+            whole = (
+                evaluate(self._training.model, self._data.whole) if self._all_evaluated else None
+            )
+        elapsed = seconds - train_seconds
+        losses, self._losses = self._losses, []
+        self._mark = (self._training.tokens, seconds)
+        return Observation(
+            cell=self.cell.key,
+            tokens=self._training.tokens,
+            reference_tokens=self._data.reference_tokens(self._training.tokens),
+            bits_per_byte=sample.bits_per_byte,
+            perplexity=sample.perplexity,
+            reference_perplexity=self._data.reference_perplexity(sample.bits_per_byte),
+            train_loss=sum(losses) / len(losses) if losses else math.nan,
+            learning_rate=self._learning_rate,
+            tokens_per_second=(self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0,
+            seconds=self._seconds_by_phase(),
+            whole_bits_per_byte=None if whole is None else whole.bits_per_byte,
+            whole_perplexity=None if whole is None else whole.perplexity,
+        )
+
+    def _save_if_due(self) -> None:
+        seconds = self._clock() - self._saved_at
+        if self._save_now or seconds >= self._timing.seconds(self._save_cost):
+            self._begin_upload()
+
+    def _begin_upload(self) -> bool:
+        """Sends a copy of the state off; whether it was taken, as one goes at a time."""
+        if self._uploads is None:
+            return False
+        started = self._clock()
+        taken = self._uploads.begin(
+            self._state,
+            tokens=self.tokens,
+            bits_per_byte=None if self._last is None else self._last.bits_per_byte,
+            last=self._all_evaluated,
+        )
+        if taken:
+            self._saved_at = self._clock()
+            self._save_cost = self._saved_at - started
+            self._save_now = False
+        return taken
+
+    def _stored_last(self, at_most: float) -> Observation | None:
+        """The last observation, once its checkpoint is stored or was waited for long enough."""
+        assert self._uploads is not None and self._held is not None
+        started = self._clock()
+        while not (self._last_sent and self._uploads.idle):
+            now = self._clock()
+            if now - self._held_since > _LAST_PATIENCE:
+                logger.warning("the trained model of cell %s is not stored", self.cell.key)
+                break
+            if now - started > at_most:
+                return None
+            if not self._last_sent:
+                # Takes the place of an older one that waits for its next try.
+                self._last_sent = self._begin_upload()
+            self._uploads.wait(min(_POLL, at_most))
+        observation, self._held = self._held, None
+        return observation
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "training": self._training.state_dict(),
+            "evaluations": self._evaluations,
+            "learning_rate": self._learning_rate,
+            "losses": list(self._losses),
+            "mark": self._mark,
+            "seconds": self._seconds_by_phase(),
+            "observation": None if self._last is None else self._last.as_dict(),
+        }
+
+    def _resume(self, checkpoints: Checkpoints | None) -> None:
+        if checkpoints is None:
+            return
+        restored = checkpoints.newest()
+        self.damaged = restored.damaged
+        if restored.state is None:
+            return
+        state: Mapping[str, Any] = restored.state
+        self._training.load_state_dict(state["training"])
+        self._evaluations = state["evaluations"]
+        self._learning_rate = state["learning_rate"]
+        self._losses = list(state["losses"])
+        self._mark = state["mark"]
+        for phase, seconds in state["seconds"].items():
+            self._seconds[phase] += seconds
+        if state["observation"] is not None:
+            self._last = Observation(**state["observation"])
+            self._unreported = True
+        self.resumed_from = restored.tokens
+        logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
+
+    def _seconds_by_phase(self) -> dict[str, float]:
+        """Training time without the compilation that its first step waited for."""
+        compiled = self._training.compile_seconds
+        return {
+            **self._seconds,
+            "compile": self._seconds["compile"] + compiled,
+            "train": self._seconds["train"] - compiled,
+        }
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._seconds[name] += self._clock() - started
