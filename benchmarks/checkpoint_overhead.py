@@ -3,8 +3,8 @@
 A model of 10M parameters with Adam's moments is saved again and again the way a trial does it
 (tune_app.trial.checkpoint_upload): training waits for the copy in memory alone, the rest goes on
 behind it. Between saves a few steps are trained, so that the copy meets the caches as training
-leaves them. The CPU seconds are those of the whole process from the copy to the stored checkpoint, with no training
-beside it. Shares are of the interval that a trial would choose for this cost.
+leaves them. The CPU seconds are those of the whole process from the copy to the stored checkpoint,
+with no training beside it. Shares are of the interval that a trial would choose for this cost.
 
 python -m benchmarks.checkpoint_overhead --store sftp://user@host/checkpoints
 """
@@ -42,7 +42,7 @@ class Batches:
 
     def __init__(self, spec: ModelSpec, size: int) -> None:
         self._shape = (size, spec.context + 1)
-        self._vocabulary = spec.vocabulary
+        self._vocabulary = spec.vocab_size
 
     def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         tokens = np.random.default_rng(step).integers(self._vocabulary, size=self._shape)
@@ -66,7 +66,7 @@ def measure(
     target_parameters
         Of the model.
     """
-    spec = ModelSpec(target_parameters=target_parameters, vocabulary=16_000, context=128)
+    spec = ModelSpec(target_parameters=target_parameters, vocab_size=16_000, context=128)
     config = solve(spec)
     training = Training(
         config,

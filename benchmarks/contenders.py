@@ -34,7 +34,7 @@ class RandomBatches:
     def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(inputs_BT, targets_BT) of a step."""
         shape = (self.batch_size, self.config.context + 1)
-        tokens = np.random.default_rng(step % 8).integers(self.config.vocabulary, size=shape)
+        tokens = np.random.default_rng(step % 8).integers(self.config.vocab_size, size=shape)
         return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -43,20 +43,20 @@ class PlainBlock(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.heads
-        self.attention_norm = nn.RMSNorm(config.width)
-        self.qkv = nn.Linear(config.width, 3 * config.attention_width, bias=False)
-        self.output = nn.Linear(config.attention_width, config.width, bias=False)
-        self.feed_forward_norm = nn.RMSNorm(config.width)
-        self.gate = nn.Linear(config.width, config.inner_width, bias=False)
-        self.up = nn.Linear(config.width, config.inner_width, bias=False)
-        self.down = nn.Linear(config.inner_width, config.width, bias=False)
+        self.n_heads = config.n_heads
+        self.attention_norm = nn.RMSNorm(config.d_model)
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_attention, bias=False)
+        self.output = nn.Linear(config.d_attention, config.d_model, bias=False)
+        self.feed_forward_norm = nn.RMSNorm(config.d_model)
+        self.gate = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=False)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=False)
 
     def forward(self, hidden_BTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """The residual stream after this block."""
         batch, length, _ = hidden_BTD.shape
         query, key, value = (
-            part.view(batch, length, self.heads, -1).transpose(1, 2)
+            part.view(batch, length, self.n_heads, -1).transpose(1, 2)
             for part in self.qkv(self.attention_norm(hidden_BTD)).chunk(3, dim=-1)
         )
         read_BHTK = functional.scaled_dot_product_attention(
@@ -74,11 +74,11 @@ class PlainTransformer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.depth))
-        self.norm = nn.RMSNorm(config.width)
-        frequency = 10_000.0 ** (-torch.arange(0, config.head_size, 2) / config.head_size)
+        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.d_model)
+        frequency = 10_000.0 ** (-torch.arange(0, config.head_dim, 2) / config.head_dim)
         angle = torch.arange(config.context)[:, None] * frequency
         self.register_buffer("cos", angle.cos())
         self.register_buffer("sin", angle.sin())
@@ -112,12 +112,12 @@ def llama(config: ModelConfig, batch_size: int) -> Step:
 
     network = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=config.vocabulary,
-            hidden_size=config.width,
-            intermediate_size=config.inner_width,
-            num_hidden_layers=config.depth,
-            num_attention_heads=config.heads,
-            head_dim=config.head_size,
+            vocab_size=config.vocab_size,
+            hidden_size=config.d_model,
+            intermediate_size=config.d_ff,
+            num_hidden_layers=config.n_layers,
+            num_attention_heads=config.n_heads,
+            head_dim=config.head_dim,
             max_position_embeddings=config.context,
             tie_word_embeddings=True,
             use_cache=False,

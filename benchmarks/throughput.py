@@ -70,8 +70,8 @@ def _print(laps: dict[str, Lap], *, rounds: int, steps: int, threads: int) -> No
     config = solve(ModelSpec())
     cpu = torch.cpu.get_capabilities()
     print(
-        f"\n{parameter_table(config).total:,} parameters (width {config.width}, depth "
-        f"{config.depth}), vocabulary {config.vocabulary:,}, {BATCH_SIZE} × {config.context} "
+        f"\n{parameter_table(config).total:,} parameters (width {config.d_model}, depth "
+        f"{config.n_layers}), vocabulary {config.vocab_size:,}, {BATCH_SIZE} × {config.context} "
         f"tokens a step\n{cpu.get('cpu_name')}, {threads} threads, "
         f"{torch.backends.cpu.get_cpu_capability()}, bf16 {bool(cpu.get('avx512_bf16'))}, "
         f"torch {torch.__version__}; median (range) of {rounds} rounds of {steps} steps\n"

@@ -153,7 +153,7 @@ def compare(
     trials: int = 3,
     threads: int = 2,
     target_parameters: Count = None,
-    vocabulary: Count = None,
+    vocab_size: Count = None,
     corpus: str = "stdlib",
 ) -> None:
     """Run the trials with and without Ray in turns and print what that took.
@@ -170,7 +170,7 @@ def compare(
         CPU threads of a trial, and the CPUs that Ray counts for it.
     target_parameters
         Of the model, e.g. 10M; default as in the space quick.
-    vocabulary
+    vocab_size
         Tokens of the tokenizer, e.g. 16k; default as in the space quick.
     corpus
         A name or a path that data.prepare knows.
@@ -180,7 +180,7 @@ def compare(
     wanted = {
         "tokens": tokens,
         "target_parameters": target_parameters,
-        "vocabulary": vocabulary,
+        "vocab_size": vocab_size,
         "corpus": corpus,
     }
     plan = _plan({name: value for name, value in wanted.items() if value is not None}, trials)
@@ -314,7 +314,7 @@ def _print(plan: SweepPlan, runs: Mapping[str, Sequence[Run]], *, threads: int) 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray"))
     print(
-        f"\n{parameters['total']:,} parameters, vocabulary {cell['vocabulary']:,}, "
+        f"\n{parameters['total']:,} parameters, vocabulary {cell['vocab_size']:,}, "
         f"{cell['batch_size']} × {cell['context']} tokens a step, {plan.tokens:,} tokens and "
         f"{cell['evaluations']} evaluations a trial\n"
         f"{cpu.get('cpu_name')}, {os.cpu_count()} CPUs, {threads} threads, "

@@ -61,7 +61,7 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table.add_row("splits", manifest.splitting)
     table.add_row(
         "tokenizer",
-        f"byte-level BPE, {manifest.vocabulary:,} tokens  "
+        f"byte-level BPE, {manifest.vocab_size:,} tokens  "
         f"{manifest.tokenizer_sha256[:_SHORT_HASH]}",
     )
     table.add_row("packed as", manifest.token_type)

@@ -57,7 +57,7 @@ class Manifest:
     """The name it was first prepared under."""
     corpus_sha256: str
     splitting: str
-    vocabulary: int
+    vocab_size: int
     end_of_text: int
     tokenizer_sha256: str
     token_type: str

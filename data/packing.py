@@ -21,9 +21,9 @@ PERCENTILES = (5, 25, 50, 75, 95)
 TokenType: TypeAlias = np.dtype[np.uint16] | np.dtype[np.uint32]
 
 
-def token_type(vocabulary: int) -> TokenType:
+def token_type(vocab_size: int) -> TokenType:
     """The narrowest type that holds every token."""
-    return np.dtype(np.uint16) if vocabulary <= 1 << 16 else np.dtype(np.uint32)
+    return np.dtype(np.uint16) if vocab_size <= 1 << 16 else np.dtype(np.uint32)
 
 
 def training_texts(split: GatheredSplit, report: Report) -> Iterator[list[str]]:
@@ -33,11 +33,11 @@ def training_texts(split: GatheredSplit, report: Report) -> Iterator[list[str]]:
 
 
 def pack(
-    split: GatheredSplit, tokenizer: Tokenizer, vocabulary: int, folder: Path, report: Report
+    split: GatheredSplit, tokenizer: Tokenizer, vocab_size: int, folder: Path, report: Report
 ) -> SplitRecord:
     """Encodes a split into its three files in `folder`."""
     with (folder / tokens_file(split.name)).open("wb") as file:
-        text_tokens = _write_tokens(file, split, tokenizer, token_type(vocabulary), report)
+        text_tokens = _write_tokens(file, split, tokenizer, token_type(vocab_size), report)
     offsets = np.zeros(split.documents + 1, dtype=np.int64)
     np.cumsum(text_tokens + 1, out=offsets[1:])
     _write_array(folder / offsets_file(split.name), offsets)

@@ -1,6 +1,6 @@
 """Prepares a corpus: reads it, trains its tokenizer, packs its tokens. Once; then it is cached.
 
-python -m data.prepare stdlib --vocabulary 4096
+python -m data.prepare stdlib --vocab-size 4096
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 
 
 def prepare(
-    corpus: str, *, vocabulary: int, cache: Path | None = None, report: Report | None = None
+    corpus: str, *, vocab_size: int, cache: Path | None = None, report: Report | None = None
 ) -> PreparedCorpus:
-    """The packed tokens of a corpus under a tokenizer of `vocabulary` tokens.
+    """The packed tokens of a corpus under a tokenizer of `vocab_size` tokens.
 
     `corpus` is a name or a path (see data.corpus). The result is cached by the corpus' content,
     the vocabulary and the format; a damaged one is built again with a warning. Two processes that
@@ -43,12 +43,12 @@ def prepare(
     written.
     """
     report = report or silent
-    check_vocabulary(vocabulary)
+    check_vocabulary(vocab_size)
     report("look at the corpus", 0, 0)
     with reading_explained(corpus):
         source = find_corpus(corpus)
         corpus_sha256 = source.content_hash()
-    folder = (cache or default_cache()) / _key(corpus_sha256, vocabulary)
+    folder = (cache or default_cache()) / _key(corpus_sha256, vocab_size)
     with writing_explained(folder.parent, CACHE_VARIABLE):
         # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
         with suppress(FileNotFoundError, DamagedCorpusError):
@@ -61,13 +61,13 @@ def prepare(
             except DamagedCorpusError as error:
                 logger.warning("a cached corpus is damaged and is built again: %s", error.reason)
             with built_whole(folder) as partial:
-                _build(source, corpus_sha256, vocabulary, partial, report)
+                _build(source, corpus_sha256, vocab_size, partial, report)
             return PreparedCorpus.open(folder)
 
 
-def _key(corpus_sha256: str, vocabulary: int) -> str:
-    identity = f"{FORMAT_VERSION} {corpus_sha256} {vocabulary}".encode()
-    return f"v{vocabulary}-{sha256(identity).hexdigest()[:16]}"
+def _key(corpus_sha256: str, vocab_size: int) -> str:
+    identity = f"{FORMAT_VERSION} {corpus_sha256} {vocab_size}".encode()
+    return f"v{vocab_size}-{sha256(identity).hexdigest()[:16]}"
 
 
 def _open_verified(folder: Path) -> PreparedCorpus:
@@ -81,18 +81,18 @@ def _open_verified(folder: Path) -> PreparedCorpus:
 
 
 def _build(
-    source: Source, corpus_sha256: str, vocabulary: int, folder: Path, report: Report
+    source: Source, corpus_sha256: str, vocab_size: int, folder: Path, report: Report
 ) -> None:
     gathered = gather(source, folder, report)
     with reading_explained(source.name):
         unchanged = source.content_hash() == corpus_sha256
     if not unchanged:
         raise CorpusError(f"{source.name} changed while it was read; run again when it is at rest")
-    tokenizer = train_tokenizer(training_texts(gathered["train"], report), vocabulary)
+    tokenizer = train_tokenizer(training_texts(gathered["train"], report), vocab_size)
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     splits = {}
     for name, split in gathered.items():
-        splits[name] = pack(split, tokenizer, vocabulary, folder, report)
+        splits[name] = pack(split, tokenizer, vocab_size, folder, report)
         split.path.unlink()
     files = {path.name: FileRecord.of(path) for path in sorted(folder.iterdir())}
     manifest = Manifest(
@@ -100,10 +100,10 @@ def _build(
         corpus=source.name,
         corpus_sha256=corpus_sha256,
         splitting=source.splitting,
-        vocabulary=vocabulary,
+        vocab_size=vocab_size,
         end_of_text=END_OF_TEXT_ID,
         tokenizer_sha256=files[TOKENIZER_FILE].sha256,
-        token_type=token_type(vocabulary).name,
+        token_type=token_type(vocab_size).name,
         splits=splits,
         files=files,
     )
@@ -115,8 +115,8 @@ app = App(
     help="Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.",
     help_epilogue="""Examples:
   python -m data.prepare
-  python -m data.prepare wikitext-103 --vocabulary 16000
-  python -m data.prepare novels.jsonl --vocabulary 8000 --json""",
+  python -m data.prepare wikitext-103 --vocab-size 16000
+  python -m data.prepare novels.jsonl --vocab-size 8000 --json""",
     help_format="plaintext",
     version_flags=[],
 )
@@ -126,7 +126,7 @@ app = App(
 def main(
     corpus: str = DEFAULT_CORPUS,
     *,
-    vocabulary: int = 4_096,
+    vocab_size: Annotated[int, Parameter(name=["--vocab-size", "--vocabulary"])] = 4_096,
     cache: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -137,7 +137,7 @@ def main(
     corpus
         stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name[:configuration][:field],
         a .txt, .jsonl or .parquet file, or a folder with one of these for train, valid and test.
-    vocabulary
+    vocab_size
         Tokens of the tokenizer, end-of-text included.
     cache
         Where prepared corpora are kept; default $STELLUX_CACHE, else ~/.cache/stellux.
@@ -147,7 +147,7 @@ def main(
     errors = Console(stderr=True, soft_wrap=True)
     try:
         with progress_display(errors) as report:
-            prepared = prepare(corpus, vocabulary=vocabulary, cache=cache, report=report)
+            prepared = prepare(corpus, vocab_size=vocab_size, cache=cache, report=report)
     except CorpusError as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 1

@@ -38,11 +38,11 @@ class Scales:
     """Of the logits of the vocabulary."""
     attention_logits: float
     """Of the logits of attention, after their division by √head size."""
-    width_rate: float
+    d_model_rate: float
     """Of the learning rate of hidden matrices that read the width."""
-    attention_width_rate: float
+    d_attention_rate: float
     """Of the learning rate of hidden matrices that read the attention width."""
-    inner_width_rate: float
+    d_ff_rate: float
     """Of the learning rate of hidden matrices that read the inner width."""
     gain_rate: float
     """Of the learning rate of the normalization gains inside blocks."""
@@ -55,13 +55,13 @@ class Scales:
 
 def transfer(config: ModelConfig, *, baseline: ModelConfig) -> Scales:
     """The scales of a model when the learning rate is set for `baseline`."""
-    depth_rate = math.sqrt(baseline.depth / config.depth)
+    depth_rate = math.sqrt(baseline.n_layers / config.n_layers)
     return Scales(
-        residual=1 / math.sqrt(2 * config.depth),
-        logits=baseline.width / config.width,
-        attention_logits=math.sqrt(baseline.head_size / config.head_size),
-        width_rate=depth_rate * baseline.width / config.width,
-        attention_width_rate=depth_rate * baseline.attention_width / config.attention_width,
-        inner_width_rate=depth_rate * baseline.inner_width / config.inner_width,
+        residual=1 / math.sqrt(2 * config.n_layers),
+        logits=baseline.d_model / config.d_model,
+        attention_logits=math.sqrt(baseline.head_dim / config.head_dim),
+        d_model_rate=depth_rate * baseline.d_model / config.d_model,
+        d_attention_rate=depth_rate * baseline.d_attention / config.d_attention,
+        d_ff_rate=depth_rate * baseline.d_ff / config.d_ff,
         gain_rate=depth_rate,
     )

@@ -23,7 +23,7 @@ FEED_FORWARD_MATRICES = {"swiglu": 3, "geglu": 3, "reglu": 3, "relu_squared": 2}
 """Matrices of width × inner width: gated variants have 3 (gate, up, down), others 2."""
 
 _VARIANTS = {
-    "output_head": EMBEDDING_MATRICES,
+    "embedding": EMBEDDING_MATRICES,
     "attention": ATTENTION_MATRICES,
     "feed_forward": FEED_FORWARD_MATRICES,
 }
@@ -79,25 +79,25 @@ class ModelSpec:
 
     target_parameters: int = 10_000_000
     """Trainable parameters in total; the solver stays within ± 0.5 %."""
-    vocabulary: int = 16_000
+    vocab_size: int = 16_000
     """Tokens, the special ones included."""
     embedding_ratio: float = 0.35
     """Embedding parameters over all parameters (V·d when tied, 2·V·d when untied), ± 0.01."""
     glu_expansion: float = 2.66
     """Inner width of the feed-forward over the model's width, ± 2 %."""
-    output_head: str = "tied"
+    embedding: str = "tied"
     """`tied` (the head is the embedding, transposed) or `untied`: a key of EMBEDDING_MATRICES."""
     attention: str = "multi_head"
     """A key of ATTENTION_MATRICES."""
     feed_forward: str = "swiglu"
     """A key of FEED_FORWARD_MATRICES."""
-    heads: int = 4
+    n_heads: int = 4
     """Attention heads; the solver chooses their size."""
     context: int = 256
     """Tokens a sequence."""
 
     def __post_init__(self) -> None:
-        _check_whole(self, "target_parameters", "vocabulary", "heads", "context")
+        _check_whole(self, "target_parameters", "vocab_size", "n_heads", "context")
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
         _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
@@ -124,36 +124,36 @@ class ModelConfig:
     Raises ValueError for sizes that no model could have.
     """
 
-    vocabulary: int
+    vocab_size: int
     context: int
-    width: int
-    depth: int
-    heads: int
-    head_size: int
-    inner_width: int
-    output_head: str = "tied"
+    d_model: int
+    n_layers: int
+    n_heads: int
+    head_dim: int
+    d_ff: int
+    embedding: str = "tied"
     attention: str = "multi_head"
     feed_forward: str = "swiglu"
 
     def __post_init__(self) -> None:
-        sizes = ("vocabulary", "context", "width", "depth", "heads", "head_size", "inner_width")
+        sizes = ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff")
         _check_whole(self, *sizes)
-        if self.head_size % 2:
+        if self.head_dim % 2:
             raise ValueError(
-                f"head_size is {self.head_size}; it must be even, because rotary positions turn "
-                f"pairs: try {self.head_size + 1}"
+                f"head_size is {self.head_dim}; it must be even, because rotary positions turn "
+                f"pairs: try {self.head_dim + 1}"
             )
         _check_variants(self)
 
     @property
-    def attention_width(self) -> int:
-        """Width of queries, keys and values together; it may differ from `width`."""
-        return self.heads * self.head_size
+    def d_attention(self) -> int:
+        """Width of queries, keys and values together; it may differ from `d_model`."""
+        return self.n_heads * self.head_dim
 
     @property
     def expansion(self) -> float:
         """Inner width of the feed-forward over the model's width, as solved."""
-        return self.inner_width / self.width
+        return self.d_ff / self.d_model
 
     def values(self) -> dict[str, Any]:
         """The configuration as plain values."""

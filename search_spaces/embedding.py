@@ -5,7 +5,7 @@ An untied head doubles the embedding's parameters, so at an equal share its widt
 
 AXES = {
     "embedding_ratio": [0.25, 0.35, 0.45],
-    "output_head": ["tied", "untied"],
+    "embedding": ["tied", "untied"],
 }
 
-FIXED = {"target_parameters": 10_000_000, "vocabulary": 16_000, "tokens": 5_000_000}
+FIXED = {"target_parameters": 10_000_000, "vocab_size": 16_000, "tokens": 5_000_000}

@@ -5,4 +5,4 @@ AXES = {
     "glu_expansion": [2.0, 2.66, 3.0, 4.0],
 }
 
-FIXED = {"target_parameters": 10_000_000, "vocabulary": 16_000, "tokens": 5_000_000}
+FIXED = {"target_parameters": 10_000_000, "vocab_size": 16_000, "tokens": 5_000_000}

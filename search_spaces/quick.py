@@ -12,8 +12,8 @@ AXES = {
 
 FIXED = {
     "target_parameters": 950_000,
-    "heads": 2,
-    "vocabulary": 4_096,
+    "n_heads": 2,
+    "vocab_size": 4_096,
     "context": 128,
     "tokens": 150_000,
     "batch_size": 8,

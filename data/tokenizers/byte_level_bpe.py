@@ -33,17 +33,17 @@ PIECE_BYTES = 1 << 20
 _SAFE_CUT = re.compile(rb"[!-~](?=\n)")
 
 
-def check_vocabulary(vocabulary: int) -> None:
+def check_vocabulary(vocab_size: int) -> None:
     """Raises CorpusError for a size that no byte-level tokenizer can have."""
-    if not SMALLEST_VOCABULARY <= vocabulary <= LARGEST_VOCABULARY:
+    if not SMALLEST_VOCABULARY <= vocab_size <= LARGEST_VOCABULARY:
         raise CorpusError(
-            f"a vocabulary of {vocabulary:,} is out of range; byte-level BPE needs at least "
+            f"a vocabulary of {vocab_size:,} is out of range; byte-level BPE needs at least "
             f"{SMALLEST_VOCABULARY} (256 bytes and end-of-text) and at most {LARGEST_VOCABULARY:,}"
         )
 
 
-def train_tokenizer(texts: Iterable[list[str]], vocabulary: int) -> Tokenizer:
-    """A tokenizer of exactly `vocabulary` tokens, trained on batches of text.
+def train_tokenizer(texts: Iterable[list[str]], vocab_size: int) -> Tokenizer:
+    """A tokenizer of exactly `vocab_size` tokens, trained on batches of text.
 
     The order of the texts does not matter. A pair of tokens is merged only if it occurs twice.
     Raises CorpusError where the texts do not support that many tokens.
@@ -52,7 +52,7 @@ def train_tokenizer(texts: Iterable[list[str]], vocabulary: int) -> Tokenizer:
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
     tokenizer.decoder = ByteLevelDecoder()
     trainer = BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocab_size,
         min_frequency=2,
         special_tokens=[END_OF_TEXT],
         initial_alphabet=ByteLevel.alphabet(),
@@ -60,10 +60,10 @@ def train_tokenizer(texts: Iterable[list[str]], vocabulary: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     supported = tokenizer.get_vocab_size()
-    if supported < vocabulary:
+    if supported < vocab_size:
         raise CorpusError(
             f"the train split supports a vocabulary of {supported:,} at most, not "
-            f"{vocabulary:,}; ask for {supported:,} or fewer, or use a larger corpus"
+            f"{vocab_size:,}; ask for {supported:,} or fewer, or use a larger corpus"
         )
     assert tokenizer.token_to_id(END_OF_TEXT) == END_OF_TEXT_ID
     return _with_plain_special_tokens(tokenizer)

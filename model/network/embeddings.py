@@ -1,6 +1,6 @@
 """Tokens to vectors at the bottom of the model, vectors to logits at its top.
 
-A variant is a class with `embed` and `output`, and a line in OUTPUT_HEADS. `output` returns
+A variant is a class with `embed` and `output`, and a line in EMBEDDINGS. `output` returns
 features and a matrix whose product are the logits, not the logits: with them the loss can work in
 chunks, and a factorized embedding needs no special case there.
 
@@ -19,7 +19,7 @@ from model.spec import ModelConfig
 
 
 class Embeddings(Protocol):
-    """What the transformer asks of an embedding with its output head."""
+    """What the transformer asks of an embedding with its lm_head."""
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
@@ -33,7 +33,7 @@ class TiedEmbeddings(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
+        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
@@ -49,8 +49,8 @@ class UntiedEmbeddings(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(config.vocabulary, config.width))
-        self.head = nn.Parameter(torch.empty(config.vocabulary, config.width))
+        self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        self.head = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
@@ -61,7 +61,7 @@ class UntiedEmbeddings(nn.Module):
         return hidden_BTD, self.head
 
 
-OUTPUT_HEADS: dict[str, type[TiedEmbeddings] | type[UntiedEmbeddings]] = {
+EMBEDDINGS: dict[str, type[TiedEmbeddings] | type[UntiedEmbeddings]] = {
     "tied": TiedEmbeddings,
     "untied": UntiedEmbeddings,
 }

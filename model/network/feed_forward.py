@@ -23,9 +23,9 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = Projection(config, reads="width", writes="inner_width")
-        self.up = Projection(config, reads="width", writes="inner_width")
-        self.down = Projection(config, reads="inner_width", writes="width")
+        self.gate = Projection(config, reads="d_model", writes="d_ff")
+        self.up = Projection(config, reads="d_model", writes="d_ff")
+        self.down = Projection(config, reads="d_ff", writes="d_model")
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D], each position on its own."""
@@ -57,8 +57,8 @@ class ReLUSquared(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = Projection(config, reads="width", writes="inner_width")
-        self.down = Projection(config, reads="inner_width", writes="width")
+        self.up = Projection(config, reads="d_model", writes="d_ff")
+        self.down = Projection(config, reads="d_ff", writes="d_model")
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D], each position on its own."""

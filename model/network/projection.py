@@ -10,7 +10,7 @@ from torch import nn
 
 from model.spec import ModelConfig
 
-SIZES = ("width", "attention_width", "inner_width")
+SIZES = ("d_model", "d_attention", "d_ff")
 """The sizes of a ModelConfig that a hidden matrix may read or write."""
 
 
@@ -32,5 +32,5 @@ class Projection(nn.Linear):
 class RMSNorm(nn.RMSNorm):
     """Division by the root mean square, times a learned gain (Zhang and Sennrich, 2019)."""
 
-    def __init__(self, width: int) -> None:
-        super().__init__(width, eps=1e-5)
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, eps=1e-5)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from model.mup import Scales, transfer
 from model.network.attention import ATTENTIONS, rotary_table
-from model.network.embeddings import OUTPUT_HEADS
+from model.network.embeddings import EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.loss import linear_cross_entropy
 from model.network.projection import Projection, RMSNorm
@@ -37,11 +37,11 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, scales: Scales) -> None:
         super().__init__()
         self.residual_scale = scales.residual
-        self.attention_norm = RMSNorm(config.width)
+        self.attention_norm = RMSNorm(config.d_model)
         self.attention = _variant(ATTENTIONS, "attention", config.attention)(
             config, logit_scale=scales.attention_logits
         )
-        self.feed_forward_norm = RMSNorm(config.width)
+        self.feed_forward_norm = RMSNorm(config.d_model)
         self.feed_forward = _variant(FEED_FORWARDS, "feed_forward", config.feed_forward)(config)
 
     def forward(self, hidden_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
@@ -71,10 +71,10 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.scales = transfer(config, baseline=config) if scales is None else scales
-        self.embeddings = _variant(OUTPUT_HEADS, "output_head", config.output_head)(config)
-        self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.depth))
-        self.final_norm = RMSNorm(config.width)
-        cos_TK, sin_TK = rotary_table(config.context, config.head_size)
+        self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
+        self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
+        self.final_norm = RMSNorm(config.d_model)
+        cos_TK, sin_TK = rotary_table(config.context, config.head_dim)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         self.initialise()

@@ -63,7 +63,7 @@ class InfeasibleBudget(ValueError):  # noqa: N818  named for what the user asked
         self.nearest = nearest
         super().__init__(
             f"No width gives {_short(spec.target_parameters)} ± {100 * TOTAL_TOLERANCE:g} % with "
-            f"vocabulary {spec.vocabulary}, embedding share {spec.embedding_ratio:g} and "
+            f"vocabulary {spec.vocab_size}, embedding share {spec.embedding_ratio:g} and "
             f"expansion {spec.glu_expansion:g}: {reason}; "
             f"nearest: {_difference(spec, nearest)}; {remedy}"
         )
@@ -74,7 +74,7 @@ class ParameterCount:
     """Trainable parameters by part."""
 
     embedding: int
-    output_head: int
+    lm_head: int
     """0 where the head is the embedding, transposed."""
     attention: int
     feed_forward: int
@@ -83,25 +83,25 @@ class ParameterCount:
     @property
     def total(self) -> int:
         """Every parameter once."""
-        return self.embedding + self.output_head + self.attention + self.feed_forward + self.norms
+        return self.embedding + self.lm_head + self.attention + self.feed_forward + self.norms
 
     @property
     def embedding_share(self) -> float:
         """Embedding and head over all parameters."""
-        return (self.embedding + self.output_head) / self.total
+        return (self.embedding + self.lm_head) / self.total
 
 
 def count_parameters(config: ModelConfig) -> ParameterCount:
     """The closed form of what the built model has."""
-    embedding = config.vocabulary * config.width
-    attention = ATTENTION_MATRICES[config.attention] * config.width * config.attention_width
-    feed_forward = FEED_FORWARD_MATRICES[config.feed_forward] * config.width * config.inner_width
+    embedding = config.vocab_size * config.d_model
+    attention = ATTENTION_MATRICES[config.attention] * config.d_model * config.d_attention
+    feed_forward = FEED_FORWARD_MATRICES[config.feed_forward] * config.d_model * config.d_ff
     return ParameterCount(
         embedding=embedding,
-        output_head=(EMBEDDING_MATRICES[config.output_head] - 1) * embedding,
-        attention=config.depth * attention,
-        feed_forward=config.depth * feed_forward,
-        norms=(2 * config.depth + 1) * config.width,
+        lm_head=(EMBEDDING_MATRICES[config.embedding] - 1) * embedding,
+        attention=config.n_layers * attention,
+        feed_forward=config.n_layers * feed_forward,
+        norms=(2 * config.n_layers + 1) * config.d_model,
     )
 
 
@@ -147,7 +147,7 @@ def _steps(spec: ModelSpec) -> Iterator[ModelSpec]:
             if 0 < (share := round(spec.embedding_ratio * factor, 4)) < 1:
                 yield replace(spec, embedding_ratio=share)
         for factor in (NEAREST_STEP**k, NEAREST_STEP**-k):
-            yield replace(spec, vocabulary=max(round(spec.vocabulary * factor), 1))
+            yield replace(spec, vocab_size=max(round(spec.vocab_size * factor), 1))
         for factor in (NEAREST_STEP**k, NEAREST_STEP**-k):
             if 0 < (expansion := round(spec.glu_expansion * factor, 4)) <= MAX_EXPANSION:
                 yield replace(spec, glu_expansion=expansion)
@@ -170,9 +170,9 @@ def _diagnose_width(spec: ModelSpec) -> tuple[str, str] | None:
             f"no whole number lies between the widths {low:.2f} and {high:.2f}",
             "lower the vocabulary or raise the target",
         )
-    if 2 * spec.heads > MAX_ATTENTION_RATIO * math.floor(high):
+    if 2 * spec.n_heads > MAX_ATTENTION_RATIO * math.floor(high):
         return (
-            f"{spec.heads} heads of size 2 are more than {MAX_ATTENTION_RATIO} times as wide as "
+            f"{spec.n_heads} heads of size 2 are more than {MAX_ATTENTION_RATIO} times as wide as "
             f"the model, {math.floor(high)}",
             f"take at most {MAX_ATTENTION_RATIO * math.floor(high) // 2} heads",
         )
@@ -184,7 +184,7 @@ def _diagnose_layers(spec: ModelSpec) -> tuple[str, str]:
     widths = f"{max(math.ceil(low), MIN_WIDTH)} to {math.floor(high)}"
     shapes = allowed_shapes(spec)
     # Widths at which two layers exceed the target are no shapes: there may be none, and all hold.
-    if np.all(shapes.attention_high < shapes.width / MAX_ATTENTION_RATIO):
+    if np.all(shapes.attention_high < shapes.d_model / MAX_ATTENTION_RATIO):
         return (
             f"the embedding leaves too little for {MIN_DEPTH} layers",
             "lower the share, the expansion or the target, or raise the vocabulary",
@@ -195,14 +195,14 @@ def _diagnose_layers(spec: ModelSpec) -> tuple[str, str]:
             f"times a width from {widths}",
             "take another expansion, lower the vocabulary or raise the target",
         )
-    if np.all(shapes.attention_low > shapes.width * MAX_ATTENTION_RATIO):
+    if np.all(shapes.attention_low > shapes.d_model * MAX_ATTENTION_RATIO):
         return (
             f"the embedding leaves more than {MAX_DEPTH} layers with attention "
             f"{MAX_ATTENTION_RATIO} times the width can hold",
             "raise the share, the expansion or the target, or lower the vocabulary",
         )
     return (
-        f"no whole sizes at widths {widths} with {spec.heads} heads meet all tolerances",
+        f"no whole sizes at widths {widths} with {spec.n_heads} heads meet all tolerances",
         "take another of these numbers, or fewer heads",
     )
 
@@ -215,8 +215,8 @@ def _difference(spec: ModelSpec, nearest: ModelSpec | None) -> str:
         return _short(nearest.target_parameters)
     if nearest.embedding_ratio != spec.embedding_ratio:
         return f"embedding share {nearest.embedding_ratio:g}"
-    if nearest.vocabulary != spec.vocabulary:
-        return f"vocabulary {nearest.vocabulary}"
+    if nearest.vocab_size != spec.vocab_size:
+        return f"vocabulary {nearest.vocab_size}"
     return f"expansion {nearest.glu_expansion:g}"
 
 

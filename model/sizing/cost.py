@@ -18,8 +18,8 @@ def forward_flops_per_token(config: ModelConfig) -> int:
     out, as they are there and in Chowdhery et al., 2022, "PaLM", appendix B.
     """
     count = count_parameters(config)
-    matrices = count.attention + count.feed_forward + config.vocabulary * config.width
-    scores = config.depth * config.attention_width * (config.context + 1)
+    matrices = count.attention + count.feed_forward + config.vocab_size * config.d_model
+    scores = config.n_layers * config.d_attention * (config.context + 1)
     return 2 * (matrices + scores)
 
 
@@ -53,9 +53,9 @@ def activation_bytes(config: ModelConfig, *, batch_size: int, bytes_per_activati
         bytes_per_activation: 2 in bf16, 4 in fp32.
     """
     inner_steps = 2 * (FEED_FORWARD_MATRICES[config.feed_forward] - 1)
-    computed = 2 * config.width + 5 * config.attention_width + inner_steps * config.inner_width
-    norms = 4 * config.width * FP32_BYTES
-    token = config.depth * (computed * bytes_per_activation + norms)
+    computed = 2 * config.d_model + 5 * config.d_attention + inner_steps * config.d_ff
+    norms = 4 * config.d_model * FP32_BYTES
+    token = config.n_layers * (computed * bytes_per_activation + norms)
     return batch_size * config.context * token
 
 

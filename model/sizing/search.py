@@ -70,10 +70,10 @@ class _Solution(NamedTuple):
     """Compared as a tuple: the least cost first, ties by the sizes."""
 
     cost: float
-    width: int
-    depth: int
-    head_size: int
-    inner_width: int
+    d_model: int
+    n_layers: int
+    head_dim: int
+    d_ff: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,8 @@ class Shapes:
     solves, inside them something may.
     """
 
-    width: Floats
-    depth: Floats
+    d_model: Floats
+    n_layers: Floats
     attention_low: Floats
     attention_high: Floats
     inner_low: Floats
@@ -98,12 +98,12 @@ class Shapes:
 
     def least_cost(self) -> Floats:
         """No solution of a pair costs less, alignment aside."""
-        nearest = np.clip(self.width, self.attention_low, self.attention_high)
-        return _shape_cost(nearest / self.width, self.depth)
+        nearest = np.clip(self.d_model, self.attention_low, self.attention_high)
+        return _shape_cost(nearest / self.d_model, self.n_layers)
 
 
-def _shape_cost(attention_ratio: Floats, depth: Floats | float) -> Floats:
-    depth_cost: Floats = np.abs(np.log(np.asarray(depth) / REFERENCE_DEPTH))
+def _shape_cost(attention_ratio: Floats, n_layers: Floats | float) -> Floats:
+    depth_cost: Floats = np.abs(np.log(np.asarray(n_layers) / REFERENCE_DEPTH))
     return np.abs(np.log(attention_ratio)) + DEPTH_WEIGHT * depth_cost
 
 
@@ -114,7 +114,7 @@ def _alignment_cost(multiple: Integers | int) -> Floats:
 
 def _embedding_column(spec: ModelSpec) -> int:
     """Embedding parameters for each unit of width."""
-    return EMBEDDING_MATRICES[spec.output_head] * spec.vocabulary
+    return EMBEDDING_MATRICES[spec.embedding] * spec.vocab_size
 
 
 def allowed_widths(spec: ModelSpec) -> tuple[float, float]:
@@ -138,33 +138,33 @@ def allowed_shapes(spec: ModelSpec) -> Shapes:
     low, high = allowed_widths(spec)
     first, last = max(math.floor(low), MIN_WIDTH), math.ceil(min(high, _widest(spec)))
     widths, depths = np.arange(first, last + 1), np.arange(MIN_DEPTH, MAX_DEPTH + 1)
-    width = np.repeat(widths, len(depths)).astype(np.float64)
-    depth = np.tile(depths, len(widths)).astype(np.float64)
+    d_model = np.repeat(widths, len(depths)).astype(np.float64)
+    n_layers = np.tile(depths, len(widths)).astype(np.float64)
 
-    embedding = _embedding_column(spec) * width
+    embedding = _embedding_column(spec) * d_model
     total_low = np.maximum(
         spec.target_parameters * (1 - TOTAL_TOLERANCE),
         embedding / (spec.embedding_ratio + SHARE_TOLERANCE),
     )
-    total_high = np.full_like(width, spec.target_parameters * (1 + TOTAL_TOLERANCE))
+    total_high = np.full_like(d_model, spec.target_parameters * (1 + TOTAL_TOLERANCE))
     if spec.embedding_ratio > SHARE_TOLERANCE:
         total_high = np.minimum(total_high, embedding / (spec.embedding_ratio - SHARE_TOLERANCE))
 
-    inner = width * spec.glu_expansion
+    inner = d_model * spec.glu_expansion
     inner_low = np.maximum(np.ceil(inner * (1 - EXPANSION_TOLERANCE) - _SLACK), 1)
     inner_high = np.floor(inner * (1 + EXPANSION_TOLERANCE) + _SLACK)
     # One layer is width · (2 + attention matrices · A + feed-forward matrices · f).
     column_low, column_high = (
-        (total - embedding - width) / depth / width - 2 for total in (total_low, total_high)
+        (total - embedding - d_model) / n_layers / d_model - 2 for total in (total_low, total_high)
     )
     per_inner = FEED_FORWARD_MATRICES[spec.feed_forward]
     attention_low = (column_low - per_inner * inner_high) / ATTENTION_MATRICES[spec.attention]
     attention_high = (column_high - per_inner * inner_low) / ATTENTION_MATRICES[spec.attention]
     return Shapes(
-        width=width,
-        depth=depth,
-        attention_low=np.maximum(attention_low - _SLACK, width / MAX_ATTENTION_RATIO),
-        attention_high=np.minimum(attention_high + _SLACK, width * MAX_ATTENTION_RATIO),
+        d_model=d_model,
+        n_layers=n_layers,
+        attention_low=np.maximum(attention_low - _SLACK, d_model / MAX_ATTENTION_RATIO),
+        attention_high=np.minimum(attention_high + _SLACK, d_model * MAX_ATTENTION_RATIO),
         inner_low=inner_low,
         inner_high=inner_high,
     )
@@ -174,7 +174,7 @@ def search(spec: ModelSpec) -> ModelConfig | None:
     """The solution of least cost: pairs of width and depth in the order of their lower bounds."""
     shapes = allowed_shapes(spec).possible()
     least_cost = np.stack([shapes.least_cost() + _alignment_cost(m) for m in ALIGNMENTS])
-    least_cost[shapes.width % np.array(ALIGNMENTS)[:, None] != 0] = np.inf
+    least_cost[shapes.d_model % np.array(ALIGNMENTS)[:, None] != 0] = np.inf
     best = _Solution(math.inf, 0, 0, 0, 0)
     for place in np.argsort(least_cost, axis=None, kind="stable"):
         alignment, pair = np.unravel_index(place, least_cost.shape)
@@ -187,14 +187,14 @@ def search(spec: ModelSpec) -> ModelConfig | None:
     if best.cost == math.inf:
         return None
     return ModelConfig(
-        vocabulary=spec.vocabulary,
+        vocab_size=spec.vocab_size,
         context=spec.context,
-        width=best.width,
-        depth=best.depth,
-        heads=spec.heads,
-        head_size=best.head_size,
-        inner_width=best.inner_width,
-        output_head=spec.output_head,
+        d_model=best.d_model,
+        n_layers=best.n_layers,
+        n_heads=spec.n_heads,
+        head_dim=best.head_dim,
+        d_ff=best.d_ff,
+        embedding=spec.embedding,
         attention=spec.attention,
         feed_forward=spec.feed_forward,
     )
@@ -202,25 +202,25 @@ def search(spec: ModelSpec) -> ModelConfig | None:
 
 def _best_of_pair(spec: ModelSpec, shapes: Shapes, pair: int, multiple: int) -> _Solution | None:
     """The best head size and inner width for one width and depth, in multiples of `multiple`."""
-    width, depth = int(shapes.width[pair]), int(shapes.depth[pair])
-    head_size = _multiples(
+    d_model, n_layers = int(shapes.d_model[pair]), int(shapes.n_layers[pair])
+    head_dim = _multiples(
         max(multiple, 2),
-        shapes.attention_low[pair] / spec.heads,
-        shapes.attention_high[pair] / spec.heads,
+        shapes.attention_low[pair] / spec.n_heads,
+        shapes.attention_high[pair] / spec.n_heads,
     )[:, None]
-    inner_width = _multiples(multiple, shapes.inner_low[pair], shapes.inner_high[pair])[None, :]
-    attention_width = spec.heads * head_size
+    d_ff = _multiples(multiple, shapes.inner_low[pair], shapes.inner_high[pair])[None, :]
+    d_attention = spec.n_heads * head_dim
 
-    embedding = _embedding_column(spec) * width
+    embedding = _embedding_column(spec) * d_model
     column = (
         2
-        + ATTENTION_MATRICES[spec.attention] * attention_width
-        + FEED_FORWARD_MATRICES[spec.feed_forward] * inner_width
+        + ATTENTION_MATRICES[spec.attention] * d_attention
+        + FEED_FORWARD_MATRICES[spec.feed_forward] * d_ff
     )
-    total = embedding + depth * width * column + width
+    total = embedding + n_layers * d_model * column + d_model
     total_error = np.abs(total - spec.target_parameters)
     share_error = np.abs(embedding / total - spec.embedding_ratio)
-    expansion_error = np.abs(inner_width / width / spec.glu_expansion - 1)
+    expansion_error = np.abs(d_ff / d_model / spec.glu_expansion - 1)
     allowed = (
         (total_error <= TOTAL_TOLERANCE * spec.target_parameters)
         & (share_error <= SHARE_TOLERANCE)
@@ -233,16 +233,16 @@ def _best_of_pair(spec: ModelSpec, shapes: Shapes, pair: int, multiple: int) -> 
         + share_error / SHARE_TOLERANCE
         + expansion_error / EXPANSION_TOLERANCE
     ) / 3
-    divisor = np.gcd(np.gcd(head_size, inner_width), math.gcd(width, ALIGNMENTS[0]))
+    divisor = np.gcd(np.gcd(head_dim, d_ff), math.gcd(d_model, ALIGNMENTS[0]))
     cost = (
-        _shape_cost(attention_width / width, depth)
+        _shape_cost(d_attention / d_model, n_layers)
         + _alignment_cost(divisor)
         + MISFIT_WEIGHT * misfit
     )
     cost[~allowed] = np.inf
     row, place = np.unravel_index(int(cost.argmin()), cost.shape)
     return _Solution(
-        float(cost[row, place]), width, depth, int(head_size[row, 0]), int(inner_width[0, place])
+        float(cost[row, place]), d_model, n_layers, int(head_dim[row, 0]), int(d_ff[0, place])
     )
 
 

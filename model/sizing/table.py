@@ -27,7 +27,7 @@ class ParameterTable:
     rows: tuple[ParameterRow, ...]
     total: int
     embedding: int
-    """Embedding and output head together."""
+    """Embedding and lm_head together."""
     embedding_share: float
 
     def as_dict(self) -> dict[str, object]:
@@ -53,19 +53,19 @@ class ParameterTable:
 def parameter_table(config: ModelConfig) -> ParameterTable:
     """The table of a model, from the closed form."""
     count = count_parameters(config)
-    width, depth = config.width, config.depth
-    matrix = f"{config.vocabulary} × {width}"
+    d_model, n_layers = config.d_model, config.n_layers
+    matrix = f"{config.vocab_size} × {d_model}"
     parts = (
         ("embedding", matrix, count.embedding),
-        ("output head", matrix if count.output_head else "the embedding", count.output_head),
+        ("lm_head", matrix if count.lm_head else "the embedding", count.lm_head),
         (
             "attention",
-            f"{depth} layers, {config.heads} heads of {config.head_size}, "
-            f"{width} × {config.attention_width}",
+            f"{n_layers} layers, {config.n_heads} heads of {config.head_dim}, "
+            f"{d_model} × {config.d_attention}",
             count.attention,
         ),
-        ("feed-forward", f"{depth} layers, {width} × {config.inner_width}", count.feed_forward),
-        ("norms", f"{2 * depth + 1} of {width}", count.norms),
+        ("feed-forward", f"{n_layers} layers, {d_model} × {config.d_ff}", count.feed_forward),
+        ("norms", f"{2 * n_layers + 1} of {d_model}", count.norms),
     )
     return ParameterTable(
         rows=tuple(
@@ -73,6 +73,6 @@ def parameter_table(config: ModelConfig) -> ParameterTable:
             for part, shape, number in parts
         ),
         total=count.total,
-        embedding=count.embedding + count.output_head,
+        embedding=count.embedding + count.lm_head,
         embedding_share=count.embedding_share,
     )

@@ -51,7 +51,7 @@ def compile_pays(config: ModelConfig, *, tokens: int) -> bool:
     A function of the sizes alone, never of the clock: a resumed run decides as it did before.
     """
     saved = tokens * training_flops_per_token(config) * SAVED_SECONDS_PER_FLOP
-    return saved > COMPILE_SECONDS + COMPILE_SECONDS_PER_LAYER * config.depth
+    return saved > COMPILE_SECONDS + COMPILE_SECONDS_PER_LAYER * config.n_layers
 
 
 def compiled_loss(model: Transformer) -> Callable[[Tensor, Tensor], Tensor]:

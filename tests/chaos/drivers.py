@@ -203,8 +203,8 @@ def rungs(journal: Journal) -> dict[int, dict[str, float]]:
     settings = {name: value for name, value in sweep.scheduler.items() if name != "name"}
     filled = AshaRungs(AshaSettings(**settings), tokens=sweep.tokens)
     for point in journal.observations():
-        if diverged(point) is None and point.whole_bits_per_byte is None:
-            filled.arrive(point.cell, point.reference_tokens, point.bits_per_byte)
+        if diverged(point) is None and point.full_bits_per_byte is None:
+            filled.arrive(point.cell, point.baseline_tokens, point.bits_per_byte)
     return filled.recorded()
 
 

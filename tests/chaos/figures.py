@@ -138,8 +138,8 @@ def as_text(table: Sequence[Row], *, interval: float, tokens_per_interval: float
     widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
     text = "\n".join(
         "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.ljust(d_model) if column == 0 else cell.rjust(d_model)
+            for column, (cell, d_model) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     )

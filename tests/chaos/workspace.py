@@ -19,7 +19,7 @@ EXPANSIONS = (2.0, 2.5, 2.66, 2.8, 3.0)
 _SPACE = """
 AXES = {{"glu_expansion": {expansions}}}
 FIXED = {{
-    "target_parameters": 60_000, "vocabulary": 512, "heads": 2, "context": 32,
+    "target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32,
     "tokens": {tokens}, "batch_size": 4, "evaluations": {evaluations}, "evaluation_bytes": 4_096,
     "learning_rate": 1e-2, "corpus": {corpus!r},
 }}

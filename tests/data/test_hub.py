@@ -53,7 +53,7 @@ def documents(result) -> dict[str, int]:
 
 
 def test_wikitext_rows_become_articles_and_are_fetched_once(wikitext, run_prepare) -> None:
-    arguments = ("wikitext-2", "--vocabulary", "270", "--json")
+    arguments = ("wikitext-2", "--vocab-size", "270", "--json")
     first = run_prepare(*arguments, HF_ENDPOINT=wikitext.endpoint)
     assert documents(first) == {"train": 7, "valid": 3, "test": 2}
     assert first.stderr == ""
@@ -72,7 +72,7 @@ def test_tinystories_halves_its_validation_split(hub, run_prepare, story) -> Non
         "train.jsonl": "\n".join(lines[:40]).encode(),
         "validation.jsonl": "\n".join(lines[40:]).encode(),
     }
-    result = run_prepare("tinystories", "--vocabulary", "270", "--json", HF_ENDPOINT=hub.endpoint)
+    result = run_prepare("tinystories", "--vocab-size", "270", "--json", HF_ENDPOINT=hub.endpoint)
     found = documents(result)
     assert found["train"] == 40
     assert found["valid"] + found["test"] == 20
@@ -82,7 +82,7 @@ def test_tinystories_halves_its_validation_split(hub, run_prepare, story) -> Non
 
 def test_one_published_split_is_split_by_hash(hub, run_prepare, parquet, story) -> None:
     hub.files["someone/prose"] = {"train.parquet": parquet([story(i) for i in range(120)], "body")}
-    ask = ("--vocabulary", "270", "--json")
+    ask = ("--vocab-size", "270", "--json")
     result = run_prepare("hf:someone/prose::body", *ask, HF_ENDPOINT=hub.endpoint)
     found = documents(result)
     assert sum(found.values()) == 120

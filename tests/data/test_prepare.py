@@ -46,8 +46,8 @@ def leftovers(cache: Path) -> list[str]:
 
 class TestCaching:
     def test_the_second_time_nothing_is_built(self, stories, tmp_path, builds) -> None:
-        first = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
-        again = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        first = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+        again = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
         assert again == first
         assert len(builds) == 1
 
@@ -55,27 +55,27 @@ class TestCaching:
         copy = tmp_path / "copy.jsonl"
         copy.write_bytes(stories.read_bytes())
         for path in (stories, copy):
-            prepare(str(path), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+            prepare(str(path), vocab_size=VOCABULARY, cache=tmp_path / "cache")
         assert len(builds) == 1
 
     def test_other_content_or_vocabulary_is_another_corpus(self, stories, tmp_path, builds) -> None:
         cache = tmp_path / "cache"
-        folders = {prepare(str(stories), vocabulary=VOCABULARY, cache=cache).folder}
-        folders.add(prepare(str(stories), vocabulary=VOCABULARY + 1, cache=cache).folder)
+        folders = {prepare(str(stories), vocab_size=VOCABULARY, cache=cache).folder}
+        folders.add(prepare(str(stories), vocab_size=VOCABULARY + 1, cache=cache).folder)
         with stories.open("a") as file:
             file.write('{"text": "one more"}\n')
-        folders.add(prepare(str(stories), vocabulary=VOCABULARY, cache=cache).folder)
+        folders.add(prepare(str(stories), vocab_size=VOCABULARY, cache=cache).folder)
         assert len(folders) == len(builds) == 3
 
     def test_two_builds_are_equal_byte_for_byte(self, stories, tmp_path) -> None:
         manifests = [
-            prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / name).manifest
+            prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / name).manifest
             for name in ("one", "two")
         ]
         assert manifests[0] == manifests[1]
 
     def test_only_finished_files_are_left(self, stories, tmp_path) -> None:
-        corpus = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        corpus = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
         assert leftovers(tmp_path / "cache") == []
         names = {path.name for path in corpus.folder.iterdir()}
         assert names == {*corpus.manifest.files, "manifest.json"}
@@ -92,7 +92,7 @@ class TestCaching:
         def report(stage: str, done: int, total: int) -> None:
             reports[stage] = (done, total)
 
-        prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache", report=report)
+        prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache", report=report)
         assert {"read", "train the tokenizer", "encode train"} <= set(reports)
         assert all(done == total for done, total in reports.values())
 
@@ -103,14 +103,14 @@ class TestCaching:
                     file.write('{"text": "written meanwhile"}\n')
 
         with pytest.raises(CorpusError, match="changed while it was read"):
-            prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache", report=report)
+            prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache", report=report)
         assert leftovers(tmp_path / "cache") == []
 
 
 class TestDamage:
     @pytest.fixture
     def corpus(self, stories, tmp_path) -> PreparedCorpus:
-        return prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        return prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
 
     @pytest.fixture(params=["truncated", "missing", "manifest cut off", "another format"])
     def damaged(self, request, corpus) -> PreparedCorpus:
@@ -132,7 +132,7 @@ class TestDamage:
             PreparedCorpus.open(damaged.folder)
 
     def test_it_is_built_again_when_prepared(self, damaged, stories, builds, caplog) -> None:
-        again = prepare(str(stories), vocabulary=VOCABULARY, cache=damaged.folder.parent)
+        again = prepare(str(stories), vocab_size=VOCABULARY, cache=damaged.folder.parent)
         assert again.manifest == damaged.manifest
         assert len(builds) == 1
         assert "damaged and is built again" in caplog.text
@@ -144,7 +144,7 @@ class TestDamage:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         PreparedCorpus.open(corpus.folder)  # checks sizes only
-        prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
         assert path.read_bytes() == content
         assert "altered" in caplog.text
 
@@ -167,7 +167,7 @@ class TestProcesses:
 
         def second() -> None:
             results.append(
-                prepare(str(stories), vocabulary=VOCABULARY, cache=cache, report=second_report)
+                prepare(str(stories), vocab_size=VOCABULARY, cache=cache, report=second_report)
             )
 
         thread = threading.Thread(target=second)
@@ -178,7 +178,7 @@ class TestProcesses:
                 assert waiting.wait(30)
 
         results.append(
-            prepare(str(stories), vocabulary=VOCABULARY, cache=cache, report=first_report)
+            prepare(str(stories), vocab_size=VOCABULARY, cache=cache, report=first_report)
         )
         thread.join()
         assert results[0] == results[1]
@@ -186,7 +186,7 @@ class TestProcesses:
         assert "waiting for it" in caplog.text
 
     def test_a_process_waits_for_another_process(self, stories, tmp_path, run_prepare) -> None:
-        folder = prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache").folder
+        folder = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache").folder
         (folder / "manifest.json").unlink()  # so that it has to build
         ended = threading.Event()
 
@@ -220,20 +220,20 @@ class TestProcesses:
         process.wait()
         assert len(leftovers(cache)) == 1
         assert not list(cache.glob("*/manifest.json"))
-        prepare(str(stories), vocabulary=VOCABULARY, cache=cache)
+        prepare(str(stories), vocab_size=VOCABULARY, cache=cache)
         assert leftovers(cache) == []
 
     def test_other_folders_in_the_cache_are_nobodys_leftovers(self, stories, tmp_path) -> None:
         download = tmp_path / "cache" / "film.partial"
         download.mkdir(parents=True)
-        prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "cache")
+        prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
         assert download.is_dir()
 
     def test_what_a_living_process_builds_is_left_alone(self, stories, tmp_path) -> None:
         cache = tmp_path / "cache"
         (cache / "v1-other.stellux-partial").mkdir(parents=True)
         with FileLock(cache / "v1-other.lock"):
-            prepare(str(stories), vocabulary=VOCABULARY, cache=cache)
+            prepare(str(stories), vocab_size=VOCABULARY, cache=cache)
         assert leftovers(cache) == ["v1-other.stellux-partial"]
 
 
@@ -258,7 +258,7 @@ class TestStorage:
         corpus.write_text("\n\n".join(story(i) for i in range(900)))
         (small_disk / "other data").write_bytes(bytes(512 * 1024 - free))
         with pytest.raises(CorpusError) as caught:
-            prepare(str(corpus), vocabulary=300, cache=small_disk / "cache")
+            prepare(str(corpus), vocab_size=300, cache=small_disk / "cache")
         assert "no space left" in str(caught.value)
         assert "STELLUX_CACHE" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -268,7 +268,7 @@ class TestStorage:
     def test_a_cache_that_cannot_be_written(self, stories, tmp_path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(CorpusError, match=r"cannot use .*STELLUX_CACHE"):
-            prepare(str(stories), vocabulary=VOCABULARY, cache=tmp_path / "file" / "cache")
+            prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "file" / "cache")
 
 
 class TestCommand:
@@ -280,7 +280,7 @@ class TestCommand:
         assert all(split in table.stdout for split in ("train", "valid", "test"))
         as_json = run_prepare(str(stories), "--vocabulary", "280", "--json")
         manifest = json.loads(as_json.stdout)
-        assert manifest["vocabulary"] == 280
+        assert manifest["vocab_size"] == 280
         assert manifest["files"]["tokenizer.json"]["sha256"] == manifest["tokenizer_sha256"]
 
     @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ class TestCommand:
 
 
 def test_real_reviews(shared_data, tmp_path) -> None:
-    corpus = prepare(str(shared_data / "movie-reviews"), vocabulary=1_000, cache=tmp_path / "cache")
+    corpus = prepare(str(shared_data / "movie-reviews"), vocab_size=1_000, cache=tmp_path / "cache")
     splits = corpus.manifest.splits
     assert {name: split.documents for name, split in splits.items()} == {
         "train": 1_800,

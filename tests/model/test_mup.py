@@ -15,23 +15,23 @@ from model.spec import ModelConfig
 from model.training.optimizers import adamw, parameter_groups, set_learning_rate
 
 BASELINE = ModelConfig(
-    vocabulary=64, context=32, width=32, depth=2, heads=2, head_size=16, inner_width=80
+    vocab_size=64, context=32, d_model=32, n_layers=2, n_heads=2, head_dim=16, d_ff=80
 )
 UNTRANSFERRED = Scales(
     residual=1,
     logits=1,
     attention_logits=1,
-    width_rate=1,
-    attention_width_rate=1,
-    inner_width_rate=1,
+    d_model_rate=1,
+    d_attention_rate=1,
+    d_ff_rate=1,
     gain_rate=1,
 )
 SHAPES = [(32, 2), (64, 2), (256, 2), (32, 8), (32, 24), (128, 12)]
 
 
-def scaled(width: int, depth: int) -> ModelConfig:
+def scaled(d_model: int, n_layers: int) -> ModelConfig:
     return replace(
-        BASELINE, width=width, depth=depth, head_size=width // 2, inner_width=width * 5 // 2
+        BASELINE, d_model=d_model, n_layers=n_layers, head_dim=d_model // 2, d_ff=d_model * 5 // 2
     )
 
 
@@ -41,7 +41,7 @@ def effect_of_an_update(config: ModelConfig, scales: Scales) -> tuple[float, flo
     model = Transformer(config, scales=scales)
     optimizer = adamw(model, betas=(0.9, 0.95), weight_decay=0)
     set_learning_rate(optimizer, 1e-3)
-    tokens = torch.randint(0, config.vocabulary, (4, 33))
+    tokens = torch.randint(0, config.vocab_size, (4, 33))
     inputs_BT, targets_BT = tokens[:, :-1], tokens[:, 1:]
 
     @torch.no_grad()
@@ -84,20 +84,20 @@ def test_the_baseline_learns_at_its_own_rate() -> None:
 
 
 def test_each_matrix_learns_by_the_size_it_reads() -> None:
-    config = replace(BASELINE, width=64, heads=4, head_size=24, inner_width=320, depth=8)
+    config = replace(BASELINE, d_model=64, n_heads=4, head_dim=24, d_ff=320, n_layers=8)
     scales = transfer(config, baseline=BASELINE)
     assert scales.logits == 1 / 2
     assert scales.residual == 1 / 4
     assert scales.attention_logits == pytest.approx((16 / 24) ** 0.5)
     assert scales.gain_rate == 1 / 2
     # fan-in of the baseline / fan-in, times √(depth of the baseline / depth) = 1/2
-    assert scales.hidden_rate("width") == 32 / 64 / 2
-    assert scales.hidden_rate("attention_width") == pytest.approx(32 / 96 / 2)
-    assert scales.hidden_rate("inner_width") == 80 / 320 / 2
+    assert scales.hidden_rate("d_model") == 32 / 64 / 2
+    assert scales.hidden_rate("d_attention") == pytest.approx(32 / 96 / 2)
+    assert scales.hidden_rate("d_ff") == 80 / 320 / 2
 
 
 def test_every_parameter_is_in_a_group_with_its_own_rate_and_decay() -> None:
-    config = replace(BASELINE, width=64, inner_width=320, depth=8)
+    config = replace(BASELINE, d_model=64, d_ff=320, n_layers=8)
     model = Transformer(config, scales=transfer(config, baseline=BASELINE))
     group_of = {
         id(parameter): group
@@ -123,7 +123,7 @@ def test_every_parameter_is_in_a_group_with_its_own_rate_and_decay() -> None:
 
 
 def test_the_learning_rate_is_given_to_groups_by_their_rate() -> None:
-    config = replace(BASELINE, width=64)
+    config = replace(BASELINE, d_model=64)
     model = Transformer(config, scales=transfer(config, baseline=BASELINE))
     optimizer = adamw(model, betas=(0.9, 0.95), weight_decay=0.1)
     set_learning_rate(optimizer, 0.5)

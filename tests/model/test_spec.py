@@ -10,13 +10,13 @@ import pytest
 from model.spec import ModelConfig, ModelSpec
 
 SIZES: dict[str, Any] = {
-    "vocabulary": 100,
+    "vocab_size": 100,
     "context": 16,
-    "width": 24,
-    "depth": 2,
-    "heads": 2,
-    "head_size": 10,
-    "inner_width": 60,
+    "d_model": 24,
+    "n_layers": 2,
+    "n_heads": 2,
+    "head_dim": 10,
+    "d_ff": 60,
 }
 
 
@@ -25,8 +25,8 @@ SIZES: dict[str, Any] = {
     [
         ({"target_parameters": 0}, "target_parameters is 0; it must be a whole number"),
         ({"target_parameters": 1e7}, "target_parameters is 10000000.0; it must be a whole number"),
-        ({"vocabulary": -1}, "vocabulary is -1"),
-        ({"heads": True}, "heads is True"),
+        ({"vocab_size": -1}, "vocab_size is -1"),
+        ({"n_heads": True}, "heads is True"),
         ({"context": "256"}, "context is '256'"),
         ({"embedding_ratio": 35}, "embedding_ratio is 35; .* for example 0.35 for 35 %"),
         ({"embedding_ratio": 0.0}, "embedding_ratio is 0.0"),
@@ -36,7 +36,7 @@ SIZES: dict[str, Any] = {
         ({"glu_expansion": 0}, "glu_expansion is 0; it must be a number between 0 and 64"),
         ({"glu_expansion": 65}, "glu_expansion is 65"),
         ({"glu_expansion": math.inf}, "glu_expansion is inf"),
-        ({"output_head": "none"}, "output_head is 'none'; known: tied, untied"),
+        ({"embedding": "none"}, "embedding is 'none'; known: tied, untied"),
         ({"attention": "linear"}, "attention is 'linear'; known: multi_head"),
         ({"feed_forward": ["swiglu"]}, "feed_forward is .*; known: swiglu"),
     ],
@@ -48,7 +48,7 @@ def test_a_spec_refuses_what_no_model_could_have(changes: dict[str, Any], messag
 
 def test_a_spec_takes_the_limits_themselves() -> None:
     assert ModelSpec(glu_expansion=64).glu_expansion == 64
-    assert ModelSpec(target_parameters=1, vocabulary=1, heads=1, context=1).context == 1
+    assert ModelSpec(target_parameters=1, vocab_size=1, n_heads=1, context=1).context == 1
 
 
 def test_a_spec_comes_back_from_its_plain_values_through_json() -> None:
@@ -63,14 +63,14 @@ def test_a_property_that_no_spec_has_is_named() -> None:
 
 def test_specs_and_configs_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
-        ModelSpec().heads = 8  # type: ignore[misc]
+        ModelSpec().n_heads = 8  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
-        ModelConfig(**SIZES).width = 8  # type: ignore[misc]
+        ModelConfig(**SIZES).d_model = 8  # type: ignore[misc]
 
 
 def test_a_config_knows_its_attention_width_and_expansion() -> None:
     config = ModelConfig(**SIZES)
-    assert config.attention_width == 20
+    assert config.d_attention == 20
     assert config.expansion == 2.5
     assert ModelConfig(**config.values()) == config
 
@@ -78,10 +78,10 @@ def test_a_config_knows_its_attention_width_and_expansion() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"width": 0}, "width is 0"),
-        ({"depth": 2.0}, "depth is 2.0"),
-        ({"head_size": 9}, "head_size is 9; it must be even, .* try 10"),
-        ({"output_head": "both"}, "output_head is 'both'"),
+        ({"d_model": 0}, "d_model is 0"),
+        ({"n_layers": 2.0}, "n_layers is 2.0"),
+        ({"head_dim": 9}, "head_size is 9; it must be even, .* try 10"),
+        ({"embedding": "both"}, "embedding is 'both'"),
     ],
 )
 def test_a_config_refuses_sizes_that_no_model_could_have(

@@ -147,17 +147,17 @@ def _cells(
         values = {
             "embedding_ratio": 0.35,
             "glu_expansion": 2.66,
-            "output_head": "tied",
+            "embedding": "tied",
             "feed_forward": "swiglu",
-            "vocabulary": 4_096,
+            "vocab_size": 4_096,
             "target_parameters": target_parameters,
-            "heads": 4,
+            "n_heads": 4,
             "context": 256,
             "tokens": tokens,
             "batch_size": 4,
             "learning_rate": 0.004,
             "corpus": "stdlib",
-            "baseline": {"width": 88, "depth": 6},
+            "baseline": {"d_model": 88, "n_layers": 6},
             **design,
             "seed": seed,
         }
@@ -189,18 +189,18 @@ def _short(axis: str, value: Any) -> str:
 
 def _solved(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Sizes and counts that belong together, near the budget; not the solver's own."""
-    total, vocabulary = values["target_parameters"], values["vocabulary"]
-    width = round(values["embedding_ratio"] * total / vocabulary)
-    inner = round(values["glu_expansion"] * width)
-    head_size = max(2, 2 * round(width / values["heads"] / 2))
-    attention, feed_forward = 4 * width * values["heads"] * head_size, 3 * width * inner
-    depth = max(2, round((total - vocabulary * width) / (attention + feed_forward)))
+    total, vocab_size = values["target_parameters"], values["vocab_size"]
+    d_model = round(values["embedding_ratio"] * total / vocab_size)
+    inner = round(values["glu_expansion"] * d_model)
+    head_dim = max(2, 2 * round(d_model / values["n_heads"] / 2))
+    attention, feed_forward = 4 * d_model * values["n_heads"] * head_dim, 3 * d_model * inner
+    n_layers = max(2, round((total - vocab_size * d_model) / (attention + feed_forward)))
     parts = {
-        "embedding": vocabulary * width,
-        "output head": 0,
-        "attention": depth * attention,
-        "feed-forward": depth * feed_forward,
-        "norms": (2 * depth + 1) * width,
+        "embedding": vocab_size * d_model,
+        "lm_head": 0,
+        "attention": n_layers * attention,
+        "feed-forward": n_layers * feed_forward,
+        "norms": (2 * n_layers + 1) * d_model,
     }
     count = sum(parts.values())
     parameters = {
@@ -213,14 +213,14 @@ def _solved(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         "embedding_share": parts["embedding"] / count,
     }
     config = {
-        "vocabulary": vocabulary,
+        "vocab_size": vocab_size,
         "context": values["context"],
-        "width": width,
-        "depth": depth,
-        "heads": values["heads"],
-        "head_size": head_size,
-        "inner_width": inner,
-        "output_head": values["output_head"],
+        "d_model": d_model,
+        "n_layers": n_layers,
+        "n_heads": values["n_heads"],
+        "head_dim": head_dim,
+        "d_ff": inner,
+        "embedding": values["embedding"],
         "attention": "multi_head",
         "feed_forward": values["feed_forward"],
     }
@@ -232,7 +232,7 @@ def _bits_per_byte(values: Mapping[str, Any], fraction: float) -> float:
     chance = random.Random(json.dumps([values[key] for key in sorted(values)], default=str))
     share, expansion = values["embedding_ratio"], values["glu_expansion"]
     end: float = 2.31 + 1.2 * (share - 0.31) ** 2 + 0.012 * abs(expansion - 2.8)
-    end += 0.02 * (values["output_head"] == "untied") + 0.015 * (values["feed_forward"] != "swiglu")
+    end += 0.02 * (values["embedding"] == "untied") + 0.015 * (values["feed_forward"] != "swiglu")
     start: float = 0.62 + 1.1 * share
     noise: float = 0.004 * math.sqrt(1 - fraction * 0.8) * chance.gauss(0, 1)
     return end + start * (float(fraction**-0.45) - 1) / (float(0.125**-0.45) - 1) + noise
@@ -249,7 +249,7 @@ def play(
     listener.cell_started(journal.cell(cell.key))
     steps = int(last) if last and kind != "lost" else EVALUATIONS
     assert cell.config is not None
-    speed = 21_000 / (1 + cell.config["depth"] / 12)
+    speed = 21_000 / (1 + cell.config["n_layers"] / 12)
     for step in range(1, steps + 1):
         trained = tokens * step // EVALUATIONS
         if kind == "lost" and step == int(last):
@@ -324,10 +324,10 @@ def _observation(
     return Observation(
         cell=cell.key,
         tokens=trained,
-        reference_tokens=trained,
+        baseline_tokens=trained,
         bits_per_byte=value,
         perplexity=_perplexity(value),
-        reference_perplexity=_perplexity(value),
+        baseline_token_perplexity=_perplexity(value),
         train_loss=(value - 0.03) * math.log(2) * BYTES_PER_TOKEN,
         learning_rate=0.004 * 0.5 * (1 + math.cos(math.pi * fraction)),
         tokens_per_second=speed * (1 + 0.02 * math.sin(step)),
@@ -338,8 +338,8 @@ def _observation(
             "train": trained / speed,
             "evaluate": 0.35 * step + (1.8 if whole else 0.0),
         },
-        whole_bits_per_byte=value + 0.011 if whole else None,
-        whole_perplexity=_perplexity(value + 0.011) if whole else None,
+        full_bits_per_byte=value + 0.011 if whole else None,
+        full_perplexity=_perplexity(value + 0.011) if whole else None,
     )
 
 
@@ -348,8 +348,8 @@ def _decision(observation: Observation, kind: str, tokens: int) -> Decision | No
         return None
     value = observation.bits_per_byte
     outcomes: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
-        "finished": (Action.FINISH, Rule.BUDGET, f"trained all its {tokens:,} tokens", {}),
-        "lost": (Action.FINISH, Rule.BUDGET, f"trained all its {tokens:,} tokens", {}),
+        "finished": (Action.FINISH, Rule.COMPLETED, f"trained all its {tokens:,} tokens", {}),
+        "lost": (Action.FINISH, Rule.COMPLETED, f"trained all its {tokens:,} tokens", {}),
         "asha": (
             Action.STOP,
             Rule.ASHA,
@@ -359,7 +359,7 @@ def _decision(observation: Observation, kind: str, tokens: int) -> Decision | No
         ),
         "baseline": (
             Action.STOP,
-            Rule.BASELINE,
+            Rule.KILL_RULE,
             f"perplexity ≥ 0.5 worse than the baseline's over {tokens // 5:,} tokens, at each of "
             "4 evaluations",
             {"gaps": [8.1, 8.4, 8.2, 8.6], "margin": 0.5, "span": tokens // 5},

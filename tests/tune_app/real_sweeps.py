@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 SPACE = """
 AXES = {"glu_expansion": [2.0, 2.5, 2.66, 2.8, 3.0, 4.0]}
 FIXED = {
-    "target_parameters": 60_000, "vocabulary": 512, "heads": 2, "context": 32,
+    "target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32,
     "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 4_096,
     "learning_rate": 1e-2, "corpus": %r,
 }

@@ -22,7 +22,7 @@ def new_journal(
         Space(
             name="small",
             axes={"glu_expansion": list(expansions)},
-            fixed={"target_parameters": 1_000_000, "vocabulary": 4_096, "tokens": TOKENS},
+            fixed={"target_parameters": 1_000_000, "vocab_size": 4_096, "tokens": TOKENS},
         ),
         Wishes(seeds=seeds),
     )
@@ -49,14 +49,14 @@ def observe(cell: str, tokens: int, bpb: float, *, whole: float | None = None) -
     return Observation(
         cell=cell,
         tokens=tokens,
-        reference_tokens=tokens,
+        baseline_tokens=tokens,
         bits_per_byte=bpb,
         perplexity=10 * bpb,
-        reference_perplexity=10 * bpb,
+        baseline_token_perplexity=10 * bpb,
         train_loss=1.0,
         learning_rate=1e-3,
         tokens_per_second=100.0,
         seconds={"train": tokens / 100},
-        whole_bits_per_byte=whole,
-        whole_perplexity=None if whole is None else 10 * whole,
+        full_bits_per_byte=whole,
+        full_perplexity=None if whole is None else 10 * whole,
     )

@@ -63,9 +63,9 @@ class TokenFetch:
     def _fetch_all(self, cancelled: Callable[[], bool]) -> None:
         store = open_store(self._tokens.store)
         try:
-            for vocabulary in self._vocabularies:
-                self.corpora[vocabulary] = fetch(
-                    self._tokens.corpora[vocabulary], store, self._cache, cancelled=cancelled
+            for vocab_size in self._vocabularies:
+                self.corpora[vocab_size] = fetch(
+                    self._tokens.corpora[vocab_size], store, self._cache, cancelled=cancelled
                 )
         finally:
             store.close()

@@ -38,10 +38,10 @@ class Rule(str, Enum):
     """Who decided."""
 
     ASHA = "asha"
-    BASELINE = "baseline"
+    KILL_RULE = "kill_rule"
     """The kill rule: worse than the baseline by a margin, over a span of tokens."""
     DIVERGED = "diverged"
-    BUDGET = "budget"
+    COMPLETED = "completed"
     """The trial has trained all its tokens."""
 
 
@@ -59,13 +59,13 @@ class Observation:
     """Key of the cell."""
     tokens: int
     """Tokens trained, of the cell's own tokenizer."""
-    reference_tokens: int
+    baseline_tokens: int
     """The same amount of text in the baseline's tokens: what curves are compared at."""
     bits_per_byte: float
     """On the capped dev documents, the same for every tokenizer."""
     perplexity: float
     """Per token of the cell's own tokenizer."""
-    reference_perplexity: float
+    baseline_token_perplexity: float
     """exp(bits per byte · ln 2 · the baseline's bytes per token): comparable across tokenizers."""
     train_loss: float
     """Mean training loss in nats per token since the observation before."""
@@ -74,9 +74,9 @@ class Observation:
     """Training throughput since the observation before; evaluation not counted."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds by phase (PHASES), summed since the trial first started."""
-    whole_bits_per_byte: float | None = None
+    full_bits_per_byte: float | None = None
     """On the whole dev split; only at the end of training."""
-    whole_perplexity: float | None = None
+    full_perplexity: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

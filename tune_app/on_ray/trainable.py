@@ -177,7 +177,7 @@ class CellTrainable(tune.Trainable):
         """
         tokens = self._config["tokens"]
         cell = Cell.from_values(self._config[CELL]["values"])
-        wanted = {cell.model.vocabulary, cell.baseline.vocabulary} - self._corpora.keys()
+        wanted = {cell.model.vocab_size, cell.baseline.vocab_size} - self._corpora.keys()
         if tokens is None or not wanted:
             return True
         if self._fetch is None:
@@ -188,10 +188,10 @@ class CellTrainable(tune.Trainable):
         self._fetch = None
         return True
 
-    def _corpus(self, vocabulary: int) -> PreparedCorpus:
+    def _corpus(self, vocab_size: int) -> PreparedCorpus:
         if self._config["tokens"] is None:
-            return PreparedCorpus.open(Path(self._config["corpora"][str(vocabulary)]))
-        return self._corpora[vocabulary]
+            return PreparedCorpus.open(Path(self._config["corpora"][str(vocab_size)]))
+        return self._corpora[vocab_size]
 
 
 class _Warnings(logging.Handler):

@@ -14,7 +14,7 @@ BASELINE_MODEL: Mapping[str, Any] = {
     "embedding_ratio": 0.35,
     "glu_expansion": 2.66,
     "feed_forward": "swiglu",
-    "output_head": "tied",
+    "embedding": "tied",
     "attention": "multi_head",
 }
 """What the baseline is unless a space says otherwise; the rest it shares with the cell."""

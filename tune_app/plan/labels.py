@@ -13,7 +13,7 @@ _AXIS_NAMES = {
 
 
 def axis_name(axis: str) -> str:
-    """An axis, for people: embedding share, output head."""
+    """An axis, for people: embedding share, feed forward."""
     return _AXIS_NAMES.get(axis, axis.replace("_", " "))
 
 

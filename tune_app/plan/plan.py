@@ -66,7 +66,7 @@ class SweepPlan:
     @property
     def vocabularies(self) -> list[int]:
         """Sizes of the tokenizers that the cells need."""
-        return sorted({cell.values["vocabulary"] for cell in self.feasible})
+        return sorted({cell.values["vocab_size"] for cell in self.feasible})
 
 
 def make_plan(space: Space, wishes: Wishes) -> SweepPlan:

@@ -67,7 +67,7 @@ def _nats_between_first_two(results: SweepResults) -> float | None:
     if len(ranking) < 2 or baseline is None:
         return None
     first, second = ranking[0].mean, ranking[1].mean
-    bytes_per_token = results.sweep.bytes_per_token.get(str(baseline.values.get("vocabulary")))
+    bytes_per_token = results.sweep.bytes_per_token.get(str(baseline.values.get("vocab_size")))
     if first is None or second is None or bytes_per_token is None:
         return None
     return (second - first) * math.log(2) * bytes_per_token
@@ -103,15 +103,15 @@ def _edges(results: SweepResults) -> Iterator[str]:
 
 
 def _confounded(results: SweepResults) -> Iterator[str]:
-    vocabularies = {cell.cell.values.get("vocabulary") for cell in results.cells}
+    vocabularies = {cell.cell.values.get("vocab_size") for cell in results.cells}
     sizes = [cell.cell.config for cell in results.cells if cell.cell.config is not None]
     if "embedding_ratio" in results.axes and len(vocabularies) == 1 and sizes:
-        wide = max(sizes, key=lambda size: (size["width"], -size["depth"]))
-        deep = min(sizes, key=lambda size: (size["width"], -size["depth"]))
+        wide = max(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
+        deep = min(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
         yield (
             "Share and shape are confounded: at a fixed vocabulary the share fixes the width, and "
-            f"depth makes up for it, here from width {deep['width']} with {deep['depth']} layers "
-            f"to width {wide['width']} with {wide['depth']}."
+            f"depth makes up for it, here from width {deep['d_model']} with {deep['n_layers']} "
+            f"layers to width {wide['d_model']} with {wide['n_layers']}."
         )
     if "glu_expansion" in results.axes:
         yield (
@@ -131,17 +131,22 @@ def _stopping(results: SweepResults) -> Iterator[str]:
         )
     rule, baseline = results.sweep.kill_rule, results.baseline
     last = baseline.cells[0].last if baseline is not None else None
-    if rule.get("unit") == "ppl" and last is not None and math.isfinite(last.reference_perplexity):
-        nats = math.log1p(rule["margin"] / last.reference_perplexity)
+    if (
+        rule.get("unit") == "ppl"
+        and last is not None
+        and math.isfinite(last.baseline_token_perplexity)
+    ):
+        perplexity = last.baseline_token_perplexity
+        nats = math.log1p(rule["margin"] / perplexity)
         yield (
             f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats a token "
-            f"at the baseline's {formats.perplexity(last.reference_perplexity)}: perplexity is no "
-            "scale, and the same margin is milder or harsher elsewhere."
+            f"at the baseline's {formats.perplexity(perplexity)}: perplexity is no scale, "
+            "and the same margin is milder or harsher elsewhere."
         )
 
 
 def _tokenizers(results: SweepResults) -> Iterator[str]:
-    if len({cell.cell.values.get("vocabulary") for cell in results.cells}) > 1:
+    if len({cell.cell.values.get("vocab_size") for cell in results.cells}) > 1:
         yield (
             "The cells have different tokenizers: their perplexities do not compare, their bits "
             "per byte do. Equal tokens mean equal text, in the baseline's tokens."

@@ -27,7 +27,7 @@ _ORDER = (
     Status.RUNNING,
     Status.PENDING,
 )
-_RULES = {Rule.ASHA: "ASHA", Rule.BASELINE: "kill rule", Rule.DIVERGED: "diverged"}
+_RULES = {Rule.ASHA: "ASHA", Rule.KILL_RULE: "kill rule", Rule.DIVERGED: "diverged"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "waiting": [
             f"{cell.cell.label} ({cell.cell.status.value}"
             + (
-                f", {formats.progress(cell.last.reference_tokens, sweep.tokens)}"
+                f", {formats.progress(cell.last.baseline_tokens, sweep.tokens)}"
                 if cell.last
                 else ""
             )
@@ -184,11 +184,11 @@ def _stopped(results: SweepResults, result: CellResult) -> dict[str, Any]:
     return {
         "label": result.cell.label,
         "rule": _RULES.get(decision.rule, decision.rule.value) if decision else formats.UNKNOWN,
-        "tokens": formats.progress(last.reference_tokens, results.sweep.tokens)
+        "tokens": formats.progress(last.baseline_tokens, results.sweep.tokens)
         if last
         else formats.UNKNOWN,
         "score": formats.bits_per_byte(last.bits_per_byte if last else None),
-        "gap": formats.gap(gaps.get(last.reference_tokens) if last else None),
+        "gap": formats.gap(gaps.get(last.baseline_tokens) if last else None),
         "reason": formats.one_line(result.cell.reason),
     }
 

@@ -66,7 +66,7 @@ class CellResult:
     def points(self) -> list[tuple[int, float]]:
         """(reference tokens, bits per byte of the capped documents), where that is a number."""
         return [
-            (point.reference_tokens, point.bits_per_byte)
+            (point.baseline_tokens, point.bits_per_byte)
             for point in self.curve
             if math.isfinite(point.bits_per_byte)
         ]
@@ -76,7 +76,7 @@ class CellResult:
         """Bits per byte of the whole dev split; None where the cell may not be ranked."""
         if self.cell.status is not Status.FINISHED or self.last is None:
             return None
-        value = self.last.whole_bits_per_byte
+        value = self.last.full_bits_per_byte
         return value if value is not None and math.isfinite(value) else None
 
     @property
@@ -144,9 +144,9 @@ class Design:
     def perplexity(self) -> float | None:
         """Of the whole dev split, geometric mean over the finished seeds, own tokenizer."""
         values = [
-            last.whole_perplexity
+            last.full_perplexity
             for cell in self.finished
-            if (last := cell.last) is not None and last.whole_perplexity is not None
+            if (last := cell.last) is not None and last.full_perplexity is not None
         ]
         return statistics.geometric_mean(values) if values else None
 
@@ -246,9 +246,9 @@ class SweepResults:
         whole = unspent = 0.0
         for result in self.with_status(Status.FINISHED, Status.STOPPED):
             spent = result.training_flops
-            if spent is None or result.last is None or result.last.reference_tokens == 0:
+            if spent is None or result.last is None or result.last.baseline_tokens == 0:
                 continue
-            fraction = min(1.0, result.last.reference_tokens / self.sweep.tokens)
+            fraction = min(1.0, result.last.baseline_tokens / self.sweep.tokens)
             if result.cell.status is Status.FINISHED:
                 fraction = 1.0
             whole += spent / fraction

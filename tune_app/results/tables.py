@@ -113,10 +113,10 @@ def _cell_values(result: CellResult) -> Row:
     cell = result.cell
     values = {name: value for name, value in cell.values.items() if not isinstance(value, Mapping)}
     config = dict(cell.config or {})
-    if {"heads", "head_size"} <= config.keys():
-        config["attention_width"] = config["heads"] * config["head_size"]
-    if {"inner_width", "width"} <= config.keys():
-        config["expansion"] = config["inner_width"] / config["width"]
+    if {"n_heads", "head_dim"} <= config.keys():
+        config["d_attention"] = config["n_heads"] * config["head_dim"]
+    if {"d_ff", "d_model"} <= config.keys():
+        config["expansion"] = config["d_ff"] / config["d_model"]
     table = cell.parameters or {"rows": []}
     parts = {_column_name(row["part"]): row["parameters"] for row in table["rows"]}
     return {
@@ -132,12 +132,12 @@ def _outcome(result: CellResult) -> Row:
     last, seconds = result.last, result.seconds
     return {
         "tokens_trained": 0 if last is None else last.tokens,
-        "reference_tokens_trained": 0 if last is None else last.reference_tokens,
-        "bits_per_byte_whole": last and last.whole_bits_per_byte,
-        "perplexity_whole": last and last.whole_perplexity,
+        "reference_tokens_trained": 0 if last is None else last.baseline_tokens,
+        "bits_per_byte_whole": last and last.full_bits_per_byte,
+        "perplexity_whole": last and last.full_perplexity,
         "bits_per_byte_capped": last and last.bits_per_byte,
         "perplexity_capped": last and last.perplexity,
-        "reference_perplexity_capped": last and last.reference_perplexity,
+        "reference_perplexity_capped": last and last.baseline_token_perplexity,
         "train_loss": last and last.train_loss,
         "rule": result.decision and result.decision.rule.value,
         "reason": result.decision.reason if result.decision else result.cell.reason,

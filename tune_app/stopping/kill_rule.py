@@ -124,7 +124,7 @@ def worse_than_baseline(
     limit = _Limit(rule, baseline, baseline_seeds)
     worse: list[dict[str, float]] = []
     for observation in trial:
-        bound = limit.at(observation.reference_tokens)
+        bound = limit.at(observation.baseline_tokens)
         if bound is None:
             continue
         reference, margin = bound
@@ -134,7 +134,7 @@ def worse_than_baseline(
             continue
         worse.append(
             {
-                "tokens": observation.reference_tokens,
+                "tokens": observation.baseline_tokens,
                 "value": value,
                 "baseline": reference,
                 "margin": margin,
@@ -169,7 +169,7 @@ class _Limit:
         self._rule = rule
         curves = baseline_seeds if rule.unit == "sigma" else [baseline]
         self._curves = [
-            [(float(point.reference_tokens), _score(point, rule)) for point in curve]
+            [(float(point.baseline_tokens), _score(point, rule)) for point in curve]
             for curve in curves
         ]
 
@@ -184,4 +184,6 @@ class _Limit:
 
 
 def _score(observation: Observation, rule: KillRule) -> float:
-    return observation.reference_perplexity if rule.unit == "ppl" else observation.bits_per_byte
+    return (
+        observation.baseline_token_perplexity if rule.unit == "ppl" else observation.bits_per_byte
+    )

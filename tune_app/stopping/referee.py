@@ -109,17 +109,17 @@ class Referee:
         cell = self._cells[observation.cell]
         if (kill := diverged(observation)) is not None:
             return _decision(observation, Action.STOP, Rule.DIVERGED, kill.reason, kill.evidence)
-        if observation.whole_bits_per_byte is not None:
+        if observation.full_bits_per_byte is not None:
             return _decision(
                 observation,
                 Action.FINISH,
-                Rule.BUDGET,
-                f"trained all of its {observation.reference_tokens:,} tokens",
+                Rule.COMPLETED,
+                f"trained all of its {observation.baseline_tokens:,} tokens",
                 {},
             )
         immune = self.is_baseline(cell.key)
         if not immune and (kill := self._against_baseline(cell)) is not None:
-            return _decision(observation, Action.STOP, Rule.BASELINE, kill.reason, kill.evidence)
+            return _decision(observation, Action.STOP, Rule.KILL_RULE, kill.reason, kill.evidence)
         if verdict is None:
             return None
         evidence = {
@@ -152,10 +152,10 @@ class Referee:
         curve = self._curves.setdefault(observation.cell, [])
         curve.append(observation)
         curve.sort(key=lambda point: point.tokens)
-        if diverged(observation) is not None or observation.whole_bits_per_byte is not None:
+        if diverged(observation) is not None or observation.full_bits_per_byte is not None:
             return None
         return self._rungs.arrive(
-            observation.cell, observation.reference_tokens, observation.bits_per_byte
+            observation.cell, observation.baseline_tokens, observation.bits_per_byte
         )
 
 

@@ -77,7 +77,9 @@ class SweepOptions:
     """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
     """Parameters of every model, ± 0.5 %, e.g. 10M."""
-    vocabulary: Annotated[Count, Parameter(group=_WHAT)] = None
+    vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
+        None
+    )
     """Tokens of the tokenizer."""
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
     """Tokens to train a cell on, e.g. 5M."""
@@ -104,7 +106,7 @@ class SweepOptions:
         """Values that replace the space's. Raises ValueError for a --set that is no name=value."""
         named = {
             name: getattr(self, name)
-            for name in ("corpus", "target_parameters", "vocabulary", "tokens")
+            for name in ("corpus", "target_parameters", "vocab_size", "tokens")
             if getattr(self, name) is not None
         }
         return named | _assignments(self.set)

@@ -35,14 +35,14 @@ _EVALUATION_SHARE = 2 / 3
 class RandomBatches:
     """Tokens without meaning, to time a training step before any corpus is prepared."""
 
-    vocabulary: int
+    vocab_size: int
     context: int
     batch_size: int
 
     def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(inputs_BT, targets_BT) of a step."""
         generator = np.random.default_rng(step)
-        tokens = generator.integers(self.vocabulary, size=(self.batch_size, self.context + 1))
+        tokens = generator.integers(self.vocab_size, size=(self.batch_size, self.context + 1))
         return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -84,14 +84,14 @@ def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> 
         sizes=PlanSizes(
             share=record.parameters["embedding_share"],
             expansion=config.expansion,
-            width=config.width,
-            depth=config.depth,
-            heads=config.heads,
-            head_size=config.head_size,
-            inner_width=config.inner_width,
+            d_model=config.d_model,
+            n_layers=config.n_layers,
+            n_heads=config.n_heads,
+            head_dim=config.head_dim,
+            d_ff=config.d_ff,
             parameters=record.parameters["total"],
         ),
-        learning_rate_factor=transfer(config, baseline=baseline).width_rate,
+        learning_rate_factor=transfer(config, baseline=baseline).d_model_rate,
         expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
         memory_bytes=training_memory_bytes(
             config,
@@ -111,7 +111,7 @@ def _seconds_per_token(cell: Cell, *, threads: int) -> float:
             config,
             replace(training_config(cell, tokens=cell.settings.tokens), compile="off"),
             RandomBatches(
-                vocabulary=config.vocabulary,
+                vocab_size=config.vocab_size,
                 context=config.context,
                 batch_size=cell.settings.batch_size,
             ),

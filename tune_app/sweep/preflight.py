@@ -67,9 +67,9 @@ def share_tokens(url: str, corpora: Mapping[int, PreparedCorpus], console: Conso
     shared: dict[int, SharedCorpus] = {}
     try:
         store.check()
-        for vocabulary, corpus in corpora.items():
-            shared[vocabulary] = SharedCorpus.of(corpus)
-            if is_shared(shared[vocabulary], corpus.manifest, store):
+        for vocab_size, corpus in corpora.items():
+            shared[vocab_size] = SharedCorpus.of(corpus)
+            if is_shared(shared[vocab_size], corpus.manifest, store):
                 continue
             total = sum(record.bytes for record in corpus.manifest.files.values())
             console.print(

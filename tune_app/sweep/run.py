@@ -130,11 +130,11 @@ def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCor
     for cell in cells:
         training_config(cell, tokens=cell.settings.tokens)
     corpora = {}
-    for vocabulary in plan.vocabularies:
+    for vocab_size in plan.vocabularies:
         with progress_display(console) as report:
-            corpora[vocabulary] = prepare(plan.corpus, vocabulary=vocabulary, report=report)
+            corpora[vocab_size] = prepare(plan.corpus, vocab_size=vocab_size, report=report)
     for cell in cells:
-        corpus = corpora[cell.model.vocabulary]
+        corpus = corpora[cell.model.vocab_size]
         context = cell.model.context
         TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
         EvaluationDocuments(

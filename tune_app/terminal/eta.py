@@ -48,13 +48,13 @@ class Running:
 
 def measured_pace(last: Observation) -> Pace | None:
     """The pace of a cell, from its newest observation; None where it has trained no token."""
-    if last.reference_tokens <= 0:
+    if last.baseline_tokens <= 0:
         return None
     training = sum(last.seconds.get(phase, 0.0) for phase in _PHASES_PER_TOKEN)
     return Pace(
         fixed=sum(last.seconds.values()) - training,
-        per_token=training / last.reference_tokens,
-        tokens=last.reference_tokens,
+        per_token=training / last.baseline_tokens,
+        tokens=last.baseline_tokens,
     )
 
 

@@ -247,7 +247,7 @@ class LiveView(_View):
                 Column.numbers(
                     "ppl",
                     [
-                        formats.perplexity(point.whole_perplexity if point else None)
+                        formats.perplexity(point.full_perplexity if point else None)
                         for point in last
                     ],
                     rank=3,

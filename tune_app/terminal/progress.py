@@ -51,7 +51,7 @@ class SweepProgress:
         self.sweep = sweep
         self._cells = {cell.key: cell for cell in cells}
         self._curves = by_cell(observations)
-        self._trained = {key: curve[-1].reference_tokens for key, curve in self._curves.items()}
+        self._trained = {key: curve[-1].baseline_tokens for key, curve in self._curves.items()}
         self._baselines = _baselines(sweep, cells)
 
     @classmethod
@@ -72,12 +72,12 @@ class SweepProgress:
 
     def advance(self, cell: CellRecord, tokens: int) -> None:
         """A running cell has trained so many of its own tokens."""
-        self._trained[cell.key] = self.reference_tokens(cell, tokens)
+        self._trained[cell.key] = self.baseline_tokens(cell, tokens)
 
     def observe(self, observation: Observation, decision: Decision | None) -> None:
         curve = self._curves.setdefault(observation.cell, [])
         bisect.insort(curve, observation, key=lambda point: point.tokens)
-        self._trained[observation.cell] = observation.reference_tokens
+        self._trained[observation.cell] = observation.baseline_tokens
         status = _STATUS_OF_ACTION.get(decision.action) if decision else None
         if decision and status:
             self._cells[observation.cell] = replace(
@@ -117,15 +117,15 @@ class SweepProgress:
         """Text in a token of the cell, in tokens of the baseline."""
         last = self.last(cell)
         if last is not None and last.tokens > 0:
-            return last.reference_tokens / last.tokens
+            return last.baseline_tokens / last.tokens
         sizes = self.sweep.bytes_per_token
         own, baseline = (
-            sizes.get(str(one.values.get("vocabulary")))
+            sizes.get(str(one.values.get("vocab_size")))
             for one in (cell, self._cells[self.sweep.baseline])
         )
         return own / baseline if own and baseline else 1.0
 
-    def reference_tokens(self, cell: CellRecord, tokens: int) -> int:
+    def baseline_tokens(self, cell: CellRecord, tokens: int) -> int:
         """Tokens of the cell's own tokenizer, in the baseline's."""
         return round(tokens * self._text_per_token(cell))
 
@@ -154,16 +154,16 @@ class SweepProgress:
         if last is None or self.is_baseline(cell):
             return None
         curve = [
-            (float(point.reference_tokens), point.bits_per_byte)
+            (float(point.baseline_tokens), point.bits_per_byte)
             for point in self._curves.get(self._baseline(cell).key, ())
         ]
-        reference = interpolate(curve, last.reference_tokens)
+        reference = interpolate(curve, last.baseline_tokens)
         return None if reference is None else last.bits_per_byte - reference
 
     def score(self, cell: CellRecord) -> float | None:
         """Bits per byte on the whole dev split; None where the cell may not be ranked."""
         last = self.last(cell)
-        score = last.whole_bits_per_byte if last and cell.status is Status.FINISHED else None
+        score = last.full_bits_per_byte if last and cell.status is Status.FINISHED else None
         return score if score is not None and math.isfinite(score) else None
 
     def final_gap(self, cell: CellRecord) -> float | None:
@@ -212,7 +212,7 @@ class SweepProgress:
         tokens, seconds = 0, 0.0
         for cell in self._cells.values():
             if last := self.last(cell):
-                tokens += last.reference_tokens
+                tokens += last.baseline_tokens
                 seconds += sum(last.seconds.values())
         return tokens, seconds
 

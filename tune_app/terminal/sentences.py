@@ -33,9 +33,9 @@ STATUS_STYLES = {
 
 _RULE_NAMES = {
     Rule.ASHA: "ASHA",
-    Rule.BASELINE: "the kill rule",
+    Rule.KILL_RULE: "the kill rule",
     Rule.DIVERGED: "divergence",
-    Rule.BUDGET: "the budget",
+    Rule.COMPLETED: "the budget",
 }
 _RETRIED = "retried"
 _WHAT_WIDTH = max(len(status.value) for status in Status)
@@ -65,7 +65,7 @@ def decided(progress: SweepProgress, observation: Observation, decision: Decisio
     """What was decided on a cell: where, by which rule, and why."""
     if decision.action is Action.FINISH:
         return _finished(progress, observation)
-    tokens = formats.progress(observation.reference_tokens, progress.sweep.tokens)
+    tokens = formats.progress(observation.baseline_tokens, progress.sweep.tokens)
     reason = formats.one_line(decision.reason)
     text = f"at {tokens} tokens by {_RULE_NAMES[decision.rule]}: {reason}"
     label = progress.cell(decision.cell).label
@@ -112,7 +112,7 @@ def by_class(failures: Iterable[Failure]) -> str:
 
 
 def _failure(progress: SweepProgress, failure: Failure) -> str:
-    tokens = progress.reference_tokens(progress.cell(failure.cell), failure.tokens)
+    tokens = progress.baseline_tokens(progress.cell(failure.cell), failure.tokens)
     text = f"{failure.kind.value} failure"
     if tokens:
         text += f" at {formats.progress(tokens, progress.sweep.tokens)} tokens"
@@ -134,11 +134,11 @@ def _retried(label: str, text: str) -> Sentence:
 
 
 def _finished(progress: SweepProgress, observation: Observation) -> Sentence:
-    whole = observation.whole_bits_per_byte
+    whole = observation.full_bits_per_byte
     score, perplexity, split = (
         (observation.bits_per_byte, observation.perplexity, "dev")
         if whole is None
-        else (whole, observation.whole_perplexity, "whole dev")
+        else (whole, observation.full_perplexity, "whole dev")
     )
     return _of_cell(
         progress.cell(observation.cell).label,

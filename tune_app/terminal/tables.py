@@ -34,11 +34,11 @@ class PlanSizes:
     """Embedding parameters over all parameters."""
     expansion: float
     """Inner width over width."""
-    width: int
-    depth: int
-    heads: int
-    head_size: int
-    inner_width: int
+    d_model: int
+    n_layers: int
+    n_heads: int
+    head_dim: int
+    d_ff: int
     parameters: int
     """In total."""
 
@@ -121,10 +121,10 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
             ],
             rank=2,
         ),
-        solved("width", 4, lambda size: size.width),
-        solved("depth", 5, lambda size: size.depth),
-        solved("heads\n×size", 6, lambda size: f"{size.heads}×{size.head_size}"),
-        solved("inner", 7, lambda size: size.inner_width),
+        solved("d_model", 4, lambda size: size.d_model),
+        solved("n_layers", 5, lambda size: size.n_layers),
+        solved("heads\n×dim", 6, lambda size: f"{size.n_heads}×{size.head_dim}"),
+        solved("d_ff", 7, lambda size: size.d_ff),
         solved("params", 3, lambda size: formats.parameters(size.parameters)),
     ]
     if len({row.tokens for row in rows}) > 1:
@@ -210,7 +210,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
             Column.numbers(
                 "whole dev bpb",
                 [
-                    formats.bits_per_byte(point.whole_bits_per_byte if point else None)
+                    formats.bits_per_byte(point.full_bits_per_byte if point else None)
                     for point in last
                 ],
                 rank=6,

@@ -26,8 +26,8 @@ app = App(
     name="python -m tune_app.trial",
     help="""Train one cell from start to end, without Ray.
 
-    A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, output_head,
-    feed_forward, target_parameters, vocabulary, heads, context), of its training (tokens,
+    A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, embedding,
+    feed_forward, target_parameters, vocab_size, n_heads, context), of its training (tokens,
     batch_size, learning_rate, schedule, warmup_fraction, weight_decay, gradient_clip, precision,
     compile, deterministic), of its scores (corpus, evaluations, evaluation_bytes) and the seed.
     What it leaves out takes its default.
@@ -71,9 +71,9 @@ def train(
     wanted = read_cell(cell)
     console = Console()
 
-    def corpus(vocabulary: int) -> PreparedCorpus:
+    def corpus(vocab_size: int) -> PreparedCorpus:
         with progress_display(console) as report:
-            return prepare(wanted.settings.corpus, vocabulary=vocabulary, report=report)
+            return prepare(wanted.settings.corpus, vocab_size=vocab_size, report=report)
 
     store = None if checkpoints is None else open_store(checkpoints)
     if store is not None:
@@ -106,8 +106,8 @@ def train(
     trial.close()
     assert observation is not None, "even a finished trial repeats its last observation"
     console.print(
-        f"whole dev split: {observation.whole_bits_per_byte:.4f} bits per byte, "
-        f"perplexity {observation.whole_perplexity:.2f}",
+        f"whole dev split: {observation.full_bits_per_byte:.4f} bits per byte, "
+        f"perplexity {observation.full_perplexity:.2f}",
         highlight=False,
     )
     return 0

@@ -25,8 +25,8 @@ class TrialData:
 
     def __init__(self, cell: Cell, *, corpora: Callable[[int], PreparedCorpus]) -> None:
         self._settings = cell.settings
-        corpus = corpora(cell.model.vocabulary)
-        reference = corpora(cell.baseline.vocabulary)
+        corpus = corpora(cell.model.vocab_size)
+        reference = corpora(cell.baseline.vocab_size)
         context, capped = cell.model.context, cell.settings.evaluation_bytes
         self.batches = TrainingBatches(
             corpus.split("train"),
@@ -57,11 +57,11 @@ class TrialData:
         reference = self._settings.tokens * evaluation / self._settings.evaluations
         return min(math.ceil(reference * self._own_per_reference), self.tokens)
 
-    def reference_tokens(self, tokens: int) -> int:
+    def baseline_tokens(self, tokens: int) -> int:
         """Own tokens as the same amount of text in the baseline's tokens."""
         return round(tokens / self._own_per_reference)
 
-    def reference_perplexity(self, bits_per_byte: float) -> float:
+    def baseline_token_perplexity(self, bits_per_byte: float) -> float:
         """exp(bits per byte · ln 2 · bytes per token of the baseline's tokenizer)."""
         nats = bits_per_byte * math.log(2) * self._reference_bytes_per_token
         return math.exp(nats) if nats < 700 else math.inf

@@ -167,14 +167,14 @@ class Trial:
                 self._save_if_due()
                 if self._clock() - started > at_most:
                     return None
-        before = 0 if self._last is None else self._last.reference_tokens
+        before = 0 if self._last is None else self._last.baseline_tokens
         self._last = self._observe()
         if not math.isfinite(self._last.train_loss) or self._uploads is None:
             return self._last
         if self._all_evaluated:
             self._held, self._held_since = self._last, self._clock()
             return self._stored_last(at_most)
-        self._save_now |= self._timing.passes_rung(before, self._last.reference_tokens)
+        self._save_now |= self._timing.passes_rung(before, self._last.baseline_tokens)
         self._save_if_due()
         return self._last
 
@@ -215,16 +215,16 @@ class Trial:
         return Observation(
             cell=self.cell.key,
             tokens=self._training.tokens,
-            reference_tokens=self._data.reference_tokens(self._training.tokens),
+            baseline_tokens=self._data.baseline_tokens(self._training.tokens),
             bits_per_byte=sample.bits_per_byte,
             perplexity=sample.perplexity,
-            reference_perplexity=self._data.reference_perplexity(sample.bits_per_byte),
+            baseline_token_perplexity=self._data.baseline_token_perplexity(sample.bits_per_byte),
             train_loss=sum(losses) / len(losses) if losses else math.nan,
             learning_rate=self._learning_rate,
             tokens_per_second=(self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0,
             seconds=self._seconds_by_phase(),
-            whole_bits_per_byte=None if whole is None else whole.bits_per_byte,
-            whole_perplexity=None if whole is None else whole.perplexity,
+            full_bits_per_byte=None if whole is None else whole.bits_per_byte,
+            full_perplexity=None if whole is None else whole.perplexity,
         )
 
     def _save_if_due(self) -> None:

@@ -70,10 +70,10 @@ def test_a_vocabulary_beyond_the_text_says_what_the_text_supports() -> None:
         train_tokenizer([TEXTS], supported + 1)
 
 
-@pytest.mark.parametrize("vocabulary", [-1, 0, 256, 1 << 25])
-def test_a_vocabulary_out_of_range(vocabulary: int) -> None:
+@pytest.mark.parametrize("vocab_size", [-1, 0, 256, 1 << 25])
+def test_a_vocabulary_out_of_range(vocab_size: int) -> None:
     with pytest.raises(CorpusError, match="at least 257"):
-        check_vocabulary(vocabulary)
+        check_vocabulary(vocab_size)
 
 
 SCRIPT = """

@@ -15,7 +15,7 @@ from model.network.transformer import Transformer
 from model.spec import ModelConfig
 
 CONFIG = ModelConfig(
-    vocabulary=61, context=8, width=24, depth=2, heads=2, head_size=10, inner_width=36
+    vocab_size=61, context=8, d_model=24, n_layers=2, n_heads=2, head_dim=10, d_ff=36
 )
 END = 0
 

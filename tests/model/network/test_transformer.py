@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.network.attention import ATTENTIONS, causal_attention, rotary_table, rotate
-from model.network.embeddings import OUTPUT_HEADS
+from model.network.embeddings import EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.transformer import Transformer
 from model.spec import (
@@ -19,10 +19,10 @@ from model.spec import (
 )
 
 CONFIG = ModelConfig(
-    vocabulary=97, context=16, width=24, depth=3, heads=2, head_size=10, inner_width=36
+    vocab_size=97, context=16, d_model=24, n_layers=3, n_heads=2, head_dim=10, d_ff=36
 )
 VARIANTS = [
-    *({"output_head": name} for name in OUTPUT_HEADS),
+    *({"embedding": name} for name in EMBEDDINGS),
     *({"attention": name} for name in ATTENTIONS),
     *({"feed_forward": name} for name in FEED_FORWARDS),
 ]
@@ -35,7 +35,7 @@ def build(config: ModelConfig = CONFIG) -> Transformer:
 
 def tokens(*shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, CONFIG.vocabulary, shape, generator=generator)
+    return torch.randint(0, CONFIG.vocab_size, shape, generator=generator)
 
 
 def logits_of(model: Transformer, tokens_BT: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def logits_of(model: Transformer, tokens_BT: Tensor) -> Tensor:
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_gradients_flow_to_every_parameter(variant: dict[str, str]) -> None:
     model = build(replace(CONFIG, **variant))
-    inputs_BT = torch.arange(CONFIG.vocabulary)[None].expand(2, -1)[:, :16]
+    inputs_BT = torch.arange(CONFIG.vocab_size)[None].expand(2, -1)[:, :16]
     model.loss(inputs_BT, tokens(2, 16)).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -59,16 +59,16 @@ def test_parameters_are_those_of_the_closed_form(variant: dict[str, str]) -> Non
     config = replace(CONFIG, **variant)
     with torch.device("meta"):
         model = Transformer(config)
-    width, attention_width, inner_width = config.width, config.attention_width, config.inner_width
-    block = ATTENTION_MATRICES[config.attention] * width * attention_width
-    block += FEED_FORWARD_MATRICES[config.feed_forward] * width * inner_width + 2 * width
-    embedding = EMBEDDING_MATRICES[config.output_head] * config.vocabulary * width
+    d_model, d_attention, d_ff = config.d_model, config.d_attention, config.d_ff
+    block = ATTENTION_MATRICES[config.attention] * d_model * d_attention
+    block += FEED_FORWARD_MATRICES[config.feed_forward] * d_model * d_ff + 2 * d_model
+    embedding = EMBEDDING_MATRICES[config.embedding] * config.vocab_size * d_model
     built = sum(parameter.numel() for parameter in model.parameters())
-    assert built == embedding + config.depth * block + width
+    assert built == embedding + config.n_layers * block + d_model
 
 
 def test_the_tables_have_the_names_that_a_specification_may_have() -> None:
-    assert set(OUTPUT_HEADS) == set(EMBEDDING_MATRICES)
+    assert set(EMBEDDINGS) == set(EMBEDDING_MATRICES)
     assert set(ATTENTIONS) == set(ATTENTION_MATRICES)
     assert set(FEED_FORWARDS) == set(FEED_FORWARD_MATRICES)
 
@@ -77,7 +77,7 @@ def test_no_token_sees_the_ones_after_it() -> None:
     model, tokens_BT = build(), tokens(1, 16)
     before = logits_of(model, tokens_BT)
     changed_BT = tokens_BT.clone()
-    changed_BT[:, 9] = (changed_BT[:, 9] + 1) % CONFIG.vocabulary
+    changed_BT[:, 9] = (changed_BT[:, 9] + 1) % CONFIG.vocab_size
     after = logits_of(model, changed_BT)
     assert torch.equal(before[:, :9], after[:, :9])
     assert (before[:, 9:] != after[:, 9:]).any(dim=-1).all()
@@ -109,16 +109,16 @@ def test_attention_written_out_is_scaled_dot_product_attention(length: int) -> N
 
 
 def test_a_tied_head_is_the_embedding_and_an_untied_one_is_not() -> None:
-    tied, untied = build(), build(replace(CONFIG, output_head="untied"))
-    hidden_BTD = torch.zeros(1, 1, CONFIG.width)
+    tied, untied = build(), build(replace(CONFIG, embedding="untied"))
+    hidden_BTD = torch.zeros(1, 1, CONFIG.d_model)
     assert tied.output(hidden_BTD)[1] is next(tied.embeddings.parameters())
     assert len(list(tied.embeddings.parameters())) == 1
     assert len(list(untied.embeddings.parameters())) == 2
 
 
 def test_the_residual_stream_starts_and_ends_at_the_size_of_one() -> None:
-    for depth in (1, 24):
-        model = build(replace(CONFIG, depth=depth, width=96, head_size=48, inner_width=256))
+    for n_layers in (1, 24):
+        model = build(replace(CONFIG, n_layers=n_layers, d_model=96, head_dim=48, d_ff=256))
         hidden_BTD = model.embed(tokens(4, 16))
         assert hidden_BTD.std().item() == pytest.approx(1, rel=0.1)
         for block in model.blocks:
@@ -132,4 +132,4 @@ def test_a_model_drawn_from_one_seed_is_one_model() -> None:
 
 def test_an_odd_head_size_is_refused() -> None:
     with pytest.raises(ValueError, match="head_size is 9"):
-        build(replace(CONFIG, head_size=9))
+        build(replace(CONFIG, head_dim=9))

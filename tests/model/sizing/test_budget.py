@@ -51,11 +51,11 @@ def random_spec(rng: np.random.Generator, *, targets: tuple[float, float]) -> Mo
 
     return ModelSpec(
         target_parameters=log_uniform(*targets),
-        vocabulary=log_uniform(2_000, 32_000),
+        vocab_size=log_uniform(2_000, 32_000),
         embedding_ratio=rng.uniform(0.15, 0.65),
         glu_expansion=rng.uniform(1.0, 5.0),
-        heads=int(rng.choice([1, 2, 3, 4, 8])),
-        output_head=str(rng.choice(["tied", "untied"])),
+        n_heads=int(rng.choice([1, 2, 3, 4, 8])),
+        embedding=str(rng.choice(["tied", "untied"])),
         feed_forward=str(rng.choice(["swiglu", "geglu", "relu_squared"])),
     )
 
@@ -64,8 +64,8 @@ def random_spec(rng: np.random.Generator, *, targets: tuple[float, float]) -> Mo
 class Grid:
     """Every combination of sizes at one width: depth × attention width × inner width."""
 
-    width: int
-    depth: np.ndarray
+    d_model: int
+    n_layers: np.ndarray
     attention: np.ndarray
     inner: np.ndarray
     solves: np.ndarray
@@ -76,37 +76,37 @@ class Grid:
 def grids(spec: ModelSpec, attention_widths: str = "all") -> Iterator[Grid]:
     """The whole domain, a width at a time; only widths that miss the share by far are left out."""
     target, share = spec.target_parameters, spec.embedding_ratio
-    matrices = 2 if spec.output_head == "untied" else 1
+    matrices = 2 if spec.embedding == "untied" else 1
     inner_matrices = 2 if spec.feed_forward == "relu_squared" else 3
-    depth = np.arange(2, 33)
-    for width in range(8, math.ceil(target / spec.vocabulary) + 1):
-        embedding = matrices * spec.vocabulary * width
+    n_layers = np.arange(2, 33)
+    for d_model in range(8, math.ceil(target / spec.vocab_size) + 1):
+        embedding = matrices * spec.vocab_size * d_model
         if not (share - 0.011) * 0.99 < embedding / target < (share + 0.011) * 1.01:
             continue
-        asked = spec.glu_expansion * width
-        inner = np.array([f for f in range(1, 6 * width) if abs(f - asked) <= 0.02 * asked])
+        asked = spec.glu_expansion * d_model
+        inner = np.array([f for f in range(1, 6 * d_model) if abs(f - asked) <= 0.02 * asked])
         if attention_widths == "all":
-            attention = 2 * spec.heads * np.arange(1, 2 * width // spec.heads + 1)
-            attention = attention[width <= 4 * attention]
+            attention = 2 * spec.n_heads * np.arange(1, 2 * d_model // spec.n_heads + 1)
+            attention = attention[d_model <= 4 * attention]
         else:
-            attention = np.array([width])
-        layer = 2 * width + width * (4 * attention[:, None] + inner_matrices * inner[None, :])
-        total = embedding + width + depth[:, None, None] * layer[None, :, :]
+            attention = np.array([d_model])
+        layer = 2 * d_model + d_model * (4 * attention[:, None] + inner_matrices * inner[None, :])
+        total = embedding + d_model + n_layers[:, None, None] * layer[None, :, :]
         misses = (
             abs(total - target) / (0.005 * target),
             abs(embedding / total - share) / 0.01,
             np.broadcast_to(abs(inner - asked) / (0.02 * asked), total.shape),
         )
         solves = np.logical_and.reduce([miss <= 1 for miss in misses])
-        yield Grid(width, depth, attention, inner, solves, sum(misses) / 3)
+        yield Grid(d_model, n_layers, attention, inner, solves, sum(misses) / 3)
 
 
 def grid_size(spec: ModelSpec) -> float:
     """About as many combinations as `grids` would lay out."""
-    matrices = 2 if spec.output_head == "untied" else 1
-    widest = (spec.embedding_ratio + 0.01) * spec.target_parameters / spec.vocabulary / matrices
+    matrices = 2 if spec.embedding == "untied" else 1
+    widest = (spec.embedding_ratio + 0.01) * spec.target_parameters / spec.vocab_size / matrices
     widths = 1 + widest * 0.03 / spec.embedding_ratio
-    return widths * 31 * (2 * widest / spec.heads) * (0.04 * spec.glu_expansion * widest + 1)
+    return widths * 31 * (2 * widest / spec.n_heads) * (0.04 * spec.glu_expansion * widest + 1)
 
 
 def has_solution(spec: ModelSpec, attention_widths: str = "all") -> bool:
@@ -118,11 +118,15 @@ def least_cost(spec: ModelSpec) -> float:
     costs = [math.inf]
     for grid in grids(spec):
         for d, a, f in np.argwhere(grid.solves):
-            depth, attention, inner = int(grid.depth[d]), int(grid.attention[a]), int(grid.inner[f])
-            aligned = math.gcd(8, grid.width, inner, attention // spec.heads)
+            n_layers, attention, inner = (
+                int(grid.n_layers[d]),
+                int(grid.attention[a]),
+                int(grid.inner[f]),
+            )
+            aligned = math.gcd(8, grid.d_model, inner, attention // spec.n_heads)
             costs.append(
-                abs(math.log(attention / grid.width))
-                + 0.1 * abs(math.log(depth / 12))
+                abs(math.log(attention / grid.d_model))
+                + 0.1 * abs(math.log(n_layers / 12))
                 + 0.1 * math.log2(8 / aligned)
                 + 0.1 * float(grid.misfit[d, a, f])
             )
@@ -136,10 +140,10 @@ def cost(spec: ModelSpec, config: ModelConfig) -> float:
         abs(count.embedding_share - spec.embedding_ratio) / 0.01,
         abs(config.expansion / spec.glu_expansion - 1) / 0.02,
     )
-    aligned = math.gcd(8, config.width, config.inner_width, config.head_size)
+    aligned = math.gcd(8, config.d_model, config.d_ff, config.head_dim)
     return (
-        abs(math.log(config.attention_width / config.width))
-        + 0.1 * abs(math.log(config.depth / 12))
+        abs(math.log(config.d_attention / config.d_model))
+        + 0.1 * abs(math.log(config.n_layers / 12))
         + 0.1 * math.log2(8 / aligned)
         + 0.1 * sum(misses) / 3
     )
@@ -156,11 +160,11 @@ def assert_meets(spec: ModelSpec, config: ModelConfig) -> None:
     count = count_parameters(config)
     assert abs(count.total - spec.target_parameters) <= 0.005 * spec.target_parameters
     assert abs(count.embedding_share - spec.embedding_ratio) <= 0.01
-    assert abs(config.inner_width / config.width / spec.glu_expansion - 1) <= 0.02
-    assert 2 <= config.depth <= 32
-    assert config.head_size % 2 == 0
-    assert config.width / 4 <= config.attention_width <= 4 * config.width
-    for name in ("vocabulary", "context", "heads", "output_head", "attention", "feed_forward"):
+    assert abs(config.d_ff / config.d_model / spec.glu_expansion - 1) <= 0.02
+    assert 2 <= config.n_layers <= 32
+    assert config.head_dim % 2 == 0
+    assert config.d_model / 4 <= config.d_attention <= 4 * config.d_model
+    for name in ("vocab_size", "context", "n_heads", "embedding", "attention", "feed_forward"):
         assert getattr(config, name) == getattr(spec, name)
 
 
@@ -208,15 +212,15 @@ def test_the_twelve_cells_solve_with_attention_near_the_width(spec: ModelSpec) -
     config = solve(spec)
     assert_meets(spec, config)
     assert count_built(config) == count_parameters(config).total
-    assert 0.85 <= config.attention_width / config.width <= 1.15
-    assert math.gcd(config.width, config.head_size, config.inner_width) % 4 == 0
+    assert 0.85 <= config.d_attention / config.d_model <= 1.15
+    assert math.gcd(config.d_model, config.head_dim, config.d_ff) % 4 == 0
 
 
 def test_a_cell_that_needs_the_attention_width_free() -> None:
     spec = ModelSpec(embedding_ratio=0.45, glu_expansion=4.0)
     assert not has_solution(spec, attention_widths="the width")
     assert has_solution(spec)
-    assert solve(spec).attention_width != solve(spec).width
+    assert solve(spec).d_attention != solve(spec).d_model
 
 
 def test_a_solve_takes_milliseconds() -> None:
@@ -230,17 +234,17 @@ def test_a_solve_takes_milliseconds() -> None:
 
 @pytest.mark.parametrize("feed_forward", FEED_FORWARD_MATRICES)
 @pytest.mark.parametrize("attention", ATTENTION_MATRICES)
-@pytest.mark.parametrize("output_head", EMBEDDING_MATRICES)
-def test_each_variant_counts_as_built(output_head: str, attention: str, feed_forward: str) -> None:
+@pytest.mark.parametrize("embedding", EMBEDDING_MATRICES)
+def test_each_variant_counts_as_built(embedding: str, attention: str, feed_forward: str) -> None:
     config = ModelConfig(
-        vocabulary=101,
+        vocab_size=101,
         context=16,
-        width=24,
-        depth=3,
-        heads=2,
-        head_size=10,
-        inner_width=37,
-        output_head=output_head,
+        d_model=24,
+        n_layers=3,
+        n_heads=2,
+        head_dim=10,
+        d_ff=37,
+        embedding=embedding,
         attention=attention,
         feed_forward=feed_forward,
     )
@@ -249,37 +253,37 @@ def test_each_variant_counts_as_built(output_head: str, attention: str, feed_for
 
 def test_the_tables_of_counts_name_the_variants_that_exist() -> None:
     from model.network.attention import ATTENTIONS
-    from model.network.embeddings import OUTPUT_HEADS
+    from model.network.embeddings import EMBEDDINGS
     from model.network.feed_forward import FEED_FORWARDS
 
-    assert set(EMBEDDING_MATRICES) == set(OUTPUT_HEADS)
+    assert set(EMBEDDING_MATRICES) == set(EMBEDDINGS)
     assert set(ATTENTION_MATRICES) == set(ATTENTIONS)
     assert set(FEED_FORWARD_MATRICES) == set(FEED_FORWARDS)
 
 
 def test_count_by_hand() -> None:
     config = ModelConfig(
-        vocabulary=1000, context=8, width=16, depth=2, heads=2, head_size=6, inner_width=40
+        vocab_size=1000, context=8, d_model=16, n_layers=2, n_heads=2, head_dim=6, d_ff=40
     )
     count = count_parameters(config)
     assert count.embedding == 16_000
-    assert count.output_head == 0
+    assert count.lm_head == 0
     assert count.attention == 2 * 4 * 16 * 12
     assert count.feed_forward == 2 * 3 * 16 * 40
     assert count.norms == 2 * 2 * 16 + 16
     assert count.total == 16_000 + 1_536 + 3_840 + 80
     assert count.embedding_share == 16_000 / 21_456
 
-    untied = count_parameters(replace(config, output_head="untied"))
-    assert untied.output_head == 16_000
+    untied = count_parameters(replace(config, embedding="untied"))
+    assert untied.lm_head == 16_000
     assert untied.total == count.total + 16_000
     assert untied.embedding_share == 32_000 / 37_456
 
 
 def test_an_untied_head_halves_the_width() -> None:
     tied = solve(ModelSpec(embedding_ratio=0.45))
-    untied = solve(ModelSpec(embedding_ratio=0.45, output_head="untied"))
-    assert untied.width == pytest.approx(tied.width / 2, rel=0.05)
+    untied = solve(ModelSpec(embedding_ratio=0.45, embedding="untied"))
+    assert untied.d_model == pytest.approx(tied.d_model / 2, rel=0.05)
 
 
 def test_sizes_depend_on_the_spec_alone_and_not_on_the_context() -> None:
@@ -301,11 +305,11 @@ def test_solving_needs_no_torch() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "remedy"),
     [
-        ({"vocabulary": 500_000}, "the least is 8", "lower the vocabulary"),
+        ({"vocab_size": 500_000}, "the least is 8", "lower the vocabulary"),
         ({"embedding_ratio": 0.9}, "too little for 2 layers", "lower the share"),
-        ({"vocabulary": 4_000}, "too little for 2 layers", "raise the vocabulary"),
+        ({"vocab_size": 4_000}, "too little for 2 layers", "raise the vocabulary"),
         ({"embedding_ratio": 0.05}, "more than 32 layers", "raise the share"),
-        ({"heads": 500}, "500 heads of size 2", "take at most 452 heads"),
+        ({"n_heads": 500}, "500 heads of size 2", "take at most 452 heads"),
         ({"glu_expansion": 0.001}, "no whole inner width", "take another expansion"),
         (
             {"target_parameters": 192_405, "embedding_ratio": 0.79},
@@ -325,13 +329,13 @@ def test_a_refusal_says_what_was_asked_why_it_fails_and_what_to_do(
     assert reason in caught.value.reason
     assert caught.value.reason in message
     assert remedy in message
-    assert f"vocabulary {spec.vocabulary}" in message
+    assert f"vocabulary {spec.vocab_size}" in message
     assert "\n" not in message
     assert isinstance(caught.value, ValueError)
 
 
 def test_the_message_in_full() -> None:
-    spec = ModelSpec(vocabulary=32_768, embedding_ratio=0.9)
+    spec = ModelSpec(vocab_size=32_768, embedding_ratio=0.9)
     with pytest.raises(InfeasibleBudget) as caught:
         solve(spec)
     assert str(caught.value) == (
@@ -356,13 +360,13 @@ def test_the_nearest_spec_solves_and_is_one_step_in_one_property_away() -> None:
         assert changed[0] in (
             "target_parameters",
             "embedding_ratio",
-            "vocabulary",
+            "vocab_size",
             "glu_expansion",
         )
 
 
 def test_no_smaller_step_than_the_nearest_solves() -> None:
-    spec = ModelSpec(vocabulary=32_768, embedding_ratio=0.9)
+    spec = ModelSpec(vocab_size=32_768, embedding_ratio=0.9)
     nearest = nearest_feasible(spec)
     assert nearest is not None
     steps = round(math.log(spec.embedding_ratio / nearest.embedding_ratio, 1.01))
@@ -370,7 +374,7 @@ def test_no_smaller_step_than_the_nearest_solves() -> None:
     for factor in (1.01, 1 / 1.01):
         assert search(replace(spec, target_parameters=round(10_000_000 * factor))) is None
         assert search(replace(spec, embedding_ratio=0.9 * factor)) is None
-        assert search(replace(spec, vocabulary=round(32_768 * factor))) is None
+        assert search(replace(spec, vocab_size=round(32_768 * factor))) is None
         assert search(replace(spec, glu_expansion=2.66 * factor)) is None
 
 
@@ -378,5 +382,5 @@ def test_where_no_single_change_helps_there_is_no_nearest() -> None:
     with pytest.raises(
         InfeasibleBudget, match="nearest: none that differs in one number"
     ) as caught:
-        solve(ModelSpec(target_parameters=1_000, vocabulary=128_000))
+        solve(ModelSpec(target_parameters=1_000, vocab_size=128_000))
     assert caught.value.nearest is None

@@ -19,7 +19,7 @@ from model.sizing.cost import (
 from model.spec import ModelConfig, ModelSpec
 
 CONFIG = ModelConfig(
-    vocabulary=1000, context=8, width=16, depth=2, heads=2, head_size=6, inner_width=40
+    vocab_size=1000, context=8, d_model=16, n_layers=2, n_heads=2, head_dim=6, d_ff=40
 )
 
 
@@ -32,7 +32,7 @@ def test_operations_by_hand() -> None:
 
 
 def test_a_second_matrix_for_the_head_costs_parameters_but_no_operations() -> None:
-    untied = replace(CONFIG, output_head="untied")
+    untied = replace(CONFIG, embedding="untied")
     assert forward_flops_per_token(untied) == forward_flops_per_token(CONFIG)
     assert state_bytes(untied) == state_bytes(CONFIG) + 16 * 16_000
 
@@ -51,7 +51,7 @@ def test_operations_of_matrices_are_those_that_torch_counts(feed_forward: str) -
     products = sum(
         number for op, number in counts.items() if not any(name in str(op) for name in of_attention)
     )
-    seen = config.depth * config.attention_width * (config.context + 1)
+    seen = config.n_layers * config.d_attention * (config.context + 1)
     assert products == tokens_BT.numel() * (forward_flops_per_token(config) - 2 * seen)
 
 
@@ -76,9 +76,9 @@ def test_the_estimate_of_activations_is_near_what_autograd_keeps(
 ) -> None:
     spec = ModelSpec(
         target_parameters=1_000_000,
-        vocabulary=2_048,
+        vocab_size=2_048,
         embedding_ratio=0.2,
-        heads=2,
+        n_heads=2,
         context=128,
         feed_forward=feed_forward,
     )

@@ -9,9 +9,9 @@ from model.sizing.table import parameter_table
 from model.spec import ModelConfig
 
 CONFIG = ModelConfig(
-    vocabulary=1000, context=8, width=16, depth=2, heads=2, head_size=6, inner_width=40
+    vocab_size=1000, context=8, d_model=16, n_layers=2, n_heads=2, head_dim=6, d_ff=40
 )
-UNTIED = ModelConfig(**{**CONFIG.values(), "output_head": "untied"})
+UNTIED = ModelConfig(**{**CONFIG.values(), "embedding": "untied"})
 
 
 @pytest.mark.parametrize("config", [CONFIG, UNTIED], ids=["tied", "untied"])
@@ -30,7 +30,7 @@ def test_an_untied_head_counts_to_the_embedding() -> None:
 def test_as_text() -> None:
     assert parameter_table(CONFIG).as_text().splitlines() == [
         "embedding     1000 × 16                        16,000   74.6%",
-        "output head   the embedding                         0    0.0%",
+        "lm_head       the embedding                         0    0.0%",
         "attention     2 layers, 2 heads of 6, 16 × 12   1,536    7.2%",
         "feed-forward  2 layers, 16 × 40                 3,840   17.9%",
         "norms         5 of 16                              80    0.4%",
@@ -44,7 +44,7 @@ def test_as_dict_is_plain_data() -> None:
     data = json.loads(json.dumps(table.as_dict()))
     assert data["total"] == table.total
     assert data["rows"][1] == {
-        "part": "output head",
+        "part": "lm_head",
         "shape": "1000 × 16",
         "parameters": 16_000,
         "share": 16_000 / table.total,

@@ -18,9 +18,9 @@ from model.training.compilation import compile_pays, shall_compile
 from model.training.training import StepResult, Training, TrainingConfig
 
 CONFIG = ModelConfig(
-    vocabulary=61, context=16, width=24, depth=2, heads=2, head_size=10, inner_width=36
+    vocab_size=61, context=16, d_model=24, n_layers=2, n_heads=2, head_dim=10, d_ff=36
 )
-BASELINE = replace(CONFIG, width=32, depth=3)
+BASELINE = replace(CONFIG, d_model=32, n_layers=3)
 BATCH = 8
 STEPS = 12
 SETTINGS = TrainingConfig(
@@ -32,8 +32,8 @@ class CountingBatches:
     """Sequences that count upwards from a random token: something to learn."""
 
     def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        first = np.random.default_rng(step).integers(CONFIG.vocabulary, size=(BATCH, 1))
-        tokens = (first + np.arange(CONFIG.context + 1)) % CONFIG.vocabulary
+        first = np.random.default_rng(step).integers(CONFIG.vocab_size, size=(BATCH, 1))
+        tokens = (first + np.arange(CONFIG.context + 1)) % CONFIG.vocab_size
         return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -164,7 +164,7 @@ def test_another_thread_count_at_resume_is_warned_of(caplog: pytest.LogCaptureFi
 @pytest.mark.parametrize(
     ("settings", "config", "message"),
     [
-        (SETTINGS, replace(CONFIG, inner_width=37), "inner_width: 36 → 37"),
+        (SETTINGS, replace(CONFIG, d_ff=37), "inner_width: 36 → 37"),
         (replace(SETTINGS, seed=3), CONFIG, "seed: 0 → 3"),
     ],
 )

@@ -55,7 +55,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def corpus(small_corpus: Path, cache: Path) -> PreparedCorpus:
-    return prepare(str(small_corpus), vocabulary=512, cache=cache)
+    return prepare(str(small_corpus), vocab_size=512, cache=cache)
 
 
 @pytest.fixture

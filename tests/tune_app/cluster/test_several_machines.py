@@ -20,7 +20,7 @@ RULES = ("--scheduler", "none", "--kill-rule", "off", "--checkpoint-every", "1")
 SPACE = """
 AXES = {"glu_expansion": [2.0, 2.66, 3.0]}
 FIXED = {
-    "target_parameters": 60_000, "vocabulary": 512, "heads": 2, "context": 32,
+    "target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32,
     "tokens": 10_240, "batch_size": 4, "evaluations": 5, "evaluation_bytes": 4_096,
     "learning_rate": 1e-2, "corpus": %r,
 }

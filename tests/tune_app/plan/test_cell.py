@@ -36,7 +36,7 @@ def test_the_key_is_the_same_in_another_process() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"learning_rate": 1e-3}, {"corpus": "wikitext-2"}, {"baseline": {"heads": 2}}],
+    [{"seed": 1}, {"learning_rate": 1e-3}, {"corpus": "wikitext-2"}, {"baseline": {"n_heads": 2}}],
 )
 def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> None:
     assert Cell.from_values(change).key != Cell.from_values({}).key
@@ -47,8 +47,8 @@ def test_defaults_left_out_or_given_make_the_same_cell() -> None:
 
 
 def test_the_baseline_shares_what_it_does_not_define() -> None:
-    cell = Cell.from_values({"vocabulary": 4_096, "embedding_ratio": 0.25, "feed_forward": "reglu"})
-    assert cell.baseline.vocabulary == 4_096
+    cell = Cell.from_values({"vocab_size": 4_096, "embedding_ratio": 0.25, "feed_forward": "reglu"})
+    assert cell.baseline.vocab_size == 4_096
     assert cell.baseline.embedding_ratio == 0.35
     assert cell.baseline.feed_forward == "swiglu"
 

@@ -26,7 +26,7 @@ def test_all_twelve_cells_meet_the_budget_and_both_ratios(name: str) -> None:
         assert cell.parameters["embedding_share"] == pytest.approx(
             values["embedding_ratio"], abs=0.01
         )
-        expansion = cell.config["inner_width"] / cell.config["width"]
+        expansion = cell.config["d_ff"] / cell.config["d_model"]
         assert expansion == pytest.approx(values["glu_expansion"], rel=0.02)
 
 
@@ -79,19 +79,19 @@ def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
     [
         ({"embedding_ratio": [0.25]}, {"values": {"target_parameters": 9}}, "the baseline itself"),
         ({"tokens": [1_000, 2_000]}, {}, "tokens differs between cells"),
-        ({"heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
-        ({"heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
-        ({"heads": [4]}, {"kill_unit": "bpb"}, "margin of 0.5 is meant in ppl, not in bpb"),
+        ({"n_heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
+        ({"n_heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
+        ({"n_heads": [4]}, {"kill_unit": "bpb"}, "margin of 0.5 is meant in ppl, not in bpb"),
         (
-            {"heads": [4]},
+            {"n_heads": [4]},
             {"kill_unit": "sigma", "kill_margin": 3},
             "sigma needs the baseline on at least two seeds, not 1",
         ),
-        ({"heads": [4]}, {"values": {"tokens": 1}}, "ASHA's first rung"),
-        ({"heads": [4]}, {"values": {"seed": 3}}, "name seeds with --seeds"),
-        ({"heads": [4]}, {"values": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
-        ({"heads": [4]}, {"values": {"deterministic": "no"}}, "deterministic is 'no'"),
-        ({"heads": [4]}, {"scheduler": "pbt"}, "the scheduler is 'pbt'"),
+        ({"n_heads": [4]}, {"values": {"tokens": 1}}, "ASHA's first rung"),
+        ({"n_heads": [4]}, {"values": {"seed": 3}}, "name seeds with --seeds"),
+        ({"n_heads": [4]}, {"values": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
+        ({"n_heads": [4]}, {"values": {"deterministic": "no"}}, "deterministic is 'no'"),
+        ({"n_heads": [4]}, {"scheduler": "pbt"}, "the scheduler is 'pbt'"),
     ],
 )
 def test_impossible_sweeps_are_refused(
@@ -103,6 +103,6 @@ def test_impossible_sweeps_are_refused(
 
 @pytest.mark.parametrize("setting", ["scheduler", "kill_rule"])
 def test_a_space_that_misspells_a_rule_is_refused(setting: str) -> None:
-    space = Space(name="x", axes={"heads": [4]}, **{setting: {"margn": 1}})
+    space = Space(name="x", axes={"n_heads": [4]}, **{setting: {"margn": 1}})
     with pytest.raises(ValueError, match="margn"):
         make_plan(space, Wishes())

@@ -24,7 +24,7 @@ def test_the_spaces_of_the_project(name: str, cells: int) -> None:
     baseline = expanded[0]
     assert baseline.model == baseline.baseline
     assert (baseline.model.embedding_ratio, baseline.model.glu_expansion) == (0.35, 2.66)
-    assert (baseline.model.feed_forward, baseline.model.output_head) == ("swiglu", "tied")
+    assert (baseline.model.feed_forward, baseline.model.embedding) == ("swiglu", "tied")
     assert len({cell.key for cell in expanded}) == cells
     assert {cell.baseline for cell in expanded} == {baseline.model}
 
@@ -43,12 +43,12 @@ def test_a_space_may_choose_its_own_baseline(tmp_path: Path) -> None:
     space = load_space(
         write(
             tmp_path,
-            "AXES = {'vocabulary': [4096, 8192]}\nBASELINE = {'vocabulary': 8192}\n"
+            "AXES = {'vocab_size': [4096, 8192]}\nBASELINE = {'vocab_size': 8192}\n"
             "FIXED = {'embedding_ratio': 0.25}",
         )
     )
     cells = expand(space, {}, seeds=[0])
-    assert [cell.model.vocabulary for cell in cells] == [8192, 4096]
+    assert [cell.model.vocab_size for cell in cells] == [8192, 4096]
     assert all(cell.baseline.embedding_ratio == 0.25 for cell in cells)
 
 
@@ -94,13 +94,13 @@ def test_labels_name_what_varies() -> None:
     [
         ("", "has no AXES"),
         ("AXES = {}", "has no AXES"),
-        ("AXES = {'heads': 4}", "heads is 4; it must be a list"),
-        ("AXES = {'heads': []}", "heads is \\[\\]; it must be a list"),
-        ("AXES = {'heads': [4]}\nFIXD = {}", "sets FIXD; known names are AXES, FIXED"),
+        ("AXES = {'n_heads': 4}", "n_heads is 4; it must be a list"),
+        ("AXES = {'n_heads': []}", "n_heads is \\[\\]; it must be a list"),
+        ("AXES = {'n_heads': [4]}\nFIXD = {}", "sets FIXD; known names are AXES, FIXED"),
         ("AXES = {", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError"),
         (
-            "from optuna.distributions import IntDistribution as Int\nAXES = {'heads': Int(1, 8)}",
+            "import optuna.distributions as o\nAXES = {'n_heads': o.IntDistribution(1, 8)}",
             "SAMPLES must say how many",
         ),
     ],

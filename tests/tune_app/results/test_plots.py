@@ -23,9 +23,7 @@ _EVERYTHING_PENDING = {(s, e): "pending" for s in SHARES for e in EXPANSIONS}
 _SWEEPS: dict[str, dict[str, Any]] = {
     "twelve cells": {},
     "three seeds": {"seeds": (0, 1, 2)},
-    "categories": {
-        "axes": {"feed_forward": ("swiglu", "relu2"), "output_head": ("tied", "untied")}
-    },
+    "categories": {"axes": {"feed_forward": ("swiglu", "relu2"), "embedding": ("tied", "untied")}},
     "one axis": {"axes": {"learning_rate": (0.001, 0.004, 0.1)}},
     "one cell": {"axes": {"embedding_ratio": (0.35,)}},
     "many lines": {
@@ -87,8 +85,8 @@ def test_axis_plot_shows_whole_scores_of_finished_cells_and_breaks_at_the_others
 
 
 def test_seeds_stand_beside_their_mean(make: Make) -> None:
-    results = make(axes={"output_head": ("tied", "untied")}, seeds=(0, 1, 2))
-    (axes,) = axis_plot(results, "output_head").figure.axes
+    results = make(axes={"embedding": ("tied", "untied")}, seeds=(0, 1, 2))
+    (axes,) = axis_plot(results, "embedding").figure.axes
     means, *seeds = axes.lines
     assert [y for _, y in means.get_xydata()] == [design.mean for design in results.designs]
     assert [len(line.get_xydata()) for line in seeds] == [3, 3]

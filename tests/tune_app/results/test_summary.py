@@ -27,7 +27,7 @@ def _with_score(results: SweepResults, label: str, score: float) -> SweepResults
     def changed(result: CellResult) -> CellResult:
         if result.cell.label != label:
             return result
-        last = replace(result.curve[-1], whole_bits_per_byte=score)
+        last = replace(result.curve[-1], full_bits_per_byte=score)
         return replace(result, curve=(*result.curve[:-1], last))
 
     designs = [replace(d, cells=tuple(changed(c) for c in d.cells)) for d in results.designs]
@@ -91,13 +91,11 @@ def test_gap_curve_interpolates_and_never_extrapolates(results: SweepResults) ->
     assert results.gap_curve(cell) == [
         (tokens, pytest.approx(value - reference[tokens])) for tokens, value in cell.points
     ]
-    between = replace(
-        cell, curve=tuple(replace(p, reference_tokens=28_125) for p in cell.curve[:1])
-    )
+    between = replace(cell, curve=tuple(replace(p, baseline_tokens=28_125) for p in cell.curve[:1]))
     ((_, gap),) = results.gap_curve(between)
     middle = (reference[18_750] + reference[37_500]) / 2
     assert gap == pytest.approx(cell.curve[0].bits_per_byte - middle)
-    beyond = replace(cell, curve=tuple(replace(p, reference_tokens=999_999) for p in cell.curve))
+    beyond = replace(cell, curve=tuple(replace(p, baseline_tokens=999_999) for p in cell.curve))
     assert results.gap_curve(beyond) == []
 
 
@@ -113,7 +111,7 @@ def test_saved_share_counts_the_flops_that_stopping_left_unspent(results: SweepR
 
 
 def test_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
-    axes = {"output_head": ("tied", "untied")}
+    axes = {"embedding": ("tied", "untied")}
     fates = {("tied",): "pending", ("untied",): "pending"}
     with make_journal(tmp_path / "journal.sqlite3", axes=axes, fates=fates) as journal:
         results = summarise(journal)
@@ -129,5 +127,5 @@ def test_perplexity_belongs_to_the_score(results: SweepResults) -> None:
 
 
 def test_a_design_is_described_by_its_axes() -> None:
-    values = {"embedding_ratio": 0.125, "glu_expansion": 2.66, "output_head": "tied"}
+    values = {"embedding_ratio": 0.125, "glu_expansion": 2.66, "embedding": "tied"}
     assert describe(values, list(values)) == "12.5% × 2.66 × tied"

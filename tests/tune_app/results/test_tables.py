@@ -59,10 +59,10 @@ def test_ranks_count_finished_cells_alone(rows: dict[str, dict[str, Any]]) -> No
 
 def test_sizes_parts_and_costs_belong_together(rows: dict[str, dict[str, Any]]) -> None:
     row = rows["35% × 3.0"]
-    parts = ("embedding", "output_head", "attention", "feed_forward", "norms")
+    parts = ("embedding", "lm_head", "attention", "feed_forward", "norms")
     assert sum(row[f"parameters_{part}"] for part in parts) == row["parameters_total"]
-    assert row["parameters_embedding"] == row["vocabulary"] * row["solved_width"]
-    assert row["solved_attention_width"] == row["solved_heads"] * row["solved_head_size"]
+    assert row["parameters_embedding"] == row["vocab_size"] * row["solved_d_model"]
+    assert row["solved_d_attention"] == row["solved_n_heads"] * row["solved_head_dim"]
     phases = ("start", "data", "compile", "train", "evaluate")
     assert sum(row[f"seconds_{phase}"] for phase in phases) == row["seconds_total"]
     assert row["tokens_per_second"] == pytest.approx(row["tokens_trained"] / row["seconds_train"])
@@ -73,11 +73,11 @@ def test_cells_without_sizes_or_results_have_empty_fields(
     results: SweepResults, rows: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     infeasible = rows["45% × 4.0"]
-    assert infeasible["solved_width"] is None and infeasible["tokens_trained"] == 0
+    assert infeasible["solved_d_model"] is None and infeasible["tokens_trained"] == 0
     write_csv(cell_rows(results), tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         read = {row["label"]: row for row in csv.DictReader(file)}
-    assert read["45% × 4.0"]["solved_width"] == ""
+    assert read["45% × 4.0"]["solved_d_model"] == ""
     assert "lower the share" in read["45% × 4.0"]["reason"]
     assert read["45% × 2.0"]["bits_per_byte_capped"] == "nan", "diverged, not unknown"
     best = rows["35% × 2.66"]["bits_per_byte_whole"]
@@ -105,7 +105,7 @@ def test_curves_have_a_row_an_evaluation(results: SweepResults, tmp_path: Path) 
     assert len(rows) == sum(len(cell.curve) for cell in results.cells)
     write_parquet(rows, tmp_path / "curves.parquet")
     table = pq.read_table(tmp_path / "curves.parquet")
-    assert {"label", "tokens", "reference_tokens", "bits_per_byte", "seconds_train"} <= set(
+    assert {"label", "tokens", "baseline_tokens", "bits_per_byte", "seconds_train"} <= set(
         table.column_names
     )
     assert table.num_rows == len(rows)
@@ -120,7 +120,7 @@ def test_tables_of_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
 
 def test_failures_attempts_and_resumes_are_there(tmp_path: Path) -> None:
     fates = {("tied",): "lost 3", ("untied",): "failed 2"}
-    axes = {"output_head": ("tied", "untied")}
+    axes = {"embedding": ("tied", "untied")}
     with make_journal(tmp_path / "journal.sqlite3", axes=axes, fates=fates) as journal:
         results = summarise(journal)
     lost, failed = cell_rows(results)

@@ -46,7 +46,7 @@ def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
 
 
 def test_a_live_sweep_keeps_its_mirrors(tmp_path: Path) -> None:
-    axes = {"output_head": ("tied",)}
+    axes = {"embedding": ("tied",)}
     with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
         paths = write_results(journal, tmp_path, live=True)
     assert paths.report.is_file()

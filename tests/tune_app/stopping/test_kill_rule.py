@@ -15,15 +15,15 @@ EVERY = 250_000
 
 
 def point(
-    tokens: int, perplexity: float, *, reference_tokens: int | None = None, bpb: float = 1.0
+    tokens: int, perplexity: float, *, baseline_tokens: int | None = None, bpb: float = 1.0
 ) -> Observation:
     return Observation(
         cell="cell",
         tokens=tokens,
-        reference_tokens=tokens if reference_tokens is None else reference_tokens,
+        baseline_tokens=tokens if baseline_tokens is None else baseline_tokens,
         bits_per_byte=bpb,
         perplexity=perplexity,
-        reference_perplexity=perplexity,
+        baseline_token_perplexity=perplexity,
         train_loss=1.0,
         learning_rate=1e-3,
         tokens_per_second=1.0,
@@ -111,10 +111,10 @@ def test_two_tokenizers_meet_at_equal_text_in_the_baselines_units() -> None:
         Observation(
             cell="other",
             tokens=2 * reference.tokens,
-            reference_tokens=reference.tokens,
+            baseline_tokens=reference.tokens,
             bits_per_byte=1.0,
             perplexity=math.sqrt(reference.perplexity + 1),
-            reference_perplexity=reference.perplexity + 1,
+            baseline_token_perplexity=reference.perplexity + 1,
             train_loss=1.0,
             learning_rate=1e-3,
             tokens_per_second=1.0,

@@ -58,7 +58,7 @@ def test_a_cell_that_stays_worse_than_the_baseline_is_stopped(journal: Journal) 
     ]
     assert feed(referee, near, *((t, 2.04) for t in range(100, 900, 100))) == [None] * 8
     (decision,) = journal.decisions()
-    assert decision.rule is Rule.BASELINE
+    assert decision.rule is Rule.KILL_RULE
     assert decision.evidence["span"] == 300
     assert journal.cell(bad).status is Status.STOPPED
 

@@ -144,7 +144,7 @@ def test_a_deliberately_bad_cell_is_killed_by_the_rule_with_its_evidence(sweeps:
     code, output = sweeps.run("bad", "--scheduler", "none", space=space)
     assert code == 0, output
     with sweeps.journal("bad") as journal:
-        (decision,) = [item for item in journal.decisions() if item.rule is Rule.BASELINE]
+        (decision,) = [item for item in journal.decisions() if item.rule is Rule.KILL_RULE]
         bad = journal.cell(decision.cell)
         assert bad.values["learning_rate"] == 1e-6
         assert bad.status is Status.STOPPED
@@ -155,7 +155,7 @@ def test_a_deliberately_bad_cell_is_killed_by_the_rule_with_its_evidence(sweeps:
         assert len(journal.observations(bad.key)) < 10
     assert "worse than the baseline" in output
     decisions = (sweeps.path("bad") / "decisions.jsonl").read_text().splitlines()
-    assert any(json.loads(line)["rule"] == "baseline" for line in decisions)
+    assert any(json.loads(line)["rule"] == "kill_rule" for line in decisions)
 
 
 def test_a_baseline_that_diverges_ends_the_sweep(sweeps: Sweeps) -> None:

@@ -27,10 +27,10 @@ def test_pace_splits_what_comes_once_from_what_comes_with_tokens() -> None:
     observation = Observation(
         cell="a",
         tokens=200,
-        reference_tokens=400,
+        baseline_tokens=400,
         bits_per_byte=2.0,
         perplexity=20.0,
-        reference_perplexity=20.0,
+        baseline_token_perplexity=20.0,
         train_loss=3.0,
         learning_rate=0.01,
         tokens_per_second=100.0,

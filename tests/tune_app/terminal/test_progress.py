@@ -57,7 +57,7 @@ def test_each_seed_is_compared_with_the_baseline_of_its_seed(tmp_path: Path) -> 
     )
     own, reference = progress.last(cell), progress.last(base[1])
     assert own is not None and reference is not None
-    assert own.reference_tokens == reference.reference_tokens
+    assert own.baseline_tokens == reference.baseline_tokens
     assert progress.gap(cell) == pytest.approx(own.bits_per_byte - reference.bits_per_byte)
 
 
@@ -92,7 +92,7 @@ def test_tokens_between_two_evaluations_are_counted_in_the_baselines(
     progress: SweepProgress,
 ) -> None:
     base, other = progress.cells[:2]
-    other = replace(other, values={**other.values, "vocabulary": 8_192}, status=Status.RUNNING)
+    other = replace(other, values={**other.values, "vocab_size": 8_192}, status=Status.RUNNING)
     sweep = replace(progress.sweep, bytes_per_token={"4096": 3.0, "8192": 3.6})
     view = SweepProgress(sweep, [base, other])
     view.advance(other, 1_000)
@@ -104,10 +104,10 @@ def _point(cell: str, tokens: int, value: float) -> Observation:
     return Observation(
         cell=cell,
         tokens=tokens,
-        reference_tokens=tokens,
+        baseline_tokens=tokens,
         bits_per_byte=value,
         perplexity=20.0,
-        reference_perplexity=20.0,
+        baseline_token_perplexity=20.0,
         train_loss=3.0,
         learning_rate=0.01,
         tokens_per_second=100.0,

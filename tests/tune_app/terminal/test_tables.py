@@ -16,11 +16,11 @@ from tune_app.terminal.tables import PlanRow, PlanSizes, plan_table, status_tabl
 SIZES = PlanSizes(
     share=0.3512,
     expansion=2.658,
-    width=219,
-    depth=12,
-    heads=4,
-    head_size=54,
-    inner_width=582,
+    d_model=219,
+    n_layers=12,
+    n_heads=4,
+    head_dim=54,
+    d_ff=582,
     parameters=9_998_336,
 )
 SOLVED = PlanRow(

@@ -26,8 +26,8 @@ from tune_app.trial.trial import Trial
 
 SMALL: dict[str, Any] = {
     "target_parameters": 60_000,
-    "vocabulary": 512,
-    "heads": 2,
+    "vocab_size": 512,
+    "n_heads": 2,
     "context": 32,
     "tokens": 2_560,
     "batch_size": 4,
@@ -41,7 +41,7 @@ Corpora = Callable[[int], PreparedCorpus]
 
 @pytest.fixture(scope="module")
 def corpora(small_corpus: Path, cache: Path) -> Corpora:
-    return lambda size: prepare(str(small_corpus), vocabulary=size, cache=cache)
+    return lambda size: prepare(str(small_corpus), vocab_size=size, cache=cache)
 
 
 def results(observations: list[Observation]) -> list[Observation]:
@@ -64,10 +64,10 @@ def test_a_trial_learns_and_scores_the_whole_split_at_its_end(corpora: Corpora) 
     assert [point.tokens for point in observations] == [2_048, 4_096, 6_144, 8_192, 10_240]
     scores = [point.bits_per_byte for point in observations]
     assert scores == sorted(scores, reverse=True)
-    assert [point.whole_bits_per_byte is None for point in observations] == [True] * 4 + [False]
+    assert [point.full_bits_per_byte is None for point in observations] == [True] * 4 + [False]
     assert set(observations[-1].seconds) == set(PHASES)
-    assert observations[-1].reference_tokens == observations[-1].tokens
-    assert observations[-1].reference_perplexity == pytest.approx(observations[-1].perplexity)
+    assert observations[-1].baseline_tokens == observations[-1].tokens
+    assert observations[-1].baseline_token_perplexity == pytest.approx(observations[-1].perplexity)
 
 
 def test_one_seed_gives_the_same_bits_twice_and_another_seed_others(corpora: Corpora) -> None:
@@ -113,7 +113,7 @@ def test_more_evaluations_than_steps_are_one_a_step(corpora: Corpora) -> None:
     cell = Cell.from_values({**SMALL, "tokens": 400, "evaluations": 10})
     observations = run_to_end(Trial(cell, corpora=corpora))
     assert [point.tokens for point in observations] == [128, 256, 384, 512]
-    assert [point.whole_bits_per_byte is None for point in observations] == [True] * 3 + [False]
+    assert [point.full_bits_per_byte is None for point in observations] == [True] * 3 + [False]
 
 
 def test_a_slice_of_time_ends_without_an_observation(corpora: Corpora) -> None:
@@ -133,7 +133,7 @@ def test_a_learning_rate_out_of_all_bounds_is_seen_as_divergence(corpora: Corpor
 def test_two_tokenizers_train_on_the_same_text(corpora: Corpora) -> None:
     small, large = (
         Trial(
-            Cell.from_values({**SMALL, "vocabulary": size, "baseline": {"vocabulary": 512}}),
+            Cell.from_values({**SMALL, "vocab_size": size, "baseline": {"vocab_size": 512}}),
             corpora=corpora,
         )
         for size in (512, 600)
@@ -142,12 +142,14 @@ def test_two_tokenizers_train_on_the_same_text(corpora: Corpora) -> None:
     assert len(one) == len(other)
     for mine, theirs in zip(one, other, strict=True):
         assert theirs.tokens <= mine.tokens
-        assert theirs.reference_tokens == pytest.approx(mine.reference_tokens, abs=128)
+        assert theirs.baseline_tokens == pytest.approx(mine.baseline_tokens, abs=128)
     # Equal bits are equal perplexities in the baseline's tokens, whoever has them.
-    units = [math.log(point.reference_perplexity) / point.bits_per_byte for point in (*one, *other)]
+    units = [
+        math.log(point.baseline_token_perplexity) / point.bits_per_byte for point in (*one, *other)
+    ]
     assert units == pytest.approx([units[0]] * len(units))
-    assert one[-1].reference_perplexity == pytest.approx(one[-1].perplexity)
-    assert other[-1].reference_perplexity != pytest.approx(other[-1].perplexity)
+    assert one[-1].baseline_token_perplexity == pytest.approx(one[-1].perplexity)
+    assert other[-1].baseline_token_perplexity != pytest.approx(other[-1].perplexity)
 
 
 def test_training_runs_where_ray_cannot_be_imported(small_corpus: Path, cache: Path) -> None:
@@ -183,7 +185,7 @@ def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(
         cell, corpora=corpora, checkpoints=checkpoints, timing=CheckpointTiming(interval=0)
     )
     observations = run_to_end(trial)
-    assert observations[-1].whole_bits_per_byte is not None
+    assert observations[-1].full_bits_per_byte is not None
     assert "training goes on" in caplog.text
     assert "is not stored" in caplog.text
     trial.close()

@@ -101,7 +101,7 @@ class StudyListener(QuietListener):
         assert self._storage is not None
         trial = self._trials[observation.cell]
         self._storage.set_trial_intermediate_value(
-            trial, observation.reference_tokens, observation.bits_per_byte
+            trial, observation.baseline_tokens, observation.bits_per_byte
         )
         if decision is not None and decision.action is not Action.CONTINUE:
             self._end(observation.cell)
@@ -168,7 +168,7 @@ def _trial(
         distributions=dict(distributions),
         user_attrs=_attributes(result),
         system_attrs={},
-        intermediate_values={point.reference_tokens: point.bits_per_byte for point in result.curve},
+        intermediate_values={point.baseline_tokens: point.bits_per_byte for point in result.curve},
         trial_id=-1,
     )
 
@@ -189,7 +189,7 @@ def _attributes(result: CellResult) -> dict[str, Any]:
         "status": cell.status.value,
         "parameters": (cell.parameters or {}).get("total"),
         "embedding_share": (cell.parameters or {}).get("embedding_share"),
-        "perplexity": None if last is None else last.whole_perplexity,
+        "perplexity": None if last is None else last.full_perplexity,
         "rule": result.decision and result.decision.rule.value,
         "reason": result.decision.reason if result.decision else cell.reason,
     }

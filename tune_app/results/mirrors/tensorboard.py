@@ -100,8 +100,8 @@ def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
     values = {
         "dev/bits_per_byte": observation.bits_per_byte,
         "dev/perplexity": observation.perplexity,
-        _WHOLE: observation.whole_bits_per_byte,
-        "dev/perplexity_whole": observation.whole_perplexity,
+        _WHOLE: observation.full_bits_per_byte,
+        "dev/perplexity_whole": observation.full_perplexity,
         "train/loss": observation.train_loss,
         "train/learning_rate": observation.learning_rate,
         "train/tokens_per_second": observation.tokens_per_second,
@@ -110,7 +110,7 @@ def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
     for tag, value in values.items():
         if value is not None and math.isfinite(value):
             writer.add_scalar(
-                tag, value, observation.reference_tokens, walltime=sweep.created_at + spent
+                tag, value, observation.baseline_tokens, walltime=sweep.created_at + spent
             )
 
 
@@ -119,7 +119,7 @@ def _add_settings(writer: Any, sweep: SweepRecord, cell: CellRecord) -> None:
     sizes: Mapping[str, Any] = cell.config or {}
     values = {
         **{axis: cell.values.get(axis) for axis in sweep.axes},
-        **{name: sizes.get(name) for name in ("width", "depth", "inner_width")},
+        **{name: sizes.get(name) for name in ("d_model", "n_layers", "d_ff")},
     }
     known = {
         name: value if isinstance(value, (bool, int, float, str)) else str(value)

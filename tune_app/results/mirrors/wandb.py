@@ -131,11 +131,11 @@ class WandbListener(QuietListener):
 
     def _log(self, observation: Observation, decision: Decision | None) -> None:
         values = {
-            "tokens": observation.reference_tokens,
+            "tokens": observation.baseline_tokens,
             "dev/bits_per_byte": observation.bits_per_byte,
             "dev/perplexity": observation.perplexity,
-            "dev/bits_per_byte_whole": observation.whole_bits_per_byte,
-            "dev/perplexity_whole": observation.whole_perplexity,
+            "dev/bits_per_byte_whole": observation.full_bits_per_byte,
+            "dev/perplexity_whole": observation.full_perplexity,
             "train/loss": observation.train_loss,
             "train/learning_rate": observation.learning_rate,
             "train/tokens_per_second": observation.tokens_per_second,
@@ -143,7 +143,7 @@ class WandbListener(QuietListener):
         }
         self._run(observation.cell).log(
             {name: value for name, value in values.items() if value is not None},
-            step=observation.reference_tokens,
+            step=observation.baseline_tokens,
         )
         if decision is not None and decision.action is not Action.CONTINUE:
             stopped = decision.action is Action.STOP

@@ -29,11 +29,11 @@ GREY = "#666666"
 FEW = 8
 """Up to so many values have a sign, a tick and a legend entry each."""
 
-STOP_MARKERS = {Rule.ASHA: "x", Rule.BASELINE: "+", Rule.DIVERGED: "1"}
+STOP_MARKERS = {Rule.ASHA: "x", Rule.KILL_RULE: "+", Rule.DIVERGED: "1"}
 """How a cell that a rule ended is marked; the marks are open, a finished cell's is filled."""
 STOP_NAMES = {
     Rule.ASHA: "stopped: ASHA",
-    Rule.BASELINE: "stopped: kill rule",
+    Rule.KILL_RULE: "stopped: kill rule",
     Rule.DIVERGED: "stopped: diverged",
 }
 

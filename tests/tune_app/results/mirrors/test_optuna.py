@@ -66,9 +66,9 @@ def test_values_steps_and_reasons_are_the_journal_s(sweep: tuple[Path, Journal])
     cell = next(cell for cell in journal.cells() if cell.label == "35% × 3.0")
     curve = journal.observations(cell.key)
     trial = trials["35% × 3.0"]
-    assert trial.value == curve[-1].whole_bits_per_byte
+    assert trial.value == curve[-1].full_bits_per_byte
     assert trial.intermediate_values == {
-        point.reference_tokens: point.bits_per_byte for point in curve
+        point.baseline_tokens: point.bits_per_byte for point in curve
     }
     assert trial.params == {"embedding_ratio": 0.35, "glu_expansion": 3.0}
     assert cell.parameters is not None
@@ -98,7 +98,7 @@ def test_live_and_rebuilt_are_the_same(sweep: tuple[Path, Journal], tmp_path: Pa
 
 
 def test_a_continued_sweep_has_no_trial_twice(tmp_path: Path) -> None:
-    axes = {"output_head": ("tied", "untied")}
+    axes = {"embedding": ("tied", "untied")}
     fates = {("tied",): "running 3", ("untied",): "failed 2"}
     path = tmp_path / "study.sqlite3"
     first = StudyListener(path)
@@ -119,7 +119,7 @@ def test_a_continued_sweep_has_no_trial_twice(tmp_path: Path) -> None:
 
 def test_a_lost_host_ends_no_trial(tmp_path: Path) -> None:
     path = tmp_path / "study.sqlite3"
-    axes, fates = {"output_head": ("tied", "untied")}, {("tied",): "lost 3"}
+    axes, fates = {"embedding": ("tied", "untied")}, {("tied",): "lost 3"}
     journal = make_journal(tmp_path / "j", axes=axes, fates=fates, listener=StudyListener(path))
     trials = _trials(path)
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
@@ -133,7 +133,7 @@ def test_who_has_the_study_open_sees_it_rebuilt(
 ) -> None:
     _, journal = sweep
     path = tmp_path / "study.sqlite3"
-    with make_journal(tmp_path / "j", axes={"heads": (2,)}, fates={(2,): "pending"}) as other:
+    with make_journal(tmp_path / "j", axes={"n_heads": (2,)}, fates={(2,): "pending"}) as other:
         write_study(other, path)
     with sqlite3.connect(path) as dashboard:
         assert dashboard.execute("SELECT count(*) FROM trials").fetchone() == (1,)
@@ -161,14 +161,14 @@ def test_optuna_says_nothing(
 
 
 def test_axes_of_every_kind_and_several_seeds(tmp_path: Path) -> None:
-    axes = {"heads": (2, 4), "output_head": ("tied", "untied"), "learning_rate": (1e-4, 1e-2)}
+    axes = {"n_heads": (2, 4), "embedding": ("tied", "untied"), "learning_rate": (1e-4, 1e-2)}
     with make_journal(tmp_path / "j", axes=axes, seeds=(3, 5)) as journal:
         write_study(journal, tmp_path / "study.sqlite3")
     trials = _trials(tmp_path / "study.sqlite3")
     assert len(trials) == 16
     assert trials[0].distributions == {
-        "heads": optuna.distributions.IntDistribution(2, 4),
-        "output_head": optuna.distributions.CategoricalDistribution(("tied", "untied")),
+        "n_heads": optuna.distributions.IntDistribution(2, 4),
+        "embedding": optuna.distributions.CategoricalDistribution(("tied", "untied")),
         "learning_rate": optuna.distributions.FloatDistribution(1e-4, 1e-2, log=True),
         "seed": optuna.distributions.IntDistribution(3, 5),
     }

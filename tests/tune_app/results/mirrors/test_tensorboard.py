@@ -59,10 +59,10 @@ def test_a_directory_a_cell_with_the_journal_s_values(
     scalars = _scalars(folder / made / directories[0])
     curve = journal.observations(cell.key)
     assert scalars["dev/bits_per_byte"] == pytest.approx(
-        {point.reference_tokens: point.bits_per_byte for point in curve}
+        {point.baseline_tokens: point.bits_per_byte for point in curve}
     )
     assert scalars["dev/bits_per_byte_whole"] == pytest.approx(
-        {150_000: curve[-1].whole_bits_per_byte}
+        {150_000: curve[-1].full_bits_per_byte}
     )
     assert {
         "dev/perplexity",
@@ -98,7 +98,7 @@ def test_the_settings_page_knows_the_cell(sweep: tuple[Path, Journal]) -> None:
 
 
 def test_a_continued_sweep_appends(tmp_path: Path) -> None:
-    axes = {"output_head": ("tied",)}
+    axes = {"embedding": ("tied",)}
     target = tmp_path / "tensorboard"
     first = TensorBoardListener(target)
     journal = make_journal(

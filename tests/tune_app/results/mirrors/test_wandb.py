@@ -14,7 +14,7 @@ from tests.tune_app.journals import make_journal
 from tune_app.results import mirrors
 from tune_app.results.mirrors.wandb import WandbListener
 
-_AXES = {"output_head": ("tied", "untied")}
+_AXES = {"embedding": ("tied", "untied")}
 
 
 @pytest.fixture(autouse=True)
