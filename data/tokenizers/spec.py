@@ -1,0 +1,112 @@
+"""Which tokenizer is meant: its kind, its size and its options. Light: it imports no tokenizer.
+
+A new kind is one file with a class (see data.tokenizers.base) and one entry in `KINDS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+from data.errors import CorpusError, reading_explained
+
+KINDS: Mapping[str, str] = {
+    "byte_level_bpe": "data.tokenizers.byte_level_bpe:ByteLevelBpe",
+}
+"""Kind → module and class that trains and loads it. They are imported when one is needed."""
+
+DEFAULT_KIND = "byte_level_bpe"
+
+FILE, SHA256 = "file", "sha256"
+"""Options that every kind may have: a file that the tokenizer is made from, and its content."""
+
+_HASH_IN_KEY = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSpec:
+    """A tokenizer by its identity: two equal specs give the same tokens for the same text.
+
+    The option `file` names a file by its path; what identifies it is its content, the option
+    `sha256`, which `resolved` fills in.
+
+    Raises CorpusError for an unknown kind, an impossible size, or options that are not plain.
+    """
+
+    kind: str = DEFAULT_KIND
+    """A key of KINDS."""
+    vocab_size: int = 4_096
+    """Tokens, the special ones included."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the kind can be asked for beyond its size; plain values."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise CorpusError(
+                f"unknown tokenizer {self.kind!r}; expected one of {', '.join(KINDS)}"
+            )
+        size = self.vocab_size
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise CorpusError(f"vocab_size is {size!r}; it must be a whole number of at least 1")
+        object.__setattr__(self, "options", _plain(self.options))
+
+    @property
+    def key(self) -> str:
+        """A short name that is equal for equal specs, on any machine: `byte_level_bpe-4096`.
+
+        Options add eight digits of their hash.
+        """
+        name = f"{self.kind}-{self.vocab_size}"
+        identity = self._identity()
+        if not identity:
+            return name
+        text = json.dumps(identity, sort_keys=True)
+        return f"{name}-{sha256(text.encode()).hexdigest()[:_HASH_IN_KEY]}"
+
+    def resolved(self) -> TokenizerSpec:
+        """The spec with the SHA-256 of the file that it names, where it does not have it yet.
+
+        Raises CorpusError where the file cannot be read.
+        """
+        if FILE not in self.options or SHA256 in self.options:
+            return self
+        path = Path(self.options[FILE])
+        with reading_explained(str(path)), path.open("rb") as file:
+            content = file_digest(file, "sha256").hexdigest()
+        return replace(self, options={**self.options, SHA256: content})
+
+    def _identity(self) -> dict[str, Any]:
+        """The options that decide tokens: where a file lies does not, its content does."""
+        if FILE not in self.options:
+            return dict(self.options)
+        assert SHA256 in self.options, "resolved() reads the file first"
+        return {name: value for name, value in self.options.items() if name != FILE}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TokenizerSpec) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def _fields(self) -> tuple[str, int, dict[str, Any]]:
+        return self.kind, self.vocab_size, self._identity()
+
+
+def _plain(options: Any) -> dict[str, Any]:
+    """A copy of a mapping of plain values; tuples become lists. Raises CorpusError for others."""
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+        raise CorpusError(f"tokenizer_options is {options!r}; it must map names to values")
+    if FILE in options and not isinstance(options[FILE], str):
+        raise CorpusError(f"the tokenizer option {FILE!r} is {options[FILE]!r}; it must be a path")
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(options), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise CorpusError(
+            f"tokenizer_options is {dict(options)!r}; its values must be numbers, strings, "
+            "booleans, null, lists or mappings"
+        ) from error
+    return plain
