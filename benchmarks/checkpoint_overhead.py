@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from model.sizing.budget import solve
 from model.spec import ModelSpec
-from model.training.training import Training, TrainingConfig
+from model.training.settings import TrainingConfig
+from model.training.training import Training
 from tune_app.stores.open import open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoint_upload import Uploads

@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from model.spec import ModelConfig
 from model.training.hardware import keep_freed_memory
-from model.training.training import Training, TrainingConfig
+from model.training.settings import TrainingConfig
+from model.training.training import Training
 
 Step = Callable[[], None]
 

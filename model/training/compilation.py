@@ -15,8 +15,6 @@ from model.training.hardware import compiler_found
 
 logger = logging.getLogger(__name__)
 
-MODES = ("auto", "on", "off")
-
 COMPILE_SECONDS = 12.0
 COMPILE_SECONDS_PER_LAYER = 1.5
 """What a cold compilation takes, forward and backward; 22 to 28 s were measured at 11 layers."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from model.mup import transfer
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
-from model.training.compilation import MODES, compiled_loss, shall_compile
+from model.training.compilation import compiled_loss, shall_compile
 from model.training.hardware import (
     bf16_is_fast,
     deterministic_algorithms,
@@ -35,12 +35,11 @@ from model.training.hardware import (
 )
 from model.training.optimizers import adamw, set_learning_rate
 from model.training.schedules import SCHEDULES
+from model.training.settings import TrainingConfig
 
-__all__ = ["BatchSource", "StepResult", "Training", "TrainingConfig", "bf16_is_fast"]
+__all__ = ["BatchSource", "StepResult", "Training", "bf16_is_fast"]
 
 logger = logging.getLogger(__name__)
-
-PRECISIONS = ("auto", "bf16", "fp32")
 
 
 class BatchSource(Protocol):
@@ -51,93 +50,16 @@ class BatchSource(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How a model is trained. Raises ValueError for a value that no run could have."""
-
-    tokens: int
-    """To train on; the last step may pass it by less than a step."""
-    batch_size: int = 8
-    """Sequences a step."""
-    micro_batch_size: int | None = None
-    """Sequences at once in memory; None for all of a step's."""
-    learning_rate: float = 4e-3
-    """Of the baseline, at its height; each model's own follows by model.mup."""
-    schedule: str = "cosine"
-    """A key of model.training.schedules.SCHEDULES."""
-    warmup_fraction: float = 0.05
-    """Share of the tokens over which the learning rate rises."""
-    weight_decay: float = 0.1
-    """Of matrices, as a multiple of the learning rate."""
-    betas: tuple[float, float] = (0.9, 0.95)
-    gradient_clip: float = 1.0
-    """Greatest norm of the gradient; inf for no clipping."""
-    seed: int = 0
-    precision: str = "auto"
-    """`bf16` (autocast; weights stay in fp32), `fp32`, or `auto`: bf16 where it is fast."""
-    compile: str = "auto"
-    """`on`, `off`, or `auto`: where the run is longer than the break-even."""
-    deterministic: bool = True
-    """Only algorithms that repeat bit for bit."""
-
-    def __post_init__(self) -> None:
-        micro = self.batch_size if self.micro_batch_size is None else self.micro_batch_size
-        _require(self.tokens >= 1, "tokens", self.tokens, "at least 1")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        _require(
-            1 <= micro <= self.batch_size and self.batch_size % micro == 0,
-            "micro_batch_size",
-            micro,
-            f"a divisor of the batch size, {self.batch_size}",
-        )
-        _require(
-            0 < self.learning_rate < math.inf,
-            "learning_rate",
-            self.learning_rate,
-            "positive and finite, for example 4e-3",
-        )
-        _require(
-            0 <= self.warmup_fraction < 1, "warmup_fraction", self.warmup_fraction, "in [0, 1)"
-        )
-        _require(
-            0 <= self.weight_decay < math.inf,
-            "weight_decay",
-            self.weight_decay,
-            "0 or more, for example 0.1",
-        )
-        _require(
-            all(0 <= beta < 1 for beta in self.betas),
-            "betas",
-            self.betas,
-            "two numbers in [0, 1), for example (0.9, 0.95)",
-        )
-        _require(
-            self.gradient_clip > 0,
-            "gradient_clip",
-            self.gradient_clip,
-            "positive, or inf for no clipping",
-        )
-        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2³² - 1")
-        for name, choices in (
-            ("schedule", tuple(SCHEDULES)),
-            ("precision", PRECISIONS),
-            ("compile", MODES),
-        ):
-            value = getattr(self, name)
-            _require(value in choices, name, value, f"one of {', '.join(choices)}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What a step did. Nothing here decides: a loss that is not finite is the caller's to judge."""
 
     loss: float
-    """Mean nats a token before the step."""
-    learning_rate: float
-    """Of the baseline."""
-    gradient_norm: float
-    """Before clipping."""
+    """Mean cross-entropy in nats a scored token, before the step."""
     tokens: int
     """Trained so far, this step's included."""
+    metrics: Mapping[str, float]
+    """What else was measured, by name: `learning_rate` (the baseline's), `gradient_norm` (before
+    clipping), and what parts of the network report."""
 
 
 class Training:
@@ -217,9 +139,8 @@ class Training:
         self.tokens += inputs_BT.numel()
         return StepResult(
             loss=loss_value,
-            learning_rate=learning_rate,
-            gradient_norm=norm_value,
             tokens=self.tokens,
+            metrics={"learning_rate": learning_rate, "gradient_norm": norm_value},
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -304,11 +225,6 @@ class Training:
             self._optimizer.zero_grad(set_to_none=True)
         self.compile_seconds = time.perf_counter() - started
         self._compiles = False
-
-
-def _require(valid: bool, name: str, value: object, limit: str) -> None:
-    if not valid:
-        raise ValueError(f"{name} is {value!r}; it must be {limit}")
 
 
 def _precision(asked: str, device: str) -> str:

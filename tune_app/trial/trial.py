@@ -17,7 +17,8 @@ from typing import Any
 from data.prepared import PreparedCorpus
 from model.evaluation.bits_per_byte import evaluate
 from model.sizing.budget import solve
-from model.training.training import Training, TrainingConfig
+from model.training.settings import TrainingConfig
+from model.training.training import Training
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.trial.checkpoint_interval import CheckpointTiming
@@ -157,9 +158,9 @@ class Trial:
         while self._training.tokens < goal:
             with self._phase("train"):
                 result = self._training.step()
-            self._learning_rate = result.learning_rate
+            self._learning_rate = result.metrics["learning_rate"]
             # A gradient beyond all numbers is divergence too, even where the loss looks calm.
-            loss = result.loss if math.isfinite(result.gradient_norm) else math.nan
+            loss = result.loss if math.isfinite(result.metrics["gradient_norm"]) else math.nan
             self._losses.append(loss)
             if not math.isfinite(loss):
                 break
