@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from model.field_types import require_types
+
 MAX_EXPANSION = 64.0
 
 EMBEDDING_MATRICES = {"tied": 1, "untied": 2}
@@ -51,23 +53,6 @@ def _check_between(owner: object, name: str, high: float, *, example: str, close
             f"{name} is {value!r}; it must be a number between 0 and {high:g}, "
             f"for example {example}"
         )
-
-
-_KINDS = {int: "a whole number", float: "a number", str: "a name", bool: "true or false"}
-
-
-def require_types(values: Any) -> None:
-    """Checks that every field of a dataclass has the type of its default, an int also as a float.
-
-    Whole numbers become floats where the default is one, so that 3 and 3.0 make equal objects.
-    Raises ValueError naming the field and its value.
-    """
-    for field in fields(values):
-        value, kind = getattr(values, field.name), type(field.default)
-        if kind is float and type(value) is int:
-            object.__setattr__(values, field.name, float(value))
-        elif type(value) is not kind:
-            raise ValueError(f"{field.name} is {value!r}; it must be {_KINDS[kind]}")
 
 
 @dataclass(frozen=True, kw_only=True)

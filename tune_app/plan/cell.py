@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from model.spec import ModelSpec, require_types
+from model.field_types import require_types
+from model.spec import ModelSpec
+from tune_app.plan import identity
 
 BASELINE_MODEL: Mapping[str, Any] = {
     "embedding_ratio": 0.35,
@@ -38,6 +38,7 @@ class TrialSettings:
     warmup_fraction: float = 0.05
     """Share of the tokens over which the learning rate rises."""
     weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
     gradient_clip: float = 1.0
     precision: str = "auto"
     compile: str = "auto"
@@ -83,9 +84,13 @@ class Cell:
             raise ValueError(f"baseline is {baseline_values!r}; it must be a mapping of values")
         model_values = {name: rest.pop(name) for name in _MODEL_FIELDS if name in rest}
         settings_values = {name: rest.pop(name) for name in _SETTINGS_FIELDS if name in rest}
-        if rest:
-            known = ", ".join((*_MODEL_FIELDS, *_SETTINGS_FIELDS, "seed", "baseline"))
-            raise ValueError(f"{next(iter(rest))!r} is no value of a cell; known: {known}")
+        for name in rest:
+            known = (*_MODEL_FIELDS, *_SETTINGS_FIELDS, "seed", identity.BASELINE)
+            raise ValueError(identity.unknown_setting(name, known))
+        for name in baseline_values:
+            if name not in _MODEL_FIELDS:
+                message = identity.unknown_setting(name, _MODEL_FIELDS)
+                raise ValueError(f"the baseline: {message}")
         model = ModelSpec(**model_values)
         baseline = ModelSpec.from_values({**model.values(), **BASELINE_MODEL, **baseline_values})
         return cls(
@@ -106,9 +111,8 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """A hash of the values: equal for equal cells, on any machine."""
-        text = json.dumps(self.values(), sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """A hash of the values: equal for equal cells, on any machine (see `identity`)."""
+        return identity.key_of(self.values())
 
     def with_seed(self, seed: int) -> Cell:
         return replace(self, seed=seed)

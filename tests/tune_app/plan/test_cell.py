@@ -58,7 +58,7 @@ def test_the_baseline_shares_what_it_does_not_define() -> None:
     [
         (
             {"embeding_ratio": 0.3},
-            "'embeding_ratio' is no value of a cell; known: .*embedding_ratio",
+            "unknown setting 'embeding_ratio'; expected one of .*embedding_ratio",
         ),
         ({"embedding_ratio": 35}, "embedding_ratio is 35"),
         ({"tokens": 0}, "tokens is 0"),
@@ -68,6 +68,11 @@ def test_the_baseline_shares_what_it_does_not_define() -> None:
         ({"baseline": 3}, "baseline is 3"),
         ({"embedding_ratio": "much"}, "embedding_ratio"),
         ({"batch_size": "8"}, "batch_size is '8'"),
+        ({"output_head": "tied"}, "unknown setting 'output_head'; it is now called 'embedding'"),
+        (
+            {"baseline": {"heads": 2}},
+            "baseline: unknown setting 'heads'; it is now called 'n_heads'",
+        ),
     ],
 )
 def test_impossible_values_are_refused_by_name(values: dict[str, Any], message: str) -> None:

@@ -118,7 +118,7 @@ def test_an_unknown_name_suggests_a_near_one(tmp_path: Path) -> None:
 
 
 def test_unknown_values_in_a_space_are_refused() -> None:
-    with pytest.raises(ValueError, match="'wdith' is no value of a cell"):
+    with pytest.raises(ValueError, match="unknown setting 'wdith'; expected one of"):
         expand(Space(name="x", axes={"wdith": [1]}), {}, seeds=[0])
 
 

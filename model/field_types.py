@@ -1,0 +1,111 @@
+"""Checks the fields of a dataclass of settings against their annotations."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import fields
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+_KINDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a name",
+    bool: "true or false",
+    types.NoneType: "none",
+}
+
+
+class _MismatchError(Exception):
+    """A value that has no form of the annotated type."""
+
+
+def require_types(values: Any) -> None:
+    """Checks that every field of a frozen dataclass has its annotated type, and settles its form.
+
+    Annotations may be int, float, str, bool, None, Literal, unions, lists, tuples and mappings of
+    them. A whole number becomes a float where only a float is allowed, so that 3 and 3.0 make
+    equal objects, and a list becomes a tuple, so that what was read from JSON equals what was
+    written.
+
+    Raises ValueError naming the field, its value and what it must be.
+    """
+    hints = _hints(values.__class__)
+    for field in fields(values):
+        value, hint = getattr(values, field.name), hints[field.name]
+        try:
+            settled = _settled(value, hint)
+        except _MismatchError:
+            raise ValueError(f"{field.name} is {value!r}; it must be {_described(hint)}") from None
+        if settled is not value:
+            object.__setattr__(values, field.name, settled)
+
+
+@cache
+def _hints(kind: Hashable) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+def _settled(value: Any, hint: Any) -> Any:
+    """The value in the form of its type. Raises _MismatchError where it has none."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _first_that_fits(value, arguments)
+    if origin in (list, tuple, Sequence):
+        return _settled_sequence(value, origin, arguments)
+    if origin in (dict, Mapping):
+        return _settled_mapping(value, arguments)
+    if origin is Literal:
+        fits = any(value == choice and type(value) is type(choice) for choice in arguments)
+    elif hint is float and type(value) is int:
+        value, fits = float(value), True
+    else:
+        fits = hint is Any or type(value) is hint
+    if not fits:
+        raise _MismatchError
+    return value
+
+
+def _first_that_fits(value: Any, hints: Sequence[Any]) -> Any:
+    """Of a union: a member of the value's own type goes before one that it would be turned into."""
+    if type(value) in hints:
+        return value
+    for hint in hints:
+        try:
+            return _settled(value, hint)
+        except _MismatchError:
+            continue
+    raise _MismatchError
+
+
+def _settled_sequence(value: Any, origin: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _MismatchError
+    if origin is not tuple or (len(arguments) == 2 and arguments[1] is Ellipsis):
+        return tuple(_settled(item, arguments[0]) for item in value)
+    if len(value) != len(arguments):
+        raise _MismatchError
+    return tuple(_settled(item, hint) for item, hint in zip(value, arguments, strict=True))
+
+
+def _settled_mapping(value: Any, arguments: Sequence[Any]) -> dict[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _MismatchError
+    names, items = arguments
+    return {_settled(name, names): _settled(item, items) for name, item in value.items()}
+
+
+def _described(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_described(argument) for argument in arguments)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin is tuple and Ellipsis not in arguments:
+        return f"a list of {len(arguments)}: {', '.join(map(_described, arguments))}"
+    if origin in (list, tuple, Sequence):
+        return f"a list, each item {_described(arguments[0])}"
+    if origin in (dict, Mapping):
+        return f"a mapping of names, each value {_described(arguments[1])}"
+    return _KINDS.get(hint, "anything" if hint is Any else str(hint))
