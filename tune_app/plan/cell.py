@@ -8,6 +8,7 @@ from typing import Any
 
 from model.field_types import require_types
 from model.spec import ModelSpec
+from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
 
 BASELINE_MODEL: Mapping[str, Any] = {
@@ -23,35 +24,22 @@ _MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSettings:
+class TrialSettings(TrainingSettings):
     """How a cell is trained and scored. Raises ValueError for values that no trial could have."""
 
     corpus: str = "stdlib"
     """A name or a path that data.prepare knows."""
     tokens: int = 5_000_000
     """Tokens to train, in the baseline's tokens (the same text for every tokenizer)."""
-    batch_size: int = 16
-    """Sequences a step."""
-    learning_rate: float = 4e-3
-    """Of the baseline; each cell's own follows by model.mup."""
-    schedule: str = "cosine"
-    warmup_fraction: float = 0.05
-    """Share of the tokens over which the learning rate rises."""
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    gradient_clip: float = 1.0
-    precision: str = "auto"
-    compile: str = "auto"
-    deterministic: bool = True
-    """Bit-for-bit repeatable on the same kind of machine with the same threads."""
     evaluations: int = 20
     """Evaluations a trial, evenly spaced; one at its end."""
     evaluation_bytes: int = 262_144
     """Dev text scored at each of them, in bytes of whole documents; the last scores all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_types(self)
-        for name in ("tokens", "batch_size", "evaluations", "evaluation_bytes"):
+        for name in ("tokens", "evaluations", "evaluation_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
@@ -113,6 +101,18 @@ class Cell:
     def key(self) -> str:
         """A hash of the values: equal for equal cells, on any machine (see `identity`)."""
         return identity.key_of(self.values())
+
+    def training_config(
+        self, *, tokens: int | None = None, micro_batch_size: int | None = None
+    ) -> TrainingConfig:
+        """The training of the cell on `tokens` of its own tokens; default as many as its settings
+        name, which is right where its tokenizer is the baseline's."""
+        return TrainingConfig.of_run(
+            self.settings,
+            tokens=self.settings.tokens if tokens is None else tokens,
+            seed=self.seed,
+            micro_batch_size=micro_batch_size,
+        )
 
     def with_seed(self, seed: int) -> Cell:
         return replace(self, seed=seed)

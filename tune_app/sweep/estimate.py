@@ -20,7 +20,6 @@ from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.terminal.tables import PlanRow, PlanSizes
-from tune_app.trial.trial import training_config
 
 TIMED_STEPS = 3
 
@@ -109,7 +108,7 @@ def _seconds_per_token(cell: Cell, *, threads: int) -> float:
     try:
         training = Training(
             config,
-            replace(training_config(cell, tokens=cell.settings.tokens), compile="off"),
+            replace(cell.training_config(), compile="off"),
             RandomBatches(
                 vocab_size=config.vocab_size,
                 context=config.context,

@@ -33,7 +33,6 @@ from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared,
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
 from tune_app.trial.checkpoint_interval import CheckpointTiming
-from tune_app.trial.trial import training_config
 
 SIGNALS = ("interrupted", "terminated")
 """Reasons that are a person's wish, so that the sweep can go on as it was."""
@@ -128,7 +127,7 @@ def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCor
     """
     cells = [Cell.from_values(record.values) for record in plan.feasible]
     for cell in cells:
-        training_config(cell, tokens=cell.settings.tokens)
+        cell.training_config()
     corpora = {}
     for vocab_size in plan.vocabularies:
         with progress_display(console) as report:

@@ -28,8 +28,9 @@ app = App(
 
     A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, embedding,
     feed_forward, target_parameters, vocab_size, n_heads, context), of its training (tokens,
-    batch_size, learning_rate, schedule, warmup_fraction, weight_decay, gradient_clip, precision,
-    compile, deterministic), of its scores (corpus, evaluations, evaluation_bytes) and the seed.
+    batch_size, learning_rate, schedule, warmup_fraction, weight_decay, betas, gradient_clip,
+    precision, compile, deterministic), of its scores (corpus, evaluations, evaluation_bytes) and
+    the seed.
     What it leaves out takes its default.
 
     Examples:

@@ -11,13 +11,11 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from data.prepared import PreparedCorpus
 from model.evaluation.bits_per_byte import evaluate
 from model.sizing.budget import solve
-from model.training.settings import TrainingConfig
 from model.training.training import Training
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
@@ -32,20 +30,6 @@ _SAVE_PATIENCE = 30.0
 _LAST_PATIENCE = 10 * 60.0
 """Seconds in which a checkpoint has to be stored: one that is waited for, the last of a trial."""
 _POLL = 0.2
-
-_NOT_TRAINING = ("corpus", "evaluations", "evaluation_bytes")
-
-
-def training_config(
-    cell: Cell, *, tokens: int, micro_batch_size: int | None = None
-) -> TrainingConfig:
-    """What `model.training` needs to know of a cell that trains `tokens` of its own tokens."""
-    values = asdict(cell.settings)
-    for name in _NOT_TRAINING:
-        del values[name]
-    return TrainingConfig(
-        **{**values, "tokens": tokens}, seed=cell.seed, micro_batch_size=micro_batch_size
-    )
 
 
 class Trial:
@@ -88,7 +72,7 @@ class Trial:
             self.config = solve(cell.model)
             self._training = Training(
                 self.config,
-                training_config(cell, tokens=self._data.tokens, micro_batch_size=micro_batch_size),
+                cell.training_config(tokens=self._data.tokens, micro_batch_size=micro_batch_size),
                 self._data.batches,
                 baseline=solve(cell.baseline),
                 device=device,

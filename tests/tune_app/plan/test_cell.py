@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
+from model.training.settings import TrainingSettings
 from tune_app.plan.cell import Cell
 
 
@@ -78,3 +80,12 @@ def test_the_baseline_shares_what_it_does_not_define() -> None:
 def test_impossible_values_are_refused_by_name(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Cell.from_values(values)
+
+
+def test_every_training_setting_is_a_value_of_a_cell() -> None:
+    cell = Cell.from_values({"betas": [0.9, 0.99], "tokens": 1_000, "seed": 3})
+    training = cell.training_config(micro_batch_size=4)
+    assert training.betas == (0.9, 0.99)
+    assert (training.tokens, training.seed, training.micro_batch_size) == (1_000, 3, 4)
+    assert {field.name for field in fields(TrainingSettings)} < set(cell.values())
+    assert cell.key != Cell.from_values({"tokens": 1_000, "seed": 3}).key
