@@ -67,10 +67,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The stamp is written last, so a set-up that was cut off runs again.
-$(VENV)/.runtime: requirements.txt | $(BIN)/python
+$(VENV)/.runtime: requirements.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@# `ray up cluster.yaml` finds the node provider from anywhere.
-	@echo "$(CURDIR)" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/stellux.pth"
+	@# The command `stellux`; and `ray up cluster.yaml` finds the node provider from anywhere. Built by
+	@# the setuptools that is pinned. As a path (compat): a folder of data elsewhere is not taken for ours.
+	@rm -f $(VENV)/lib/python3*/site-packages/stellux.pth
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+	  --config-settings editable_mode=compat --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime | $(BIN)/python

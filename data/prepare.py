@@ -110,13 +110,16 @@ def _build(
     (folder / MANIFEST_FILE).write_text(manifest.as_json(), encoding="utf-8")
 
 
+# As it was typed: stellux is the console command, which hands over to this one.
+_NAME = "stellux prepare" if Path(sys.argv[0]).stem == "stellux" else "python -m data.prepare"
+
 app = App(
-    name="python -m data.prepare",
+    name=_NAME,
     help="Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.",
-    help_epilogue="""Examples:
-  python -m data.prepare
-  python -m data.prepare wikitext-103 --vocab-size 16000
-  python -m data.prepare novels.jsonl --vocab-size 8000 --json""",
+    help_epilogue=f"""Examples:
+  {_NAME}
+  {_NAME} wikitext-103 --vocab-size 16000
+  {_NAME} novels.jsonl --vocab-size 8000 --json""",
     help_format="plaintext",
     version_flags=[],
 )

@@ -19,14 +19,14 @@ from rich.table import Table
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError
-from tune_app.command_line import run_command
+from tune_app.command_line import command_name, run_command
 
 MODULE = "tune_app.cloud"
 LEFT = 1
 """Exit code where something is still rented after a reap."""
 
 app = App(
-    name=f"python -m {MODULE}",
+    name=command_name(MODULE),
     help="See and end what is rented for the cluster, and fetch its results.",
     help_format="plaintext",
     version_flags=[],

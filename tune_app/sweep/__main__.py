@@ -19,13 +19,14 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter, Token
 from rich.console import Console
 
-from tune_app.command_line import repeated, run_command
+from tune_app.command_line import command_name, own_arguments, repeated, run_command
 
 MODULE = "tune_app.sweep"
+_NAME = command_name(MODULE)
 
 app = App(
-    name=f"python -m {MODULE}",
-    help="""Find how a small language model should spend its parameters.
+    name=_NAME,
+    help=f"""Find how a small language model should spend its parameters.
 
     Trains every cell of a search space at one parameter budget, stops the ones that fall behind,
     and writes tables, plots and a report. The same command again continues a sweep that was
@@ -33,15 +34,15 @@ app = App(
 
     Examples:
 
-    python -m tune_app.sweep
+    {_NAME}
 
-    python -m tune_app.sweep plan embedding_glu --corpus wikitext-103
+    {_NAME} plan embedding_glu --corpus wikitext-103
 
-    python -m tune_app.sweep embedding_glu --corpus wikitext-103 --tokens 20M --gpus 1
+    {_NAME} embedding_glu --corpus wikitext-103 --tokens 20M --gpus 1
 
-    python -m tune_app.sweep my_space.py --name mine --seeds 0 --seeds 1 --set learning_rate=2e-3
+    {_NAME} my_space.py --name mine --seeds 0 --seeds 1 --set learning_rate=2e-3
 
-    python -m tune_app.sweep status mine""",
+    {_NAME} status mine""",
     help_format="plaintext",
     version_flags=[],
 )
@@ -175,7 +176,7 @@ def run(
         checkpoint_every=runner.checkpoint_every,
         stop_on_error=runner.on_error == "stop",
         show_ray=runner.show_ray,
-        command=repeated(MODULE, sys.argv[1:]),
+        command=repeated(MODULE, own_arguments()),
     )
     return run_sweep(_plan(space, sweep), options, Console())
 

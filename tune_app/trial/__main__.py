@@ -13,7 +13,7 @@ from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from model.sizing.table import parameter_table
-from tune_app.command_line import run_command
+from tune_app.command_line import command_name, run_command
 from tune_app.devices import checked_device, default_device, use_threads
 from tune_app.plan.cell import Cell
 from tune_app.stopping.kill_rule import diverged
@@ -22,9 +22,12 @@ from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.trial import Trial
 
+MODULE = "tune_app.trial"
+_NAME = command_name(MODULE)
+
 app = App(
-    name="python -m tune_app.trial",
-    help="""Train one cell from start to end, without Ray.
+    name=_NAME,
+    help=f"""Train one cell from start to end, without Ray.
 
     A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, embedding,
     feed_forward, target_parameters, vocab_size, n_heads, context), of its training (tokens,
@@ -35,9 +38,9 @@ app = App(
 
     Examples:
 
-    python -m tune_app.trial '{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}'
+    {_NAME} '{{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}}'
 
-    python -m tune_app.trial '{"corpus": "wikitext-2"}' --checkpoints my_trial --threads 2""",
+    {_NAME} '{{"corpus": "wikitext-2"}}' --checkpoints my_trial --threads 2""",
     help_format="plaintext",
     version_flags=[],
 )
@@ -129,7 +132,7 @@ def read_cell(text: str) -> Cell:
 
 def main() -> int:
     """Runs the command line of this process; its exit code."""
-    return run_command(app, "tune_app.trial")
+    return run_command(app, MODULE)
 
 
 if __name__ == "__main__":

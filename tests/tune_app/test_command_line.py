@@ -1,0 +1,86 @@
+"""The console command, and how commands name themselves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import tomllib
+
+from tune_app.__main__ import COMMANDS, main
+from tune_app.command_line import command_name, own_arguments, repeated
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_help_names_each_command_and_imports_none_of_them() -> None:
+    code = (
+        "import sys; sys.argv = ['stellux', '--help']\n"
+        "from tune_app.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'numpy', 'tune_app.sweep.__main__'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    assert all(name in shown.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_shows_its_own_help(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/stellux", name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Usage: " in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_refused_with_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stellux", "sweeep"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    said = "".join(capsys.readouterr())
+    assert "sweeep" in said
+    assert all(name in said for name in COMMANDS)
+
+
+def test_status_answers_for_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stellux", "status", "mine", "--results", str(tmp_path)])
+    assert main() == 2
+    assert "there is no journal at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "again", "own"),
+    [
+        (["bin/stellux", "sweep", "a b"], "stellux sweep", "bin/stellux sweep 'a b'", ["a b"]),
+        (["x/tune_app/sweep/__main__.py", "q"], "python -m tune_app.sweep", "sweep q", ["q"]),
+        (["x/tune_app/__main__.py", "sweep", "q"], "stellux sweep", "tune_app sweep q", ["q"]),
+    ],
+)
+def test_a_command_is_named_and_repeated_as_it_was_typed(
+    typed: list[str], name: str, again: str, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", typed)
+    assert command_name("tune_app.sweep") == name
+    assert own_arguments() == own
+    assert repeated("tune_app.sweep", own_arguments()).endswith(again)
+
+
+def test_what_the_console_runs_exists() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    module, _, function = project["scripts"]["stellux"].partition(":")
+    assert callable(getattr(import_module(module), function))

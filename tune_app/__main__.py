@@ -1,0 +1,52 @@
+"""The console command: stellux sweep | status | trial | prepare | cloud.
+
+A sub-command is imported when it is called, so that help comes at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from cyclopts import App
+
+from tune_app.command_line import CONSOLE, own_arguments, run_command
+
+COMMANDS = {
+    "sweep": ("tune_app.sweep", "Run a sweep; plan, watch or report one."),
+    "status": ("tune_app.sweep", "Show how far a sweep is."),
+    "trial": ("tune_app.trial", "Train one cell, without Ray."),
+    "prepare": ("data.prepare", "Prepare a corpus: its tokenizer, its tokens."),
+    "cloud": ("tune_app.cloud", "See, end and fetch what a cluster rents."),
+}
+"""Module and help of each sub-command."""
+
+
+def main() -> int:
+    """Runs the command line of this process; its exit code."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in COMMANDS:
+        return run_command(_overview(), CONSOLE, sys.argv[1:])
+    module, _ = COMMANDS[name]
+    # `prepare` is a file, the others are packages.
+    file = module if name == "prepare" else f"{module}.__main__"
+    arguments = ["status", *own_arguments()] if name == "status" else own_arguments()
+    return run_command(import_module(file).app, module, arguments)
+
+
+def _overview() -> App:
+    """What is shown where no sub-command is named; it runs none of them."""
+    app = App(
+        name=CONSOLE,
+        help="Find how a small language model should spend its parameters.\n\n"
+        f"Each command has a --help of its own, as in {CONSOLE} sweep --help.",
+        help_format="plaintext",
+        version_flags=[],
+    )
+    for position, (name, (_, text)) in enumerate(COMMANDS.items()):
+        app.command(App(name=name, help=text, sort_key=position))
+    return app
+
+
+if __name__ == "__main__":
+    sys.exit(main())
