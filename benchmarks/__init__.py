@@ -1,0 +1,1 @@
+"""Speed and memory, measured: each file is one figure. Imports everything."""

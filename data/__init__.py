@@ -1,0 +1,1 @@
+"""From a corpus to packed tokens and batches. Knows nothing of models, Ray or sweeps."""

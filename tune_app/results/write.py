@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_app.journal.journal import Journal
-from tune_app.results import STUDY, TENSORBOARD
-from tune_app.results.mirrors.optuna import write_study
-from tune_app.results.mirrors.tensorboard import write_tensorboard
+from tune_app.results.mirrors.optuna import STUDY, write_study
+from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
 from tune_app.results.plots.all_plots import draw, png
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
@@ -40,7 +39,17 @@ class ResultPaths:
 
 
 def write_results(journal: Journal, folder: Path, *, live: bool = False) -> ResultPaths:
-    """See `tune_app.results.write_results`. Each file is the old one or the new one, whole."""
+    """Rebuilds everything in `folder` from the journal alone: tables, plots, report, mirrors.
+
+    Each file is the old one or the new one, whole.
+
+    Args:
+        journal: of the sweep; it may be open for reading only, and the sweep may go on.
+        folder: of the sweep.
+        live: another process runs the sweep now and keeps the mirrors itself; they are left alone.
+
+    Raises OSError where the folder cannot be written.
+    """
     results = summarise(journal)
     pictures = [
         Picture(name=plot.name, png=png(plot), caption=plot.caption) for plot in draw(results)

@@ -232,7 +232,7 @@ def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
     results
         Folder of all sweeps.
     """
-    from tune_app.results import write_results  # noqa: PLC0415 - imports pandas and matplotlib
+    from tune_app.results.write import write_results  # noqa: PLC0415 - imports pandas and matplotlib
     from tune_app.sweep.folder import is_running  # noqa: PLC0415
     from tune_app.terminal.tables import summary  # noqa: PLC0415
 

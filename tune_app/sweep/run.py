@@ -25,7 +25,7 @@ from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.records import CellRecord, Status, SweepRecord
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
-from tune_app.results import mirrors, write_results
+from tune_app.results.mirrors.listeners import mirrors
 from tune_app.stopping.referee import is_same_but_seed
 from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another
 from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
@@ -107,6 +107,9 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
             )
             tidy_up(stores.checkpoints, journal.cells())
             console.print(f"writing the results to {folder}", style="dim")
+            # Matplotlib and pandas: seconds that the start of a sweep should not wait for.
+            from tune_app.results.write import write_results  # noqa: PLC0415
+
             write_results(journal, folder)
             console.print(summary(journal, folder))
             statuses = [cell.status for cell in journal.cells()]

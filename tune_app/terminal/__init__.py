@@ -1,0 +1,1 @@
+"""What a person sees in the terminal. Imports the results, and what lies below them."""

@@ -10,8 +10,8 @@ import pytest
 
 from tests.tune_app.journals import make_journal
 from tune_app.journal.journal import Journal
-from tune_app.results import write_results
 from tune_app.results.whole_files import replacing
+from tune_app.results.write import write_results
 
 _EQUAL = (
     "results.csv",

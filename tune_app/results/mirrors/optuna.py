@@ -40,6 +40,9 @@ from tune_app.journal.records import Action, CellRecord, Decision, Failure, Obse
 from tune_app.plan.labels import ordered
 from tune_app.results.summary import CellResult, SweepResults, summarise
 
+STUDY = "study.sqlite3"
+"""The name of the study's file in a sweep's folder."""
+
 _STATES = {
     Status.PENDING: TrialState.WAITING,
     Status.RUNNING: TrialState.RUNNING,

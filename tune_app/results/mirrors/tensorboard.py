@@ -23,6 +23,9 @@ from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, SweepRecord
 from tune_app.results.summary import summarise
 
+TENSORBOARD = "tensorboard"
+"""The name of its folder in a sweep's folder."""
+
 _WHOLE = "dev/bits_per_byte_whole"
 
 

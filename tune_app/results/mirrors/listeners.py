@@ -1,0 +1,29 @@
+"""The listeners that show a sweep in other tools while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tune_app.journal.listener import SweepListener
+
+
+def mirrors(folder: Path, *, wandb: str = "off") -> list[SweepListener]:
+    """Listeners for Optuna and TensorBoard, and for W&B where it is asked for.
+
+    Raises ValueError for an unknown W&B mode, and for `online` where no key is known.
+    """
+    # Each takes a while to import, and a sweep's command line should not wait for them.
+    from tune_app.results.mirrors.optuna import STUDY, StudyListener  # noqa: PLC0415
+    from tune_app.results.mirrors.tensorboard import (  # noqa: PLC0415
+        TENSORBOARD,
+        TensorBoardListener,
+    )
+    from tune_app.results.mirrors.wandb import WandbListener  # noqa: PLC0415
+
+    listeners: list[SweepListener] = [
+        StudyListener(folder / STUDY),
+        TensorBoardListener(folder / TENSORBOARD),
+    ]
+    if wandb != "off":
+        listeners.append(WandbListener(folder, wandb))
+    return listeners
