@@ -102,7 +102,12 @@ def make_journal(
             created_at=1_760_000_000.0,
             command="python -m tune_app.sweep quick",
             axes=(*axes, "seed") if len(seeds) > 1 else tuple(axes),
-            versions={"stellux": "0.1.0", "torch": "2.13.0", "ray": "2.60.0", "python": "3.11.2"},
+            versions={
+                "source": "219f9e30a3b1, changed",
+                "torch": "2.13.0",
+                "ray": "2.60.0",
+                "python": "3.11.2",
+            },
         ),
         cells,
         clock=_Clock(1_760_000_100.0),

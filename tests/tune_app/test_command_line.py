@@ -43,16 +43,16 @@ def test_each_command_shows_its_own_help(
     assert "Usage: " in capsys.readouterr().out
 
 
-def test_an_unknown_command_is_refused_with_the_known_ones(
+def test_an_unknown_command_is_refused_with_the_one_that_was_meant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["stellux", "sweeep"])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 1
+    assert ended.value.code == 2
     said = "".join(capsys.readouterr())
-    assert "sweeep" in said
-    assert all(name in said for name in COMMANDS)
+    assert '"sweeep"' in said
+    assert '"sweep"' in said
 
 
 def test_status_answers_for_a_sweep(

@@ -215,3 +215,4 @@ class SweepRecord:
     axes: tuple[str, ...] = ()
     """The values that differ between cells, in the order of the space."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    """Of the packages, and `source`: the commit of Stellux that began the sweep."""

@@ -231,6 +231,8 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
     sizes = sorted(sweep.bytes_per_token.items(), key=lambda item: int(item[0]))
     text = "; ".join(f"V = {int(size):,}: {value:.3f}" for size, value in sizes)
     values = results.cells[0].cell.values
+    versions = dict(sweep.versions)
+    source = versions.pop("source", "unknown")
     return [
         ("space", f"{sweep.space} ({', '.join(sweep.axes)})"),
         ("baseline", next(c.cell.label for c in results.cells if c.cell.key == sweep.baseline)),
@@ -245,6 +247,7 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
             for name in ("batch_size", "context", "learning_rate", "schedule", "precision")
             if name in values and name not in sweep.axes
         ),
-        ("versions", ", ".join(f"{name} {number}" for name, number in sweep.versions.items())),
+        ("source", source),
+        ("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("command", sweep.command),
     ]

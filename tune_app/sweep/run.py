@@ -29,6 +29,7 @@ from tune_app.results.mirrors.listeners import mirrors
 from tune_app.stopping.referee import is_same_but_seed
 from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another
 from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
+from tune_app.sweep.source import source_version
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
@@ -166,6 +167,7 @@ def sweep_record(
         command=command,
         axes=plan.axes,
         versions={
+            "source": source_version(),
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "ray", "tokenizers", "optuna")},
         },

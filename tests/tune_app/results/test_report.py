@@ -173,6 +173,7 @@ def test_infeasible_cells_have_their_reason_and_the_settings_their_numbers(tmp_p
     assert "30,000 tokens" in settings and "torch 2.13.0" in settings
     assert results.saved_share is not None
     assert f"{results.saved_share:.0%} of the training unspent" in _section(page, "What was spent")
+    assert "219f9e30a3b1, changed" in settings
 
 
 def test_a_sweep_that_has_not_begun_has_no_leader(tmp_path: Path) -> None:
