@@ -20,8 +20,10 @@ the same in every cell; that is this project's choice.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from model.roles import SIZES, Kind, Role
 from model.spec import ModelConfig
 
 
@@ -29,7 +31,7 @@ from model.spec import ModelConfig
 class Scales:
     """Multipliers of a model's parts, and of the learning rate of its parameters.
 
-    For the baseline itself all are 1, but for `residual`, which depends on the depth alone.
+    For the baseline itself all factors are 1, but for `residual`, which depends on the depth alone.
     """
 
     residual: float
@@ -38,19 +40,18 @@ class Scales:
     """Of the logits of the vocabulary."""
     attention_logits: float
     """Of the logits of attention, after their division by √head size."""
-    d_model_rate: float
-    """Of the learning rate of hidden matrices that read the width."""
-    d_attention_rate: float
-    """Of the learning rate of hidden matrices that read the attention width."""
-    d_ff_rate: float
-    """Of the learning rate of hidden matrices that read the inner width."""
-    gain_rate: float
-    """Of the learning rate of the normalization gains inside blocks."""
+    block_rate: float
+    """Of the learning rate of everything inside residual blocks; it depends on the depth alone."""
+    baseline_sizes: Mapping[str, int]
+    """The baseline's sizes by name, which hidden matrices are compared with."""
 
-    def hidden_rate(self, reads: str) -> float:
-        """Factor of the learning rate of a hidden matrix that reads the size named `reads`."""
-        rate: float = getattr(self, f"{reads}_rate")
-        return rate
+    def rate(self, role: Role) -> float:
+        """Factor of the learning rate of a parameter with this role."""
+        depth_rate = self.block_rate if role.in_block else 1.0
+        if role.kind is not Kind.HIDDEN:
+            return depth_rate
+        assert role.reads is not None and role.fan_in is not None
+        return depth_rate * self.baseline_sizes[role.reads] / role.fan_in
 
 
 def transfer(config: ModelConfig, *, baseline: ModelConfig) -> Scales:
@@ -60,8 +61,6 @@ def transfer(config: ModelConfig, *, baseline: ModelConfig) -> Scales:
         residual=1 / math.sqrt(2 * config.n_layers),
         logits=baseline.d_model / config.d_model,
         attention_logits=math.sqrt(baseline.head_dim / config.head_dim),
-        d_model_rate=depth_rate * baseline.d_model / config.d_model,
-        d_attention_rate=depth_rate * baseline.d_attention / config.d_attention,
-        d_ff_rate=depth_rate * baseline.d_ff / config.d_ff,
-        gain_rate=depth_rate,
+        block_rate=depth_rate,
+        baseline_sizes={name: getattr(baseline, name) for name in SIZES},
     )

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.network.parameters import declare
+from model.roles import embedding_matrix, head_matrix
 from model.spec import ModelConfig
+
+EMBEDDING_STD = 0.07
+"""Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
+it, so that the stream starts at the size of what the branches add to it."""
 
 
 class Embeddings(Protocol):
@@ -34,6 +40,7 @@ class TiedEmbeddings(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        declare(self, embedding=embedding_matrix(std=EMBEDDING_STD))
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
@@ -51,6 +58,11 @@ class UntiedEmbeddings(nn.Module):
         super().__init__()
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
         self.head = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
+        declare(
+            self,
+            embedding=embedding_matrix(std=EMBEDDING_STD),
+            head=head_matrix(std=EMBEDDING_STD),
+        )
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""

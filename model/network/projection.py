@@ -1,4 +1,4 @@
-"""Layers that every variant is built from.
+"""The hidden matrix that every variant is built from.
 
 A `Projection` names the sizes it reads and writes rather than counting them, because the transfer
 of the learning rate depends on which size a matrix reads, and two sizes of a model may be equal.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from torch import nn
 
+from model.network.parameters import declare
+from model.roles import SIZES, hidden_matrix
 from model.spec import ModelConfig
-
-SIZES = ("d_model", "d_attention", "d_ff")
-"""The sizes of a ModelConfig that a hidden matrix may read or write."""
 
 
 class Projection(nn.Linear):
-    """A hidden matrix without bias from one size of the model to another.
+    """A hidden matrix of a block, without bias, from one size of the model to another.
 
     Args:
         config: the model's sizes.
@@ -25,12 +24,7 @@ class Projection(nn.Linear):
 
     def __init__(self, config: ModelConfig, *, reads: str, writes: str) -> None:
         assert reads in SIZES and writes in SIZES, f"sizes are {SIZES}, not {reads}, {writes}"
-        self.reads = reads
+        # nn.Linear draws weights here that `initialise` draws anew. Its draws stay, because without
+        # them every seed would give another model than it gave before.
         super().__init__(getattr(config, reads), getattr(config, writes), bias=False)
-
-
-class RMSNorm(nn.RMSNorm):
-    """Division by the root mean square, times a learned gain (Zhang and Sennrich, 2019)."""
-
-    def __init__(self, d_model: int) -> None:
-        super().__init__(d_model, eps=1e-5)
+        declare(self, weight=hidden_matrix(reads=reads, fan_in=self.in_features))

@@ -10,7 +10,6 @@ Shapes: B sequences, T tokens, D width, V vocabulary, K half of the head size in
 
 from __future__ import annotations
 
-import math
 from typing import TypeVar
 
 import torch
@@ -18,15 +17,12 @@ from torch import Tensor, nn
 
 from model.mup import Scales, transfer
 from model.network.attention import ATTENTIONS, rotary_table
-from model.network.embeddings import EMBEDDINGS
+from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.loss import linear_cross_entropy
-from model.network.projection import Projection, RMSNorm
+from model.network.norms import RMSNorm
+from model.network.parameters import initialise
 from model.spec import ModelConfig
-
-EMBEDDING_STD = 0.07
-"""Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
-it, so that the stream starts at the size of what the branches add to it."""
 
 Variant = TypeVar("Variant")
 
@@ -37,11 +33,11 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, scales: Scales) -> None:
         super().__init__()
         self.residual_scale = scales.residual
-        self.attention_norm = RMSNorm(config.d_model)
+        self.attention_norm = RMSNorm(config.d_model, in_block=True)
         self.attention = _variant(ATTENTIONS, "attention", config.attention)(
             config, logit_scale=scales.attention_logits
         )
-        self.feed_forward_norm = RMSNorm(config.d_model)
+        self.feed_forward_norm = RMSNorm(config.d_model, in_block=True)
         self.feed_forward = _variant(FEED_FORWARDS, "feed_forward", config.feed_forward)(config)
 
     def forward(self, hidden_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
@@ -60,8 +56,9 @@ class Transformer(nn.Module):
         scales: multipliers that carry the baseline's learning rate to this model; None when the
             model is its own baseline.
 
-    Raises ValueError for a variant that no table has, and for an odd head size. Weights are drawn
-    from torch's global generator; under `torch.device("meta")` nothing is allocated.
+    Raises ValueError for a variant that no table has, for an odd head size, and for a parameter
+    that its module declares no role for. Weights are drawn from torch's global generator; under
+    `torch.device("meta")` nothing is allocated.
     """
 
     cos_TK: Tensor  # noqa: N815
@@ -73,26 +70,11 @@ class Transformer(nn.Module):
         self.scales = transfer(config, baseline=config) if scales is None else scales
         self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
         self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
-        self.final_norm = RMSNorm(config.d_model)
+        self.final_norm = RMSNorm(config.d_model, in_block=False)
         cos_TK, sin_TK = rotary_table(config.context, config.head_dim)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
-        self.initialise()
-
-    @torch.no_grad()
-    def initialise(self) -> None:
-        """Draws all weights anew.
-
-        Hidden matrices have variance 1 / fan-in, which keeps each branch at the size of its input
-        at every width; embeddings and head are equal at every width; gains start at 1.
-        """
-        for module in self.modules():
-            if isinstance(module, Projection):
-                module.weight.normal_(std=1 / math.sqrt(module.in_features))
-            elif isinstance(module, RMSNorm):
-                module.weight.fill_(1)
-        for parameter in self.embeddings.parameters():
-            parameter.normal_(std=EMBEDDING_STD)
+        initialise(self)
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context."""

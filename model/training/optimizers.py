@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from model.network.projection import Projection, RMSNorm
+from model.network.parameters import declared_parameters
 from model.network.transformer import Transformer
 
 EPSILON = 1e-12
@@ -19,8 +19,8 @@ def adamw(
 ) -> torch.optim.AdamW:
     """Fused AdamW (Loshchilov and Hutter, 2019) over all parameters, at learning rate 0.
 
-    Matrices decay, gains do not. Decay is divided by the rate's factor: AdamW multiplies the two,
-    and the product shall be the same in every cell.
+    A parameter's role says whether it decays: matrices do, gains do not. Decay is divided by the
+    rate's factor: AdamW multiplies the two, and the product shall be the same in every cell.
     """
     return torch.optim.AdamW(
         parameter_groups(model, weight_decay=weight_decay),
@@ -32,13 +32,15 @@ def adamw(
 
 
 def parameter_groups(model: Transformer, *, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups of parameters with equal `rate`, a factor of the learning rate, and `weight_decay`."""
+    """Groups of parameters with equal `rate`, a factor of the learning rate, and `weight_decay`.
+
+    Raises UndeclaredParameterError for a parameter without a role.
+    """
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, module in model.named_modules():
-        for parameter in module.parameters(recurse=False):
-            rate = _rate(model, name, module)
-            decay = weight_decay / rate if parameter.ndim > 1 else 0.0
-            members.setdefault((rate, decay), []).append(parameter)
+    for declared in declared_parameters(model):
+        rate = model.scales.rate(declared.role)
+        decay = weight_decay / rate if declared.role.decays else 0.0
+        members.setdefault((rate, decay), []).append(declared.parameter)
     return [
         {"params": parameters, "rate": rate, "weight_decay": decay}
         for (rate, decay), parameters in members.items()
@@ -49,11 +51,3 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
     """Gives each group the learning rate times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["rate"]
-
-
-def _rate(model: Transformer, name: str, module: nn.Module) -> float:
-    if isinstance(module, Projection):
-        return model.scales.hidden_rate(module.reads)
-    if isinstance(module, RMSNorm) and name.startswith("blocks."):
-        return model.scales.gain_rate
-    return 1.0

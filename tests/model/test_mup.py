@@ -11,20 +11,24 @@ from torch import Tensor
 
 from model.mup import Scales, transfer
 from model.network.transformer import Transformer
+from model.roles import Role, embedding_matrix, head_matrix, hidden_matrix, vector
 from model.spec import ModelConfig
 from model.training.optimizers import adamw, parameter_groups, set_learning_rate
 
 BASELINE = ModelConfig(
     vocab_size=64, context=32, d_model=32, n_layers=2, n_heads=2, head_dim=16, d_ff=80
 )
-UNTRANSFERRED = Scales(
-    residual=1,
-    logits=1,
-    attention_logits=1,
-    d_model_rate=1,
-    d_attention_rate=1,
-    d_ff_rate=1,
-    gain_rate=1,
+
+
+class Untransferred(Scales):
+    """Every parameter of every model learns at the baseline's rate."""
+
+    def rate(self, role: Role) -> float:
+        return 1.0
+
+
+UNTRANSFERRED = Untransferred(
+    residual=1, logits=1, attention_logits=1, block_rate=1, baseline_sizes={}
 )
 SHAPES = [(32, 2), (64, 2), (256, 2), (32, 8), (32, 24), (128, 12)]
 
@@ -78,22 +82,26 @@ def test_without_the_rule_it_does_not() -> None:
 
 def test_the_baseline_learns_at_its_own_rate() -> None:
     scales = transfer(BASELINE, baseline=BASELINE)
-    assert scales == replace(UNTRANSFERRED, residual=0.5)
+    assert (scales.residual, scales.logits, scales.attention_logits) == (0.5, 1, 1)
     groups = parameter_groups(Transformer(BASELINE), weight_decay=0.1)
     assert {group["rate"] for group in groups} == {1.0}
 
 
-def test_each_matrix_learns_by_the_size_it_reads() -> None:
+def test_each_parameter_learns_by_what_it_reads_and_where_it_stands() -> None:
     config = replace(BASELINE, d_model=64, n_heads=4, head_dim=24, d_ff=320, n_layers=8)
     scales = transfer(config, baseline=BASELINE)
     assert scales.logits == 1 / 2
     assert scales.residual == 1 / 4
     assert scales.attention_logits == pytest.approx((16 / 24) ** 0.5)
-    assert scales.gain_rate == 1 / 2
     # fan-in of the baseline / fan-in, times √(depth of the baseline / depth) = 1/2
-    assert scales.hidden_rate("d_model") == 32 / 64 / 2
-    assert scales.hidden_rate("d_attention") == pytest.approx(32 / 96 / 2)
-    assert scales.hidden_rate("d_ff") == 80 / 320 / 2
+    assert scales.rate(hidden_matrix(reads="d_model", fan_in=64)) == 32 / 64 / 2
+    assert scales.rate(hidden_matrix(reads="d_attention", fan_in=96)) == pytest.approx(1 / 6)
+    assert scales.rate(hidden_matrix(reads="d_ff", fan_in=320)) == 80 / 320 / 2
+    assert scales.rate(hidden_matrix(reads="d_ff", fan_in=20)) == 80 / 20 / 2
+    assert scales.rate(hidden_matrix(reads="d_model", fan_in=64, in_block=False)) == 32 / 64
+    assert scales.rate(vector(in_block=True, start=1.0)) == 1 / 2
+    assert scales.rate(vector(in_block=False, start=1.0)) == 1
+    assert scales.rate(embedding_matrix(std=0.1)) == scales.rate(head_matrix(std=0.1)) == 1
 
 
 def test_every_parameter_is_in_a_group_with_its_own_rate_and_decay() -> None:

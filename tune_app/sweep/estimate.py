@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.mup import transfer
+from model.roles import hidden_matrix
 from model.sizing.budget import solve
 from model.sizing.cost import training_memory_bytes
 from model.spec import ModelConfig
@@ -90,7 +91,9 @@ def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> 
             d_ff=config.d_ff,
             parameters=record.parameters["total"],
         ),
-        learning_rate_factor=transfer(config, baseline=baseline).d_model_rate,
+        learning_rate_factor=transfer(config, baseline=baseline).rate(
+            hidden_matrix(reads="d_model", fan_in=config.d_model)
+        ),
         expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
         memory_bytes=training_memory_bytes(
             config,

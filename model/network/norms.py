@@ -1,0 +1,21 @@
+"""Normalization: vectors brought to one size before a block reads them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from model.network.parameters import declare
+from model.roles import vector
+
+
+class RMSNorm(nn.RMSNorm):
+    """Division by the root mean square, times a learned gain (Zhang and Sennrich, 2019).
+
+    Args:
+        size: entries of a vector.
+        in_block: whether it stands inside a residual block; its gain's rate depends on it.
+    """
+
+    def __init__(self, size: int, *, in_block: bool) -> None:
+        super().__init__(size, eps=1e-5)
+        declare(self, weight=vector(in_block=in_block, start=1.0))

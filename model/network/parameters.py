@@ -1,0 +1,84 @@
+"""Parameters and their roles: declared where they are made, checked when the model is built.
+
+Roles are kept by the module that owns the parameter, under the parameter's name, so that they
+survive what replaces the parameter itself: deepcopy, `to_empty` from the meta device, pickling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from model.roles import Constant, Kind, Normal, Role
+
+_ATTRIBUTE = "_roles_of_parameters"
+
+
+class UndeclaredParameterError(ValueError):
+    """A parameter has no role, so nothing says how it starts, learns and decays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeclaredParameter:
+    """A parameter with its path in the model and its role."""
+
+    name: str
+    parameter: nn.Parameter
+    role: Role
+
+
+def declare(module: nn.Module, **roles: Role) -> None:
+    """Gives parameters that `module` itself owns their roles, by name.
+
+    Raises ValueError for a name that is none of its own parameters.
+    """
+    own = dict(module.named_parameters(recurse=False))
+    for name in roles:
+        if name not in own:
+            raise ValueError(
+                f"{type(module).__name__} has no parameter {name!r} of its own; it has "
+                f"{', '.join(own) or 'none'}"
+            )
+    module.__dict__[_ATTRIBUTE] = {**module.__dict__.get(_ATTRIBUTE, {}), **roles}
+
+
+def declared_parameters(model: nn.Module) -> Iterator[DeclaredParameter]:
+    """Every parameter of the model once, in the order of its modules.
+
+    Raises UndeclaredParameterError for one without a role, naming it.
+    """
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        roles = module.__dict__.get(_ATTRIBUTE, {})
+        for name, parameter in module.named_parameters(recurse=False):
+            full_name = f"{path}.{name}" if path else name
+            if name not in roles:
+                raise UndeclaredParameterError(
+                    f"the parameter {full_name} of {type(module).__name__} has no role; declare "
+                    f"it where it is made, for example declare(self, {name}=vector(…)): see "
+                    "model/roles.py"
+                )
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield DeclaredParameter(name=full_name, parameter=parameter, role=roles[name])
+
+
+@torch.no_grad()
+def initialise(model: nn.Module) -> None:
+    """Draws all parameters anew as their roles say, from torch's global generator.
+
+    Embedding and head are drawn last, so that two models whose blocks are equal start with equal
+    blocks whatever their vocabularies.
+
+    Raises UndeclaredParameterError for a parameter without a role.
+    """
+    outside = (Kind.EMBEDDING, Kind.HEAD)
+    for declared in sorted(declared_parameters(model), key=lambda d: d.role.kind in outside):
+        match declared.role.start:
+            case Normal(std=std):
+                declared.parameter.normal_(std=std)
+            case Constant(value=value):
+                declared.parameter.fill_(value)
