@@ -61,8 +61,7 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table.add_row("splits", manifest.splitting)
     table.add_row(
         "tokenizer",
-        f"byte-level BPE, {manifest.vocab_size:,} tokens  "
-        f"{manifest.tokenizer_sha256[:_SHORT_HASH]}",
+        f"{manifest.tokenizer.key}  {manifest.tokenizer_sha256[:_SHORT_HASH]}",
     )
     table.add_row("packed as", manifest.token_type)
     table.add_row("folder", str(corpus.folder))

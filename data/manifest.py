@@ -11,8 +11,9 @@ from typing import Any
 
 from data.errors import DamagedCorpusError, first_line
 from data.splits import SPLITS, SplitName
+from data.tokenizers.spec import TokenizerSpec
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever the same corpus would give other files: splits, order, tokenizer or layout."""
 
 MANIFEST_FILE = "manifest.json"
@@ -57,7 +58,7 @@ class Manifest:
     """The name it was first prepared under."""
     corpus_sha256: str
     splitting: str
-    vocab_size: int
+    tokenizer: TokenizerSpec
     end_of_text: int
     tokenizer_sha256: str
     token_type: str
@@ -92,7 +93,8 @@ class Manifest:
     def _from_values(cls, values: Mapping[str, Any]) -> Manifest:
         splits = {split: SplitRecord(**values["splits"][split]) for split in SPLITS}
         files = {name: FileRecord(**record) for name, record in values["files"].items()}
-        return cls(**{**values, "splits": splits, "files": files})
+        tokenizer = TokenizerSpec(**values["tokenizer"])
+        return cls(**{**values, "tokenizer": tokenizer, "splits": splits, "files": files})
 
     def check_sizes(self, folder: Path) -> None:
         """Raises DamagedCorpusError where a file is missing, cut off or too long."""

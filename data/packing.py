@@ -14,7 +14,7 @@ from data.gathering import GatheredSplit
 from data.manifest import SplitRecord
 from data.prepared import bytes_file, offsets_file, tokens_file
 from data.progress import Report
-from data.tokenizers.byte_level_bpe import END_OF_TEXT_ID
+from data.tokenizers.base import TokenizerKind
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -26,18 +26,25 @@ def token_type(vocab_size: int) -> TokenType:
     return np.dtype(np.uint16) if vocab_size <= 1 << 16 else np.dtype(np.uint32)
 
 
-def training_texts(split: GatheredSplit, report: Report) -> Iterator[list[str]]:
-    """The text of a split in batches, for the tokenizer's trainer."""
-    for batch in split.batches("train the tokenizer", report):
-        yield [piece.decode() for _, piece in batch]
+class TrainingTexts:
+    """The text of a split in batches, for a tokenizer's trainer; it may be gone through again."""
+
+    def __init__(self, split: GatheredSplit, kind: TokenizerKind, report: Report) -> None:
+        self._split = split
+        self._kind = kind
+        self._report = report
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for batch in self._split.batches("train the tokenizer", self._report, cut=self._kind.cut):
+            yield [piece.decode() for _, piece in batch]
 
 
 def pack(
-    split: GatheredSplit, tokenizer: Tokenizer, vocab_size: int, folder: Path, report: Report
+    split: GatheredSplit, kind: TokenizerKind, tokenizer: Tokenizer, folder: Path, report: Report
 ) -> SplitRecord:
     """Encodes a split into its three files in `folder`."""
     with (folder / tokens_file(split.name)).open("wb") as file:
-        text_tokens = _write_tokens(file, split, tokenizer, token_type(vocab_size), report)
+        text_tokens = _write_tokens(file, split, kind, tokenizer, report)
     offsets = np.zeros(split.documents + 1, dtype=np.int64)
     np.cumsum(text_tokens + 1, out=offsets[1:])
     _write_array(folder / offsets_file(split.name), offsets)
@@ -46,21 +53,28 @@ def pack(
 
 
 def _write_tokens(
-    file: BinaryIO, split: GatheredSplit, tokenizer: Tokenizer, dtype: TokenType, report: Report
+    file: BinaryIO,
+    split: GatheredSplit,
+    kind: TokenizerKind,
+    tokenizer: Tokenizer,
+    report: Report,
 ) -> NDArray[np.int64]:
     """Writes end-of-text and the tokens of each document, as a .npy file.
 
     Returns the tokens of each document's text: [documents], in shuffled order.
     """
+    dtype = token_type(kind.spec.vocab_size)
+    end_of_text = kind.end_of_text(tokenizer)
     text_tokens = np.zeros(split.documents, dtype=np.int64)
     begun = 0
     header_bytes = _write_header(file, dtype, 0)
-    for batch in split.batches(f"encode {split.name}", report):
-        encodings = tokenizer.encode_batch_fast([piece.decode() for _, piece in batch])
+    for batch in split.batches(f"encode {split.name}", report, cut=kind.cut):
+        texts = [piece.decode() for _, piece in batch]
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         stream: list[int] = []
         for (rank, _), encoding in zip(batch, encodings, strict=True):
             if rank == begun:
-                stream.append(END_OF_TEXT_ID)
+                stream.append(end_of_text)
                 begun += 1
             stream.extend(encoding.ids)
             text_tokens[rank] += len(encoding.ids)

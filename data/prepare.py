@@ -1,6 +1,6 @@
 """Prepares a corpus: reads it, trains its tokenizer, packs its tokens. Once; then it is cached.
 
-python -m data.prepare stdlib --vocab-size 4096
+python -m data.prepare stdlib --vocab-size 4096 --tokenizer byte_level_bpe
 """
 
 from __future__ import annotations
@@ -21,34 +21,39 @@ from data.display import manifest_table, progress_display
 from data.errors import CorpusError, DamagedCorpusError, reading_explained, writing_explained
 from data.gathering import gather
 from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
-from data.packing import pack, token_type, training_texts
+from data.packing import TrainingTexts, pack, token_type
 from data.prepared import PreparedCorpus
 from data.progress import Report, silent
 from data.sources.base import Source
-from data.tokenizers.byte_level_bpe import END_OF_TEXT_ID, check_vocabulary, train_tokenizer
+from data.tokenizers.base import TokenizerKind, kind_of
+from data.tokenizers.spec import DEFAULT_KIND, TokenizerSpec
 
 logger = logging.getLogger(__name__)
 
 
 def prepare(
-    corpus: str, *, vocab_size: int, cache: Path | None = None, report: Report | None = None
+    corpus: str,
+    tokenizer: TokenizerSpec,
+    *,
+    cache: Path | None = None,
+    report: Report | None = None,
 ) -> PreparedCorpus:
-    """The packed tokens of a corpus under a tokenizer of `vocab_size` tokens.
+    """The packed tokens of a corpus under a tokenizer, which is trained on its train split.
 
     `corpus` is a name or a path (see data.corpus). The result is cached by the corpus' content,
-    the vocabulary and the format; a damaged one is built again with a warning. Two processes that
-    ask for the same thing at once build it once.
+    the tokenizer's identity and the format; a damaged one is built again with a warning. Two
+    processes that ask for the same thing at once build it once.
 
     Raises CorpusError, in one line, for a corpus that cannot be used or a cache that cannot be
     written.
     """
     report = report or silent
-    check_vocabulary(vocab_size)
+    kind = kind_of(tokenizer.resolved())
     report("look at the corpus", 0, 0)
     with reading_explained(corpus):
         source = find_corpus(corpus)
         corpus_sha256 = source.content_hash()
-    folder = (cache or default_cache()) / _key(corpus_sha256, vocab_size)
+    folder = (cache or default_cache()) / _key(corpus_sha256, kind.spec)
     with writing_explained(folder.parent, CACHE_VARIABLE):
         # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
         with suppress(FileNotFoundError, DamagedCorpusError):
@@ -61,13 +66,13 @@ def prepare(
             except DamagedCorpusError as error:
                 logger.warning("a cached corpus is damaged and is built again: %s", error.reason)
             with built_whole(folder) as partial:
-                _build(source, corpus_sha256, vocab_size, partial, report)
+                _build(source, corpus_sha256, kind, partial, report)
             return PreparedCorpus.open(folder)
 
 
-def _key(corpus_sha256: str, vocab_size: int) -> str:
-    identity = f"{FORMAT_VERSION} {corpus_sha256} {vocab_size}".encode()
-    return f"v{vocab_size}-{sha256(identity).hexdigest()[:16]}"
+def _key(corpus_sha256: str, tokenizer: TokenizerSpec) -> str:
+    identity = f"{FORMAT_VERSION} {corpus_sha256} {tokenizer.key}".encode()
+    return f"{tokenizer.key}-{sha256(identity).hexdigest()[:16]}"
 
 
 def _open_verified(folder: Path) -> PreparedCorpus:
@@ -81,18 +86,18 @@ def _open_verified(folder: Path) -> PreparedCorpus:
 
 
 def _build(
-    source: Source, corpus_sha256: str, vocab_size: int, folder: Path, report: Report
+    source: Source, corpus_sha256: str, kind: TokenizerKind, folder: Path, report: Report
 ) -> None:
     gathered = gather(source, folder, report)
     with reading_explained(source.name):
         unchanged = source.content_hash() == corpus_sha256
     if not unchanged:
         raise CorpusError(f"{source.name} changed while it was read; run again when it is at rest")
-    tokenizer = train_tokenizer(training_texts(gathered["train"], report), vocab_size)
+    tokenizer = kind.train(TrainingTexts(gathered["train"], kind, report))
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     splits = {}
     for name, split in gathered.items():
-        splits[name] = pack(split, tokenizer, vocab_size, folder, report)
+        splits[name] = pack(split, kind, tokenizer, folder, report)
         split.path.unlink()
     files = {path.name: FileRecord.of(path) for path in sorted(folder.iterdir())}
     manifest = Manifest(
@@ -100,10 +105,10 @@ def _build(
         corpus=source.name,
         corpus_sha256=corpus_sha256,
         splitting=source.splitting,
-        vocab_size=vocab_size,
-        end_of_text=END_OF_TEXT_ID,
+        tokenizer=kind.spec,
+        end_of_text=kind.end_of_text(tokenizer),
         tokenizer_sha256=files[TOKENIZER_FILE].sha256,
-        token_type=token_type(vocab_size).name,
+        token_type=token_type(kind.spec.vocab_size).name,
         splits=splits,
         files=files,
     )
@@ -130,6 +135,7 @@ def main(
     corpus: str = DEFAULT_CORPUS,
     *,
     vocab_size: Annotated[int, Parameter(name=["--vocab-size", "--vocabulary"])] = 4_096,
+    tokenizer: str = DEFAULT_KIND,
     cache: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -139,9 +145,11 @@ def main(
     ----------
     corpus
         stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name[:configuration][:field],
-        a .txt, .jsonl or .parquet file, or a folder with one of these for train, valid and test.
+        a .txt, .jsonl or .parquet file, or a folder with one of these for train, dev and test.
     vocab_size
         Tokens of the tokenizer, end-of-text included.
+    tokenizer
+        The tokenizer's kind, for example byte_level_bpe.
     cache
         Where prepared corpora are kept; default $STELLUX_CACHE, else ~/.cache/stellux.
     json
@@ -150,7 +158,8 @@ def main(
     errors = Console(stderr=True, soft_wrap=True)
     try:
         with progress_display(errors) as report:
-            prepared = prepare(corpus, vocab_size=vocab_size, cache=cache, report=report)
+            spec = TokenizerSpec(kind=tokenizer, vocab_size=vocab_size)
+            prepared = prepare(corpus, spec, cache=cache, report=report)
     except CorpusError as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 1

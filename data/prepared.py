@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from data.manifest import TOKENIZER_FILE, Manifest
 from data.splits import SplitName
-from data.tokenizers.byte_level_bpe import load_tokenizer
+from data.tokenizers.base import kind_of
 
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -84,4 +84,4 @@ class PreparedCorpus:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the tokens."""
-        return load_tokenizer(self.folder / TOKENIZER_FILE)
+        return kind_of(self.manifest.tokenizer).load(self.folder / TOKENIZER_FILE)

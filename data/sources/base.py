@@ -27,7 +27,7 @@ class Source(Protocol):
 
     @property
     def splitting(self) -> str:
-        """How documents come to be train, valid or test; for people."""
+        """How documents come to be train, dev or test; for people."""
         ...
 
     def content_hash(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from data.errors import CorpusError
 from data.sources.base import Document
 from data.sources.formats import FORMATS, CorpusFile
-from data.splits import SPLIT_ALIASES, SPLITS, SplitName, split_by_hash
+from data.splits import HASHED_AS, SPLIT_ALIASES, SPLITS, SplitName, split_by_hash
 
 _SUFFIXES = ", ".join(FORMATS)
 
@@ -43,7 +43,7 @@ class SplitFolder:
         self.files = files
 
     def content_hash(self) -> str:
-        return _hash_of_files({split: self.files[split] for split in SPLITS})
+        return _hash_of_files({HASHED_AS[split]: self.files[split] for split in SPLITS})
 
     def documents(self) -> Iterator[Document]:
         for split in SPLITS:
@@ -68,8 +68,8 @@ def _files_of_folder(folder: Path) -> dict[SplitName, CorpusFile]:
         if not paths:
             raise CorpusError(
                 f"{folder} has no file for the split {split!r}; a corpus folder needs "
-                f"train, valid and test, each as one of {_SUFFIXES} (here, add {split}.txt or "
-                "give a single file, which is split for you)"
+                f"train, dev (or val, valid, validation) and test, each as one of {_SUFFIXES} "
+                f"(here, add {split}.txt or give a single file, which is split for you)"
             )
         if len(paths) > 1:
             raise CorpusError(
@@ -100,7 +100,7 @@ def _mode(path: Path, name: str) -> int:
         kind = "is a link to nothing" if path.is_symlink() else "does not exist"
         raise CorpusError(
             f"{name} {kind}; give a file ending in {_SUFFIXES}, a folder with such files for "
-            "train, valid and test, or the name of a corpus such as stdlib"
+            "train, dev and test, or the name of a corpus such as stdlib"
         ) from None
     except OSError as error:  # a loop of links, a folder that may not be entered
         raise CorpusError(

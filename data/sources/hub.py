@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from data.documents import Grouping, by_heading
 from data.errors import CorpusError, first_line, listed
 from data.sources.base import Document, checked_row
-from data.splits import SPLIT_ALIASES, SPLITS, SplitName, held_out_by_hash, split_by_hash
+from data.splits import HASHED_AS, SPLIT_ALIASES, SPLITS, SplitName, held_out_by_hash, split_by_hash
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,7 +80,7 @@ class HubDataset:
         digest = sha256(b"hub\n")
         digest.update(self.place.repository.encode() + b"\n")  # it decides the grouping
         for split, table in self._tables.items():
-            digest.update(f"{split} {len(table)}\n".encode())
+            digest.update(f"{HASHED_AS[split]} {len(table)}\n".encode())
             for column in self._columns(table):
                 for part in _content(column):
                     digest.update(part)
@@ -105,14 +105,14 @@ class HubDataset:
                 tables[split] = self._text_column(found[name])
         if not tables:
             raise CorpusError(
-                f"{self.name} has no split called train, validation or test (it has "
+                f"{self.name} has no split called train, validation (or dev) or test (it has "
                 f"{listed(found)}); use another dataset or configuration"
             )
         return {split: tables[split] for split in SPLITS if split in tables}
 
     @property
     def _assignment(self) -> tuple[str, Callable[[SplitName, bytes], SplitName]]:
-        """How published splits become train, valid and test: in words, and as a function of the
+        """How published splits become train, dev and test: in words, and as a function of the
         published split and the text."""
         published = list(self._tables)
         if len(published) == len(SPLITS):
@@ -120,8 +120,8 @@ class HubDataset:
         names = ", ".join(published)
         if "train" in published and len(published) > 1:
             return (
-                f"published: {names}; {published[1]} halved into valid and test by a hash of "
-                "each document",
+                f"published: {names}; its {published[1]} split halved into dev and test by a hash "
+                "of each document",
                 lambda split, text: split if split == "train" else held_out_by_hash(text),
             )
         return (

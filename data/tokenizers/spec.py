@@ -61,7 +61,7 @@ class TokenizerSpec:
         Options add eight digits of their hash.
         """
         name = f"{self.kind}-{self.vocab_size}"
-        identity = self._identity()
+        identity = self.identity
         if not identity:
             return name
         text = json.dumps(identity, sort_keys=True)
@@ -79,7 +79,8 @@ class TokenizerSpec:
             content = file_digest(file, "sha256").hexdigest()
         return replace(self, options={**self.options, SHA256: content})
 
-    def _identity(self) -> dict[str, Any]:
+    @property
+    def identity(self) -> dict[str, Any]:
         """The options that decide tokens: where a file lies does not, its content does."""
         if FILE not in self.options:
             return dict(self.options)
@@ -93,7 +94,7 @@ class TokenizerSpec:
         return hash(self.key)
 
     def _fields(self) -> tuple[str, int, dict[str, Any]]:
-        return self.kind, self.vocab_size, self._identity()
+        return self.kind, self.vocab_size, self.identity
 
 
 def _plain(options: Any) -> dict[str, Any]:

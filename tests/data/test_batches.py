@@ -11,6 +11,7 @@ from data.batches import EvaluationDocuments, TrainingBatches
 from data.errors import CorpusError
 from data.prepare import prepare
 from data.prepared import PackedSplit
+from data.tokenizers.spec import TokenizerSpec
 
 END_OF_TEXT = 0
 
@@ -159,7 +160,9 @@ class TestEvaluationDocuments:
     def test_the_cap_takes_the_same_documents_for_every_tokenizer(self, stories, tmp_path) -> None:
         found = []
         for vocab_size in (260, 320):
-            corpus = prepare(str(stories), vocab_size=vocab_size, cache=tmp_path / "cache")
+            corpus = prepare(
+                str(stories), TokenizerSpec(vocab_size=vocab_size), cache=tmp_path / "cache"
+            )
             documents = evaluation(corpus.split("train"), context=32, max_bytes=10_000)
             tokens = [t for _, targets, mask in documents for t in targets[mask].tolist()]
             found.append((corpus.tokenizer().decode(tokens), documents.text_bytes))

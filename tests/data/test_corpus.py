@@ -192,13 +192,13 @@ class TestFiles:
 
 
 class TestFolders:
-    @pytest.mark.parametrize("valid", ["valid.txt", "validation.jsonl", "dev.TXT"])
-    def test_each_file_is_a_split(self, tmp_path, valid) -> None:
+    @pytest.mark.parametrize("name", ["dev.txt", "valid.txt", "validation.jsonl", "val.TXT"])
+    def test_each_file_is_a_split(self, tmp_path, name) -> None:
         (tmp_path / "train.txt").write_text("a\n\nb")
         (tmp_path / "test.txt").write_text("d")
-        (tmp_path / valid).write_text('{"text": "c"}' if valid.endswith("jsonl") else "c")
+        (tmp_path / name).write_text('{"text": "c"}' if name.endswith("jsonl") else "c")
         found = [(d.split, d.text) for d in find_corpus(str(tmp_path)).documents()]
-        assert found == [("train", b"a"), ("train", b"b"), ("valid", b"c"), ("test", b"d")]
+        assert found == [("train", b"a"), ("train", b"b"), ("dev", b"c"), ("test", b"d")]
 
     def test_a_missing_split(self, tmp_path) -> None:
         (tmp_path / "train.txt").write_text("a")
@@ -211,7 +211,7 @@ class TestFolders:
     def test_two_files_of_one_split(self, tmp_path) -> None:
         for name in ("train.txt", "valid.txt", "dev.txt", "test.txt"):
             (tmp_path / name).write_text("a")
-        assert "2 files for the split 'valid' (dev.txt, valid.txt)" in refusal(tmp_path)
+        assert "2 files for the split 'dev' (dev.txt, valid.txt)" in refusal(tmp_path)
 
     def test_a_folder_where_a_file_should_be(self, tmp_path) -> None:
         for name in ("valid.txt", "test.txt"):

@@ -55,7 +55,7 @@ def documents(result) -> dict[str, int]:
 def test_wikitext_rows_become_articles_and_are_fetched_once(wikitext, run_prepare) -> None:
     arguments = ("wikitext-2", "--vocab-size", "270", "--json")
     first = run_prepare(*arguments, HF_ENDPOINT=wikitext.endpoint)
-    assert documents(first) == {"train": 7, "valid": 3, "test": 2}
+    assert documents(first) == {"train": 7, "dev": 3, "test": 2}
     assert first.stderr == ""
     assert json.loads(first.stdout)["splitting"] == "as published"
     wikitext.requests.clear()
@@ -75,9 +75,9 @@ def test_tinystories_halves_its_validation_split(hub, run_prepare, story) -> Non
     result = run_prepare("tinystories", "--vocab-size", "270", "--json", HF_ENDPOINT=hub.endpoint)
     found = documents(result)
     assert found["train"] == 40
-    assert found["valid"] + found["test"] == 20
+    assert found["dev"] + found["test"] == 20
     assert min(found.values()) > 3
-    assert "halved into valid and test" in json.loads(result.stdout)["splitting"]
+    assert "its dev split halved into dev and test" in json.loads(result.stdout)["splitting"]
 
 
 def test_one_published_split_is_split_by_hash(hub, run_prepare, parquet, story) -> None:

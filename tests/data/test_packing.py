@@ -13,11 +13,12 @@ from data.packing import token_type
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.splits import SPLITS
+from data.tokenizers.spec import TokenizerSpec
 
 
 @pytest.fixture
 def prepared(stories: Path, tmp_path: Path) -> PreparedCorpus:
-    return prepare(str(stories), vocab_size=300, cache=tmp_path / "cache")
+    return prepare(str(stories), TokenizerSpec(vocab_size=300), cache=tmp_path / "cache")
 
 
 def documents_of(corpus: PreparedCorpus, name: str) -> list[str]:
@@ -56,7 +57,9 @@ def test_the_manifest_counts_what_is_there(prepared) -> None:
 
 def test_the_order_is_shuffled_and_the_same_for_every_vocabulary(stories, tmp_path) -> None:
     orders = [
-        documents_of(prepare(str(stories), vocab_size=size, cache=tmp_path / "cache"), "train")
+        documents_of(
+            prepare(str(stories), TokenizerSpec(vocab_size=size), cache=tmp_path / "cache"), "train"
+        )
         for size in (260, 300)
     ]
     assert orders[0] == orders[1]
@@ -65,10 +68,10 @@ def test_the_order_is_shuffled_and_the_same_for_every_vocabulary(stories, tmp_pa
 
 
 def test_end_of_text_spelled_out_in_a_document_stays_text(tmp_path) -> None:
-    for name in ("train", "valid", "test"):
+    for name in SPLITS:
         text = json.dumps({"text": "before <|endoftext|> after"}) + "\n"
         (tmp_path / f"{name}.jsonl").write_text(text)
-    corpus = prepare(str(tmp_path), vocab_size=257, cache=tmp_path / "cache")
+    corpus = prepare(str(tmp_path), TokenizerSpec(vocab_size=257), cache=tmp_path / "cache")
     split = corpus.split("train")
     assert np.flatnonzero(split.tokens == corpus.end_of_text).tolist() == [0]
     assert documents_of(corpus, "train") == ["before <|endoftext|> after"]
@@ -77,9 +80,9 @@ def test_end_of_text_spelled_out_in_a_document_stays_text(tmp_path) -> None:
 def test_a_document_longer_than_a_piece(tmp_path) -> None:
     line = "a line of many in one long document\n"
     (tmp_path / "train.txt").write_text(line * 70_000)
-    (tmp_path / "valid.txt").write_text(line)
+    (tmp_path / "dev.txt").write_text(line)
     (tmp_path / "test.txt").write_text(line)
-    corpus = prepare(str(tmp_path), vocab_size=270, cache=tmp_path / "cache")
+    corpus = prepare(str(tmp_path), TokenizerSpec(vocab_size=270), cache=tmp_path / "cache")
     assert corpus.manifest.splits["train"].documents == 1
     assert documents_of(corpus, "train") == [(line * 70_000).rstrip("\n")]
 
@@ -91,9 +94,9 @@ def test_tokens_are_as_narrow_as_the_vocabulary_allows() -> None:
 
 @pytest.mark.parametrize("blank", ["", "  \\n\\t"])
 def test_blank_documents_are_left_out(tmp_path, blank) -> None:
-    for name in ("train", "valid", "test"):
+    for name in SPLITS:
         (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "text"}}\n{{"text": "{blank}"}}\n')
-    corpus = prepare(str(tmp_path), vocab_size=257, cache=tmp_path / "cache")
+    corpus = prepare(str(tmp_path), TokenizerSpec(vocab_size=257), cache=tmp_path / "cache")
     assert corpus.manifest.splits["train"].documents == 1
 
 
@@ -101,12 +104,12 @@ def test_a_corpus_of_blank_documents(tmp_path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": ""}\n{"text": "  "}\n')
     with pytest.raises(CorpusError, match="no text: its 2 documents are blank"):
-        prepare(str(path), vocab_size=257, cache=tmp_path / "cache")
+        prepare(str(path), TokenizerSpec(vocab_size=257), cache=tmp_path / "cache")
 
 
 def test_a_corpus_too_small_for_three_splits(tmp_path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("only one document")
-    with pytest.raises(CorpusError, match=r"split 'valid' of .* has no text"):
-        prepare(str(path), vocab_size=257, cache=tmp_path / "cache")
+    with pytest.raises(CorpusError, match=r"split 'dev' of .* has no text"):
+        prepare(str(path), TokenizerSpec(vocab_size=257), cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*/*"))

@@ -21,8 +21,10 @@ from data.cache import default_cache
 from data.errors import CorpusError, DamagedCorpusError
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 
 VOCABULARY = 280
+TOKENIZER = TokenizerSpec(vocab_size=VOCABULARY)
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ def leftovers(cache: Path) -> list[str]:
 
 class TestCaching:
     def test_the_second_time_nothing_is_built(self, stories, tmp_path, builds) -> None:
-        first = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
-        again = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+        first = prepare(str(stories), TOKENIZER, cache=tmp_path / "cache")
+        again = prepare(str(stories), TOKENIZER, cache=tmp_path / "cache")
         assert again == first
         assert len(builds) == 1
 
@@ -55,27 +57,29 @@ class TestCaching:
         copy = tmp_path / "copy.jsonl"
         copy.write_bytes(stories.read_bytes())
         for path in (stories, copy):
-            prepare(str(path), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+            prepare(str(path), TOKENIZER, cache=tmp_path / "cache")
         assert len(builds) == 1
 
     def test_other_content_or_vocabulary_is_another_corpus(self, stories, tmp_path, builds) -> None:
         cache = tmp_path / "cache"
-        folders = {prepare(str(stories), vocab_size=VOCABULARY, cache=cache).folder}
-        folders.add(prepare(str(stories), vocab_size=VOCABULARY + 1, cache=cache).folder)
+        folders = {prepare(str(stories), TOKENIZER, cache=cache).folder}
+        folders.add(
+            prepare(str(stories), TokenizerSpec(vocab_size=VOCABULARY + 1), cache=cache).folder
+        )
         with stories.open("a") as file:
             file.write('{"text": "one more"}\n')
-        folders.add(prepare(str(stories), vocab_size=VOCABULARY, cache=cache).folder)
+        folders.add(prepare(str(stories), TOKENIZER, cache=cache).folder)
         assert len(folders) == len(builds) == 3
 
     def test_two_builds_are_equal_byte_for_byte(self, stories, tmp_path) -> None:
         manifests = [
-            prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / name).manifest
+            prepare(str(stories), TOKENIZER, cache=tmp_path / name).manifest
             for name in ("one", "two")
         ]
         assert manifests[0] == manifests[1]
 
     def test_only_finished_files_are_left(self, stories, tmp_path) -> None:
-        corpus = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+        corpus = prepare(str(stories), TOKENIZER, cache=tmp_path / "cache")
         assert leftovers(tmp_path / "cache") == []
         names = {path.name for path in corpus.folder.iterdir()}
         assert names == {*corpus.manifest.files, "manifest.json"}
@@ -92,7 +96,7 @@ class TestCaching:
         def report(stage: str, done: int, total: int) -> None:
             reports[stage] = (done, total)
 
-        prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache", report=report)
+        prepare(str(stories), TOKENIZER, cache=tmp_path / "cache", report=report)
         assert {"read", "train the tokenizer", "encode train"} <= set(reports)
         assert all(done == total for done, total in reports.values())
 
@@ -103,14 +107,14 @@ class TestCaching:
                     file.write('{"text": "written meanwhile"}\n')
 
         with pytest.raises(CorpusError, match="changed while it was read"):
-            prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache", report=report)
+            prepare(str(stories), TOKENIZER, cache=tmp_path / "cache", report=report)
         assert leftovers(tmp_path / "cache") == []
 
 
 class TestDamage:
     @pytest.fixture
     def corpus(self, stories, tmp_path) -> PreparedCorpus:
-        return prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+        return prepare(str(stories), TOKENIZER, cache=tmp_path / "cache")
 
     @pytest.fixture(params=["truncated", "missing", "manifest cut off", "another format"])
     def damaged(self, request, corpus) -> PreparedCorpus:
@@ -119,12 +123,12 @@ class TestDamage:
             case "truncated":
                 os.truncate(corpus.folder / "train.tokens.npy", 200)
             case "missing":
-                (corpus.folder / "valid.offsets.npy").unlink()
+                (corpus.folder / "dev.offsets.npy").unlink()
             case "manifest cut off":
                 os.truncate(manifest, 300)
             case "another format":
                 text = manifest.read_text()
-                manifest.write_text(text.replace('"format_version": 1', '"format_version": 0'))
+                manifest.write_text(text.replace('"format_version": 2', '"format_version": 0'))
         return corpus
 
     def test_it_is_refused_when_opened(self, damaged) -> None:
@@ -132,7 +136,7 @@ class TestDamage:
             PreparedCorpus.open(damaged.folder)
 
     def test_it_is_built_again_when_prepared(self, damaged, stories, builds, caplog) -> None:
-        again = prepare(str(stories), vocab_size=VOCABULARY, cache=damaged.folder.parent)
+        again = prepare(str(stories), TOKENIZER, cache=damaged.folder.parent)
         assert again.manifest == damaged.manifest
         assert len(builds) == 1
         assert "damaged and is built again" in caplog.text
@@ -144,7 +148,7 @@ class TestDamage:
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         PreparedCorpus.open(corpus.folder)  # checks sizes only
-        prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+        prepare(str(stories), TOKENIZER, cache=tmp_path / "cache")
         assert path.read_bytes() == content
         assert "altered" in caplog.text
 
@@ -166,9 +170,7 @@ class TestProcesses:
                 waiting.set()
 
         def second() -> None:
-            results.append(
-                prepare(str(stories), vocab_size=VOCABULARY, cache=cache, report=second_report)
-            )
+            results.append(prepare(str(stories), TOKENIZER, cache=cache, report=second_report))
 
         thread = threading.Thread(target=second)
 
@@ -177,16 +179,14 @@ class TestProcesses:
                 thread.start()
                 assert waiting.wait(30)
 
-        results.append(
-            prepare(str(stories), vocab_size=VOCABULARY, cache=cache, report=first_report)
-        )
+        results.append(prepare(str(stories), TOKENIZER, cache=cache, report=first_report))
         thread.join()
         assert results[0] == results[1]
         assert len(builds) == 1
         assert "waiting for it" in caplog.text
 
     def test_a_process_waits_for_another_process(self, stories, tmp_path, run_prepare) -> None:
-        folder = prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache").folder
+        folder = prepare(str(stories), TOKENIZER, cache=tmp_path / "cache").folder
         (folder / "manifest.json").unlink()  # so that it has to build
         ended = threading.Event()
 
@@ -220,20 +220,20 @@ class TestProcesses:
         process.wait()
         assert len(leftovers(cache)) == 1
         assert not list(cache.glob("*/manifest.json"))
-        prepare(str(stories), vocab_size=VOCABULARY, cache=cache)
+        prepare(str(stories), TOKENIZER, cache=cache)
         assert leftovers(cache) == []
 
     def test_other_folders_in_the_cache_are_nobodys_leftovers(self, stories, tmp_path) -> None:
         download = tmp_path / "cache" / "film.partial"
         download.mkdir(parents=True)
-        prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "cache")
+        prepare(str(stories), TOKENIZER, cache=tmp_path / "cache")
         assert download.is_dir()
 
     def test_what_a_living_process_builds_is_left_alone(self, stories, tmp_path) -> None:
         cache = tmp_path / "cache"
         (cache / "v1-other.stellux-partial").mkdir(parents=True)
         with FileLock(cache / "v1-other.lock"):
-            prepare(str(stories), vocab_size=VOCABULARY, cache=cache)
+            prepare(str(stories), TOKENIZER, cache=cache)
         assert leftovers(cache) == ["v1-other.stellux-partial"]
 
 
@@ -258,7 +258,7 @@ class TestStorage:
         corpus.write_text("\n\n".join(story(i) for i in range(900)))
         (small_disk / "other data").write_bytes(bytes(512 * 1024 - free))
         with pytest.raises(CorpusError) as caught:
-            prepare(str(corpus), vocab_size=300, cache=small_disk / "cache")
+            prepare(str(corpus), TokenizerSpec(vocab_size=300), cache=small_disk / "cache")
         assert "no space left" in str(caught.value)
         assert "STELLUX_CACHE" in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -268,7 +268,7 @@ class TestStorage:
     def test_a_cache_that_cannot_be_written(self, stories, tmp_path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(CorpusError, match=r"cannot use .*STELLUX_CACHE"):
-            prepare(str(stories), vocab_size=VOCABULARY, cache=tmp_path / "file" / "cache")
+            prepare(str(stories), TOKENIZER, cache=tmp_path / "file" / "cache")
 
 
 class TestCommand:
@@ -276,11 +276,11 @@ class TestCommand:
         table = run_prepare(str(stories), "--vocabulary", "280")
         assert table.returncode == 0
         assert table.stderr == ""  # no progress where the output is no terminal
-        assert "280 tokens" in table.stdout
-        assert all(split in table.stdout for split in ("train", "valid", "test"))
+        assert "byte_level_bpe-280" in table.stdout
+        assert all(split in table.stdout for split in ("train", "dev", "test"))
         as_json = run_prepare(str(stories), "--vocabulary", "280", "--json")
         manifest = json.loads(as_json.stdout)
-        assert manifest["vocab_size"] == 280
+        assert manifest["tokenizer"] == {"kind": "byte_level_bpe", "vocab_size": 280, "options": {}}
         assert manifest["files"]["tokenizer.json"]["sha256"] == manifest["tokenizer_sha256"]
 
     @pytest.mark.parametrize(
@@ -324,14 +324,18 @@ class TestCommand:
 
 
 def test_real_reviews(shared_data, tmp_path) -> None:
-    corpus = prepare(str(shared_data / "movie-reviews"), vocab_size=1_000, cache=tmp_path / "cache")
+    corpus = prepare(
+        str(shared_data / "movie-reviews"),
+        TokenizerSpec(vocab_size=1_000),
+        cache=tmp_path / "cache",
+    )
     splits = corpus.manifest.splits
     assert {name: split.documents for name, split in splits.items()} == {
         "train": 1_800,
-        "valid": 100,
+        "dev": 100,
         "test": 100,
     }
-    split, tokenizer = corpus.split("valid"), corpus.tokenizer()
+    split, tokenizer = corpus.split("dev"), corpus.tokenizer()
     lines = (shared_data / "movie-reviews" / "valid.jsonl").read_text(encoding="utf-8").splitlines()
     texts = {json.loads(line)["text"] for line in lines}
     for document in random.Random(0).sample(range(100), 10):

@@ -98,7 +98,7 @@ def make_journal(
                 "span": tokens // 5,
                 "minimum_evaluations": 4,
             },
-            bytes_per_token={"4096": BYTES_PER_TOKEN},
+            bytes_per_token={"byte_level_bpe-4096": BYTES_PER_TOKEN},
             created_at=1_760_000_000.0,
             command="python -m tune_app.sweep quick",
             axes=(*axes, "seed") if len(seeds) > 1 else tuple(axes),

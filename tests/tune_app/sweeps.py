@@ -36,7 +36,7 @@ def new_journal(
         seeds=plan.seeds,
         scheduler={"name": "asha"},
         kill_rule=KillRule().as_dict(),
-        bytes_per_token={"4096": 3.0},
+        bytes_per_token={"byte_level_bpe-4096": 3.0},
         created_at=0.0,
         command="python -m tune_app.sweep",
         axes=plan.axes,

@@ -17,17 +17,17 @@ class TokenFetch:
 
     Args:
         tokens: where from.
-        vocabularies: which of them.
+        tokenizers: keys of those that are wanted.
         cache: default this machine's.
     """
 
     def __init__(
-        self, tokens: Tokens, vocabularies: Sequence[int], *, cache: Path | None = None
+        self, tokens: Tokens, tokenizers: Sequence[str], *, cache: Path | None = None
     ) -> None:
-        self.corpora: dict[int, PreparedCorpus] = {}
-        """By vocabulary size, whole when it is done."""
+        self.corpora: dict[str, PreparedCorpus] = {}
+        """By the tokenizer's key, whole when it is done."""
         self._tokens = tokens
-        self._vocabularies = vocabularies
+        self._tokenizers = tokenizers
         self._cache = cache or default_cache()
         self._error: Exception | None = None
         self._cancelled = threading.Event()
@@ -63,9 +63,9 @@ class TokenFetch:
     def _fetch_all(self, cancelled: Callable[[], bool]) -> None:
         store = open_store(self._tokens.store)
         try:
-            for vocab_size in self._vocabularies:
-                self.corpora[vocab_size] = fetch(
-                    self._tokens.corpora[vocab_size], store, self._cache, cancelled=cancelled
+            for key in self._tokenizers:
+                self.corpora[key] = fetch(
+                    self._tokens.corpora[key], store, self._cache, cancelled=cancelled
                 )
         finally:
             store.close()

@@ -80,8 +80,8 @@ class Tokens:
 
     store: str
     """Its URL."""
-    corpora: Mapping[int, SharedCorpus]
-    """By vocabulary size."""
+    corpora: Mapping[str, SharedCorpus]
+    """By the tokenizer's key."""
 
 
 @dataclass(frozen=True, kw_only=True)

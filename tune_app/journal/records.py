@@ -208,7 +208,7 @@ class SweepRecord:
     kill_rule: Mapping[str, Any]
     """`{"unit": "ppl", "margin": 0.5, "span": 1000000, …}` or `{"unit": "off"}`."""
     bytes_per_token: Mapping[str, float]
-    """Dev bytes of text a token, by vocabulary size."""
+    """Dev bytes of text a token, by the tokenizer's key."""
     created_at: float
     command: str
     """The command line that continues the sweep."""

@@ -16,6 +16,7 @@ import torch
 from ray import tune
 
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 from tune_app.cluster.corpus_fetch import TokenFetch
 from tune_app.devices import use_threads
 from tune_app.faults.oom_kills import oom_kills
@@ -72,7 +73,7 @@ class CellTrainable(tune.Trainable):
         self._store = open_store(config["checkpoints"])
         self._failed: FailureClass | None = None
         self._failed_early = False
-        self._corpora: dict[int, PreparedCorpus] = {}
+        self._corpora: dict[str, PreparedCorpus] = {}
         self._fetch: TokenFetch | None = None
         self._waiting_since: float | None = None
         node = ray.get_runtime_context().get_node_id()
@@ -177,7 +178,7 @@ class CellTrainable(tune.Trainable):
         """
         tokens = self._config["tokens"]
         cell = Cell.from_values(self._config[CELL]["values"])
-        wanted = {cell.model.vocab_size, cell.baseline.vocab_size} - self._corpora.keys()
+        wanted = {cell.tokenizer.key, cell.baseline_tokenizer.key} - self._corpora.keys()
         if tokens is None or not wanted:
             return True
         if self._fetch is None:
@@ -188,10 +189,10 @@ class CellTrainable(tune.Trainable):
         self._fetch = None
         return True
 
-    def _corpus(self, vocab_size: int) -> PreparedCorpus:
+    def _corpus(self, tokenizer: TokenizerSpec) -> PreparedCorpus:
         if self._config["tokens"] is None:
-            return PreparedCorpus.open(Path(self._config["corpora"][str(vocab_size)]))
-        return self._corpora[vocab_size]
+            return PreparedCorpus.open(Path(self._config["corpora"][tokenizer.key]))
+        return self._corpora[tokenizer.key]
 
 
 class _Warnings(logging.Handler):

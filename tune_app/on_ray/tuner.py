@@ -73,7 +73,7 @@ def run_cells(
     folder: Path,
     checkpoints: str,
     timing: CheckpointTiming,
-    corpora: Mapping[int, Path],
+    corpora: Mapping[str, Path],
     tokens: Tokens | None,
     rule: KillRule,
     asha: AshaSettings | None,
@@ -88,7 +88,7 @@ def run_cells(
         folder: of the sweep; no other process works in it.
         checkpoints: URL of their store.
         timing: when a trial takes one.
-        corpora: folders of the prepared corpora by vocabulary size, on this machine.
+        corpora: folders of the prepared corpora by the tokenizer's key, on this machine.
         tokens: where other machines get them from; None where this one trains.
         rule: the kill rule.
         asha: None lets every cell train to its end.
@@ -103,7 +103,7 @@ def run_cells(
     param_space = {
         "checkpoints": checkpoints,
         "timing": asdict(timing),
-        "corpora": {str(size): str(path.absolute()) for size, path in corpora.items()},
+        "corpora": {key: str(path.absolute()) for key, path in corpora.items()},
         "tokens": tokens,
         "threads": options.cpus,
         "device": "cuda" if options.gpus > 0 else "cpu",

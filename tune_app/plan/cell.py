@@ -6,10 +6,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from data.tokenizers.spec import TokenizerSpec
 from model.field_types import require_types
 from model.spec import ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
+from tune_app.plan.tokenizer import (
+    KIND,
+    OPTIONS,
+    SIZE,
+    TOKENIZER_FIELDS,
+    tokenizer_of,
+    tokenizer_values,
+)
 
 BASELINE_MODEL: Mapping[str, Any] = {
     "embedding_ratio": 0.35,
@@ -21,6 +30,7 @@ BASELINE_MODEL: Mapping[str, Any] = {
 """What the baseline is unless a space says otherwise; the rest it shares with the cell."""
 
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
+_OWN_FIELDS = (*_MODEL_FIELDS, *TOKENIZER_FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +64,17 @@ class Cell:
     model: ModelSpec
     baseline: ModelSpec
     """Whose learning rate is transferred and whose tokens are the unit."""
+    tokenizer: TokenizerSpec
+    baseline_tokenizer: TokenizerSpec
     settings: TrialSettings
     seed: int = 0
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Cell:
         """A cell from a flat mapping; what it leaves out takes its default.
+
+        A baseline that names no tokenizer has the cell's. A file that a tokenizer names is read,
+        once: the cell's own values have its SHA-256.
 
         Raises ValueError for an unknown name or an impossible value.
         """
@@ -71,19 +86,27 @@ class Cell:
         if not isinstance(baseline_values, Mapping):
             raise ValueError(f"baseline is {baseline_values!r}; it must be a mapping of values")
         model_values = {name: rest.pop(name) for name in _MODEL_FIELDS if name in rest}
+        tokenizer_names = {name: rest.pop(name) for name in TOKENIZER_FIELDS if name in rest}
         settings_values = {name: rest.pop(name) for name in _SETTINGS_FIELDS if name in rest}
         for name in rest:
-            known = (*_MODEL_FIELDS, *_SETTINGS_FIELDS, "seed", identity.BASELINE)
+            known = (*_OWN_FIELDS, *_SETTINGS_FIELDS, "seed", identity.BASELINE)
             raise ValueError(identity.unknown_setting(name, known))
         for name in baseline_values:
-            if name not in _MODEL_FIELDS:
-                message = identity.unknown_setting(name, _MODEL_FIELDS)
+            if name not in _OWN_FIELDS:
+                message = identity.unknown_setting(name, _OWN_FIELDS)
                 raise ValueError(f"the baseline: {message}")
         model = ModelSpec(**model_values)
-        baseline = ModelSpec.from_values({**model.values(), **BASELINE_MODEL, **baseline_values})
+        baseline_model = {k: v for k, v in baseline_values.items() if k in _MODEL_FIELDS}
+        baseline = ModelSpec.from_values({**model.values(), **BASELINE_MODEL, **baseline_model})
+        if KIND in baseline_values or OPTIONS in baseline_values:
+            baseline_names = {k: v for k, v in baseline_values.items() if k in TOKENIZER_FIELDS}
+        else:
+            baseline_names = tokenizer_names
         return cls(
             model=model,
             baseline=baseline,
+            tokenizer=_resolved(model, tokenizer_names),
+            baseline_tokenizer=_resolved(baseline, baseline_names),
             settings=TrialSettings(**settings_values),
             seed=seed,
         )
@@ -91,16 +114,23 @@ class Cell:
     def values(self) -> dict[str, Any]:
         """All values, defaults included, flat; `from_values` reads them back."""
         return {
-            **self.model.values(),
+            **self.own_model(),
             **asdict(self.settings),
             "seed": self.seed,
-            "baseline": self.baseline.values(),
+            "baseline": {**self.baseline.values(), **tokenizer_values(self.baseline_tokenizer)},
         }
+
+    def own_model(self) -> dict[str, Any]:
+        """The model and its tokenizer: what another cell has as its `baseline`."""
+        return {**self.model.values(), **tokenizer_values(self.tokenizer)}
 
     @property
     def key(self) -> str:
         """A hash of the values: equal for equal cells, on any machine (see `identity`)."""
-        return identity.key_of(self.values())
+        values = self.values()
+        values[OPTIONS] = self.tokenizer.identity
+        values[identity.BASELINE][OPTIONS] = self.baseline_tokenizer.identity
+        return identity.key_of(values)
 
     def training_config(
         self, *, tokens: int | None = None, micro_batch_size: int | None = None
@@ -116,3 +146,7 @@ class Cell:
 
     def with_seed(self, seed: int) -> Cell:
         return replace(self, seed=seed)
+
+
+def _resolved(model: ModelSpec, names: Mapping[str, Any]) -> TokenizerSpec:
+    return tokenizer_of({**names, SIZE: model.vocab_size}).resolved()

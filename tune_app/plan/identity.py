@@ -28,6 +28,8 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     "feed_forward": "swiglu",
     "n_heads": 4,
     "context": 256,
+    "tokenizer": "byte_level_bpe",
+    "tokenizer_options": {},
 }
 """Of what a cell's model and its baseline both have, each when it was introduced."""
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+from data.tokenizers.spec import TokenizerSpec
 from model.sizing.budget import InfeasibleBudget, solve
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
 from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.space import Space, expand, label
+from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
 
@@ -64,9 +66,10 @@ class SweepPlan:
         return tuple(cell for cell in self.cells if cell.status is not Status.INFEASIBLE)
 
     @property
-    def vocabularies(self) -> list[int]:
-        """Sizes of the tokenizers that the cells need."""
-        return sorted({cell.values["vocab_size"] for cell in self.feasible})
+    def tokenizers(self) -> list[TokenizerSpec]:
+        """What the cells need, each once, the smallest first."""
+        found = {tokenizer_of(cell.values) for cell in self.feasible}
+        return sorted(found, key=lambda tokenizer: (tokenizer.vocab_size, tokenizer.key))
 
 
 def make_plan(space: Space, wishes: Wishes) -> SweepPlan:

@@ -117,7 +117,7 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
         raise ValueError(f"seeds are {list(seeds)}; name at least one, each once")
     fixed = {**space.fixed, **overrides}
     baseline = {**BASELINE_MODEL, **fixed, **space.baseline}
-    reference = Cell.from_values(baseline).model.values()
+    reference = Cell.from_values(baseline).own_model()
     baseline["baseline"] = reference
     points = [
         {**BASELINE_MODEL, **fixed, **point, "baseline": reference}

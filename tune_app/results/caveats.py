@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tune_app import formats
 from tune_app.journal.records import Rule, Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
+from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.summary import SweepResults
 
 _AMPLE = 20
@@ -67,7 +68,7 @@ def _nats_between_first_two(results: SweepResults) -> float | None:
     if len(ranking) < 2 or baseline is None:
         return None
     first, second = ranking[0].mean, ranking[1].mean
-    bytes_per_token = results.sweep.bytes_per_token.get(str(baseline.values.get("vocab_size")))
+    bytes_per_token = results.sweep.bytes_per_token.get(tokenizer_of(baseline.values).key)
     if first is None or second is None or bytes_per_token is None:
         return None
     return (second - first) * math.log(2) * bytes_per_token
@@ -103,9 +104,9 @@ def _edges(results: SweepResults) -> Iterator[str]:
 
 
 def _confounded(results: SweepResults) -> Iterator[str]:
-    vocabularies = {cell.cell.values.get("vocab_size") for cell in results.cells}
+    tokenizers = {tokenizer_of(cell.cell.values) for cell in results.cells}
     sizes = [cell.cell.config for cell in results.cells if cell.cell.config is not None]
-    if "embedding_ratio" in results.axes and len(vocabularies) == 1 and sizes:
+    if "embedding_ratio" in results.axes and len(tokenizers) == 1 and sizes:
         wide = max(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
         deep = min(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
         yield (
@@ -146,7 +147,7 @@ def _stopping(results: SweepResults) -> Iterator[str]:
 
 
 def _tokenizers(results: SweepResults) -> Iterator[str]:
-    if len({cell.cell.values.get("vocab_size") for cell in results.cells}) > 1:
+    if len({tokenizer_of(cell.cell.values) for cell in results.cells}) > 1:
         yield (
             "The cells have different tokenizers: their perplexities do not compare, their bits "
             "per byte do. Equal tokens mean equal text, in the baseline's tokens."

@@ -228,8 +228,7 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
     sweep = results.sweep
     scheduler = dict(sweep.scheduler)
     asha = scheduler.pop("name", "none") == "asha"
-    sizes = sorted(sweep.bytes_per_token.items(), key=lambda item: int(item[0]))
-    text = "; ".join(f"V = {int(size):,}: {value:.3f}" for size, value in sizes)
+    text = "; ".join(f"{key}: {value:.3f}" for key, value in sweep.bytes_per_token.items())
     values = results.cells[0].cell.values
     versions = dict(sweep.versions)
     source = versions.pop("source", "unknown")

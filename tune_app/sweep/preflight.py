@@ -55,21 +55,21 @@ def check_storage(
     require_free(folder, RECORDS_BYTES, "the sweep's records")
 
 
-def share_tokens(url: str, corpora: Mapping[int, PreparedCorpus], console: Console) -> Tokens:
+def share_tokens(url: str, corpora: Mapping[str, PreparedCorpus], console: Console) -> Tokens:
     """Puts the corpora of a sweep where workers fetch them, and says what it sends.
 
     Args:
-        corpora: by vocabulary size.
+        corpora: by the tokenizer's key.
 
     Raises StoreError where the store does not take them.
     """
     store = open_store(url)
-    shared: dict[int, SharedCorpus] = {}
+    shared: dict[str, SharedCorpus] = {}
     try:
         store.check()
-        for vocab_size, corpus in corpora.items():
-            shared[vocab_size] = SharedCorpus.of(corpus)
-            if is_shared(shared[vocab_size], corpus.manifest, store):
+        for key, corpus in corpora.items():
+            shared[key] = SharedCorpus.of(corpus)
+            if is_shared(shared[key], corpus.manifest, store):
                 continue
             total = sum(record.bytes for record in corpus.manifest.files.values())
             console.print(

@@ -123,8 +123,8 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
     return INTERRUPTED
 
 
-def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCorpus]:
-    """The corpus under every tokenizer of the plan; each cell is checked against it.
+def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCorpus]:
+    """The corpus under every tokenizer of the plan, by its key; each cell is checked against it.
 
     Raises ValueError where it cannot be had, is too small for a context, or where a cell has a
     setting that no training could have: all of it before anything starts.
@@ -133,21 +133,21 @@ def prepared_corpora(plan: SweepPlan, console: Console) -> dict[int, PreparedCor
     for cell in cells:
         cell.training_config()
     corpora = {}
-    for vocab_size in plan.vocabularies:
+    for tokenizer in plan.tokenizers:
         with progress_display(console) as report:
-            corpora[vocab_size] = prepare(plan.corpus, vocab_size=vocab_size, report=report)
+            corpora[tokenizer.key] = prepare(plan.corpus, tokenizer, report=report)
     for cell in cells:
-        corpus = corpora[cell.model.vocab_size]
+        corpus = corpora[cell.tokenizer.key]
         context = cell.model.context
         TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
         EvaluationDocuments(
-            corpus.split("valid"), context=context, batch_size=1, end_of_text=corpus.end_of_text
+            corpus.split("dev"), context=context, batch_size=1, end_of_text=corpus.end_of_text
         )
     return corpora
 
 
 def sweep_record(
-    plan: SweepPlan, corpora: Mapping[int, PreparedCorpus], *, command: str
+    plan: SweepPlan, corpora: Mapping[str, PreparedCorpus], *, command: str
 ) -> SweepRecord:
     """What the journal keeps of a plan and its corpus."""
     return SweepRecord(
@@ -160,9 +160,7 @@ def sweep_record(
         seeds=plan.seeds,
         scheduler={"name": "none"} if plan.asha is None else plan.asha.as_dict(),
         kill_rule=plan.kill_rule.as_dict(),
-        bytes_per_token={
-            str(size): corpus.bytes_per_token("valid") for size, corpus in corpora.items()
-        },
+        bytes_per_token={key: corpus.bytes_per_token("dev") for key, corpus in corpora.items()},
         created_at=time.time(),
         command=command,
         axes=plan.axes,
@@ -259,7 +257,7 @@ def _announce(plan: SweepPlan, journal: Journal, console: Console) -> None:
 def _run(
     plan: SweepPlan,
     journal: Journal,
-    corpora: Mapping[int, PreparedCorpus],
+    corpora: Mapping[str, PreparedCorpus],
     options: RunOptions,
     console: Console,
     *,
@@ -299,7 +297,7 @@ def _run(
                     between_losses=seconds_between_losses(journal),
                     rungs=() if plan.asha is None else tuple(plan.asha.milestones(plan.tokens)),
                 ),
-                corpora={size: corpus.folder for size, corpus in corpora.items()},
+                corpora={key: corpus.folder for key, corpus in corpora.items()},
                 tokens=tokens,
                 rule=plan.kill_rule,
                 asha=plan.asha,

@@ -22,6 +22,7 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
+from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.stopping.kill_rule import interpolate
 from tune_app.stopping.referee import is_same_but_seed
 from tune_app.terminal.eta import measured_pace
@@ -120,7 +121,7 @@ class SweepProgress:
             return last.baseline_tokens / last.tokens
         sizes = self.sweep.bytes_per_token
         own, baseline = (
-            sizes.get(str(one.values.get("vocab_size")))
+            sizes.get(tokenizer_of(one.values).key)
             for one in (cell, self._cells[self.sweep.baseline])
         )
         return own / baseline if own and baseline else 1.0

@@ -12,6 +12,7 @@ from rich.console import Console
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 from model.sizing.table import parameter_table
 from tune_app.command_line import command_name, run_command
 from tune_app.devices import checked_device, default_device, use_threads
@@ -75,9 +76,9 @@ def train(
     wanted = read_cell(cell)
     console = Console()
 
-    def corpus(vocab_size: int) -> PreparedCorpus:
+    def corpus(tokenizer: TokenizerSpec) -> PreparedCorpus:
         with progress_display(console) as report:
-            return prepare(wanted.settings.corpus, vocab_size=vocab_size, report=report)
+            return prepare(wanted.settings.corpus, tokenizer, report=report)
 
     store = None if checkpoints is None else open_store(checkpoints)
     if store is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from data.batches import EvaluationDocuments, TrainingBatches
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 from tune_app.plan.cell import Cell
 
 EVALUATION_BATCH = 16
@@ -18,15 +19,15 @@ class TrialData:
 
     Args:
         cell: whose they are.
-        corpora: gives the prepared corpus of a vocabulary size.
+        corpora: gives the corpus as a tokenizer has packed it.
 
     Raises ValueError where the corpus is impossible or too small for the context.
     """
 
-    def __init__(self, cell: Cell, *, corpora: Callable[[int], PreparedCorpus]) -> None:
+    def __init__(self, cell: Cell, *, corpora: Callable[[TokenizerSpec], PreparedCorpus]) -> None:
         self._settings = cell.settings
-        corpus = corpora(cell.model.vocab_size)
-        reference = corpora(cell.baseline.vocab_size)
+        corpus = corpora(cell.tokenizer)
+        reference = corpora(cell.baseline_tokenizer)
         context, capped = cell.model.context, cell.settings.evaluation_bytes
         self.batches = TrainingBatches(
             corpus.split("train"),
@@ -71,7 +72,7 @@ def _dev_documents(
     corpus: PreparedCorpus, *, context: int, max_bytes: int | None
 ) -> EvaluationDocuments:
     return EvaluationDocuments(
-        corpus.split("valid"),
+        corpus.split("dev"),
         context=context,
         batch_size=EVALUATION_BATCH,
         end_of_text=corpus.end_of_text,

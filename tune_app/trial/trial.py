@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
 from model.sizing.budget import solve
 from model.training.training import Training
@@ -37,7 +38,7 @@ class Trial:
 
     Args:
         cell: what to train.
-        corpora: gives the prepared corpus of a vocabulary size.
+        corpora: gives the corpus as a tokenizer has packed it.
         checkpoints: of this cell; None trains without any.
         timing: when one is taken.
         micro_batch_size: sequences at once in memory; None for all of a step's.
@@ -52,7 +53,7 @@ class Trial:
         self,
         cell: Cell,
         *,
-        corpora: Callable[[int], PreparedCorpus],
+        corpora: Callable[[TokenizerSpec], PreparedCorpus],
         checkpoints: Checkpoints | None = None,
         timing: CheckpointTiming = CheckpointTiming(),  # noqa: B008 - it is frozen
         micro_batch_size: int | None = None,

@@ -14,16 +14,24 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from data.errors import CorpusError
-from data.tokenizers.byte_level_bpe import END_OF_TEXT_ID, check_vocabulary, pieces, train_tokenizer
+from data.gathering import pieces
+from data.tokenizers.base import TokenizerKind, kind_of
+from data.tokenizers.byte_level_bpe import ByteLevelBpe
+from data.tokenizers.spec import TokenizerSpec
 
 TEXTS = [
     f"the {word} lobster and the {word} crab\n\n  run, run;\n" for word in ("red", "blue")
 ] * 20
+CUT = ByteLevelBpe.cut
+
+
+def byte_level_bpe(vocab_size: int) -> TokenizerKind:
+    return kind_of(TokenizerSpec(kind="byte_level_bpe", vocab_size=vocab_size))
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train_tokenizer([TEXTS], 280)
+    return byte_level_bpe(280).train([TEXTS])
 
 
 @given(text=st.text())
@@ -32,7 +40,7 @@ def tokenizer() -> Tokenizer:
 def test_text_comes_back_exactly(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text).ids
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
-    assert END_OF_TEXT_ID not in ids
+    assert 0 not in ids
 
 
 @given(
@@ -42,7 +50,7 @@ def test_text_comes_back_exactly(tokenizer: Tokenizer, text: str) -> None:
 def test_pieces_encode_as_the_whole(tokenizer: Tokenizer, words: list[str], limit: int) -> None:
     text = "".join(words)
     encoded = text.encode()
-    found = [piece.decode() for piece in pieces(encoded, 0, len(encoded), limit)]
+    found = [piece.decode() for piece in pieces(encoded, 0, len(encoded), cut=CUT, limit=limit)]
     assert "".join(found) == text
     ids = [token for piece in found for token in tokenizer.encode(piece).ids]
     assert ids == tokenizer.encode(text).ids
@@ -50,39 +58,40 @@ def test_pieces_encode_as_the_whole(tokenizer: Tokenizer, words: list[str], limi
 
 def test_pieces_are_about_as_long_as_asked() -> None:
     text = b"a line of text\n" * 100
-    lengths = [len(piece) for piece in pieces(text, 0, len(text), 100)]
+    lengths = [len(piece) for piece in pieces(text, 0, len(text), cut=CUT, limit=100)]
     assert len(lengths) == 15
     assert max(lengths) < 120
 
 
 def test_the_vocabulary_has_bytes_and_end_of_text_first(tokenizer: Tokenizer) -> None:
     assert tokenizer.get_vocab_size() == 280
-    assert tokenizer.token_to_id("<|endoftext|>") == END_OF_TEXT_ID == 0
+    assert byte_level_bpe(280).end_of_text(tokenizer) == 0
 
 
 def test_a_vocabulary_beyond_the_text_says_what_the_text_supports() -> None:
     with pytest.raises(CorpusError) as caught:
-        train_tokenizer([TEXTS], 5_000)
+        byte_level_bpe(5_000).train([TEXTS])
     assert "not 5,000" in str(caught.value)
     supported = int(str(caught.value).split("vocabulary of ")[1].split()[0].replace(",", ""))
-    assert train_tokenizer([TEXTS], supported).get_vocab_size() == supported
+    assert byte_level_bpe(supported).train([TEXTS]).get_vocab_size() == supported
     with pytest.raises(CorpusError):
-        train_tokenizer([TEXTS], supported + 1)
+        byte_level_bpe(supported + 1).train([TEXTS])
 
 
-@pytest.mark.parametrize("vocab_size", [-1, 0, 256, 1 << 25])
+@pytest.mark.parametrize("vocab_size", [1, 256, 1 << 25])
 def test_a_vocabulary_out_of_range(vocab_size: int) -> None:
     with pytest.raises(CorpusError, match="at least 257"):
-        check_vocabulary(vocab_size)
+        byte_level_bpe(vocab_size)
 
 
 SCRIPT = """
 import hashlib, json, sys
-from data.tokenizers.byte_level_bpe import train_tokenizer
+from data.tokenizers.base import kind_of
+from data.tokenizers.spec import TokenizerSpec
 texts = [line for line in open(sys.argv[1], encoding="utf-8")]
 if sys.argv[2] == "backwards":
     texts.reverse()
-saved = train_tokenizer([texts], 1_000).to_str(pretty=True)
+saved = kind_of(TokenizerSpec(vocab_size=1_000)).train([texts]).to_str(pretty=True)
 print(hashlib.sha256(saved.encode()).hexdigest())
 """
 

@@ -14,6 +14,7 @@ import pytest
 
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 from tests.tune_app.stores.servers import SSHD, Sshd
 from tune_app.cluster import corpus_share as tokens
 from tune_app.cluster.corpus_fetch import TokenFetch
@@ -55,7 +56,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def corpus(small_corpus: Path, cache: Path) -> PreparedCorpus:
-    return prepare(str(small_corpus), vocab_size=512, cache=cache)
+    return prepare(str(small_corpus), TokenizerSpec(vocab_size=512), cache=cache)
 
 
 @pytest.fixture

@@ -93,7 +93,9 @@ def test_tokens_between_two_evaluations_are_counted_in_the_baselines(
 ) -> None:
     base, other = progress.cells[:2]
     other = replace(other, values={**other.values, "vocab_size": 8_192}, status=Status.RUNNING)
-    sweep = replace(progress.sweep, bytes_per_token={"4096": 3.0, "8192": 3.6})
+    sweep = replace(
+        progress.sweep, bytes_per_token={"byte_level_bpe-4096": 3.0, "byte_level_bpe-8192": 3.6}
+    )
     view = SweepProgress(sweep, [base, other])
     view.advance(other, 1_000)
     assert view.tokens(other) == 1_200

@@ -16,6 +16,7 @@ import torch
 
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from data.tokenizers.spec import TokenizerSpec
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore
@@ -36,12 +37,12 @@ SMALL: dict[str, Any] = {
     "learning_rate": 1e-2,
 }
 
-Corpora = Callable[[int], PreparedCorpus]
+Corpora = Callable[[TokenizerSpec], PreparedCorpus]
 
 
 @pytest.fixture(scope="module")
 def corpora(small_corpus: Path, cache: Path) -> Corpora:
-    return lambda size: prepare(str(small_corpus), vocab_size=size, cache=cache)
+    return lambda tokenizer: prepare(str(small_corpus), tokenizer, cache=cache)
 
 
 def results(observations: list[Observation]) -> list[Observation]:

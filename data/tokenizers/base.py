@@ -1,0 +1,78 @@
+"""What every kind of tokenizer can do: be trained on text, be saved and be loaded again."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar
+
+from tokenizers import Tokenizer
+
+from data.documents import END_OF_TEXT
+from data.errors import CorpusError
+from data.tokenizers.spec import KINDS, TokenizerSpec
+
+
+class TokenizerKind(ABC):
+    """A kind of tokenizer, made for one spec. All its methods raise CorpusError.
+
+    Raises CorpusError for an option that the kind does not have, or a value that it cannot have.
+    """
+
+    options: ClassVar[tuple[str, ...]] = ()
+    """Names of the options that a spec of this kind may have."""
+    cut: ClassVar[re.Pattern[bytes] | None] = None
+    """A long document may be cut behind each match without changing a token; None where no place
+    is safe, so that documents are encoded whole."""
+
+    def __init__(self, spec: TokenizerSpec) -> None:
+        unknown = sorted(spec.options.keys() - set(self.options))
+        if unknown:
+            raise CorpusError(
+                f"unknown option {unknown[0]!r} of the tokenizer {spec.kind}; "
+                f"expected one of {', '.join(self.options) or 'none'}"
+            )
+        self.spec = spec
+        self.check()
+
+    @abstractmethod
+    def check(self) -> None:
+        """Rejects a size or an option's value that this kind cannot have."""
+
+    @abstractmethod
+    def train(self, texts: Iterable[list[str]]) -> Tokenizer:
+        """A tokenizer of exactly the spec's size, made from batches of text.
+
+        The texts may be gone through several times. Encoding and decoding must give back any text
+        exactly: bits per byte are only comparable where no text is lost.
+        """
+
+    def load(self, path: Path) -> Tokenizer:
+        """A tokenizer that was trained before, from the file that it was saved in."""
+        return with_plain_special_tokens(Tokenizer.from_file(str(path)))
+
+    def end_of_text(self, tokenizer: Tokenizer) -> int:
+        """The token before each document, which no text encodes to."""
+        token = tokenizer.token_to_id(END_OF_TEXT)
+        if token is None:
+            raise CorpusError(f"the tokenizer {self.spec.key} has no token {END_OF_TEXT!r}")
+        return int(token)
+
+
+def with_plain_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """Text that spells out `<|endoftext|>` must stay text; the file does not keep this setting."""
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def kind_of(spec: TokenizerSpec) -> TokenizerKind:
+    """What trains and loads the tokenizer of a spec.
+
+    Raises CorpusError where the kind has no such size or option.
+    """
+    module, _, name = KINDS[spec.kind].partition(":")
+    kind: type[TokenizerKind] = getattr(import_module(module), name)
+    return kind(spec)
