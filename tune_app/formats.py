@@ -90,6 +90,11 @@ def perplexity(value: float | None) -> str:
     return f"{value:,.0f}" if value < 99_999.5 else f"{value:.0e}"
 
 
+def number(value: float | None) -> str:
+    """Any other number, four digits of it: `0.004`, `0.8412`, `1.234e+06`."""
+    return UNKNOWN if value is None else _not_finite(value) or f"{value:.4g}"
+
+
 def gap(value: float | None) -> str:
     """Bits per byte against the baseline, always signed; positive is worse: `+0.0123`."""
     if value is None:

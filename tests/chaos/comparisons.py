@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.faults import Blow
+from tune_app.journal.metrics import metric
 from tune_app.journal.records import (
     Attempt,
     CellRecord,
@@ -18,8 +19,8 @@ from tune_app.journal.records import (
     Status,
 )
 
-_CLOCK = frozenset({"seconds", "tokens_per_second", "at"})
-"""Fields that a clock decides."""
+_CLOCK = frozenset({"metrics", "seconds", "at"})
+"""Fields that a clock decides, and the metrics, some of which it does."""
 
 NOTICED_WITHIN = 120.0
 """Seconds from a fault to the failure that it explains: Ray gives a silent node up after 65."""
@@ -62,9 +63,11 @@ def differing_curves(
         for cell, tokens in here.keys() - there.keys()
     ]
     for key in here.keys() & there.keys():
-        names = [name for name in here[key] if repr(here[key][name]) != repr(there[key][name])]
+        names = [name for name in here[key] if repr(here[key][name]) != repr(there[key].get(name))]
         if names:
-            values = ", ".join(f"{name} {here[key][name]} not {there[key][name]}" for name in names)
+            values = ", ".join(
+                f"{name} {here[key][name]} not {there[key].get(name)}" for name in names
+            )
             wrong.append(f"{key[0]} at {key[1]} tokens: {values}")
     return sorted(wrong)
 
@@ -213,7 +216,10 @@ def leftovers(*folders: Path, scratch: str) -> list[str]:
 
 
 def _plain(record: Observation | Decision) -> dict[str, Any]:
-    return {name: value for name, value in vars(record).items() if name not in _CLOCK}
+    metrics = record.metrics if isinstance(record, Observation) else {}
+    return {name: value for name, value in vars(record).items() if name not in _CLOCK} | {
+        name: value for name, value in metrics.items() if metric(name).repeats
+    }
 
 
 def _short(item: Mapping[str, Any]) -> str:

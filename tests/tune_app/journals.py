@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.tune_app.observations import observation
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener, SweepListener
 from tune_app.journal.records import (
@@ -326,15 +327,15 @@ def _observation(
     cell: CellRecord, *, trained: int, value: float, speed: float, step: int, whole: bool
 ) -> Observation:
     fraction = step / EVALUATIONS
-    return Observation(
-        cell=cell.key,
-        tokens=trained,
-        baseline_tokens=trained,
+    return observation(
+        cell.key,
+        trained,
         bits_per_byte=value,
         perplexity=_perplexity(value),
         baseline_token_perplexity=_perplexity(value),
         train_loss=(value - 0.03) * math.log(2) * BYTES_PER_TOKEN,
         learning_rate=0.004 * 0.5 * (1 + math.cos(math.pi * fraction)),
+        gradient_norm=0.4 + 0.8 / step,
         tokens_per_second=speed * (1 + 0.02 * math.sin(step)),
         seconds={
             "start": 2.1 if cell.position < 2 else 0.2,

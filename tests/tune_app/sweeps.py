@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.tune_app.observations import observation
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Observation, SweepRecord
 from tune_app.plan.plan import Wishes, make_plan
@@ -46,16 +47,14 @@ def new_journal(
 
 def observe(cell: str, tokens: int, bpb: float, *, whole: float | None = None) -> Observation:
     """An observation; its perplexity is ten times its bits per byte, for easy sums."""
-    return Observation(
-        cell=cell,
-        tokens=tokens,
-        baseline_tokens=tokens,
+    return observation(
+        cell,
+        tokens,
         bits_per_byte=bpb,
         perplexity=10 * bpb,
         baseline_token_perplexity=10 * bpb,
         train_loss=1.0,
         learning_rate=1e-3,
-        tokens_per_second=100.0,
         seconds={"train": tokens / 100},
         full_bits_per_byte=whole,
         full_perplexity=None if whole is None else 10 * whole,

@@ -35,6 +35,7 @@ from tune_app.journal.file import (
     require_journal,
     transaction,
 )
+from tune_app.journal.metrics import metric
 from tune_app.journal.records import (
     Action,
     Attempt,
@@ -53,9 +54,6 @@ from tune_app.journal.schema import SCHEMA_VERSION, create_tables
 __all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError", "by_cell"]
 
 logger = logging.getLogger(__name__)
-
-# What a trial decides by chance or by clock is no part of its result.
-_NOT_COMPARED = frozenset({"seconds", "tokens_per_second"})
 
 
 class Journal:
@@ -216,7 +214,7 @@ class Journal:
         with self._transaction():
             arrival = self._connection.execute(
                 "INSERT INTO observations (cell, tokens, record, at) VALUES (?, ?, ?, ?)",
-                [observation.cell, observation.tokens, rows.dump(observation.as_dict()), now],
+                [observation.cell, observation.tokens, rows.dump(observation.to_values()), now],
             ).lastrowid
             if decision is None:
                 return
@@ -252,11 +250,7 @@ class Journal:
         known = self.observation(observation.cell, observation.tokens)
         if known is None:
             return False, None
-        differing = [
-            f"{name} {value!r} against {asdict(known)[name]!r}"
-            for name, value in observation.as_dict().items()
-            if name not in _NOT_COMPARED and not _same(value, asdict(known)[name])
-        ]
+        differing = _differences(known, observation)
         if differing:
             logger.warning(
                 "cell %s reported %d tokens again with another result (%s); the first one stands",
@@ -351,10 +345,22 @@ def _lock_to_keep(path: Path) -> Iterator[FileLock]:
         raise
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
-        return math.isnan(other)
-    return one == other
+def _differences(known: Observation, again: Observation) -> list[str]:
+    """In which results two reports of one (cell, tokens) differ, as text.
+
+    What the clock has a part in is not compared, nor what only one of them reports: two versions
+    of the program may have trained them.
+    """
+    pairs = {"baseline_tokens": (again.baseline_tokens, known.baseline_tokens)} | {
+        name: (value, known.metrics[name])
+        for name, value in again.metrics.items()
+        if name in known.metrics and metric(name).repeats
+    }
+    return [
+        f"{name} {value!r} against {other!r}"
+        for name, (value, other) in pairs.items()
+        if value != other and not (math.isnan(value) and math.isnan(other))
+    ]
 
 
 def by_cell(observations: Iterable[Observation]) -> dict[str, list[Observation]]:

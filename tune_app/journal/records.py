@@ -7,9 +7,11 @@ CellRecords; the results read nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from tune_app.journal.metrics import is_declared, metric
 
 PHASES = ("start", "data", "compile", "train", "evaluate")
 """What a trial's wall time is split into, in the order in which it passes."""
@@ -53,7 +55,10 @@ class Action(str, Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One evaluation on dev, at a number of trained tokens. Unique by (cell, tokens)."""
+    """One evaluation on dev, at a number of trained tokens. Unique by (cell, tokens).
+
+    Raises UndeclaredMetricError for a metric that `tune_app/journal/metrics.py` does not declare.
+    """
 
     cell: str
     """Key of the cell."""
@@ -61,25 +66,95 @@ class Observation:
     """Tokens trained, of the cell's own tokenizer."""
     baseline_tokens: int
     """The same amount of text in the baseline's tokens: what curves are compared at."""
-    bits_per_byte: float
-    """On the capped dev documents, the same for every tokenizer."""
-    perplexity: float
-    """Per token of the cell's own tokenizer."""
-    baseline_token_perplexity: float
-    """exp(bits per byte · ln 2 · the baseline's bytes per token): comparable across tokenizers."""
-    train_loss: float
-    """Mean training loss in nats per token since the observation before."""
-    learning_rate: float
-    tokens_per_second: float
-    """Training throughput since the observation before; evaluation not counted."""
+    metrics: Mapping[str, float]
+    """By name. Their meanings and units: METRICS in `tune_app/journal/metrics.py`."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds by phase (PHASES), summed since the trial first started."""
-    full_bits_per_byte: float | None = None
-    """On the whole dev split; only at the end of training."""
-    full_perplexity: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            metric(name)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Observation:
+        """What `to_values` gave, also where JSON or a checkpoint lies between.
+
+        A metric that another version of the program declared and this one does not is left out, so
+        that its journals can still be read.
+        """
+        metrics = {name: value for name, value in values["metrics"].items() if is_declared(name)}
+        return cls(**{**values, "metrics": metrics})
+
+    def to_values(self) -> dict[str, Any]:
+        """As plain values: what the journal keeps, what a report to the driver and what a
+        checkpoint hold."""
+        return {
+            "cell": self.cell,
+            "tokens": self.tokens,
+            "baseline_tokens": self.baseline_tokens,
+            "metrics": dict(self.metrics),
+            "seconds": dict(self.seconds),
+        }
+
+    # What the code itself reads; anything else is looked up in `metrics`.
+
+    @property
+    def bits_per_byte(self) -> float:
+        """On the sample of dev documents, the same for every tokenizer."""
+        return self.metrics["bits_per_byte"]
+
+    @property
+    def perplexity(self) -> float:
+        """On the sample, per token of the cell's own tokenizer."""
+        return self.metrics["perplexity"]
+
+    @property
+    def baseline_token_perplexity(self) -> float:
+        """exp(bits per byte · ln 2 · the baseline's bytes per token): comparable across
+        tokenizers."""
+        return self.metrics["baseline_token_perplexity"]
+
+    @property
+    def full_bits_per_byte(self) -> float | None:
+        """On the full dev split; only at the end of training."""
+        return self.metrics.get("full_bits_per_byte")
+
+    @property
+    def full_perplexity(self) -> float | None:
+        """On the full dev split; only at the end of training."""
+        return self.metrics.get("full_perplexity")
+
+    @property
+    def train_loss(self) -> float:
+        """Mean training loss in nats per token since the observation before."""
+        return self.metrics["train_loss"]
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Training throughput since the observation before; evaluation not counted."""
+        return self.metrics.get("tokens_per_second")
+
+
+_FLAT_NAMES = {
+    "reference_tokens": "baseline_tokens",
+    "reference_perplexity": "baseline_token_perplexity",
+    "whole_bits_per_byte": "full_bits_per_byte",
+    "whole_perplexity": "full_perplexity",
+}
+
+
+def upgraded_observation(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of an observation that was written with a field a metric, in today's shape.
+
+    Those fields had older names at first. Values of today's shape stay as they are.
+    """
+    if "metrics" in old:
+        return dict(old)
+    values = {_FLAT_NAMES.get(name, name): value for name, value in old.items()}
+    kept = {name: values.pop(name) for name in ("cell", "tokens", "baseline_tokens")}
+    seconds = values.pop("seconds", {})
+    metrics = {name: value for name, value in values.items() if value is not None}
+    return {**kept, "metrics": metrics, "seconds": dict(seconds)}
 
 
 @dataclass(frozen=True, kw_only=True)

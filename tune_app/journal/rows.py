@@ -20,6 +20,7 @@ from tune_app.journal.records import (
     Rule,
     Status,
     SweepRecord,
+    upgraded_observation,
 )
 
 
@@ -29,7 +30,8 @@ def dump(value: Mapping[str, Any]) -> str:
 
 
 def observation(record: str) -> Observation:
-    return Observation(**json.loads(record))
+    # Journals of before the migration to named metrics are read all the same.
+    return Observation.from_values(upgraded_observation(json.loads(record)))
 
 
 def sweep(record: str) -> SweepRecord:

@@ -3,7 +3,7 @@
 CELL = "cell"
 """In a trial's config: `{"key": …, "values": …, "micro_batch_size": …}`."""
 OBSERVATION = "observation"
-"""In a report: an Observation as JSON; Tune would flatten a dict."""
+"""In a report: Observation.to_values() as JSON; Tune would flatten a dict."""
 TOKENS = "tokens"
 """In a report: tokens trained so far; left out while a start waits for the store or for tokens."""
 WARNINGS = "warnings"

@@ -147,7 +147,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if OBSERVATION not in result:
             self._listener.progressed(self._cells[key], result[TOKENS])
             return str(TrialScheduler.CONTINUE)
-        return self._judge(key, Observation(**json.loads(result[OBSERVATION])))
+        return self._judge(key, Observation.from_values(json.loads(result[OBSERVATION])))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """A process was lost, or ended itself to be started again."""

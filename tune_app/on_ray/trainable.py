@@ -122,7 +122,7 @@ class CellTrainable(tune.Trainable):
                 WARNINGS: self._warnings.taken(),
             }
         if observation is not None:
-            report[OBSERVATION] = json.dumps(observation.as_dict())
+            report[OBSERVATION] = json.dumps(observation.to_values())
         return report | {TOKENS: self._trial.tokens, WARNINGS: self._warnings.taken()}
 
     def cleanup(self) -> None:

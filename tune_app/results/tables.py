@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tune_app.journal.metrics import in_order
 from tune_app.journal.records import PHASES, Decision
 from tune_app.results.summary import CellResult, SweepResults
 from tune_app.results.whole_files import replacing
@@ -57,21 +58,23 @@ def cell_rows(results: SweepResults) -> list[Row]:
 
 
 def curve_rows(results: SweepResults) -> list[Row]:
-    """A row an evaluation, by cell and tokens."""
-    rows = []
-    for result in results.cells:
-        for observation in result.curve:
-            values = observation.as_dict()
-            seconds = values.pop("seconds")
-            rows.append(
-                {
-                    "label": result.cell.label,
-                    "status": result.cell.status.value,
-                    **values,
-                    **{f"seconds_{phase}": seconds.get(phase) for phase in PHASES},
-                }
-            )
-    return rows
+    """A row an evaluation, by cell and tokens, with a column for every metric that occurs."""
+    names = in_order(
+        name for result in results.cells for point in result.curve for name in point.metrics
+    )
+    return [
+        {
+            "label": result.cell.label,
+            "status": result.cell.status.value,
+            "cell": point.cell,
+            "tokens": point.tokens,
+            "baseline_tokens": point.baseline_tokens,
+            **{name: point.metrics.get(name) for name in names},
+            **{f"seconds_{phase}": point.seconds.get(phase) for phase in PHASES},
+        }
+        for result in results.cells
+        for point in result.curve
+    ]
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,12 +18,13 @@ from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
 from model.sizing.budget import solve
 from model.training.training import Training
-from tune_app.journal.records import PHASES, Observation
+from tune_app.journal.records import PHASES, Observation, upgraded_observation
 from tune_app.plan.cell import Cell
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoint_upload import LONGEST_PAUSE, Uploads
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.data import TrialData
+from tune_app.trial.step_metrics import StepMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +80,8 @@ class Trial:
                 device=device,
             )
         self._evaluations = 0
-        self._learning_rate = 0.0
-        self._losses: list[float] = []
-        """Training losses since the last evaluation."""
+        self._steps = StepMetrics()
+        """What the steps since the last evaluation reported."""
         self._last: Observation | None = None
         self._unreported = False
         """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
@@ -143,10 +143,9 @@ class Trial:
         while self._training.tokens < goal:
             with self._phase("train"):
                 result = self._training.step()
-            self._learning_rate = result.metrics["learning_rate"]
             # A gradient beyond all numbers is divergence too, even where the loss looks calm.
             loss = result.loss if math.isfinite(result.metrics["gradient_norm"]) else math.nan
-            self._losses.append(loss)
+            self._steps.add({"train_loss": loss, **result.metrics})
             if not math.isfinite(loss):
                 break
             if self._training.tokens < goal:  # at the goal only after its evaluation
@@ -191,27 +190,33 @@ class Trial:
         ):
             self._evaluations += 1
         with self._phase("evaluate"):
-            sample = evaluate(self._training.model, self._data.sample)
-            whole = (
-                evaluate(self._training.model, self._data.whole) if self._all_evaluated else None
-            )
+            metrics = self._evaluate()
         elapsed = seconds - train_seconds
-        losses, self._losses = self._losses, []
+        speed = (self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0
         self._mark = (self._training.tokens, seconds)
         return Observation(
             cell=self.cell.key,
             tokens=self._training.tokens,
             baseline_tokens=self._data.baseline_tokens(self._training.tokens),
-            bits_per_byte=sample.bits_per_byte,
-            perplexity=sample.perplexity,
-            baseline_token_perplexity=self._data.baseline_token_perplexity(sample.bits_per_byte),
-            train_loss=sum(losses) / len(losses) if losses else math.nan,
-            learning_rate=self._learning_rate,
-            tokens_per_second=(self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0,
+            metrics={**metrics, **self._steps.taken(), "tokens_per_second": speed},
             seconds=self._seconds_by_phase(),
-            full_bits_per_byte=None if whole is None else whole.bits_per_byte,
-            full_perplexity=None if whole is None else whole.perplexity,
         )
+
+    def _evaluate(self) -> dict[str, float]:
+        """The metrics of the sample, and at the end those of the full dev split."""
+        sample = evaluate(self._training.model, self._data.sample)
+        metrics = {
+            "bits_per_byte": sample.bits_per_byte,
+            "perplexity": sample.perplexity,
+            "baseline_token_perplexity": self._data.baseline_token_perplexity(sample.bits_per_byte),
+        }
+        if self._all_evaluated:
+            full = evaluate(self._training.model, self._data.whole)
+            metrics |= {
+                "full_bits_per_byte": full.bits_per_byte,
+                "full_perplexity": full.perplexity,
+            }
+        return metrics
 
     def _save_if_due(self) -> None:
         seconds = self._clock() - self._saved_at
@@ -257,11 +262,10 @@ class Trial:
         return {
             "training": self._training.state_dict(),
             "evaluations": self._evaluations,
-            "learning_rate": self._learning_rate,
-            "losses": list(self._losses),
+            "steps": self._steps.state(),
             "mark": self._mark,
             "seconds": self._seconds_by_phase(),
-            "observation": None if self._last is None else self._last.as_dict(),
+            "observation": None if self._last is None else self._last.to_values(),
         }
 
     def _resume(self, checkpoints: Checkpoints | None) -> None:
@@ -274,13 +278,12 @@ class Trial:
         state: Mapping[str, Any] = restored.state
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]
-        self._learning_rate = state["learning_rate"]
-        self._losses = list(state["losses"])
+        self._steps = StepMetrics(_steps_of(state))
         self._mark = state["mark"]
         for phase, seconds in state["seconds"].items():
             self._seconds[phase] += seconds
         if state["observation"] is not None:
-            self._last = Observation(**state["observation"])
+            self._last = Observation.from_values(upgraded_observation(state["observation"]))
             self._unreported = True
         self.resumed_from = restored.tokens
         logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
@@ -301,3 +304,11 @@ class Trial:
             yield
         finally:
             self._seconds[name] += self._clock() - started
+
+
+def _steps_of(state: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
+    """Of a checkpoint: what its steps reported. The first ones kept the losses and one rate."""
+    if "steps" in state:
+        steps: Mapping[str, Sequence[float]] = state["steps"]
+        return steps
+    return {"train_loss": state["losses"], "learning_rate": [state["learning_rate"]]}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune_app.observations import changed
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError, by_cell
 from tune_app.journal.records import Action, Decision, Failure, FailureClass, Rule, Status
@@ -67,7 +68,8 @@ def test_the_first_report_stands_and_another_result_warns(
         assert journal.replay(observe(cell, 100, 2.0)) == (False, None)
         journal.record(observe(cell, 100, 2.0), stop(cell, 100))
         with caplog.at_level(logging.WARNING):
-            slower = replace(observe(cell, 100, 2.0), tokens_per_second=1.0, seconds={"train": 9.0})
+            slower = replace(observe(cell, 100, 2.0), seconds={"train": 9.0})
+            slower = changed(slower, tokens_per_second=1.0)
             known, decision = journal.replay(slower)
         assert known
         assert decision is not None

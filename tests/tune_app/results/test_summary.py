@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.journals import BYTES_PER_TOKEN, make_journal
+from tests.tune_app.observations import changed
 from tune_app.journal.records import Status
 from tune_app.plan.labels import describe
 from tune_app.results.summary import CellResult, SweepResults, summarise
@@ -24,14 +25,14 @@ def results(tmp_path: Path) -> SweepResults:
 def _with_score(results: SweepResults, label: str, score: float) -> SweepResults:
     """The same sweep, had one cell ended with another score."""
 
-    def changed(result: CellResult) -> CellResult:
+    def scored(result: CellResult) -> CellResult:
         if result.cell.label != label:
             return result
-        last = replace(result.curve[-1], full_bits_per_byte=score)
+        last = changed(result.curve[-1], full_bits_per_byte=score)
         return replace(result, curve=(*result.curve[:-1], last))
 
-    designs = [replace(d, cells=tuple(changed(c) for c in d.cells)) for d in results.designs]
-    cells = tuple(changed(cell) for cell in results.cells)
+    designs = [replace(d, cells=tuple(scored(c) for c in d.cells)) for d in results.designs]
+    cells = tuple(scored(cell) for cell in results.cells)
     return replace(results, cells=cells, designs=tuple(designs))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.tune_app.observations import observation
 from tune_app.journal.records import Observation
 from tune_app.stopping.kill_rule import KillRule, diverged, interpolate, worse_than_baseline
 
@@ -17,16 +18,13 @@ EVERY = 250_000
 def point(
     tokens: int, perplexity: float, *, baseline_tokens: int | None = None, bpb: float = 1.0
 ) -> Observation:
-    return Observation(
-        cell="cell",
-        tokens=tokens,
-        baseline_tokens=tokens if baseline_tokens is None else baseline_tokens,
+    return observation(
+        "cell",
+        tokens,
+        baseline_tokens=baseline_tokens,
         bits_per_byte=bpb,
         perplexity=perplexity,
         baseline_token_perplexity=perplexity,
-        train_loss=1.0,
-        learning_rate=1e-3,
-        tokens_per_second=1.0,
     )
 
 
@@ -108,16 +106,13 @@ def test_two_tokenizers_meet_at_equal_text_in_the_baselines_units() -> None:
     # Twice the tokens for the same text, and a lower perplexity a token for the same bits.
     rule = KillRule(unit="ppl", margin=0.5, span=1_000_000)
     trial = [
-        Observation(
-            cell="other",
-            tokens=2 * reference.tokens,
+        observation(
+            "other",
+            2 * reference.tokens,
             baseline_tokens=reference.tokens,
             bits_per_byte=1.0,
             perplexity=math.sqrt(reference.perplexity + 1),
             baseline_token_perplexity=reference.perplexity + 1,
-            train_loss=1.0,
-            learning_rate=1e-3,
-            tokens_per_second=1.0,
         )
         for reference in BASELINE[:5]
     ]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tune_app.journal.records import Observation
+from tests.tune_app.observations import observation
 from tune_app.terminal.eta import (
     Pace,
     Running,
@@ -24,19 +24,13 @@ SHARES = st.floats(0, 1)
 
 
 def test_pace_splits_what_comes_once_from_what_comes_with_tokens() -> None:
-    observation = Observation(
-        cell="a",
-        tokens=200,
+    last = observation(
+        "a",
+        200,
         baseline_tokens=400,
-        bits_per_byte=2.0,
-        perplexity=20.0,
-        baseline_token_perplexity=20.0,
-        train_loss=3.0,
-        learning_rate=0.01,
-        tokens_per_second=100.0,
         seconds={"start": 2.0, "data": 1.0, "compile": 4.0, "train": 6.0, "evaluate": 2.0},
     )
-    assert measured_pace(observation) == Pace(fixed=7.0, per_token=8.0 / 400, tokens=400)
+    assert measured_pace(last) == Pace(fixed=7.0, per_token=8.0 / 400, tokens=400)
 
 
 def test_pooled_pace_weighs_time_per_token_by_tokens() -> None:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from tests.tune_app.journals import EXPANSIONS, FATES, SHARES, make_journal
+from tests.tune_app.observations import changed
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import (
     Action,
@@ -203,7 +204,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_number_is_cut(
     for key in keys[2:5]:
         view.cell_started(waiting.cell(key))
         point = played.observations(key)[0]
-        view.observed(replace(point, bits_per_byte=math.nan, perplexity=math.inf), None)
+        view.observed(changed(point, bits_per_byte=math.nan, perplexity=math.inf), None)
     text = _text(view, width=width)
     view.sweep_ended()
     assert max(len(line) for line in text.splitlines()) <= width
@@ -232,7 +233,7 @@ def test_values_that_are_no_numbers_are_shown_as_such(
     view.sweep_started(waiting)
     cell = waiting.cells()[1]
     view.cell_started(cell)
-    broken = replace(
+    broken = changed(
         played.observations(cell.key)[0],
         bits_per_byte=value,
         perplexity=value,

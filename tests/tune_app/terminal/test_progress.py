@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.journals import make_journal
+from tests.tune_app.observations import observation
 from tune_app.journal.records import Observation, Status
 from tune_app.terminal.progress import SweepProgress
 
@@ -103,14 +104,4 @@ def test_tokens_between_two_evaluations_are_counted_in_the_baselines(
 
 
 def _point(cell: str, tokens: int, value: float) -> Observation:
-    return Observation(
-        cell=cell,
-        tokens=tokens,
-        baseline_tokens=tokens,
-        bits_per_byte=value,
-        perplexity=20.0,
-        baseline_token_perplexity=20.0,
-        train_loss=3.0,
-        learning_rate=0.01,
-        tokens_per_second=100.0,
-    )
+    return observation(cell, tokens, bits_per_byte=value)

@@ -17,6 +17,7 @@ import torch
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
+from tests.tune_app.observations import changed
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore
@@ -47,7 +48,7 @@ def corpora(small_corpus: Path, cache: Path) -> Corpora:
 
 def results(observations: list[Observation]) -> list[Observation]:
     """What a trial found, without what the clock had to do with it."""
-    return [replace(point, seconds={}, tokens_per_second=0.0) for point in observations]
+    return [changed(replace(point, seconds={}), tokens_per_second=None) for point in observations]
 
 
 def run_to_end(trial: Trial) -> list[Observation]:

@@ -20,13 +20,14 @@ from tensorboardX.summary import hparams
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
+from tune_app.journal.metrics import tag
 from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, SweepRecord
 from tune_app.results.summary import summarise
 
 TENSORBOARD = "tensorboard"
 """The name of its folder in a sweep's folder."""
 
-_WHOLE = "dev/bits_per_byte_whole"
+_SCORE = tag("full_bits_per_byte")
 
 
 def write_tensorboard(journal: Journal, folder: Path) -> None:
@@ -100,20 +101,11 @@ def _writer(folder: Path, cell: CellRecord, *, suffix: str = "") -> Any:
 
 
 def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
-    values = {
-        "dev/bits_per_byte": observation.bits_per_byte,
-        "dev/perplexity": observation.perplexity,
-        _WHOLE: observation.full_bits_per_byte,
-        "dev/perplexity_whole": observation.full_perplexity,
-        "train/loss": observation.train_loss,
-        "train/learning_rate": observation.learning_rate,
-        "train/tokens_per_second": observation.tokens_per_second,
-    }
     spent = sum(observation.seconds.values())
-    for tag, value in values.items():
-        if value is not None and math.isfinite(value):
+    for name, value in observation.metrics.items():
+        if math.isfinite(value):
             writer.add_scalar(
-                tag, value, observation.baseline_tokens, walltime=sweep.created_at + spent
+                tag(name), value, observation.baseline_tokens, walltime=sweep.created_at + spent
             )
 
 
@@ -129,5 +121,5 @@ def _add_settings(writer: Any, sweep: SweepRecord, cell: CellRecord) -> None:
         for name, value in values.items()
         if value is not None
     }
-    for summary in hparams(known, {_WHOLE: 0.0}):
+    for summary in hparams(known, {_SCORE: 0.0}):
         writer.file_writer.add_summary(summary)

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
+from tune_app.journal.metrics import tag
 from tune_app.journal.records import (
     Action,
     CellRecord,
@@ -132,19 +133,10 @@ class WandbListener(QuietListener):
     def _log(self, observation: Observation, decision: Decision | None) -> None:
         values = {
             "tokens": observation.baseline_tokens,
-            "dev/bits_per_byte": observation.bits_per_byte,
-            "dev/perplexity": observation.perplexity,
-            "dev/bits_per_byte_whole": observation.full_bits_per_byte,
-            "dev/perplexity_whole": observation.full_perplexity,
-            "train/loss": observation.train_loss,
-            "train/learning_rate": observation.learning_rate,
-            "train/tokens_per_second": observation.tokens_per_second,
+            **{tag(name): value for name, value in observation.metrics.items()},
             **{f"seconds/{phase}": value for phase, value in observation.seconds.items()},
         }
-        self._run(observation.cell).log(
-            {name: value for name, value in values.items() if value is not None},
-            step=observation.baseline_tokens,
-        )
+        self._run(observation.cell).log(values, step=observation.baseline_tokens)
         if decision is not None and decision.action is not Action.CONTINUE:
             stopped = decision.action is Action.STOP
             status = Status.STOPPED if stopped else Status.FINISHED

@@ -61,7 +61,7 @@ def test_a_directory_a_cell_with_the_journal_s_values(
     assert scalars["dev/bits_per_byte"] == pytest.approx(
         {point.baseline_tokens: point.bits_per_byte for point in curve}
     )
-    assert scalars["dev/bits_per_byte_whole"] == pytest.approx(
+    assert scalars["dev/full_bits_per_byte"] == pytest.approx(
         {150_000: curve[-1].full_bits_per_byte}
     )
     assert {

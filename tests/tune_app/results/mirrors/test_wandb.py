@@ -35,7 +35,7 @@ def test_offline_writes_a_run_a_cell(
     runs = list((tmp_path / "wandb").glob("offline-run-*"))
     assert len(runs) == 2
     stored = [next(run.glob("run-*.wandb")).read_bytes() for run in runs]
-    assert sum(b"dev/bits_per_byte_whole" in data for data in stored) == 1
+    assert sum(b"dev/full_bits_per_byte" in data for data in stored) == 1
     assert all(b"dev/bits_per_byte" in data for data in stored)
     assert [record.message for record in caplog.records] == []
     assert capfd.readouterr().out == ""

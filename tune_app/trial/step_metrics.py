@@ -1,0 +1,44 @@
+"""What training steps report, gathered until the next evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from tune_app.journal.metrics import metric
+
+
+class StepMetrics:
+    """The metrics of the steps since the last evaluation.
+
+    Every value is kept, and not a running sum, so that a resumed trial adds up the same numbers in
+    the same order.
+
+    Args:
+        values: by name, in the order of the steps; from `state` of an interrupted trial.
+    """
+
+    def __init__(self, values: Mapping[str, Sequence[float]] | None = None) -> None:
+        self._values = {name: list(known) for name, known in (values or {}).items()}
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Of one step. Raises UndeclaredMetricError for a name that has no entry in METRICS."""
+        for name, value in metrics.items():
+            if name not in self._values:
+                metric(name)
+                self._values[name] = []
+            self._values[name].append(value)
+
+    def taken(self) -> dict[str, float]:
+        """One value a metric, gathered as it is declared; the next evaluation starts anew.
+
+        Without a step there is a training loss all the same, NaN.
+        """
+        values, self._values = self._values, {}
+        return {"train_loss": math.nan} | {
+            name: metric(name).gathered(known) for name, known in values.items() if known
+        }
+
+    def state(self) -> dict[str, list[float]]:
+        """A copy, for a checkpoint."""
+        return {name: list(known) for name, known in self._values.items()}
