@@ -17,7 +17,7 @@ COMMANDS = {
     "status": ("tune_app.sweep", "Show how far a sweep is."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
     "prepare": ("data.prepare", "Prepare a corpus: its tokenizer, its tokens."),
-    "cloud": ("tune_app.cloud", "See, end and fetch what a cluster rents."),
+    "cloud": ("tune_app.cloud", "Run a sweep on a cluster of rented machines; watch, end, fetch."),
 }
 """Module and help of each sub-command."""
 

@@ -1,1 +1,5 @@
-"""Rented GPU hosts: from the HTTP API of Vast.ai to a daemon that alone may rent."""
+"""The cluster: machines are rented, joined into one Ray cluster, watched, and given back.
+
+Only `provider` and `autoscaling` import Ray. Which folder may import which is the table in
+`tests/tune_app/cloud/test_floors.py`.
+"""

@@ -1,10 +1,10 @@
-"""The former name of `tune_app.cloud.sweep_service`: scripts and cluster files may hold it."""
+"""The former name of `tune_app.cloud.sweep_service`: scripts and units of older heads hold it."""
 
 from __future__ import annotations
 
 import sys
 
-from tune_app.cloud.sweep_service.__main__ import MODULE, app
+from tune_app.cloud.sweep_service.commands import MODULE, app
 from tune_app.command_line import run_command
 
 if __name__ == "__main__":

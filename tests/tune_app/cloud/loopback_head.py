@@ -15,7 +15,7 @@ from typing_extensions import Self
 from tests.tune_app.cloud.daemon.daemons import until
 from tests.tune_app.stores.servers import SSHD, free_port
 from tune_app.cloud.head.shell import HeadShell
-from tune_app.cloud.overlay.keys import KeyPair, key_file
+from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
 
 
 class LoopbackHead:

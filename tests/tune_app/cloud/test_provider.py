@@ -38,9 +38,9 @@ from tune_app.cloud.daemon.protocol import DaemonError, encode, node_message
 from tune_app.cloud.errors import CloudError, LaunchError, UnknownInstanceError
 from tune_app.cloud.head_machine import choose as heads
 from tune_app.cloud.overlay.addresses import Ports
-from tune_app.cloud.overlay.keys import KeyPair, key_file
 from tune_app.cloud.provider import HeadIsKeptError, NoSuchNodeError, StelluxNodeProvider
 from tune_app.cloud.renting.workers import Node
+from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
 
 HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
 WORKERS = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER}

@@ -1,1 +1,4 @@
-"""What Ray's autoscaler asks of the cloud, told to the daemon. Imports the daemon's client."""
+"""What Ray's autoscaler asks of the node provider: nodes, launches, commands, teardown.
+
+Imports Ray, and of the cloud all but `provider`, `sweep_service`, `vast` and `hetzner`.
+"""

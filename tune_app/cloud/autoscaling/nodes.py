@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from tune_app.cloud.daemon.protocol import DaemonError
 from tune_app.cloud.errors import InFlightError, UncertainError
+from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay.addresses import HEAD, LAST
 from tune_app.cloud.renting.workers import Node
-from tune_app.cloud.vast.labels import Label
 
 
 def checked_nodes(nodes: Iterable[Node], cluster: str) -> dict[str, Node]:

@@ -1,1 +1,4 @@
-"""What a `cluster.yaml` says, checked and typed. Imports the settings of renting and overlay."""
+"""What a `cluster.yaml` says, checked and typed, and the copy of it that the head gets.
+
+Imports the settings of `hetzner`, `overlay` and `renting`.
+"""

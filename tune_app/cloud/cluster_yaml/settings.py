@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.cloud.hetzner.settings import HetznerSettings
+from tune_app.cloud.market.labels import checked_name
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.renting.settings import CloudSettings, load_settings
-from tune_app.cloud.vast.labels import checked_name
 
 UNSET_ADDRESS = "YOUR-VPS"
 """What stands in `cluster.yaml` until a user writes an address."""

@@ -1,1 +1,4 @@
-"""The one process that rents, and what its clients say to it. Imports `renting` and `overlay`."""
+"""The process on the head that holds the account's key, rents workers, and answers clients.
+
+Imports `renting`, `ledger`, `markets`, `overlay` and `secrets`.
+"""

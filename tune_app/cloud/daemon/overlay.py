@@ -12,7 +12,7 @@ from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.renting.settings import CloudSettings
 
 
-def with_overlay(
+def join_overlay(
     cloud: CloudSettings, path: Path, folder: Path
 ) -> tuple[CloudSettings, OverlaySetup, LinkWatch]:
     """The daemon's settings with numbers that the overlay has, and both that `serve` takes.

@@ -93,9 +93,9 @@ def check_no_other_sweep(told: str, name: str) -> None:
     running = words[1] in {"active", "activating", "deactivating", "reloading"}
     if running and words[2] != name:
         raise ValueError(
-            "a sweep runs on the head, with another source than this folder's, and would go on "
-            "with this one: end it first with ray exec cluster.yaml "
-            "'python -m tune_app.cloud.driver stop', or run ray up from the source it began with"
+            "a sweep runs on the head with another source than this folder's, and would continue "
+            "with this one: stop it first with python -m tune_app.cloud stop --cluster "
+            "cluster.yaml, or run ray up from the source it began with"
         )
 
 

@@ -36,12 +36,12 @@ from tune_app.cloud.head.units import (
 from tune_app.cloud.node.settings import load_head_settings
 from tune_app.cloud.overlay.access import Account as SystemAccount
 from tune_app.cloud.overlay.access import grant_access
-from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 from tune_app.cloud.overlay.setup import installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import store_url
 from tune_app.cloud.renting.settings import load_settings
+from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.install"

@@ -12,7 +12,7 @@ from pathlib import Path
 from tune_app.cloud import head_paths as layout
 from tune_app.cloud.node.token import token_file
 from tune_app.cloud.overlay.access import Account
-from tune_app.cloud.overlay.keys import write_file
+from tune_app.cloud.whole_files import write_file
 
 _SHELL_BEGIN = "# Stellux: begin"
 _SHELL_END = "# Stellux: end"

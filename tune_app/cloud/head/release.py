@@ -12,18 +12,18 @@ from contextlib import suppress
 
 from cyclopts import App
 
-from tune_app.cloud.daemon.__main__ import read_key
 from tune_app.cloud.errors import CloudError, WrongKeyError
 from tune_app.cloud.head.install import SUDOERS
 from tune_app.cloud.head.ray_home import shut_out
 from tune_app.cloud.head.services import systemctl
-from tune_app.cloud.head.start import client_of
 from tune_app.cloud.head.units import CLOUD, UNITS
 from tune_app.cloud.head_paths import DAEMON_SETTINGS, RAY_USER, VAST_KEY
+from tune_app.cloud.market.labels import prefix
+from tune_app.cloud.market.records import Instance
+from tune_app.cloud.markets import open_market
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.renting.settings import load_settings
-from tune_app.cloud.vast.answers import Instance
-from tune_app.cloud.vast.labels import prefix
+from tune_app.cloud.secrets.key import read_key
 from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.release"
@@ -59,8 +59,8 @@ def _check_empty() -> None:
         return
     try:
         settings = load_settings(DAEMON_SETTINGS)
-        with VAST_KEY.open("rb") as file, client_of(settings, read_key(file)) as client:
-            refuse_left(client.instances(labelled=prefix(settings.cluster)))
+        with VAST_KEY.open("rb") as file, open_market(settings, read_key(file)) as market:
+            refuse_left(market.instances(labelled=prefix(settings.cluster)))
     except WrongKeyError as error:
         # It ends nothing any more, wherever it lies.
         logger.warning("what is rented is not known: %s; see %s", error, SHOWN_AT)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 
 from tune_app.cloud.cluster_yaml.settings import HeadMachine
+from tune_app.cloud.daemon import ssh_relay
 from tune_app.cloud.daemon.client import DaemonClient, Exchange
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.head.units import HEAD, SWEEP
-from tune_app.cloud.head_paths import CODE, PYTHON, RAY_USER, SOCKET, VAST_KEY
+from tune_app.cloud.head_paths import CODE, PYTHON, RAY_HOME, RAY_USER, SOCKET, VAST_KEY
 
 _KEPT = "stellux-key-is-kept"
 
@@ -41,25 +43,39 @@ def remote_daemon(
 
 
 def _over(shell: HeadShell, timeout_s: float, user: str) -> Exchange:
-    # As Ray's user, whom the daemon's socket is open to: not as root, for less reason.
-    words = ("sudo", "-n", "-u", user) if shell.user != "root" else ("runuser", "-u", user)
-    relay = (
-        "--",
-        "env",
-        f"PYTHONPATH={CODE}",
-        str(PYTHON),
-        "-P",
-        "-m",
-        "tune_app.cloud.daemon.ssh_relay",
-    )
+    # As Ray's user, whom the daemon's socket is open to: not as root, for less reason. The program
+    # itself is sent: the head may have been brought up by another version, without such a module.
+    program = shlex.quote(inspect.getsource(ssh_relay))
+    relay = (*_as(user, shell), str(PYTHON), "-P", "-c", program, str(SOCKET))
 
     def exchange(line: bytes) -> bytes:
-        answer = shell.run([*words, *relay, str(SOCKET)], stdin=line, timeout_s=timeout_s)
+        answer = shell.run(relay, stdin=line, timeout_s=timeout_s)
         # A login's own scripts may say something before.
         lines = answer.splitlines(keepends=True)
         return lines[-1].encode("utf-8") if lines else b""
 
     return exchange
+
+
+def sweep_command(shell: HeadShell, *words: str, columns: int = 80) -> list[str]:
+    """A command of the sweep's service as Ray's user runs it on the head.
+
+    Args:
+        words: of `python -m tune_app.cloud.sweep_service`.
+        columns: width of the user's terminal.
+
+    It goes by its former name, which heads that another version brought up have too.
+    """
+    environment = (f"PYTHONPATH={CODE}", f"HOME={RAY_HOME}", f"COLUMNS={columns}")
+    module = ("-P", "-m", "tune_app.cloud.driver")
+    quoted = (shlex.quote(word) for word in words)
+    return [*_as(RAY_USER, shell), "env", *environment, str(PYTHON), *module, *quoted]
+
+
+def _as(user: str, shell: HeadShell) -> tuple[str, ...]:
+    """Before a command that another user runs there."""
+    become = ("runuser", "-u", user) if shell.user == "root" else ("sudo", "-n", "-u", user)
+    return (*become, "--")
 
 
 def stop_services(shell: HeadShell) -> None:

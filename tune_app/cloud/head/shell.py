@@ -117,6 +117,17 @@ class HeadShell:
                 ) from None
         self._check(process.returncode, said)
 
+    def stream(self, words: Iterable[str]) -> int:
+        """Runs words there while the user reads what they print; returns their exit code.
+
+        Raises HeadUnreachableError alone: a command that fails has said why.
+        """
+        command = self.command(*words)
+        code = subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
+        if code == SSH_FAILED:
+            raise HeadUnreachableError(self._why_unreachable(""))
+        return code
+
     def _check(self, code: int, said: str) -> None:
         if code == 0:
             return

@@ -11,13 +11,11 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud.daemon.__main__ import read_key
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError, NoOfferError
@@ -25,15 +23,15 @@ from tune_app.cloud.head.services import journal_tail, systemctl
 from tune_app.cloud.head.units import CLOUD
 from tune_app.cloud.head_paths import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET, VAST_KEY
 from tune_app.cloud.ledger.file import ledger_path, still_rented
+from tune_app.cloud.market.labels import prefix
+from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.markets import open_market
 from tune_app.cloud.overlay.access import Account
-from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.renting.budget import Stage
+from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, load_settings
-from tune_app.cloud.secrets.key import ApiKey
-from tune_app.cloud.vast.client import VastClient
-from tune_app.cloud.vast.labels import prefix
-from tune_app.cloud.vast.offers import Choice, NoOffer, choose
-from tune_app.cloud.vast.rate_limit import Pace
+from tune_app.cloud.secrets.key import ApiKey, read_key
+from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.start"
@@ -49,9 +47,9 @@ def main() -> int:
     """Try the key that comes over standard input, store it for the daemon, and start it."""
     settings = load_settings(DAEMON_SETTINGS)
     key = read_key(sys.stdin.buffer)
-    with client_of(settings, key) as client:
-        _refuse_other_account(settings, key, client)
-        lines = try_account(settings, client)
+    with open_market(settings, key) as market:
+        _refuse_other_account(settings, key, market)
+        lines = try_account(settings, market)
     store_key(key, VAST_KEY)
     systemctl("restart", CLOUD)
     daemon = DaemonClient(SOCKET, timeout_s=10.0)
@@ -61,43 +59,21 @@ def main() -> int:
     return 0
 
 
-def try_account(settings: CloudSettings, client: VastClient) -> list[str]:
+def try_account(settings: CloudSettings, market: Market) -> list[str]:
     """What the account could rent now, a line for each kind of worker.
 
     Raises WrongKeyError for a key that the API does not know, NoOfferError where some kind of
     worker could not be rented at any price that the caps allow, and CloudError where it is not
     known.
     """
-    client.instances(labelled=prefix(settings.cluster))
+    market.instances(labelled=prefix(settings.cluster))
     lines = []
     for name, kind in settings.node_types.items():
-        found: Choice | NoOffer | None = None
-        for caps in (True, False):
-            offers = client.search(kind.rules.filters(caps=caps), disk_gb=kind.rules.disk_gb)
-            found = choose(offers, kind.rules)
-            if isinstance(found, Choice):
-                break
+        found = search_and_choose(market, kind.rules)
         if isinstance(found, NoOffer):
             raise NoOfferError(f"{name}: {found.reason}")
-        assert found is not None
         lines.append(f"{name}: {found.reason}")
     return lines
-
-
-@contextmanager
-def client_of(settings: CloudSettings, key: ApiKey) -> Iterator[VastClient]:
-    """A client of the account with this key."""
-    client = VastClient(
-        key,
-        base_url=settings.base_url,
-        pace=Pace(settings.seconds_between, margin_s=settings.pace_margin),
-        timeout_s=settings.patience.http,
-        retry_s=settings.patience.retry,
-    )
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 def cap_lines(status: Status) -> list[str]:
@@ -110,7 +86,7 @@ def cap_lines(status: Status) -> list[str]:
     ]
 
 
-def _refuse_other_account(settings: CloudSettings, key: ApiKey, client: VastClient) -> None:
+def _refuse_other_account(settings: CloudSettings, key: ApiKey, market: Market) -> None:
     with Account.of(CLOUD_USER).acting():
         left = still_rented(ledger_path(CLOUD_STATE, settings.cluster))
     if not left or not VAST_KEY.is_file():
@@ -118,11 +94,11 @@ def _refuse_other_account(settings: CloudSettings, key: ApiKey, client: VastClie
     with VAST_KEY.open("rb") as file:
         before = read_key(file)
     if before.reveal() != key.reveal():
-        refuse_other_account(settings, left, client, before=before)
+        refuse_other_account(settings, left, market, before=before)
 
 
 def refuse_other_account(
-    settings: CloudSettings, left: Sequence[int], client: VastClient, *, before: ApiKey
+    settings: CloudSettings, left: Sequence[int], market: Market, *, before: ApiKey
 ) -> None:
     """Raises ValueError where workers would bill on in an account that nobody sees any more.
 
@@ -134,10 +110,10 @@ def refuse_other_account(
     Raises CloudError where the new key's account cannot be seen.
     """
     labelled = prefix(settings.cluster)
-    if {item.id for item in client.instances(labelled=labelled)} & set(left):
+    if {item.id for item in market.instances(labelled=labelled)} & set(left):
         return
     try:
-        with client_of(settings, before) as earlier:
+        with open_market(settings, before) as earlier:
             if not {item.id for item in earlier.instances(labelled=labelled)} & set(left):
                 return
         known = "the key that the head has sees them"

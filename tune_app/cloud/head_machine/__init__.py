@@ -1,1 +1,4 @@
-"""The cluster's head as the user's machine sees it: chosen, created, fetched from."""
+"""The machine that is the head: one that the user has, or one made at Hetzner; its results.
+
+Imports `head`, `hetzner` and `cluster_yaml`.
+"""

@@ -20,8 +20,8 @@ from tune_app.cloud.head_machine.fetch_results import FetchError, fetch, results
 from tune_app.cloud.head_paths import VAST_KEY
 from tune_app.cloud.hetzner.server import HetznerHead
 from tune_app.cloud.hetzner.settings import Server, hetzner_token
-from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.secrets.account_key import account_key
+from tune_app.cloud.whole_files import write_file
 
 DISCARD = "STELLUX_DISCARD"
 """With 1, `ray down` deletes a head without fetching its results."""

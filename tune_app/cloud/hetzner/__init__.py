@@ -1,1 +1,1 @@
-"""A head made at Hetzner: its API and its settings. Imports `secrets` and `errors`."""
+"""A server at Hetzner: ordered, found, given a host key, deleted. Imports `secrets`."""

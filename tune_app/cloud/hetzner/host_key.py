@@ -16,7 +16,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tune_app.cloud.overlay.keys import KeyPair, checked_public, key_file, write_file
+from tune_app.cloud.secrets.ssh_keys import KeyPair, checked_public, key_file
+from tune_app.cloud.whole_files import write_file
 
 MAKE = """\
 set -eu

@@ -1,1 +1,1 @@
-"""What was rented and what it cost, on the disk before it happens. Imports `errors`."""
+"""What was rented and what it cost, on the disk before it happens. Imports `market`."""

@@ -23,11 +23,10 @@ from tune_app.cloud.ledger.launches import (
     machines_never_linked,
 )
 from tune_app.cloud.ledger.records import Attempt, Rental
+from tune_app.cloud.ledger.states import RequestState, is_silent
 from tune_app.cloud.ledger.store import LedgerStore
-from tune_app.cloud.renting.verdicts import RequestState, is_silent
-from tune_app.cloud.vast.answers import Charge, Instance
-from tune_app.cloud.vast.labels import Label
-from tune_app.cloud.vast.offers import Quote
+from tune_app.cloud.market.labels import Label
+from tune_app.cloud.market.records import Charge, Instance, Quote
 
 
 class Ledger(LedgerStore):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tune_app.cloud.renting.verdicts import RequestState
+from tune_app.cloud.ledger.states import RequestState
 
 SCHEMA_VERSION = 2
 SETTLED_S = 86_400.0

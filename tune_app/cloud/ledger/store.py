@@ -12,7 +12,7 @@ from typing import Any
 from tune_app.cloud.errors import LedgerUnwritableError
 from tune_app.cloud.ledger.disk_reserve import drop_ballast
 from tune_app.cloud.ledger.records import Attempt, Rental
-from tune_app.cloud.renting.verdicts import RequestState
+from tune_app.cloud.ledger.states import RequestState
 
 
 class LedgerStore:

@@ -1,1 +1,1 @@
-"""What runs on the nodes: the environment, and Ray in it."""
+"""Ray on the head and on workers: its environment, its start, its end. Imports `overlay`."""

@@ -30,13 +30,13 @@ from tune_app.cloud.node.starting import RayStartError, ray_environment, start_r
 from tune_app.cloud.node.token import ensure_token
 from tune_app.cloud.overlay.addresses import HEAD, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
-from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.overlay.links import links
 from tune_app.cloud.overlay.ray_arguments import head_arguments
 from tune_app.cloud.overlay.settings import load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlayFiles
 from tune_app.cloud.overlay.verdicts import LinkVerdict
 from tune_app.cloud.overlay.watch import LinkWatch
+from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.node.head"

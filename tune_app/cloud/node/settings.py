@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from tune_app.cloud.json_settings import load_json
+from tune_app.cloud.market.labels import checked_name
 from tune_app.cloud.overlay.addresses import HEAD, LAST, Ports
-from tune_app.cloud.vast.labels import checked_name
 
 SMALLEST_STORE = 80_000_000
 """Bytes. Ray's own least for its object store is 75 MiB."""
@@ -62,21 +62,4 @@ class HeadSettings:
 
 def load_head_settings(path: Path) -> HeadSettings:
     """Settings from a JSON file. Raises ValueError naming the file and what is wrong in it."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
-    known = asdict(HeadSettings(cluster="example"))
-    if not isinstance(values, dict) or "cluster" not in values:
-        raise ValueError(f"{path} lacks cluster, the cluster's name")
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"{path} has {name[:80]!r}; known are {', '.join(known)}")
-        kind = type(known[name])
-        whole = type(value) is int and kind is float
-        if type(value) is not kind and not whole:
-            raise ValueError(f"{path}: {name} is {str(value)[:80]!r}; {kind.__name__} is expected")
-    try:
-        return HeadSettings(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return load_json(HeadSettings, path)

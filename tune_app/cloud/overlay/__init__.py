@@ -1,1 +1,4 @@
-"""The way between the head and workers behind NAT: OpenSSH forwards on loopback addresses."""
+"""The way between the head and workers behind NAT: OpenSSH forwards on loopback addresses.
+
+Imports `secrets` and `market`.
+"""

@@ -20,11 +20,12 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlaySetup
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED
 from tune_app.cloud.overlay.worker_script import home_relative
+from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
+from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.overlay.access"

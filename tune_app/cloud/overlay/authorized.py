@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
-from tune_app.cloud.overlay.keys import checked_public, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings
+from tune_app.cloud.secrets.ssh_keys import checked_public
+from tune_app.cloud.whole_files import write_file
 
 _OWNER = re.compile(r" stellux-(\d+)$")
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
+from tune_app.cloud.json_settings import load_json
 from tune_app.cloud.overlay.addresses import HEAD, LAST, NETWORK, Ports
 from tune_app.cloud.overlay.verdicts import LinkPatience
 
@@ -93,33 +92,4 @@ class OverlaySettings:
 
 def load_overlay_settings(path: Path) -> OverlaySettings:
     """Settings from a JSON file. Raises ValueError naming the file and what is wrong in it."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
-    known = asdict(OverlaySettings(head="example"))
-    if not isinstance(values, dict) or "head" not in values:
-        raise ValueError(f"{path} lacks head, the address at which workers reach the head")
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"{path} has {name[:80]!r}; known are {', '.join(known)}")
-        if type(value) is not type(known[name]):
-            kind = type(known[name]).__name__
-            kind = "an object" if kind == "dict" else kind
-            raise ValueError(f"{path}: {name} is {str(value)[:80]!r}; {kind} is expected")
-    try:
-        if "patience" in values:
-            values = {**values, "patience": _patience(values["patience"])}
-        return OverlaySettings(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _patience(values: dict[str, Any]) -> LinkPatience:
-    known = asdict(LinkPatience())
-    for name, value in values.items():
-        if name not in known:
-            raise ValueError(f"patience has no {name[:80]!r}; it has {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"patience.{name} is {str(value)[:80]!r}; seconds are expected")
-    return LinkPatience(**{name: float(value) for name, value in values.items()})
+    return load_json(OverlaySettings, path)

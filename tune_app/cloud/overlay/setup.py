@@ -8,9 +8,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from tune_app.cloud.market.instance_request import WorkerStart
+from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
-from tune_app.cloud.overlay.keys import KeyPair, key_file
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, openssh_version
 from tune_app.cloud.overlay.worker_script import HOST_KEY as HOST_KEY_NAME
@@ -20,9 +21,7 @@ from tune_app.cloud.overlay.worker_script import (
     known_hosts_line,
     worker_script,
 )
-from tune_app.cloud.renting.settings import NodeType
-from tune_app.cloud.renting.workers import WorkerStart
-from tune_app.cloud.vast.labels import Label
+from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class OverlaySetup:
         self._workers = AuthorizedKeys(self.files.known_workers)
         self._lock = threading.Lock()
 
-    def prepare(self, node_type: NodeType, label: Label) -> WorkerStart:
+    def prepare(self, start: WorkerStart, label: Label) -> WorkerStart:
         """Three new pairs for worker k; what it had before opens nothing any more.
 
         Raises ValueError for a k outside the overlay's and a start script that is too long, OSError
@@ -86,7 +85,7 @@ class OverlaySetup:
             k,
             head_public=self._head.public,
             updater_public=self._updater.public,
-            then=node_type.onstart,
+            then=start.onstart,
         )
         link, store, host = KeyPair.new(), KeyPair.new(), KeyPair.new()
         with self._lock:
@@ -100,7 +99,7 @@ class OverlaySetup:
             STORE_KEY: store.private,
             HOST_KEY_NAME: host.private,
         }
-        return WorkerStart(onstart=script, env={**node_type.env, **own})
+        return WorkerStart(onstart=script, env={**start.env, **own})
 
     def revoke(self, k: int) -> None:
         """Worker k's keys open nothing any more. A link that is open is ended by the keeper."""

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from tune_app.cloud.market.instance_request import MAXIMUM_START
 from tune_app.cloud.overlay.addresses import BLOCK, FIRST_PORT, HEAD, Ports, address
-from tune_app.cloud.overlay.keys import checked_public
 from tune_app.cloud.overlay.settings import OverlaySettings
-from tune_app.cloud.vast.instance_request import MAXIMUM_START
+from tune_app.cloud.secrets.ssh_keys import checked_public
 
 LINK_KEY = "STELLUX_LINK_KEY"
 STORE_KEY = "STELLUX_STORE_KEY"

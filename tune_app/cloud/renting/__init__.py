@@ -1,1 +1,1 @@
-"""Which machine to rent, for how much, and what becomes of it. Imports `vast` and `ledger`."""
+"""Which machine to rent, for how much, and when it is destroyed. Imports `market` and `ledger`."""

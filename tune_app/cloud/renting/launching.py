@@ -21,14 +21,16 @@ from tune_app.cloud.errors import (
 )
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.records import Attempt
+from tune_app.cloud.ledger.states import RequestState
+from tune_app.cloud.market.instance_request import InstanceRequest
+from tune_app.cloud.market.labels import Label, checked_name
+from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.market.records import Quote
 from tune_app.cloud.renting.budget import budget_of
+from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
-from tune_app.cloud.renting.verdicts import RequestState, head_to_blame, launch_allowed_at
+from tune_app.cloud.renting.verdicts import head_to_blame, launch_allowed_at
 from tune_app.cloud.renting.workers import Node, WorkerSetup, node_of
-from tune_app.cloud.vast.client import VastClient
-from tune_app.cloud.vast.instance_request import Order
-from tune_app.cloud.vast.labels import Label, checked_name
-from tune_app.cloud.vast.offers import Choice, NoOffer, Quote, choose
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Launcher:
     def __init__(
         self,
         settings: CloudSettings,
-        client: VastClient,
+        market: Market,
         ledger: Ledger,
         *,
         setup: WorkerSetup,
@@ -56,7 +58,7 @@ class Launcher:
         """
         self._settings = settings
         self._patience = settings.patience
-        self._client = client
+        self._market = market
         self._ledger = ledger
         self._setup = setup
         self._destroy = destroy
@@ -154,30 +156,25 @@ class Launcher:
     def _choose(self, kind: NodeType) -> Quote:
         now = self._clock()
         self._taken = {offer: until for offer, until in self._taken.items() if until > now}
-        choice: Choice | NoOffer | None = None
-        for caps in (True, False):
-            # Where nothing passes, a search without the caps shows which cap to move.
-            offers = self._client.search(kind.rules.filters(caps=caps), disk_gb=kind.rules.disk_gb)
-            choice = choose(offers, kind.rules, avoided=self._ledger.avoided(), taken=self._taken)
-            if isinstance(choice, Choice):
-                logger.info("%s", choice.reason)
-                return choice.quote
-        assert isinstance(choice, NoOffer)
-        raise NoOfferError(choice.reason)
+        choice = search_and_choose(
+            self._market, kind.rules, avoided=self._ledger.avoided(), taken=self._taken
+        )
+        if isinstance(choice, NoOffer):
+            raise NoOfferError(choice.reason)
+        logger.info("%s", choice.reason)
+        return choice.quote
 
     def _send(self, attempt: Attempt, kind: NodeType, until: float) -> Node:
         label = Label.parse(attempt.label)
         assert label is not None
         try:
-            start = self._setup.prepare(kind, label)
-            order = Order(
+            request = InstanceRequest(
                 offer_id=attempt.offer,
                 bid=attempt.bid,
                 label=attempt.label,
                 image=kind.image,
                 disk_gb=kind.rules.disk_gb,
-                onstart=start.onstart,
-                env=start.env,
+                start=self._setup.prepare(kind.start, label),
             )
         except (ValueError, OSError) as error:
             self._failed(attempt, f"its start could not be prepared: {error}")
@@ -188,7 +185,7 @@ class Launcher:
             self._failed(attempt, "the search for offers took too long")
             raise LaunchError("the search for offers took too long; nothing was sent: ask again")
         try:
-            contract = self._client.create(order, turn_within_s=spare)
+            contract = self._market.create(request, turn_within_s=spare)
         except CloudError as error:
             if error.contract is not None:
                 self._failed(attempt, str(error), contract=error.contract)
@@ -207,7 +204,7 @@ class Launcher:
         stop = min(until, self._clock() + self._patience.look)
         while True:
             try:
-                for instance in self._client.instances(labelled=attempt.label):
+                for instance in self._market.instances(labelled=attempt.label):
                     if instance.label == attempt.label:
                         return self._rented(attempt, instance.id)
             except CloudError as failure:

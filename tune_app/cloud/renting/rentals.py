@@ -15,14 +15,15 @@ from contextlib import contextmanager
 from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.records import Rental
+from tune_app.cloud.ledger.states import Known
+from tune_app.cloud.market.labels import Label, prefix
+from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.budget import Budget, Stage, budget_of
 from tune_app.cloud.renting.launching import Launcher
 from tune_app.cloud.renting.settings import CloudSettings
-from tune_app.cloud.renting.verdicts import Action, Known, head_to_blame, judge
+from tune_app.cloud.renting.verdicts import Action, head_to_blame, judge
 from tune_app.cloud.renting.workers import Node, PlainSetup, WorkerSetup, node_of
-from tune_app.cloud.vast.answers import Instance
-from tune_app.cloud.vast.client import VastClient
-from tune_app.cloud.vast.labels import Label, prefix
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Rentals:
     def __init__(
         self,
         settings: CloudSettings,
-        client: VastClient,
+        market: Market,
         ledger: Ledger,
         *,
         setup: WorkerSetup | None = None,
@@ -52,14 +53,14 @@ class Rentals:
         """
         self._settings = settings
         self._patience = settings.patience
-        self._client = client
+        self._market = market
         self._ledger = ledger
         self._setup = setup or PlainSetup()
         self._link_up = link_up or _no_links
         self._clock = clock
         self._launcher = Launcher(
             settings,
-            client,
+            market,
             ledger,
             setup=self._setup,
             destroy=self._try_to_destroy,
@@ -107,7 +108,7 @@ class Rentals:
         """
         with self._looking:
             asked, before = self._clock(), self._ledger.live()
-            ours = self._client.instances(labelled=prefix(self._settings.cluster))
+            ours = self._market.instances(labelled=prefix(self._settings.cluster))
             listed = {item.id: item for item in ours if Label.parse(item.label) is not None}
             for instance in listed.values():
                 with self._writing():
@@ -116,7 +117,7 @@ class Rentals:
                 # A new instance may take a moment to be listed.
                 new = asked - rental.since < self._patience.look
                 if rental.contract not in listed and not new:
-                    alone = self._client.instance(rental.contract)
+                    alone = self._market.instance(rental.contract)
                     if alone is not None:
                         with self._writing():
                             self._ledger.observe(alone)
@@ -345,7 +346,7 @@ class Rentals:
         written = "" if rental is None else rental.doomed
         reason = written or self._condemned.get(contract, "")
         try:
-            self._client.destroy(contract)
+            self._market.destroy(contract)
         except CloudError as error:
             logger.warning("instance %d is not destroyed yet: %s", contract, error)
             return False
@@ -381,7 +382,7 @@ class Rentals:
         self._charges_at = now
         try:
             self._ledger.reconcile(
-                self._client.charges(min(rental.since for rental in rentals), now)
+                self._market.charges(min(rental.since for rental in rentals), now)
             )
         except CloudError as error:
             logger.warning("the charges are not known: %s", error)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-from tune_app.cloud.vast.instance_request import MAXIMUM_START
-from tune_app.cloud.vast.labels import checked_name
-from tune_app.cloud.vast.offers import OfferRules
-from tune_app.cloud.vast.rate_limit import SECONDS_BETWEEN
-
-BASE_URL = "https://console.vast.ai"
+from tune_app.cloud.json_settings import load_json
+from tune_app.cloud.market.instance_request import WorkerStart, check_start_script
+from tune_app.cloud.market.labels import checked_name
+from tune_app.cloud.market.rules import OfferRules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +71,11 @@ class NodeType:
     def __post_init__(self) -> None:
         if not self.image.strip():
             raise ValueError("a node type has no image; name one, as docker pull takes it")
-        if len(self.onstart) > MAXIMUM_START:
-            raise ValueError(
-                f"the start script has {len(self.onstart):,} characters; {MAXIMUM_START:,} are "
-                "allowed: let it fetch the rest"
-            )
+        check_start_script(self.onstart)
+
+    @property
+    def start(self) -> WorkerStart:
+        return WorkerStart(onstart=self.onstart, env=self.env)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +88,8 @@ class CloudSettings:
     cap_dollars: float
     """Over which nothing more is spent on this cluster, ever."""
     max_instances: int = 8
-    base_url: str = BASE_URL
+    base_url: str = ""
+    """Of the market's API; empty for the market's own."""
     patience: Patience = field(default_factory=Patience)
     reserve_hours: float = 0.5
     """A launch must leave this much of all workers' time under the cap."""
@@ -104,10 +99,10 @@ class CloudSettings:
     """By how much of itself the price of an instance may differ from what was agreed."""
     offers_per_launch: int = 3
     """How many offers are tried where others were faster."""
-    seconds_between: Mapping[str, float] = field(default_factory=lambda: SECONDS_BETWEEN)
-    """The API's limits, seconds between two calls of an endpoint."""
+    seconds_between: Mapping[str, float] | None = None
+    """Seconds between two calls of an endpoint of the market's API; None for its own limits."""
     pace_margin: float = 0.1
-    """Added to each of these."""
+    """Seconds added to each of these."""
     first_k: int = 2
     last_k: int = 127
 
@@ -136,60 +131,4 @@ class CloudSettings:
 
 def load_settings(path: Path) -> CloudSettings:
     """Settings from a JSON file. Raises ValueError naming the file and the place in it."""
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error})") from error
-    try:
-        settings = _build(CloudSettings, values, "settings")
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    assert isinstance(settings, CloudSettings)
-    return settings
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """A value of a type from JSON; names that the type does not have are refused."""
-    origin = typing.get_origin(kind)
-    if is_dataclass(kind):
-        return _build_record(kind, value, where)
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} is {value!r}; an object is expected")
-        inner = typing.get_args(kind)[1]
-        return {name: _build(inner, item, f"{where}.{name}") for name, item in value.items()}
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is {value!r}; a list is expected")
-        inner = typing.get_args(kind)[0]
-        return tuple(_build(inner, item, where) for item in value)
-    assert not isinstance(origin, types.UnionType)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{where} is {value!r}; {kind.__name__} is expected")
-    return value
-
-
-def _build_record(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} is {value!r}; an object is expected")
-    hints = typing.get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
-    unknown = sorted(set(value) - known)
-    if unknown:
-        raise ValueError(
-            f"{where} has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
-        )
-    missing = [
-        item.name
-        for item in fields(kind)
-        if item.default is MISSING and item.default_factory is MISSING and item.name not in value
-    ]
-    if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
-    made = {name: _build(hints[name], item, f"{where}.{name}") for name, item in value.items()}
-    try:
-        return kind(**made)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+    return load_json(CloudSettings, path)

@@ -7,24 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from tune_app.cloud.ledger.records import Attempt, Rental
-from tune_app.cloud.renting.settings import NodeType
-from tune_app.cloud.vast.answers import Instance
-from tune_app.cloud.vast.labels import Label
-
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerStart:
-    """What an instance is given to start with."""
-
-    onstart: str
-    env: Mapping[str, str]
+from tune_app.cloud.market.instance_request import WorkerStart
+from tune_app.cloud.market.labels import Label
+from tune_app.cloud.market.records import Instance
 
 
 class WorkerSetup(Protocol):
     """Who prepares the way of a worker to the head: keys, addresses."""
 
-    def prepare(self, node_type: NodeType, label: Label) -> WorkerStart:
-        """Called before the instance is asked for."""
+    def prepare(self, start: WorkerStart, label: Label) -> WorkerStart:
+        """Called before the instance is asked for, with its node type's own start."""
 
     def revoke(self, k: int) -> None:
         """Called when nothing is left of the instance with this k; perhaps more than once."""
@@ -33,9 +25,9 @@ class WorkerSetup(Protocol):
 class PlainSetup:
     """Starts a worker with its node type's script, and its number and label in the environment."""
 
-    def prepare(self, node_type: NodeType, label: Label) -> WorkerStart:
+    def prepare(self, start: WorkerStart, label: Label) -> WorkerStart:
         own = {"STELLUX_K": str(label.k), "STELLUX_LABEL": label.text}
-        return WorkerStart(onstart=node_type.onstart, env={**node_type.env, **own})
+        return WorkerStart(onstart=start.onstart, env={**start.env, **own})
 
     def revoke(self, k: int) -> None:
         """Nothing was handed out."""

@@ -1,1 +1,1 @@
-"""The account's key: read, held and sent only where it may go. Imports nothing of the project."""
+"""Keys and tokens: read, held, and sent only where they may go. Imports nothing above it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, BinaryIO
+
+MAXIMUM_KEY = 4_096
 
 
 class ApiKey:
@@ -25,3 +27,12 @@ class ApiKey:
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a key is not written anywhere")
+
+
+def read_key(stream: BinaryIO) -> ApiKey:
+    """The key in a stream's first line. Raises ValueError where there is none."""
+    line = stream.readline(MAXIMUM_KEY)
+    text = line.decode("ascii", errors="replace").strip()
+    if not text:
+        raise ValueError("no key came over standard input; write the Vast.ai key there, one line")
+    return ApiKey(text)

@@ -1,1 +1,1 @@
-"""A sweep as a service of the head, which goes on when whoever started it leaves."""
+"""The sweep as a service of the head. Imports `head`, `node` and `overlay`."""

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tune_app.cloud.node.starting import answers
-from tune_app.cloud.overlay.keys import write_file
 from tune_app.cloud.overlay.ray_arguments import ENVIRONMENT
+from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import INTERRUPTED, MISTAKE
 
 logger = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def _signal_name(number: int) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Driver:
+class SweepSupervisor:
     """Runs one sweep after what `files` say.
 
     Args:

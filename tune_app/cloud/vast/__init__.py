@@ -1,1 +1,1 @@
-"""The market Vast.ai: its API, offers and labels. Imports `secrets` and `errors`."""
+"""Vast.ai's HTTP API as a `market.protocol.Market`. Imports `market` and `secrets`."""

@@ -1,125 +1,63 @@
-"""What the API of Vast.ai tells, checked and typed. Dollars, hours, gigabytes, megabits/s."""
+"""What the API of Vast.ai tells, checked and turned into the records of `market`.
+
+Each reader raises OddAnswerError naming what is missing or of the wrong type.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from tune_app.cloud.errors import OddAnswerError
-
-HOURS_PER_MONTH = 730.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """One machine, or a part of one, that can be rented now."""
-
-    id: int
-    machine_id: int
-    gpu_name: str
-    num_gpus: int
-    gpu_ram_gb: float
-    cpus: float
-    ram_gb: float
-    disk_gb: float
-    minimum_bid: float
-    """$/h for the whole offer, without storage."""
-    storage_per_gb_month: float
-    upload_per_gb: float
-    download_per_gb: float
-    download_mbps: float
-    reliability: float
-    """0 … 1."""
-    cuda: float
-    """The newest CUDA version that the host's driver runs."""
-    hours_left: float
-    """Until the host takes its machine back."""
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Offer:
-        """Raises OddAnswerError naming what is missing or of the wrong type."""
-        read = _Reader("offer", values)
-        return cls(
-            id=read.whole("id"),
-            machine_id=read.whole("machine_id"),
-            gpu_name=read.text("gpu_name"),
-            num_gpus=read.whole("num_gpus"),
-            gpu_ram_gb=read.number("gpu_ram") / 1024,
-            cpus=read.number("cpu_cores_effective"),
-            ram_gb=read.number("cpu_ram") / 1024,
-            disk_gb=read.number("disk_space"),
-            minimum_bid=read.number("min_bid"),
-            storage_per_gb_month=read.number("storage_cost"),
-            upload_per_gb=read.number("inet_up_cost"),
-            download_per_gb=read.number("inet_down_cost"),
-            download_mbps=read.number("inet_down"),
-            reliability=read.number("reliability2" if "reliability2" in values else "reliability"),
-            cuda=read.number("cuda_max_good"),
-            hours_left=read.number("duration") / 3600,
-        )
+from tune_app.cloud.market.records import Charge, Instance, Offer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """A contract: it exists, and bills, whatever its state."""
+def read_offer(values: Mapping[str, Any]) -> Offer:
+    """Raises OddAnswerError naming what is missing or of the wrong type."""
+    read = _Reader("offer", values)
+    return Offer(
+        id=read.whole("id"),
+        machine_id=read.whole("machine_id"),
+        gpu_name=read.text("gpu_name"),
+        num_gpus=read.whole("num_gpus"),
+        gpu_ram_gb=read.number("gpu_ram") / 1024,
+        cpus=read.number("cpu_cores_effective"),
+        ram_gb=read.number("cpu_ram") / 1024,
+        disk_gb=read.number("disk_space"),
+        minimum_bid=read.number("min_bid"),
+        storage_per_gb_month=read.number("storage_cost"),
+        upload_per_gb=read.number("inet_up_cost"),
+        download_per_gb=read.number("inet_down_cost"),
+        download_mbps=read.number("inet_down"),
+        reliability=read.number("reliability2" if "reliability2" in values else "reliability"),
+        cuda=read.number("cuda_max_good"),
+        hours_left=read.number("duration") / 3600,
+    )
 
-    id: int
-    machine_id: int
-    label: str
-    """Empty where it has none."""
-    status: str
-    """`actual_status`: running, loading, offline …; empty before the host has answered."""
-    intended: str
-    current: str
-    next: str
-    message: str
-    is_bid: bool
-    dollars_per_hour: float
-    """`dph_total`: the GPU's price and the storage's."""
-    gpu_name: str
-    cpus: float
-    disk_gb: float
-    storage_per_gb_month: float
-    public_address: str
-    proxy_host: str
-    proxy_port: int | None
-    ports: Mapping[str, int] = field(default_factory=dict)
-    """From "22/tcp" to the port outside; only while it runs."""
 
-    @property
-    def is_stopped(self) -> bool:
-        """Stopped for good: outbid, or by hand. The two look the same."""
-        return self.current == self.intended == self.next == "stopped"
-
-    @property
-    def storage_per_hour(self) -> float:
-        return self.disk_gb * self.storage_per_gb_month / HOURS_PER_MONTH
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Instance:
-        """Raises OddAnswerError naming what is missing or of the wrong type."""
-        read = _Reader("instance", values)
-        return cls(
-            id=read.whole("id"),
-            machine_id=read.whole("machine_id"),
-            label=read.optional_text("label"),
-            status=read.optional_text("actual_status"),
-            intended=read.optional_text("intended_status"),
-            current=read.optional_text("cur_state"),
-            next=read.optional_text("next_state"),
-            message=read.optional_text("status_msg"),
-            is_bid=read.flag("is_bid"),
-            dollars_per_hour=read.number("dph_total"),
-            gpu_name=read.optional_text("gpu_name"),
-            cpus=read.number("cpu_cores_effective", 0.0),
-            disk_gb=read.number("disk_space", 0.0),
-            storage_per_gb_month=read.number("storage_cost", 0.0),
-            public_address=read.optional_text("public_ipaddr").strip(),
-            proxy_host=read.optional_text("ssh_host"),
-            proxy_port=None if values.get("ssh_port") is None else read.whole("ssh_port"),
-            ports=_ports(values.get("ports")),
-        )
+def read_instance(values: Mapping[str, Any]) -> Instance:
+    """Raises OddAnswerError naming what is missing or of the wrong type."""
+    read = _Reader("instance", values)
+    return Instance(
+        id=read.whole("id"),
+        machine_id=read.whole("machine_id"),
+        label=read.optional_text("label"),
+        status=read.optional_text("actual_status"),
+        intended=read.optional_text("intended_status"),
+        current=read.optional_text("cur_state"),
+        next=read.optional_text("next_state"),
+        message=read.optional_text("status_msg"),
+        is_bid=read.flag("is_bid"),
+        dollars_per_hour=read.number("dph_total"),
+        gpu_name=read.optional_text("gpu_name"),
+        cpus=read.number("cpu_cores_effective", 0.0),
+        disk_gb=read.number("disk_space", 0.0),
+        storage_per_gb_month=read.number("storage_cost", 0.0),
+        public_address=read.optional_text("public_ipaddr").strip(),
+        proxy_host=read.optional_text("ssh_host"),
+        proxy_port=None if values.get("ssh_port") is None else read.whole("ssh_port"),
+        ports=_ports(values.get("ports")),
+    )
 
 
 def identity(values: Mapping[str, Any]) -> tuple[int, str]:
@@ -128,32 +66,22 @@ def identity(values: Mapping[str, Any]) -> tuple[int, str]:
     return read.whole("id"), read.optional_text("label")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Charge:
-    """What the account paid for one contract in the days that were asked for."""
-
-    contract: int
-    dollars: float
-    parts: Mapping[str, float]
-    """By kind: gpu, disk, bandwidth …"""
-
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Charge:
-        """Raises OddAnswerError naming what is missing or of the wrong type."""
-        read = _Reader("charge", values)
-        source = read.text("source")
-        number = source.rpartition("-")[2]
-        if not number.isdigit():
-            raise OddAnswerError(f"a charge names {source!r} as its source, not a contract")
-        items = values.get("items")
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise OddAnswerError("a charge has no list of items")
-        parts: dict[str, float] = {}
-        for item in items:
-            inner = _Reader("item of a charge", item)
-            kind = inner.text("type")
-            parts[kind] = parts.get(kind, 0.0) + inner.number("amount")
-        return cls(contract=int(number), dollars=read.number("amount"), parts=parts)
+def read_charge(values: Mapping[str, Any]) -> Charge:
+    """Raises OddAnswerError naming what is missing or of the wrong type."""
+    read = _Reader("charge", values)
+    source = read.text("source")
+    number = source.rpartition("-")[2]
+    if not number.isdigit():
+        raise OddAnswerError(f"a charge names {source!r} as its source, not a contract")
+    items = values.get("items")
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise OddAnswerError("a charge has no list of items")
+    parts: dict[str, float] = {}
+    for item in items:
+        inner = _Reader("item of a charge", item)
+        kind = inner.text("type")
+        parts[kind] = parts.get(kind, 0.0) + inner.number("amount")
+    return Charge(contract=int(number), dollars=read.number("amount"), parts=parts)
 
 
 class _Reader:

@@ -32,14 +32,18 @@ from tune_app.cloud.errors import (
     UnreachableError,
     WrongKeyError,
 )
+from tune_app.cloud.market.instance_request import InstanceRequest
+from tune_app.cloud.market.records import Charge, Instance, Offer
+from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.secrets.endpoint import checked_endpoint
 from tune_app.cloud.secrets.key import ApiKey
-from tune_app.cloud.vast.answers import Charge, Instance, Offer, identity
-from tune_app.cloud.vast.instance_request import Order
-from tune_app.cloud.vast.rate_limit import Pace
+from tune_app.cloud.vast.answers import identity, read_charge, read_instance, read_offer
+from tune_app.cloud.vast.rate_limit import RateLimit
+from tune_app.cloud.vast.search_filters import search_filters
 
 logger = logging.getLogger(__name__)
 
+BASE_URL = "https://console.vast.ai"
 MAXIMUM_PAGES = 200
 MAXIMUM_ANSWER = 32 * 2**20
 _DAY = 86_400.0
@@ -56,14 +60,14 @@ _BY_CODE: Mapping[str, type[CloudError]] = {
 
 
 class VastClient:
-    """Calls the API. Safe between threads."""
+    """Calls the API: a `Market`. Safe between threads."""
 
     def __init__(
         self,
         key: ApiKey,
         *,
-        base_url: str,
-        pace: Pace | None = None,
+        base_url: str = BASE_URL,
+        rate_limit: RateLimit | None = None,
         timeout_s: float = 25.0,
         search_cache_s: float = 60.0,
         attempts: int = 2,
@@ -81,7 +85,7 @@ class VastClient:
         """
         self._base_url = checked_endpoint(base_url, what="base URL", secret="key")
         self._timeout_s = timeout_s
-        self._pace = pace or Pace()
+        self._rate_limit = rate_limit or RateLimit()
         self._search_cache_s = search_cache_s
         self._attempts = attempts
         self._retry_s = retry_s
@@ -106,6 +110,10 @@ class VastClient:
 
     def close(self) -> None:
         self._http.close()
+
+    def offers(self, rules: OfferRules, *, caps: bool = True) -> list[Offer]:
+        """See `Market.offers`."""
+        return self.search(search_filters(rules, caps=caps), disk_gb=rules.disk_gb)
 
     def search(
         self, filters: Mapping[str, Mapping[str, Any]], *, disk_gb: float, limit: int = 64
@@ -145,27 +153,27 @@ class VastClient:
             self._searches[question] = (now, offers)
             return list(offers)
 
-    def create(self, order: Order, *, turn_within_s: float | None = None) -> int:
+    def create(self, request: InstanceRequest, *, turn_within_s: float | None = None) -> int:
         """Rents and returns the contract's number. Sent once, never again.
 
         Raises CloudError: its `contract` has to be destroyed where there is one, and where
         `may_have_happened` the instance has to be looked for by its label.
         """
-        self._pace.wait("create", at_most=turn_within_s)
+        self._rate_limit.wait("create", at_most=turn_within_s)
         body = {
             "client_id": "me",
-            "image": order.image,
-            "disk": order.disk_gb,
-            "label": order.label,
-            "onstart": order.onstart,
-            "env": dict(order.env or {}),
+            "image": request.image,
+            "disk": request.disk_gb,
+            "label": request.label,
+            "onstart": request.start.onstart,
+            "env": dict(request.start.env),
             "runtype": "ssh_direct",
-            "price": order.bid,
+            "price": request.bid,
             "target_state": "running",
             # Where the machine is taken meanwhile, an error is better than a stopped instance.
             "cancel_unavail": True,
         }
-        answer = self._send("create", "PUT", f"/api/v0/asks/{order.offer_id}/", body=body)
+        answer = self._send("create", "PUT", f"/api/v0/asks/{request.offer_id}/", body=body)
         contract = _contract(answer)
         if contract is None:
             raise OddAnswerError("the API says that it rented, and not what: no new_contract")
@@ -186,7 +194,7 @@ class VastClient:
             for values in _objects(answer, "instances"):
                 number, label = identity(values)
                 ours = label.startswith(labelled)
-                found[number] = Instance.parse(values) if ours else None
+                found[number] = read_instance(values) if ours else None
             if isinstance(answer.get("total_instances"), int):
                 total = answer["total_instances"]
             token = _token(answer)
@@ -216,7 +224,7 @@ class VastClient:
             return None
         if not isinstance(values, dict):
             raise OddAnswerError(f"the answer on instance {contract} is no object")
-        return Instance.parse(values)
+        return read_instance(values)
 
     def destroy(self, contract: int) -> None:
         """Ends an instance and its billing. One that is gone already is no error."""
@@ -232,7 +240,7 @@ class VastClient:
         charges: list[Charge] = []
         for _ in range(MAXIMUM_PAGES):
             answer = self._repeated("charges", "GET", "/api/v0/charges/", query=query)
-            charges.extend(Charge.parse(values) for values in _objects(answer, "results"))
+            charges.extend(read_charge(values) for values in _objects(answer, "results"))
             token = _token(answer)
             if token is None:
                 return charges
@@ -260,7 +268,7 @@ class VastClient:
     ) -> dict[str, Any]:
         """A call that may be sent again after a failure of the way or of the server."""
         for attempt in range(1, self._attempts + 1):
-            self._pace.wait(endpoint)
+            self._rate_limit.wait(endpoint)
             try:
                 return self._send(endpoint, method, path, query=query, body=body)
             except (NoAnswerError, RateLimitedError, UnreachableError) as error:
@@ -326,7 +334,7 @@ class VastClient:
         if status == 410 and endpoint == "create":
             raise NoSuchOfferError(message, contract=contract)
         if status == 429:
-            self._pace.push_back(endpoint, self._retry_s)
+            self._rate_limit.push_back(endpoint, self._retry_s)
             raise RateLimitedError(message, contract=contract)
         if status in (401, 403):
             raise WrongKeyError(message + _remedy(WrongKeyError), contract=contract)
@@ -372,7 +380,7 @@ def _offers(values: object) -> list[Offer]:
     odd: OddAnswerError | None = None
     for item in values:
         try:
-            offers.append(Offer.parse(item if isinstance(item, dict) else {}))
+            offers.append(read_offer(item if isinstance(item, dict) else {}))
         except OddAnswerError as error:
             odd = error
     if odd is not None:

@@ -20,8 +20,8 @@ SECONDS_BETWEEN: Mapping[str, float] = {
 """Vast.ai's documented limits; search and user have none of their own there."""
 
 
-class Pace:
-    """Lets calls pass one after another, each endpoint at its own pace. Safe between threads."""
+class RateLimit:
+    """Lets calls to an endpoint pass no faster than the API allows. Safe between threads."""
 
     def __init__(
         self,

@@ -21,8 +21,8 @@ from tests.tune_app.cloud.autoscaling.ray_autoscaler import HEAD, yaml_config
 from tests.tune_app.cloud.daemon.daemons import ROOT
 from tune_app.cloud.cluster_yaml.head_copy import head_config
 from tune_app.cloud.cluster_yaml.settings import HeadMachine, check_config, write_daemon_settings
-from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.provider import StelluxNodeProvider
+from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 TEXT = (ROOT / "cluster.yaml").read_text("utf-8")
 
@@ -96,7 +96,7 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (change("provider/vats", {}), "provider has no 'vats'"),
         (change("provider/vast", None), "provider.vast is missing"),
         (change("provider/vast/cap_dollars", -1), "the cap is -1.0 dollars"),
-        (change("provider/vast/cap", 1), "settings has no 'cap'"),
+        (change("provider/vast/cap", 1), "unknown setting 'cap'"),
         (change("provider/vast/node_types/gpu-worker/rules/gpus", ["GT 710"]), "'GT 710'"),
         (change("provider/workers", {"key": "k"}), "provider.workers needs key and known_hosts"),
         (change("max_workers", 9), "max_workers is 9, provider.vast.max_instances 4"),

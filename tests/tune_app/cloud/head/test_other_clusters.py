@@ -13,10 +13,11 @@ from tests.tune_app.cloud.vast.fake_vast import offer
 from tune_app.cloud.head.other_clusters import refuse_other_clusters, rented_by_others
 from tune_app.cloud.ledger.file import LedgerError, ledger_path, still_rented
 from tune_app.cloud.ledger.ledger import Ledger
-from tune_app.cloud.vast.answers import Offer
-from tune_app.cloud.vast.offers import OfferRules, quote
+from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.renting.offers import quote
+from tune_app.cloud.vast.answers import read_offer
 
-QUOTE = quote(Offer.parse(offer(1)), OfferRules())
+QUOTE = quote(read_offer(offer(1)), OfferRules())
 
 
 def rent(ledger: Ledger, request: str, contract: int) -> None:

@@ -28,7 +28,6 @@ from tests.tune_app.cloud.hetzner.fake_hetzner import FakeHetzner, Fault
 from tests.tune_app.cloud.loopback_head import LoopbackHead
 from tests.tune_app.cloud.vast.fake_vast import FakeVast
 from tune_app.cloud import provider as provider_module
-from tune_app.cloud.__main__ import app
 from tune_app.cloud.autoscaling import teardown
 from tune_app.cloud.cluster_yaml.head_copy import head_config, with_machine
 from tune_app.cloud.cluster_yaml.settings import (
@@ -37,6 +36,7 @@ from tune_app.cloud.cluster_yaml.settings import (
     overlay_values,
     read_settings,
 )
+from tune_app.cloud.commands import app
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import shell_of
 from tune_app.cloud.head.shell import HeadUnreachableError
@@ -45,8 +45,8 @@ from tune_app.cloud.head_machine import fetch_results as fetch_module
 from tune_app.cloud.head_machine.created import CreatedHead
 from tune_app.cloud.head_machine.fetch_results import FetchError
 from tune_app.cloud.hetzner.errors import OverCapError
-from tune_app.cloud.overlay.keys import key_file
 from tune_app.cloud.provider import StelluxNodeProvider
+from tune_app.cloud.secrets.ssh_keys import key_file
 
 HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
 WORKERS = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER}
@@ -445,30 +445,40 @@ def test_its_user_is_root(config: dict[str, Any]) -> None:
 # By hand
 
 
-def test_its_daemon_is_asked_from_here(
+def test_its_daemon_and_its_sweep_are_asked_from_here(
     server: LoopbackHead,
     fake: FakeHetzner,
     config: dict[str, Any],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     head_of(config).make(lambda _: None)
     path = tmp_path / "cluster.yaml"
     path.write_text(yaml.safe_dump(config), "utf-8")
     with FakeVast([]) as vast:
         daemon = DaemonProcess(tmp_path, vast, cluster="stellux")
-        module = "tune_app.cloud.daemon.ssh_relay"
-        relay = f"PYTHONPATH={ROOT} exec {sys.executable} -m {module} {daemon.socket}"
-        # In the place of the head's own Python and socket.
-        server.program_there("runuser", relay)
+        # In the place of the head's own user, Python and socket. What is sent runs as it is.
+        server.program_there(
+            "runuser",
+            f"""case "$*" in
+*tune_app.cloud.driver*)
+  shift 8; echo "sweep: $*" | tr '\\n' '~'; echo; exit 3;;
+esac
+shift 4; exec {sys.executable} "$1" "$2" "$3" {daemon.socket}""",
+        )
         daemon.start()
         try:
             with pytest.raises(SystemExit, match="0"):
                 app(["status", "--cluster", str(path)])
+            shown = capfd.readouterr().out
+            with pytest.raises(SystemExit, match="3"):
+                app(["start", "my space.py", "--cluster", str(path), "--tokens", "5M"])
         finally:
             vast.let_go()
             daemon.kill()
-    assert capsys.readouterr().out.startswith("Cluster stellux: $0.00")
+    assert shown.splitlines()[-2].startswith("Cluster stellux: $0.00")
+    assert "-m tune_app.cloud.driver status" in shown
+    assert "-m tune_app.cloud.driver start my space.py --tokens 5M~" in capfd.readouterr().out
 
 
 def test_results_are_fetched_by_hand_too(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tune_app.cloud.hetzner.host_key import HostKeys, fingerprint
-from tune_app.cloud.overlay.keys import KeyPair
+from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 ADDRESS = "192.0.2.7"
 """By which the server is known; the connections go to loopback, at another port."""

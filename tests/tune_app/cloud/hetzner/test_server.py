@@ -43,8 +43,8 @@ from tune_app.cloud.hetzner.errors import (
 from tune_app.cloud.hetzner.host_key import HostKeyUnknownError, fingerprint
 from tune_app.cloud.hetzner.server import HetznerHead
 from tune_app.cloud.hetzner.settings import HetznerSettings, hetzner_token
-from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.secrets.key import ApiKey
+from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 USER = KeyPair.new().public
 NAME = "stellux-tiny-head"

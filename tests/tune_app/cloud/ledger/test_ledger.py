@@ -16,11 +16,13 @@ from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.ledger.file import LedgerError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.records import Attempt
-from tune_app.cloud.renting.verdicts import RequestState
-from tune_app.cloud.vast.answers import Charge, Offer
-from tune_app.cloud.vast.offers import OfferRules, quote
+from tune_app.cloud.ledger.states import RequestState
+from tune_app.cloud.market.records import Charge
+from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.renting.offers import quote
+from tune_app.cloud.vast.answers import read_offer
 
-QUOTE = quote(Offer.parse(offer(1)), OfferRules())
+QUOTE = quote(read_offer(offer(1)), OfferRules())
 
 
 def opened(folder: Path, clock: Clock, *, slots: range = range(2, 5)) -> Ledger:

@@ -18,6 +18,8 @@ import psutil
 from typing_extensions import Self
 
 from tests.tune_app.stores.servers import SSHD, Server, free_port
+from tune_app.cloud.market.instance_request import WorkerStart
+from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.keeper import Keeper
@@ -25,9 +27,6 @@ from tune_app.cloud.overlay.links import end_link, links
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.setup import OverlaySetup, installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
-from tune_app.cloud.renting.settings import NodeType
-from tune_app.cloud.renting.workers import WorkerStart
-from tune_app.cloud.vast.labels import Label
 
 LAST_K = 9
 
@@ -163,7 +162,7 @@ class Worker:
         """What the daemon is given for it."""
         label = Label(cluster="mine", node_type="gpu", k=self.k, attempt="r.1")
         setup = OverlaySetup(self.settings, self.head.folder)
-        self.start_as = setup.prepare(NodeType(image="cuda", onstart=then), label)
+        self.start_as = setup.prepare(WorkerStart(onstart=then), label)
         return self.start_as
 
     def start(self, *, then: str = "", script: str | None = None, wait: bool = True) -> str:

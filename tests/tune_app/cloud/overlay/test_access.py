@@ -17,17 +17,17 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.stores.servers import SSHD, free_port
+from tune_app.cloud.market.instance_request import WorkerStart
+from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay import access
 from tune_app.cloud.overlay.access import grant_access
 from tune_app.cloud.overlay.addresses import HEAD
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
-from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlaySetup, installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import home_relative, store_url
-from tune_app.cloud.renting.settings import NodeType
-from tune_app.cloud.vast.labels import Label
+from tune_app.cloud.secrets.ssh_keys import KeyPair
 from tune_app.stores.open import open_store
 
 ROOT = Path(__file__).parents[4]
@@ -125,7 +125,7 @@ def test_everything_belongs_to_who_has_to_write_it(place: Place) -> None:
 def test_a_second_run_keeps_all_keys_and_all_workers(place: Place) -> None:
     assert place.install().returncode == 0
     setup = OverlaySetup(place.overlay, place.folder)
-    setup.prepare(NodeType(image="cuda"), Label(cluster="mine", node_type="gpu", k=2, attempt="r"))
+    setup.prepare(WorkerStart(), Label(cluster="mine", node_type="gpu", k=2, attempt="r"))
     before = place.contents()
     assert place.install().returncode == 0
     assert place.contents() == before

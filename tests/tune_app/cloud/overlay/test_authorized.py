@@ -15,9 +15,10 @@ from tune_app.cloud.overlay.authorized import (
     store_line,
     with_line,
 )
-from tune_app.cloud.overlay.keys import KeyPair, key_file, write_file
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.sshd_config import openssh_version, sshd_config
+from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
+from tune_app.cloud.whole_files import write_file
 
 SETTINGS = OverlaySettings(head="head.example", last_k=4)
 PUBLIC = "ssh-ed25519 " + "A" * 68

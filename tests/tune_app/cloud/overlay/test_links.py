@@ -12,12 +12,12 @@ import pytest
 
 from tests.tune_app.cloud.overlay.heads import Head, Worker, asked, echo, until
 from tune_app.cloud.overlay.addresses import Ports, address
-from tune_app.cloud.overlay.keys import KeyPair, key_file
 from tune_app.cloud.overlay.links import LinksUnknownError, answering, end_link
 from tune_app.cloud.overlay.setup import updater_config
 from tune_app.cloud.overlay.verdicts import LinkState
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.overlay.worker_script import worker_script
+from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
 
 
 def as_head(

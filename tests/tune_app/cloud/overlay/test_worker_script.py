@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tune_app.cloud.market.instance_request import MAXIMUM_START, WorkerStart
+from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
-from tune_app.cloud.overlay.keys import KeyPair
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.setup import OverlaySetup
 from tune_app.cloud.overlay.worker_script import (
@@ -21,8 +22,7 @@ from tune_app.cloud.overlay.worker_script import (
     worker_script,
 )
 from tune_app.cloud.renting.settings import NodeType
-from tune_app.cloud.vast.instance_request import MAXIMUM_START
-from tune_app.cloud.vast.labels import Label
+from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 SETTINGS = OverlaySettings(head="head.example")
 PUBLIC = "ssh-ed25519 " + "A" * 68
@@ -91,7 +91,7 @@ def test_a_worker_is_given_keys_of_its_own_and_none_of_the_heads(tmp_path: Path)
     setup = OverlaySetup(SETTINGS, tmp_path)
     hostile = {"NAME": "a'b\"c $(id)\n", LINK_KEY: "mine"}
     kind = NodeType(image="cuda", onstart="echo mine\n", env=hostile)
-    first, second = setup.prepare(kind, label(2)), setup.prepare(kind, label(3))
+    first, second = setup.prepare(kind.start, label(2)), setup.prepare(kind.start, label(3))
     assert first.env["NAME"] == hostile["NAME"]
     assert (first.env["STELLUX_K"], first.env["STELLUX_LABEL"]) == ("2", "stellux/mine/gpu/2/r.1")
     own = [start.env[name] for start in (first, second) for name in SECRETS]
@@ -109,8 +109,8 @@ def test_a_worker_is_given_keys_of_its_own_and_none_of_the_heads(tmp_path: Path)
 def test_what_was_given_is_taken_back_at_once_and_as_often_as_asked(tmp_path: Path) -> None:
     setup = OverlaySetup(SETTINGS, tmp_path)
     kind = NodeType(image="cuda")
-    start = setup.prepare(kind, label(2))
-    setup.prepare(kind, label(3))
+    start = setup.prepare(kind.start, label(2))
+    setup.prepare(kind.start, label(3))
     again = OverlaySetup(SETTINGS, tmp_path)  # as after the daemon's own restart
     users = (SETTINGS.link_user, SETTINGS.store_user)
     files = [setup.files.known_workers, *map(setup.files.authorized, users)]
@@ -118,17 +118,17 @@ def test_what_was_given_is_taken_back_at_once_and_as_often_as_asked(tmp_path: Pa
     for _ in range(2):
         again.revoke(2)
         assert [AuthorizedKeys(file).workers() for file in files] == [{3}] * 3
-    assert again.prepare(kind, label(2)).env[LINK_KEY] != start.env[LINK_KEY]
-    again.prepare(kind, label(2))
+    assert again.prepare(kind.start, label(2)).env[LINK_KEY] != start.env[LINK_KEY]
+    again.prepare(kind.start, label(2))
     assert files[1].read_text("utf-8").count(" stellux-2\n") == 1
-    assert again.prepare(kind, label(2)).onstart == start.onstart, "the head's own keys stay"
+    assert again.prepare(kind.start, label(2)).onstart == start.onstart, "the head's own keys stay"
 
 
 def test_nothing_is_let_in_where_the_script_cannot_be(tmp_path: Path) -> None:
     setup = OverlaySetup(SETTINGS, tmp_path)
     with pytest.raises(ValueError, match="raise last_k"):
-        setup.prepare(NodeType(image="cuda"), label(18))
+        setup.prepare(WorkerStart(), label(18))
     with pytest.raises(ValueError, match="let it fetch the rest"):
-        setup.prepare(NodeType(image="cuda", onstart="x" * 4_000), label(2))
+        setup.prepare(WorkerStart(onstart="x" * 4_000), label(2))
     assert not setup.files.authorized(SETTINGS.link_user).exists()
     setup.revoke(18)

@@ -26,14 +26,14 @@ from tune_app.cloud.errors import (
     UnknownInstanceError,
 )
 from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.market.instance_request import InstanceRequest, WorkerStart
+from tune_app.cloud.market.labels import Label
 from tune_app.cloud.renting.rentals import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType, Patience
 from tune_app.cloud.renting.workers import Node, PlainSetup
 from tune_app.cloud.secrets.key import ApiKey
 from tune_app.cloud.vast.client import VastClient
-from tune_app.cloud.vast.instance_request import Order
-from tune_app.cloud.vast.labels import Label
-from tune_app.cloud.vast.rate_limit import Pace
+from tune_app.cloud.vast.rate_limit import RateLimit
 
 
 class Keys(PlainSetup):
@@ -42,9 +42,9 @@ class Keys(PlainSetup):
     def __init__(self) -> None:
         self.held: list[int] = []
 
-    def prepare(self, node_type: NodeType, label: Label) -> Any:
+    def prepare(self, start: WorkerStart, label: Label) -> Any:
         self.held.append(label.k)
-        return super().prepare(node_type, label)
+        return super().prepare(start, label)
 
     def revoke(self, k: int) -> None:
         if k in self.held:
@@ -68,7 +68,7 @@ class House:
         self.client = VastClient(
             ApiKey(fake.key),
             base_url=fake.url,
-            pace=Pace(clock=clock, sleep=clock.sleep),
+            rate_limit=RateLimit(clock=clock, sleep=clock.sleep),
             timeout_s=self.settings.patience.http,
             clock=clock,
             sleep=clock.sleep,
@@ -218,7 +218,7 @@ def test_one_that_appears_while_it_is_looked_for_is_adopted(house: House, fake: 
 def test_a_crash_before_the_answer_leaves_nothing_behind(
     house: House, fake: FakeVast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def crash(order: Order, **_: object) -> int:
+    def crash(order: InstanceRequest, **_: object) -> int:
         VastClient.create(house.client, order)
         raise KeyboardInterrupt  # the process ends inside the call
 
@@ -238,7 +238,7 @@ def test_a_crash_before_the_answer_leaves_nothing_behind(
 def test_an_instance_created_in_spite_of_an_error_is_destroyed(
     house: House, fake: FakeVast, clock: Clock
 ) -> None:
-    house.client.search(house.settings.node_type("worker").rules.filters(caps=True), disk_gb=40)
+    house.client.offers(house.settings.node_type("worker").rules)
     fake.offers[1]["min_bid"] = 0.5  # somebody else bid since the search
     with pytest.raises(PriceError):
         house.create()
@@ -275,7 +275,7 @@ def test_what_is_condemned_is_destroyed_even_while_no_list_comes(
 
 
 def test_an_offer_that_was_sold_twice_leads_to_the_next(house: House, fake: FakeVast) -> None:
-    house.client.search(house.settings.node_type("worker").rules.filters(caps=True), disk_gb=40)
+    house.client.offers(house.settings.node_type("worker").rules)
     del fake.offers[1]
     assert house.create().label.endswith("/a.2")
     assert alive(fake)[0].offer["id"] == 2
@@ -283,7 +283,7 @@ def test_an_offer_that_was_sold_twice_leads_to_the_next(house: House, fake: Fake
 
 
 def test_offers_that_are_all_gone_end_with_an_error(house: House, fake: FakeVast) -> None:
-    house.client.search(house.settings.node_type("worker").rules.filters(caps=True), disk_gb=40)
+    house.client.offers(house.settings.node_type("worker").rules)
     fake.offers.clear()
     with pytest.raises(NoSuchOfferError):
         house.create()

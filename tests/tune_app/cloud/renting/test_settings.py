@@ -36,13 +36,13 @@ def test_settings_come_from_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"cap": 20}, "settings has no 'cap'"),
-        ({"cap_dollars": "20"}, "settings.cap_dollars is '20'; float is expected"),
+        ({"cap": 20}, "unknown setting 'cap'; expected one of base_url"),
+        ({"cap_dollars": "20"}, "cap_dollars is '20'; a number is expected"),
         ({"cap_dollars": 0}, "cap is 0"),
         ({"cluster": "my cluster"}, "letters, digits"),
         ({"max_instances": 200}, "1 to 126"),
         ({"node_types": {}}, "no node type"),
-        ({"node_types": {"worker": {}}}, r"settings.node_types.worker lacks image"),
+        ({"node_types": {"worker": {}}}, r"missing in node_types.worker: image"),
         ({"node_types": {"worker": {"image": ""}}}, "name one"),
         ({"node_types": {"w": {"image": "x", "rules": {"gpus": "RTX"}}}}, "a list is expected"),
         ({"node_types": {"w": {"image": "x", "rules": {"gpus": ["GTX"]}}}}, "needs a speed"),
@@ -58,5 +58,5 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, Any], said: st
 
 
 def test_a_file_that_is_no_json(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         load_settings(write(tmp_path, "{"))

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from tune_app.cloud.market.labels import Label, checked_name
+from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.budget import Budget, Stage
 from tune_app.cloud.renting.settings import Patience
 from tune_app.cloud.renting.verdicts import (
@@ -16,8 +18,6 @@ from tune_app.cloud.renting.verdicts import (
     judge,
     launch_allowed_at,
 )
-from tune_app.cloud.vast.answers import Instance
-from tune_app.cloud.vast.labels import Label, checked_name
 
 NOW = 1_780_000_000.0
 LABEL = Label(cluster="mine", node_type="worker", k=5, attempt="request.1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
@@ -18,18 +19,27 @@ from typing import Any
 import pytest
 
 from tests.tune_app.cloud.daemon.daemons import ROOT, until
-from tune_app.cloud.sweep_service.__main__ import follow_sweep, show_status, start_sweep, stop_sweep
+from tune_app.cloud import driver as former
+from tune_app.cloud.sweep_service import commands
+from tune_app.cloud.sweep_service.service import (
+    follow_sweep,
+    newest_journal,
+    show_status,
+    start_sweep,
+    stop_sweep,
+)
 from tune_app.cloud.sweep_service.supervisor import (
     FAILURES,
     GIVEN_UP,
     KILLS,
     MISTAKES,
     RAY_SILENT,
-    Driver,
     SweepFiles,
+    SweepSupervisor,
     checked_arguments,
     verdict,
 )
+from tune_app.sweep.folder import JOURNAL
 
 SYSTEMCTL = ROOT / "tests" / "cluster" / "systemctl.py"
 PRETENDED = "tests.tune_app.cloud.sweep_service.pretend_sweep"
@@ -52,11 +62,11 @@ WantedBy=multi-user.target
 SERVICE = """\
 from pathlib import Path
 import sys
-from tune_app.cloud.sweep_service.__main__ import run_service
-from tune_app.cloud.sweep_service.supervisor import Driver, SweepFiles
+from tune_app.cloud.sweep_service.service import run_service
+from tune_app.cloud.sweep_service.supervisor import SweepSupervisor, SweepFiles
 folder = Path(__file__).parent
 files = SweepFiles(folder=folder / "files")
-sys.exit(run_service(files, lambda: Driver(
+sys.exit(run_service(files, lambda: SweepSupervisor(
     files=files, started=folder / "started",
     ray=("127.0.0.1", PORT), home=folder, module="PRETENDED",
     pause_s=0.05, look_s=0.05, steady_s=0.2,
@@ -89,10 +99,10 @@ class Place:
     def pid(self, run: int) -> int:
         return int(self.runs[run][0])
 
-    def driver(self, **more: Any) -> Driver:
+    def supervisor(self, **more: Any) -> SweepSupervisor:
         self.files.write_job([str(self.folder), "--tokens", "5M"])
         quick: dict[str, Any] = {"pause_s": 0.01, "look_s": 0.02, "steady_s": 0.2, "ray_s": 5.0}
-        return Driver(
+        return SweepSupervisor(
             files=self.files,
             started=self.folder / "started",
             ray=("127.0.0.1", self.port),
@@ -111,7 +121,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 class Running:
     """A driver in a thread."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: SweepSupervisor) -> None:
         self.ended = threading.Event()
         self.code: int | None = -1
         self._driver = driver
@@ -129,7 +139,7 @@ class Running:
 
 def test_a_sweep_that_is_through_is_not_run_again(place: Place) -> None:
     place.plan("0")
-    assert place.driver().run(threading.Event()) == 0
+    assert place.supervisor().run(threading.Event()) == 0
     assert [run[1:] for run in place.runs] == [
         [str(place.folder), "--tokens", "5M", "--address", "auto"]
     ]
@@ -140,13 +150,13 @@ def test_a_sweep_that_is_through_is_not_run_again(place: Place) -> None:
 
 def test_what_is_refused_is_not_tried_again(place: Place) -> None:
     place.plan("2")
-    assert place.driver().run(threading.Event()) == 2
+    assert place.supervisor().run(threading.Event()) == 2
     assert len(place.runs) == 1
 
 
 def test_who_was_refused_while_ray_died_is_not_refused(place: Place) -> None:
     place.plan("2", "0")
-    running = Running(place.driver(steady_s=5.0))
+    running = Running(place.supervisor(steady_s=5.0))
     until(lambda: len(place.runs) == 1)
     # As a head does that starts Ray afresh.
     (place.folder / "started").unlink()
@@ -158,19 +168,19 @@ def test_who_was_refused_while_ray_died_is_not_refused(place: Place) -> None:
 
 def test_what_trained_before_is_not_refused_by_a_store_that_is_away(place: Place) -> None:
     place.plan("1", "2", "2", "0")
-    assert place.driver().run(threading.Event()) == 0
+    assert place.supervisor().run(threading.Event()) == 0
     assert len(place.runs) == 4
 
 
 def test_a_sweep_that_fails_again_and_again_is_given_up(place: Place) -> None:
     place.plan(*["1"] * 5)
-    assert place.driver().run(threading.Event()) == GIVEN_UP
+    assert place.supervisor().run(threading.Event()) == GIVEN_UP
     assert len(place.runs) == FAILURES
 
 
 def test_a_killed_sweep_is_run_again(place: Place) -> None:
     place.plan(*["wait"] * 5, "0")
-    running = Running(place.driver())
+    running = Running(place.supervisor())
     for run in range(5):
         until(lambda: len(place.runs) > run)  # noqa: B023
         os.kill(place.pid(run), signal.SIGKILL)
@@ -180,7 +190,7 @@ def test_a_killed_sweep_is_run_again(place: Place) -> None:
 
 def test_a_sweep_that_is_killed_again_and_again_is_given_up(place: Place) -> None:
     place.plan(*["die"] * (KILLS + 1))
-    assert place.driver(pause_s=0.001).run(threading.Event()) == GIVEN_UP
+    assert place.supervisor(pause_s=0.001).run(threading.Event()) == GIVEN_UP
     assert len(place.runs) == KILLS
     end = place.files.read_end()
     assert end is not None
@@ -192,20 +202,20 @@ def test_a_sweep_that_is_killed_again_and_again_is_given_up(place: Place) -> Non
 
 def test_after_a_good_run_the_failures_are_counted_anew(place: Place) -> None:
     place.plan(*["1"] * FAILURES * 2, "0")
-    assert place.driver(good_s=0.0).run(threading.Event()) == 0
+    assert place.supervisor(good_s=0.0).run(threading.Event()) == 0
     assert len(place.runs) == FAILURES * 2 + 1
 
 
 def test_a_restart_of_ray_forgives_no_failure(place: Place) -> None:
     place.plan("1", "lost", "1", "lost", "1", "0")
-    assert place.driver().run(threading.Event()) == GIVEN_UP
+    assert place.supervisor().run(threading.Event()) == GIVEN_UP
     assert len(place.runs) == 5
 
 
 @pytest.mark.parametrize("first", ["wait", "deaf"])
 def test_a_restart_of_ray_begins_the_sweep_again(place: Place, first: str) -> None:
     place.plan(first, "0")
-    running = Running(place.driver(lost_s=0.5))
+    running = Running(place.supervisor(lost_s=0.5))
     until(lambda: place.files.log.exists() and f"run 1: {first}" in place.files.log.read_text())
     time.sleep(0.1)
     place.ray_starts()
@@ -216,13 +226,13 @@ def test_a_restart_of_ray_begins_the_sweep_again(place: Place, first: str) -> No
 
 def test_a_failure_is_not_counted_when_ray_was_lost(place: Place) -> None:
     place.plan(*["lost"] * FAILURES * 2, "0")
-    assert place.driver().run(threading.Event()) == 0
+    assert place.supervisor().run(threading.Event()) == 0
     assert len(place.runs) == FAILURES * 2 + 1
 
 
 def test_told_to_stop_it_lets_the_sweep_save(place: Place) -> None:
     place.plan("wait")
-    running = Running(place.driver())
+    running = Running(place.supervisor())
     until(lambda: place.files.log.exists() and "run 1: wait" in place.files.log.read_text())
     time.sleep(0.1)
     running.ended.set()
@@ -234,7 +244,7 @@ def test_told_to_stop_it_lets_the_sweep_save(place: Place) -> None:
 def test_a_ray_that_does_not_answer_is_not_waited_for_for_ever(place: Place) -> None:
     (place.folder / "started").unlink()
     place.plan("0")
-    assert place.driver(ray_s=0.2).run(threading.Event()) == RAY_SILENT
+    assert place.supervisor(ray_s=0.2).run(threading.Event()) == RAY_SILENT
     assert place.runs == []
 
 
@@ -386,9 +396,7 @@ def test_a_second_sweep_is_refused_and_the_first_one_stopped(head: Head) -> None
     assert "run 1: wait" in out.getvalue()
     assert stop_sweep(head.files, out) == 0
     assert (head.folder / "saved").exists()
-    assert f"Continue it with: python -m tune_app.cloud.driver start {head.folder}" in (
-        out.getvalue()
-    )
+    assert f"Continue it with: python -m tune_app.cloud start {head.folder}" in (out.getvalue())
     following.join(20)
     assert head.systemctl("is-enabled", "stellux-sweep") == "disabled"
     assert show_status(head.files, out) == 3
@@ -443,7 +451,7 @@ def test_ctrl_c_ends_the_following_alone(head: Head) -> None:
     head.plan("wait")
     program = (
         "import sys; from pathlib import Path; "
-        "from tune_app.cloud.sweep_service.__main__ import start_sweep; "
+        "from tune_app.cloud.sweep_service.service import start_sweep; "
         "from tune_app.cloud.sweep_service.supervisor import SweepFiles; "
         f"sys.exit(start_sweep(SweepFiles(folder=Path({str(head.files.folder)!r})), "
         f"({str(head.folder)!r},)))"
@@ -462,13 +470,83 @@ def test_ctrl_c_ends_the_following_alone(head: Head) -> None:
         said, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     left = said.partition("The sweep goes on.")[2]
-    assert "  python -m tune_app.cloud.driver follow " in left
+    assert "  python -m tune_app.cloud follow " in left
     assert head.systemctl("is-active", "stellux-sweep") == "active"
     assert not (head.folder / "saved").exists()
 
 
-def test_options_of_a_sweep_are_not_the_drivers() -> None:
-    from tune_app.cloud.sweep_service.__main__ import app
+def test_the_status_shows_the_cells_of_the_sweep_that_runs(head: Head) -> None:
+    head.plan("wait")
+    following = head.start()
+    until(lambda: len(head.runs) == 1)
+
+    def status() -> str:
+        out = io.StringIO()
+        assert show_status(head.files, out, home=head.folder, module=PRETENDED) == 0
+        return out.getvalue()
+
+    # Of a sweep before this one.
+    earlier = head.folder / "runs-of-all" / "earlier" / JOURNAL
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    os.utime(earlier, (1.0, 1.0))
+    assert "its cells have not started yet" in status()
+    head.files.write_job([str(head.folder), "--results=runs-of-all"])
+    mine = earlier.parent.with_name("mine") / JOURNAL
+    mine.parent.mkdir()
+    mine.touch()
+    assert f"cells of mine --results {head.folder}/runs-of-all" in status()
+    (head.folder / "finish").touch()
+    following.join(20)
+
+
+def test_the_newest_journal_is_the_one_that_is_written(tmp_path: Path) -> None:
+    for name, at in (("first", 100.0), ("second", 200.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / JOURNAL).touch()
+        os.utime(tmp_path / name / JOURNAL, (at, at))
+    assert newest_journal(tmp_path, since=150.0) == tmp_path / "second" / JOURNAL
+    assert newest_journal(tmp_path, since=250.0) is None
+    beside = tmp_path / "first" / f"{JOURNAL}-wal"
+    beside.touch()
+    assert newest_journal(tmp_path, since=250.0) == tmp_path / "first" / JOURNAL
+
+
+def test_its_former_name_is_the_same_command_line() -> None:
+    assert former.app is commands.app
+    done = subprocess.run(
+        [sys.executable, "-m", "tune_app.cloud.driver", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for command in ("start", "follow", "status", "stop", "run"):
+        assert f"  {command} " in done.stdout.replace("│", " ")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "tune_app.cloud.daemon.__main__",
+        "tune_app.cloud.driver",
+        "tune_app.cloud.overlay.keeper",
+        "tune_app.cloud.node.head",
+        "tune_app.cloud.node.worker",
+        "tune_app.cloud.head.restart_ray",
+        "tune_app.cloud.head.install",
+        "tune_app.cloud.head.start",
+        "tune_app.cloud.head.release",
+        "tune_app.cloud.overlay.access",
+    ],
+)
+def test_what_units_and_cluster_files_name_is_still_there(module: str) -> None:
+    """Units of heads that older versions brought up, and users' cluster.yaml, hold these names."""
+    assert importlib.util.find_spec(module) is not None
+
+
+def test_options_of_a_sweep_are_not_the_services() -> None:
+    from tune_app.cloud.sweep_service.commands import app
 
     _, bound, _ = app.parse_args(
         ["start", "embedding_glu", "--tokens", "5M", "--set", "learning_rate=2e-3"]

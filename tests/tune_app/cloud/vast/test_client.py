@@ -25,10 +25,10 @@ from tune_app.cloud.errors import (
     UnreachableError,
     WrongKeyError,
 )
+from tune_app.cloud.market.instance_request import InstanceRequest, WorkerStart
 from tune_app.cloud.secrets.key import ApiKey
 from tune_app.cloud.vast.client import VastClient
-from tune_app.cloud.vast.instance_request import Order
-from tune_app.cloud.vast.rate_limit import Pace
+from tune_app.cloud.vast.rate_limit import RateLimit
 
 GPUS = {"gpu_name": {"in": ["RTX 4090"]}}
 
@@ -57,15 +57,15 @@ def client_of(
     return VastClient(
         ApiKey(key or fake.key),
         base_url=fake.url,
-        pace=Pace(clock=clock, sleep=clock.sleep),
+        rate_limit=RateLimit(clock=clock, sleep=clock.sleep),
         timeout_s=timeout_s,
         clock=clock,
         sleep=clock.sleep,
     )
 
 
-def order(number: int = 1, *, bid: float = 0.25, label: str = "mine") -> Order:
-    return Order(offer_id=number, bid=bid, label=label, image="cuda", disk_gb=20)
+def order(number: int = 1, *, bid: float = 0.25, label: str = "mine") -> InstanceRequest:
+    return InstanceRequest(offer_id=number, bid=bid, label=label, image="cuda", disk_gb=20)
 
 
 def test_rents_lists_shows_and_destroys(client: VastClient, fake: FakeVast) -> None:
@@ -349,10 +349,10 @@ def test_the_key_goes_nowhere_in_clear(url: str) -> None:
         ({"bid": 0.0}, "over 0"),
         ({"label": "x" * 257}, "257"),
         ({"disk_gb": 4}, "8 or more"),
-        ({"onstart": "x" * 5_000}, "5,000"),
+        ({"start": WorkerStart(onstart="x" * 5_000)}, "5,000"),
     ],
 )
 def test_what_the_api_would_refuse_is_refused_before(values: dict[str, object], said: str) -> None:
     usual = {"offer_id": 1, "bid": 0.2, "label": "mine", "image": "cuda", "disk_gb": 20}
     with pytest.raises(ValueError, match=said):
-        Order(**(usual | values))  # type: ignore[arg-type]
+        InstanceRequest(**(usual | values))  # type: ignore[arg-type]

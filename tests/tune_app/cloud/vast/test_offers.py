@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tune_app.cloud.vast.fake_vast import offer
-from tune_app.cloud.vast.answers import Offer
-from tune_app.cloud.vast.offers import Choice, NoOffer, OfferRules, choose, quote
+from tune_app.cloud.market.records import Offer
+from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.renting.offers import Choice, NoOffer, choose, quote
+from tune_app.cloud.vast.answers import read_offer
 
 RULES = OfferRules(gpus=("RTX 3090", "RTX 4090"), speeds={"RTX 3090": 1.0, "RTX 4090": 2.0})
 
 
 def made(number: int, **values: Any) -> Offer:
-    return Offer.parse(offer(number, **values))
+    return read_offer(offer(number, **values))
 
 
 def chosen(*offers: Offer, **given: Any) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from tune_app.cloud import head_paths as layout
 from tune_app.cloud.cluster_yaml.settings import head_id
 from tune_app.cloud.head.services import JOURNAL
-from tune_app.cloud.vast.labels import checked_name
+from tune_app.cloud.market.labels import checked_name
 
 FIREWALL = "stellux-firewall.service"
 SSHD = "stellux-sshd.service"

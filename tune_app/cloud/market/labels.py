@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tune_app.cloud.vast.instance_request import MAXIMUM_LABEL
+from tune_app.cloud.market.instance_request import MAXIMUM_LABEL
 
 _FIRST = "stellux"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")

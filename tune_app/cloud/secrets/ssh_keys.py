@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncssh
+
+from tune_app.cloud.whole_files import write_file
 
 _BEGIN = "-----BEGIN OPENSSH PRIVATE KEY-----"
 _END = "-----END OPENSSH PRIVATE KEY-----"
@@ -75,20 +76,3 @@ def key_file(path: Path) -> KeyPair:
         return KeyPair.parse(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; move it away to have another made") from None
-
-
-def write_file(path: Path, text: str, *, mode: int) -> None:
-    """Replaces a file as a whole; whoever opens it sees the old or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,280 @@
+"""The commands of a cluster: on its head, or with --cluster from the machine of `ray up`.
+
+python -m tune_app.cloud start [ARGUMENTS]   of python -m tune_app.sweep: run a sweep on the cluster
+python -m tune_app.cloud follow              show its log from now on
+python -m tune_app.cloud stop                stop it; start continues it
+python -m tune_app.cloud status              the sweep, its cells, rented machines, cost, failures
+python -m tune_app.cloud reap                end every rented machine, and see that it is gone
+python -m tune_app.cloud open                allow launches again after a reap
+python -m tune_app.cloud fetch               copy journals, results and checkpoints from the head
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.daemon.protocol import DaemonError, Status
+from tune_app.cloud.errors import CloudError
+from tune_app.command_line import command_name
+
+MODULE = "tune_app.cloud"
+LEFT = 1
+"""Exit code where something is still rented after a reap."""
+
+app = App(
+    name=command_name(MODULE),
+    help="Run a sweep on the cluster, see what it costs, end its machines, fetch its results.",
+    help_format="plaintext",
+    version_flags=[],
+)
+
+
+@app.command
+def start(
+    *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)], cluster: Path | None = None
+) -> int:
+    """Start a sweep on the cluster, or continue it, and show its log until it ends.
+
+    Parameters
+    ----------
+    arguments
+        Of python -m tune_app.sweep, all but --address.
+    cluster
+        The cluster's YAML, to start it from your own machine; on the head without.
+    """
+    return _sweep(cluster, "start", arguments)
+
+
+@app.command
+def follow(*, cluster: Path | None = None) -> int:
+    """Show the sweep's log until it ends. Ctrl-C leaves the sweep alone.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
+    """
+    return _sweep(cluster, "follow")
+
+
+@app.command
+def stop(*, cluster: Path | None = None) -> int:
+    """Stop the sweep. It saves first, and continues when it is started again.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
+    """
+    return _sweep(cluster, "stop")
+
+
+@app.command
+def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
+    """Show the sweep and its cells, the rented machines, their cost, and what went wrong.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
+    socket
+        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+    """
+    console = Console()
+    try:
+        _sweep(cluster, "status")
+    except OSError as error:
+        # The rented machines cost money: they are shown all the same.
+        console.print(f"the sweep's state is not known: {error}", markup=False, highlight=False)
+    console.print()
+    found = _daemon(cluster, socket).status()
+    for line in _lines(found):
+        console.print(line, markup=False, highlight=False)
+    if found.nodes:
+        console.print(_table(found))
+    return 0
+
+
+@app.command
+def reap(
+    *,
+    cluster: Path | None = None,
+    socket: Path | None = None,
+    apart: float = 60.0,
+    within: float = 900.0,
+) -> int:
+    """End everything that is rented, and see that it is gone: twice, a while apart.
+
+    Nothing is rented afterwards, until `open`.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
+    socket
+        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+    apart
+        Seconds between the two looks.
+    within
+        Seconds after which to say what is left.
+    """
+    client, console = _daemon(cluster, socket), Console()
+    client.status()  # a daemon that is not there is told at once
+    until = time.monotonic() + within
+    seen_empty = 0
+    while seen_empty < 2:
+        try:
+            problem = _left(client)
+        except (CloudError, DaemonError) as error:
+            problem = f"what is left is not known: {error}"
+        seen_empty = 0 if problem else seen_empty + 1
+        if problem and time.monotonic() > until:
+            console.print(
+                f"{problem}. The daemon goes on trying; look again with status, or at "
+                "https://cloud.vast.ai/instances/",
+                markup=False,
+            )
+            return LEFT
+        if seen_empty < 2:
+            time.sleep(apart)
+    console.print("nothing is rented any more; allow launches again with: open", markup=False)
+    return 0
+
+
+@app.command(name="open")
+def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
+    """Allow launches again after a reap. On the head, only root may.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, to ask its head by SSH.
+    socket
+        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+    """
+    _daemon(cluster, socket, user="root").open()
+    return 0
+
+
+@app.command(name="fetch")
+def fetch_(*, cluster: Path, to: Path | None = None) -> int:
+    """Bring journals, results and checkpoints of the head here. It goes on where it was cut off.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's YAML, whose head is meant.
+    to
+        Folder to put them in; default stellux-NAME-results, by the cluster's name.
+    """
+    from tune_app.cloud.head.remote import shell_of  # noqa: PLC0415
+    from tune_app.cloud.head_machine.choose import found, head_of, read_cluster  # noqa: PLC0415
+    from tune_app.cloud.head_machine.fetch_results import fetch, results_folder, sources  # noqa: PLC0415
+
+    settings, user = read_cluster(cluster)
+    shell = shell_of(found(head_of(settings)), user)
+    console = Console()
+    fetched = fetch(
+        shell,
+        sources(settings.store_root),
+        to or results_folder(settings.cluster),
+        say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+    )
+    console.print(fetched.told(), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _sweep(cluster: Path | None, command: str, arguments: tuple[str, ...] = ()) -> int:
+    """A command of the sweep's service, on this head or by SSH on the cluster's."""
+    if cluster is None:
+        from tune_app.cloud.sweep_service import service  # noqa: PLC0415
+
+        files = service.usual_files()
+        if command == "start":
+            return service.start_sweep(files, arguments)
+        do = {
+            "follow": service.follow_sweep,
+            "stop": service.stop_sweep,
+            "status": service.show_status,
+        }
+        return do[command](files, sys.stdout)
+    from tune_app.cloud.head.remote import sweep_command  # noqa: PLC0415
+    from tune_app.cloud.head_machine.choose import read_shell  # noqa: PLC0415
+
+    shell = read_shell(cluster)
+    sys.stdout.flush()
+    try:
+        columns = shutil.get_terminal_size().columns
+        return shell.stream(sweep_command(shell, command, *arguments, columns=columns))
+    except KeyboardInterrupt:
+        if command == "stop":
+            raise
+        sys.stdout.write(
+            f"\nThe sweep goes on; see it with: python -m {MODULE} follow --cluster {cluster}\n"
+        )
+        return 0
+
+
+def _daemon(cluster: Path | None, socket: Path | None, user: str = "") -> DaemonClient:
+    if cluster is None:
+        return DaemonClient(socket)
+    from tune_app.cloud.head.remote import remote_daemon  # noqa: PLC0415
+    from tune_app.cloud.head_machine.choose import read_shell  # noqa: PLC0415
+
+    shell = read_shell(cluster)
+    return remote_daemon(shell, user=user) if user else remote_daemon(shell)
+
+
+def _left(client: DaemonClient) -> str:
+    """Destroys everything. What still exists then, or may; empty for nothing."""
+    left = client.destroy_all("reaped")
+    if left:
+        return f"instances {', '.join(map(str, left))} still exist"
+    under_way = client.status().in_flight
+    if under_way:
+        return f"requests {', '.join(under_way)} are under way"
+    return ""
+
+
+def _lines(found: Status) -> list[str]:
+    lines = [
+        f"Cluster {found.cluster}: ${found.spent:.2f} of ${found.cap:.2f} spent, "
+        f"{found.gpu_hours:.1f} GPU hours, ${found.per_hour:.3f}/h now"
+    ]
+    seen = "never" if found.looked_at is None else f"{time.time() - found.looked_at:.0f} s ago"
+    lines.append(f"  last look    {seen}{'; ' + found.trouble if found.trouble else ''}")
+    if found.closed:
+        lines.append(f"  closed       {found.closed}")
+    if found.stage != "open":
+        lines.append(f"  budget       {found.stage}")
+    lines += [f"  under way    {request}" for request in found.in_flight]
+    lines += [f"  destroying   {item}: {reason}" for item, reason in found.being_destroyed.items()]
+    lines += [f"  failing      {name}: {reason}" for name, reason in found.failures.items()]
+    lines += [f"  avoided      machine {item}: {reason}" for item, reason in found.avoided.items()]
+    lines += [f"  ended        {count} × {reason}" for reason, count in found.ended.items()]
+    return lines
+
+
+def _table(found: Status) -> Table:
+    table = Table("k", "instance", "type", "GPU", "CPUs", "$/h", "since", "status")
+    for node in found.nodes:
+        table.add_row(
+            str(node.k),
+            str(node.contract),
+            node.node_type,
+            node.gpu,
+            f"{node.cpus:g}",
+            f"{node.dollars_per_hour:.3f}",
+            time.strftime("%m-%d %H:%M", time.localtime(node.since)),
+            node.status or "starting",
+        )
+    return table

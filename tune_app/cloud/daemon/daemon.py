@@ -1,0 +1,229 @@
+"""The daemon: answers clients, looks at all instances again and again, and rents within the cap."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from tune_app.cloud.daemon.client import default_socket
+from tune_app.cloud.daemon.lost_workers import ending_lost
+from tune_app.cloud.daemon.protocol import node_message
+from tune_app.cloud.daemon.socket_server import MAXIMUM_CONNECTIONS, listening
+from tune_app.cloud.errors import CloudError, UncertainError, WrongKeyError
+from tune_app.cloud.ledger.file import ledger_path
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.market.labels import prefix
+from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.markets import open_market
+from tune_app.cloud.overlay.watch import LinkWatch
+from tune_app.cloud.renting.rentals import Rentals
+from tune_app.cloud.renting.settings import CloudSettings
+from tune_app.cloud.renting.verdicts import head_to_blame
+from tune_app.cloud.renting.workers import WorkerSetup
+from tune_app.cloud.secrets.key import ApiKey
+
+MODULE = "tune_app.cloud.daemon"
+MAXIMUM_SOCKET_PATH = 100
+
+logger = logging.getLogger(MODULE)
+
+
+def serve(
+    settings: CloudSettings,
+    key: ApiKey,
+    *,
+    state: Path,
+    path: Path | None = None,
+    group: str | None = None,
+    setup: WorkerSetup | None = None,
+    links: LinkWatch | None = None,
+) -> None:
+    """Works until SIGTERM or SIGINT. Nothing is destroyed then: workers outlive the daemon.
+
+    Args:
+        state: folder of all clusters' ledgers.
+        path: of the socket.
+        group: whose members may open it, besides this user.
+        setup: see `Rentals`.
+        links: watched while it works; whoever loses its link is ended.
+
+    Raises ValueError where another daemon works in the folder or the socket's path cannot be, and
+    WrongKeyError where the API refuses the key.
+    """
+    path = (path or default_socket()).absolute()
+    if len(os.fsencode(path)) > MAXIMUM_SOCKET_PATH:
+        raise ValueError(
+            f"the socket's path {path} has over {MAXIMUM_SOCKET_PATH} bytes; choose a shorter one"
+        )
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (
+        _alone(state),
+        Ledger.open(
+            ledger_path(state, settings.cluster),
+            cluster=settings.cluster,
+            slots=range(settings.first_k, settings.last_k + 1),
+        ) as ledger,
+        open_market(settings, key) as market,
+    ):
+        _try_key(market, prefix(settings.cluster))
+        link_up = None if links is None else links.link_up
+        rentals = Rentals(settings, market, ledger, setup=setup, link_up=link_up)
+        with nullcontext() if links is None else ending_lost(links, rentals):
+            Daemon(settings, rentals, ledger).run(path, group)
+
+
+def _try_key(market: Market, labelled: str) -> None:
+    try:
+        # By what it needs most: a scoped key may not be allowed to see the credit.
+        market.instances(labelled=labelled)
+    except WrongKeyError:
+        raise
+    except CloudError as error:
+        # What is rented has to be watched all the same.
+        logger.warning("the key could not be tried: %s", error)
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    lock = FileLock(state / "daemon.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"another cloud daemon works in {state}; end that one first: systemctl stop "
+            "stellux-cloud"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Daemon:
+    """Answers clients, and looks at all instances again and again."""
+
+    def __init__(self, settings: CloudSettings, rentals: Rentals, ledger: Ledger) -> None:
+        self._settings = settings
+        self._rentals = rentals
+        self._ledger = ledger
+        self._ended = threading.Event()
+        self._looked_at: float | None = None
+        self._trouble = "not looked yet"
+        self._launches = ThreadPoolExecutor(MAXIMUM_CONNECTIONS, thread_name_prefix="launch")
+
+    def run(self, path: Path, group: str | None) -> None:
+        """Listens at `path` until SIGTERM or SIGINT."""
+        watch = threading.Thread(target=self._watch, name="watch", daemon=True)
+        with listening(path, group, self.answer) as server:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                # From a thread of its own: shutdown() waits for the loop that is interrupted here.
+                signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+            watch.start()
+            logger.info("listening at %s for the cluster %s", path, self._settings.cluster)
+            server.serve_forever(poll_interval=0.1)
+        self._ended.set()
+        self._launches.shutdown(wait=True, cancel_futures=True)
+        watch.join(self._settings.patience.create)
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._rentals.step()
+                self._looked_at, self._trouble = time.time(), ""
+            except CloudError as error:
+                self._trouble = str(error)
+                logger.warning("%s", error)
+            except Exception as error:
+                # Whoever watches what costs money does not stop at a defect.
+                self._trouble = f"a defect: {error}"
+                logger.exception("a defect")
+            self._ended.wait(self._settings.patience.poll)
+
+    def answer(self, request: dict[str, Any]) -> Any:
+        """What a request comes to. Raises what `errors` has, and ValueError for what is none."""
+        operations: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "create": self._create,
+            "list": lambda _: [node_message(node) for node in self._rentals.nodes()],
+            "destroy": lambda asked: self._rentals.destroy(
+                _whole(asked, "contract"),
+                _text(asked, "reason"),
+                bad=asked.get("bad") is True,
+            ),
+            "destroy_all": lambda asked: self._rentals.destroy_all(_text(asked, "reason")),
+            "open": lambda _: self._rentals.open(),
+            "status": lambda _: self._status(),
+        }
+        name = request.get("op")
+        if not isinstance(name, str) or name not in operations:
+            raise ValueError(f"there is no {str(name)[:40]!r}; there are {', '.join(operations)}")
+        return operations[name](request)
+
+    def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
+        node_type, request = _text(asked, "node_type"), _text(asked, "request")
+        launch = self._launches.submit(self._rentals.create, node_type, request)
+        try:
+            return node_message(launch.result(timeout=self._settings.patience.create))
+        except FutureTimeoutError:
+            raise UncertainError(
+                f"request {request} is not through after {self._settings.patience.create:g} s; "
+                "it goes on: ask again later"
+            ) from None
+
+    def _status(self) -> dict[str, Any]:
+        budget, rentals = self._rentals.budget(), self._ledger.rentals()
+        failures: dict[str, str] = {}
+        blamed = head_to_blame(self._ledger.machines_never_linked())
+        for name in self._settings.node_types:
+            count, _, reason = self._ledger.launch_failures(name)
+            if count:
+                failures[name] = f"{count} in a row, the last: {blamed or reason}"
+        return {
+            "cluster": self._settings.cluster,
+            "closed": self._rentals.closed(),
+            "cap": budget.cap,
+            "spent": budget.spent,
+            "per_hour": budget.per_hour,
+            "stage": budget.stage.value,
+            "nodes": [node_message(node) for node in self._rentals.known_nodes()],
+            "in_flight": [attempt.request for attempt in self._ledger.in_flight()],
+            "being_destroyed": {
+                str(rental.contract): rental.doomed
+                for rental in rentals
+                if rental.doomed and rental.ended_at is None
+            },
+            "ended": Counter(
+                rental.ended_reason for rental in rentals if rental.ended_at is not None
+            ),
+            "failures": failures,
+            "avoided": {str(machine): reason for machine, reason in self._ledger.avoided().items()},
+            "gpu_hours": sum(rental.gpu_hours for rental in rentals),
+            "looked_at": self._looked_at,
+            "trouble": self._trouble,
+        }
+
+
+def _text(asked: dict[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is {str(value)[:40]!r}; a text is expected")
+    # It goes into the log, where a line is one entry.
+    return "".join(one if one.isprintable() else " " for one in value[:300])
+
+
+def _whole(asked: dict[str, Any], name: str) -> int:
+    value = asked.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} is {str(value)[:40]!r}; a whole number is expected")
+    return value

@@ -1,0 +1,51 @@
+"""What a market of rented machines must be able to do. A second market is one more folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from tune_app.cloud.market.instance_request import InstanceRequest
+from tune_app.cloud.market.records import Charge, Instance, Offer
+from tune_app.cloud.market.rules import OfferRules
+
+
+class Market(Protocol):
+    """A client of one market's API, for one account. Safe between threads.
+
+    Every method raises `tune_app.cloud.errors.CloudError` where the market refuses or cannot be
+    reached; an answer that makes no sense never counts as "nothing there".
+    """
+
+    def offers(self, rules: OfferRules, *, caps: bool = True) -> Sequence[Offer]:
+        """Interruptible offers of the wanted GPUs.
+
+        Args:
+            caps: whether the search may leave out what the rules would refuse; without, an answer
+                shows which cap refuses what.
+        """
+
+    def create(self, request: InstanceRequest, *, turn_within_s: float | None = None) -> int:
+        """Rents and returns the contract's number. Sent once, never again.
+
+        Args:
+            turn_within_s: RateLimitedError where the rate limit would hold it up for longer.
+
+        The error's `contract` has to be destroyed where there is one; where `may_have_happened`,
+        the instance has to be looked for by its label.
+        """
+
+    def instances(self, *, labelled: str = "") -> Sequence[Instance]:
+        """Every instance whose label begins so. Raises rather than leaving one out."""
+
+    def instance(self, contract: int) -> Instance | None:
+        """One instance, or None where it is certain that there is none."""
+
+    def destroy(self, contract: int) -> None:
+        """Ends an instance and its billing. One that is gone already is no error."""
+
+    def charges(self, since: float, until: float) -> Sequence[Charge]:
+        """What each contract cost between two times, in seconds since 1970; whole days."""
+
+    def close(self) -> None:
+        """Ends the connections."""

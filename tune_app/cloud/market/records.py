@@ -1,0 +1,99 @@
+"""What markets offer, rent and charge. Dollars, hours, gigabytes, megabits/s."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+HOURS_PER_MONTH = 730.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One machine, or a part of one, that can be rented now."""
+
+    id: int
+    machine_id: int
+    gpu_name: str
+    num_gpus: int
+    gpu_ram_gb: float
+    cpus: float
+    ram_gb: float
+    disk_gb: float
+    minimum_bid: float
+    """$/h for the whole offer, without storage."""
+    storage_per_gb_month: float
+    upload_per_gb: float
+    download_per_gb: float
+    download_mbps: float
+    reliability: float
+    """0 … 1."""
+    cuda: float
+    """The newest CUDA version that the host's driver runs."""
+    hours_left: float
+    """Until the host takes its machine back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """What a stay on an offer would cost, in dollars."""
+
+    offer: Offer
+    bid: float
+    storage_per_hour: float
+    bandwidth_per_hour: float
+    setup: float
+    """The set-up's downloads, once."""
+    per_unit: float
+    """Dollars for one unit of the speeds' table, over an hour."""
+
+    @property
+    def per_hour(self) -> float:
+        return self.bid + self.storage_per_hour + self.bandwidth_per_hour
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """A contract: it exists, and bills, whatever its state."""
+
+    id: int
+    machine_id: int
+    label: str
+    """Empty where it has none."""
+    status: str
+    """`actual_status`: running, loading, offline …; empty before the host has answered."""
+    intended: str
+    current: str
+    next: str
+    message: str
+    is_bid: bool
+    dollars_per_hour: float
+    """`dph_total`: the GPU's price and the storage's."""
+    gpu_name: str
+    cpus: float
+    disk_gb: float
+    storage_per_gb_month: float
+    public_address: str
+    proxy_host: str
+    proxy_port: int | None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """From "22/tcp" to the port outside; only while it runs."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Stopped for good: outbid, or by hand. The two look the same."""
+        return self.current == self.intended == self.next == "stopped"
+
+    @property
+    def storage_per_hour(self) -> float:
+        return self.disk_gb * self.storage_per_gb_month / HOURS_PER_MONTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Charge:
+    """What the account paid for one contract in the days that were asked for."""
+
+    contract: int
+    dollars: float
+    parts: Mapping[str, float]
+    """By kind: gpu, disk, bandwidth …"""
