@@ -49,6 +49,7 @@ from cyclopts import App
 from rich.console import Console
 
 from data.prepared import PreparedCorpus
+from tune_app.cluster.options import Means, RunOptions
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation
@@ -238,7 +239,7 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
     asked = time.monotonic()
     import ray  # noqa: PLC0415
 
-    from tune_app.on_ray.tuner import RayOptions, run_cells  # noqa: PLC0415
+    from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
 
     connected: list[float] = []
 
@@ -262,7 +263,8 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
             rule=NO_KILLS,
             asha=None,
             listener=arrivals,
-            options=RayOptions(cpus=threads),
+            options=RunOptions(cpus=threads),
+            means=Means(cells_at_once=1, cpus=threads, gpus=0.0),
         )
     if ended_by is not None or arrivals.failures:
         raise RuntimeError(ended_by or arrivals.failures[0].traceback)

@@ -10,6 +10,11 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def gpu_count() -> int:
+    """GPUs of this machine that torch can use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def checked_device(name: str) -> str:
     """The name of a device that this machine has. Raises ValueError for any other."""
     try:

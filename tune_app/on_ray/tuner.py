@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -20,6 +20,7 @@ from ray.tune.experiment import Trial
 
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.idle_notice import Waiting
+from tune_app.cluster.options import Means, RunOptions
 from tune_app.faults.policy import micro_batch_size
 from tune_app.formats import duration
 from tune_app.journal.full_disk import wait_until_written
@@ -43,29 +44,6 @@ SCRATCH = ".tune"
 """In the sweep's folder: Tune's own snapshots, which nothing reads."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RayOptions:
-    """Where and how many. Raises ValueError for what no machine can give."""
-
-    on_a_cluster: bool = False
-    """Whether machines may come and go; else Ray was started on this machine, for the sweep."""
-    cells_at_once: int = 1
-    cpus: int = 1
-    """CPUs a trial, and its torch threads."""
-    gpus: float = 0.0
-    """GPUs a trial; a fraction shares one."""
-    stop_on_error: bool = False
-    """Whether a cell that fails ends the sweep; a lost host never does."""
-
-    def __post_init__(self) -> None:
-        if self.cells_at_once < 1:
-            raise ValueError(f"{self.cells_at_once} cells at once; it must be at least 1")
-        if self.cpus < 1:
-            raise ValueError(f"{self.cpus} CPUs a cell; it must be at least 1")
-        if self.gpus < 0:
-            raise ValueError(f"{self.gpus} GPUs a cell; it cannot be negative")
-
-
 def run_cells(
     cells: Sequence[CellRecord],
     journal: Journal,
@@ -78,7 +56,8 @@ def run_cells(
     rule: KillRule,
     asha: AshaSettings | None,
     listener: SweepListener,
-    options: RayOptions,
+    options: RunOptions,
+    means: Means,
 ) -> str | None:
     """Trains cells in their order until all have ended. Ray is connected.
 
@@ -93,7 +72,8 @@ def run_cells(
         rule: the kill rule.
         asha: None lets every cell train to its end.
         listener: hears of everything.
-        options: where and how many at once.
+        options: how the sweep is run.
+        means: what trains it, by those options.
 
     Returns:
         Why the sweep ended before its cells did, or None.
@@ -105,8 +85,8 @@ def run_cells(
         "timing": asdict(timing),
         "corpora": {key: str(path.absolute()) for key, path in corpora.items()},
         "tokens": tokens,
-        "threads": options.cpus,
-        "device": "cuda" if options.gpus > 0 else "cpu",
+        "threads": means.cpus,
+        "device": "cuda" if means.gpus > 0 else "cpu",
     }
     left = list(cells)
     with _scratch(folder / SCRATCH) as scratch, _interrupts(halt):
@@ -119,12 +99,17 @@ def run_cells(
                 referee=Referee(journal, rule=rule, rungs=rungs, write=write),
                 listener=listener,
                 halt=halt,
-                stop_on_error=options.stop_on_error,
+                stop_on_error=options.on_error == "stop",
                 cluster=cluster_size if options.on_a_cluster else None,
             )
             param_space[CELL] = tune.grid_search([_cell(cell, journal) for cell in left])
             _tuner(
-                param_space, scheduler=scheduler, halt=halt, scratch=scratch, options=options
+                param_space,
+                scheduler=scheduler,
+                halt=halt,
+                scratch=scratch,
+                means=means,
+                on_a_cluster=options.on_a_cluster,
             ).fit()
             left = [
                 cell
@@ -140,14 +125,15 @@ def _tuner(
     scheduler: SweepScheduler,
     halt: Halt,
     scratch: Path,
-    options: RayOptions,
+    means: Means,
+    on_a_cluster: bool,
 ) -> Tuner:
     return Tuner(
-        tune.with_resources(CellTrainable, {"cpu": options.cpus, "gpu": options.gpus}),
+        tune.with_resources(CellTrainable, {"cpu": means.cpus, "gpu": means.gpus}),
         param_space=dict(param_space),
         tune_config=TuneConfig(
             scheduler=scheduler,
-            max_concurrent_trials=options.cells_at_once,
+            max_concurrent_trials=means.cells_at_once,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
@@ -158,7 +144,7 @@ def _tuner(
             # Tune's own snapshots, which nothing reads.
             storage_path=str(scratch.absolute()),
             stop=halt,
-            callbacks=[_Starts(scheduler), *([_Waits()] if options.on_a_cluster else [])],
+            callbacks=[_Starts(scheduler), *([_Waits()] if on_a_cluster else [])],
             # What is tried again and how often is the scheduler's to say.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),

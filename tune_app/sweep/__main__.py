@@ -9,7 +9,6 @@ python -m tune_app.sweep report [NAME]   write its results anew from the journal
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Group, Parameter, Token
 from rich.console import Console
 
+from tune_app.cluster.options import RunOptions
 from tune_app.command_line import command_name, own_arguments, repeated, run_command
 
 MODULE = "tune_app.sweep"
@@ -49,7 +49,6 @@ app = App(
 
 _WHAT = Group("What to train", sort_key=1)
 _RULES = Group("What to stop", sort_key=2)
-_HOW = Group("How to run", sort_key=3)
 
 _MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
@@ -113,45 +112,12 @@ class SweepOptions:
         return named | _assignments(self.set)
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class RunnerOptions:
-    """How a sweep is run. CPUs and GPUs change the last bits of a result, nothing more."""
-
-    results: Annotated[Path, Parameter(group=_HOW)] = Path("runs")
-    """Folder of all sweeps."""
-    cells_at_once: Annotated[int | None, Parameter(group=_HOW)] = None
-    """Cells trained side by side; default as many as this machine's CPUs or GPUs allow, or with
-    --address those that the cluster has or may get."""
-    cpus: Annotated[int, Parameter(group=_HOW)] = 1
-    """CPUs a cell."""
-    gpus: Annotated[float | None, Parameter(group=_HOW)] = None
-    """GPUs a cell, a fraction shares one; default 1 where there is one, else 0; with --address
-    what counts is what the cluster has or may get."""
-    address: Annotated[str | None, Parameter(group=_HOW)] = None
-    """Of a running Ray cluster, e.g. auto; default starts Ray on this machine."""
-    checkpoints: Annotated[str | None, Parameter(group=_HOW)] = None
-    """Their store: a folder, sftp://user@host/path or s3://bucket/prefix; default the one that the
-    environment variable STELLUX_CHECKPOINTS names, else a folder beside the results. With --address
-    all machines have to reach it."""
-    checkpoint_every: Annotated[float | None, Parameter(group=_HOW)] = None
-    """Seconds; default the best for what a checkpoint costs, from 2 to 15 minutes."""
-    on_error: Annotated[Literal["continue", "stop"], Parameter(group=_HOW)] = "continue"
-    """What a sweep does when the code of a cell fails: go on with the others, or stop."""
-    wandb: Annotated[Literal["off", "offline", "online"], Parameter(group=_HOW)] = "off"
-    """Whether curves also go to Weights & Biases."""
-    show_ray: Annotated[bool, Parameter(group=_HOW, negative="")] = False
-    """Show Ray's own messages."""
-
-
 _SWEEP = SweepOptions()
-_RUNNER = RunnerOptions()
+_RUNNER = RunOptions()
 
 
 @app.default
-def run(
-    space: str = "quick", *, sweep: SweepOptions = _SWEEP, runner: RunnerOptions = _RUNNER
-) -> int:
+def run(space: str = "quick", *, sweep: SweepOptions = _SWEEP, runner: RunOptions = _RUNNER) -> int:
     """Run a sweep, or continue the one of this name.
 
     Parameters
@@ -159,26 +125,10 @@ def run(
     space
         quick, embedding, glu, embedding_glu, or the path of a .py file.
     """
-    from tune_app.sweep.run import RunOptions, run_sweep  # noqa: PLC0415 - imports torch
+    from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
 
-    gpus, cells_at_once = runner.gpus, runner.cells_at_once
-    if runner.address is None:  # else the cluster tells
-        gpus = _gpus() if gpus is None else gpus
-        cells_at_once = _slots(runner, gpus) if cells_at_once is None else cells_at_once
-    options = RunOptions(
-        results=runner.results,
-        address=runner.address,
-        cells_at_once=cells_at_once,
-        cpus=runner.cpus,
-        gpus=gpus,
-        wandb=runner.wandb,
-        checkpoints=runner.checkpoints,
-        checkpoint_every=runner.checkpoint_every,
-        stop_on_error=runner.on_error == "stop",
-        show_ray=runner.show_ray,
-        command=repeated(MODULE, own_arguments()),
-    )
-    return run_sweep(_plan(space, sweep), options, Console())
+    command = repeated(MODULE, own_arguments())
+    return run_sweep(_plan(space, sweep), runner, Console(), command=command)
 
 
 @app.command
@@ -281,22 +231,6 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             values[name] = text
     return values
-
-
-def _gpus() -> float:
-    from tune_app.devices import default_device  # noqa: PLC0415 - imports torch
-
-    return 1.0 if default_device() == "cuda" else 0.0
-
-
-def _slots(runner: RunnerOptions, gpus: float) -> int:
-    """Cells that this machine can train side by side."""
-    slots = max(1, (os.cpu_count() or 1) // max(1, runner.cpus))
-    if gpus > 0:
-        import torch  # noqa: PLC0415
-
-        slots = min(slots, max(1, int(torch.cuda.device_count() / gpus)))
-    return slots
 
 
 if __name__ == "__main__":

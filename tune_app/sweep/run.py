@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from data.batches import EvaluationDocuments, TrainingBatches
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
-from tune_app.cluster.capacity import ClusterSize
+from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.corpus_share import Tokens
+from tune_app.cluster.options import Means, RunOptions
 from tune_app.command_line import INTERRUPTED
+from tune_app.devices import gpu_count
 from tune_app.formats import count
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
@@ -39,43 +41,11 @@ SIGNALS = ("interrupted", "terminated")
 """Reasons that are a person's wish, so that the sweep can go on as it was."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How a sweep is run. CPUs and GPUs change the last bits of a result, nothing more."""
-
-    results: Path = Path("runs")
-    """Folder of all sweeps."""
-    address: str | None = None
-    """Of a running cluster; None starts Ray on this machine."""
-    cells_at_once: int | None = 1
-    """None for as many as the cluster can train when it is as large as it gets."""
-    cpus: int = 1
-    gpus: float | None = 0.0
-    """A cell; None for one where a machine of the cluster has any."""
-    wandb: str = "off"
-    checkpoints: str | None = None
-    """URL of the store of checkpoints; None for the one that STELLUX_CHECKPOINTS names, or else a
-    folder beside the journal."""
-    checkpoint_every: float | None = None
-    """Seconds; None for the best interval by what a checkpoint costs."""
-    stop_on_error: bool = False
-    """Whether a cell that fails ends the sweep."""
-    show_ray: bool = False
-    command: str = ""
-    """The command line that continues the sweep."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """What trains a sweep."""
-
-    cells_at_once: int
-    gpus: float
-    """A cell."""
-
-
-def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
+def run_sweep(plan: SweepPlan, options: RunOptions, console: Console, *, command: str) -> int:
     """Runs a sweep, or what is left of it, and writes its results.
+
+    Args:
+        command: the command line that continues the sweep.
 
     Returns the exit code: 0 with every cell ended, 1 where one failed or the baseline stopped the
     sweep, 130 after an interruption.
@@ -85,11 +55,11 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
     """
     folder = options.results / plan.name
     with exclusive(folder), _cluster(options, folder) as cluster:
-        means = _means(options, cluster)
+        means = Means.of(options, cluster or this_machine())
         if cluster is not None:
             _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
-        record = sweep_record(plan, corpora, command=options.command)
+        record = sweep_record(plan, corpora, command=command)
         with _journal(folder, record, plan.cells) as journal:
             _announce(plan, journal, console)
             stores = stores_of(options.checkpoints, folder, created_at=journal.sweep().created_at)
@@ -119,7 +89,7 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console) -> int:
     console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
     if ended_by not in SIGNALS:
         return 1
-    console.print(f"Continue it with: {options.command}", markup=False, soft_wrap=True)
+    console.print(f"Continue it with: {command}", markup=False, soft_wrap=True)
     return INTERRUPTED
 
 
@@ -205,13 +175,12 @@ def _is_done(folder: Path) -> bool:
         return all(cell.status.ended for cell in journal.cells())
 
 
-def _means(options: RunOptions, cluster: ClusterSize | None) -> Means:
-    size = cluster or ClusterSize()
-    gpus = size.gpus_a_cell() if options.gpus is None else options.gpus
-    cells = options.cells_at_once
-    if cells is None:
-        cells = size.cells_at_once(cpus=options.cpus, gpus=gpus)
-    return Means(cells_at_once=cells, gpus=gpus)
+def this_machine() -> ClusterSize:
+    """A cluster of one: what this machine has that trains."""
+    machine = Machines(
+        name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpu_count())
+    )
+    return ClusterSize(now=(machine,))
 
 
 def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
@@ -273,7 +242,7 @@ def _run(
         return reason
     # Ray takes a second to import, and whoever only asks for help should not wait for it.
     from tune_app.on_ray.cluster import connected  # noqa: PLC0415
-    from tune_app.on_ray.tuner import RayOptions, run_cells  # noqa: PLC0415
+    from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
 
     folder = options.results / plan.name
     listeners: list[SweepListener] = [
@@ -283,7 +252,7 @@ def _run(
     listener = Broadcast(listeners)
     listener.sweep_started(journal)
     here = connected(
-        None, cpus=options.cpus * means.cells_at_once, gpus=means.gpus, show=options.show_ray
+        None, cpus=means.cpus * means.cells_at_once, gpus=means.gpus, show=options.show_ray
     )
     try:
         with here if options.address is None else nullcontext():
@@ -302,13 +271,8 @@ def _run(
                 rule=plan.kill_rule,
                 asha=plan.asha,
                 listener=listener,
-                options=RayOptions(
-                    on_a_cluster=options.address is not None,
-                    cells_at_once=means.cells_at_once,
-                    cpus=options.cpus,
-                    gpus=means.gpus,
-                    stop_on_error=options.stop_on_error,
-                ),
+                options=options,
+                means=means,
             )
     except KeyboardInterrupt:
         return "interrupted"

@@ -1,0 +1,53 @@
+"""What options of a run come to on the machines there are."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from tune_app.cluster.capacity import ClusterSize, Machines
+from tune_app.cluster.options import Means, RunOptions
+from tune_app.sweep.run import this_machine
+
+
+def size(*, cpus: float, gpus: float = 0) -> ClusterSize:
+    return ClusterSize(now=(Machines(name="here", number=1, cpus=cpus, gpus=gpus),))
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "gpus", "means"),
+    [
+        ({}, 4, 0, (4, 1, 0.0)),
+        ({"cpus": 3}, 4, 0, (1, 3, 0.0)),
+        ({"cpus": 8}, 4, 0, (1, 8, 0.0)),
+        ({}, 8, 2, (2, 1, 1.0)),
+        ({"gpus": 0.25}, 16, 1, (4, 1, 0.25)),
+        ({"gpus": 0.25, "cpus": 8}, 16, 1, (2, 8, 0.25)),
+        ({"gpus": 0}, 8, 2, (8, 1, 0.0)),
+        ({"cells_at_once": 7, "gpus": 1}, 2, 0, (7, 1, 1.0)),
+    ],
+)
+def test_means_follow_from_options_and_machines(
+    asked: dict[str, Any], cpus: float, gpus: float, means: tuple[int, int, float]
+) -> None:
+    got = Means.of(RunOptions(**asked), size(cpus=cpus, gpus=gpus))
+    assert (got.cells_at_once, got.cpus, got.gpus) == means
+
+
+def test_this_machine_offers_all_of_its_cpus() -> None:
+    assert this_machine().cells_at_once(cpus=1, gpus=0) == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"cells_at_once": 0}, "0 cells at once"),
+        ({"cpus": 0}, "0 CPUs per cell"),
+        ({"gpus": -0.5}, "-0.5 GPUs per cell"),
+    ],
+)
+def test_what_no_machine_can_give_is_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunOptions(**asked)
