@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _AXIS_NAMES = {
@@ -24,11 +25,23 @@ def describe(values: Mapping[str, Any], axes: Sequence[str]) -> str:
 
 def describe_value(axis: str, value: Any) -> str:
     """A value on an axis, for people: 25%, 2.66, untied."""
+    if isinstance(value, Mapping):
+        return _describe_mapping(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if axis == "embedding_ratio":
         return f"{100 * value:.4g}%"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def _describe_mapping(value: Mapping[str, Any]) -> str:
+    """What a mapping says, a file by its name: tokenizer.json, `levels=2 lower=True`."""
+    parts = [
+        Path(str(item)).name if name == "file" else f"{name}={item}"
+        for name, item in value.items()
+        if name != "sha256" or "file" not in value
+    ]
+    return " ".join(parts) or "none"
 
 
 def ordered(values: Sequence[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import search_spaces
 from tune_app.plan.cell import BASELINE_MODEL, Cell
+from tune_app.plan.labels import describe_value
 
 _NAMES = ("AXES", "FIXED", "BASELINE", "SAMPLES", "SCHEDULER", "KILL_RULE")
 
@@ -147,7 +148,7 @@ def _short(name: str, value: Any) -> str:
         return f"{value:.4g}" if name == "glu_expansion" else f"{name} {value:.4g}"
     if isinstance(value, int):
         return f"{name} {value}"
-    return str(value)
+    return describe_value(name, value)
 
 
 def _points(space: Space, seed: int) -> list[dict[str, Any]]:
