@@ -26,7 +26,7 @@ from data.prepared import PreparedCorpus
 from data.progress import Report, silent
 from data.sources.base import Source
 from data.tokenizers.base import TokenizerKind, kind_of
-from data.tokenizers.spec import DEFAULT_KIND, TokenizerSpec
+from data.tokenizers.spec import DEFAULT_KIND, TokenizerSpec, named
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,19 @@ def prepare(
         source = find_corpus(corpus)
         corpus_sha256 = source.content_hash()
     folder = (cache or default_cache()) / _key(corpus_sha256, kind.spec)
+    prepared = _opened_or_built(source, corpus_sha256, kind, folder, report)
+    for one, other in prepared.equal_splits():
+        logger.warning(
+            "the splits %r and %r of %s are the same text; give each its own, or a single file, "
+            "which is split for you",
+            *(one, other, source.name),
+        )
+    return prepared
+
+
+def _opened_or_built(
+    source: Source, corpus_sha256: str, kind: TokenizerKind, folder: Path, report: Report
+) -> PreparedCorpus:
     with writing_explained(folder.parent, CACHE_VARIABLE):
         # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
         with suppress(FileNotFoundError, DamagedCorpusError):
@@ -149,7 +162,7 @@ def main(
     vocab_size
         Tokens of the tokenizer, end-of-text included.
     tokenizer
-        The tokenizer's kind, for example byte_level_bpe.
+        byte_level_bpe, which is trained on the corpus, or the path of a tokenizer.json.
     cache
         Where prepared corpora are kept; default $STELLUX_CACHE, else ~/.cache/stellux.
     json
@@ -158,7 +171,7 @@ def main(
     errors = Console(stderr=True, soft_wrap=True)
     try:
         with progress_display(errors) as report:
-            spec = TokenizerSpec(kind=tokenizer, vocab_size=vocab_size)
+            spec = named(tokenizer, vocab_size=vocab_size)
             prepared = prepare(corpus, spec, cache=cache, report=report)
     except CorpusError as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)

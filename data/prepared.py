@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TypeAlias
 
@@ -72,6 +73,15 @@ class PreparedCorpus:
     def bytes_per_token(self, split: SplitName) -> float:
         """Bytes of text over tokens of text, end-of-text not counted."""
         return self.manifest.splits[split].bytes_per_token
+
+    def equal_splits(self) -> list[tuple[SplitName, SplitName]]:
+        """Pairs of splits that hold the same documents in the same order: a mistake."""
+        files = self.manifest.files
+        return [
+            (one, other)
+            for one, other in combinations(self.manifest.splits, 2)
+            if all(files[name(one)] == files[name(other)] for name in (tokens_file, bytes_file))
+        ]
 
     def split(self, name: SplitName) -> PackedSplit:
         """The packed documents of a split."""

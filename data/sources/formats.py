@@ -92,6 +92,11 @@ class TextFile(_Utf8File):
             self.path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
         ):
+            if text.find(b"\n") < 0 and 0 <= text.find(b"\r") < len(text) - 1:
+                raise CorpusError(
+                    f"{self.path} ends its lines with carriage returns alone, so it would be one "
+                    "single line; convert it, for example with: tr '\\r' '\\n'"
+                )
             grouping = grouping_of(text)
         yield from grouping(self._lines())
 

@@ -98,6 +98,13 @@ class TokenizerSpec:
         return self.kind, self.vocab_size, self.identity
 
 
+def named(tokenizer: str, *, vocab_size: int) -> TokenizerSpec:
+    """The tokenizer that a command line means: a kind, or the path of a tokenizer.json."""
+    if tokenizer not in KINDS and tokenizer.endswith(".json"):
+        return TokenizerSpec(kind="imported", vocab_size=vocab_size, options={FILE: tokenizer})
+    return TokenizerSpec(kind=tokenizer, vocab_size=vocab_size)
+
+
 def _plain(options: Any) -> dict[str, Any]:
     """A copy of a mapping of plain values; tuples become lists. Raises CorpusError for others."""
     if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):

@@ -98,6 +98,12 @@ class TestFiles:
         a, b, c = (find_corpus(str(tmp_path / f"{n}.txt")).content_hash() for n in "abc")
         assert a == b != c
 
+    def test_lines_that_end_in_carriage_returns_alone(self, tmp_path) -> None:
+        (tmp_path / "a.txt").write_bytes(b"one\r\rtwo\r\rthree")
+        assert "carriage returns alone" in refusal(tmp_path / "a.txt")
+        (tmp_path / "b.txt").write_bytes(b"one line\r")
+        assert texts(tmp_path / "b.txt") == ["one line"]
+
     def test_equal_documents_share_a_split(self, tmp_path) -> None:
         path = tmp_path / "a.txt"
         path.write_text("\n\n".join(f"text {i % 50}" for i in range(200)))

@@ -111,6 +111,23 @@ class TestCaching:
         assert leftovers(tmp_path / "cache") == []
 
 
+class TestMistakes:
+    @pytest.mark.parametrize("same", [(), ("train", "dev"), ("train", "dev", "test")])
+    def test_two_splits_of_the_same_text_are_told_each_time(
+        self, tmp_path, story, caplog, same
+    ) -> None:
+        for number, name in enumerate(("train", "dev", "test")):
+            first = 0 if name in same else 100 * number
+            texts = [story(first + n) for n in range(40)]
+            (tmp_path / f"{name}.txt").write_text("\n\n".join(texts))
+        for _ in range(2):
+            caplog.clear()
+            prepare(str(tmp_path), TOKENIZER, cache=tmp_path / "cache")
+            told = [record.getMessage() for record in caplog.records]
+            assert len(told) == len(same) * (len(same) - 1) // 2
+            assert all("are the same text" in message for message in told)
+
+
 class TestDamage:
     @pytest.fixture
     def corpus(self, stories, tmp_path) -> PreparedCorpus:
@@ -283,12 +300,25 @@ class TestCommand:
         assert manifest["tokenizer"] == {"kind": "byte_level_bpe", "vocab_size": 280, "options": {}}
         assert manifest["files"]["tokenizer.json"]["sha256"] == manifest["tokenizer_sha256"]
 
+    def test_a_tokenizer_from_elsewhere(self, stories, tmp_path, run_prepare) -> None:
+        own = json.loads(run_prepare(str(stories), "--vocab-size", "280", "--json").stdout)
+        (file,) = (tmp_path / "cache").glob("*/tokenizer.json")
+        result = run_prepare(
+            *(str(stories), "--vocab-size", "280", "--tokenizer", str(file), "--json")
+        )
+        manifest = json.loads(result.stdout)
+        assert manifest["tokenizer"]["kind"] == "imported"
+        assert manifest["tokenizer"]["options"]["sha256"] == own["tokenizer_sha256"]
+        assert manifest["splits"] == own["splits"]
+
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
             (["stdlibb"], "Did you mean stdlib?"),
             (["nothing.txt"], "nothing.txt does not exist"),
             (["./" + "x" * 300 + ".txt"], "File name too long"),
+            (["stories.jsonl", "--tokenizer", "bpe"], "expected one of byte_level_bpe, imported"),
+            (["stories.jsonl", "--tokenizer", "no.json"], "no.json cannot be read"),
             (["stories.jsonl", "--vocabulary", "256"], "at least 257"),
             (["stories.jsonl", "--vocabulary", "60000"], "supports a vocabulary of"),
         ],
