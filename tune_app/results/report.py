@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tune_app import formats
+from tune_app.journal.metrics import metric
 from tune_app.journal.records import PHASES, Rule, Status
 from tune_app.results.caveats import caveats
 from tune_app.results.failures import failure_sections
@@ -62,6 +63,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "leader": _leader(results),
         "several_seeds": len(sweep.seeds) > 1,
         "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
+        "training": _training(results),
         "stopped": [_stopped(results, cell) for cell in results.with_status(Status.STOPPED)],
         **failure_sections(results),
         "infeasible": [
@@ -171,10 +173,27 @@ def _ranked(results: SweepResults, place: int, design: Design) -> dict[str, Any]
         "gap": "baseline" if design.is_baseline else formats.gap(results.gap(design)),
         "parameters": formats.parameters(table.get("total")),
         "share": _percent(table.get("embedding_share"), 1),
-        "shape": f"{size.get('width', '?')} × {size.get('depth', '?')}",
-        "inner": size.get("inner_width", formats.UNKNOWN),
+        "shape": f"{size.get('d_model', '?')} × {size.get('n_layers', '?')}",
+        "inner": size.get("d_ff", formats.UNKNOWN),
         "train": formats.duration(design.training_seconds),
         "flops": _flops(design.training_flops),
+    }
+
+
+def _training(results: SweepResults) -> dict[str, Any]:
+    """The metrics that are drawn, as each cell had them at its last evaluation."""
+    names = results.drawn_metrics
+    return {
+        "heads": [metric(name).label for name in names],
+        "rows": [
+            {
+                "label": result.cell.label,
+                "tokens": formats.progress(last.baseline_tokens, results.sweep.tokens),
+                "values": [metric(name).text(last.metrics.get(name)) for name in names],
+            }
+            for result in results.cells
+            if names and (last := result.last) is not None
+        ],
     }
 
 

@@ -1,8 +1,8 @@
 """What a sweep came to, worked out from its journal: curves, ranks, gaps and costs.
 
 Pure: nothing here draws or writes. Only cells that trained to the end have a rank, by the bits per
-byte of the whole dev split. A stopped cell has the value of the capped dev documents at the moment
-of its end, which compares with nothing but other cells at the same tokens.
+byte of the full dev split. A stopped cell has the value of the sample of dev documents when it
+ended, which compares with nothing but other cells at the same tokens.
 
 Cells that differ in nothing but their seed are one design. A design's value is the mean over its
 finished seeds.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.metrics import in_order, metric
 from tune_app.journal.records import (
     PHASES,
     Action,
@@ -64,16 +65,20 @@ class CellResult:
 
     @property
     def points(self) -> list[tuple[int, float]]:
-        """(reference tokens, bits per byte of the capped documents), where that is a number."""
+        """(baseline tokens, bits per byte of the sample), where that is a number."""
+        return self.points_of("bits_per_byte")
+
+    def points_of(self, name: str) -> list[tuple[int, float]]:
+        """(baseline tokens, value of a metric) of every evaluation that has it as a number."""
         return [
-            (point.baseline_tokens, point.bits_per_byte)
+            (point.baseline_tokens, value)
             for point in self.curve
-            if math.isfinite(point.bits_per_byte)
+            if (value := point.metrics.get(name)) is not None and math.isfinite(value)
         ]
 
     @property
     def score(self) -> float | None:
-        """Bits per byte of the whole dev split; None where the cell may not be ranked."""
+        """Bits per byte of the full dev split; None where the cell may not be ranked."""
         if self.cell.status is not Status.FINISHED or self.last is None:
             return None
         value = self.last.full_bits_per_byte
@@ -123,7 +128,7 @@ class Design:
 
     @property
     def scores(self) -> dict[int, float]:
-        """Bits per byte of the whole dev split, by seed."""
+        """Bits per byte of the full dev split, by seed."""
         return {
             cell.cell.values.get("seed", 0): score
             for cell in self.cells
@@ -142,7 +147,7 @@ class Design:
 
     @property
     def perplexity(self) -> float | None:
-        """Of the whole dev split, geometric mean over the finished seeds, own tokenizer."""
+        """Of the full dev split, geometric mean over the finished seeds, own tokenizer."""
         values = [
             last.full_perplexity
             for cell in self.finished
@@ -179,6 +184,17 @@ class SweepResults:
         return tuple(axis for axis in self.sweep.axes if axis != "seed")
 
     @property
+    def drawn_metrics(self) -> list[str]:
+        """Metrics that are declared to be drawn, and of which a cell has reported a number."""
+        return in_order(
+            name
+            for result in self.cells
+            for point in result.curve
+            for name, value in point.metrics.items()
+            if metric(name).drawn and math.isfinite(value)
+        )
+
+    @property
     def target_parameters(self) -> int | None:
         """What every model was to have; None where the sweep varies it."""
         if "target_parameters" in self.axes:
@@ -206,13 +222,13 @@ class SweepResults:
         """Bits per byte above the baseline (negative: better), over the seeds both finished."""
         if self.baseline is None:
             return None
-        reference = self.baseline.scores
+        baseline = self.baseline.scores
         return _mean(
-            score - reference[seed] for seed, score in design.scores.items() if seed in reference
+            score - baseline[seed] for seed, score in design.scores.items() if seed in baseline
         )
 
     def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
-        """Dev bits per byte above the baseline's at equal tokens, capped documents.
+        """Dev bits per byte above the baseline's at equal tokens, on the sample.
 
         The baseline is that of the cell's seed where there is one. Its curve is interpolated
         linearly in tokens and never extrapolated.
@@ -221,11 +237,11 @@ class SweepResults:
             return []
         seed = cell.cell.values.get("seed", 0)
         same_seed = [c for c in self.baseline.cells if c.cell.values.get("seed", 0) == seed]
-        reference = (same_seed or self.baseline.cells)[0].points
+        baseline = (same_seed or self.baseline.cells)[0].points
         return [
             (tokens, value - level)
             for tokens, value in cell.points
-            if (level := _interpolate(reference, tokens)) is not None
+            if (level := _interpolate(baseline, tokens)) is not None
         ]
 
     def with_status(self, *statuses: Status) -> list[CellResult]:

@@ -1,7 +1,8 @@
 """The results as tables: a row a cell, a row an evaluation, a line a decision.
 
-A capped and a whole value never share a column. Numbers are written in full, so that a table that
-is read again has the journal's own values; NaN and the infinities are written as such.
+A value of the sample and one of the full dev split never share a column. Numbers are written in
+full, so that a table that is read again has the journal's own values; NaN and the infinities are
+written as such.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def cell_rows(results: SweepResults) -> list[Row]:
     """A row a cell, in the sweep's order, all with the same columns.
 
     The cell's values come under their own names (nested ones stay in the journal), the solved
-    sizes with `solved_` before them, the parameters by part with `parameters_`.
+    sizes with `solved_` before them, the parameters by part with `parameters_`. The metrics that
+    the report draws are those of the last evaluation.
     """
     rank = {
         result.cell.key: place
@@ -39,6 +41,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
     labels = {
         result.cell.key: design.label for design in results.designs for result in design.cells
     }
+    drawn = results.drawn_metrics
     return _rectangular(
         [
             {
@@ -50,7 +53,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
                 "status": result.cell.status.value,
                 "rank": rank.get(result.cell.key),
                 **_cell_values(result),
-                **_outcome(result),
+                **_outcome(result, drawn),
             }
             for result in results.cells
         ]
@@ -131,17 +134,17 @@ def _cell_values(result: CellResult) -> Row:
     }
 
 
-def _outcome(result: CellResult) -> Row:
+def _outcome(result: CellResult, drawn: Sequence[str]) -> Row:
     last, seconds = result.last, result.seconds
     return {
         "tokens_trained": 0 if last is None else last.tokens,
-        "reference_tokens_trained": 0 if last is None else last.baseline_tokens,
-        "bits_per_byte_whole": last and last.full_bits_per_byte,
-        "perplexity_whole": last and last.full_perplexity,
-        "bits_per_byte_capped": last and last.bits_per_byte,
-        "perplexity_capped": last and last.perplexity,
-        "reference_perplexity_capped": last and last.baseline_token_perplexity,
-        "train_loss": last and last.train_loss,
+        "baseline_tokens_trained": 0 if last is None else last.baseline_tokens,
+        "full_bits_per_byte": last and last.full_bits_per_byte,
+        "full_perplexity": last and last.full_perplexity,
+        "sample_bits_per_byte": last and last.bits_per_byte,
+        "sample_perplexity": last and last.perplexity,
+        "sample_baseline_token_perplexity": last and last.baseline_token_perplexity,
+        **{name: last and last.metrics.get(name) for name in drawn},
         "rule": result.decision and result.decision.rule.value,
         "reason": result.decision.reason if result.decision else result.cell.reason,
         "tokens_per_second": result.tokens_per_second,

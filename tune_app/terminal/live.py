@@ -240,7 +240,7 @@ class LiveView(_View):
             columns=[
                 Column.names("best", [cell.label for cell in best]),
                 Column.numbers(
-                    "whole dev bpb",
+                    "full dev bpb",
                     [formats.bits_per_byte(progress.score(cell)) for cell in best],
                     rank=1,
                 ),

@@ -158,22 +158,22 @@ class SweepProgress:
             (float(point.baseline_tokens), point.bits_per_byte)
             for point in self._curves.get(self._baseline(cell).key, ())
         ]
-        reference = interpolate(curve, last.baseline_tokens)
-        return None if reference is None else last.bits_per_byte - reference
+        level = interpolate(curve, last.baseline_tokens)
+        return None if level is None else last.bits_per_byte - level
 
     def score(self, cell: CellRecord) -> float | None:
-        """Bits per byte on the whole dev split; None where the cell may not be ranked."""
+        """Bits per byte on the full dev split; None where the cell may not be ranked."""
         last = self.last(cell)
         score = last.full_bits_per_byte if last and cell.status is Status.FINISHED else None
         return score if score is not None and math.isfinite(score) else None
 
     def final_gap(self, cell: CellRecord) -> float | None:
-        """Bits per byte on the whole dev split above the baseline's; None until both finished."""
-        score, reference = self.score(cell), self.score(self._baseline(cell))
-        return None if score is None or reference is None else score - reference
+        """Bits per byte on the full dev split above the baseline's; None until both finished."""
+        score, baseline = self.score(cell), self.score(self._baseline(cell))
+        return None if score is None or baseline is None else score - baseline
 
     def ranked(self) -> list[CellRecord]:
-        """Finished cells, best first by bits per byte on the whole dev split."""
+        """Finished cells, best first by bits per byte on the full dev split."""
         scored = [
             (score, cell.position, cell)
             for cell in self.cells

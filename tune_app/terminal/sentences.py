@@ -138,7 +138,7 @@ def _finished(progress: SweepProgress, observation: Observation) -> Sentence:
     score, perplexity, split = (
         (observation.bits_per_byte, observation.perplexity, "dev")
         if whole is None
-        else (whole, observation.full_perplexity, "whole dev")
+        else (whole, observation.full_perplexity, "full dev")
     )
     return _of_cell(
         progress.cell(observation.cell).label,

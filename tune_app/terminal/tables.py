@@ -208,7 +208,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
                 rank=4,
             ),
             Column.numbers(
-                "whole dev bpb",
+                "full dev bpb",
                 [
                     formats.bits_per_byte(point.full_bits_per_byte if point else None)
                     for point in last
@@ -328,7 +328,7 @@ def _leader(results: SweepResults) -> list[Text]:
     score = f"{formats.bits_per_byte(leader.mean)} bits per byte"
     if leader.deviation is not None:
         score += f" (± {leader.deviation:.4f} over the seeds)"
-    score += f", perplexity {formats.perplexity(leader.perplexity)} on the whole dev split"
+    score += f", perplexity {formats.perplexity(leader.perplexity)} on the full dev split"
     return [
         Text.assemble(f"leader on {trust}: ", (formats.one_line(leader.label), "bold green")),
         Text(score),

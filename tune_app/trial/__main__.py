@@ -111,7 +111,7 @@ def train(
     trial.close()
     assert observation is not None, "even a finished trial repeats its last observation"
     console.print(
-        f"whole dev split: {observation.full_bits_per_byte:.4f} bits per byte, "
+        f"full dev split: {observation.full_bits_per_byte:.4f} bits per byte, "
         f"perplexity {observation.full_perplexity:.2f}",
         highlight=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from matplotlib.axes import Axes
 
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
+from tune_app.journal.metrics import METRICS
 from tune_app.results.plots.all_plots import draw, png
 from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.plots.curves import curves_plot
+from tune_app.results.plots.metrics import metrics_plot
 from tune_app.results.summary import SweepResults, summarise
 
 Make = Callable[..., SweepResults]
@@ -58,10 +61,36 @@ def test_every_plot_can_be_drawn(make: Make, what: dict[str, Any]) -> None:
     results = make(**what)
     plots = draw(results)
     names = [plot.name for plot in plots]
-    assert names[0] == "curves" and names[-2:] == ["pareto_seconds", "pareto_flops"]
-    assert names[1:-2] == [f"by_{axis}" for axis in results.axes]
+    training = ["training"] if any(cell.curve for cell in results.cells) else []
+    assert names == [
+        "curves",
+        *(f"by_{axis}" for axis in results.axes),
+        "pareto_seconds",
+        "pareto_flops",
+        *training,
+    ]
     picture = png(plots[-1] if "cell" in what else plots[1])
     assert picture.startswith(b"\x89PNG") and len(picture) > 5_000
+
+
+def test_every_drawn_metric_has_a_panel_with_its_unit(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = make(axes={"heads": (2, 4)}, fates={(4,): "diverged 2"})
+    plot = metrics_plot(results)
+    assert plot is not None
+    titles = ["training loss, nats/token", "learning rate of the baseline"]
+    titles.append("gradient norm before clipping")
+    assert [axes.get_title(loc="left") for axes in plot.figure.axes] == titles
+    finished = results.cells[0]
+    norms = [value for _, value in finished.points_of("gradient_norm")]
+    assert len(norms) == len(finished.curve)
+    lines = plot.figure.axes[2].lines
+    assert any(list(line.get_ydata()) == norms for line in lines)
+    drawn = METRICS["tokens_per_second"]
+    monkeypatch.setitem(METRICS, "tokens_per_second", replace(drawn, drawn=True))  # type: ignore[arg-type]
+    more = metrics_plot(results)
+    assert more is not None and len(more.figure.axes) == 4
 
 
 def test_no_window_library_is_touched(make: Make) -> None:
@@ -71,7 +100,7 @@ def test_no_window_library_is_touched(make: Make) -> None:
     assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_axis_plot_shows_whole_scores_of_finished_cells_and_breaks_at_the_others(
+def test_axis_plot_shows_full_scores_of_finished_cells_and_breaks_at_the_others(
     make: Make,
 ) -> None:
     results = make()

@@ -102,6 +102,29 @@ def test_finished_and_stopped_cells_never_share_a_table(tmp_path: Path) -> None:
         assert rule in stopped
 
 
+def test_what_training_reported_is_listed_by_cell_with_its_units(tmp_path: Path) -> None:
+    section = _section(_page(_results(tmp_path), tmp_path), "Training")
+    assert re.findall(r'<th class="number">([^<]+)</th>', section) == [
+        "tokens",
+        "training loss, nats/token",
+        "learning rate of the baseline",
+        "gradient norm before clipping",
+    ]
+    row = section[section.index("<td>35% × 2.66</td>") :]
+    assert re.findall(r'<td class="number">([^<]+)</td>', row)[3] == "0.5"
+
+
+def test_the_ranking_has_the_sizes_of_its_cells(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    size = results.ranking[0].finished[0].cell.config
+    assert size is not None
+    cells = re.findall(
+        r'<td class="number">([^<]*)</td>',
+        _section(_page(results, tmp_path), "Finished, best first"),
+    )
+    assert f"{size['d_model']} × {size['n_layers']}" in cells and str(size["d_ff"]) in cells
+
+
 def test_text_of_errors_is_no_markup(tmp_path: Path) -> None:
     page = _page(_results(tmp_path), tmp_path)
     failed = _section(page, "Failed")

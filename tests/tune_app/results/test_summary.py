@@ -46,7 +46,7 @@ def test_only_finished_cells_are_ranked_best_first(results: SweepResults) -> Non
     assert all(cell.score is None for cell in results.with_status(Status.STOPPED))
 
 
-def test_rank_is_by_the_whole_split_not_by_the_capped_documents(results: SweepResults) -> None:
+def test_rank_is_by_the_full_split_not_by_the_sample(results: SweepResults) -> None:
     last = results.ranking[-1].label
     changed = _with_score(results, last, 1.0)
     assert changed.leader is not None and changed.leader.label == last

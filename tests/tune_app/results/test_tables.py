@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.tune_app.journals import make_journal
+from tests.tune_app.observations import changed
+from tune_app.journal.metrics import METRICS
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
@@ -39,13 +42,13 @@ def test_a_row_a_cell_all_with_the_same_columns(rows: dict[str, dict[str, Any]])
     assert len({tuple(row) for row in rows.values()}) == 1
 
 
-def test_capped_and_whole_values_have_columns_of_their_own(
+def test_values_of_the_sample_and_of_the_full_split_have_columns_of_their_own(
     rows: dict[str, dict[str, Any]],
 ) -> None:
     finished, stopped = rows["35% × 2.66"], rows["25% × 3.0"]
-    assert finished["bits_per_byte_whole"] != finished["bits_per_byte_capped"]
-    assert stopped["bits_per_byte_whole"] is None and stopped["rank"] is None
-    assert stopped["bits_per_byte_capped"] > 0
+    assert finished["full_bits_per_byte"] != finished["sample_bits_per_byte"]
+    assert stopped["full_bits_per_byte"] is None and stopped["rank"] is None
+    assert stopped["sample_bits_per_byte"] > 0
     assert (stopped["status"], stopped["rule"]) == ("stopped", "asha")
     assert "not in the better half" in stopped["reason"]
     assert stopped["tokens_trained"] == 37_500
@@ -79,9 +82,9 @@ def test_cells_without_sizes_or_results_have_empty_fields(
         read = {row["label"]: row for row in csv.DictReader(file)}
     assert read["45% × 4.0"]["solved_d_model"] == ""
     assert "lower the share" in read["45% × 4.0"]["reason"]
-    assert read["45% × 2.0"]["bits_per_byte_capped"] == "nan", "diverged, not unknown"
-    best = rows["35% × 2.66"]["bits_per_byte_whole"]
-    assert float(read["35% × 2.66"]["bits_per_byte_whole"]) == best, "to the last bit"
+    assert read["45% × 2.0"]["sample_bits_per_byte"] == "nan", "diverged, not unknown"
+    best = rows["35% × 2.66"]["full_bits_per_byte"]
+    assert float(read["35% × 2.66"]["full_bits_per_byte"]) == best, "to the last bit"
 
 
 def test_parquet_has_the_same_rows(results: SweepResults, tmp_path: Path) -> None:
@@ -105,10 +108,23 @@ def test_curves_have_a_row_an_evaluation(results: SweepResults, tmp_path: Path) 
     assert len(rows) == sum(len(cell.curve) for cell in results.cells)
     write_parquet(rows, tmp_path / "curves.parquet")
     table = pq.read_table(tmp_path / "curves.parquet")
-    assert {"label", "tokens", "baseline_tokens", "bits_per_byte", "seconds_train"} <= set(
-        table.column_names
-    )
+    assert {"label", "tokens", "baseline_tokens", "seconds_train"} <= set(table.column_names)
+    assert [name for name in table.column_names if name in METRICS] == list(METRICS)
     assert table.num_rows == len(rows)
+    norms = [point.metrics["gradient_norm"] for cell in results.cells for point in cell.curve]
+    assert table["gradient_norm"].to_pylist() == norms, "to the last bit"
+
+
+def test_a_metric_that_only_some_cells_report_is_null_at_the_others(
+    results: SweepResults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(METRICS, "router_load/*", METRICS["gradient_norm"])  # type: ignore[index]
+    first, *others = results.cells
+    point = changed(first.curve[0], **{"router_load/1": 0.25})
+    routed = replace(first, curve=(point, *first.curve[1:]))
+    write_parquet(curve_rows(replace(results, cells=(routed, *others))), tmp_path / "curves")
+    column = pq.read_table(tmp_path / "curves")["router_load/1"].to_pylist()
+    assert column[0] == 0.25 and set(column[1:]) == {None}
 
 
 def test_tables_of_a_sweep_that_has_not_begun(tmp_path: Path) -> None:

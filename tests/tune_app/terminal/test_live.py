@@ -76,7 +76,7 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     assert len(lines) == 11
     assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: " in text
     assert f"stopped {name(played, 0.45, 2.0)}  at 56k/150k tokens by divergence: dev bits" in text
-    assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(whole dev\), ppl", text)
+    assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(full dev\), ppl", text)
     assert f"failed {name(played, 0.45, 3.0)}  code failure at 19k/150k tokens: Runtime" in text
     assert lines[-1].startswith("[12/12] ")
     assert re.search(r"\[\d+/12, about [^]]+ left\] stopped", text)

@@ -62,7 +62,7 @@ def test_each_seed_is_compared_with_the_baseline_of_its_seed(tmp_path: Path) -> 
     assert progress.gap(cell) == pytest.approx(own.bits_per_byte - reference.bits_per_byte)
 
 
-def test_only_finished_cells_are_ranked_by_the_whole_dev_split(progress: SweepProgress) -> None:
+def test_only_finished_cells_are_ranked_by_the_full_dev_split(progress: SweepProgress) -> None:
     ranked = progress.ranked()
     assert {cell.status for cell in ranked} == {Status.FINISHED}
     assert len(ranked) == len(progress.with_status(Status.FINISHED)) >= 3

@@ -125,7 +125,7 @@ def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path
     with make_journal(folder / "journal.sqlite3", fates=fates) as journal:
         status = _text(status_table(journal), width=160)
         result = _text(summary(journal, folder), width=160)
-    assert re.search(r"whole dev bpb  attempts  resumes$", status, re.MULTILINE)
+    assert re.search(r"full dev bpb  attempts  resumes$", status, re.MULTILINE)
     assert re.search(r"^25% × 2\.0 +finished .* 2 +1$", status, re.MULTILINE)
     assert re.search(r"^25% × 3\.0 +finished .* 1 +0$", status, re.MULTILINE)
     lost = (

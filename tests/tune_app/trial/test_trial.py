@@ -100,6 +100,34 @@ def test_stopped_at_any_step_and_resumed_gives_the_same_bits(
     assert again[0].tokens == max(128 * steps // 512 * 512, 512), "the last report comes again"
 
 
+def test_a_checkpoint_of_before_named_metrics_is_continued(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    cell = Cell.from_values(SMALL)
+    undisturbed = results(run_to_end(Trial(cell, corpora=corpora)))
+    trial = Trial(cell, corpora=corpora)
+    while trial.tokens < 6 * 128:
+        trial.advance(at_most=0.0)
+    state = trial._state()
+    steps, point = state.pop("steps"), state.pop("observation")
+    flat = point | point["metrics"]
+    del flat["metrics"], flat["gradient_norm"]
+    flat |= {
+        "reference_tokens": flat.pop("baseline_tokens"),
+        "reference_perplexity": flat.pop("baseline_token_perplexity"),
+        "whole_bits_per_byte": None,
+        "whole_perplexity": None,
+    }
+    state |= {"losses": steps["train_loss"], "learning_rate": steps["learning_rate"][-1]}
+    kept(tmp_path, cell).save({**state, "observation": flat}, tokens=trial.tokens)
+    resumed = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    first, second, *rest = results(run_to_end(resumed))
+    assert first == changed(undisturbed[0], gradient_norm=None)
+    norm = second.metrics["gradient_norm"]
+    assert second == changed(undisturbed[1], gradient_norm=norm), "over the steps since then"
+    assert rest == undisturbed[2:]
+
+
 def test_the_last_report_is_repeated_in_case_that_it_was_lost(
     corpora: Corpora, tmp_path: Path
 ) -> None:
@@ -170,7 +198,7 @@ def test_training_runs_where_ray_cannot_be_imported(small_corpus: Path, cache: P
         env={"STELLUX_CACHE": str(cache), "PATH": "/usr/bin:/bin", "HOME": str(cache)},
     )
     assert done.returncode == 0, done.stderr
-    assert "whole dev split" in done.stdout
+    assert "full dev split" in done.stdout
 
 
 def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(

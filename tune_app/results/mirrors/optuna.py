@@ -3,8 +3,8 @@
     optuna-dashboard sqlite:///runs/NAME/study.sqlite3
 
 One trial a cell, numbered like the sweep's cells. Steps are tokens of the baseline's tokenizer,
-values between are bits per byte of the capped dev documents. A finished cell is COMPLETE with the
-bits per byte of the whole dev split. A stopped one is PRUNED and has no value: Optuna would rank
+values between are bits per byte of the sample of dev. A finished cell is COMPLETE with the
+bits per byte of the full dev split. A stopped one is PRUNED and has no value: Optuna would rank
 its last one. Failed and infeasible ones are FAIL; the reason is a user attribute.
 
 The study is a window. The journal is the truth, and what else is written into the study is lost

@@ -7,15 +7,18 @@ import io
 from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.plots.curves import curves_plot
+from tune_app.results.plots.metrics import metrics_plot
 from tune_app.results.plots.style import Plot
 from tune_app.results.summary import SweepResults
 
 
 def draw(results: SweepResults) -> list[Plot]:
+    training = metrics_plot(results)
     return [
         curves_plot(results),
         *(axis_plot(results, axis) for axis in results.axes),
         *(cost_plot(results, cost) for cost in COSTS),
+        *([] if training is None else [training]),
     ]
 
 

@@ -50,7 +50,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         _mark_stopped(strip, lines, axis, places)
     else:
         axes = strip = figure.add_subplot()
-    dress(axes, x=name, y="bits per byte (whole dev split)")
+    dress(axes, x=name, y="bits per byte (full dev split)")
     strip.set_title(f"Bits per byte by {name}", loc="left", fontsize=12, fontweight="bold")
     for line in lines:
         along = [places[repr(design.values.get(axis))] for design in line.designs]
@@ -69,7 +69,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     if others and len(lines) <= FEW:
         keys = [handle(line.label, **line.look) for line in lines]
         add_legends(figure, [(", ".join(map(axis_name, others)), keys)])
-    caption = "Cells that trained to the end, scored on the whole dev split."
+    caption = "Cells that trained to the end, scored on the full dev split."
     if others and len(lines) > FEW:
         caption += f" A line joins cells that differ in the {name} alone."
     if len(results.sweep.seeds) > 1:

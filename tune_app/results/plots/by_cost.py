@@ -74,11 +74,11 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
     figure = new_figure(height=6.2 if stopped else 5.2)
     if stopped:
         top, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
-        dress(top, x="", y="stopped\n(capped documents)")
+        dress(top, x="", y="stopped\n(sample of dev)")
     else:
         top = axes = figure.add_subplot()
     top.set_title(f"Bits per byte by {cost.title}", loc="left", fontsize=12, fontweight="bold")
-    dress(axes, x=cost.label, y="finished\n(whole dev split)")
+    dress(axes, x=cost.label, y="finished\n(full dev split)")
     axes.xaxis.set_major_formatter(cost.ticks())
     top.margins(x=0.08, y=0.16)
     # The labels of the finished ones are placed last, when the panels have their width.

@@ -31,6 +31,8 @@ from tune_app.results.summary import CellResult, SweepResults
 Points = list[tuple[int, float]]
 
 _BASELINE_WIDTH = 3.0
+_STEEP = 0.25
+"""Share of the tokens in which curves fall too steeply to be compared."""
 
 
 def curves_plot(results: SweepResults) -> Plot:
@@ -43,10 +45,10 @@ def curves_plot(results: SweepResults) -> Plot:
     figure = new_figure(height=7.2 if gaps else 4.8)
     panels = figure.subplots(2 if gaps else 1, 1, sharex=True, squeeze=False)[:, 0]
     dress(panels[0], title="Curves", x="", y="dev bits per byte")
-    ends = _draw(panels[0], results, lambda cell: cell.points)
+    ends = draw_cells(panels[0], results, lambda cell: cell.points, shown_from=_STEEP)
     if gaps:
         dress(panels[1], x="", y="above the baseline")
-        _draw(panels[1], results, results.gap_curve)
+        draw_cells(panels[1], results, results.gap_curve, shown_from=_STEEP)
     if ends:
         panels[-1].set_xlabel("tokens", fontsize=11)
         panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -58,17 +60,24 @@ def curves_plot(results: SweepResults) -> Plot:
     return Plot(
         name="curves",
         figure=figure,
-        caption="A line is a cell, scored on the capped dev documents while it trains. A filled "
+        caption="A line is a cell, scored on the sample of dev documents while it trains. A filled "
         "mark: trained to the end. An open mark: ended there by the rule that it names. Below, "
         "the same lines less the baseline's at equal tokens: under zero is better. The first, "
         "steep quarter may lie above the picture.",
     )
 
 
-def _draw(
-    axes: Axes, results: SweepResults, points_of: Callable[[CellResult], Points]
+def draw_cells(
+    axes: Axes,
+    results: SweepResults,
+    points_of: Callable[[CellResult], Points],
+    *,
+    shown_from: float = 0.0,
 ) -> dict[str, Line2D]:
-    """Draws every cell; returns legend entries of the ends that are to be seen, by name."""
+    """Draws a line a cell; returns legend entries of the ends that are to be seen, by name.
+
+    `shown_from` is a share of the tokens: what lies before it sets no limits to the picture.
+    """
     styles = Styles(results)
     ends: dict[str, list[float]] = {}
     entries: dict[str, Line2D] = {}
@@ -92,7 +101,7 @@ def _draw(
                 entries["(thick: baseline)"] = handle(
                     "(thick: baseline)", color=GREY, linewidth=width
                 )
-    _zoom(axes, results, points_of)
+    _zoom(axes, results, points_of, shown_from)
     low, high = axes.get_ylim()
     return {
         name: entry
@@ -120,16 +129,21 @@ def _end(result: CellResult) -> tuple[str, dict[str, Any]]:
     return "still running", {**sign, "marker": ">", "markersize": 7, "markeredgewidth": 1.4}
 
 
-def _zoom(axes: Axes, results: SweepResults, points_of: Callable[[CellResult], Points]) -> None:
-    """Shows what happens after the first quarter, where differences decide.
+def _zoom(
+    axes: Axes,
+    results: SweepResults,
+    points_of: Callable[[CellResult], Points],
+    shown_from: float,
+) -> None:
+    """Shows what happens after that share of the tokens, where differences decide.
 
     One cell that goes astray does not flatten all others: what diverged sets no limits.
     """
     reached = [tokens for cell in results.cells for tokens, _ in points_of(cell)]
-    quarter = max(reached, default=0) / 4
+    start = max(reached, default=0) * shown_from
 
     def late(cells: Iterable[CellResult]) -> list[float]:
-        return [value for cell in cells for tokens, value in points_of(cell) if tokens >= quarter]
+        return [value for cell in cells for tokens, value in points_of(cell) if tokens >= start]
 
     steady = [
         cell

@@ -1,0 +1,37 @@
+"""What training reported beside its scores: a panel a metric that METRICS says is drawn."""
+
+from __future__ import annotations
+
+from operator import methodcaller
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter
+
+from tune_app.journal.metrics import metric
+from tune_app.results.plots.curves import draw_cells
+from tune_app.results.plots.style import Plot, Styles, add_legends, dress, new_figure
+from tune_app.results.summary import SweepResults
+
+
+def metrics_plot(results: SweepResults) -> Plot | None:
+    """The panels over each other, by tokens; None where there is nothing to draw."""
+    names = results.drawn_metrics
+    if not names:
+        return None
+    figure = new_figure(height=1.4 + 2.0 * len(names))
+    panels: list[Axes] = list(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0])
+    ends: dict[str, Line2D] = {}
+    for axes, name in zip(panels, names, strict=True):
+        dress(axes, x="", y="", title=metric(name).label)
+        ends |= draw_cells(axes, results, methodcaller("points_of", name))
+    panels[-1].set_xlabel("tokens", fontsize=11)
+    panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    lines = [ends[name] for name in sorted(ends)]
+    add_legends(figure, [*Styles(results).handles(), ("end of a line", lines)])
+    return Plot(
+        name="training",
+        figure=figure,
+        caption="What the training steps before each evaluation reported. A gradient norm that "
+        "grows, or stands far above the others', hints at a learning rate too high for that cell.",
+    )
