@@ -38,6 +38,7 @@ def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
         "curves.png",
         "pareto_flops.png",
         "pareto_seconds.png",
+        "training.png",
     ]
     assert all(path.is_file() for path in (*paths.plots, paths.study))
     assert len(list(paths.tensorboard.iterdir())) == 11
