@@ -57,6 +57,7 @@ from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan, Wishes, make_plan
 from tune_app.plan.space import load_space
 from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.table import StoppingRules
 from tune_app.stores.path import PathStore
 from tune_app.sweep.__main__ import Count
 from tune_app.trial.checkpoint_interval import CheckpointTiming
@@ -65,7 +66,7 @@ from tune_app.trial.trial import Trial
 
 MODULE = "benchmarks.tune_overhead"
 JOURNAL = "journal.sqlite3"
-NO_KILLS = KillRule(unit="off")
+NO_RULES = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=None)
 
 app = App(name=f"python -m {MODULE}", help=__doc__, help_format="plaintext", version_flags=[])
 
@@ -189,7 +190,7 @@ def compare(
     from tune_app.sweep.run import prepared_corpora, sweep_record  # noqa: PLC0415
 
     corpora = prepared_corpora(plan, Console())
-    record = sweep_record(plan, corpora, command="")
+    record = sweep_record(plan, NO_RULES, corpora, command="")
     folders = json.dumps({str(size): str(corpus.folder) for size, corpus in corpora.items()})
     runs: dict[str, list[Run]] = {"tune": [], "alone": []}
     with tempfile.TemporaryDirectory(prefix="tune_overhead_") as temporary:
@@ -207,7 +208,7 @@ def compare(
 def _plan(values: Mapping[str, Any], trials: int) -> SweepPlan:
     """The baseline of the space quick on as many seeds as there are trials."""
     space = replace(load_space("quick"), axes={"embedding_ratio": [0.35]})
-    wishes = Wishes(values=values, seeds=range(trials), scheduler="none", kill_unit="off")
+    wishes = Wishes(values=values, seeds=range(trials))
     plan = make_plan(space, wishes)
     cell = plan.baseline.values
     step = cell["batch_size"] * cell["context"]
@@ -260,8 +261,6 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
             checkpoints=str(folder / "checkpoints"),
             timing=CheckpointTiming(),
             corpora={int(size): Path(path) for size, path in json.loads(corpora).items()},
-            rule=NO_KILLS,
-            asha=None,
             listener=arrivals,
             options=RunOptions(cpus=threads),
             means=Means(cells_at_once=1, cpus=threads, gpus=0.0),

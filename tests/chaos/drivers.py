@@ -24,10 +24,9 @@ from tests.chaos.schedule import make_moments
 from tests.chaos.workspace import Size, Workspace
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
-from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.tuner import SCRATCH
 from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.kill_rule import diverged
+from tune_app.stopping.recording import RecordingReferee
 
 logger = logging.getLogger(__name__)
 
@@ -200,12 +199,9 @@ def kill_again_and_again(driver: Driver, progress: Progress, moments: Sequence[f
 def rungs(journal: Journal) -> dict[int, dict[str, float]]:
     """ASHA's rungs as a driver that starts now would fill them."""
     sweep = journal.sweep()
-    settings = {name: value for name, value in sweep.scheduler.items() if name != "name"}
-    filled = AshaRungs(AshaSettings(**settings), tokens=sweep.tokens)
-    for point in journal.observations():
-        if diverged(point) is None and point.full_bits_per_byte is None:
-            filled.arrive(point.cell, point.baseline_tokens, point.bits_per_byte)
-    return filled.recorded()
+    asha = AshaSettings.from_record(sweep.scheduler).build(tokens=sweep.tokens)
+    RecordingReferee(journal, {AshaSettings.NAME: asha})
+    return {milestone: dict(rung) for milestone, rung in asha.rungs.recorded.items()}
 
 
 def _differing_rungs(here: Journal, there: Journal) -> list[str]:

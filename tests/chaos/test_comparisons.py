@@ -16,7 +16,6 @@ from tune_app.journal.records import (
     Decision,
     Failure,
     FailureClass,
-    Rule,
     Status,
 )
 
@@ -28,7 +27,7 @@ def decision(cell: str, tokens: int) -> Decision:
         cell=cell,
         tokens=tokens,
         action=Action.STOP,
-        rule=Rule.ASHA,
+        rule="asha",
         reason="behind",
         evidence={"cutoff": 1.5},
         at=1.0,

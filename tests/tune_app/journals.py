@@ -24,13 +24,14 @@ from tests.tune_app.observations import observation
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener, SweepListener
 from tune_app.journal.records import (
+    COMPLETED,
+    DIVERGED,
     Action,
     CellRecord,
     Decision,
     Failure,
     FailureClass,
     Observation,
-    Rule,
     Status,
     SweepRecord,
 )
@@ -353,24 +354,24 @@ def _decision(observation: Observation, kind: str, tokens: int) -> Decision | No
     if kind in ("failed", "running"):
         return None
     value = observation.bits_per_byte
-    outcomes: dict[str, tuple[Action, Rule, str, dict[str, Any]]] = {
-        "finished": (Action.FINISH, Rule.COMPLETED, f"trained all its {tokens:,} tokens", {}),
-        "lost": (Action.FINISH, Rule.COMPLETED, f"trained all its {tokens:,} tokens", {}),
+    outcomes: dict[str, tuple[Action, str, str, dict[str, Any]]] = {
+        "finished": (Action.FINISH, COMPLETED, f"trained all its {tokens:,} tokens", {}),
+        "lost": (Action.FINISH, COMPLETED, f"trained all its {tokens:,} tokens", {}),
         "asha": (
             Action.STOP,
-            Rule.ASHA,
+            "asha",
             f"{value:.4f} bits per byte at {observation.tokens:,} tokens is not in the better half "
             f"of 5 cells there (cut {value - 0.02:.4f})",
             {"rung": observation.tokens, "cut": value - 0.02, "recorded": 5},
         ),
         "baseline": (
             Action.STOP,
-            Rule.KILL_RULE,
+            "kill_rule",
             f"perplexity ≥ 0.5 worse than the baseline's over {tokens // 5:,} tokens, at each of "
             "4 evaluations",
             {"gaps": [8.1, 8.4, 8.2, 8.6], "margin": 0.5, "span": tokens // 5},
         ),
-        "diverged": (Action.STOP, Rule.DIVERGED, "dev bits per byte is nan", {"value": value}),
+        "diverged": (Action.STOP, DIVERGED, "dev bits per byte is nan", {"value": value}),
     }
     action, rule, reason, evidence = outcomes[kind]
     return Decision(

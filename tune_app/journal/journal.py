@@ -17,7 +17,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +37,7 @@ from tune_app.journal.file import (
 )
 from tune_app.journal.metrics import metric
 from tune_app.journal.records import (
-    Action,
+    DIVERGED,
     Attempt,
     CellRecord,
     Decision,
@@ -45,13 +45,12 @@ from tune_app.journal.records import (
     FailureClass,
     Heartbeat,
     Observation,
-    Rule,
     Status,
     SweepRecord,
 )
 from tune_app.journal.schema import SCHEMA_VERSION, create_tables
 
-__all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError", "by_cell"]
+__all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError"]
 
 logger = logging.getLogger(__name__)
 
@@ -223,12 +222,10 @@ class Journal:
                 "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 rows.decision_row(decision, arrival=arrival, at=now),
             )
-            status = {Action.STOP: Status.STOPPED, Action.FINISH: Status.FINISHED}.get(
-                decision.action
-            )
+            status = decision.action.status
             if status is not None:
                 self._set_status(decision.cell, status, decision.reason)
-            if decision.rule is Rule.DIVERGED:
+            if decision.rule == DIVERGED:
                 self._add_failure(
                     Failure(
                         cell=decision.cell,
@@ -361,13 +358,3 @@ def _differences(known: Observation, again: Observation) -> list[str]:
         for name, (value, other) in pairs.items()
         if value != other and not (math.isnan(value) and math.isnan(other))
     ]
-
-
-def by_cell(observations: Iterable[Observation]) -> dict[str, list[Observation]]:
-    """Curves: the observations of each cell, in the order of their tokens."""
-    curves: dict[str, list[Observation]] = {}
-    for observation in observations:
-        curves.setdefault(observation.cell, []).append(observation)
-    for curve in curves.values():
-        curve.sort(key=lambda point: point.tokens)
-    return curves

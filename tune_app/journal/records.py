@@ -26,7 +26,7 @@ class Status(str, Enum):
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
-    """Ended early by a decision: ASHA, the kill rule or a diverged loss."""
+    """Ended early by a decision: of a stopping rule, or on a loss that diverged."""
     FAILED = "failed"
     """Ended by an error in the trial."""
 
@@ -36,21 +36,41 @@ class Status(str, Enum):
         return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED)
 
 
-class Rule(str, Enum):
-    """Who decided."""
-
-    ASHA = "asha"
-    KILL_RULE = "kill_rule"
-    """The kill rule: worse than the baseline by a margin, over a span of tokens."""
-    DIVERGED = "diverged"
-    COMPLETED = "completed"
-    """The trial has trained all its tokens."""
+DIVERGED = "diverged"
+"""The rule of a decision that no stopping rule made: a loss was NaN or infinite."""
+COMPLETED = "completed"
+"""The rule of a decision that no stopping rule made: the trial has trained all its tokens."""
 
 
 class Action(str, Enum):
+    """What a decision does to its cell."""
+
     CONTINUE = "continue"
+    """It goes on; the decision is written for what it rests on."""
     STOP = "stop"
     FINISH = "finish"
+    PAUSE = "pause"
+    """It gives its place to other cells, and waits for its turn again."""
+    PROMOTE = "promote"
+    """It goes on after a pause, since others have shown it to be worth more tokens."""
+
+    @property
+    def status(self) -> Status | None:
+        """Where a decision leaves its cell; None where it leaves it as it is."""
+        return _STATUS_OF_ACTION.get(self)
+
+    @property
+    def ends(self) -> bool:
+        """Whether the cell trains no more."""
+        return self in (Action.STOP, Action.FINISH)
+
+
+_STATUS_OF_ACTION = {
+    Action.STOP: Status.STOPPED,
+    Action.FINISH: Status.FINISHED,
+    Action.PAUSE: Status.PENDING,
+    Action.PROMOTE: Status.PENDING,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +185,8 @@ class Decision:
     tokens: int
     """Of the observation that it answers."""
     action: Action
-    rule: Rule
+    rule: str
+    """Name of the stopping rule, or DIVERGED or COMPLETED."""
     reason: str
     """One sentence with the numbers, for a person."""
     evidence: Mapping[str, Any] = field(default_factory=dict)

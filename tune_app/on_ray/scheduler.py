@@ -19,7 +19,7 @@ from tune_app.faults.policy import respond, suspicion
 from tune_app.journal.full_disk import wait_until_written
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import SweepListener
-from tune_app.journal.records import Action, Failure, FailureClass, Observation, Rule
+from tune_app.journal.records import DIVERGED, Action, Failure, FailureClass, Observation
 from tune_app.on_ray.lost_processes import Pulse, creation_error, diagnose
 from tune_app.on_ray.messages import (
     CELL,
@@ -37,7 +37,7 @@ from tune_app.on_ray.messages import (
 )
 from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.trainable import RetryError
-from tune_app.stopping.referee import Referee
+from tune_app.stopping.recording import RecordingReferee
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self,
         journal: Journal,
         *,
-        referee: Referee,
+        referee: RecordingReferee,
         listener: SweepListener,
         halt: Halt,
         stop_on_error: bool = False,
@@ -178,9 +178,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         decision, new = self._referee.judge(observation)
         if new:
             self._listener.observed(observation, decision)
-        if decision is None or decision.action is Action.CONTINUE:
+        if decision is None or decision.action in (Action.CONTINUE, Action.PROMOTE):
             return str(TrialScheduler.CONTINUE)
-        if decision.rule is Rule.DIVERGED and self._referee.is_baseline(key):
+        if decision.action is Action.PAUSE:
+            # Its turn comes again when the others have had theirs (`run_cells`), and a pause that
+            # it meets again on the stretch since its checkpoint has been made already.
+            return str(TrialScheduler.STOP if new else TrialScheduler.CONTINUE)
+        if decision.rule == DIVERGED and self._referee.curves.is_baseline(key):
             self._halt.reason = f"the baseline diverged: {decision.reason}"
         return str(TrialScheduler.STOP)
 
@@ -206,7 +210,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if not written.ended:
             return False
         self._given_up.add(key)
-        if self._referee.is_baseline(key):
+        if self._referee.curves.is_baseline(key):
             self._halt.reason = f"the baseline failed: {written.reason}"
         elif self._stop_on_error:
             self._halt.reason = f"{self._cells[key].label} failed: {written.reason}"

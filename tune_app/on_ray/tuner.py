@@ -30,12 +30,10 @@ from tune_app.journal.records import CellRecord, Status
 from tune_app.on_ray.cluster import cluster_size
 from tune_app.on_ray.messages import CELL
 from tune_app.on_ray.not_pickled import Unsaved
-from tune_app.on_ray.rungs import AshaRungs
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
-from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.referee import NoRungs, Referee
+from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.table import StoppingRules
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)
@@ -53,8 +51,6 @@ def run_cells(
     timing: CheckpointTiming,
     corpora: Mapping[str, Path],
     tokens: Tokens | None,
-    rule: KillRule,
-    asha: AshaSettings | None,
     listener: SweepListener,
     options: RunOptions,
     means: Means,
@@ -63,14 +59,12 @@ def run_cells(
 
     Args:
         cells: what is left of the sweep.
-        journal: gets every observation and decision.
+        journal: gets every observation and decision; its sweep says which rules decide.
         folder: of the sweep; no other process works in it.
         checkpoints: URL of their store.
         timing: when a trial takes one.
         corpora: folders of the prepared corpora by the tokenizer's key, on this machine.
         tokens: where other machines get them from; None where this one trains.
-        rule: the kill rule.
-        asha: None lets every cell train to its end.
         listener: hears of everything.
         options: how the sweep is run.
         means: what trains it, by those options.
@@ -78,6 +72,8 @@ def run_cells(
     Returns:
         Why the sweep ended before its cells did, or None.
     """
+    sweep = journal.sweep()
+    rules = StoppingRules.from_record(sweep)
     halt = Halt()
     write = partial(wait_until_written, still_wanted=lambda: halt.reason is None)
     param_space = {
@@ -93,10 +89,9 @@ def run_cells(
         # More than once only where Tune gave a cell up by itself: it never tries again one whose
         # process was lost while it was being reset for the cell.
         while left and halt.reason is None:
-            rungs = NoRungs() if asha is None else AshaRungs(asha, tokens=journal.sweep().tokens)
             scheduler = SweepScheduler(
                 journal,
-                referee=Referee(journal, rule=rule, rungs=rungs, write=write),
+                referee=RecordingReferee(journal, rules.build(tokens=sweep.tokens), write=write),
                 listener=listener,
                 halt=halt,
                 stop_on_error=options.on_error == "stop",

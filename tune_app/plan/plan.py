@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from data.tokenizers.spec import TokenizerSpec
 from model.sizing.budget import InfeasibleBudget, solve
@@ -15,15 +15,8 @@ from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.space import Space, expand, label
 from tune_app.plan.tokenizer import tokenizer_of
-from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.kill_rule import KillRule
-
-Settings = TypeVar("Settings", AshaSettings, KillRule)
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-
-SPAN_TOKENS = 1_000_000
-"""The kill rule's span where neither the space nor the person says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +28,9 @@ class Wishes:
     """Values that replace the space's fixed ones."""
     seeds: Sequence[int] = (0,)
     scheduler: str = "asha"
-    reduction_factor: int | None = None
-    grace_fraction: float | None = None
+    """Name of the rule that stops cells by rank, or `none`."""
+    scheduler_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the scheduler that replace the space's."""
     kill_unit: str | None = None
     kill_margin: float | None = None
     kill_span: int | None = None
@@ -54,8 +48,6 @@ class SweepPlan:
     tokens: int
     seeds: tuple[int, ...]
     axes: tuple[str, ...]
-    asha: AshaSettings | None
-    kill_rule: KillRule
 
     @property
     def baseline(self) -> CellRecord:
@@ -108,8 +100,6 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         tokens=tokens,
         seeds=tuple(wishes.seeds),
         axes=axes if len(wishes.seeds) == 1 else (*axes, "seed"),
-        asha=_asha(space, wishes, tokens),
-        kill_rule=_kill_rule(space, wishes, tokens),
     )
 
 
@@ -144,54 +134,3 @@ def _distinct(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
             record if repeat == 1 else replace(record, label=f"{record.label} ({repeat})")
         )
     return tuple(distinct)
-
-
-def _asha(space: Space, wishes: Wishes, tokens: int) -> AshaSettings | None:
-    if wishes.scheduler == "none":
-        return None
-    if wishes.scheduler != "asha":
-        raise ValueError(f"the scheduler is {wishes.scheduler!r}; it must be asha or none")
-    values = dict(space.scheduler)
-    if wishes.reduction_factor is not None:
-        values["reduction_factor"] = wishes.reduction_factor
-    if wishes.grace_fraction is not None:
-        values["grace_fraction"] = wishes.grace_fraction
-    settings = _settings(AshaSettings, values, "SCHEDULER")
-    if not settings.milestones(tokens):
-        raise ValueError(
-            f"ASHA's first rung, at {settings.grace_fraction} of {tokens:,} tokens, lies at a "
-            "trial's end; train on more tokens, or take the scheduler none"
-        )
-    return settings
-
-
-def _kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
-    values = dict(space.kill_rule)
-    fraction = values.pop("span_fraction", None)
-    if fraction is not None:
-        values["span"] = round(fraction * tokens)
-    values.setdefault("span", SPAN_TOKENS)
-    wished = {"unit": wishes.kill_unit, "margin": wishes.kill_margin, "span": wishes.kill_span}
-    own_unit = values.get("unit", KillRule().unit)
-    values |= {name: value for name, value in wished.items() if value is not None}
-    rule = _settings(KillRule, values, "KILL_RULE")
-    if rule.unit not in (own_unit, "off") and wishes.kill_margin is None:
-        raise ValueError(
-            f"the kill rule's margin of {rule.margin:g} is meant in {own_unit}, not in "
-            f"{rule.unit}; say --kill-margin too, for example 0.01 for bpb or 3 for sigma"
-        )
-    if rule.unit == "sigma" and len(wishes.seeds) < 2:
-        raise ValueError(
-            "the kill rule's unit sigma needs the baseline on at least two seeds, not "
-            f"{len(wishes.seeds)}; add --seeds, or take the unit bpb"
-        )
-    return rule
-
-
-def _settings(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
-    """Settings from a space's plain values. Raises ValueError for a name that they do not have."""
-    known = [field.name for field in fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ValueError(f"{name!r} is no setting of {where}; known: {', '.join(known)}")
-    return kind(**values)

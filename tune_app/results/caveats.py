@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 
 from tune_app import formats
-from tune_app.journal.records import Rule, Status
+from tune_app.journal.records import Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.summary import SweepResults
+from tune_app.stopping.table import title_of
 
 _AMPLE = 20
 """Tokens a parameter of compute-optimal training (Hoffmann et al. 2022, arXiv:2203.15556)."""
@@ -123,12 +124,14 @@ def _confounded(results: SweepResults) -> Iterator[str]:
 
 def _stopping(results: SweepResults) -> Iterator[str]:
     stopped = results.with_status(Status.STOPPED)
-    by_asha = [cell for cell in stopped if cell.decision and cell.decision.rule is Rule.ASHA]
-    if by_asha:
+    scheduler = str(results.sweep.scheduler.get("name"))
+    by_rank = [cell for cell in stopped if cell.decision and cell.decision.rule == scheduler]
+    if by_rank:
         yield (
-            f"ASHA stopped {len(by_asha)} of {len(results.cells)} cells on early ranks, and early "
-            "ranks mislead: most along the vocabulary, and for large embedding shares, which "
-            "start far behind and catch up late. A stopped cell is not a refuted one."
+            f"{title_of(scheduler).by} stopped {len(by_rank)} of {len(results.cells)} cells on "
+            "early ranks, and early ranks mislead: most along the vocabulary, and for large "
+            "embedding shares, which start far behind and catch up late. A stopped cell is not a "
+            "refuted one."
         )
     rule, baseline = results.sweep.kill_rule, results.baseline
     last = baseline.cells[0].last if baseline is not None else None

@@ -12,13 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tune_app import formats
 from tune_app.journal.metrics import metric
-from tune_app.journal.records import PHASES, Rule, Status
+from tune_app.journal.records import PHASES, Status
 from tune_app.results.caveats import caveats
 from tune_app.results.failures import failure_sections
 from tune_app.results.summary import CellResult, Design, SweepResults
 from tune_app.results.whole_files import replacing
-from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.table import describe_scheduler, title_of
 
 _ORDER = (
     Status.FINISHED,
@@ -28,7 +28,6 @@ _ORDER = (
     Status.RUNNING,
     Status.PENDING,
 )
-_RULES = {Rule.ASHA: "ASHA", Rule.KILL_RULE: "kill rule", Rule.DIVERGED: "diverged"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +201,7 @@ def _stopped(results: SweepResults, result: CellResult) -> dict[str, Any]:
     gaps = dict(results.gap_curve(result))
     return {
         "label": result.cell.label,
-        "rule": _RULES.get(decision.rule, decision.rule.value) if decision else formats.UNKNOWN,
+        "rule": title_of(decision.rule).short if decision else formats.UNKNOWN,
         "tokens": formats.progress(last.baseline_tokens, results.sweep.tokens)
         if last
         else formats.UNKNOWN,
@@ -245,8 +244,6 @@ def _flops(number: float | None) -> str:
 
 def _settings(results: SweepResults) -> list[tuple[str, str]]:
     sweep = results.sweep
-    scheduler = dict(sweep.scheduler)
-    asha = scheduler.pop("name", "none") == "asha"
     text = "; ".join(f"{key}: {value:.3f}" for key, value in sweep.bytes_per_token.items())
     values = results.cells[0].cell.values
     versions = dict(sweep.versions)
@@ -254,8 +251,8 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
     return [
         ("space", f"{sweep.space} ({', '.join(sweep.axes)})"),
         ("baseline", next(c.cell.label for c in results.cells if c.cell.key == sweep.baseline)),
-        ("scheduler", AshaSettings(**scheduler).describe(sweep.tokens) if asha else "none"),
-        ("kill rule", KillRule(**sweep.kill_rule).describe()),
+        ("scheduler", describe_scheduler(sweep.scheduler, sweep.tokens)),
+        ("kill rule", KillRule.from_record(sweep.kill_rule).describe(sweep.tokens)),
         ("corpus", f"{sweep.corpus}, SHA-256 {sweep.corpus_sha256}"),
         ("dev bytes a token", text),
         ("tokens a cell", f"{sweep.tokens:,}"),

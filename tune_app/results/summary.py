@@ -10,7 +10,6 @@ finished seeds.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import statistics
@@ -18,11 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.journal import Journal
 from tune_app.journal.metrics import in_order, metric
 from tune_app.journal.records import (
     PHASES,
-    Action,
     Attempt,
     CellRecord,
     Decision,
@@ -31,6 +29,7 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
+from tune_app.stopping.curves import by_cell, interpolate, without_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,18 +229,19 @@ class SweepResults:
     def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
         """Dev bits per byte above the baseline's at equal tokens, on the sample.
 
-        The baseline is that of the cell's seed where there is one. Its curve is interpolated
-        linearly in tokens and never extrapolated.
+        The baseline is that of the cell's seed. Its curve is interpolated linearly in tokens and
+        never extrapolated.
         """
         if self.baseline is None:
             return []
-        seed = cell.cell.values.get("seed", 0)
-        same_seed = [c for c in self.baseline.cells if c.cell.values.get("seed", 0) == seed]
-        baseline = (same_seed or self.baseline.cells)[0].points
+        seed = cell.cell.values.get("seed")
+        baseline = next(
+            (one.points for one in self.baseline.cells if one.cell.values.get("seed") == seed), []
+        )
         return [
             (tokens, value - level)
             for tokens, value in cell.points
-            if (level := _interpolate(baseline, tokens)) is not None
+            if (level := interpolate(baseline, tokens)) is not None
         ]
 
     def with_status(self, *statuses: Status) -> list[CellResult]:
@@ -279,9 +279,7 @@ def summarise(journal: Journal) -> SweepResults:
         curves = by_cell(journal.observations())
         decisions, failures = journal.decisions(), journal.failures()
         attempts = journal.attempts()
-    endings = {
-        decision.cell: decision for decision in decisions if decision.action is not Action.CONTINUE
-    }
+    endings = {decision.cell: decision for decision in decisions if decision.action.ends}
     cells = tuple(
         CellResult(
             cell=cell,
@@ -304,28 +302,19 @@ def summarise(journal: Journal) -> SweepResults:
 def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:
     groups: dict[str, list[CellResult]] = {}
     for result in cells:
-        groups.setdefault(json.dumps(_seedless(result.cell), sort_keys=True), []).append(result)
+        groups.setdefault(json.dumps(without_seed(result.cell.values), sort_keys=True), []).append(
+            result
+        )
     return tuple(
         Design(
             # The sweep names its cells by their axes, the seed last where there are several.
             label=group[0].cell.label.removesuffix(f" × seed {group[0].cell.values.get('seed')}"),
-            values=_seedless(group[0].cell),
+            values=without_seed(group[0].cell.values),
             cells=tuple(group),
             is_baseline=any(result.cell.key == sweep.baseline for result in group),
         )
         for group in groups.values()
     )
-
-
-def _interpolate(points: Sequence[tuple[int, float]], tokens: int) -> float | None:
-    for (left, low), (right, high) in itertools.pairwise(points):
-        if left <= tokens <= right:
-            return low + (high - low) * (tokens - left) / (right - left)
-    return points[0][1] if points and points[0][0] == tokens else None
-
-
-def _seedless(cell: CellRecord) -> dict[str, Any]:
-    return {name: value for name, value in cell.values.items() if name != "seed"}
 
 
 def _mean(values: Iterable[float]) -> float | None:

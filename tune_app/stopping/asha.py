@@ -1,14 +1,22 @@
-"""ASHA's numbers, for whoever plans a sweep without Ray."""
+"""ASHA: at each rung a cell is held against those that came there before it."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tune_app.journal.records import Action, Observation
+from tune_app.stopping.curves import Curves
+from tune_app.stopping.rule import RuleSettings, Title, Verdict
+from tune_app.stopping.rungs import Arrival, Rungs
 
 
 @dataclass(frozen=True, kw_only=True)
-class AshaSettings:
+class AshaSettings(RuleSettings):
     """ASHA's numbers. Raises ValueError for numbers that make no rungs."""
+
+    NAME: ClassVar[str] = "asha"
+    TITLE: ClassVar[Title] = Title(short="ASHA", by="ASHA")
 
     reduction_factor: int = 2
     """η: one of η cells passes a rung."""
@@ -26,20 +34,64 @@ class AshaSettings:
                 "it must be between 0 and 1, for example 0.25"
             )
 
-    def milestones(self, tokens: int) -> list[int]:
-        """Tokens of the rungs of a trial."""
-        first = max(1, round(self.grace_fraction * tokens))
+    def milestones(self, tokens: int) -> tuple[int, ...]:
+        """Tokens of the rungs of a trial; none lies at its end."""
         rungs: list[int] = []
-        milestone = first
+        milestone = max(1, round(self.grace_fraction * tokens))
         while milestone < tokens:
             rungs.append(milestone)
             milestone *= self.reduction_factor
-        return rungs
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"name": "asha", **asdict(self)}
+        return tuple(rungs)
 
     def describe(self, tokens: int) -> str:
-        """The rungs in one line, for the person who starts a sweep."""
         rungs = ", ".join(f"{milestone:,}" for milestone in self.milestones(tokens))
         return f"asha, best 1/{self.reduction_factor} of the earlier arrivals at {rungs} tokens"
+
+    def build(self, *, tokens: int) -> Asha:
+        """Raises ValueError where a trial is too short for a rung."""
+        milestones = self.milestones(tokens)
+        if not milestones:
+            raise ValueError(
+                f"ASHA's first rung, at {self.grace_fraction} of {tokens:,} tokens, lies at a "
+                "trial's end; train on more tokens, or take the scheduler none"
+            )
+        return Asha(Rungs(milestones, reduction_factor=self.reduction_factor))
+
+
+class Asha:
+    """Stops whoever is worse than the cutoff of the earlier arrivals at a rung.
+
+    rungs: its memory, empty at first.
+    """
+
+    def __init__(self, rungs: Rungs) -> None:
+        self.rungs = rungs
+
+    def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
+        arrival = self.rungs.arrive(
+            observation.cell, observation.baseline_tokens, observation.bits_per_byte
+        )
+        if arrival is None:
+            return None
+        return Verdict(
+            action=Action.STOP if arrival.stop else Action.CONTINUE,
+            reason=_explain(arrival, observation),
+            evidence={
+                "milestone": arrival.milestone,
+                "cutoff": arrival.cutoff,
+                "arrivals": arrival.earlier,
+                "bits_per_byte": observation.bits_per_byte,
+                "immune": curves.is_baseline(observation.cell),
+            },
+        )
+
+
+def _explain(arrival: Arrival, observation: Observation) -> str:
+    rung = f"rung {arrival.milestone:,}"
+    if arrival.cutoff is None:
+        return f"{rung}: the first to arrive, with bpb {observation.bits_per_byte:.4f}"
+    comparison = "worse than" if arrival.stop else "within"
+    return (
+        f"{rung}: bpb {observation.bits_per_byte:.4f} is {comparison} the cutoff "
+        f"{arrival.cutoff:.4f} of {arrival.earlier} earlier arrivals"
+    )

@@ -1,8 +1,8 @@
 """The kill rule: a cell that stays worse than the baseline is not worth its tokens.
 
-A trial is stopped when its dev score has been at least `margin` worse than the baseline's at equal
+A cell is stopped when its dev score has been at least `margin` worse than the baseline's at equal
 text, over a span of at least `span` tokens, with every evaluation in that span worse and at least
-`minimum_evaluations` of them. Everything here is a pure function of curves; nothing is stopped.
+`minimum_evaluations` of them. Everything here is a pure function of curves.
 
 The baseline's curve is interpolated linearly in tokens and never extrapolated. Where it is not
 known yet nothing is decided; the next call, with more of the baseline, decides.
@@ -10,21 +10,25 @@ known yet nothing is decided; the next call, with more of the baseline, decides.
 
 from __future__ import annotations
 
-import bisect
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
-from tune_app.journal.records import Observation
+from tune_app.journal.records import Action, Observation
+from tune_app.stopping.curves import Curves, value_at
+from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
 
 UNITS = ("ppl", "bpb", "sigma", "off")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillRule:
-    """The rule's numbers. Raises ValueError for a rule that could never be meant."""
+class KillRule(RuleSettings):
+    """The rule and its numbers. Raises ValueError for a rule that could never be meant."""
+
+    NAME: ClassVar[str] = "kill_rule"
+    TITLE: ClassVar[Title] = Title(short="kill rule", by="the kill rule")
 
     unit: str = "ppl"
     """`ppl` (perplexity in the baseline's tokens), `bpb` (bits per byte), `sigma` (standard
@@ -51,11 +55,10 @@ class KillRule:
                 f"the kill rule wants {self.minimum_evaluations} evaluations; at least 1 is needed"
             )
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    def build(self, *, tokens: int) -> Self | None:
+        return None if self.unit == "off" else self
 
-    def describe(self) -> str:
-        """The rule in one line, for the person who starts a sweep."""
+    def describe(self, tokens: int) -> str:
         if self.unit == "off":
             return "off"
         return (
@@ -63,41 +66,34 @@ class KillRule:
             f"{self.span:,} tokens ({self.minimum_evaluations} evaluations or more)"
         )
 
-
-@dataclass(frozen=True, kw_only=True)
-class Kill:
-    """A verdict against a trial, with what it rests on."""
-
-    reason: str
-    evidence: Mapping[str, Any]
-
-
-def diverged(observation: Observation) -> Kill | None:
-    """A loss that is no number, or infinite, ends a trial at once."""
-    for name in ("bits_per_byte", "train_loss"):
-        value = getattr(observation, name)
-        if not math.isfinite(value):
-            return Kill(
-                reason=f"{name.replace('_', ' ')} is {value} at {observation.tokens:,} tokens",
-                evidence={name: str(value), "tokens": observation.tokens},
+    def notes(self, trial: Trial) -> tuple[str, ...]:
+        if self.unit == "off":
+            return ()
+        if self.span >= trial.tokens:
+            return (
+                "the kill rule never stops a cell: its span is no shorter than a trial, "
+                f"{trial.tokens:,} tokens",
             )
-    return None
+        # The last evaluation is the end of the trial, where there is nothing left to stop.
+        before_the_end = trial.evaluations - 1
+        if before_the_end < self.minimum_evaluations:
+            return (
+                f"the kill rule never stops a cell: it wants {self.minimum_evaluations} "
+                f"evaluations, and a trial has {before_the_end} before its end; raise evaluations "
+                f"to {self.minimum_evaluations + 1} or more",
+            )
+        return ()
 
-
-def interpolate(curve: Sequence[tuple[float, float]], tokens: float) -> float | None:
-    """The value of a curve of (tokens, value), sorted by tokens, between its points.
-
-    None before the first point, after the last one, and where a neighbour is not finite.
-    """
-    at = bisect.bisect_left(curve, (tokens, -math.inf))
-    if at < len(curve) and curve[at][0] == tokens:
-        value = curve[at][1]
-    elif 0 < at < len(curve):
-        (left, low), (right, high) = curve[at - 1], curve[at]
-        value = low + (high - low) * (tokens - left) / (right - left)
-    else:
-        return None
-    return value if math.isfinite(value) else None
+    def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
+        if curves.is_baseline(observation.cell):
+            return None
+        baseline = curves.baseline_of(observation.cell)
+        return worse_than_baseline(
+            curves.of(observation.cell),
+            () if baseline is None else curves.of(baseline),
+            self,
+            baseline_seeds=[curves.of(key) for key in curves.baselines],
+        )
 
 
 def worse_than_baseline(
@@ -106,7 +102,7 @@ def worse_than_baseline(
     rule: KillRule,
     *,
     baseline_seeds: Sequence[Sequence[Observation]] = (),
-) -> Kill | None:
+) -> Verdict | None:
     """Whether the rule stops a trial now.
 
     Args:
@@ -116,22 +112,22 @@ def worse_than_baseline(
         baseline_seeds: the baseline's curves over all seeds; only the unit `sigma` uses them.
 
     Returns:
-        The kill with its evidence, or None: not worse, not for long enough, or not known yet.
+        The verdict with its evidence, or None: not worse, not for long enough, or not known yet.
         The last evaluations where the baseline is known count; later ones wait for it.
     """
     if rule.unit == "off":
         return None
     limit = _Limit(rule, baseline, baseline_seeds)
     worse: list[dict[str, float]] = []
-    for observation in trial:
+    # From the newest back to the first that was not worse: what lies before it does not count.
+    for observation in reversed(trial):
         bound = limit.at(observation.baseline_tokens)
         if bound is None:
             continue
         reference, margin = bound
         value = _score(observation, rule)
         if value - reference < margin:
-            worse = []
-            continue
+            break
         worse.append(
             {
                 "tokens": observation.baseline_tokens,
@@ -140,6 +136,7 @@ def worse_than_baseline(
                 "margin": margin,
             }
         )
+    worse.reverse()
     if len(worse) < rule.minimum_evaluations:
         return None
     span = worse[-1]["tokens"] - worse[0]["tokens"]
@@ -147,7 +144,8 @@ def worse_than_baseline(
         return None
     last = worse[-1]
     unit = "ppl" if rule.unit == "ppl" else "bpb"
-    return Kill(
+    return Verdict(
+        action=Action.STOP,
         reason=(
             f"{unit} {last['value']:.4g} is {last['value'] - last['baseline']:.3g} worse than the "
             f"baseline's {last['baseline']:.4g}; ≥ {last['margin']:.3g} worse at each of the last "
@@ -167,14 +165,13 @@ class _Limit:
         baseline_seeds: Sequence[Sequence[Observation]],
     ) -> None:
         self._rule = rule
-        curves = baseline_seeds if rule.unit == "sigma" else [baseline]
-        self._curves = [
-            [(float(point.baseline_tokens), _score(point, rule)) for point in curve]
-            for curve in curves
-        ]
+        self._curves = baseline_seeds if rule.unit == "sigma" else [baseline]
 
     def at(self, tokens: float) -> tuple[float, float] | None:
-        values = [interpolate(curve, tokens) for curve in self._curves]
+        values = [
+            value_at(curve, tokens, lambda point: _score(point, self._rule))
+            for curve in self._curves
+        ]
         known = [value for value in values if value is not None]
         if self._rule.unit != "sigma":
             return (known[0], self._rule.margin) if known else None

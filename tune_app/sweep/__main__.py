@@ -13,13 +13,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Group, Parameter, Token
 from rich.console import Console
 
 from tune_app.cluster.options import RunOptions
 from tune_app.command_line import command_name, own_arguments, repeated, run_command
+
+if TYPE_CHECKING:
+    from tune_app.plan.plan import SweepPlan
+    from tune_app.stopping.table import StoppingRules
 
 MODULE = "tune_app.sweep"
 _NAME = command_name(MODULE)
@@ -87,8 +91,10 @@ class SweepOptions:
     """One cell a seed; repeat the option."""
     set: Annotated[tuple[str, ...], Parameter(group=_WHAT, negative="")] = ()
     """Any other value of a cell, as name=value, e.g. learning_rate=2e-3; repeat the option."""
-    scheduler: Annotated[Literal["asha", "none"], Parameter(group=_RULES)] = "asha"
-    """Whether ASHA stops the worse cells at its rungs."""
+    scheduler: Annotated[str, Parameter(group=_RULES)] = "asha"
+    """Which rule stops the worse cells by their rank: asha at its rungs, or none."""
+    scheduler_set: Annotated[tuple[str, ...], Parameter(group=_RULES, negative="")] = ()
+    """A setting of the scheduler, as name=value; repeat the option."""
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
     """ASHA's η: one of η cells passes a rung; default 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
@@ -102,6 +108,15 @@ class SweepOptions:
     kill_span: Annotated[Count, Parameter(group=_RULES)] = None
     """For how many tokens before the cell is stopped; default 1M, or as the space says."""
 
+    def scheduler_settings(self) -> dict[str, Any]:
+        """Settings of the scheduler that replace the space's. Raises ValueError as `values`."""
+        named = {
+            name: getattr(self, name)
+            for name in ("reduction_factor", "grace_fraction")
+            if getattr(self, name) is not None
+        }
+        return named | _assignments(self.scheduler_set, option="--scheduler-set")
+
     def values(self) -> dict[str, Any]:
         """Values that replace the space's. Raises ValueError for a --set that is no name=value."""
         named = {
@@ -109,7 +124,7 @@ class SweepOptions:
             for name in ("corpus", "target_parameters", "vocab_size", "tokens")
             if getattr(self, name) is not None
         }
-        return named | _assignments(self.set)
+        return named | _assignments(self.set, option="--set")
 
 
 _SWEEP = SweepOptions()
@@ -128,7 +143,8 @@ def run(space: str = "quick", *, sweep: SweepOptions = _SWEEP, runner: RunOption
     from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
 
     command = repeated(MODULE, own_arguments())
-    return run_sweep(_plan(space, sweep), runner, Console(), command=command)
+    planned, rules = _plan(space, sweep)
+    return run_sweep(planned, rules, runner, console=Console(), command=command)
 
 
 @app.command
@@ -146,7 +162,7 @@ def plan(space: str = "quick", *, sweep: SweepOptions = _SWEEP, cpus: int = 1) -
     from tune_app.terminal.tables import plan_table  # noqa: PLC0415
 
     console = Console()
-    planned = _plan(space, sweep)
+    planned, _ = _plan(space, sweep)
     with console.status("timing a few training steps of the baseline on this machine"):
         rows = plan_rows(planned, threads=cpus)
     console.print(plan_table(rows))
@@ -192,24 +208,25 @@ def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
     return 0
 
 
-def _plan(space: str, options: SweepOptions) -> Any:
+def _plan(space: str, options: SweepOptions) -> tuple[SweepPlan, StoppingRules]:
+    """What would be trained, and the rules that would decide."""
     from tune_app.plan.plan import Wishes, make_plan  # noqa: PLC0415 - imports numpy
     from tune_app.plan.space import load_space  # noqa: PLC0415
+    from tune_app.stopping.planned import planned_rules  # noqa: PLC0415
 
-    return make_plan(
-        load_space(space),
-        Wishes(
-            name=options.name,
-            values=options.values(),
-            seeds=options.seeds,
-            scheduler=options.scheduler,
-            reduction_factor=options.reduction_factor,
-            grace_fraction=options.grace_fraction,
-            kill_unit=options.kill_rule,
-            kill_margin=options.kill_margin,
-            kill_span=options.kill_span,
-        ),
+    loaded = load_space(space)
+    wishes = Wishes(
+        name=options.name,
+        values=options.values(),
+        seeds=options.seeds,
+        scheduler=options.scheduler,
+        scheduler_settings=options.scheduler_settings(),
+        kill_unit=options.kill_rule,
+        kill_margin=options.kill_margin,
+        kill_span=options.kill_span,
     )
+    planned = make_plan(loaded, wishes)
+    return planned, planned_rules(loaded, wishes, tokens=planned.tokens)
 
 
 def _open(name: str, results: Path) -> Any:
@@ -219,13 +236,14 @@ def _open(name: str, results: Path) -> Any:
     return Journal.open(results / name / JOURNAL, read_only=True)
 
 
-def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+def _assignments(pairs: Sequence[str], *, option: str) -> dict[str, Any]:
     """name=value pairs; a value is JSON, or else a string."""
     values: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise ValueError(f"--set {pair!r} is no name=value, for example learning_rate=2e-3")
+            example = "reduction_factor=3" if option == "--scheduler-set" else "learning_rate=2e-3"
+            raise ValueError(f"{option} is {pair!r}; expected name=value, for example {example}")
         try:
             values[name] = json.loads(text)
         except ValueError:

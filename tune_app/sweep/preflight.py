@@ -14,8 +14,9 @@ from tune_app.cluster.corpus_share import SharedCorpus, Tokens, is_shared, share
 from tune_app.faults.policy import is_early
 from tune_app.formats import size
 from tune_app.journal.disk import require_free
-from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellRecord, FailureClass
+from tune_app.stopping.curves import by_cell
 from tune_app.stores.base import StoreError, StoreFullError
 from tune_app.stores.open import open_store
 from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES

@@ -28,7 +28,9 @@ from tune_app.journal.records import CellRecord, Status, SweepRecord
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.results.mirrors.listeners import mirrors
-from tune_app.stopping.referee import is_same_but_seed
+from tune_app.stopping.curves import is_same_but_seed
+from tune_app.stopping.rule import Trial
+from tune_app.stopping.table import StoppingRules, describe_scheduler
 from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another
 from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
 from tune_app.sweep.source import source_version
@@ -41,7 +43,9 @@ SIGNALS = ("interrupted", "terminated")
 """Reasons that are a person's wish, so that the sweep can go on as it was."""
 
 
-def run_sweep(plan: SweepPlan, options: RunOptions, console: Console, *, command: str) -> int:
+def run_sweep(
+    plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
+) -> int:
     """Runs a sweep, or what is left of it, and writes its results.
 
     Args:
@@ -59,9 +63,9 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console, *, command
         if cluster is not None:
             _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
-        record = sweep_record(plan, corpora, command=command)
+        record = sweep_record(plan, rules, corpora, command=command)
         with _journal(folder, record, plan.cells) as journal:
-            _announce(plan, journal, console)
+            _announce(plan, rules, journal, corpora, console)
             stores = stores_of(options.checkpoints, folder, created_at=journal.sweep().created_at)
             tokens = None
             if any(not cell.status.ended for cell in journal.cells()):
@@ -74,7 +78,15 @@ def run_sweep(plan: SweepPlan, options: RunOptions, console: Console, *, command
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
             ended_by = _run(
-                plan, journal, corpora, options, console, means=means, stores=stores, tokens=tokens
+                plan,
+                rules,
+                journal,
+                corpora,
+                options,
+                console=console,
+                means=means,
+                stores=stores,
+                tokens=tokens,
             )
             tidy_up(stores.checkpoints, journal.cells())
             console.print(f"writing the results to {folder}", style="dim")
@@ -117,9 +129,13 @@ def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCor
 
 
 def sweep_record(
-    plan: SweepPlan, corpora: Mapping[str, PreparedCorpus], *, command: str
+    plan: SweepPlan,
+    rules: StoppingRules,
+    corpora: Mapping[str, PreparedCorpus],
+    *,
+    command: str,
 ) -> SweepRecord:
-    """What the journal keeps of a plan and its corpus."""
+    """What the journal keeps of a plan, its rules and its corpus."""
     return SweepRecord(
         name=plan.name,
         space=plan.space,
@@ -128,8 +144,8 @@ def sweep_record(
         baseline=plan.baseline.key,
         tokens=plan.tokens,
         seeds=plan.seeds,
-        scheduler={"name": "none"} if plan.asha is None else plan.asha.as_dict(),
-        kill_rule=plan.kill_rule.as_dict(),
+        scheduler=rules.scheduler_record,
+        kill_rule=rules.kill_rule.as_dict(),
         bytes_per_token={key: corpus.bytes_per_token("dev") for key, corpus in corpora.items()},
         created_at=time.time(),
         command=command,
@@ -198,23 +214,24 @@ def _lost_baseline(journal: Journal) -> str | None:
     return None
 
 
-def _announce(plan: SweepPlan, journal: Journal, console: Console) -> None:
+def _announce(
+    plan: SweepPlan,
+    rules: StoppingRules,
+    journal: Journal,
+    corpora: Mapping[str, PreparedCorpus],
+    console: Console,
+) -> None:
     """What is about to happen, with the rules that will decide."""
-    asha = "none" if plan.asha is None else plan.asha.describe(plan.tokens)
     ended = sum(cell.status.ended for cell in journal.cells())
     done = f", {ended} of them done" if ended else ""
     lines = [
         f"Sweep {plan.name}: {len(plan.cells)} cells{done}, {count(plan.tokens)} tokens each, "
         f"on {plan.corpus}",
         f"  baseline   {plan.baseline.label}",
-        f"  scheduler  {asha}",
-        f"  kill rule  {plan.kill_rule.describe()}",
+        f"  scheduler  {describe_scheduler(rules.scheduler_record, plan.tokens)}",
+        f"  kill rule  {rules.kill_rule.describe(plan.tokens)}",
+        *(f"  note       {note}" for note in rules.notes(_trial(plan, corpora))),
     ]
-    if plan.kill_rule.unit != "off" and plan.kill_rule.span >= plan.tokens:
-        lines.append(
-            "  note       the kill rule never stops a cell: its span is no shorter than a trial, "
-            f"{plan.tokens:,} tokens"
-        )
     lines += [
         f"  infeasible {cell.label}: {cell.reason}"
         for cell in plan.cells
@@ -223,13 +240,34 @@ def _announce(plan: SweepPlan, journal: Journal, console: Console) -> None:
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
+def _trial(plan: SweepPlan, corpora: Mapping[str, PreparedCorpus]) -> Trial:
+    """What the rules may know of the trials; the dev sample is the same text for every cell."""
+    cell = Cell.from_values(plan.baseline.values)
+    corpus = next(iter(corpora.values()))
+    whole = int(corpus.split("dev").document_bytes.sum())
+    sample = EvaluationDocuments(
+        corpus.split("dev"),
+        context=cell.model.context,
+        batch_size=1,
+        end_of_text=corpus.end_of_text,
+        max_bytes=cell.settings.evaluation_bytes,
+    )
+    return Trial(
+        tokens=plan.tokens,
+        evaluations=cell.settings.evaluations,
+        sample_bytes=sample.text_bytes,
+        wanted_bytes=min(whole, cell.settings.evaluation_bytes),
+    )
+
+
 def _run(
     plan: SweepPlan,
+    rules: StoppingRules,
     journal: Journal,
     corpora: Mapping[str, PreparedCorpus],
     options: RunOptions,
-    console: Console,
     *,
+    console: Console,
     means: Means,
     stores: Stores,
     tokens: Tokens | None,
@@ -264,12 +302,10 @@ def _run(
                 timing=CheckpointTiming(
                     interval=options.checkpoint_every,
                     between_losses=seconds_between_losses(journal),
-                    rungs=() if plan.asha is None else tuple(plan.asha.milestones(plan.tokens)),
+                    rungs=rules.milestones(plan.tokens),
                 ),
                 corpora={key: corpus.folder for key, corpus in corpora.items()},
                 tokens=tokens,
-                rule=plan.kill_rule,
-                asha=plan.asha,
                 listener=listener,
                 options=options,
                 means=means,

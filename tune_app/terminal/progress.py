@@ -5,16 +5,14 @@ It is read from the journal and kept up to date by a listener's events. It knows
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tune_app import formats
-from tune_app.journal.journal import Journal, by_cell
+from tune_app.journal.journal import Journal
 from tune_app.journal.records import (
-    Action,
     CellRecord,
     Decision,
     Failure,
@@ -23,8 +21,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.plan.tokenizer import tokenizer_of
-from tune_app.stopping.kill_rule import interpolate
-from tune_app.stopping.referee import is_same_but_seed
+from tune_app.stopping.curves import Curves, value_at
 from tune_app.terminal.eta import measured_pace
 
 _STATUSES = (
@@ -36,8 +33,6 @@ _STATUSES = (
     Status.PENDING,
 )
 """In the order in which people are told of them."""
-
-_STATUS_OF_ACTION = {Action.STOP: Status.STOPPED, Action.FINISH: Status.FINISHED}
 
 
 class SweepProgress:
@@ -51,9 +46,10 @@ class SweepProgress:
     ) -> None:
         self.sweep = sweep
         self._cells = {cell.key: cell for cell in cells}
-        self._curves = by_cell(observations)
-        self._trained = {key: curve[-1].baseline_tokens for key, curve in self._curves.items()}
-        self._baselines = _baselines(sweep, cells)
+        self._curves = Curves(cells, baseline=sweep.baseline, observations=observations)
+        self._trained = {
+            key: curve[-1].baseline_tokens for key, curve in self._curves.by_cell().items()
+        }
 
     @classmethod
     def read(cls, journal: Journal) -> SweepProgress:
@@ -76,10 +72,9 @@ class SweepProgress:
         self._trained[cell.key] = self.baseline_tokens(cell, tokens)
 
     def observe(self, observation: Observation, decision: Decision | None) -> None:
-        curve = self._curves.setdefault(observation.cell, [])
-        bisect.insort(curve, observation, key=lambda point: point.tokens)
+        self._curves.add(observation)
         self._trained[observation.cell] = observation.baseline_tokens
-        status = _STATUS_OF_ACTION.get(decision.action) if decision else None
+        status = decision.action.status if decision else None
         if decision and status:
             self._cells[observation.cell] = replace(
                 self._cells[observation.cell], status=status, reason=decision.reason
@@ -108,11 +103,12 @@ class SweepProgress:
 
     def is_baseline(self, cell: CellRecord) -> bool:
         """Whether it is the baseline, of any seed."""
-        return self._baselines[cell.key] == cell.key
+        return self._curves.is_baseline(cell.key)
 
-    def _baseline(self, cell: CellRecord) -> CellRecord:
-        """The one that the cell is compared with."""
-        return self._cells[self._baselines[cell.key]]
+    def _baseline(self, cell: CellRecord) -> CellRecord | None:
+        """The one that the cell is compared with; None where its seed has none."""
+        key = self._curves.baseline_of(cell.key)
+        return None if key is None else self._cells[key]
 
     def _text_per_token(self, cell: CellRecord) -> float:
         """Text in a token of the cell, in tokens of the baseline."""
@@ -132,7 +128,7 @@ class SweepProgress:
 
     def last(self, cell: CellRecord) -> Observation | None:
         """The newest observation of a cell."""
-        curve = self._curves.get(cell.key)
+        curve = self._curves.of(cell.key)
         return curve[-1] if curve else None
 
     def tokens(self, cell: CellRecord) -> int:
@@ -151,14 +147,12 @@ class SweepProgress:
         The baseline is that of the cell's seed. Its curve is interpolated linearly in tokens and
         never extrapolated: None where it is not known, and for the baseline itself.
         """
-        last = self.last(cell)
-        if last is None or self.is_baseline(cell):
+        last, baseline = self.last(cell), self._curves.baseline_of(cell.key)
+        if last is None or baseline is None or self.is_baseline(cell):
             return None
-        curve = [
-            (float(point.baseline_tokens), point.bits_per_byte)
-            for point in self._curves.get(self._baseline(cell).key, ())
-        ]
-        level = interpolate(curve, last.baseline_tokens)
+        level = value_at(
+            self._curves.of(baseline), last.baseline_tokens, lambda point: point.bits_per_byte
+        )
         return None if level is None else last.bits_per_byte - level
 
     def score(self, cell: CellRecord) -> float | None:
@@ -169,8 +163,9 @@ class SweepProgress:
 
     def final_gap(self, cell: CellRecord) -> float | None:
         """Bits per byte on the full dev split above the baseline's; None until both finished."""
-        score, baseline = self.score(cell), self.score(self._baseline(cell))
-        return None if score is None or baseline is None else score - baseline
+        score, baseline = self.score(cell), self._baseline(cell)
+        level = None if baseline is None else self.score(baseline)
+        return None if score is None or level is None else score - level
 
     def ranked(self) -> list[CellRecord]:
         """Finished cells, best first by bits per byte on the full dev split."""
@@ -216,14 +211,3 @@ class SweepProgress:
                 tokens += last.baseline_tokens
                 seconds += sum(last.seconds.values())
         return tokens, seconds
-
-
-def _baselines(sweep: SweepRecord, cells: Sequence[CellRecord]) -> dict[str, str]:
-    """The key of the baseline that each cell is compared with: that of its seed if there is one."""
-    (baseline,) = (cell for cell in cells if cell.key == sweep.baseline)
-    of_seed = {
-        cell.values.get("seed"): cell.key
-        for cell in cells
-        if is_same_but_seed(cell.values, baseline.values)
-    }
-    return {cell.key: of_seed.get(cell.values.get("seed"), sweep.baseline) for cell in cells}

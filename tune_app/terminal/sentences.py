@@ -17,9 +17,9 @@ from tune_app.journal.records import (
     Failure,
     FailureClass,
     Observation,
-    Rule,
     Status,
 )
+from tune_app.stopping.table import title_of
 from tune_app.terminal.progress import SweepProgress
 
 STATUS_STYLES = {
@@ -31,12 +31,6 @@ STATUS_STYLES = {
     Status.PENDING: "dim",
 }
 
-_RULE_NAMES = {
-    Rule.ASHA: "ASHA",
-    Rule.KILL_RULE: "the kill rule",
-    Rule.DIVERGED: "divergence",
-    Rule.COMPLETED: "the budget",
-}
 _RETRIED = "retried"
 _WHAT_WIDTH = max(len(status.value) for status in Status)
 
@@ -67,12 +61,13 @@ def decided(progress: SweepProgress, observation: Observation, decision: Decisio
         return _finished(progress, observation)
     tokens = formats.progress(observation.baseline_tokens, progress.sweep.tokens)
     reason = formats.one_line(decision.reason)
-    text = f"at {tokens} tokens by {_RULE_NAMES[decision.rule]}: {reason}"
+    text = f"at {tokens} tokens by {title_of(decision.rule).by}: {reason}"
     label = progress.cell(decision.cell).label
     if decision.action is Action.STOP:
         return _of_cell(label, Status.STOPPED, text)
+    what = "paused" if decision.action is Action.PAUSE else "goes on"
     return Sentence(
-        what=Text("goes on", style="dim"), text=Text(f"{formats.one_line(label)}  {text}", "dim")
+        what=Text(what, style="dim"), text=Text(f"{formats.one_line(label)}  {text}", "dim")
     )
 
 

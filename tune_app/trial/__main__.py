@@ -17,7 +17,7 @@ from model.sizing.table import parameter_table
 from tune_app.command_line import command_name, run_command
 from tune_app.devices import checked_device, default_device, use_threads
 from tune_app.plan.cell import Cell
-from tune_app.stopping.kill_rule import diverged
+from tune_app.stopping.divergence import diverged
 from tune_app.stores.open import open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints

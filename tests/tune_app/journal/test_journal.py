@@ -12,8 +12,9 @@ import pytest
 
 from tests.tune_app.observations import changed
 from tests.tune_app.sweeps import new_journal, observe
-from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError, by_cell
-from tune_app.journal.records import Action, Decision, Failure, FailureClass, Rule, Status
+from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
+from tune_app.journal.records import DIVERGED, Action, Decision, Failure, FailureClass, Status
+from tune_app.stopping.curves import by_cell
 
 
 def stop(cell: str, tokens: int) -> Decision:
@@ -21,7 +22,7 @@ def stop(cell: str, tokens: int) -> Decision:
         cell=cell,
         tokens=tokens,
         action=Action.STOP,
-        rule=Rule.ASHA,
+        rule="asha",
         reason="worse than the cutoff",
         evidence={"cutoff": 2.5, "none": None},
     )
@@ -141,7 +142,7 @@ def test_a_failure_of_an_attempt_does_not_end_the_cell(tmp_path: Path) -> None:
 def test_divergence_is_a_failure_of_the_numbers_and_stops_the_cell(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         cell = journal.cells()[1].key
-        decision = replace(stop(cell, 100), rule=Rule.DIVERGED, reason="the loss is nan")
+        decision = replace(stop(cell, 100), rule=DIVERGED, reason="the loss is nan")
         journal.record(observe(cell, 100, math.nan), decision)
         (failure,) = journal.failures()
         assert (failure.kind, failure.reason) == (FailureClass.NUMBERS, "the loss is nan")

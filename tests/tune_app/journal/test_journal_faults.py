@@ -16,7 +16,7 @@ import pytest
 
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import Journal, JournalError
-from tune_app.journal.records import Action, Decision, Failure, FailureClass, Rule, Status
+from tune_app.journal.records import DIVERGED, Action, Decision, Failure, FailureClass, Status
 
 WAL_HEADER, FRAME_HEADER = 32, 24
 """Bytes, of the file format of SQLite's write-ahead log (sqlite.org/fileformat2.html)."""
@@ -39,9 +39,9 @@ sys.stdin.read()
 """
 
 
-def stop(cell: str, tokens: int, rule: Rule = Rule.ASHA) -> Decision:
+def stop(cell: str, tokens: int, rule: str = "asha") -> Decision:
     return Decision(
-        cell=cell, tokens=tokens, action=Action.STOP, rule=rule, reason=f"{rule.value} at {tokens}"
+        cell=cell, tokens=tokens, action=Action.STOP, rule=rule, reason=f"{rule} at {tokens}"
     )
 
 
@@ -96,7 +96,7 @@ def writes(journal: Journal, cell: str, turn: int) -> list[Callable[[], object]]
         lambda: journal.resumed(cell, turn),
         lambda: journal.beat(cell, turn, "worker-1"),
         lambda: journal.fail(lost(cell, turn)),
-        lambda: journal.record(observe(cell, turn, math.nan), stop(cell, turn, Rule.DIVERGED)),
+        lambda: journal.record(observe(cell, turn, math.nan), stop(cell, turn, DIVERGED)),
     ]
 
 
@@ -268,7 +268,7 @@ def version_1(path: Path) -> list[str]:
         keys = [cell.key for cell in journal.cells()]
         journal.start_attempt(keys[0])
         journal.start_attempt(keys[0])
-        journal.record(observe(keys[1], 50, math.nan), stop(keys[1], 50, Rule.DIVERGED))
+        journal.record(observe(keys[1], 50, math.nan), stop(keys[1], 50, DIVERGED))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for table in ("failures", "attempts", "heartbeats"):
             connection.execute(f"DROP TABLE {table}")

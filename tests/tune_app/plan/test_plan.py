@@ -1,4 +1,4 @@
-"""A plan: every cell solved or refused, with the rules that will decide."""
+"""A plan: every cell solved or refused."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import pytest
 from tune_app.journal.records import Status
 from tune_app.plan.plan import Wishes, make_plan
 from tune_app.plan.space import Space, load_space
-from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.kill_rule import KillRule
 
 
 @pytest.mark.parametrize("name", ["quick", "embedding_glu"])
@@ -30,36 +28,15 @@ def test_all_twelve_cells_meet_the_budget_and_both_ratios(name: str) -> None:
         assert expansion == pytest.approx(values["glu_expansion"], rel=0.02)
 
 
-def test_the_rules_of_the_quick_space() -> None:
-    plan = make_plan(load_space("quick"), Wishes())
-    assert plan.asha == AshaSettings(reduction_factor=2, grace_fraction=0.25)
-    assert plan.kill_rule == KillRule(unit="ppl", margin=0.5, span=30_000)
-    assert plan.baseline.label == "35% × 2.66"
-
-
 def test_wishes_replace_what_the_space_says() -> None:
     plan = make_plan(
-        load_space("quick"),
-        Wishes(
-            name="mine",
-            values={"tokens": 1_000_000},
-            scheduler="none",
-            kill_unit="bpb",
-            kill_margin=0.01,
-            kill_span=50_000,
-            seeds=(0, 1),
-        ),
+        load_space("quick"), Wishes(name="mine", values={"tokens": 1_000_000}, seeds=(0, 1))
     )
     assert plan.name == "mine"
-    assert plan.asha is None
-    assert plan.kill_rule == KillRule(unit="bpb", margin=0.01, span=50_000)
+    assert plan.tokens == 1_000_000
     assert len(plan.cells) == 24
     assert plan.axes[-1] == "seed"
     assert len({cell.label for cell in plan.cells}) == 24
-
-
-def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
-    assert make_plan(load_space("glu"), Wishes()).kill_rule.span == 1_000_000
 
 
 def test_a_baseline_in_whole_numbers_is_the_cell_of_the_grid() -> None:
@@ -81,17 +58,9 @@ def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
         ({"tokens": [1_000, 2_000]}, {}, "tokens differs between cells"),
         ({"n_heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
         ({"n_heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
-        ({"n_heads": [4]}, {"kill_unit": "bpb"}, "margin of 0.5 is meant in ppl, not in bpb"),
-        (
-            {"n_heads": [4]},
-            {"kill_unit": "sigma", "kill_margin": 3},
-            "sigma needs the baseline on at least two seeds, not 1",
-        ),
-        ({"n_heads": [4]}, {"values": {"tokens": 1}}, "ASHA's first rung"),
         ({"n_heads": [4]}, {"values": {"seed": 3}}, "name seeds with --seeds"),
         ({"n_heads": [4]}, {"values": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
         ({"n_heads": [4]}, {"values": {"deterministic": "no"}}, "deterministic is 'no'"),
-        ({"n_heads": [4]}, {"scheduler": "pbt"}, "the scheduler is 'pbt'"),
     ],
 )
 def test_impossible_sweeps_are_refused(
@@ -99,10 +68,3 @@ def test_impossible_sweeps_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan(Space(name="x", axes=space), Wishes(**wishes))
-
-
-@pytest.mark.parametrize("setting", ["scheduler", "kill_rule"])
-def test_a_space_that_misspells_a_rule_is_refused(setting: str) -> None:
-    space = Space(name="x", axes={"n_heads": [4]}, **{setting: {"margn": 1}})
-    with pytest.raises(ValueError, match="margn"):
-        make_plan(space, Wishes())

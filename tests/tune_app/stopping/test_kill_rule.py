@@ -9,7 +9,8 @@ import pytest
 
 from tests.tune_app.observations import observation
 from tune_app.journal.records import Observation
-from tune_app.stopping.kill_rule import KillRule, diverged, interpolate, worse_than_baseline
+from tune_app.stopping.kill_rule import KillRule, worse_than_baseline
+from tune_app.stopping.rule import Trial
 
 RULE = KillRule(unit="ppl", margin=0.5, span=1_000_000)
 EVERY = 250_000
@@ -74,16 +75,6 @@ def test_nothing_is_decided_while_the_baseline_is_behind() -> None:
     assert worse_than_baseline(trial, [], RULE) is None
     assert worse_than_baseline(trial, BASELINE[:4], RULE) is None, "known for 750k tokens only"
     assert worse_than_baseline(trial, BASELINE[:5], RULE) is not None
-
-
-def test_the_baseline_is_interpolated_between_its_points_and_never_beyond() -> None:
-    line = [(100.0, 10.0), (200.0, 20.0)]
-    assert interpolate(line, 150) == 15
-    assert interpolate(line, 100) == 10
-    assert interpolate(line, 200) == 20
-    assert interpolate(line, 99) is None
-    assert interpolate(line, 201) is None
-    assert interpolate([], 100) is None
 
 
 def test_unequal_evaluations_meet_the_baseline_in_between() -> None:
@@ -153,12 +144,24 @@ def test_off_never_stops() -> None:
     assert worse_than_baseline(curve([99] * 8), BASELINE, KillRule(unit="off")) is None
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_divergence(value: float) -> None:
-    assert diverged(point(1, 20)) is None
-    kill = diverged(point(1_024, 20, bpb=value))
-    assert kill is not None
-    assert str(value) in kill.reason
+def trial(*, tokens: int = 5_000_000, evaluations: int = 20) -> Trial:
+    return Trial(tokens=tokens, evaluations=evaluations, sample_bytes=262_000, wanted_bytes=262_144)
+
+
+def test_a_rule_that_can_never_fire_says_so_and_why() -> None:
+    assert RULE.notes(trial()) == ()
+    (too_long,) = RULE.notes(trial(tokens=1_000_000))
+    assert "never stops a cell: its span is no shorter than a trial, 1,000,000 tokens" in too_long
+    (too_few,) = RULE.notes(trial(evaluations=4))
+    assert "it wants 4 evaluations, and a trial has 3 before its end" in too_few
+    assert "raise evaluations to 5 or more" in too_few
+    assert RULE.notes(trial(evaluations=5)) == ()
+    assert KillRule(unit="off").notes(trial(evaluations=1)) == ()
+
+
+def test_settings_survive_their_record() -> None:
+    rule = KillRule(unit="bpb", margin=0.02, span=7, minimum_evaluations=2)
+    assert KillRule.from_record(rule.as_dict()) == rule
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.real_sweeps import Sweeps, rows, wait_until
-from tune_app.journal.records import Rule, Status
+from tune_app.journal.records import Status
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_a_deliberately_bad_cell_is_killed_by_the_rule_with_its_evidence(sweeps:
     code, output = sweeps.run("bad", "--scheduler", "none", space=space)
     assert code == 0, output
     with sweeps.journal("bad") as journal:
-        (decision,) = [item for item in journal.decisions() if item.rule is Rule.KILL_RULE]
+        (decision,) = [item for item in journal.decisions() if item.rule == "kill_rule"]
         bad = journal.cell(decision.cell)
         assert bad.values["learning_rate"] == 1e-6
         assert bad.status is Status.STOPPED

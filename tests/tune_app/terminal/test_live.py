@@ -21,7 +21,6 @@ from tune_app.journal.records import (
     Failure,
     FailureClass,
     Observation,
-    Rule,
     Status,
 )
 from tune_app.terminal.live import LiveView, PlainView, view_for
@@ -173,7 +172,7 @@ def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
         cell=cell.key,
         tokens=observation.tokens,
         action=Action.CONTINUE,
-        rule=Rule.ASHA,
+        rule="asha",
         reason="rung 37,500: the first to arrive",
     )
     text = {}

@@ -36,7 +36,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
-from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, Status
+from tune_app.journal.records import CellRecord, Decision, Failure, Observation, Status
 from tune_app.plan.labels import ordered
 from tune_app.results.summary import CellResult, SweepResults, summarise
 
@@ -106,7 +106,7 @@ class StudyListener(QuietListener):
         self._storage.set_trial_intermediate_value(
             trial, observation.baseline_tokens, observation.bits_per_byte
         )
-        if decision is not None and decision.action is not Action.CONTINUE:
+        if decision is not None and decision.action.ends:
             self._end(observation.cell)
 
     def cell_failed(self, failure: Failure) -> None:
@@ -193,7 +193,7 @@ def _attributes(result: CellResult) -> dict[str, Any]:
         "parameters": (cell.parameters or {}).get("total"),
         "embedding_share": (cell.parameters or {}).get("embedding_share"),
         "perplexity": None if last is None else last.full_perplexity,
-        "rule": result.decision and result.decision.rule.value,
+        "rule": result.decision and result.decision.rule,
         "reason": result.decision.reason if result.decision else cell.reason,
     }
     return {name: value for name, value in attributes.items() if value not in (None, "")}

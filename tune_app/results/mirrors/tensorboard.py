@@ -21,7 +21,7 @@ from tensorboardX.summary import hparams
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.metrics import tag
-from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, SweepRecord
+from tune_app.journal.records import CellRecord, Decision, Failure, Observation, SweepRecord
 from tune_app.results.summary import summarise
 
 TENSORBOARD = "tensorboard"
@@ -74,7 +74,7 @@ class TensorBoardListener(QuietListener):
             self._writers[cell.key] = _writer(self._folder, cell, suffix=f".{self._opened}")
         writer = self._writers[cell.key]
         _add(writer, self._sweep, observation)
-        if decision is not None and decision.action is not Action.CONTINUE:
+        if decision is not None and decision.action.ends:
             _add_settings(writer, self._sweep, cell)
             self._close(cell.key)
         else:

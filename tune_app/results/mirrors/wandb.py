@@ -137,7 +137,7 @@ class WandbListener(QuietListener):
             **{f"seconds/{phase}": value for phase, value in observation.seconds.items()},
         }
         self._run(observation.cell).log(values, step=observation.baseline_tokens)
-        if decision is not None and decision.action is not Action.CONTINUE:
+        if decision is not None and decision.action.ends:
             stopped = decision.action is Action.STOP
             status = Status.STOPPED if stopped else Status.FINISHED
             self._finish(observation.cell, status, decision.reason)

@@ -15,12 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
-from tune_app.journal.records import Rule, Status
+from tune_app.journal.records import Status
 from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.style import (
     GREY,
-    STOP_MARKERS,
-    STOP_NAMES,
     Plot,
     Styles,
     add_legends,
@@ -28,6 +26,8 @@ from tune_app.results.plots.style import (
     handle,
     new_figure,
     say,
+    stop_marker,
+    stop_name,
 )
 from tune_app.results.summary import CellResult, Design, SweepResults
 
@@ -149,7 +149,7 @@ def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
         )
 
 
-def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, Rule, Design]]:
+def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, str, Design]]:
     """(cost, last bits per byte, rule, design) of the cells that a rule ended."""
     found = []
     for design in results.designs:
@@ -163,17 +163,17 @@ def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, Rule
 
 
 def _draw_stopped(
-    axes: Axes, stopped: Sequence[tuple[float, float, Rule, Design]], styles: Styles
+    axes: Axes, stopped: Sequence[tuple[float, float, str, Design]], styles: Styles
 ) -> dict[str, Line2D]:
     marks: dict[str, Line2D] = {}
     for charge, value, rule, design in stopped:
         sign: dict[str, Any] = {
-            "marker": STOP_MARKERS.get(rule, "x"),
+            "marker": stop_marker(rule),
             "markersize": 8,
             "markeredgewidth": 1.8,
             "linestyle": "none",
         }
         axes.plot(charge, value, color=styles.of(design).colour, **sign)
-        name = STOP_NAMES.get(rule, rule.value)
+        name = stop_name(rule)
         marks[name] = handle(name, color=GREY, **sign)
     return marks

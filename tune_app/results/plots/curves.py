@@ -13,11 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from tune_app.journal.records import Rule, Status
+from tune_app.journal.records import DIVERGED, Status
 from tune_app.results.plots.style import (
     GREY,
-    STOP_MARKERS,
-    STOP_NAMES,
     Plot,
     Styles,
     add_legends,
@@ -25,6 +23,8 @@ from tune_app.results.plots.style import (
     handle,
     new_figure,
     say,
+    stop_marker,
+    stop_name,
 )
 from tune_app.results.summary import CellResult, SweepResults
 
@@ -122,8 +122,7 @@ def _end(result: CellResult) -> tuple[str, dict[str, Any]]:
         "linestyle": "none",
     }
     if cell.status is Status.STOPPED and decision is not None:
-        name = STOP_NAMES.get(decision.rule, decision.rule.value)
-        return name, {**sign, "marker": STOP_MARKERS.get(decision.rule, "x")}
+        return stop_name(decision.rule), {**sign, "marker": stop_marker(decision.rule)}
     if cell.status is Status.FAILED:
         return "failed", {**sign, "marker": "X", "markeredgewidth": 1.2}
     return "still running", {**sign, "marker": ">", "markersize": 7, "markeredgewidth": 1.4}
@@ -146,9 +145,7 @@ def _zoom(
         return [value for cell in cells for tokens, value in points_of(cell) if tokens >= start]
 
     steady = [
-        cell
-        for cell in results.cells
-        if cell.decision is None or cell.decision.rule is not Rule.DIVERGED
+        cell for cell in results.cells if cell.decision is None or cell.decision.rule != DIVERGED
     ]
     if values := late(steady) or late(results.cells):
         low, high = min(values), max(values)

@@ -16,9 +16,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from tune_app.journal.records import Rule
+from tune_app.journal.records import DIVERGED
 from tune_app.plan.labels import axis_name, describe, ordered
 from tune_app.results.summary import Design, SweepResults
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.table import title_of
 
 _Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 
@@ -29,13 +32,20 @@ GREY = "#666666"
 FEW = 8
 """Up to so many values have a sign, a tick and a legend entry each."""
 
-STOP_MARKERS = {Rule.ASHA: "x", Rule.KILL_RULE: "+", Rule.DIVERGED: "1"}
-"""How a cell that a rule ended is marked; the marks are open, a finished cell's is filled."""
-STOP_NAMES = {
-    Rule.ASHA: "stopped: ASHA",
-    Rule.KILL_RULE: "stopped: kill rule",
-    Rule.DIVERGED: "stopped: diverged",
-}
+_STOP_MARKERS = {AshaSettings.NAME: "x", KillRule.NAME: "+", DIVERGED: "1"}
+_OTHER_STOP_MARKERS = ("2", "3", "4", "|", "_")
+
+
+def stop_marker(rule: str) -> str:
+    """How a cell that a rule ended is marked; the marks are open, a finished cell's is filled."""
+    # The same for a rule in every plot and every run, whatever other rules there are.
+    other = _OTHER_STOP_MARKERS[sum(rule.encode()) % len(_OTHER_STOP_MARKERS)]
+    return _STOP_MARKERS.get(rule, other)
+
+
+def stop_name(rule: str) -> str:
+    """What the legend says of a cell that a rule ended."""
+    return f"stopped: {title_of(rule).short}"
 
 
 def shades(count: int) -> list[str]:

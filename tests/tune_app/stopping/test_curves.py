@@ -1,0 +1,66 @@
+"""Curves: interpolated and never extrapolated, each cell beside the baseline of its seed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.sweeps import new_journal, observe
+from tune_app.stopping.curves import Curves, interpolate, is_same_but_seed, value_at
+from tune_app.stopping.divergence import diverged
+
+
+def test_a_curve_is_interpolated_between_its_points_and_never_beyond() -> None:
+    line = [(100.0, 10.0), (200.0, 20.0)]
+    assert interpolate(line, 150) == 15
+    assert interpolate(line, 100) == 10
+    assert interpolate(line, 200) == 20
+    assert interpolate(line, 99) is None
+    assert interpolate(line, 201) is None
+    assert interpolate([], 100) is None
+
+
+def test_a_value_of_observations_is_that_of_their_whole_curve() -> None:
+    curve = [observe("cell", tokens, 3 - tokens / 1_000) for tokens in range(100, 900, 100)]
+    curve[4] = observe("cell", 500, math.nan)
+    points = [(float(point.baseline_tokens), point.bits_per_byte) for point in curve]
+    for tokens in range(50, 900, 25):
+        expected = interpolate(points, tokens)
+        assert value_at(curve, tokens, lambda point: point.bits_per_byte) == expected
+        assert (expected is None) == (tokens < 100 or tokens > 800 or 400 < tokens < 600)
+
+
+def test_each_cell_has_the_baseline_of_its_own_seed(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "journal.sqlite3", expansions=(2.66, 4.0), seeds=(0, 1))
+    cells = journal.cells()
+    first, second, other_first, other_second = (cell.key for cell in cells)
+    curves = Curves(cells, baseline=journal.sweep().baseline)
+    assert curves.baselines == (first, second)
+    assert [curves.is_baseline(cell.key) for cell in cells] == [True, True, False, False]
+    assert curves.baseline_of(other_first) == curves.baseline_of(first) == first
+    assert curves.baseline_of(other_second) == second
+    assert is_same_but_seed(cells[0].values, cells[1].values)
+    assert not is_same_but_seed(cells[0].values, cells[2].values)
+    without = Curves([cells[0], cells[3]], baseline=first)
+    assert without.baseline_of(other_second) is None, "another seed's is no stand-in"
+
+
+def test_observations_that_arrive_late_take_their_place(tmp_path: Path) -> None:
+    journal = new_journal(tmp_path / "journal.sqlite3")
+    (cell, other, _) = (cell.key for cell in journal.cells())
+    curves = Curves(journal.cells(), baseline=cell, observations=[observe(cell, 300, 1.0)])
+    for tokens in (100, 400, 200):
+        curves.add(observe(cell, tokens, 1.0))
+    assert [point.tokens for point in curves.of(cell)] == [100, 200, 300, 400]
+    assert list(curves.of(other)) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_nan_or_infinite_is_divergence(value: float) -> None:
+    assert diverged(observe("cell", 1, 20)) is None
+    verdict = diverged(observe("cell", 1_024, value))
+    assert verdict is not None
+    assert verdict.reason == f"bits per byte is {value} at 1,024 tokens"
+    assert verdict.evidence == {"bits_per_byte": str(value), "tokens": 1_024}

@@ -1,0 +1,60 @@
+"""The rules of a sweep before it starts: what its space sets, and what a person asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tune_app.plan.plan import Wishes
+from tune_app.plan.space import Space
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.table import StoppingRules, scheduler_from_record
+
+SPAN_TOKENS = 1_000_000
+"""The kill rule's span where neither the space nor the person says otherwise."""
+
+_DEFAULT_SCHEDULER = AshaSettings.NAME
+
+
+def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules:
+    """The rules of a sweep of trials of so many tokens, by its space and a person's wishes.
+
+    Raises ValueError for an unknown name or setting, and for rules that cannot work on such trials.
+    """
+    rules = StoppingRules(
+        kill_rule=_planned_kill_rule(space, wishes, tokens),
+        scheduler=scheduler_from_record(_planned_scheduler(space, wishes)),
+    )
+    rules.build(tokens=tokens)
+    return rules
+
+
+def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
+    own = dict(space.scheduler)
+    name = own.pop("name", _DEFAULT_SCHEDULER)
+    # What a space sets is meant for its own scheduler: another one has other settings.
+    settings = own if wishes.scheduler == name else {}
+    return {**settings, **wishes.scheduler_settings, "name": wishes.scheduler}
+
+
+def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
+    values = dict(space.kill_rule)
+    fraction = values.pop("span_fraction", None)
+    if fraction is not None:
+        values["span"] = round(fraction * tokens)
+    values.setdefault("span", SPAN_TOKENS)
+    wished = {"unit": wishes.kill_unit, "margin": wishes.kill_margin, "span": wishes.kill_span}
+    own_unit = values.get("unit", KillRule().unit)
+    values |= {name: value for name, value in wished.items() if value is not None}
+    rule = KillRule.from_record(values)
+    if rule.unit not in (own_unit, "off") and wishes.kill_margin is None:
+        raise ValueError(
+            f"the kill rule's margin of {rule.margin:g} is meant in {own_unit}, not in "
+            f"{rule.unit}; say --kill-margin too, for example 0.01 for bpb or 3 for sigma"
+        )
+    if rule.unit == "sigma" and len(wishes.seeds) < 2:
+        raise ValueError(
+            "the kill rule's unit sigma needs the baseline on at least two seeds, not "
+            f"{len(wishes.seeds)}; add --seeds, or take the unit bpb"
+        )
+    return rule

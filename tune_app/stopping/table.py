@@ -1,0 +1,108 @@
+"""Every stopping rule by its name, and the rules of one sweep.
+
+A sweep has the kill rule, which may be off, and at most one scheduler beside it: a rule of the
+table below. A new rule is a file with its settings and an entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tune_app.journal.records import COMPLETED, DIVERGED, SweepRecord
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.rule import Rule, RuleSettings, Title, Trial
+
+SCHEDULERS: Mapping[str, type[RuleSettings]] = {
+    AshaSettings.NAME: AshaSettings,
+}
+NO_SCHEDULER = "none"
+
+_TITLES = {
+    KillRule.NAME: KillRule.TITLE,
+    **{name: settings.TITLE for name, settings in SCHEDULERS.items()},
+    DIVERGED: Title(short="diverged", by="divergence"),
+    COMPLETED: Title(short="completed", by="the budget"),
+}
+
+
+def title_of(rule: str) -> Title:
+    """How the rule of a decision is called; its name where this version does not know it."""
+    name = rule.replace("_", " ")
+    return _TITLES.get(rule, Title(short=name, by=name))
+
+
+def describe_scheduler(record: Mapping[str, Any], tokens: int) -> str:
+    """A recorded scheduler in one line, also one that this version does not know."""
+    name = str(record.get("name", NO_SCHEDULER))
+    if name in SCHEDULERS:
+        return SCHEDULERS[name].from_record(record).describe(tokens)
+    settings = ", ".join(f"{key} {value}" for key, value in record.items() if key != "name")
+    return f"{name} ({settings})" if settings else name
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppingRules:
+    """The rules of one sweep."""
+
+    kill_rule: KillRule
+    scheduler: RuleSettings | None
+    """None lets every cell train to its end, as far as its rank goes."""
+
+    @classmethod
+    def from_record(cls, sweep: SweepRecord) -> StoppingRules:
+        """Those that a sweep was started with. Raises ValueError for what is not known here."""
+        return cls(
+            kill_rule=KillRule.from_record(sweep.kill_rule),
+            scheduler=scheduler_from_record(sweep.scheduler),
+        )
+
+    @property
+    def scheduler_record(self) -> dict[str, Any]:
+        """The scheduler as a sweep's record keeps it."""
+        if self.scheduler is None:
+            return {"name": NO_SCHEDULER}
+        return {"name": self.scheduler.NAME, **self.scheduler.as_dict()}
+
+    @property
+    def settings(self) -> tuple[RuleSettings, ...]:
+        """In the order in which the referee hears them."""
+        return (self.kill_rule,) if self.scheduler is None else (self.kill_rule, self.scheduler)
+
+    def build(self, *, tokens: int) -> dict[str, Rule]:
+        """The rules by name, with an empty memory, for trials of so many tokens.
+
+        Raises ValueError where a rule cannot work on such trials.
+        """
+        built = {settings.NAME: settings.build(tokens=tokens) for settings in self.settings}
+        return {name: rule for name, rule in built.items() if rule is not None}
+
+    def milestones(self, tokens: int) -> tuple[int, ...]:
+        """Baseline tokens at which a trial is likely to end, ascending."""
+        found = {one for settings in self.settings for one in settings.milestones(tokens)}
+        return tuple(sorted(found))
+
+    def notes(self, trial: Trial) -> tuple[str, ...]:
+        """What the person should know of the rules before the sweep starts."""
+        notes = [note for settings in self.settings for note in settings.notes(trial)]
+        if self.build(tokens=trial.tokens) and trial.sample_bytes < trial.wanted_bytes / 2:
+            notes.append(
+                f"the rules decide on a dev sample of {trial.sample_bytes:,} bytes, of "
+                f"{trial.wanted_bytes:,} wanted: the documents of the dev split are too long for "
+                "more, and differences on so little text may be chance; raise evaluation_bytes"
+            )
+        return tuple(notes)
+
+
+def scheduler_from_record(record: Mapping[str, Any]) -> RuleSettings | None:
+    """The scheduler that a sweep's record names, or None. Raises ValueError for an unknown one."""
+    name = record.get("name", NO_SCHEDULER)
+    if name == NO_SCHEDULER:
+        return None
+    if name not in SCHEDULERS:
+        raise ValueError(
+            f"unknown scheduler {name!r}; expected one of {', '.join((*SCHEDULERS, NO_SCHEDULER))}"
+        )
+    return SCHEDULERS[name].from_record(record)
