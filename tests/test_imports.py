@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,83 +14,288 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("benchmarks", "data", "model", "search_spaces", "tune_app")
 
-FORBIDDEN = {
-    "data": {"torch", "model", "ray", "tune_app", "search_spaces", "benchmarks"},
-    "model": {"data", "ray", "tune_app", "search_spaces", "benchmarks"},
-    "search_spaces": {"ray", "torch", "tune_app", "model", "data", "benchmarks"},
-    "tune_app": {"ray", "benchmarks"},
-    "tune_app/cloud": {"torch", "model", "data", "search_spaces", "benchmarks"},
-    "tune_app/on_ray": {"benchmarks"},
-    "tune_app/results": {"ray", "torch", "model", "data"},
-    "tune_app/terminal": {"ray", "torch", "model", "data"},
+FLOORS: Mapping[str, tuple[str, ...]] = {
+    # A room, and the rooms whose names it may import besides its own. Rooms stand in their order:
+    # each may name only rooms above its own line.
+    "data.errors": (),
+    "data.progress": (),
+    "data.splits": (),
+    "data.documents": (),
+    "data.tokenizers": ("data.errors", "data.documents"),
+    "data.sources": ("data.errors", "data.progress", "data.splits", "data.documents"),
+    "data": (
+        "data.errors",
+        "data.progress",
+        "data.splits",
+        "data.documents",
+        "data.tokenizers",
+        "data.sources",
+    ),
+    "model.field_types": (),
+    "model.spec": ("model.field_types",),
+    "model.roles": ("model.spec",),
+    "model.parts": ("model.spec",),
+    "model.sizing": ("model.spec", "model.parts"),
+    "model.mup": ("model.spec", "model.roles"),
+    "model.network": ("model.spec", "model.parts", "model.roles", "model.mup"),
+    "model.training": (
+        "model.spec",
+        "model.roles",
+        "model.parts",
+        "model.sizing",
+        "model.mup",
+        "model.network",
+    ),
+    "model.evaluation": ("model.spec", "model.network"),
+    "search_spaces": (),
+    "tune_app.devices": (),
+    "tune_app.formats": (),
+    "tune_app.command_line": (),
+    "tune_app.stores": (),
+    "tune_app.plan": ("data", "model", "search_spaces"),
+    "tune_app.journal": ("tune_app.formats", "tune_app.plan"),
+    "tune_app.stopping": ("tune_app.plan", "tune_app.journal"),
+    "tune_app.faults": ("tune_app.stores", "tune_app.journal"),
+    "tune_app.trial": (
+        "data",
+        "model",
+        "tune_app.stores",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+        "tune_app.faults",
+    ),
+    "tune_app.replay": ("tune_app.plan", "tune_app.journal", "tune_app.stopping"),
+    "tune_app.results": (
+        "tune_app.formats",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+    ),
+    "tune_app.terminal": (
+        "tune_app.formats",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+        "tune_app.results",
+    ),
+    "tune_app.cluster": ("data", "tune_app.formats", "tune_app.stores"),
+    "tune_app.on_ray": (
+        "data",
+        "model",
+        "tune_app.devices",
+        "tune_app.formats",
+        "tune_app.stores",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+        "tune_app.faults",
+        "tune_app.trial",
+        "tune_app.cluster",
+    ),
+    "tune_app.sweep": (
+        "data",
+        "model",
+        "tune_app.devices",
+        "tune_app.formats",
+        "tune_app.command_line",
+        "tune_app.stores",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+        "tune_app.faults",
+        "tune_app.trial",
+        "tune_app.results",
+        "tune_app.terminal",
+        "tune_app.cluster",
+        "tune_app.on_ray",
+    ),
+    # Beside the sweep: it starts one as a process, and knows of it only the command line.
+    "tune_app.cloud": ("tune_app.formats", "tune_app.command_line", "tune_app.sweep"),
+    "tune_app": (
+        "data",
+        "tune_app.command_line",
+        "tune_app.sweep",
+        "tune_app.trial",
+        "tune_app.cloud",
+    ),
+    "benchmarks": ("data", "model", "tune_app"),
 }
 
-# Ray's cluster launcher and autoscaler load these by name; the rest of the cloud runs without Ray.
-FOR_RAY = {"tune_app/cloud/provider.py", "tune_app/cloud/autoscaling/ssh_runner.py"}
+COMMAND_LINES = {
+    # A command line stands above its room: it may use what shows things to a person.
+    "tune_app.trial.__main__": {"tune_app.command_line", "tune_app.devices"},
+    "data.prepare": {"tune_app"},
+}
+
+# Other names of command lines.
+ENTRY_POINTS = {"tune_app.cloud.driver", "tune_app.__main__"}
+
+# Libraries that only these parts may load.
+ONLY_IN: Mapping[str, tuple[str, ...]] = {
+    "ray": ("tune_app.on_ray", "tune_app.cloud.provider", "tune_app.cloud.autoscaling.ssh_runner"),
+    "torch": (
+        "model.network",
+        "model.training",
+        "model.evaluation",
+        "tune_app.devices",
+        "tune_app.faults",
+        "tune_app.trial",
+        "tune_app.on_ray",
+        "tune_app.sweep",
+    ),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name; a package by the package's."""
+    found = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
 
 
 def imported(path: Path) -> Iterator[str]:
+    """The modules that a file names in its imports, those inside functions included."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in MODULES else node.module for name in whole)
 
 
-def files(package: str) -> list[Path]:
-    found = sorted((ROOT / package).rglob("*.py"))
-    if package == "tune_app":
-        return [
-            path
-            for path in found
-            if "on_ray" not in path.parts and str(path.relative_to(ROOT)) not in FOR_RAY
-        ]
-    return found
+def room_of(module: str) -> str:
+    """The narrowest room of FLOORS that a module lies in."""
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        if ".".join(parts[:length]) in FLOORS:
+            return ".".join(parts[:length])
+    raise AssertionError(f"{module} lies in no room; give its folder a line in FLOORS")
 
 
-@pytest.mark.parametrize("package", sorted(FORBIDDEN))
-def test_directions_of_import(package: str) -> None:
-    paths = files(package)
-    assert paths
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in paths
+def may_import(module: str, name: str) -> bool:
+    room, other = room_of(module), room_of(name)
+    allowed = {*FLOORS[room], *COMMAND_LINES.get(module, ())}
+    inside = room == other or any(other == one or other.startswith(f"{one}.") for one in allowed)
+    return inside or name.split(".", maxsplit=1)[0] in COMMAND_LINES.get(module, ())
+
+
+def trespassers(files: Mapping[str, Path]) -> list[str]:
+    """Each import that FLOORS does not allow."""
+    return [
+        f"{module} imports {name}: {room_of(module)} may import "
+        f"{', '.join(FLOORS[room_of(module)]) or 'nothing of the project'}"
+        for module, path in files.items()
         for name in imported(path)
-        if name.split(".")[0] in FORBIDDEN[package]
+        if name.split(".")[0] in PACKAGES and not may_import(module, name)
+    ]
+
+
+def test_each_room_imports_only_from_the_floors_below() -> None:
+    assert trespassers(MODULES) == []
+
+
+def test_an_import_against_the_floors_is_found(tmp_path: Path) -> None:
+    climbing = tmp_path / "climbing.py"
+    climbing.write_text(
+        "def late() -> None:\n    from tune_app.results.summary import summarize\n", "utf-8"
+    )
+    (found,) = trespassers({"tune_app.stopping.climbing": climbing})
+    assert "tune_app.stopping.climbing imports tune_app.results.summary" in found
+
+
+def test_the_floors_have_an_order() -> None:
+    order = list(FLOORS)
+    for room, allowed in FLOORS.items():
+        for other in allowed:
+            inside = [name for name in order if name == other or name.startswith(f"{other}.")]
+            assert all(order.index(name) < order.index(room) for name in inside), (room, other)
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {
+        module: {name for name in imported(path) if name in MODULES and name != module}
+        for module, path in MODULES.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"an import circle: {' imports '.join(reversed(error.args[1]))}")
+
+
+@pytest.mark.parametrize("library", ONLY_IN)
+def test_heavy_libraries_stay_in_their_rooms(library: str) -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        for name in imported(path)
+        if name.split(".")[0] == library
+        and module.split(".")[0] != "benchmarks"
+        and not any(module == one or module.startswith(f"{one}.") for one in ONLY_IN[library])
     ]
     assert wrong == []
 
 
 def test_only_the_run_opens_the_door_to_ray() -> None:
     doors = {
-        str(path.relative_to(ROOT))
-        for path in files("tune_app")
+        module
+        for module, path in MODULES.items()
+        if module.split(".")[0] == "tune_app" and not module.startswith("tune_app.on_ray")
         if any(name.startswith("tune_app.on_ray") for name in imported(path))
     }
-    assert doors == {"tune_app/sweep/run.py"}
+    assert doors == {"tune_app.sweep.run"}
 
 
 def test_nothing_else_needs_what_ray_loads() -> None:
-    modules = {name.removesuffix(".py").replace("/", ".") for name in FOR_RAY}
+    """Ray's launcher and autoscaler load these by name; the rest of the cloud runs without Ray."""
+    for_ray = {name for name in ONLY_IN["ray"] if name.startswith("tune_app.cloud")}
     wrong = [
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in files("tune_app")
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        if module not in for_ray
         for name in imported(path)
-        if name in modules
+        if name in for_ray
     ]
     assert wrong == []
 
 
-def test_nothing_happens_when_a_module_is_imported() -> None:
-    modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for package in ("data", "search_spaces", "tune_app/terminal", "tune_app/results")
-        for path in sorted((ROOT / package).rglob("*.py"))
-        if path.name != "__init__.py"
+def test_nobody_imports_a_command_line() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, path in MODULES.items()
+        for name in imported(path)
+        if name.endswith(".__main__") and name.split(".")[0] in PACKAGES
+        if module not in ENTRY_POINTS
     ]
+    assert wrong == []
+
+
+def test_every_folder_says_its_job() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in MODULES.values()
+        if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    ]
+    without = [
+        str(folder.relative_to(ROOT))
+        for folder in {path.parent for path in MODULES.values()}
+        if not (folder / "__init__.py").is_file()
+    ]
+    assert (silent, without) == ([], [])
+
+
+def test_nothing_happens_when_a_module_is_imported() -> None:
+    quiet = ("data", "search_spaces", "tune_app.terminal", "tune_app.results", "tune_app.plan")
+    names = [module for module in MODULES if module.startswith(quiet)]
     program = "import sys, importlib\nfor name in sys.argv[1:]: importlib.import_module(name)"
     done = subprocess.run(
-        [sys.executable, "-c", program, *modules],
+        [sys.executable, "-c", program, *names],
         check=False,
         capture_output=True,
         text=True,
