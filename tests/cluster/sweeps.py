@@ -19,7 +19,7 @@ SPACE, CORPUS = f"{HOME}/small.py", f"{HOME}/corpus"
 _TRAINED = """\
 select coalesce(sum(most), 0)
 from (select max(tokens) as most from observations group by cell)"""
-DRIVER = "python -m tune_app.cloud.driver"
+CLOUD = "python -m tune_app.cloud"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class SmallSweep:
 
     def start(self, log: Path) -> None:
         """From the laptop, which then leaves: its SSH session is ended, the sweep goes on."""
-        command = f"{DRIVER} start {self.options}"
-        session = self.stage.start_at_laptop("ray", "exec", "/root/cluster.yaml", command, log=log)
+        command = f"{CLOUD} start --cluster /root/cluster.yaml {self.options}"
+        session = self.stage.start_at_laptop(*command.split(), log=log)
         self.stage.wait_for(lambda: self.running() or session.poll() is not None, within_s=90)
         assert self.running(), log.read_text("utf-8", "replace")
         session.kill()

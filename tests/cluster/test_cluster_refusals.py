@@ -52,13 +52,13 @@ def set_to(value: Any, *way: str) -> Edit:
 
 
 def test_without_a_key_nothing_is_begun(at: Stage) -> None:
-    assert "there is no Vast.ai key: set VAST_API_KEY, or write it into" in up(at, key=None)
+    assert "no Vast.ai key: set VAST_API_KEY, or write it into" in up(at, key=None)
     assert not at.head.path("/opt/stellux/code").exists()
 
 
 def test_a_head_that_is_not_there_is_named(at: Stage) -> None:
     said = up(at, set_to("198.51.100.77", "head", "address"))
-    assert "the head 198.51.100.77 is not reached" in said
+    assert "the head 198.51.100.77 cannot be reached" in said
     assert "try: ssh -p 22 admin@198.51.100.77" in said
 
 
@@ -83,7 +83,7 @@ def test_a_wrong_key_is_refused_and_not_kept(at: Stage) -> None:
 def test_no_offer_under_the_cap_says_which_cap_to_move(at: Stage) -> None:
     rules = ("vast", "node_types", "gpu-worker", "rules", "max_dollars_per_hour")
     said = up(at, set_to(0.05, *rules))
-    assert "no offer of 19 passes the caps" in said
+    assert "no offer of 19 meets the caps" in said
     assert "raise max_dollars_per_hour to 0.20" in said
 
 
@@ -94,7 +94,7 @@ def test_a_head_whose_disk_is_full_is_told_so(at: Stage) -> None:
     finally:
         at.head.run(["umount", "/opt/stellux"])
     assert "No space left on device" in said
-    assert "free some of the disk of the head 198.51.100.10, or take a larger one" in said
+    assert "free space on the disk of the head 198.51.100.10, or use a larger one" in said
 
 
 def test_an_image_that_never_loads_is_given_back_and_its_machine_avoided(at: Stage) -> None:

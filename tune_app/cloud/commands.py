@@ -28,7 +28,7 @@ from tune_app.command_line import command_name
 
 MODULE = "tune_app.cloud"
 LEFT = 1
-"""Exit code where something is still rented after a reap."""
+"""Exit code if a machine is still rented after a reap."""
 
 app = App(
     name=command_name(MODULE),
@@ -94,7 +94,7 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
         _sweep(cluster, "status")
     except OSError as error:
         # The rented machines cost money: they are shown all the same.
-        console.print(f"the sweep's state is not known: {error}", markup=False, highlight=False)
+        console.print(f"the sweep's state is unknown: {error}", markup=False, highlight=False)
     console.print()
     found = _daemon(cluster, socket).status()
     for line in _lines(found):
@@ -112,7 +112,7 @@ def reap(
     apart: float = 60.0,
     within: float = 900.0,
 ) -> int:
-    """End everything that is rented, and see that it is gone: twice, a while apart.
+    """End every rented machine, and check that it is gone: twice, a while apart.
 
     Nothing is rented afterwards, until `open`.
 
@@ -123,30 +123,30 @@ def reap(
     socket
         Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
     apart
-        Seconds between the two looks.
+        Seconds between the two checks.
     within
-        Seconds after which to say what is left.
+        Seconds after which to report what is left.
     """
     client, console = _daemon(cluster, socket), Console()
-    client.status()  # a daemon that is not there is told at once
+    client.status()  # fails at once if there is no daemon
     until = time.monotonic() + within
     seen_empty = 0
     while seen_empty < 2:
         try:
             problem = _left(client)
         except (CloudError, DaemonError) as error:
-            problem = f"what is left is not known: {error}"
+            problem = f"what is left is unknown: {error}"
         seen_empty = 0 if problem else seen_empty + 1
         if problem and time.monotonic() > until:
             console.print(
-                f"{problem}. The daemon goes on trying; look again with status, or at "
+                f"{problem}. The daemon keeps trying; look again with status, or at "
                 "https://cloud.vast.ai/instances/",
                 markup=False,
             )
             return LEFT
         if seen_empty < 2:
             time.sleep(apart)
-    console.print("nothing is rented any more; allow launches again with: open", markup=False)
+    console.print("no machine is rented any more; allow launches again with: open", markup=False)
     return 0
 
 
@@ -167,14 +167,14 @@ def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
 
 @app.command(name="fetch")
 def fetch_(*, cluster: Path, to: Path | None = None) -> int:
-    """Bring journals, results and checkpoints of the head here. It goes on where it was cut off.
+    """Copy journals, results and checkpoints from the head. Run again, it continues.
 
     Parameters
     ----------
     cluster
         The cluster's YAML, whose head is meant.
     to
-        Folder to put them in; default stellux-NAME-results, by the cluster's name.
+        Target folder; default stellux-NAME-results, by the cluster's name.
     """
     from tune_app.cloud.head.remote import shell_of  # noqa: PLC0415
     from tune_app.cloud.head_machine.choose import found, head_of, read_cluster  # noqa: PLC0415
@@ -219,7 +219,7 @@ def _sweep(cluster: Path | None, command: str, arguments: tuple[str, ...] = ()) 
         if command == "stop":
             raise
         sys.stdout.write(
-            f"\nThe sweep goes on; see it with: python -m {MODULE} follow --cluster {cluster}\n"
+            f"\nThe sweep continues; see it with: python -m {MODULE} follow --cluster {cluster}\n"
         )
         return 0
 
@@ -235,13 +235,13 @@ def _daemon(cluster: Path | None, socket: Path | None, user: str = "") -> Daemon
 
 
 def _left(client: DaemonClient) -> str:
-    """Destroys everything. What still exists then, or may; empty for nothing."""
+    """Destroys everything. Returns what still exists then, or may; empty for nothing."""
     left = client.destroy_all("reaped")
     if left:
         return f"instances {', '.join(map(str, left))} still exist"
     under_way = client.status().in_flight
     if under_way:
-        return f"requests {', '.join(under_way)} are under way"
+        return f"requests {', '.join(under_way)} are pending"
     return ""
 
 
@@ -256,7 +256,7 @@ def _lines(found: Status) -> list[str]:
         lines.append(f"  closed       {found.closed}")
     if found.stage != "open":
         lines.append(f"  budget       {found.stage}")
-    lines += [f"  under way    {request}" for request in found.in_flight]
+    lines += [f"  pending      {request}" for request in found.in_flight]
     lines += [f"  destroying   {item}: {reason}" for item, reason in found.being_destroyed.items()]
     lines += [f"  failing      {name}: {reason}" for name, reason in found.failures.items()]
     lines += [f"  avoided      machine {item}: {reason}" for item, reason in found.avoided.items()]

@@ -83,7 +83,7 @@ class LedgerUnwritableError(CloudError):
     @classmethod
     def of(cls, folder: Path, error: Exception) -> LedgerUnwritableError:
         return cls(
-            f"the ledger in {folder} cannot be written ({error}); free some of the head's disk, "
+            f"the ledger in {folder} cannot be written ({error}); free space on the head's disk, "
             "which the store of checkpoints shares: see df -h there"
         )
 
@@ -105,7 +105,7 @@ class BudgetError(LaunchError):
 
 
 class NoOfferError(LaunchError):
-    """No offer passes the caps."""
+    """No offer meets the caps."""
 
 
 class FullError(LaunchError):

@@ -222,7 +222,7 @@ class StelluxNodeProvider(NodeProvider):
         launch = tags.get(TAG_RAY_LAUNCH_REQUEST, "")
         if tags.get(TAG_RAY_NODE_KIND) != NODE_KIND_WORKER or not launch:
             raise ValueError(
-                "only workers that a launch asks for are rented; the head is the machine that "
+                "only workers of a launch are rented; the head is the machine that "
                 "provider.head names"
             )
         kind, started = tags[TAG_RAY_USER_NODE_TYPE], time.time()
@@ -251,12 +251,12 @@ class StelluxNodeProvider(NodeProvider):
                 "it was started from"
             )
         if not node_id.isdecimal():
-            raise NoSuchNodeError(f"{node_id!r} is no worker's id")
+            raise NoSuchNodeError(f"{node_id!r} is not a worker's id")
         status = self._written.get(node_id, {}).get(TAG_RAY_NODE_STATUS)
         bad = status == STATUS_UPDATE_FAILED
         reason = "its set-up failed" if bad else "terminated by Ray"
         if not self._client.destroy(int(node_id), reason, bad=bad):
-            logger.warning("worker %s is not gone yet; the daemon goes on trying", node_id)
+            logger.warning("worker %s is not gone yet; the daemon keeps trying", node_id)
         return None
 
     def terminate_nodes(self, node_ids: list[str]) -> dict[str, Any] | None:
@@ -315,7 +315,7 @@ class StelluxNodeProvider(NodeProvider):
         workers = self._settings.workers
         if workers is None or not self._settings.on_head:
             raise ValueError(
-                f"there is no way to run a command on worker {node_id} by SSH from here; go to "
+                f"no command can be run on worker {node_id} by SSH from here; go to "
                 "the head first: ray attach"
             )
         return way_to_worker(workers, self._node(node_id), self.cluster_name)
@@ -348,7 +348,7 @@ class StelluxNodeProvider(NodeProvider):
     def _node(self, node_id: str) -> Node:
         node = self._seen.get(node_id) or self._look().get(node_id)
         if node is None:
-            raise NoSuchNodeError(f"there is no worker {node_id!r} in the cloud daemon's list")
+            raise NoSuchNodeError(f"no worker {node_id!r} in the cloud daemon's list")
         return node
 
     def _with_tags(

@@ -151,9 +151,9 @@ def test_a_launch_that_failed_for_certain_is_an_error(cluster: RayCluster) -> No
 
 
 def test_only_workers_of_a_launch_are_rented() -> None:
-    with pytest.raises(ValueError, match="only workers that a launch asks for"):
+    with pytest.raises(ValueError, match="only workers of a launch"):
         laptop().create_node({}, HEADS, 1)
-    with pytest.raises(ValueError, match="only workers that a launch asks for"):
+    with pytest.raises(ValueError, match="only workers of a launch"):
         create(laptop(), "")
 
 
@@ -227,13 +227,16 @@ def node(**values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        ({"nodes": []}, "list is none"),
-        (None, "list is none"),
-        ([node(), {}], "not understood"),
+        ({"nodes": []}, "list of workers is not a list"),
+        (None, "list of workers is not a list"),
+        ([node(), {}], "does not know"),
         ([node(), node(k=3, label=f"stellux/stellux/{WORKER}/3/b-1.1")], "instance 7 twice"),
-        ([node(contract="7")], "instance '7' twice, or as none"),
-        ([node(), node(contract=8)], "number 2, which is no worker's, or another one's"),
-        ([node(k=1, label=f"stellux/stellux/{WORKER}/1/b-1.1")], "number 1, which is no worker's"),
+        ([node(contract="7")], "instance '7' twice, or without a number"),
+        ([node(), node(contract=8)], "number 2, which no worker may have, or another one has"),
+        (
+            [node(k=1, label=f"stellux/stellux/{WORKER}/1/b-1.1")],
+            "number 1, which no worker may have",
+        ),
         ([node(k=3)], "number 3"),
         ([node(label=f"stellux/other/{WORKER}/2/b-1.1")], "not the cluster 'stellux''s"),
         ([node(label=None)], "label 'None'"),
@@ -332,7 +335,7 @@ def test_from_elsewhere_commands_run_on_the_head_only_and_its_host_key_is_checke
     shell = runner(HEAD).remote_shell_command_str()
     assert "StrictHostKeyChecking=yes -p 2222 -i /keys/mine stellux@head.example" in shell
     # 127.77.0.2:22 is the head's own SSH server.
-    with pytest.raises(ValueError, match="no way to run a command on worker 5"):
+    with pytest.raises(ValueError, match="no command can be run on worker 5"):
         runner("5")
 
 

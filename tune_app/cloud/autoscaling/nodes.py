@@ -29,12 +29,12 @@ def checked_nodes(nodes: Iterable[Node], cluster: str) -> dict[str, Node]:
         odd = isinstance(node.contract, bool) or not isinstance(node.contract, int)
         if odd or str(node.contract) in found:
             raise DaemonError(
-                f"the cloud daemon lists instance {node.contract!r} twice, or as none"
+                f"the cloud daemon lists instance {node.contract!r} twice, or without a number"
             )
         if node.k != label.k or not HEAD < label.k <= LAST or label.k in taken:
             raise DaemonError(
                 f"the cloud daemon lists instance {node.contract} with the number {node.k!r}, "
-                "which is no worker's, or another one's"
+                "which no worker may have, or another one has"
             )
         found[str(node.contract)] = node
         taken.add(label.k)

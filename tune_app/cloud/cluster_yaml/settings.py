@@ -62,8 +62,8 @@ class HeadMachine:
     def __post_init__(self) -> None:
         if not self.address.strip() or self.address == UNSET_ADDRESS:
             raise ValueError(
-                f"provider.head.address is {self.address!r}; write the name or the address of the "
-                "machine that shall be the head"
+                f"provider.head.address is {self.address!r}; write the name or address of the "
+                "machine that is to be the head"
             )
         if not 0 < self.port < 65_536:
             raise ValueError(f"provider.head.port is {self.port}; it must be 1 to 65535")
@@ -159,8 +159,8 @@ def _head(section: object) -> HeadMachine | HeadToCreate:
         raise ValueError(f"provider.head.create is {section['create']!r}; it can be {HETZNER}")
     if "address" in section:
         raise ValueError(
-            "provider.head has an address and create; the first names a machine that you have, the "
-            "second has one made: leave one out"
+            "provider.head has an address and create; the first names a machine you have, the "
+            "second has one made: remove one of them"
         )
     values = section.get(HETZNER)
     missing = {"ssh_public_key", "max_euros_per_month"} - set(values or {})
@@ -218,7 +218,7 @@ def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSetting
     if settings.last_k != overlay_values(config)["last_k"]:
         raise ValueError(
             f"provider.vast.last_k is {settings.last_k}, provider.overlay.last_k "
-            f"{overlay_values(config)['last_k']}; leave the first out"
+            f"{overlay_values(config)['last_k']}; remove the first"
         )
     workers = set(config["available_node_types"]) - {config["head_node_type"]}
     if workers != set(settings.node_types):
@@ -230,7 +230,7 @@ def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSetting
     if most > settings.max_instances:
         raise ValueError(
             f"max_workers is {most}, provider.vast.max_instances {settings.max_instances}; "
-            "raise the one or lower the other"
+            "raise the second or lower the first"
         )
     return settings
 
@@ -249,7 +249,9 @@ def check_config(config: Mapping[str, Any]) -> None:
     settings = read_settings(config["provider"], config["cluster_name"])
     user = config.get("auth", {}).get("ssh_user")
     if isinstance(settings.head, HeadToCreate) and user != "root":
-        raise ValueError(f"auth.ssh_user is {user!r}; a head at Hetzner has root alone: write root")
+        raise ValueError(
+            f"auth.ssh_user is {user!r}; a head at Hetzner has no other user than root: write root"
+        )
     if "ssh_private_key" in config.get("auth", {}):
         raise ValueError(
             "auth.ssh_private_key would be copied to the head by Ray; write the key's file under "

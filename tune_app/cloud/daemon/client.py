@@ -71,7 +71,7 @@ class DaemonClient:
         """All rented workers that are meant to stay. Raises rather than leaving one out."""
         found = self._ask({"op": "list"})
         if not isinstance(found, list):
-            raise DaemonError("the cloud daemon's list is none")
+            raise DaemonError("the cloud daemon's list of workers is not a list")
         return [read_node(values) for values in found]
 
     def destroy(self, contract: int, reason: str = "asked for", *, bad: bool = False) -> bool:
@@ -87,7 +87,7 @@ class DaemonClient:
         """Ends every worker and rents none until `open`. Returns the contracts that still exist."""
         left = self._ask({"op": "destroy_all", "reason": reason})
         if not isinstance(left, list):
-            raise DaemonError("the cloud daemon does not say what is left")
+            raise DaemonError("the cloud daemon does not say which instances are left")
         return left
 
     def open(self) -> None:
@@ -104,12 +104,14 @@ class DaemonClient:
         except OSError as error:
             raise DaemonError(
                 f"the cloud daemon at {self._path} does not answer ({error}); "
-                "see whether it runs: systemctl status stellux-cloud"
+                "check that it runs: systemctl status stellux-cloud"
             ) from error
         try:
             answer = decode(received, MAXIMUM_ANSWER)
         except ValueError as error:
-            raise DaemonError(f"the cloud daemon at {self._path} broke off: {error}") from error
+            raise DaemonError(
+                f"the cloud daemon at {self._path} ended its answer early: {error}"
+            ) from error
         raise_error(answer)
         return answer["result"]
 

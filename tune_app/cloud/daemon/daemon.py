@@ -102,7 +102,7 @@ def _alone(state: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ValueError(
-            f"another cloud daemon works in {state}; end that one first: systemctl stop "
+            f"another cloud daemon works in {state}; stop that one first: systemctl stop "
             "stellux-cloud"
         ) from None
     try:
@@ -147,8 +147,8 @@ class Daemon:
                 logger.warning("%s", error)
             except Exception as error:
                 # Whoever watches what costs money does not stop at a defect.
-                self._trouble = f"a defect: {error}"
-                logger.exception("a defect")
+                self._trouble = f"a bug: {error}"
+                logger.exception("a bug")
             self._ended.wait(self._settings.patience.poll)
 
     def answer(self, request: dict[str, Any]) -> Any:
@@ -167,7 +167,9 @@ class Daemon:
         }
         name = request.get("op")
         if not isinstance(name, str) or name not in operations:
-            raise ValueError(f"there is no {str(name)[:40]!r}; there are {', '.join(operations)}")
+            raise ValueError(
+                f"unknown operation {str(name)[:40]!r}; expected one of {', '.join(operations)}"
+            )
         return operations[name](request)
 
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -177,8 +179,8 @@ class Daemon:
             return node_message(launch.result(timeout=self._settings.patience.create))
         except FutureTimeoutError:
             raise UncertainError(
-                f"request {request} is not through after {self._settings.patience.create:g} s; "
-                "it goes on: ask again later"
+                f"request {request} is not answered after {self._settings.patience.create:g} s; "
+                "it continues: ask again later"
             ) from None
 
     def _status(self) -> dict[str, Any]:

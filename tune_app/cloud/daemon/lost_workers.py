@@ -76,7 +76,7 @@ class LostWorkers:
         loaded = self._rentals.loaded()
         self._linked = linked(self._linked, verdicts, loaded)
         for contract, reason in lost(verdicts, self._linked, loaded).items():
-            logger.warning("instance %d is given up: %s", contract, reason)
+            logger.warning("instance %d is lost: %s", contract, reason)
             # From here on it is not among the loaded, and a daemon that dies now ends it later.
             self._rentals.condemn(contract, reason)
             self._pool.submit(self._destroy, contract, reason)
@@ -91,7 +91,7 @@ class LostWorkers:
         except CloudError as error:
             logger.warning("instance %d is not destroyed yet: %s", contract, error)
         except Exception:
-            logger.exception("a defect")
+            logger.exception("a bug")
 
 
 @contextmanager

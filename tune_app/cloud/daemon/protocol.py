@@ -76,9 +76,9 @@ def decode(line: bytes, limit: int) -> dict[str, Any]:
     try:
         message = json.loads(line)
     except (ValueError, RecursionError):
-        raise ValueError("a message that is no JSON") from None
+        raise ValueError("a message that is not JSON") from None
     if not isinstance(message, dict):
-        raise ValueError("a message that is no object")
+        raise ValueError("a message that is not an object")
     return message
 
 
@@ -108,7 +108,9 @@ def read_node(values: object) -> Node:
     """Raises DaemonError for what is no node."""
     names = {item.name for item in fields(Node)}
     if not isinstance(values, dict) or set(values) != names:
-        raise DaemonError("the cloud daemon tells of a worker in a way that is not understood")
+        raise DaemonError(
+            "the cloud daemon describes a worker in a form that this program does not know"
+        )
     return Node(**values)
 
 
@@ -116,7 +118,7 @@ def read_status(values: object) -> Status:
     """Raises DaemonError for what is no status."""
     names = {item.name for item in fields(Status)}
     if not isinstance(values, dict) or set(values) != names:
-        raise DaemonError("the cloud daemon's status is not understood")
+        raise DaemonError("the cloud daemon's status has a form that this program does not know")
     return Status(
         **{
             **values,

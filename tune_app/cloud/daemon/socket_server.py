@@ -79,8 +79,8 @@ class _Handler(socketserver.StreamRequestHandler):
         except (ValueError, OSError) as error:
             reply = encode(error_message(error), MAXIMUM_ANSWER)
         except Exception:
-            logger.exception("a defect")
-            failed = DaemonError("a defect of the daemon; its log has the traceback")
+            logger.exception("a bug")
+            failed = DaemonError("a bug in the daemon; its log has the traceback")
             reply = encode(error_message(failed), MAXIMUM_ANSWER)
         self.wfile.write(reply)
         return understood

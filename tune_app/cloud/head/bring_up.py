@@ -58,7 +58,7 @@ def bring_up(
     """
     key = account_key(environment, home or Path.home())
     settings = settings_files(config)
-    say(f"head {shell.address}: looking in as {shell.user}")
+    say(f"head {shell.address}: logging in as {shell.user}")
     archive, name = bundle(settings), code_name()
     look = _LOOK % (_SIGN, SWEEP, shlex.quote(str(CODE)))
     told = shell.run(shell.as_root("sh", "-c", shlex.quote(look)), timeout_s=60.0)
@@ -68,17 +68,17 @@ def bring_up(
     incoming = PROGRAM / f"incoming-{secrets.token_hex(6)}"
     script = unpack_script(name, incoming)
     shell.run(shell.as_root("sh", "-c", shlex.quote(script)), stdin=archive)
-    say("setting up its environment; the first time this takes some minutes")
+    say("setting up its environment; the first time this takes a few minutes")
     shell.show(shell.as_root("sh", str(ENVIRONMENT_SCRIPT)), timeout_s=SETUP_S)
     say(
-        "setting up users, keys and services; its firewall then lets SSH in, and of what else this "
-        "machine serves only what provider.head.open_ports names"
+        "setting up users, keys and services; its firewall then lets in SSH and the ports "
+        "of provider.head.open_ports, nothing else"
     )
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
-    say("trying whether workers can reach it")
+    say("checking that workers can reach it")
     overlay = overlay_values(config)
     check_reachable(overlay["head"], overlay.get("port", OverlaySettings(head="example").port))
-    say("trying the Vast.ai key, and whether anything can be rented for it")
+    say("checking the Vast.ai key, and that it can rent something")
     say(_start(shell, key).strip())
 
 

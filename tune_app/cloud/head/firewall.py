@@ -18,8 +18,8 @@ def open_ports(text: str) -> dict[str, set[int]]:
         match = _PORT.fullmatch(word)
         if match is None or not 0 < int(match[1]) < 65_536:
             raise ValueError(
-                f"provider.head.open_ports has {word[:40]!r}; expected are ports like "
-                "80/tcp or 51820/udp, with blanks between them"
+                f"provider.head.open_ports has {word[:40]!r}; expected ports such as "
+                "80/tcp or 51820/udp, separated by spaces"
             )
         found[match[2]].add(int(match[1]))
     return found
@@ -39,7 +39,7 @@ def firewall_rules(ssh_ports: Iterable[int], also: str = "") -> str:
     """
     ports, others = sorted(set(ssh_ports)), open_ports(also)
     if not ports:
-        raise ValueError("no SSH port is left open; name the one by which you come in")
+        raise ValueError("no SSH port is left open; name the one by which you log in")
     for port in ports:
         if isinstance(port, bool) or not 0 < port < 65_536:
             raise ValueError(f"the SSH port is {port!r}; it must be 1 to 65535")

@@ -38,6 +38,6 @@ def refuse_other_clusters(state: Path, cluster: str, *, owner: str) -> None:
     for name, contracts in others.items():
         raise ValueError(
             f"this head serves the cluster {name!r}, which has {len(contracts)} rented workers "
-            f"(instances {', '.join(map(str, contracts))}); end it first, with ray down and its "
+            f"(instances {', '.join(map(str, contracts))}); end it first with ray down and its "
             f"YAML, or use another head for {cluster!r}"
         )

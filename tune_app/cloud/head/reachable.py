@@ -23,10 +23,10 @@ def check_reachable(host: str, port: int, *, within_s: float = WITHIN_S) -> None
     while (why := _why_not(host, port)) is not None:
         if time.monotonic() >= until:
             raise HeadUnreachableError(
-                f"workers could not reach the head: {host}:{port} {why}. Let TCP port {port} in "
-                "where the head's provider has a firewall (a security group), or choose a port "
-                "that is let in, as provider.overlay.port; address has to be a name or address "
-                "that holds everywhere. Nothing was rented"
+                f"workers could not reach the head: {host}:{port} {why}. Allow TCP port {port} "
+                "in the firewall (security group) of the head's provider, or choose an open port "
+                "as provider.overlay.port; address has to be a name or address that is valid "
+                "everywhere. Nothing was rented"
             )
         time.sleep(0.5)
 
@@ -38,4 +38,4 @@ def _why_not(host: str, port: int) -> str | None:
             said = connection.recv(len(_GREETING))
     except OSError as error:
         return f"does not answer from this machine ({error})"
-    return None if said == _GREETING else f"is answered by no SSH server, but by {said!r}"
+    return None if said == _GREETING else f"is answered by {said!r}, not by an SSH server"

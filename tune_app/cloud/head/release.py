@@ -63,7 +63,7 @@ def _check_empty() -> None:
             refuse_left(market.instances(labelled=prefix(settings.cluster)))
     except WrongKeyError as error:
         # It ends nothing any more, wherever it lies.
-        logger.warning("what is rented is not known: %s; see %s", error, SHOWN_AT)
+        logger.warning("which machines are rented is unknown: %s; see %s", error, SHOWN_AT)
     except CloudError:
         systemctl("enable", "--now", CLOUD)
         raise

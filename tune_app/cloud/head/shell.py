@@ -22,16 +22,16 @@ _REMEDIES = (
     ),
     (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is another one than before; find out why before you accept it: {login}",
+        "its host key has changed; find out why before you accept it: {login}",
     ),
     (
         "Permission denied",
-        "it does not let {user} in; see auth.ssh_user, provider.head.key and {login}",
+        "it refuses user {user}; see auth.ssh_user, provider.head.key and {login}",
     ),
-    ("Could not resolve", "its name is not known; see provider.head.address"),
+    ("Could not resolve", "its name cannot be resolved; see provider.head.address"),
     (
         "Connection refused",
-        "no SSH server answers there; see provider.head.port, and whether the machine runs",
+        "no SSH server answers there; check provider.head.port, and that the machine runs",
     ),
 )
 
@@ -112,8 +112,8 @@ class HeadShell:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise HeadUnreachableError(
-                    f"the head {self.address} was not through within {timeout_s:g} s; try again, "
-                    "it goes on where it was"
+                    f"the head {self.address} did not finish within {timeout_s:g} s; try again, "
+                    "it continues where it stopped"
                 ) from None
         self._check(process.returncode, said)
 
@@ -136,13 +136,13 @@ class HeadShell:
             raise HeadUnreachableError(self._why_unreachable(said))
         if "sudo:" in said and "password is required" in said:
             raise HeadCommandError(
-                f"{self.user} on the head {self.address} may not become root without a password; "
+                f"{self.user} on the head {self.address} needs a password to become root; "
                 "set auth.ssh_user to root, or allow it: see sudoers(5), NOPASSWD"
             )
         if _FULL in said:
             last = [line for line in said.splitlines() if _FULL in line][-1]
             raise HeadCommandError(
-                f"{last.strip()}; free some of the disk of the head {self.address}, or take a "
+                f"{last.strip()}; free space on the disk of the head {self.address}, or use a "
                 "larger one"
             )
         raise HeadCommandError(said.removeprefix("error: ") or f"exit code {code}")
@@ -152,9 +152,9 @@ class HeadShell:
         for sign, remedy in _REMEDIES:
             if sign in said:
                 told = remedy.format(login=login, user=self.user)
-                return f"the head {self.address} is not reached: {told}"
+                return f"the head {self.address} cannot be reached: {told}"
         last = said.splitlines()[-1] if said else "no reason given"
         return (
-            f"the head {self.address} is not reached ({last}); see provider.head in the YAML, "
+            f"the head {self.address} cannot be reached ({last}); see provider.head in the YAML, "
             f"and try: {login}"
         )

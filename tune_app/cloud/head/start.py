@@ -81,7 +81,7 @@ def cap_lines(status: Status) -> list[str]:
     if status.stage == Stage.OPEN.value:
         return []
     return [
-        f"${status.spent:.2f} of the cap of ${status.cap:.2f} are spent, over the life of the "
+        f"${status.spent:.2f} of the cap of ${status.cap:.2f} is spent, over the life of the "
         f"cluster {status.cluster!r}: nothing more is rented; raise cap_dollars in the YAML"
     ]
 
@@ -116,13 +116,13 @@ def refuse_other_account(
         with open_market(settings, before) as earlier:
             if not {item.id for item in earlier.instances(labelled=labelled)} & set(left):
                 return
-        known = "the key that the head has sees them"
+        known = "the key on the head sees them"
     except CloudError as error:
-        known = f"the key that the head has cannot tell: {error}"
+        known = f"the key on the head cannot tell: {error}"
     raise ValueError(
         f"instances {', '.join(map(str, left))} are rented for the cluster {settings.cluster!r}, "
-        f"and the account of this key does not have them ({known}); use a key of the account that "
-        "rented them, or end them first: ray down"
+        f"and this key's account does not have them ({known}); use a key of the account that "
+        "rented them, or end them first with ray down"
     )
 
 

@@ -94,7 +94,7 @@ def read_cluster(path: Path) -> tuple[ProviderSettings, str]:
         user = str(config["auth"]["ssh_user"])
         return read_settings(config["provider"], config["cluster_name"]), user
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no cluster's YAML: {error!r}") from error
+        raise ValueError(f"{path} is not a cluster's YAML: {error!r}") from error
 
 
 def read_shell(path: Path) -> HeadShell:

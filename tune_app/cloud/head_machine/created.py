@@ -85,8 +85,8 @@ class CreatedHead:
         if self._known_hosts.exists():
             raise CloudError(
                 f"the head of {self._cluster!r} is not in the project of this HCLOUD_TOKEN, though "
-                "it was not ended from here: with another project's token it may be found, and it "
-                "bills there; if it was deleted elsewhere, look on https://cloud.vast.ai/instances/"
+                "it was not deleted from here: it may be in another project, and bill there: use "
+                "that project's token; if it was deleted elsewhere, look on https://cloud.vast.ai/instances/"
                 f" for workers that it left, and then delete {self._known_hosts}"
             )
 
@@ -142,9 +142,9 @@ class CreatedHead:
                 self._fetch(machine, say)
             except OSError as error:
                 raise FetchError(
-                    f"{error}. Nothing was deleted, and the head {machine.address} bills on: begin "
-                    "again with `ray down`, which goes on where it was; or fetch by hand: python "
-                    "-m tune_app.cloud fetch --cluster cluster.yaml; or give its results up: "
+                    f"{error}. Nothing was deleted, and the head {machine.address} bills on: run "
+                    "`ray down` again, which continues where it stopped; or fetch by hand: python "
+                    "-m tune_app.cloud fetch --cluster cluster.yaml; or discard its results: "
                     f"{DISCARD}=1 ray down cluster.yaml"
                 ) from error
         say("deleting the server at Hetzner")

@@ -90,7 +90,7 @@ def fetch(
         if left:
             raise FetchError(
                 f"{len(left)} files of {folders[name]} changed while they were fetched, the first "
-                f"is {left[0]}: end what runs there, and fetch again"
+                f"is {left[0]}: stop what runs there, and fetch again"
             )
     sizes = [path.lstat().st_size for name in present for path in _files(target / name)]
     return Fetched(folder=target, files=len(sizes), bytes=sum(sizes))
@@ -120,7 +120,7 @@ def _claim(target: Path, identity: str) -> None:
     elif path.read_text("utf-8").strip() != identity:
         raise FetchError(
             f"{target} has the results of another head, which this one's could write over; move it "
-            "away, and begin again"
+            "away and try again"
         )
 
 
@@ -146,7 +146,7 @@ def _rsync(shell: HeadShell, source: str, target: Path, *, only_say: bool = Fals
         raise FetchError("this machine has no rsync; install it, and fetch again") from None
     if done.returncode != 0:
         raise FetchError(
-            f"{source} was not fetched to its end: "
+            f"{source} was not fetched completely: "
             f"{_why(done.stderr) or f'rsync ended with exit code {done.returncode}'}"
         )
     return copied(done.stdout.splitlines())

@@ -107,7 +107,7 @@ class HetznerApi:
             return UnreachableError(
                 f"{what}: no connection to {self._endpoint} ({kinds[0]}); look at the network"
             )
-        return NoAnswerError(f"{what}: no whole answer from {self._endpoint} ({kinds[0]})")
+        return NoAnswerError(f"{what}: no complete answer from {self._endpoint} ({kinds[0]})")
 
     def _cleaned(self, text: str) -> str:
         text = text.replace(self._token.reveal(), "…")

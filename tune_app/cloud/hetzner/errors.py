@@ -77,13 +77,13 @@ _REMEDIES: Mapping[type[CloudError], str] = {
     WrongKeyError: "; the token is wrong, or may only read: make one that may read and write under "
     "Security, API tokens of the project on https://console.hetzner.cloud/ and set HCLOUD_TOKEN",
     RateLimitedError: "; the project's calls of this hour are used up: wait some minutes",
-    ProjectLimitError: "; the project has as many servers or addresses as it may: delete one, or "
-    "ask for a higher limit under Limits on https://console.hetzner.cloud/",
+    ProjectLimitError: "; the project has reached its limit of servers or addresses: delete "
+    "one, or ask for a higher limit under Limits on https://console.hetzner.cloud/",
     NotAvailableError: "; choose another location or server type, or try again later",
     MaintenanceError: "; see https://status.hetzner.com/ and try again later",
     GoneError: "; it was deleted meanwhile, or a name in the settings is wrong",
     BusyError: "; something else is being done to it: try again in a minute",
-    ProtectedError: "; take the protection off on https://console.hetzner.cloud/ if it shall go",
+    ProtectedError: "; remove its protection on https://console.hetzner.cloud/ if it is to go",
 }
 
 

@@ -142,12 +142,12 @@ class HetznerHead:
         )
         if kind is None:
             raise NotAvailableError(
-                f"there is no {wanted}; see https://www.hetzner.com/cloud for what there is"
+                f"unknown {wanted}; https://www.hetzner.com/cloud lists what exists"
             )
         open_in = self._api.call("server type", lambda: _open_in(kind))
         if settings.location not in open_in:
             raise NotAvailableError(
-                f"{wanted} cannot be had in {settings.location!r} now; it can in "
+                f"{wanted} is not available in {settings.location!r} now; it is in "
                 f"{', '.join(sorted(open_in)) or 'no location'}: choose another of them, or of the "
                 "server types"
             )
@@ -226,7 +226,7 @@ class HetznerHead:
             if found is None:
                 raise NoAnswerError(
                     f"{error}; there is no server {name} after {settings.look_s:g} s, though it "
-                    "may still come, and bill: begin again, which looks for it first"
+                    "may still appear, and bill: try again, which looks for it first"
                 ) from None
             return found, None
 
@@ -251,7 +251,9 @@ class HetznerHead:
             if record.status == "running" and record.address:
                 return self._record(cluster, server)
             if record.status == "deleting":
-                raise NotReadyError(f"server {record.name} is being deleted; begin again after it")
+                raise NotReadyError(
+                    f"server {record.name} is being deleted; try again when it is gone"
+                )
             if action is not None:
                 action = self._checked_action(record, action)
             elif record.status == "off" and not server.locked:
@@ -262,7 +264,7 @@ class HetznerHead:
             if self._clock() > until:
                 raise NotReadyError(
                     f"server {record.name} ({number}) is {record.status!r} after "
-                    f"{self._settings.start_s:g} s, and bills; begin again, or delete it"
+                    f"{self._settings.start_s:g} s, and bills; try again, or delete it"
                 )
             self._sleep(self._settings.poll_s)
             server = self._api.repeated(
@@ -276,8 +278,8 @@ class HetznerHead:
         if action.status == "error":
             code = (action.error or {}).get("code", "no reason")
             raise NotReadyError(
-                f"server {record.name} ({record.id}) was ordered and not made ({code}); delete it "
-                "and begin again, perhaps in another location"
+                f"server {record.name} ({record.id}) was ordered and not created ({code}); delete "
+                "it and try again, perhaps in another location"
             )
         return None if action.status == "success" else action
 

@@ -92,8 +92,8 @@ class HetznerSettings:
             return asyncssh.import_public_key(text)
         except (asyncssh.KeyImportError, ValueError):
             raise ValueError(
-                f"{where} is no public key in one line ('ssh-ed25519 AAAA…'); name the file that "
-                "ends in .pub"
+                f"{where} is not a public key in one line ('ssh-ed25519 AAAA…'); name the file "
+                "that ends in .pub"
             ) from None
 
 

@@ -24,7 +24,7 @@ def keep_ballast(folder: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
         temporary.replace(path)
     except OSError as error:
-        logger.warning("no room is set aside in %s: %s", folder, error)
+        logger.warning("no reserve of disk space in %s: %s", folder, error)
         with suppress(OSError):
             temporary.unlink()
 
@@ -35,5 +35,7 @@ def drop_ballast(folder: Path) -> bool:
         (folder / BALLAST).unlink()
     except OSError:
         return False
-    logger.warning("the disk of %s is full; %d MiB are given free", folder, BALLAST_BYTES // 2**20)
+    logger.warning(
+        "the disk of %s is full; %d MiB of reserve are freed", folder, BALLAST_BYTES // 2**20
+    )
     return True

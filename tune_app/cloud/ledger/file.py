@@ -68,7 +68,7 @@ def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
         raise
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise LedgerError(f"{path} is no readable ledger ({error})") from error
+        raise LedgerError(f"{path} is not a readable ledger ({error})") from error
     except LedgerError:
         connection.close()
         raise
@@ -93,7 +93,7 @@ def still_rented(path: Path) -> list[int]:
                 "SELECT contract FROM instances WHERE ended_at IS NULL ORDER BY contract"
             ).fetchall()
     except sqlite3.DatabaseError as error:
-        raise LedgerError(f"{path} is no readable ledger ({error})") from error
+        raise LedgerError(f"{path} is not a readable ledger ({error})") from error
     return [contract for (contract,) in rows]
 
 

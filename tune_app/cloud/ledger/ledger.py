@@ -87,7 +87,7 @@ class Ledger(LedgerStore):
             ).fetchone()
             if used >= at_most or free is None:
                 raise FullError(
-                    f"{used} workers are rented or on their way, {at_most} are allowed; "
+                    f"{used} workers are rented or requested, the limit is {at_most}; "
                     "raise max_instances, or wait for one to end"
                 )
             tries = self._count("SELECT COUNT(*) FROM attempts WHERE request = ?", request)

@@ -39,11 +39,13 @@ class InstanceRequest:
             raise ValueError(f"the bid is {self.bid!r} $/h; it must be over 0")
         if not 0 < len(self.label) <= MAXIMUM_LABEL:
             raise ValueError(
-                f"the label has {len(self.label)} characters; 1 to {MAXIMUM_LABEL} are allowed: "
+                f"the label has {len(self.label)} characters; expected 1 to {MAXIMUM_LABEL}: "
                 "shorten the cluster's or the node type's name"
             )
         if self.disk_gb < MINIMUM_DISK_GB:
-            raise ValueError(f"the disk has {self.disk_gb:g} GB; ask for {MINIMUM_DISK_GB} or more")
+            raise ValueError(
+                f"the disk has {self.disk_gb:g} GB; it must have {MINIMUM_DISK_GB} GB or more"
+            )
         check_start_script(self.start.onstart)
 
 

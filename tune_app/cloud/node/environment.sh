@@ -47,7 +47,7 @@ done
 
 node=$(cd "$(dirname "$0")" && pwd)
 lock=$(cd "$node/../../.." && pwd)/requirements.lock
-[ -r "$lock" ] || fail "there is no $lock: send the whole source, not this script alone"
+[ -r "$lock" ] || fail "missing $lock: send the whole source, not this script alone"
 python=$(cat "$node/python-version")
 ray=$(sed -n 's/^ray==\([^ ;]*\).*/\1/p' "$lock")
 [ -n "$ray" ] || fail "$lock pins no ray: make it again with make lock"

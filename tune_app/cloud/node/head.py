@@ -89,7 +89,7 @@ def check_environment(settings: HeadSettings, environment: Mapping[str, str]) ->
         )
     config = Path(settings.autoscaling_config).expanduser()
     if not config.is_file():
-        raise ValueError(f"there is no {config}, the cluster's YAML: run `ray up` again")
+        raise ValueError(f"missing {config}, the cluster's YAML: run `ray up` again")
 
 
 class HeadRay:
@@ -197,7 +197,7 @@ class HeadRay:
                 next_links = time.monotonic() + self._settings.links_s
                 fault, reason = judged_fault(fault, self._verdicts(watch))
                 if reason is not None:
-                    logger.warning("Ray starts afresh: %s", reason)
+                    logger.warning("restarting Ray: %s", reason)
                     return LINKS_CAME_BACK
         logger.info("told to end")
         return STOPPED

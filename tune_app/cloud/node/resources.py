@@ -59,7 +59,7 @@ def usable_cpus(*, offered: int | None, machine: float) -> tuple[int, str]:
     """
     real = max(1, int(machine))
     if offered is None:
-        return real, f"{real} CPUs, all that the machine has; nobody told the offer's"
+        return real, f"{real} CPUs, all that the machine has; the offer's number is unknown"
     if offered < 1:
         raise ValueError(f"the offer has {offered} CPUs; it must be 1 or more: see STELLUX_CPUS")
     if offered > real:
@@ -86,7 +86,9 @@ def without_measured(override: str | None) -> str | None:
     try:
         values = json.loads(override)
     except ValueError as error:
-        raise ValueError(f"RAY_OVERRIDE_RESOURCES is no JSON ({error}): {override[:200]}") from None
+        raise ValueError(
+            f"RAY_OVERRIDE_RESOURCES is not JSON ({error}): {override[:200]}"
+        ) from None
     if not isinstance(values, dict):
         raise ValueError(
             f"RAY_OVERRIDE_RESOURCES is {override[:200]}; an object of names and numbers is "

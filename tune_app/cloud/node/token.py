@@ -53,7 +53,7 @@ def check_token(home: Path) -> None:
     path = token_file(home)
     if not path.is_file() or path.stat().st_size == 0:
         raise ValueError(
-            f"there is no token in {path}, and the head would refuse this node: file_mounts in "
+            f"no token in {path}: the head would refuse this node: file_mounts in "
             "cluster.yaml bring it from the head's ~/.ray/auth_token"
         )
     path.chmod(0o600)

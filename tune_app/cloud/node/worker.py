@@ -163,13 +163,13 @@ def start_worker(
         start_ray(arguments(node, gcs_port=gcs_port), environment, timeout_s=start_s)
         found = programs(marked(mark))
         if "raylet" not in found:
-            raise RayStartError("Ray has started, and no raylet runs")
+            raise RayStartError("Ray has started, but no raylet runs")
         raylet = found["raylet"]
         logs = log_folder(raylet) or logs
         while time.monotonic() < began + again_s and alive(raylet):
             time.sleep(0.2)
         if not alive(raylet):
-            raise RayStartError(f"the raylet, process {raylet.pid}, has died again")
+            raise RayStartError(f"the raylet, process {raylet.pid}, died again")
     except RayStartError as error:
         end_marked(mark, grace_s=stop_s)
         raise RayStartError(f"{error}\n{raylet_log(logs, since=since)}") from None

@@ -72,7 +72,7 @@ class Account:
             found = pwd.getpwnam(name)
         except KeyError:
             raise ValueError(
-                f"there is no user {name!r} on this machine; make it with useradd --system {name}"
+                f"no user {name!r} on this machine; add one with useradd --system {name}"
             ) from None
         return cls(name=name, uid=found.pw_uid, gid=found.pw_gid, home=Path(found.pw_dir))
 

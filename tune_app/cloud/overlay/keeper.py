@@ -115,7 +115,7 @@ class Keeper:
         """Ends the links of workers whose keys are revoked: an open one outlives its key."""
         try:
             for k in sorted(links(self._settings).open - set(self._allowed())):
-                logger.info("worker %d is let in no more", k)
+                logger.info("worker %d is no longer admitted", k)
                 self._end(k)
         except OSError as error:
             logger.warning("links of revoked workers may be open: %s", error)
@@ -132,7 +132,7 @@ class Keeper:
                 connection.settimeout(1.0)
                 connection.sendall(b"ok\n")
             except OSError as error:
-                logger.warning("worker %d's last link is not ended: %s", k, error)
+                logger.warning("worker %d's last link has not ended: %s", k, error)
 
 
 if __name__ == "__main__":

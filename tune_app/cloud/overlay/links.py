@@ -123,8 +123,8 @@ def _end(pid: int, k: int) -> bool:
         process = psutil.Process(pid)
         if process.name() not in _SERVER_NAMES:
             raise LinksUnknownError(
-                f"worker {k}'s address is held by process {pid}, {process.name()!r}, which is no "
-                "link: end it by hand"
+                f"worker {k}'s address is held by process {pid}, {process.name()!r}, which is not "
+                "a link: end it by hand"
             )
         # It may be stopped or stalled, and has nothing to save.
         process.kill()

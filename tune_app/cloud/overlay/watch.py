@@ -144,5 +144,5 @@ class LinkWatch:
                 then(self.step())
             except Exception:
                 # Whoever watches does not stop at a defect.
-                logger.exception("a defect")
+                logger.exception("a bug")
             ended.wait(every_s or self.patience.look)

@@ -52,9 +52,9 @@ class Budget:
         if needed <= self.left:
             return None
         return (
-            f"${self.spent:.2f} of the cap of ${self.cap:.2f} are spent; one more worker at "
+            f"${self.spent:.2f} of the cap of ${self.cap:.2f} is spent; one more worker at "
             f"${per_hour:.3f}/h beside ${self.per_hour:.3f}/h needs ${needed:.2f} for set-up and "
-            f"the next {self.reserve_hours:g} h, and ${max(self.left, 0):.2f} are left: raise the "
+            f"the next {self.reserve_hours:g} h, and ${max(self.left, 0):.2f} is left: raise the "
             "cap, or wait for workers to end"
         )
 

@@ -120,14 +120,14 @@ class Launcher:
             wait, reason = last + self._patience.backoff_most - self._clock(), blamed
         if failures and wait > 0:
             raise BackOffError(
-                f"{failures} launches of {node_type} in a row came to nothing; the next may start "
+                f"{failures} launches of {node_type} in a row failed; the next may start "
                 f"in {wait:.0f} s. The last reason: {reason}"
             )
 
     def _refuse_closed(self) -> None:
         closed = self._closed()
         if closed:
-            raise ClosedError(f"nothing is rented: {closed}")
+            raise ClosedError(f"the cluster is closed: {closed}")
 
     def _reserve(self, node_type: str, kind: NodeType, request: str) -> Attempt:
         """Chooses an offer and writes the attempt, so that nobody else chooses it."""
@@ -177,7 +177,7 @@ class Launcher:
                 start=self._setup.prepare(kind.start, label),
             )
         except (ValueError, OSError) as error:
-            self._failed(attempt, f"its start could not be prepared: {error}")
+            self._failed(attempt, f"its start script could not be prepared: {error}")
             raise
         # What is sent must leave the time to look for what it came to.
         spare = until - self._clock() - self._patience.http - self._patience.look
@@ -212,8 +212,8 @@ class Launcher:
             if self._clock() + self._patience.look_every > stop:
                 raise UncertainError(
                     f"request {attempt.request} had no answer ({error}) and is not listed yet; "
-                    f"it is looked for during {self._patience.settle:.0f} s, and adopted or "
-                    "destroyed when it appears"
+                    f"for {self._patience.settle:.0f} s it is looked for, and adopted or "
+                    "destroyed if it appears"
                 ) from None
             self._sleep(self._patience.look_every)
 

@@ -60,7 +60,7 @@ class NoOffer:
         said = " and ".join(miss.said for miss in self.misses)
         remedies = " and ".join(miss.remedy for miss in self.misses)
         return (
-            f"no offer of {self.offers} passes the caps ({counts}); nearest is offer "
+            f"no offer of {self.offers} meets the caps ({counts}); nearest is offer "
             f"{self.nearest.id}, {self.nearest.gpu_name}: {said}; {remedies}, or wait"
         )
 
@@ -222,12 +222,12 @@ def _why(best: Quote, passed: Sequence[Quote], rules: OfferRules) -> str:
         f"offer {best.offer.id}, {best.offer.gpu_name}: ${best.per_hour:.3f}/h (bid "
         f"{best.bid:.4f}, storage {best.storage_per_hour:.4f}, bandwidth "
         f"{best.bandwidth_per_hour:.4f}) and ${best.setup:.2f} of set-up over "
-        f"{rules.stay_hours:g} h; best of {len(passed)} that pass the caps"
+        f"{rules.stay_hours:g} h; best of {len(passed)} that meet the caps"
     )
     if len(passed) > 1:
         following = passed[1]
         text += (
-            f", {1 - best.per_unit / following.per_unit:.0%} cheaper a unit of training than "
+            f", {1 - best.per_unit / following.per_unit:.0%} cheaper per unit of training than "
             f"offer {following.offer.id}, {following.offer.gpu_name}"
         )
     return text

@@ -124,7 +124,9 @@ class Rentals:
                         raise OddAnswerError(
                             f"the list of instances lacks {rental.contract}, which exists"
                         )
-                    reason = self._condemned.get(rental.contract, "gone, and not by us")
+                    reason = self._condemned.get(
+                        rental.contract, "gone, but not ended by this cluster"
+                    )
                     with self._writing():
                         self._gone(rental.contract, reason)
             self._listed = (asked, listed)
@@ -309,7 +311,7 @@ class Rentals:
         rental = self._ledger.rental(contract)
         if rental is None:
             raise UnknownInstanceError(
-                f"instance {contract} is none of the cluster {self._settings.cluster}'s"
+                f"instance {contract} does not belong to the cluster {self._settings.cluster}"
             )
         if rental.ended_at is not None:
             return True

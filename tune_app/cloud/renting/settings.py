@@ -111,7 +111,7 @@ class CloudSettings:
         for name in self.node_types:
             checked_name("node type's name", name)
         if not self.node_types:
-            raise ValueError("there is no node type; name one with its image")
+            raise ValueError("no node type; name one with its image")
         if not (math.isfinite(self.cap_dollars) and self.cap_dollars > 0):
             raise ValueError(f"the cap is {self.cap_dollars!r} dollars; it must be a number over 0")
         if not 0 < self.max_instances <= self.last_k - self.first_k + 1:
@@ -124,7 +124,8 @@ class CloudSettings:
         """Raises ValueError for a name that is not set up."""
         if name not in self.node_types:
             raise ValueError(
-                f"there is no node type {str(name)[:80]!r}; there are {', '.join(self.node_types)}"
+                f"unknown node type {str(name)[:80]!r}; expected one of "
+                f"{', '.join(self.node_types)}"
             )
         return self.node_types[name]
 

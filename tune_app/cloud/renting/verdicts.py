@@ -85,11 +85,11 @@ def _without_owner(instance: Instance, known: Known) -> Verdict | None:
 
 def _not_as_agreed(instance: Instance, known: Known, tolerance: float) -> Verdict | None:
     if not instance.is_bid:
-        return _destroy("rented on demand though a bid was made", avoid_machine=True)
+        return _destroy("rented on demand instead of at the bid", avoid_machine=True)
     agreed = known.bid + known.storage_per_hour
     if instance.dollars_per_hour > agreed * (1 + tolerance):
         return _destroy(
-            f"costs ${instance.dollars_per_hour:.4f}/h, agreed were ${agreed:.4f}/h",
+            f"costs ${instance.dollars_per_hour:.4f}/h; the agreed price is ${agreed:.4f}/h",
             avoid_machine=True,
         )
     return None
@@ -138,8 +138,8 @@ def head_to_blame(machines: int) -> str:
     if machines < MACHINES_TO_BLAME_THE_HEAD:
         return ""
     return (
-        f"the links of workers on {machines} machines in a row never opened: let TCP connections "
-        "to the head's overlay port in, at the firewall of the head's provider"
+        f"the links of workers on {machines} machines in a row never opened: allow TCP connections "
+        "to the head's overlay port in the firewall of the head's provider"
     )
 
 

@@ -28,7 +28,7 @@ def account_key(environment: Mapping[str, str], home: Path) -> ApiKey:
             except ValueError as error:
                 raise ValueError(f"{path}: {error}") from None
     raise ValueError(
-        f"there is no Vast.ai key: set {VARIABLE}, or write it into ~/{FILES[0]}; make one at "
+        f"no Vast.ai key: set {VARIABLE}, or write it into ~/{FILES[0]}; make one at "
         "https://cloud.vast.ai/manage-keys/ that may search offers and create, list and destroy "
         "instances, and nothing else"
     )

@@ -14,8 +14,8 @@ class ApiKey:
         text = text.strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError(
-                f"the Vast.ai key has {len(text)} characters that cannot all be a key; "
-                "copy it anew from https://cloud.vast.ai/manage-keys/"
+                f"the Vast.ai key has {len(text)} characters, not all of which can be part of a "
+                "key; copy it again from https://cloud.vast.ai/manage-keys/"
             )
         self._text = text
 
@@ -26,7 +26,7 @@ class ApiKey:
         return "ApiKey(…)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a key is not written anywhere")
+        raise TypeError("a key cannot be pickled")
 
 
 def read_key(stream: BinaryIO) -> ApiKey:
@@ -34,5 +34,5 @@ def read_key(stream: BinaryIO) -> ApiKey:
     line = stream.readline(MAXIMUM_KEY)
     text = line.decode("ascii", errors="replace").strip()
     if not text:
-        raise ValueError("no key came over standard input; write the Vast.ai key there, one line")
+        raise ValueError("no key on standard input; write the Vast.ai key there, in one line")
     return ApiKey(text)

@@ -36,7 +36,7 @@ class KeyPair:
         try:
             key = asyncssh.import_private_key(text)
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-            raise ValueError(f"this is no private key without a passphrase ({error})") from None
+            raise ValueError(f"this is not a private key without a passphrase ({error})") from None
         public = " ".join(key.export_public_key().decode("ascii").split()[:2])
         lines = key.export_private_key().decode("ascii").split("\n")
         return cls(
@@ -54,7 +54,7 @@ class KeyPair:
 def checked_public(text: str) -> str:
     """A public key, `ssh-ed25519 AAAA…`. Raises ValueError for anything else."""
     if not _PUBLIC.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} is no public key; expected is 'ssh-ed25519 AAAA…'")
+        raise ValueError(f"{text[:40]!r} is not a public key; expected 'ssh-ed25519 AAAA…'")
     return text
 
 
@@ -75,4 +75,4 @@ def key_file(path: Path) -> KeyPair:
     try:
         return KeyPair.parse(text)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; move it away to have another made") from None
+        raise ValueError(f"{path}: {error}; move it away, and a new one is made") from None

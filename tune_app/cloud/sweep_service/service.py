@@ -34,14 +34,14 @@ COMMANDS = "tune_app.cloud"
 """Where people start, follow and stop a sweep."""
 SWEEP_MODULE = "tune_app.sweep"
 UNIT = SWEEP.removesuffix(".service")
-"""As sudoers(5) allows it, to the letter."""
+"""Exactly as sudoers(5) allows it."""
 RUNNING = {"active", "activating", "deactivating", "reloading"}
 FAILED_STATE = "failed"
 CRASHED = 1
-"""Exit code where the driver itself failed."""
+"""Exit code if the supervisor itself failed."""
 LAST_LINES = 5
 _RESULTS = """\
-Bring its results home, and give back all that is rented, from your own machine:
+From your own machine, fetch its results and end the rented machines:
   python -m tune_app.cloud fetch --cluster cluster.yaml
   ray down cluster.yaml"""
 
@@ -53,7 +53,7 @@ def usual_files() -> SweepFiles:
 
 
 def usual_supervisor(files: SweepFiles) -> SweepSupervisor:
-    """Raises ValueError or OSError where the head's settings cannot be read."""
+    """Raises ValueError or OSError if the head's settings cannot be read."""
     settings = load_head_settings(layout.HEAD_SETTINGS)
     overlay = load_overlay_settings(layout.OVERLAY_SETTINGS)
     return SweepSupervisor(
@@ -66,13 +66,13 @@ def usual_supervisor(files: SweepFiles) -> SweepSupervisor:
 
 
 def start_sweep(files: SweepFiles, arguments: tuple[str, ...]) -> int:
-    """Raises ValueError where a sweep runs, ServiceError where systemd does not start it."""
+    """Raises ValueError if a sweep runs already, ServiceError if systemd does not start it."""
     wanted = checked_arguments(arguments)
     with files.starting():
         if service_state() in RUNNING:
             raise ValueError(
-                f"a sweep runs already: {_described(files)}; see it with {_command('follow')}, end "
-                f"it with {_command('stop')}"
+                f"a sweep runs already: {_described(files)}; see it with {_command('follow')}, "
+                f"stop it with {_command('stop')}"
             )
         files.write_job(wanted)
         systemctl("enable", "--now", UNIT, as_root=True)
@@ -82,21 +82,21 @@ def start_sweep(files: SweepFiles, arguments: tuple[str, ...]) -> int:
 def follow_sweep(
     files: SweepFiles, out: TextIO, *, from_start: bool = False, look_s: float = 0.5
 ) -> int:
-    """Copies the log until the service has ended. Returns the driver's exit code.
+    """Copies the log until the service has ended. Returns the supervisor's exit code.
 
-    Raises ValueError where no sweep runs.
+    Raises ValueError if no sweep runs.
     """
     state = service_state()
     if not from_start and state not in RUNNING:
         raise ValueError(f"no sweep runs; {_ending(files, state)}")
-    out.write(f"The sweep is a service of the head: you may leave.\n{_hints()}\n")
+    out.write(f"The sweep runs as a service of the head: you may leave.\n{_hints()}\n")
     try:
         with files.log.open("r", encoding="utf-8", errors="replace") as log:
             if not from_start:
                 log.seek(max(0, files.log.stat().st_size - 2_000))
                 log.readline()
             while True:
-                # Asked before the log is read: what it says last is not missed.
+                # Before the log is read, so that its last lines are not missed.
                 state = service_state()
                 out.write(log.read())
                 out.flush()
@@ -104,7 +104,7 @@ def follow_sweep(
                     break
                 time.sleep(look_s)
     except KeyboardInterrupt:
-        out.write(f"\nThe sweep goes on.\n{_hints()}\n")
+        out.write(f"\nThe sweep continues.\n{_hints()}\n")
         return 0
     out.write(f"{_ending(files, state)}\n")
     end = files.read_end()
@@ -185,7 +185,7 @@ def _results(files: SweepFiles) -> str:
 
 
 def stop_sweep(files: SweepFiles, out: TextIO) -> int:
-    """Raises ValueError where no sweep runs, ServiceError where systemd does not end it."""
+    """Raises ValueError if no sweep runs, ServiceError if systemd does not stop it."""
     if (state := service_state()) not in RUNNING:
         raise ValueError(f"no sweep runs; {_ending(files, state)}")
     out.write("the sweep saves; this takes up to 90 s\n")
@@ -197,14 +197,14 @@ def stop_sweep(files: SweepFiles, out: TextIO) -> int:
 
 
 def run_service(files: SweepFiles, make: Callable[[], SweepSupervisor]) -> int:
-    """Runs the sweep until it ends, or until SIGTERM; disables the service where it has ended.
+    """Runs the sweep until it ends, or until SIGTERM; disables the service when it has ended.
 
-    What keeps the driver itself from its work goes into the sweep's log, where people look. A
-    mistake ends the sweep; after anything else systemd starts the driver anew.
+    Failures of the supervisor itself go into the sweep's log, where people look. A user's mistake
+    ends the sweep; after anything else systemd restarts the supervisor.
     """
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handler = logging.FileHandler(files.log, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s driver: %(message)s", "%H:%M:%S"))
+    handler.setFormatter(logging.Formatter("%(asctime)s supervisor: %(message)s", "%H:%M:%S"))
     library = logging.getLogger("tune_app")
     library.setLevel(logging.INFO)
     library.addHandler(handler)
@@ -215,12 +215,12 @@ def run_service(files: SweepFiles, make: Callable[[], SweepSupervisor]) -> int:
         code = make().run(ended)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         code = MISTAKE
-        end = Verdict(again=False, code=code, reason=f"its driver cannot run: {error}")
+        end = Verdict(again=False, code=code, reason=f"its supervisor cannot run: {error}")
         logger.error("%s", end.reason)
         files.write_end(end)
     except Exception:
-        # Such as a full disk, which may have room again.
-        logger.exception("the sweep's driver failed; it is started anew")
+        # A full disk, for instance, which may have space again.
+        logger.exception("the sweep's supervisor failed; it starts again")
         return CRASHED
     if code is None:
         return 0
@@ -228,14 +228,14 @@ def run_service(files: SweepFiles, make: Callable[[], SweepSupervisor]) -> int:
         try:
             systemctl("disable", UNIT, as_root=True)
         except ServiceError as error:
-            logger.warning("the sweep has ended, and would run again after a reboot: %s", error)
+            logger.warning("the sweep has ended, but would run again after a reboot: %s", error)
     return code
 
 
 def service_state() -> str:
     """What systemd says of the sweep's service: active, inactive, failed …"""
     try:
-        # `show` rather than `is-active`, whose exit code says the same again.
+        # `show` rather than `is-active`, which reports the state in its exit code too.
         return systemctl("show", UNIT, "--property=ActiveState", "--value").strip()
     except ServiceError as error:
         raise ServiceError(
@@ -251,15 +251,15 @@ def _described(files: SweepFiles) -> str:
 
 
 def _ending(files: SweepFiles, state: str) -> str:
-    """What became of the last sweep, whose service is in a state of no running one."""
+    """How the last sweep ended, when its service does not run."""
     end = files.read_end()
     if end is not None:
-        return f"the last one ended: {end.reason} ({files.log})"
+        return f"the last one has ended: {end.reason} ({files.log})"
     try:
         again = _command(shlex.join(["start", *files.read_job()]))
     except ValueError as error:
         return str(error)
-    how = "driver of the last one failed" if state == FAILED_STATE else "last one was stopped"
+    how = "supervisor of the last one failed" if state == FAILED_STATE else "last one was stopped"
     return f"the {how} ({files.log}); continue it with: {again}"
 
 

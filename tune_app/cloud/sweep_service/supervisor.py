@@ -1,4 +1,4 @@
-"""Runs a sweep on the head until it is through, over restarts of Ray and of itself."""
+"""Runs the sweep's driver, `tune_app.sweep`, over restarts of Ray, of the head and of itself."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from tune_app.command_line import INTERRUPTED, MISTAKE
 logger = logging.getLogger(__name__)
 
 GIVEN_UP = 3
-"""Exit code for a sweep that failed again and again; systemd is told not to try it anew."""
+"""Exit code for a sweep that failed again and again; its unit does not restart it."""
 RAY_SILENT = 1
-"""Exit code where Ray does not answer; systemd starts the driver anew."""
+"""Exit code if Ray does not answer; systemd restarts the supervisor."""
 FAILURES = 3
-"""Without a good run between. A cell whose code fails is tried once a run."""
+"""In a row, without a good run between. A cell whose code fails is tried once a run."""
 MISTAKES = 8
-"""The same where the system refused something, as a store that is away: about a quarter of an hour
-with the pauses between."""
+"""The same if the system refused something, such as a store that is down: with the pauses, about a
+quarter of an hour."""
 KILLS = 8
-"""The same where a signal ended it, as when the memory runs out again and again."""
+"""The same if a signal ended it, as when the memory runs out again and again."""
 FAILED, REFUSED, KILLED = "failed", "refused", "killed"
-_WISHES = (-signal.SIGINT, -signal.SIGTERM, INTERRUPTED)
+_INTERRUPTIONS = (-signal.SIGINT, -signal.SIGTERM, INTERRUPTED)
 """Exit codes of a sweep that somebody ended."""
-_OTHERS = ("plan", "status", "report")
-_OURS = ("--address",)
+_OTHER_COMMANDS = ("plan", "status", "report")
+_SET_HERE = ("--address",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepFiles:
-    """What is kept of a sweep that runs as a service."""
+    """The files of a sweep that runs as a service."""
 
     folder: Path
 
@@ -55,12 +55,12 @@ class SweepFiles:
 
     @property
     def end(self) -> Path:
-        """How it ended; not there before."""
+        """How it ended; missing before."""
         return self.folder / "sweep_end.json"
 
     @property
     def accepted(self) -> Path:
-        """There once the sweep has begun to train."""
+        """Exists once the sweep has started to train."""
         return self.folder / "sweep_accepted"
 
     @property
@@ -69,14 +69,14 @@ class SweepFiles:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Holds up whoever else starts a sweep meanwhile."""
+        """Makes a second start wait until this one is done."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (self.folder / "sweep.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def write_job(self, arguments: Sequence[str]) -> None:
-        """Keeps what is asked for, and begins its log; the last log stays beside it."""
+        """Writes the sweep's arguments, and starts its log; the last log stays beside it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.end.unlink(missing_ok=True)
         self.accepted.unlink(missing_ok=True)
@@ -87,24 +87,24 @@ class SweepFiles:
         write_file(self.job, json.dumps(job, indent=2), mode=0o600)
 
     def read_job(self) -> tuple[str, ...]:
-        """The arguments. Raises ValueError where no sweep was started, or the file is damaged."""
+        """The arguments. Raises ValueError if no sweep was started, or the file is damaged."""
         try:
             arguments = json.loads(self.job.read_text("utf-8"))["arguments"]
         except FileNotFoundError:
-            raise ValueError("no sweep was started here; begin one with: start [SPACE]") from None
+            raise ValueError("no sweep was started here; start one with: start [SPACE]") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
-                f"{self.job} is damaged ({error}); start the sweep again, it continues"
+                f"{self.job} is damaged ({error}); start the sweep again; it continues"
             ) from None
         if not isinstance(arguments, list) or not all(isinstance(one, str) for one in arguments):
-            raise ValueError(f"{self.job} is damaged; start the sweep again, it continues")
+            raise ValueError(f"{self.job} is damaged; start the sweep again; it continues")
         return tuple(arguments)
 
     def write_end(self, end: Verdict) -> None:
         write_file(self.end, json.dumps(asdict(end)), mode=0o600)
 
     def read_end(self) -> Verdict | None:
-        """None where the sweep has not ended."""
+        """None if the sweep has not ended."""
         try:
             return Verdict(**json.loads(self.end.read_text("utf-8")))
         except (OSError, ValueError, TypeError):
@@ -118,24 +118,24 @@ class Verdict:
     again: bool
     reason: str
     code: int = 0
-    """Of the driver, where it is not run again."""
+    """The supervisor's exit code, if the sweep is not run again."""
     failure: bool = False
     """Whether it counts as one of its kind."""
 
 
 def checked_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Arguments of a sweep. Raises ValueError for what a service cannot run."""
-    if arguments and arguments[0] in _OTHERS:
+    """A sweep's arguments. Raises ValueError for those that a service cannot run."""
+    if arguments and arguments[0] in _OTHER_COMMANDS:
         raise ValueError(
-            f"{arguments[0]!r} is no sweep; run it directly: "
+            f"{arguments[0]!r} is not a sweep; run it directly: "
             f"{shlex.join(['python', '-m', 'tune_app.sweep', *arguments])}"
         )
     for argument in arguments:
         name = argument.partition("=")[0]
-        if name in _OURS:
-            raise ValueError(f"{name} is the cluster's own here; leave it out")
+        if name in _SET_HERE:
+            raise ValueError(f"{name} is set by the cluster; leave it out")
         if "\0" in argument:
-            raise ValueError(f"the argument {argument!r} has a character that none may have")
+            raise ValueError(f"the argument {argument!r} has a NUL character; remove it")
     return tuple(arguments)
 
 
@@ -144,33 +144,33 @@ def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) ->
 
     Args:
         code: its exit code; below 0 a signal's number.
-        failures: of this one's kind before it, since the last good run.
-        ray_restarted: whether Ray's head is another one than when it began, or was away.
-        accepted: whether it has trained before, so that its arguments cannot be the reason.
+        failures: of the same kind before it, since the last good run.
+        ray_restarted: whether Ray's head has restarted since it began, or did not answer.
+        accepted: whether it has trained before, so that its arguments are not at fault.
     """
     if code == 0:
-        return Verdict(again=False, reason="the sweep is through")
-    # First of all: without its Ray a sweep ends like one that is refused.
+        return Verdict(again=False, reason="the sweep is complete")
+    # Before all else: a sweep that loses its Ray ends like one that is refused.
     if ray_restarted:
-        return Verdict(again=True, reason="Ray was started anew, or did not answer")
+        return Verdict(again=True, reason="Ray restarted, or did not answer")
     if code == MISTAKE and not accepted:
         return Verdict(again=False, code=MISTAKE, reason="the sweep was refused; its log says why")
-    if code in _WISHES:
+    if code in _INTERRUPTIONS:
         by = "an interruption" if code > 0 else _signal_name(-code)
-        return Verdict(again=True, reason=f"it was ended by {by}, and not through its service")
+        return Verdict(again=True, reason=f"it was ended by {by}, not through its service")
     how = f"was ended by {_signal_name(-code)}" if code < 0 else f"failed with exit code {code}"
     if code == -signal.SIGKILL:
-        how += ", as by a head that is out of memory"
+        how += ", as when the head runs out of memory"
     most = {FAILED: FAILURES, REFUSED: MISTAKES, KILLED: KILLS}[failure_kind(code)]
     if failures + 1 < most:
-        why = f"it {how}, {failures + 1} of {most} times at most"
+        why = f"it {how}, {failures + 1} of at most {most} times"
         return Verdict(again=True, failure=True, reason=why)
-    why = f"it failed {failures + 1} times while Ray ran, and at last {how}"
+    why = f"it failed {failures + 1} times while Ray ran; the last time it {how}"
     return Verdict(again=False, code=GIVEN_UP, reason=why)
 
 
 def failure_kind(code: int) -> str:
-    """Which failures are counted together, by the exit code."""
+    """Which failures count together, by the exit code."""
     if code < 0:
         return KILLED
     return REFUSED if code == MISTAKE else FAILED
@@ -185,21 +185,21 @@ def _signal_name(number: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSupervisor:
-    """Runs one sweep after what `files` say.
+    """Runs the sweep that `files` describe.
 
     Args:
-        started: the file that gets another id each time that Ray has started.
-        ray: host and port at which Ray's head answers.
-        home: working directory; results lie in its `runs`.
-        variables: more of the sweep's environment.
-        module: what is run.
-        ray_s: how long Ray is waited for at a time.
+        started: the file that gets a new id each time Ray has started.
+        ray: host and port of Ray's head.
+        home: working directory; results are in its `runs`.
+        variables: added to the sweep's environment.
+        module: of the driver.
+        ray_s: how long to wait for Ray at a time.
         save_s: how long the sweep has to save after SIGINT, before SIGKILL.
-        lost_s: the same where its Ray is gone, and little can be saved.
+        lost_s: the same if its Ray is gone, and little can be saved.
         pause_s: before a second try; doubles with each failure since the last good run.
-        accepted_s: what runs for this long was not refused.
-        good_s: a run of this length is good, and what failed before it is forgotten.
-        steady_s: how long a Ray is looked at under which a sweep was refused.
+        accepted_s: a run of this length was not refused.
+        good_s: a run of this length is good, and resets the count of failures.
+        steady_s: how long Ray is watched after a sweep was refused.
     """
 
     files: SweepFiles
@@ -218,10 +218,10 @@ class SweepSupervisor:
     look_s: float = 0.5
 
     def run(self, ended: threading.Event) -> int | None:
-        """Works until the sweep has ended or `ended` is set.
+        """Runs until the sweep has ended or `ended` is set.
 
-        Returns the driver's exit code; None where it was told to stop, and the sweep goes on with
-        the next start. Raises ValueError where no sweep was started.
+        Returns the supervisor's exit code; None if it was stopped, so that the next start continues
+        the sweep. Raises ValueError if no sweep was started.
         """
         arguments = self.files.read_job()
         failures: Counter[str] = Counter()
@@ -238,7 +238,7 @@ class SweepSupervisor:
             doubted = code == MISTAKE and not accepted
             steady = not doubted or self._is_steady(ray, ended)
             if code != 0 and not (doubted and steady):
-                # A Ray that has died takes the sweep along before it is started anew.
+                # When Ray dies, the sweep ends before Ray restarts.
                 ended.wait(min(self.pause_s * 2 ** failures.total(), 300.0))
                 if not self._wait_for_ray(ended):
                     return None if ended.is_set() else RAY_SILENT
@@ -248,7 +248,7 @@ class SweepSupervisor:
                 ray_restarted=not steady or self._ray() != ray,
                 accepted=accepted,
             )
-            logger.info("%s%s", found.reason, "; once more" if found.again else "")
+            logger.info("%s%s", found.reason, "; running it again" if found.again else "")
             if not found.again:
                 self.files.write_end(found)
                 return found.code
@@ -257,14 +257,14 @@ class SweepSupervisor:
         return None
 
     def _ray(self) -> str:
-        """Which start of Ray is the newest; empty before the first."""
+        """The id of Ray's newest start; empty before the first."""
         try:
             return self.started.read_text("utf-8")
         except OSError:
             return ""
 
     def _is_steady(self, ray: str, ended: threading.Event) -> bool:
-        """Whether Ray stays: one that dies takes the sweep along before it is seen to be dead."""
+        """Whether Ray stays up: when it dies, the sweep ends before Ray is seen to be dead."""
         until = time.monotonic() + self.steady_s
         while True:
             if self._ray() != ray or not answers(*self.ray):
@@ -298,7 +298,7 @@ class SweepSupervisor:
                 stderr=log,
                 cwd=self.home,
                 env={**ENVIRONMENT, **os.environ, **self.variables},
-                # A signal to the driver's group is not one to the sweep: it gets SIGINT alone.
+                # A signal to the supervisor's group must not reach the sweep, which gets SIGINT.
                 process_group=0,
             )
         accepted_at = time.monotonic() + self.accepted_s
@@ -307,10 +307,10 @@ class SweepSupervisor:
                 if time.monotonic() > accepted_at:
                     self.files.accepted.touch()
                 if ended.wait(self.look_s):
-                    logger.info("told to stop; the sweep saves")
+                    logger.info("stopping; the sweep saves")
                     return self._end(process, self.save_s)
                 if self._ray() != ray:
-                    logger.warning("Ray ended under the sweep, which begins again")
+                    logger.warning("Ray ended under the sweep, which restarts")
                     return self._end(process, self.lost_s)
             if process.returncode != MISTAKE:
                 self.files.accepted.touch()
@@ -330,7 +330,7 @@ class SweepSupervisor:
 
 
 def _kill_group(group: int) -> None:
-    """What a sweep left behind."""
+    """Kills processes that a sweep left behind."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:

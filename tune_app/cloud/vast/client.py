@@ -176,7 +176,9 @@ class VastClient:
         answer = self._send("create", "PUT", f"/api/v0/asks/{request.offer_id}/", body=body)
         contract = _contract(answer)
         if contract is None:
-            raise OddAnswerError("the API says that it rented, and not what: no new_contract")
+            raise OddAnswerError(
+                "the API says that it rented an instance, but not which: no new_contract"
+            )
         return contract
 
     def instances(self, *, labelled: str = "") -> list[Instance]:
@@ -201,13 +203,13 @@ class VastClient:
             if token is None:
                 break
             if token in seen:
-                raise OddAnswerError("the list of instances turns in a circle")
+                raise OddAnswerError("the list of instances repeats itself")
             seen.add(token)
         else:
             raise OddAnswerError(f"the list of instances has over {MAXIMUM_PAGES} pages")
         if total is not None and len(found) < total:
             raise OddAnswerError(
-                f"the list of instances has {len(found)} of the {total} that it speaks of"
+                f"the list of instances has {len(found)} of the {total} that it announces"
             )
         return [instance for instance in found.values() if instance is not None]
 
@@ -218,12 +220,12 @@ class VastClient:
         except NoSuchInstanceError:
             return None
         if "instances" not in answer:
-            raise OddAnswerError(f"the answer on instance {contract} does not speak of it")
+            raise OddAnswerError(f"the answer on instance {contract} does not mention it")
         values = answer["instances"]
         if values is None:
             return None
         if not isinstance(values, dict):
-            raise OddAnswerError(f"the answer on instance {contract} is no object")
+            raise OddAnswerError(f"the answer on instance {contract} is not an object")
         return read_instance(values)
 
     def destroy(self, contract: int) -> None:
@@ -245,7 +247,7 @@ class VastClient:
             if token is None:
                 return charges
             if token == query.get("after_token"):
-                raise OddAnswerError("the list of charges turns in a circle")
+                raise OddAnswerError("the list of charges repeats itself")
             query = {**query, "after_token": token}
         raise OddAnswerError(f"the list of charges has over {MAXIMUM_PAGES} pages")
 
@@ -254,7 +256,7 @@ class VastClient:
         answer = self._repeated("user", "GET", "/api/v0/users/current/")
         credit = answer.get("credit")
         if isinstance(credit, bool) or not isinstance(credit, (int, float)):
-            raise OddAnswerError("the account has no credit in figures")
+            raise OddAnswerError("the account's credit is not a number")
         return float(credit)
 
     def _repeated(
@@ -274,7 +276,7 @@ class VastClient:
             except (NoAnswerError, RateLimitedError, UnreachableError) as error:
                 if attempt == self._attempts:
                     raise
-                logger.info("%s: %s; once more in %g s", endpoint, error, self._retry_s * attempt)
+                logger.info("%s: %s; again in %g s", endpoint, error, self._retry_s * attempt)
                 self._sleep(self._retry_s * attempt)
         raise AssertionError("at least one attempt is made")
 
@@ -300,7 +302,7 @@ class VastClient:
             ) from None
         except httpx.HTTPError as error:
             raise NoAnswerError(
-                f"{endpoint}: no whole answer from {self._base_url} ({type(error).__name__})"
+                f"{endpoint}: no complete answer from {self._base_url} ({type(error).__name__})"
             ) from None
         return self._read(endpoint, response.status_code, content)
 
@@ -340,7 +342,7 @@ class VastClient:
             raise WrongKeyError(message + _remedy(WrongKeyError), contract=contract)
         if status >= 400 or (values and values.get("success") is False):
             raise RefusedError(message, contract=contract)
-        raise OddAnswerError(f"{message}: the answer is no JSON object", contract=contract)
+        raise OddAnswerError(f"{message}: the answer is not a JSON object", contract=contract)
 
 
 def _remedy(kind: type[CloudError]) -> str:
@@ -348,7 +350,7 @@ def _remedy(kind: type[CloudError]) -> str:
         WrongKeyError: "; the key is wrong or lacks a permission: make a new one on "
         "https://cloud.vast.ai/manage-keys/",
         CreditError: "; add credit to the Vast.ai account",
-        SpendRateError: "; the account may not spend so much an hour: ask for fewer workers, "
+        SpendRateError: "; the account may not spend that much an hour: ask for fewer workers, "
         "or Vast.ai for a higher limit",
         SearchQuotaError: "; searches return at midnight UTC",
     }.get(kind, "")
@@ -369,7 +371,7 @@ def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 def _token(answer: Mapping[str, Any]) -> str | None:
     token = answer.get("next_token")
     if token is not None and not (isinstance(token, str) and token):
-        raise OddAnswerError("the token of the next page is no text")
+        raise OddAnswerError("the token of the next page is not a text")
     return token
 
 

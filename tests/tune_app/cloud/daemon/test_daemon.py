@@ -186,11 +186,11 @@ def test_even_a_search_that_hangs_is_answered_in_time(
 ) -> None:
     daemon = build(patience={"http": 0.8, "create": 1.5, "look": 0.5}).start()
     fake.fail("search", Fault.SILENCE, Fault.SILENCE)
-    with pytest.raises(UncertainError, match=r"not through after 1\.5 s"):
+    with pytest.raises(UncertainError, match=r"not answered after 1\.5 s"):
         daemon.client.create("worker", "a")
     with pytest.raises(InFlightError):
         daemon.client.create("worker", "a")
-    until(lambda: "no whole answer" in str(daemon.client.status().failures))
+    until(lambda: "no complete answer" in str(daemon.client.status().failures))
     until(lambda: rented(daemon, "a"))
 
 
@@ -235,7 +235,7 @@ def test_who_comes_second_is_refused(build: Callable[..., DaemonProcess], tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("key", "said"), [("wrong", "the key is wrong"), ("", "no key came over standard input")]
+    ("key", "said"), [("wrong", "the key is wrong"), ("", "no key on standard input")]
 )
 def test_a_missing_or_wrong_key_ends_it_at_once(
     build: Callable[..., DaemonProcess], key: str, said: str
@@ -301,8 +301,8 @@ def test_what_is_no_request_is_answered_as_such(build: Callable[..., DaemonProce
         (b'{"op": "stat', "cut off"),
         (b"{" * 16_384, "over 16,384 bytes"),
         (b"[" * 10_000 + b"\n", "no JSON"),
-        (b'{"op": "rent-everything"}\n', "there is no 'rent-everything'"),
-        (b'{"op": ["list"]}\n', "there is no"),
+        (b'{"op": "rent-everything"}\n', "unknown operation 'rent-everything'"),
+        (b'{"op": ["list"]}\n', "unknown operation"),
         (b'{"op": "destroy", "contract": "1", "reason": "x"}\n', "a whole number is expected"),
         (b'{"op": "create", "node_type": 1}\n', "a text is expected"),
     ):

@@ -68,9 +68,9 @@ def test_workers_that_the_new_key_does_not_see_keep_the_old_one(fake: FakeVast) 
     with FakeVast([offer(1)]) as elsewhere:
         old, contract = settings_of(fake), rent(fake)
         with open_market(settings_of(elsewhere), ApiKey(elsewhere.key)) as client:
-            with pytest.raises(ValueError, match=rf"instances {contract} .* has sees them"):
+            with pytest.raises(ValueError, match=rf"instances {contract} .* on the head sees them"):
                 refuse_other_account(old, [contract], client, before=ApiKey(fake.key))
-            with pytest.raises(ValueError, match=r"has cannot tell: .* the key is wrong"):
+            with pytest.raises(ValueError, match=r"on the head cannot tell: .* the key is wrong"):
                 refuse_other_account(old, [contract], client, before=ApiKey("revoked"))
             # Gone from both: the ledger has not heard of it yet.
             refuse_other_account(old, [contract + 1], client, before=ApiKey(fake.key))

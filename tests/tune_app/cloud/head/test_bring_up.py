@@ -41,7 +41,7 @@ def test_a_folder_full_of_data_is_not_sent(tmp_path: Path) -> None:
 
 
 def test_the_key_is_where_vast_s_own_command_line_leaves_it(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no Vast\.ai key: set VAST_API_KEY, or write"):
+    with pytest.raises(ValueError, match=r"no Vast\.ai key: set VAST_API_KEY, or write"):
         account_key({}, tmp_path)
     path = tmp_path / ".config" / "vastai" / "vast_api_key"
     path.parent.mkdir(parents=True)
@@ -55,7 +55,7 @@ def test_the_key_is_where_vast_s_own_command_line_leaves_it(tmp_path: Path) -> N
 
 def test_without_a_key_the_head_is_not_even_spoken_to(tmp_path: Path) -> None:
     said: list[str] = []
-    with pytest.raises(ValueError, match=r"there is no Vast\.ai key"):
+    with pytest.raises(ValueError, match=r"no Vast\.ai key"):
         bring_up(
             yaml_config(),
             HeadShell(address="head.example", user="me"),
@@ -89,7 +89,9 @@ def test_the_daemon_and_the_overlay_must_count_the_same_workers() -> None:
 
 def test_a_sweep_does_not_go_on_with_another_source() -> None:
     for state in ("active", "activating"):
-        with pytest.raises(ValueError, match=r"a sweep runs on the head, .*driver stop"):
+        with pytest.raises(
+            ValueError, match=r"a sweep runs on the head with .*cloud stop --cluster"
+        ):
             check_no_other_sweep(f"welcome\nstellux-head-runs {state} code-1\n", "code-2")
         check_no_other_sweep(f"stellux-head-runs {state} code-2\n", "code-2")
     for told in ("stellux-head-runs inactive code-1\n", "stellux-head-runs  \n", ""):

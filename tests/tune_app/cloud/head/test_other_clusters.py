@@ -54,7 +54,7 @@ def test_a_ledger_that_cannot_be_read_is_not_taken_for_empty(tmp_path: Path) -> 
     path = ledger_path(tmp_path, "a")
     path.parent.mkdir()
     path.write_text("no database at all, but longer than a header" * 20, "utf-8")
-    with pytest.raises(LedgerError, match="no readable ledger"):
+    with pytest.raises(LedgerError, match="not a readable ledger"):
         rented_by_others(tmp_path, "b")
 
 

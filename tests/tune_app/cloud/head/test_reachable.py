@@ -42,14 +42,14 @@ def test_a_head_that_greets_as_ssh_does_is_reached() -> None:
 
 def test_a_port_that_is_shut_is_told_with_the_remedy() -> None:
     port = free_port()
-    with pytest.raises(HeadUnreachableError, match=rf"Let TCP port {port} in .*overlay\.port"):
+    with pytest.raises(HeadUnreachableError, match=rf"Allow TCP port {port} in .*overlay\.port"):
         check_reachable("127.0.0.1", port, within_s=0)
 
 
 def test_something_else_at_the_port_is_no_head() -> None:
     with (
         greeting(b"HTTP/1.1 400\r\n") as port,
-        pytest.raises(HeadUnreachableError, match="answered by no SSH server, but by b'HTTP/1"),
+        pytest.raises(HeadUnreachableError, match="answered by b'HTTP/1"),
     ):
         check_reachable("127.0.0.1", port, within_s=0)
 

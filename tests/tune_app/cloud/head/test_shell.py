@@ -42,8 +42,11 @@ def test_only_a_known_host_key_is_taken_and_nobody_is_asked(ssh: Callable[[str],
     ("said", "told"),
     [
         ("Host key verification failed.", "log in once by hand and compare it: ssh -p 2222 me@"),
-        ("me@head.example: Permission denied (publickey).", "it does not let me in; see auth"),
-        ("ssh: Could not resolve hostname head.example", "its name is not known; see provider"),
+        ("me@head.example: Permission denied (publickey).", "it refuses user me; see auth"),
+        (
+            "ssh: Could not resolve hostname head.example",
+            "its name cannot be resolved; see provider",
+        ),
         ("connect to host head.example port 2222: Connection refused", "no SSH server answers"),
         ("connect to host head.example port 2222: No route to host", "No route to host"),
     ],
@@ -52,7 +55,9 @@ def test_a_head_that_is_not_reached_is_told_with_the_remedy(
     ssh: Callable[[str], None], said: str, told: str
 ) -> None:
     ssh(f"echo '{said}' >&2; exit 255")
-    with pytest.raises(HeadUnreachableError, match=r"head head\.example is not reached") as caught:
+    with pytest.raises(
+        HeadUnreachableError, match=r"head head\.example cannot be reached"
+    ) as caught:
         SHELL.run(["true"])
     assert told in str(caught.value)
 
@@ -64,13 +69,13 @@ def test_a_command_that_fails_is_told_in_its_own_words(ssh: Callable[[str], None
     with pytest.raises(HeadCommandError, match=r"^the disk is full$"):
         SHELL.show(["true"])
     ssh("echo 'sudo: a password is required' >&2; exit 1")
-    with pytest.raises(HeadCommandError, match="may not become root without a password"):
+    with pytest.raises(HeadCommandError, match="needs a password to become root"):
         SHELL.run(SHELL.as_root("true"))
 
 
 def test_a_full_disk_is_told_with_the_remedy(ssh: Callable[[str], None]) -> None:
     ssh("echo 'tar: code/a.py: Cannot write: No space left on device' >&2; echo x >&2; exit 2")
-    with pytest.raises(HeadCommandError, match=r"device; free some of the disk of the head head"):
+    with pytest.raises(HeadCommandError, match=r"device; free space on the disk of the head head"):
         SHELL.run(["true"])
 
 
@@ -83,7 +88,7 @@ def test_a_head_that_does_not_answer_in_time_is_given_up(ssh: Callable[[str], No
     ssh("exec sleep 20")
     with pytest.raises(HeadUnreachableError, match=r"did not answer within 0\.2 s"):
         SHELL.run(["true"], timeout_s=0.2)
-    with pytest.raises(HeadUnreachableError, match=r"was not through within 0\.2 s"):
+    with pytest.raises(HeadUnreachableError, match=r"did not finish within 0\.2 s"):
         SHELL.show(["true"], timeout_s=0.2)
 
 

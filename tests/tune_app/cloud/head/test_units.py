@@ -193,7 +193,9 @@ def test_the_head_carries_what_the_autoscaler_knows_it_by() -> None:
 
 
 def test_a_unit_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no unit 'stellux-head'; there are stellux-fire"):
+    with pytest.raises(
+        ValueError, match="unknown unit 'stellux-head'; expected one of stellux-fire"
+    ):
         unit_text("stellux-head")
 
 

@@ -159,7 +159,7 @@ def test_without_a_key_to_rent_workers_no_server_is_ordered(
     config["provider"]["head"]["hetzner"]["ssh_public_key"] = KEY
     monkeypatch.delenv("VAST_API_KEY")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=r"there is no Vast\.ai key"):
+    with pytest.raises(ValueError, match=r"no Vast\.ai key"):
         head_of(config).make(lambda _: None)
     assert fake.calls["POST servers"] == 0
 
@@ -195,7 +195,7 @@ def test_is_kept_when_its_results_are_not_here(
     with pytest.raises(
         FetchError,
         match=r"the disk is ill.*\. Nothing was deleted, and the head 192\.0\.2\.\d+ bills on: "
-        r"begin again with `ray down`.*STELLUX_DISCARD=1 ray down cluster\.yaml",
+        r"run `ray down` again.*STELLUX_DISCARD=1 ray down cluster\.yaml",
     ):
         head.end(lambda _: None)
     assert len(fake.servers) == 1

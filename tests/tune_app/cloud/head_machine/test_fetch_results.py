@@ -118,7 +118,7 @@ def test_what_was_cut_off_goes_on_where_it_was(
     thread = threading.Thread(target=cut_off)
     thread.start()
     began.set()
-    with pytest.raises(FetchError, match=r"there/store was not fetched to its end: .*rsync error"):
+    with pytest.raises(FetchError, match=r"there/store was not fetched completely: .*rsync error"):
         fetch(head.shell, folders, target, say=lambda _: None)
     thread.join()
     part = target / "store" / "c" / PARTIAL / "2.pt"
@@ -182,7 +182,7 @@ def test_a_head_without_rsync_says_so(
     head: LoopbackHead, folders: dict[str, str], tmp_path: Path
 ) -> None:
     head.program_there("rsync", "echo 'rsync: command not found' >&2; exit 127")
-    with pytest.raises(FetchError, match=r"not fetched to its end: .*rsync: command not found"):
+    with pytest.raises(FetchError, match=r"not fetched completely: .*rsync: command not found"):
         fetch(head.shell, folders, tmp_path / "here", say=lambda _: None)
 
 

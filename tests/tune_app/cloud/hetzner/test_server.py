@@ -247,7 +247,7 @@ def test_a_type_that_is_not_in_the_location_is_refused_with_those_where_it_is(
     fake: FakeHetzner, settings: HetznerSettings
 ) -> None:
     fake.types[0]["locations"][1]["available"] = False
-    with pytest.raises(NotAvailableError, match="'nbg1' now; it can in fsn1, hel1"):
+    with pytest.raises(NotAvailableError, match="'nbg1' now; it is in fsn1, hel1"):
         head_of(fake, settings).create("tiny")
     with pytest.raises(NotAvailableError, match="no server type 'cx11'"):
         head_of(fake, settings, server_type="cx11").create("tiny")
@@ -331,7 +331,7 @@ def test_a_protected_server_stays_and_the_user_is_told(
 ) -> None:
     head.create("tiny")
     fake.fail("DELETE servers/#", Fault.PROTECTED)
-    with pytest.raises(ProtectedError, match="take the protection off"):
+    with pytest.raises(ProtectedError, match="remove its protection"):
         head.delete("tiny")
     assert head.find("tiny") is not None
 

@@ -41,7 +41,7 @@ class Disk:
     def fill_up(self, house: House) -> None:
         """Until not even the smallest change of the ledger finds room."""
         self.fill()
-        with pytest.raises(LedgerUnwritableError, match="free some of the head's disk"):
+        with pytest.raises(LedgerUnwritableError, match="free space on the head's disk"):
             for number in range(3_000):
                 house.ledger.avoid(1, str(number), seconds=1)
         self.fill()  # with what the ballast gave free

@@ -221,7 +221,7 @@ def test_other_files_are_refused(tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(LedgerError, match="'mine', not of 'yours'"):
         Ledger.open(tmp_path / "ledger.sqlite3", cluster="yours", slots=(), clock=clock)
     (tmp_path / "text").write_text("no database at all, but longer than a header" * 20, "utf-8")
-    with pytest.raises(LedgerError, match="no readable ledger"):
+    with pytest.raises(LedgerError, match="not a readable ledger"):
         Ledger.open(tmp_path / "text", cluster="mine", slots=(), clock=clock)
     with sqlite3.connect(tmp_path / "other") as other:
         other.execute("CREATE TABLE things (name TEXT)")

@@ -113,13 +113,13 @@ def test_a_start_takes_back_what_the_one_before_said(
     [
         ({"cluster": "a b"}, "cluster's name"),
         ({"cluster": "a", "gcs_port": 20_105}, "outside the nodes' own"),
-        ({"cluster": "a", "gcs_port": "6379"}, "int is expected"),
+        ({"cluster": "a", "gcs_port": "6379"}, "a whole number is expected"),
         ({"cluster": "a", "object_store_bytes": 1}, "80,000,000"),
         ({"cluster": "a", "look_s": 0}, "over 0"),
-        ({"cluster": "a", "stop_s": True}, "float is expected"),
-        ({"cluster": "a", "port": 1}, "known are cluster"),
-        ({}, "lacks cluster"),
-        ([], "lacks cluster"),
+        ({"cluster": "a", "stop_s": True}, "a number is expected"),
+        ({"cluster": "a", "port": 1}, "expected one of autoscaling_config, cluster"),
+        ({}, "missing: cluster"),
+        ([], "an object is expected"),
     ],
 )
 def test_settings_that_could_not_be_meant_are_refused(

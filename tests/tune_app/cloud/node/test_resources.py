@@ -45,7 +45,7 @@ def test_a_container_with_too_little_shared_memory_uses_files(shm: int) -> None:
     [
         (4, 64, 4, "as offered"),
         (8, 4.0, 4, "offer said 8"),
-        (None, 6.5, 6, "nobody told"),
+        (None, 6.5, 6, "the offer's number is unknown"),
         (2, 0.5, 1, "offer said 2"),
     ],
 )

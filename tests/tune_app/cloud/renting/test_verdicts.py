@@ -108,7 +108,7 @@ def test_outbid_is_destroyed_without_blaming_the_machine() -> None:
 def test_another_price_or_kind_is_destroyed_and_the_machine_avoided() -> None:
     dear = verdict(replace(RUNNING, dollars_per_hour=0.28), RENTED)
     assert (dear.action, dear.avoid_machine) == (Action.DESTROY, True)
-    assert "costs $0.2800/h, agreed were $0.2600/h" in dear.reason
+    assert "costs $0.2800/h; the agreed price is $0.2600/h" in dear.reason
     assert verdict(replace(RUNNING, dollars_per_hour=0.27), RENTED).action is Action.KEEP
     on_demand = verdict(replace(RUNNING, is_bid=False), RENTED)
     assert (on_demand.action, on_demand.avoid_machine) == (Action.DESTROY, True)

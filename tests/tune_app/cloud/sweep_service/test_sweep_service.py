@@ -145,7 +145,7 @@ def test_a_sweep_that_is_through_is_not_run_again(place: Place) -> None:
     ]
     end = place.files.read_end()
     assert end is not None
-    assert end.reason == "the sweep is through"
+    assert end.reason == "the sweep is complete"
 
 
 def test_what_is_refused_is_not_tried_again(place: Place) -> None:
@@ -195,8 +195,8 @@ def test_a_sweep_that_is_killed_again_and_again_is_given_up(place: Place) -> Non
     end = place.files.read_end()
     assert end is not None
     assert end.reason == (
-        "it failed 8 times while Ray ran, and at last was ended by SIGKILL, "
-        "as by a head that is out of memory"
+        "it failed 8 times while Ray ran; the last time it was ended by SIGKILL, "
+        "as when the head runs out of memory"
     )
 
 
@@ -253,17 +253,17 @@ def test_verdicts_say_why() -> None:
         found = verdict(code, failures=failures, ray_restarted=ray_restarted, accepted=True)
         return f"{'again' if found.again else found.code}: {found.reason}"
 
-    assert why(0) == "0: the sweep is through"
-    assert why(1) == "again: it failed with exit code 1, 1 of 3 times at most"
+    assert why(0) == "0: the sweep is complete"
+    assert why(1) == "again: it failed with exit code 1, 1 of at most 3 times"
     assert why(1, FAILURES - 1).startswith("3: it failed 3 times while Ray ran")
-    assert why(1, FAILURES - 1, ray_restarted=True).startswith("again: Ray was started anew")
+    assert why(1, FAILURES - 1, ray_restarted=True).startswith("again: Ray restarted")
     refused = verdict(2, failures=0, ray_restarted=True, accepted=False)
     assert refused.again, "a sweep without its Ray ends like one that is refused"
     assert why(-9).startswith("again: it was ended by SIGKILL")
     assert why(-9, KILLS - 1).startswith("3: ")
-    assert why(-15, 99) == "again: it was ended by SIGTERM, and not through its service"
-    assert why(130, 99) == "again: it was ended by an interruption, and not through its service"
-    assert why(-40) == "again: it was ended by signal 40, 1 of 8 times at most"
+    assert why(-15, 99) == "again: it was ended by SIGTERM, not through its service"
+    assert why(130, 99) == "again: it was ended by an interruption, not through its service"
+    assert why(-40) == "again: it was ended by signal 40, 1 of at most 8 times"
     assert why(2, MISTAKES - 2).startswith("again")
     assert why(2, MISTAKES - 1).startswith("3: ")
 
@@ -271,9 +271,9 @@ def test_verdicts_say_why() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["status", "quick"], "'status' is no sweep"),
-        (["quick", "--address", "auto"], "--address is the cluster's own"),
-        (["quick", "--address=auto"], "--address is the cluster's own"),
+        (["status", "quick"], "'status' is not a sweep"),
+        (["quick", "--address", "auto"], "--address is set by the cluster"),
+        (["quick", "--address=auto"], "--address is set by the cluster"),
     ],
 )
 def test_what_is_no_sweep_is_refused(arguments: list[str], said: str) -> None:
@@ -359,8 +359,8 @@ def test_who_starts_a_sweep_sees_it_to_its_end(
     assert start_sweep(head.files, (str(head.folder), "--tokens", "5M")) == 0
     said = capsys.readouterr().out
     assert "you may leave" in said
-    assert said.index("run 1: 1") < said.index("once more") < said.index("run 2: 0")
-    assert said.index("run 2: 0") < said.index("the last one ended: the sweep is through")
+    assert said.index("run 1: 1") < said.index("running it again") < said.index("run 2: 0")
+    assert said.index("run 2: 0") < said.index("the last one has ended: the sweep is complete")
     assert said.splitlines()[-1] == "  ray down cluster.yaml"
     assert head.systemctl("is-enabled", "stellux-sweep") == "disabled"
     assert (head.folder / "sudo").read_text().splitlines() == [
@@ -427,7 +427,7 @@ def test_a_driver_that_cannot_run_says_so_where_people_look(
     service.write_text(service.read_text("utf-8").replace("sys.exit(", damage, 1), "utf-8")
     assert start_sweep(head.files, (str(head.folder),)) == 2
     said = capsys.readouterr().out
-    assert "its driver cannot run: " in said
+    assert "its supervisor cannot run: " in said
     assert "sweep.json is damaged" in said.splitlines()[-1]
     assert head.systemctl("is-enabled", "stellux-sweep") == "disabled"
 
@@ -443,7 +443,7 @@ def test_a_driver_that_is_gone_for_good_is_no_success(head: Head) -> None:
     assert head.code == 1
     out = io.StringIO()
     assert show_status(head.files, out) == 3
-    assert "the driver of the last one failed" in out.getvalue()
+    assert "the supervisor of the last one failed" in out.getvalue()
     assert f"start {head.folder}" in out.getvalue()
 
 
@@ -469,7 +469,7 @@ def test_ctrl_c_ends_the_following_alone(head: Head) -> None:
         os.killpg(process.pid, signal.SIGINT)
         said, _ = process.communicate(timeout=20)
     assert process.returncode == 0
-    left = said.partition("The sweep goes on.")[2]
+    left = said.partition("The sweep continues.")[2]
     assert "  python -m tune_app.cloud follow " in left
     assert head.systemctl("is-active", "stellux-sweep") == "active"
     assert not (head.folder / "saved").exists()

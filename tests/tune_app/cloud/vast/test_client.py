@@ -138,7 +138,7 @@ def test_creating_is_sent_once_whatever_comes_back(
 def test_silence_after_creating_ends_with_the_time_out(fake: FakeVast, clock: Clock) -> None:
     client = client_of(fake, clock, timeout_s=0.2)
     fake.fail("create", Fault.CREATED_THEN_SILENCE)
-    with pytest.raises(NoAnswerError, match="no whole answer"):
+    with pytest.raises(NoAnswerError, match="no complete answer"):
         client.create(order())
     assert fake.calls["create"] == 1
     assert len(fake.alive()) == 1

@@ -55,7 +55,7 @@ def test_the_reason_names_the_parts_and_the_next_best() -> None:
     assert "offer 1, RTX 4090" in choice.reason
     assert "bid 0.2400" in choice.reason
     assert "best of 2" in choice.reason
-    assert "50% cheaper a unit of training than offer 2, RTX 3090" in choice.reason
+    assert "50% cheaper per unit of training than offer 2, RTX 3090" in choice.reason
 
 
 def test_a_bid_stays_under_the_cap_with_its_storage() -> None:
@@ -96,7 +96,7 @@ def test_the_nearest_miss_is_the_one_to_move_least_for() -> None:
     assert none.nearest is not None
     assert none.nearest.id == 2
     assert none.refused == {"max_dollars_per_hour": 3, "min_reliability": 1}
-    assert "no offer of 3 passes the caps (max_dollars_per_hour 3, min_reliability 1)" in (
+    assert "no offer of 3 meets the caps (max_dollars_per_hour 3, min_reliability 1)" in (
         none.reason
     )
 

@@ -31,7 +31,7 @@ _REQUEST_S = 240
 def unit_text(name: str) -> str:
     """The unit's file. Raises ValueError for a name that is none of `UNITS`."""
     if name not in UNITS:
-        raise ValueError(f"there is no unit {name!r}; there are {', '.join(UNITS)}")
+        raise ValueError(f"unknown unit {name!r}; expected one of {', '.join(UNITS)}")
     return (Path(__file__).parent / name).read_text("utf-8")
 
 
