@@ -145,7 +145,7 @@ def test_a_launch_that_failed_for_certain_is_an_error(cluster: RayCluster) -> No
     cluster.fake.fail("create", *[Fault.UNAVAILABLE] * 3)
     with pytest.raises(LaunchError, match="the GPU is in use"):
         create(provider, "launch")
-    with pytest.raises(LaunchError, match="no node type 'cpu'"):
+    with pytest.raises(LaunchError, match="unknown node type 'cpu'"):
         create(provider, "launch", **{TAG_RAY_USER_NODE_TYPE: "cpu"})
     assert cluster.alive() == []
 

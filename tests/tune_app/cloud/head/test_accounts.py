@@ -87,7 +87,7 @@ def test_a_key_is_not_forgotten_while_something_is_left(fake: FakeVast) -> None:
 def test_only_a_cap_that_keeps_something_is_told() -> None:
     assert cap_lines(STATUS) == []
     (line,) = cap_lines(replace(STATUS, spent=5.01, stage="spent"))
-    assert line.startswith("$5.01 of the cap of $5.00 are spent")
+    assert line.startswith("$5.01 of the cap of $5.00 is spent")
     assert "raise cap_dollars" in line
 
 

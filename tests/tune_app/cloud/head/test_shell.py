@@ -98,5 +98,5 @@ def test_the_daemon_is_asked_over_ssh(ssh: Callable[[str], None]) -> None:
     assert isinstance(client, DaemonClient)
     client.open()
     ssh("cat >/dev/null; echo 'Permission denied (publickey).' >&2; exit 255")
-    with pytest.raises(DaemonError, match="it does not let me in"):
+    with pytest.raises(DaemonError, match="it refuses user me"):
         client.open()

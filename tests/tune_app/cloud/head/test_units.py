@@ -26,7 +26,7 @@ from tune_app.cloud.head.units import (
     sudoers,
     unit_text,
 )
-from tune_app.cloud.sweep_service import supervisor as driving
+from tune_app.cloud.sweep_service import supervisor
 
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 
@@ -134,12 +134,12 @@ def test_no_unit_is_given_up() -> None:
         assert unit.get("Service", "Restart") == ("on-failure" if name == SWEEP else "always")
         assert unit.has_option("Service", "RestartSec")
     prevented = Unit(SWEEP).words("Service", "RestartPreventExitStatus")
-    assert prevented == [str(driving.MISTAKE), str(driving.GIVEN_UP)]
-    assert str(driving.RAY_SILENT) not in prevented
+    assert prevented == [str(supervisor.MISTAKE), str(supervisor.GIVEN_UP)]
+    assert str(supervisor.RAY_SILENT) not in prevented
 
 
-def test_the_sweep_has_more_time_to_end_than_its_driver_gives_it() -> None:
-    save_s = driving.Driver.__dataclass_fields__["save_s"].default
+def test_the_sweep_has_more_time_to_end_than_its_supervisor_gives_it() -> None:
+    save_s = supervisor.SweepSupervisor.__dataclass_fields__["save_s"].default
     assert float(Unit(SWEEP).get("Service", "TimeoutStopSec")) > save_s + 10
     assert Unit(SWEEP).get("Service", "KillMode") == "mixed"
     assert Unit(HEAD).get("Service", "KillMode") == "control-group"

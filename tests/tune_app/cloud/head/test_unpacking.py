@@ -51,7 +51,7 @@ def test_the_source_is_replaced_and_the_one_before_stays(tmp_path: Path) -> None
     for number in range(3):
         names.append(code_name(source(root, str(number))))
         assert ended(unpack(root, program, f"incoming-{number}")) == 0
-        assert (program / "code/tune_app/sweep/__main__.py").read_text("utf-8") == str(number)
+        assert (program / "code/tune_app/sweep.py").read_text("utf-8") == str(number)
         assert (program / f"incoming-{number}/settings/daemon.json").read_text("utf-8") == "{}"
     assert (program / "code").readlink() == Path(names[2])
     assert {path.name for path in program.glob("code-*")} == {names[1], names[2]}
@@ -70,7 +70,7 @@ def test_several_at_once_leave_one_whole_source(tmp_path: Path) -> None:
     roots = [source(tmp_path / str(number), str(number)) for number in range(4)]
     sent = [unpack(root, program, f"incoming-{at}") for at, root in enumerate(roots * 2)]
     assert [ended(process) for process in sent] == [0] * 8
-    text = (program / "code/tune_app/sweep/__main__.py").read_text("utf-8")
+    text = (program / "code/tune_app/sweep.py").read_text("utf-8")
     assert (program / "code").readlink() == Path(code_name(roots[int(text)]))
 
 
@@ -84,13 +84,13 @@ def test_one_that_breaks_off_leaves_the_source_as_it_was(tmp_path: Path, fails: 
     (tools / fails).chmod(0o755)
     told = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"}
     assert ended(unpack(source(root, "2"), program, "incoming-2", told)) == -9
-    assert (program / "code/tune_app/sweep/__main__.py").read_text("utf-8") == "1"
+    assert (program / "code/tune_app/sweep.py").read_text("utf-8") == "1"
     assert ended(unpack(root, program, "incoming-3")) == 0
-    assert (program / "code/tune_app/sweep/__main__.py").read_text("utf-8") == "2"
+    assert (program / "code/tune_app/sweep.py").read_text("utf-8") == "2"
 
 
 def test_a_folder_of_an_earlier_kind_gives_way_to_the_link(tmp_path: Path) -> None:
     program = tmp_path / "program"
     source(program / "code", "before")
     assert ended(unpack(source(tmp_path / "source", "1"), program, "incoming-1")) == 0
-    assert (program / "code/tune_app/sweep/__main__.py").read_text("utf-8") == "1"
+    assert (program / "code/tune_app/sweep.py").read_text("utf-8") == "1"

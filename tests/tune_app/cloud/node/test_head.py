@@ -137,5 +137,5 @@ def test_settings_are_read(tmp_path: Path) -> None:
     path.write_text('{"cluster": "mine", "gcs_port": 7000, "stop_s": 2}', "utf-8")
     assert load_head_settings(path) == HeadSettings(cluster="mine", gcs_port=7000, stop_s=2)
     path.write_text("cluster: mine", "utf-8")
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not JSON"):
         load_head_settings(path)

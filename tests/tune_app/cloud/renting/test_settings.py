@@ -29,7 +29,7 @@ def test_settings_come_from_json(tmp_path: Path) -> None:
     assert settings.cap_dollars == 20.0
     assert settings.patience == Patience(loading=600.0)
     assert settings.node_type("worker").rules.gpus == ("RTX 4090",)
-    with pytest.raises(ValueError, match="no node type 'head'; there are worker"):
+    with pytest.raises(ValueError, match="unknown node type 'head'; expected one of worker"):
         settings.node_type("head")
 
 

@@ -348,7 +348,7 @@ def test_the_key_goes_nowhere_in_clear(url: str) -> None:
     [
         ({"bid": 0.0}, "over 0"),
         ({"label": "x" * 257}, "257"),
-        ({"disk_gb": 4}, "8 or more"),
+        ({"disk_gb": 4}, "8 GB or more"),
         ({"start": WorkerStart(onstart="x" * 5_000)}, "5,000"),
     ],
 )
