@@ -16,11 +16,10 @@ import time
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
 from cyclopts import App
-from numpy.typing import NDArray
 
+from data.batches import RandomBatches
 from model.sizing.budget import solve
 from model.spec import ModelSpec
 from model.training.settings import TrainingConfig
@@ -36,18 +35,6 @@ app = App(
     help_format="plaintext",
     version_flags=[],
 )
-
-
-class Batches:
-    """Random tokens: what is measured does not depend on them."""
-
-    def __init__(self, spec: ModelSpec, size: int) -> None:
-        self._shape = (size, spec.context + 1)
-        self._vocabulary = spec.vocab_size
-
-    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        tokens = np.random.default_rng(step).integers(self._vocabulary, size=self._shape)
-        return tokens[:, :-1], tokens[:, 1:]
 
 
 @app.default
@@ -72,7 +59,7 @@ def measure(
     training = Training(
         config,
         TrainingConfig(tokens=10**9, batch_size=8, compile="off"),
-        Batches(spec, 8),
+        RandomBatches(vocab_size=config.vocab_size, context=config.context, batch_size=8),
         baseline=config,
     )
     with tempfile.TemporaryDirectory(prefix="checkpoint_overhead_") as folder:

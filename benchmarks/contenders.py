@@ -9,14 +9,13 @@ Shapes: B sequences, T tokens, D width, H heads, K head size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from data.batches import RandomBatches
+from model.network.batch import TensorBatch
 from model.spec import ModelConfig
 from model.training.hardware import keep_freed_memory
 from model.training.settings import TrainingConfig
@@ -25,18 +24,10 @@ from model.training.training import Training
 Step = Callable[[], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RandomBatches:
-    """A few batches of random tokens over and over; speed does not depend on what they say."""
-
-    config: ModelConfig
-    batch_size: int
-
-    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(inputs_BT, targets_BT) of a step."""
-        shape = (self.batch_size, self.config.context + 1)
-        tokens = np.random.default_rng(step % 8).integers(self.config.vocab_size, size=shape)
-        return tokens[:, :-1], tokens[:, 1:]
+def random_batches(config: ModelConfig, batch_size: int) -> RandomBatches:
+    return RandomBatches(
+        vocab_size=config.vocab_size, context=config.context, batch_size=batch_size
+    )
 
 
 class PlainBlock(nn.Module):
@@ -144,7 +135,7 @@ def ours(config: ModelConfig, batch_size: int, *, compiled: bool, deterministic:
             compile="on" if compiled else "off",
             deterministic=deterministic,
         ),
-        RandomBatches(config=config, batch_size=batch_size),
+        random_batches(config, batch_size),
         baseline=config,
     )
 
@@ -181,7 +172,7 @@ def _loop(
     bf16: bool,
 ) -> Step:
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True if bf16 else None)
-    batches = _tensors(RandomBatches(config=config, batch_size=batch_size))
+    batches = _tensors(random_batches(config, batch_size))
 
     def step() -> None:
         inputs_BT, targets_BT = next(batches)
@@ -199,6 +190,6 @@ def _loop(
 def _tensors(source: RandomBatches) -> Iterator[tuple[Tensor, Tensor]]:
     step = 0
     while True:
-        inputs_BT, targets_BT = (torch.from_numpy(a).contiguous() for a in source.batch(step))
-        yield inputs_BT, targets_BT
+        batch = TensorBatch.of(source.batch(step), device="cpu")
+        yield batch.inputs_BT, batch.targets_BT
         step += 1

@@ -1,4 +1,4 @@
-"""Batches of a split: shuffled windows to train on, whole documents to be scored on.
+"""Batches: shuffled windows of a split to train on, whole documents of one to be scored on.
 
 Shapes: B sequences of a batch, T tokens of a sequence (the context).
 """
@@ -6,9 +6,10 @@ Shapes: B sequences of a batch, T tokens of a sequence (the context).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,34 @@ from data.prepared import PackedSplit, TokenArray
 
 Tokens: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Sequences of token ids with their targets.
+
+    Raises ValueError where shapes do not agree.
+    """
+
+    inputs_BT: Tokens
+    targets_BT: Tokens
+    """One token ahead of the inputs."""
+    mask_BT: Mask | None = None
+    """Which targets are scored; None for all."""
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What a variant of the model reads besides, by name: [B, …] each."""
+
+    def __post_init__(self) -> None:
+        shape = self.inputs_BT.shape
+        for name, array in (("targets_BT", self.targets_BT), ("mask_BT", self.mask_BT)):
+            if array is not None and array.shape != shape:
+                raise ValueError(f"{name} has the shape {array.shape}; inputs_BT has {shape}")
+        for name, array in self.extras.items():
+            if array.shape[:1] != shape[:1]:
+                raise ValueError(
+                    f"the extra {name!r} has the shape {array.shape}; its first dimension must be "
+                    f"the batch's {shape[0]} sequences"
+                )
 
 
 class TrainingBatches:
@@ -43,8 +72,8 @@ class TrainingBatches:
         self._tokens = split.tokens
         self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
 
-    def batch(self, step: int) -> tuple[Tokens, Tokens]:
-        """(inputs_BT, targets_BT) of a step, counted from 0; targets are one token ahead."""
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0; every target is scored."""
         positions_B = step * self.batch_size + np.arange(self.batch_size)
         epochs_B, ranks_B = np.divmod(positions_B, self.windows)
         windows_B = np.empty_like(positions_B)
@@ -53,20 +82,34 @@ class TrainingBatches:
             windows_B[here_B] = self._permutation(epoch)[ranks_B[here_B]]
         span = np.arange(self.context + 1)
         tokens = self._tokens[windows_B[:, None] * self.context + span].astype(np.int64)
-        return tokens[:, :-1], tokens[:, 1:]
+        return Batch(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
 
     def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
         generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
         return generator.permutation(self.windows)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RandomBatches:
+    """Tokens without meaning: a step's speed and memory do not depend on what they say."""
+
+    vocab_size: int
+    context: int
+    batch_size: int
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        generator = np.random.default_rng(step)
+        tokens = generator.integers(self.vocab_size, size=(self.batch_size, self.context + 1))
+        return Batch(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
+
+
 class EvaluationDocuments:
     """Documents of a split, each token of their text scored exactly once.
 
-    Iterating yields (inputs_BT, targets_BT, scored_BT). The documents lie back to back, each
-    preceded by end-of-text, and are cut into windows that do not overlap; `scored_BT` is False
-    where the target is end-of-text and in the padding of the last batch, so every batch has the
-    same shape.
+    Iterating yields batches. The documents lie back to back, each preceded by end-of-text, and are
+    cut into windows that do not overlap; `mask_BT` is False where the target is end-of-text and in
+    the padding of the last batch, so every batch has the same shape.
 
     With `max_bytes`, documents are taken in the split's order while they fit into what is left of
     it (one that does not fit is skipped); if none fits, the smallest is taken. The choice depends
@@ -102,7 +145,7 @@ class EvaluationDocuments:
         """Batches."""
         return math.ceil((len(self._tokens) - 1) / (self.batch_size * self.context))
 
-    def __iter__(self) -> Iterator[tuple[Tokens, Tokens, Mask]]:
+    def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size * self.context
         shape = (self.batch_size, self.context)
         for start in range(0, len(self._tokens) - 1, size):
@@ -111,7 +154,11 @@ class EvaluationDocuments:
             here = self._tokens[start : start + size + 1]
             tokens[: len(here)] = here
             targets_BT = tokens[1:].reshape(shape)
-            yield tokens[:-1].reshape(shape), targets_BT, targets_BT != self.end_of_text
+            yield Batch(
+                inputs_BT=tokens[:-1].reshape(shape),
+                targets_BT=targets_BT,
+                mask_BT=targets_BT != self.end_of_text,
+            )
 
 
 def _documents_within(document_bytes: NDArray[np.int64], max_bytes: int | None) -> Tokens:

@@ -8,28 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from model.network.batch import Batch, TensorBatch
 from model.network.loss import nats_per_token
 from model.network.transformer import Transformer
 
-Tokens: TypeAlias = NDArray[np.int64]
-
 
 class ScoredDocuments(Protocol):
-    """Documents as batches: token ids, the ids one ahead, and which of those are text."""
+    """Documents as batches, whose masks say which targets are text."""
 
     @property
     def text_bytes(self) -> int:
         """Bytes of UTF-8 that the scored tokens stand for."""
 
-    def __iter__(self) -> Iterator[tuple[Tokens, Tokens, NDArray[np.bool_]]]:
-        """(inputs_BT, targets_BT, scored_BT)"""
+    def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +44,7 @@ class Evaluation:
 
 
 def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
-    """Scores every token of the documents once, eagerly and in fp32.
+    """Scores every token of the documents once, eagerly and in fp32; auxiliary losses are ignored.
 
     The model's mode and all random generators stay as they were. Raises ValueError where nothing
     is scored.
@@ -76,10 +72,12 @@ def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
     nats = torch.zeros((), dtype=torch.float64)
     tokens = 0
     for arrays in documents:
-        inputs_BT, targets_BT, scored_BT = (torch.from_numpy(a).to(device) for a in arrays)
-        features_BTE, weight_VE = model.output(model(inputs_BT))
+        batch = TensorBatch.of(arrays, device=device)
+        features_BTE, weight_VE = model.output(model(batch.inputs_BT, dict(batch.extras)))
         # Only what is scored goes through the head, by far the largest product.
-        features_NE, targets_N = features_BTE[scored_BT], targets_BT[scored_BT]
+        scored = slice(None) if batch.mask_BT is None else batch.mask_BT.flatten()
+        features_NE = features_BTE.flatten(0, 1)[scored]
+        targets_N = batch.targets_BT.flatten()[scored]
         nats_N: Tensor = nats_per_token(features_NE, weight_VE, targets_N)
         nats += nats_N.sum(dtype=torch.float64).cpu()
         tokens += len(nats_N)

@@ -1,18 +1,22 @@
 """Attention: how a token reads the tokens before it.
 
-A variant is a class and a line in ATTENTIONS.
+A variant is a class with the methods of `Attention`, a line in ATTENTIONS, and its entry in
+model/parts.py.
 
-Shapes: B sequences, T tokens, D width, A attention width, H heads, K head size, so A = H·K.
+Shapes: B sequences, T tokens, D width, A attention width, H heads, K head dimension, so A = H·K.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.network.context import Context
 from model.network.projection import Projection
 from model.spec import ModelConfig
 
@@ -27,7 +31,7 @@ scaled_dot_product_attention against the products: 14.9 and 6.5 ms in bf16 at 25
 
 
 def rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [length, head_size / 2] of rotary positions (Su et al., 2021, eq. 15)."""
+    """Cosines and sines [length, head_dim / 2] of rotary positions (Su et al., 2021, eq. 15)."""
     frequency_K = ROTARY_BASE ** (-torch.arange(0, head_dim, 2) / head_dim)
     angle_TK = torch.arange(length)[:, None] * frequency_K
     return angle_TK.cos(), angle_TK.sin()
@@ -58,19 +62,18 @@ def causal_attention(
     return logits_BHTT.softmax(-1) @ value_BHTK
 
 
-class MultiHeadAttention(nn.Module):
-    """Causal attention in which each head has queries, keys and values of its own: 4·D·A.
+class Attention(Protocol):
+    """What a block asks of its attention, made of a ModelConfig and the factor of its logits."""
 
-    Raises ValueError for an odd head size, which rotary positions cannot turn.
-    """
+    def __call__(self, hidden_BTD: Tensor, context: Context) -> Tensor:
+        """What each position reads from itself and the positions before it, [B, T, D]."""
+
+
+class MultiHeadAttention(nn.Module):
+    """Causal attention in which each head has queries, keys and values of its own: 4·D·A."""
 
     def __init__(self, config: ModelConfig, *, logit_scale: float = 1.0) -> None:
         super().__init__()
-        if config.head_dim % 2:
-            raise ValueError(
-                f"head_size is {config.head_dim}; rotary positions turn pairs of entries, "
-                "so it must be even"
-            )
         self.n_heads = config.n_heads
         self.scale = logit_scale / math.sqrt(config.head_dim)
         self.query = Projection(config, reads="d_model", writes="d_attention")
@@ -78,8 +81,9 @@ class MultiHeadAttention(nn.Module):
         self.value = Projection(config, reads="d_model", writes="d_attention")
         self.output = Projection(config, reads="d_attention", writes="d_model")
 
-    def forward(self, hidden_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """What each position reads from itself and the positions before it, [B, T, D]."""
+        cos_TK, sin_TK = context.cos_TK, context.sin_TK
         query_BHTK = rotate(self._split(self.query(hidden_BTD)), cos_TK, sin_TK)
         key_BHTK = rotate(self._split(self.key(hidden_BTD)), cos_TK, sin_TK)
         value_BHTK = self._split(self.value(hidden_BTD))
@@ -92,6 +96,6 @@ class MultiHeadAttention(nn.Module):
         return vectors_BTA.view(batch, length, self.n_heads, -1).transpose(1, 2)
 
 
-ATTENTIONS: dict[str, type[MultiHeadAttention]] = {
+ATTENTIONS: dict[str, Callable[..., Attention]] = {
     "multi_head": MultiHeadAttention,
 }

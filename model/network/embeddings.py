@@ -1,20 +1,22 @@
 """Tokens to vectors at the bottom of the model, vectors to logits at its top.
 
-A variant is a class with `embed` and `output`, and a line in EMBEDDINGS. `output` returns
-features and a matrix whose product are the logits, not the logits: with them the loss can work in
-chunks, and a factorized embedding needs no special case there.
+A variant is a class with the methods of `Embeddings`, a line in EMBEDDINGS, and its entry in
+model/parts.py. `output` returns features and a matrix whose product are the logits, not the logits:
+with them the loss can work in chunks, and a factorized embedding needs no special case there.
 
 Shapes: B sequences, T tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.network.context import Context
 from model.network.parameters import declare
 from model.roles import embedding_matrix, head_matrix
 from model.spec import ModelConfig
@@ -27,7 +29,7 @@ it, so that the stream starts at the size of what the branches add to it."""
 class Embeddings(Protocol):
     """What the transformer asks of an embedding with its lm_head."""
 
-    def embed(self, tokens_BT: Tensor) -> Tensor:
+    def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
 
     def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +44,7 @@ class TiedEmbeddings(nn.Module):
         self.embedding = nn.Parameter(torch.empty(config.vocab_size, config.d_model))
         declare(self, embedding=embedding_matrix(std=EMBEDDING_STD))
 
-    def embed(self, tokens_BT: Tensor) -> Tensor:
+    def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
         return functional.embedding(tokens_BT, self.embedding)
 
@@ -64,7 +66,7 @@ class UntiedEmbeddings(nn.Module):
             head=head_matrix(std=EMBEDDING_STD),
         )
 
-    def embed(self, tokens_BT: Tensor) -> Tensor:
+    def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""
         return functional.embedding(tokens_BT, self.embedding)
 
@@ -73,7 +75,7 @@ class UntiedEmbeddings(nn.Module):
         return hidden_BTD, self.head
 
 
-EMBEDDINGS: dict[str, type[TiedEmbeddings] | type[UntiedEmbeddings]] = {
+EMBEDDINGS: dict[str, Callable[[ModelConfig], Embeddings]] = {
     "tied": TiedEmbeddings,
     "untied": UntiedEmbeddings,
 }

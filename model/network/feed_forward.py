@@ -1,6 +1,7 @@
 """The feed-forward part: what a position makes of what it has read.
 
-A variant is a class and a line in FEED_FORWARDS.
+A variant is a class with the methods of `FeedForward`, a line in FEED_FORWARDS, and its entry in
+model/parts.py.
 
 Shapes: B sequences, T tokens, D width, F inner width.
 """
@@ -8,12 +9,21 @@ Shapes: B sequences, T tokens, D width, F inner width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.network.context import Context
 from model.network.projection import Projection
 from model.spec import ModelConfig
+
+
+class FeedForward(Protocol):
+    """What a block asks of its feed-forward, made of a ModelConfig."""
+
+    def __call__(self, hidden_BTD: Tensor, context: Context) -> Tensor:
+        """[B, T, D] to [B, T, D]; auxiliary losses and diagnostics go to the context."""
 
 
 class GatedFeedForward(nn.Module):
@@ -27,7 +37,7 @@ class GatedFeedForward(nn.Module):
         self.up = Projection(config, reads="d_model", writes="d_ff")
         self.down = Projection(config, reads="d_ff", writes="d_model")
 
-    def forward(self, hidden_BTD: Tensor) -> Tensor:
+    def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D], each position on its own."""
         inner_BTF = self.activation(self.gate(hidden_BTD)) * self.up(hidden_BTD)
         output: Tensor = self.down(inner_BTF)
@@ -60,13 +70,13 @@ class ReLUSquared(nn.Module):
         self.up = Projection(config, reads="d_model", writes="d_ff")
         self.down = Projection(config, reads="d_ff", writes="d_model")
 
-    def forward(self, hidden_BTD: Tensor) -> Tensor:
+    def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D], each position on its own."""
         output: Tensor = self.down(functional.relu(self.up(hidden_BTD)).square())
         return output
 
 
-FEED_FORWARDS: dict[str, type[GatedFeedForward] | type[ReLUSquared]] = {
+FEED_FORWARDS: dict[str, Callable[..., FeedForward]] = {
     "swiglu": SwiGLU,
     "geglu": GEGLU,
     "reglu": ReGLU,

@@ -8,7 +8,8 @@ at hand, so nothing is computed twice and backward only scales.
 torch.nn.functional.linear_cross_entropy does the same; on a CPU in bf16 it either accumulates in
 bf16 or is slower than logits in one piece (benchmarks/loss_memory.py measures both).
 
-Shapes: B sequences, T tokens, S = B·T scored tokens, C tokens of a chunk, E features, V vocabulary.
+Shapes: B sequences, T tokens, S = B·T tokens of all sequences, C tokens of a chunk,
+E features, V vocabulary.
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ CHUNK_LOGITS = 1 << 23
 """Logits of a chunk: 32 MiB in fp32. Smaller chunks cost products their efficiency."""
 
 
-def linear_cross_entropy(features_BTE: Tensor, weight_VE: Tensor, targets_BT: Tensor) -> Tensor:
+def linear_cross_entropy(
+    features_BTE: Tensor, weight_VE: Tensor, targets_BT: Tensor, mask_BT: Tensor | None = None
+) -> Tensor:
     """Mean of -log softmax(features · weightᵀ)[target] in nats, a scalar in fp32.
+
+    With a mask the mean is over the targets where it is True, and 0 where there are none.
 
     Products run in the precision of autocast where it is on; softmax and sums are in fp32.
     Gradients of first order only.
     """
     features_SE, targets_S = features_BTE.flatten(0, 1), targets_BT.flatten()
-    return cast(Tensor, _LinearCrossEntropy.apply(features_SE, weight_VE, targets_S))  # type: ignore[no-untyped-call]
+    mask_S = None if mask_BT is None else mask_BT.flatten()
+    loss = _LinearCrossEntropy.apply(features_SE, weight_VE, targets_S, mask_S)  # type: ignore[no-untyped-call]
+    return cast(Tensor, loss)
 
 
 def nats_per_token(features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) -> Tensor:
@@ -47,12 +54,17 @@ def nats_per_token(features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) ->
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor, mask_S: Tensor | None
+    ) -> Tensor:
         device = features_SE.device.type
         dtype = features_SE.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
         tokens, rows = len(features_SE), _chunk_rows(weight_VE)
+        scored = tokens if mask_S is None else mask_S.sum().clamp(min=1)
+        if mask_S is not None:
+            targets_S = targets_S.where(mask_S, 0)  # whatever stands there need be no token
         with torch.autocast(device, enabled=False):
             product_SE, product_VE = features_SE.to(dtype), weight_VE.to(dtype)
             features_gradient_SE = torch.empty_like(product_SE)
@@ -63,19 +75,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 nats_S[chunk], gradient_CV = _softmax(
                     product_SE[chunk] @ product_VE.T, targets_S[chunk]
                 )
+                if mask_S is not None:
+                    nats_S[chunk].masked_fill_(~mask_S[chunk], 0)
+                    gradient_CV.masked_fill_(~mask_S[chunk][:, None], 0)
                 torch.mm(gradient_CV, product_VE, out=features_gradient_SE[chunk])
                 weight_gradient_VE += gradient_CV.T @ product_SE[chunk]
                 del gradient_CV  # before the next chunk's logits are there
         ctx.save_for_backward(
-            features_gradient_SE.to(features_SE.dtype).div_(tokens),
-            weight_gradient_VE.to(weight_VE.dtype).div_(tokens),
+            features_gradient_SE.to(features_SE.dtype).div_(scored),
+            weight_gradient_VE.to(weight_VE.dtype).div_(scored),
         )
-        return nats_S.mean()
+        return nats_S.mean() if mask_S is None else nats_S.sum() / scored
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         features_gradient_SE, weight_gradient_VE = ctx.saved_tensors
-        return features_gradient_SE * gradient, weight_gradient_VE * gradient, None
+        return features_gradient_SE * gradient, weight_gradient_VE * gradient, None, None
 
 
 def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ Shapes: B sequences, T tokens, D width, V vocabulary, K half of the head size in
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from model.mup import Scales, transfer
 from model.network.attention import ATTENTIONS, rotary_table
+from model.network.context import Context, LossOutput
 from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.loss import linear_cross_entropy
@@ -40,11 +42,11 @@ class Block(nn.Module):
         self.feed_forward_norm = RMSNorm(config.d_model, in_block=True)
         self.feed_forward = _variant(FEED_FORWARDS, "feed_forward", config.feed_forward)(config)
 
-    def forward(self, hidden_BTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """The residual stream after this block."""
-        read_BTD = self.attention(self.attention_norm(hidden_BTD), cos_TK, sin_TK)
+        read_BTD = self.attention(self.attention_norm(hidden_BTD), context)
         hidden_BTD = torch.add(hidden_BTD, read_BTD, alpha=self.residual_scale)
-        made_BTD = self.feed_forward(self.feed_forward_norm(hidden_BTD))
+        made_BTD = self.feed_forward(self.feed_forward_norm(hidden_BTD), context)
         return torch.add(hidden_BTD, made_BTD, alpha=self.residual_scale)
 
 
@@ -61,8 +63,8 @@ class Transformer(nn.Module):
     `torch.device("meta")` nothing is allocated.
     """
 
-    cos_TK: Tensor  # noqa: N815
-    sin_TK: Tensor  # noqa: N815
+    cos_TK: Tensor
+    sin_TK: Tensor
 
     def __init__(self, config: ModelConfig, *, scales: Scales | None = None) -> None:
         super().__init__()
@@ -76,24 +78,43 @@ class Transformer(nn.Module):
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         initialise(self)
 
-    def forward(self, tokens_BT: Tensor) -> Tensor:
-        """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context."""
-        length = tokens_BT.shape[1]
-        cos_TK, sin_TK = self.cos_TK[:length], self.sin_TK[:length]
-        hidden_BTD = self.embed(tokens_BT)
+    def forward(self, tokens_BT: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context.
+
+        Args:
+            tokens_BT: token ids.
+            extras: what else a variant reads, by name: [B, …] each.
+        """
+        return self._hidden(tokens_BT, self.context(tokens_BT.shape[1], extras))
+
+    def loss(
+        self,
+        inputs_BT: Tensor,
+        targets_BT: Tensor,
+        mask_BT: Tensor | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+    ) -> LossOutput:
+        """Cross-entropy of the targets where the mask is True, and what the parts reported."""
+        context = self.context(inputs_BT.shape[1], extras)
+        features_BTE, weight_VE = self.output(self._hidden(inputs_BT, context))
+        return context.output(linear_cross_entropy(features_BTE, weight_VE, targets_BT, mask_BT))
+
+    def context(self, length: int, extras: Mapping[str, Tensor] | None = None) -> Context:
+        """A forward pass over sequences of `length` tokens, before its first part."""
+        return Context(
+            cos_TK=self.cos_TK[:length], sin_TK=self.sin_TK[:length], extras=extras or {}
+        )
+
+    def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
+        """The residual stream [B, T, D] before the first block, of variance 1 at the start."""
+        return self.embeddings.embed(tokens_BT, context) / EMBEDDING_STD
+
+    def _hidden(self, tokens_BT: Tensor, context: Context) -> Tensor:
+        hidden_BTD = self.embed(tokens_BT, context)
         for block in self.blocks:
-            hidden_BTD = block(hidden_BTD, cos_TK, sin_TK)
+            hidden_BTD = block(hidden_BTD, context)
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)
         return normalized_BTD
-
-    def embed(self, tokens_BT: Tensor) -> Tensor:
-        """The residual stream [B, T, D] before the first block, of variance 1 at the start."""
-        return self.embeddings.embed(tokens_BT) / EMBEDDING_STD
-
-    def loss(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Mean cross-entropy of the targets in nats, a scalar."""
-        features_BTE, weight_VE = self.output(self(inputs_BT))
-        return linear_cross_entropy(features_BTE, weight_VE, targets_BT)
 
     def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Features [B, T, E] and a matrix [V, E] whose product are the logits."""

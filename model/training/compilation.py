@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
+from model.network.context import LossOutput
 from model.network.transformer import Transformer
 from model.sizing.cost import training_flops_per_token
 from model.spec import ModelConfig
@@ -52,14 +52,12 @@ def compile_pays(config: ModelConfig, *, tokens: int) -> bool:
     return saved > COMPILE_SECONDS + COMPILE_SECONDS_PER_LAYER * config.n_layers
 
 
-def compiled_loss(model: Transformer) -> Callable[[Tensor, Tensor], Tensor]:
+def compiled_loss(model: Transformer) -> Callable[..., LossOutput]:
     """`model.loss` compiled as a whole, for one shape of batch; compiled on its first call.
 
     What was compiled before in this process is forgotten: a worker trains one model after another,
     and torch.compile keeps only a few versions of a function before it falls back to eager.
     """
     torch.compiler.reset()
-    loss: Callable[[Tensor, Tensor], Tensor] = torch.compile(
-        model.loss, dynamic=False, fullgraph=True
-    )
+    loss: Callable[..., LossOutput] = torch.compile(model.loss, dynamic=False, fullgraph=True)
     return loss

@@ -19,10 +19,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.mup import transfer
+from model.network.batch import Batch, TensorBatch
+from model.network.context import LossOutput
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 from model.training.compilation import compiled_loss, shall_compile
@@ -42,11 +43,15 @@ __all__ = ["BatchSource", "StepResult", "Training", "bf16_is_fast"]
 logger = logging.getLogger(__name__)
 
 
+STEP_METRICS = ("learning_rate", "gradient_norm")
+"""Metrics that every step has."""
+
+
 class BatchSource(Protocol):
     """Batches as a function of the step, so that the step is the whole data position."""
 
-    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(inputs_BT, targets_BT) of a step, from 0; targets are one token ahead."""
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,7 @@ class Training:
     Args:
         config: the model's sizes.
         training: how it is trained.
-        batches: gives [batch_size, at most context] token ids a step.
+        batches: gives a batch of [batch_size, at most context] token ids a step.
         baseline: the model whose learning rate is given.
         device: `cpu`, `cuda`, …
 
@@ -119,28 +124,35 @@ class Training:
         """Trains on the next batch.
 
         A gradient that is not finite leaves the weights as they are. Raises ValueError for a batch
-        of another size than the configuration's.
+        of another size than the configuration's, for one without a scored target, and for a part
+        of the network that reports under a name that is taken.
         """
-        inputs_BT, targets_BT = self._batch()
+        batch = self._batch()
         if self._compiles:
-            self._compile(inputs_BT, targets_BT)
-        learning_rate = self._learning_rate(inputs_BT.numel())
+            self._compile(batch)
+        tokens = batch.inputs_BT.numel()
+        learning_rate = self._learning_rate(tokens)
         set_learning_rate(self._optimizer, learning_rate)
         with deterministic_algorithms(self.training.deterministic):
-            loss = self._accumulate(inputs_BT, targets_BT)
+            loss, reported = self._accumulate(batch)
             norm = torch.nn.utils.clip_grad_norm_(
                 self.model.parameters(), self.training.gradient_clip
             )
-            loss_value, norm_value = torch.stack((loss, norm)).tolist()
+            # All at once, because each on its own would wait for the device.
+            loss_value, norm_value, *values = torch.stack((loss, norm, *reported.values())).tolist()
             if math.isfinite(norm_value):
                 self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
-        self.tokens += inputs_BT.numel()
+        self.tokens += tokens
         return StepResult(
             loss=loss_value,
             tokens=self.tokens,
-            metrics={"learning_rate": learning_rate, "gradient_norm": norm_value},
+            metrics={
+                "learning_rate": learning_rate,
+                "gradient_norm": norm_value,
+                **dict(zip(reported, values, strict=True)),
+            },
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -184,15 +196,19 @@ class Training:
         self.tokens = state["tokens"]
         self.steps = state["steps"]
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        inputs_BT, targets_BT = (torch.from_numpy(a) for a in self._batches.batch(self.steps))
-        if len(inputs_BT) != self.training.batch_size:
+    def _batch(self) -> TensorBatch:
+        batch = self._batches.batch(self.steps)
+        if len(batch.inputs_BT) != self.training.batch_size:
             raise ValueError(
-                f"a batch has {len(inputs_BT)} sequences, but batch_size is "
+                f"a batch has {len(batch.inputs_BT)} sequences, but batch_size is "
                 f"{self.training.batch_size}; give both the same"
             )
-        # One layout for all batches, whatever views they come as: a compiled loss is for one.
-        return inputs_BT.contiguous().to(self.device), targets_BT.contiguous().to(self.device)
+        moved = TensorBatch.of(batch, device=self.device)
+        if not moved.scored:
+            raise ValueError(
+                f"the batch of step {self.steps} has no scored target; its mask must leave one"
+            )
+        return moved
 
     def _learning_rate(self, step_tokens: int) -> float:
         """The rate in the middle of the coming step, so that neither end is wasted on zero."""
@@ -201,30 +217,46 @@ class Training:
         factor = schedule(progress, warmup_fraction=self.training.warmup_fraction)
         return self.training.learning_rate * factor
 
-    def _accumulate(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Adds up the gradients of the step's micro-batches; its mean loss."""
-        size = self.training.micro_batch_size or self.training.batch_size
-        share = size / self.training.batch_size
+    def _accumulate(self, batch: TensorBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adds up the gradients of the step's micro-batches; its mean loss, and what was reported.
+
+        Each micro-batch counts by its scored targets, so that the step's loss is their mean.
+        """
         total = torch.zeros((), device=self.device)
-        for micro_inputs_BT, micro_targets_BT in zip(
-            torch.split(inputs_BT, size), torch.split(targets_BT, size), strict=True
-        ):
+        reported: dict[str, Tensor] = {}
+        for micro in batch.split(self.training.micro_batch_size or self.training.batch_size):
+            share = micro.scored / batch.scored
             with torch.autocast(
                 torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"
             ):
-                loss = self._loss(micro_inputs_BT, micro_targets_BT) * share
-            torch.autograd.backward(loss)
-            total += loss.detach()
-        return total
+                output = self._loss(
+                    micro.inputs_BT, micro.targets_BT, micro.mask_BT, dict(micro.extras)
+                )
+            torch.autograd.backward(output.total * share)
+            total += output.cross_entropy.detach() * share
+            for name, value in _reported(output).items():
+                reported[name] = reported.get(name, 0.0) + value.detach() * share
+        return total, reported
 
-    def _compile(self, inputs_BT: Tensor, targets_BT: Tensor) -> None:
+    def _compile(self, batch: TensorBatch) -> None:
         """Runs forward and backward once, for nothing but to have them compiled."""
         started = time.perf_counter()
         with deterministic_algorithms(self.training.deterministic):
-            self._accumulate(inputs_BT, targets_BT)
+            self._accumulate(batch)
             self._optimizer.zero_grad(set_to_none=True)
         self.compile_seconds = time.perf_counter() - started
         self._compiles = False
+
+
+def _reported(output: LossOutput) -> dict[str, Tensor]:
+    """Auxiliary losses and diagnostics in one mapping, as a step's metrics have them."""
+    names = (*STEP_METRICS, *output.auxiliary_losses, *output.diagnostics)
+    if taken := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"the network reports {taken[0]!r}, which is the name of something else; give what it "
+            "reports a name of its own"
+        )
+    return {**output.auxiliary_losses, **output.diagnostics}
 
 
 def _precision(asked: str, device: str) -> str:

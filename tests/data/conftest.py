@@ -51,7 +51,7 @@ class HubRequest(BaseHTTPRequestHandler):
         else:
             self._missing("EntryNotFound")
 
-    do_HEAD = do_POST = do_GET  # noqa: N815
+    do_HEAD = do_POST = do_GET
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the requests are kept for the tests."""

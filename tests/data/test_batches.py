@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data.batches import EvaluationDocuments, TrainingBatches
+from data.batches import Batch, EvaluationDocuments, RandomBatches, TrainingBatches
 from data.errors import CorpusError
 from data.prepare import prepare
 from data.prepared import PackedSplit
@@ -31,10 +31,43 @@ def split_of(lengths: list[int], document_bytes: list[int] | None = None) -> Pac
     )
 
 
+def assert_equal(one: Batch, two: Batch) -> None:
+    np.testing.assert_array_equal(one.inputs_BT, two.inputs_BT)
+    np.testing.assert_array_equal(one.targets_BT, two.targets_BT)
+    np.testing.assert_array_equal(one.mask_BT, two.mask_BT)
+
+
+class TestBatch:
+    @pytest.mark.parametrize(
+        ("arrays", "message"),
+        [
+            ({"targets_BT": np.zeros((2, 4), int)}, r"targets_BT has the shape \(2, 4\)"),
+            ({"mask_BT": np.ones((1, 3), bool)}, r"mask_BT has the shape \(1, 3\)"),
+            ({"extras": {"depth": np.zeros(3)}}, "the extra 'depth' .* the batch's 2 sequences"),
+        ],
+    )
+    def test_arrays_that_do_not_belong_together_are_refused(self, arrays, message) -> None:
+        tokens_BT = np.zeros((2, 3), int)
+        whole = {"inputs_BT": tokens_BT, "targets_BT": tokens_BT}
+        Batch(**whole, mask_BT=tokens_BT == 0, extras={"depth": np.zeros((2, 7))})
+        with pytest.raises(ValueError, match=message):
+            Batch(**{**whole, **arrays})
+
+
+def test_random_batches_depend_on_the_step_alone() -> None:
+    batches = RandomBatches(vocab_size=50, context=9, batch_size=4)
+    assert batches.batch(3).inputs_BT.shape == (4, 9)
+    assert batches.batch(3).inputs_BT.max() < 50
+    assert_equal(batches.batch(3), batches.batch(3))
+    assert not np.array_equal(batches.batch(3).inputs_BT, batches.batch(4).inputs_BT)
+
+
 class TestTrainingBatches:
     def test_targets_are_one_token_ahead(self) -> None:
         split = split_of([40, 60])
-        inputs_BT, targets_BT = TrainingBatches(split, context=8, batch_size=3, seed=0).batch(0)
+        batch = TrainingBatches(split, context=8, batch_size=3, seed=0).batch(0)
+        inputs_BT, targets_BT = batch.inputs_BT, batch.targets_BT
+        assert batch.mask_BT is None and not batch.extras
         assert inputs_BT.shape == targets_BT.shape == (3, 8)
         assert inputs_BT.dtype == targets_BT.dtype == np.int64
         stream = split.tokens.tolist()
@@ -51,7 +84,7 @@ class TestTrainingBatches:
         batches = TrainingBatches(split_of([101]), context=10, batch_size=batch_size, seed=3)
         assert batches.windows == 10
         steps = range(0, -(-20 // batch_size))
-        firsts = np.concatenate([batches.batch(step)[0][:, 0] for step in steps]).tolist()
+        firsts = np.concatenate([batches.batch(step).inputs_BT[:, 0] for step in steps]).tolist()
         first, second = firsts[:10], firsts[10:20]
         assert sorted(first) == sorted(second) == list(range(0, 100, 10))
         assert first != second
@@ -66,14 +99,14 @@ class TestTrainingBatches:
         in_order = [straight.batch(step) for step in range(40)]
         resumed = TrainingBatches(split, context=8, batch_size=5, seed=1)
         for step in (39, 0, 17, 16, 39):
-            np.testing.assert_array_equal(resumed.batch(step), in_order[step])
+            assert_equal(resumed.batch(step), in_order[step])
 
     def test_the_seed_decides_the_order(self) -> None:
         split = split_of([500])
         one, two = (
             TrainingBatches(split, context=8, batch_size=5, seed=seed).batch(0) for seed in (1, 2)
         )
-        assert not np.array_equal(one, two)
+        assert not np.array_equal(one.inputs_BT, two.inputs_BT)
 
     def test_the_batch_size_does_not_change_the_order_of_windows(self) -> None:
         split = split_of([500])
@@ -81,7 +114,8 @@ class TestTrainingBatches:
             TrainingBatches(split, context=8, batch_size=size, seed=1) for size in (2, 6)
         )
         np.testing.assert_array_equal(
-            np.concatenate([small.batch(step)[0] for step in range(3)]), large.batch(0)[0]
+            np.concatenate([small.batch(step).inputs_BT for step in range(3)]),
+            large.batch(0).inputs_BT,
         )
 
     def test_a_context_longer_than_the_data(self) -> None:
@@ -112,9 +146,10 @@ class TestEvaluationDocuments:
         documents = evaluation(split_of(lengths), context, batch_size)
         scored: Counter[int] = Counter()
         batches = 0
-        for inputs_BT, targets_BT, scored_BT in documents:
-            assert inputs_BT.shape == targets_BT.shape == scored_BT.shape == (batch_size, context)
-            scored.update(targets_BT[scored_BT].tolist())
+        for batch in documents:
+            shapes = {a.shape for a in (batch.inputs_BT, batch.targets_BT, batch.mask_BT)}
+            assert shapes == {(batch_size, context)}
+            scored.update(batch.targets_BT[batch.mask_BT].tolist())
             batches += 1
         assert scored == Counter(range(1, sum(lengths) + 1))
         assert documents.tokens == sum(lengths)
@@ -123,15 +158,15 @@ class TestEvaluationDocuments:
         assert len(documents) == batches
 
     def test_the_first_token_of_a_document_is_predicted_from_end_of_text(self) -> None:
-        for inputs_BT, targets_BT, scored_BT in evaluation(split_of([5, 7, 11])):
-            pairs = zip(inputs_BT[scored_BT].tolist(), targets_BT[scored_BT].tolist(), strict=True)
-            for before, target in pairs:
+        for batch in evaluation(split_of([5, 7, 11])):
+            inputs_S, targets_S = batch.inputs_BT[batch.mask_BT], batch.targets_BT[batch.mask_BT]
+            for before, target in zip(inputs_S.tolist(), targets_S.tolist(), strict=True):
                 assert before == (END_OF_TEXT if target in (1, 6, 13) else target - 1)
 
     def test_it_can_be_gone_through_again(self) -> None:
         documents = evaluation(split_of([30, 30]))
         for one, two in zip(documents, documents, strict=True):
-            np.testing.assert_array_equal(one, two)
+            assert_equal(one, two)
 
     @pytest.mark.parametrize(
         ("max_bytes", "taken"),
@@ -154,7 +189,7 @@ class TestEvaluationDocuments:
             for i in taken
             for token in split.tokens[split.document_offsets[i] + 1 : split.document_offsets[i + 1]]
         ]
-        found = [t for _, targets_BT, mask_BT in documents for t in targets_BT[mask_BT].tolist()]
+        found = [t for batch in documents for t in batch.targets_BT[batch.mask_BT].tolist()]
         assert found == expected
 
     def test_the_cap_takes_the_same_documents_for_every_tokenizer(self, stories, tmp_path) -> None:
@@ -164,7 +199,7 @@ class TestEvaluationDocuments:
                 str(stories), TokenizerSpec(vocab_size=vocab_size), cache=tmp_path / "cache"
             )
             documents = evaluation(corpus.split("train"), context=32, max_bytes=10_000)
-            tokens = [t for _, targets, mask in documents for t in targets[mask].tolist()]
+            tokens = [t for batch in documents for t in batch.targets_BT[batch.mask_BT].tolist()]
             found.append((corpus.tokenizer().decode(tokens), documents.text_bytes))
             assert len(found[-1][0].encode()) == documents.text_bytes
         assert found[0] == found[1]

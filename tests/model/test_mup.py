@@ -50,14 +50,15 @@ def effect_of_an_update(config: ModelConfig, scales: Scales) -> tuple[float, flo
 
     @torch.no_grad()
     def activations() -> tuple[Tensor, Tensor]:
-        hidden_BTD = model.embed(inputs_BT)
+        context = model.context(inputs_BT.shape[1])
+        hidden_BTD = model.embed(inputs_BT, context)
         for block in model.blocks:
-            hidden_BTD = block(hidden_BTD, model.cos_TK, model.sin_TK)
+            hidden_BTD = block(hidden_BTD, context)
         features_BTE, weight_VE = model.output(model.final_norm(hidden_BTD))
         return hidden_BTD, features_BTE @ weight_VE.T
 
     before = activations()
-    model.loss(inputs_BT, targets_BT).backward()
+    model.loss(inputs_BT, targets_BT).total.backward()
     optimizer.step()
     hidden, logits = (
         (b - a).square().mean().sqrt().item() for a, b in zip(before, activations(), strict=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from data.batches import RandomBatches
 from model.mup import transfer
 from model.roles import hidden_matrix
 from model.sizing.budget import solve
@@ -29,21 +28,6 @@ _BYTES_PER_TOKEN = 3.5
 
 _EVALUATION_SHARE = 2 / 3
 """Time of a scored token over that of a trained one: a third of the operations, in fp32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandomBatches:
-    """Tokens without meaning, to time a training step before any corpus is prepared."""
-
-    vocab_size: int
-    context: int
-    batch_size: int
-
-    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(inputs_BT, targets_BT) of a step."""
-        generator = np.random.default_rng(step)
-        tokens = generator.integers(self.vocab_size, size=(self.batch_size, self.context + 1))
-        return tokens[:, :-1], tokens[:, 1:]
 
 
 def plan_rows(plan: SweepPlan, *, threads: int) -> list[PlanRow]:

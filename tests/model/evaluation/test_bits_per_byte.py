@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,14 @@ END = 0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Windows:
+    inputs_BT: NDArray[np.int64]
+    targets_BT: NDArray[np.int64]
+    mask_BT: NDArray[np.bool_]
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Documents:
     """Random windows of tokens, of which `END` is not text."""
 
@@ -28,13 +37,13 @@ class Documents:
     text_bytes: int = 400
     windows: int = 12
 
-    def __iter__(self) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    def __iter__(self) -> Iterator[Windows]:
         tokens = np.random.default_rng(0).integers(0, 61, (self.windows, 9))
         tokens[:, 5] = END
         for start in range(0, self.windows, self.batch_size):
             rows = tokens[start : start + self.batch_size]
             targets = rows[:, 1:]
-            yield rows[:, :-1], targets, targets != END
+            yield Windows(inputs_BT=rows[:, :-1], targets_BT=targets, mask_BT=targets != END)
 
 
 @pytest.fixture
@@ -45,8 +54,9 @@ def model() -> Transformer:
 
 def test_it_is_the_count_by_hand(model: Transformer) -> None:
     nats, tokens = 0.0, 0
-    for inputs, targets, scored in Documents(batch_size=1):
-        features, weight = model.output(model(torch.from_numpy(inputs)))
+    for window in Documents(batch_size=1):
+        targets, scored = window.targets_BT, window.mask_BT
+        features, weight = model.output(model(torch.from_numpy(window.inputs_BT)))
         probabilities = functional.softmax((features @ weight.T).double(), dim=-1)[0]
         for position in np.flatnonzero(scored[0]):
             nats -= math.log(probabilities[position, targets[0, position]].item())

@@ -62,6 +62,26 @@ def test_probabilities_near_zero_keep_their_loss() -> None:
     assert linear_cross_entropy(features, weight, torch.tensor([[0]])).item() == 300
 
 
+@pytest.mark.parametrize("rows", [1, 8, 1000])
+def test_with_a_mask_it_is_the_mean_over_the_scored_targets(
+    problem: tuple[Tensor, Tensor, Tensor], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.network.loss, "CHUNK_LOGITS", rows * VOCABULARY)
+    features, weight, targets = problem
+    mask = torch.arange(TOKENS)[None] % 3 == 0
+    unscored = targets.where(mask, -100)
+    ours = linear_cross_entropy(features, weight, unscored, mask)
+    theirs = functional.cross_entropy((features @ weight.T)[0], unscored[0], ignore_index=-100)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, (features, weight)),
+        torch.autograd.grad(theirs, (features, weight)),
+    )
+    nothing = linear_cross_entropy(features, weight, targets, torch.zeros_like(mask))
+    assert nothing.item() == 0
+    assert not torch.autograd.grad(nothing, weight)[0].any()
+
+
 def test_nats_per_token_are_not_averaged(problem: tuple[Tensor, Tensor, Tensor]) -> None:
     features, weight, targets = problem
     nats = nats_per_token(features.flatten(0, 1), weight, targets.flatten())

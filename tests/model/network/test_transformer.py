@@ -47,7 +47,7 @@ def logits_of(model: Transformer, tokens_BT: Tensor) -> Tensor:
 def test_gradients_flow_to_every_parameter(variant: dict[str, str]) -> None:
     model = build(replace(CONFIG, **variant))
     inputs_BT = torch.arange(CONFIG.vocab_size)[None].expand(2, -1)[:, :16]
-    model.loss(inputs_BT, tokens(2, 16)).backward()
+    model.loss(inputs_BT, tokens(2, 16)).total.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -119,10 +119,11 @@ def test_a_tied_head_is_the_embedding_and_an_untied_one_is_not() -> None:
 def test_the_residual_stream_starts_and_ends_at_the_size_of_one() -> None:
     for n_layers in (1, 24):
         model = build(replace(CONFIG, n_layers=n_layers, d_model=96, head_dim=48, d_ff=256))
-        hidden_BTD = model.embed(tokens(4, 16))
+        context = model.context(16)
+        hidden_BTD = model.embed(tokens(4, 16), context)
         assert hidden_BTD.std().item() == pytest.approx(1, rel=0.1)
         for block in model.blocks:
-            hidden_BTD = block(hidden_BTD, model.cos_TK, model.sin_TK)
+            hidden_BTD = block(hidden_BTD, context)
         assert 1 < hidden_BTD.std().item() < 1.5
 
 

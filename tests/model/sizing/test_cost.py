@@ -59,7 +59,7 @@ def test_state_is_four_fp32_numbers_a_parameter_as_adam_keeps_them() -> None:
     model = Transformer(CONFIG)
     adam = torch.optim.AdamW(model.parameters(), lr=0.1)
     tokens_BT = torch.zeros(1, CONFIG.context, dtype=torch.int64)
-    model.loss(tokens_BT, tokens_BT).backward()
+    model.loss(tokens_BT, tokens_BT).total.backward()
     adam.step()
     held = 0
     for parameter in model.parameters():

@@ -4,19 +4,21 @@ import io
 import logging
 import math
 import random
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from model.sizing.budget import solve
 from model.spec import ModelConfig, ModelSpec
 from model.training.compilation import compile_pays, shall_compile
 from model.training.settings import TrainingConfig
-from model.training.training import StepResult, Training
+from model.training.training import BatchSource, StepResult, Training
 
 CONFIG = ModelConfig(
     vocab_size=61, context=16, d_model=24, n_layers=2, n_heads=2, head_dim=10, d_ff=36
@@ -29,17 +31,42 @@ SETTINGS = TrainingConfig(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    inputs_BT: NDArray[np.int64]
+    targets_BT: NDArray[np.int64]
+    mask_BT: NDArray[np.bool_] | None = None
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
 class CountingBatches:
     """Sequences that count upwards from a random token: something to learn."""
 
-    def batch(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def batch(self, step: int) -> Counted:
         first = np.random.default_rng(step).integers(CONFIG.vocab_size, size=(BATCH, 1))
         tokens = (first + np.arange(CONFIG.context + 1)) % CONFIG.vocab_size
-        return tokens[:, :-1], tokens[:, 1:]
+        return Counted(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
 
 
-def start(settings: TrainingConfig = SETTINGS, config: ModelConfig = CONFIG) -> Training:
-    return Training(config, settings, CountingBatches(), baseline=BASELINE)
+@dataclass(frozen=True)
+class MaskedBatches:
+    """Counting batches of which only what `mask` says is scored."""
+
+    mask_BT: NDArray[np.bool_]
+
+    def batch(self, step: int) -> Counted:
+        whole = CountingBatches().batch(step)
+        # What is not scored need be no token at all.
+        targets_BT = np.where(self.mask_BT, whole.targets_BT, -100)
+        return replace(whole, targets_BT=targets_BT, mask_BT=self.mask_BT)
+
+
+def start(
+    settings: TrainingConfig = SETTINGS,
+    config: ModelConfig = CONFIG,
+    batches: BatchSource | None = None,
+) -> Training:
+    return Training(config, settings, batches or CountingBatches(), baseline=BASELINE)
 
 
 def train(training: Training, *, steps: int = STEPS) -> list[StepResult]:
@@ -127,6 +154,53 @@ def test_micro_batches_add_up_to_the_batch() -> None:
         assert ours.metrics["gradient_norm"] == pytest.approx(
             theirs.metrics["gradient_norm"], rel=1e-2
         )
+
+
+UNEVEN_BT = np.zeros((BATCH, CONFIG.context), bool)
+"""Of the first half of the sequences a few targets, of the next two all, of the last two none."""
+UNEVEN_BT[:4, 3:5] = True
+UNEVEN_BT[4:6] = True
+
+
+def test_a_mask_that_scores_all_changes_nothing() -> None:
+    settings = replace(SETTINGS, precision="fp32")
+    masked = train(start(settings, batches=MaskedBatches(np.ones_like(UNEVEN_BT))), steps=4)
+    for ours, theirs in zip(masked, train(start(settings), steps=4), strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+        assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-4)
+
+
+def test_the_loss_is_the_mean_over_the_scored_targets() -> None:
+    training = start(replace(SETTINGS, precision="fp32"), batches=MaskedBatches(UNEVEN_BT))
+    batch = CountingBatches().batch(0)
+    features_BTE, weight_VE = training.model.output(
+        training.model(torch.from_numpy(batch.inputs_BT))
+    )
+    logits_SV = (features_BTE @ weight_VE.T)[torch.from_numpy(UNEVEN_BT)]
+    targets_S = torch.from_numpy(batch.targets_BT[UNEVEN_BT])
+    expected = functional.cross_entropy(logits_SV, targets_S)
+    gradients = torch.autograd.grad(expected, list(training.model.parameters()))
+    norm = torch.stack([gradient.norm() for gradient in gradients]).norm().item()
+    result = training.step()
+    assert result.loss == pytest.approx(expected.item(), rel=1e-5)
+    assert result.metrics["gradient_norm"] == pytest.approx(norm, rel=1e-4)
+    assert result.tokens == UNEVEN_BT.size
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+def test_micro_batches_count_by_their_scored_targets(micro_batch_size: int) -> None:
+    settings = replace(SETTINGS, precision="fp32")
+    batches = MaskedBatches(UNEVEN_BT)
+    whole = train(start(settings, batches=batches), steps=4)
+    micro = replace(settings, micro_batch_size=micro_batch_size)
+    for ours, theirs in zip(train(start(micro, batches=batches), steps=4), whole, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+        assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-2)
+
+
+def test_a_batch_without_a_scored_target_is_refused() -> None:
+    with pytest.raises(ValueError, match="step 0 has no scored target"):
+        start(batches=MaskedBatches(np.zeros_like(UNEVEN_BT))).step()
 
 
 def test_the_learning_rate_follows_the_schedule_in_tokens() -> None:

@@ -386,7 +386,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:  # the asker is gone
             self.close_connection = True
 
-    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
+    do_GET = do_POST = do_PUT = do_DELETE = _serve
 
     def log_message(self, *_: object) -> None:
         """A test's output is its own."""

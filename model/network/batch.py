@@ -1,0 +1,82 @@
+"""A batch as the network reads it. `data` has a record of this form; neither knows the other.
+
+Shapes: B sequences, T tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Batch(Protocol):
+    """Sequences of token ids with their targets, as arrays."""
+
+    @property
+    def inputs_BT(self) -> NDArray[np.int64]: ...  # noqa: N802
+
+    @property
+    def targets_BT(self) -> NDArray[np.int64]:  # noqa: N802
+        """One token ahead of the inputs."""
+
+    @property
+    def mask_BT(self) -> NDArray[np.bool_] | None:  # noqa: N802
+        """Which targets are scored; None for all."""
+
+    @property
+    def extras(self) -> Mapping[str, NDArray[Any]]:
+        """What a variant of the network reads besides, by name: [B, …] each."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TensorBatch:
+    """A batch on the device that reads it."""
+
+    inputs_BT: Tensor
+    targets_BT: Tensor
+    mask_BT: Tensor | None
+    extras: Mapping[str, Tensor]
+    scored_B: tuple[int, ...]
+    """Scored targets of each sequence, counted on the CPU so that no device is waited for."""
+
+    @classmethod
+    def of(cls, batch: Batch, *, device: str | torch.device) -> TensorBatch:
+        """The batch's arrays, moved. One layout for all, whatever views they come as: a compiled
+        loss is for one."""
+
+        def moved(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array).contiguous().to(device)
+
+        sequences, length = batch.inputs_BT.shape
+        mask_BT = batch.mask_BT
+        scored_B = [length] * sequences if mask_BT is None else mask_BT.sum(axis=1).tolist()
+        return cls(
+            inputs_BT=moved(batch.inputs_BT),
+            targets_BT=moved(batch.targets_BT),
+            mask_BT=None if mask_BT is None else moved(mask_BT),
+            extras={name: moved(array) for name, array in batch.extras.items()},
+            scored_B=tuple(scored_B),
+        )
+
+    @property
+    def scored(self) -> int:
+        """Targets that the loss is a mean over."""
+        return sum(self.scored_B)
+
+    def split(self, size: int) -> Iterator[TensorBatch]:
+        """Micro-batches of `size` sequences, in order."""
+        for start in range(0, len(self.inputs_BT), size):
+            part = slice(start, start + size)
+            yield TensorBatch(
+                inputs_BT=self.inputs_BT[part],
+                targets_BT=self.targets_BT[part],
+                mask_BT=None if self.mask_BT is None else self.mask_BT[part],
+                extras={name: tensor[part] for name, tensor in self.extras.items()},
+                scored_B=self.scored_B[part],
+            )

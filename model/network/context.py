@@ -1,0 +1,84 @@
+"""One forward pass: what every part of the network may read besides its input, and report.
+
+A part that reports costs the others nothing: without reports a pass computes what it would have
+without the channel. Nothing outlives the pass, so it is compiled as a whole.
+
+Shapes: T tokens, K half of the head dimension in the rotary table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LossOutput(NamedTuple):
+    """What a forward pass makes of a batch. All are scalars in fp32."""
+
+    cross_entropy: Tensor
+    """Mean over the scored targets, in nats."""
+    auxiliary_losses: dict[str, Tensor]
+    """By name, in the units of the cross-entropy, summed over the parts that reported them."""
+    diagnostics: dict[str, Tensor]
+    """By name, without gradient, the mean over the parts that reported them."""
+
+    @property
+    def total(self) -> Tensor:
+        """What training minimises: the cross-entropy and all auxiliary losses."""
+        total = self.cross_entropy
+        for loss in self.auxiliary_losses.values():
+            total = total + loss
+        return total
+
+
+@dataclass(kw_only=True)
+class Context:
+    """Passed to every part of the network in one forward pass."""
+
+    cos_TK: Tensor
+    sin_TK: Tensor
+    extras: Mapping[str, Tensor]
+    """What the batch holds besides tokens, by name: [B, …] each."""
+    _losses: dict[str, list[Tensor]] = field(default_factory=dict)
+    _diagnostics: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def add_loss(self, name: str, loss: Tensor) -> None:
+        """Adds to what training minimises: a scalar that has its coefficient already.
+
+        A step's metrics show the sum over all layers under `name`; evaluation ignores it.
+        Raises ValueError for what is no scalar.
+        """
+        self._losses.setdefault(name, []).append(_scalar(name, loss))
+
+    def report(self, name: str, value: Tensor) -> None:
+        """Shows a scalar in the step's metrics, as the mean over all layers that report `name`.
+
+        Where computing it costs something, do so only `if self.training`: an evaluation has no
+        use for it. Raises ValueError for what is no scalar.
+        """
+        self._diagnostics.setdefault(name, []).append(_scalar(name, value.detach()))
+
+    def output(self, cross_entropy: Tensor) -> LossOutput:
+        """The pass's result, with all that was reported."""
+        return LossOutput(
+            cross_entropy=cross_entropy,
+            auxiliary_losses={
+                name: torch.stack(losses).sum() for name, losses in self._losses.items()
+            },
+            diagnostics={
+                name: torch.stack(values).mean() for name, values in self._diagnostics.items()
+            },
+        )
+
+
+def _scalar(name: str, value: Tensor) -> Tensor:
+    if value.ndim:
+        raise ValueError(
+            f"{name} was reported with the shape {tuple(value.shape)}; it must be one number: "
+            "take its mean or its maximum"
+        )
+    return value.float()
