@@ -49,6 +49,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.journal.schema import SCHEMA_VERSION, create_tables
+from tune_app.plan.rows import PlannedCell
 
 __all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError"]
 
@@ -76,7 +77,7 @@ class Journal:
         cls,
         path: Path,
         sweep: SweepRecord,
-        cells: Sequence[CellRecord],
+        cells: Sequence[PlannedCell],
         *,
         clock: Callable[[], float] = time.time,
     ) -> Journal:
@@ -96,9 +97,9 @@ class Journal:
                 connection.execute("INSERT INTO sweep VALUES (?)", [rows.dump(asdict(sweep))])
                 connection.executemany(
                     "INSERT INTO cells (key, label, position, cell, status, reason, config,"
-                    " parameters, flops_per_token, attempts)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [rows.cell_row(cell) for cell in cells],
+                    " parameters, flops_per_token, attempts, baseline_config, former_key)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [rows.cell_row(CellRecord.of(cell)) for cell in cells],
                 )
             # Closed, it is one file, which takes its name at once or not at all.
             unfinished.replace(path)

@@ -7,11 +7,12 @@ CellRecords; the results read nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from tune_app.journal.metrics import is_declared, metric
+from tune_app.plan.rows import PlannedCell
 
 PHASES = ("start", "data", "compile", "train", "evaluate")
 """What a trial's wall time is split into, in the order in which it passes."""
@@ -155,28 +156,6 @@ class Observation:
         return self.metrics.get("tokens_per_second")
 
 
-_FLAT_NAMES = {
-    "reference_tokens": "baseline_tokens",
-    "reference_perplexity": "baseline_token_perplexity",
-    "whole_bits_per_byte": "full_bits_per_byte",
-    "whole_perplexity": "full_perplexity",
-}
-
-
-def upgraded_observation(old: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of an observation that was written with a field a metric, in today's shape.
-
-    Those fields had older names at first. Values of today's shape stay as they are.
-    """
-    if "metrics" in old:
-        return dict(old)
-    values = {_FLAT_NAMES.get(name, name): value for name, value in old.items()}
-    kept = {name: values.pop(name) for name in ("cell", "tokens", "baseline_tokens")}
-    seconds = values.pop("seconds", {})
-    metrics = {name: value for name, value in values.items() if value is not None}
-    return {**kept, "metrics": metrics, "seconds": dict(seconds)}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What was decided on a cell when an observation arrived, and why."""
@@ -264,26 +243,22 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellRecord:
-    """A cell as the journal knows it."""
+class CellRecord(PlannedCell):
+    """A planned cell and what became of it; `reason`: why it is infeasible, stopped or failed."""
 
-    key: str
-    label: str
-    """Short name for people, unique in the sweep: what differs between its cells."""
-    position: int
-    """Place in the sweep's list; the baseline is 0."""
-    values: Mapping[str, Any]
-    """The cell as plain values, seed included."""
     status: Status
-    reason: str = ""
-    """Why it is infeasible, stopped or failed."""
-    config: Mapping[str, Any] | None = None
-    """The solved sizes (ModelConfig.values()); None when infeasible."""
-    parameters: Mapping[str, Any] | None = None
-    """Parameters by part and in total, with the embedding's share."""
-    flops_per_token: float | None = None
-    """Training FLOPs a token, forward and backward."""
     attempts: int = 0
+    former_key: str | None = None
+    """The key that an older version of the program gave it, under which checkpoints may lie."""
+
+    @classmethod
+    def of(cls, planned: PlannedCell) -> CellRecord:
+        """The record of a cell that has not been started."""
+        if isinstance(planned, CellRecord):
+            return planned
+        values = {field.name: getattr(planned, field.name) for field in fields(PlannedCell)}
+        status = Status.INFEASIBLE if planned.config is None else Status.PENDING
+        return cls(**values, status=status)
 
 
 @dataclass(frozen=True, kw_only=True)

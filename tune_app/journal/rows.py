@@ -19,8 +19,8 @@ from tune_app.journal.records import (
     Observation,
     Status,
     SweepRecord,
-    upgraded_observation,
 )
+from tune_app.plan.identity import completed
 
 
 def dump(value: Mapping[str, Any]) -> str:
@@ -29,8 +29,7 @@ def dump(value: Mapping[str, Any]) -> str:
 
 
 def observation(record: str) -> Observation:
-    # Journals of before the migration to named metrics are read all the same.
-    return Observation.from_values(upgraded_observation(json.loads(record)))
+    return Observation.from_values(json.loads(record))
 
 
 def sweep(record: str) -> SweepRecord:
@@ -48,10 +47,12 @@ def cell_row(cell: CellRecord) -> tuple[Any, ...]:
         dump(cell.values),
         cell.status.value,
         cell.reason,
-        None if cell.config is None else dump(cell.config),
-        None if cell.parameters is None else dump(cell.parameters),
+        _dump_or_none(cell.config),
+        _dump_or_none(cell.parameters),
         cell.flops_per_token,
         cell.attempts,
+        _dump_or_none(cell.baseline_config),
+        cell.former_key,
     )
 
 
@@ -60,13 +61,15 @@ def cell_record(row: sqlite3.Row) -> CellRecord:
         key=row["key"],
         label=row["label"],
         position=row["position"],
-        values=json.loads(row["cell"]),
+        values=completed(json.loads(row["cell"])),
         status=Status(row["status"]),
         reason=row["reason"],
-        config=None if row["config"] is None else json.loads(row["config"]),
-        parameters=None if row["parameters"] is None else json.loads(row["parameters"]),
+        config=_load_or_none(row["config"]),
+        baseline_config=_load_or_none(row["baseline_config"]),
+        parameters=_load_or_none(row["parameters"]),
         flops_per_token=row["flops_per_token"],
         attempts=row["attempts"],
+        former_key=row["former_key"],
     )
 
 
@@ -114,3 +117,11 @@ def attempt(row: sqlite3.Row) -> Attempt:
 
 def heartbeat(row: sqlite3.Row) -> Heartbeat:
     return Heartbeat(**dict(row))
+
+
+def _dump_or_none(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else dump(value)
+
+
+def _load_or_none(text: str | None) -> Any:
+    return None if text is None else json.loads(text)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-SCHEMA_VERSION = 2
+from tune_app.journal.version_3 import translate
+
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -46,6 +48,8 @@ CREATE TABLE decisions (
 ) STRICT;
 """
 
+_ADDED_TO_CELLS_IN_3 = ("baseline_config TEXT", "former_key TEXT")
+
 _ADDED_IN_2 = """
 CREATE TABLE failures (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -81,6 +85,7 @@ CREATE TABLE heartbeats (
 def create_tables(connection: sqlite3.Connection) -> None:
     """The tables of this version, in the transaction that the caller has begun."""
     _execute(connection, _SCHEMA + _ADDED_IN_2)
+    _add_columns_of_3(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -117,7 +122,18 @@ def _to_version_2(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE failures_1")
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2,)
+def _to_version_3(connection: sqlite3.Connection) -> None:
+    """The field's words, keys by what differs from frozen defaults, metrics by name."""
+    _add_columns_of_3(connection)
+    translate(connection)
+
+
+def _add_columns_of_3(connection: sqlite3.Connection) -> None:
+    for column in _ADDED_TO_CELLS_IN_3:
+        connection.execute(f"ALTER TABLE cells ADD COLUMN {column}")
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2, _to_version_3)
 
 
 def _execute(connection: sqlite3.Connection, statements: str) -> None:

@@ -37,6 +37,7 @@ from tune_app.on_ray.messages import (
     WARNINGS,
 )
 from tune_app.plan.cell import Cell
+from tune_app.plan.solved import SolvedModels
 from tune_app.stores.base import StoreUnreachableError
 from tune_app.stores.open import open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
@@ -144,8 +145,9 @@ class CellTrainable(tune.Trainable):
         cell = self._config[CELL]
         return Trial(
             Cell.from_values(cell["values"]),
+            solved=None if cell["solved"] is None else SolvedModels.from_values(cell["solved"]),
             corpora=self._corpus,
-            checkpoints=Checkpoints(self._store, cell=cell["key"]),
+            checkpoints=Checkpoints(self._store, cell=cell["key"], former_key=cell["former_key"]),
             timing=CheckpointTiming(**self._config["timing"]),
             micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],

@@ -183,7 +183,13 @@ class _Waits(Unsaved, Callback):
 def _cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
     """What a trial's process is told of its cell."""
     size = micro_batch_size(journal.failures(cell.key), batch_size=cell.values["batch_size"])
-    return {"key": cell.key, "values": dict(cell.values), "micro_batch_size": size}
+    return {
+        "key": cell.key,
+        "former_key": cell.former_key,
+        "values": dict(cell.values),
+        "solved": None if cell.solved is None else cell.solved.values(),
+        "micro_batch_size": size,
+    }
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from tune_app.plan.former_names import SETTINGS
+
 IDENTITY_VERSION = 1
 """Part of every hash; a new one gives every cell a new key, so it needs a step of the journal's
 migration (tune_app/journal/schema.py)."""
@@ -55,13 +57,6 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
 
 BASELINE = "baseline"
 """The one value that is a cell's model again: compared value by value with the same table."""
-
-FORMER_NAMES: Mapping[str, str] = {
-    "vocabulary": "vocab_size",
-    "output_head": "embedding",
-    "heads": "n_heads",
-}
-"""Settings that had another name once: old → new."""
 
 _KEY_LENGTH = 12
 
@@ -112,8 +107,8 @@ def canonical(value: Any) -> Any:
 
 def unknown_setting(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
     """What is said of a name that no setting has."""
-    if FORMER_NAMES.get(name) in known:
-        return f"unknown setting {name!r}; it is now called {FORMER_NAMES[name]!r}"
+    if SETTINGS.get(name) in known:
+        return f"unknown setting {name!r}; it is now called {SETTINGS[name]!r}"
     return f"unknown setting {name!r}; expected one of {', '.join(known)}"
 
 

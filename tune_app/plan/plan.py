@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from data.tokenizers.spec import TokenizerSpec
-from model.sizing.budget import InfeasibleBudget, solve
+from model.sizing.budget import InfeasibleBudget
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
-from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.cell import Cell
-from tune_app.plan.space import Space, expand, label
+from tune_app.plan.labels import describe
+from tune_app.plan.rows import PlannedCell
+from tune_app.plan.solved import SolvedModels
+from tune_app.plan.space import Space, expand
 from tune_app.plan.tokenizer import tokenizer_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -42,7 +44,7 @@ class SweepPlan:
 
     name: str
     space: str
-    cells: tuple[CellRecord, ...]
+    cells: tuple[PlannedCell, ...]
     """The baseline first."""
     corpus: str
     tokens: int
@@ -50,12 +52,12 @@ class SweepPlan:
     axes: tuple[str, ...]
 
     @property
-    def baseline(self) -> CellRecord:
+    def baseline(self) -> PlannedCell:
         return self.cells[0]
 
     @property
-    def feasible(self) -> tuple[CellRecord, ...]:
-        return tuple(cell for cell in self.cells if cell.status is not Status.INFEASIBLE)
+    def feasible(self) -> tuple[PlannedCell, ...]:
+        return tuple(cell for cell in self.cells if cell.config is not None)
 
     @property
     def tokenizers(self) -> list[TokenizerSpec]:
@@ -78,12 +80,13 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         )
     cells = expand(space, wishes.values, seeds=wishes.seeds)
     axes = tuple(space.axes)
+    differing = axes if len(wishes.seeds) == 1 else (*axes, "seed")
     records = tuple(
-        _solved(cell, label(cell, axes, several_seeds=len(wishes.seeds) > 1), position)
+        _planned(cell, describe(cell.values(), differing), position)
         for position, cell in enumerate(cells)
     )
     baseline = records[0]
-    if baseline.status is Status.INFEASIBLE:
+    if baseline.config is None:
         raise ValueError(f"the baseline itself is infeasible: {baseline.reason}")
     for shared in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
         if len({str(cell.values[shared]) for cell in records}) > 1:
@@ -99,31 +102,26 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         corpus=str(baseline.values["corpus"]),
         tokens=tokens,
         seeds=tuple(wishes.seeds),
-        axes=axes if len(wishes.seeds) == 1 else (*axes, "seed"),
+        axes=differing,
     )
 
 
-def _solved(cell: Cell, name: str, position: int) -> CellRecord:
-    record = CellRecord(
-        key=cell.key,
-        label=name,
-        position=position,
-        values=cell.values(),
-        status=Status.PENDING,
-    )
+def _planned(cell: Cell, name: str, position: int) -> PlannedCell:
+    planned = PlannedCell(key=cell.key, label=name, position=position, values=cell.values())
     try:
-        config = solve(cell.model)
+        solved = SolvedModels.of(cell)
     except InfeasibleBudget as error:
-        return replace(record, status=Status.INFEASIBLE, reason=str(error))
+        return replace(planned, reason=str(error))
     return replace(
-        record,
-        config=config.values(),
-        parameters=parameter_table(config).as_dict(),
-        flops_per_token=training_flops_per_token(config),
+        planned,
+        config=solved.model.values(),
+        baseline_config=solved.baseline.values(),
+        parameters=parameter_table(solved.model).as_dict(),
+        flops_per_token=training_flops_per_token(solved.model),
     )
 
 
-def _distinct(records: Sequence[CellRecord]) -> tuple[CellRecord, ...]:
+def _distinct(records: Sequence[PlannedCell]) -> tuple[PlannedCell, ...]:
     """Labels made unique: a baseline outside the axes' values may look like one of the cells."""
     seen: dict[str, int] = {}
     distinct = []

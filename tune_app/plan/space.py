@@ -12,7 +12,6 @@ from typing import Any
 
 import search_spaces
 from tune_app.plan.cell import BASELINE_MODEL, Cell
-from tune_app.plan.labels import describe_value
 
 _NAMES = ("AXES", "FIXED", "BASELINE", "SAMPLES", "SCHEDULER", "KILL_RULE")
 
@@ -130,25 +129,6 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
         for seed in seeds
     ]
     return list({cell.key: cell for cell in cells}.values())
-
-
-def label(cell: Cell, axes: Sequence[str], *, several_seeds: bool) -> str:
-    """A short name of the cell, of what the sweep varies: `25% × 2.66`."""
-    values = cell.values()
-    parts = [_short(name, values[name]) for name in axes]
-    if several_seeds:
-        parts.append(f"seed {cell.seed}")
-    return " × ".join(parts)
-
-
-def _short(name: str, value: Any) -> str:
-    if name == "embedding_ratio":
-        return f"{100 * value:.4g}%"
-    if isinstance(value, float):
-        return f"{value:.4g}" if name == "glu_expansion" else f"{name} {value:.4g}"
-    if isinstance(value, int):
-        return f"{name} {value}"
-    return describe_value(name, value)
 
 
 def _points(space: Space, seed: int) -> list[dict[str, Any]]:

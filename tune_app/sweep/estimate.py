@@ -11,15 +11,13 @@ import torch
 from data.batches import RandomBatches
 from model.mup import transfer
 from model.roles import hidden_matrix
-from model.sizing.budget import solve
 from model.sizing.cost import training_memory_bytes
-from model.spec import ModelConfig
 from model.training.training import Training, bf16_is_fast
 from tune_app.devices import default_device, use_threads
-from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
-from tune_app.terminal.tables import PlanRow, PlanSizes
+from tune_app.plan.rows import PlannedCell, PlanRow, PlanSizes
+from tune_app.plan.solved import SolvedModels
 
 TIMED_STEPS = 3
 
@@ -37,17 +35,20 @@ def plan_rows(plan: SweepPlan, *, threads: int) -> list[PlanRow]:
     other cells by their training FLOPs. It is that of eager training: compilation, which would
     take longer than a person waits for a plan, makes long trials faster.
     """
+    solved = plan.baseline.solved
+    assert solved is not None
     baseline = Cell.from_values(plan.baseline.values)
-    seconds_per_token = _seconds_per_token(baseline, threads=threads)
+    seconds_per_token = _seconds_per_token(baseline, solved, threads=threads)
     assert plan.baseline.flops_per_token is not None
     seconds_per_flop = seconds_per_token / plan.baseline.flops_per_token
-    return [_row(cell, seconds_per_flop, solve(baseline.model)) for cell in plan.cells]
+    return [_row(cell, seconds_per_flop) for cell in plan.cells]
 
 
-def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> PlanRow:
+def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
     cell = Cell.from_values(record.values)
     settings = cell.settings
-    if record.status is Status.INFEASIBLE:
+    solved = record.solved
+    if solved is None:
         return PlanRow(
             label=record.label,
             asked_share=cell.model.embedding_ratio,
@@ -57,7 +58,7 @@ def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> 
         )
     assert record.flops_per_token is not None
     assert record.parameters is not None
-    config = solve(cell.model)
+    config = solved.model
     scored = settings.evaluations * settings.evaluation_bytes / _BYTES_PER_TOKEN
     tokens = settings.tokens + scored * _EVALUATION_SHARE
     return PlanRow(
@@ -75,7 +76,7 @@ def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> 
             d_ff=config.d_ff,
             parameters=record.parameters["total"],
         ),
-        learning_rate_factor=transfer(config, baseline=baseline).rate(
+        learning_rate_factor=transfer(config, baseline=solved.baseline).rate(
             hidden_matrix(reads="d_model", fan_in=config.d_model)
         ),
         expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
@@ -87,9 +88,9 @@ def _row(record: CellRecord, seconds_per_flop: float, baseline: ModelConfig) -> 
     )
 
 
-def _seconds_per_token(cell: Cell, *, threads: int) -> float:
+def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int) -> float:
     """Seconds a token of training, the fastest of a few steps after the first."""
-    config = solve(cell.model)
+    config = solved.model
     before = torch.get_num_threads()
     use_threads(threads)
     try:
@@ -101,7 +102,7 @@ def _seconds_per_token(cell: Cell, *, threads: int) -> float:
                 context=config.context,
                 batch_size=cell.settings.batch_size,
             ),
-            baseline=solve(cell.baseline),
+            baseline=solved.baseline,
             device=default_device(),
         )
         return min(_timed_steps(training)) / (cell.settings.batch_size * config.context)

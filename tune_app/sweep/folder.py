@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from model.spec import ModelConfig
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import CellRecord, SweepRecord
+from tune_app.journal.records import SweepRecord
+from tune_app.plan.rows import PlannedCell
 
 JOURNAL = "journal.sqlite3"
 LOCK = "running.lock"
@@ -74,7 +76,7 @@ def _describe(holder: Path) -> str:
         return ""
 
 
-def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[CellRecord]) -> None:
+def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[PlannedCell]) -> None:
     """Raises ValueError unless the journal holds the very sweep that is wanted.
 
     The message names what differs, as it is there and as it was asked for.
@@ -95,6 +97,42 @@ def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[CellRe
             f"there is another sweep named {wanted.name!r} ({'; '.join(differing)}); "
             "give this one another --name, or ask for the same settings to continue that one"
         )
+
+
+def refuse_other_sizes(journal: Journal, cells: Sequence[PlannedCell]) -> None:
+    """Raises ValueError where the solver now gives a cell other sizes than the journal has.
+
+    What is left to train would not be comparable with what was trained. A sweep whose cells have
+    all ended is only reported, so it is not refused.
+    """
+    recorded = journal.cells()
+    if all(cell.status.ended for cell in recorded):
+        return
+    now = {cell.key: cell for cell in cells}
+    for cell in recorded:
+        for what, then, planned in (
+            ("", cell.config, now[cell.key].config),
+            ("the baseline of ", cell.baseline_config, now[cell.key].baseline_config),
+        ):
+            # A baseline whose sizes an older version did not record is solved when it is needed.
+            if what and then is None:
+                continue
+            if _model(then) != _model(planned):
+                raise ValueError(
+                    f"{what}cell {cell.label!r} was planned with {_sizes(then)}, but the solver "
+                    f"of this version gives it {_sizes(planned)}; continue the sweep with the "
+                    "version of Stellux that started it, or start it anew under another --name"
+                )
+
+
+def _model(config: Mapping[str, Any] | None) -> ModelConfig | None:
+    return None if config is None else ModelConfig(**config)
+
+
+def _sizes(config: Mapping[str, Any] | None) -> str:
+    if config is None:
+        return "no sizes (its budget has no solution)"
+    return ", ".join(f"{name} {value}" for name, value in config.items())
 
 
 def _short(value: Any) -> str:

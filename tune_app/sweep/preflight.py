@@ -93,7 +93,8 @@ def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:
     try:
         for cell in cells:
             if cell.attempts:
-                store.remove_leftovers(cell.key, older_than=0.0)
+                for key in filter(None, (cell.key, cell.former_key)):
+                    store.remove_leftovers(key, older_than=0.0)
     except StoreError as error:
         logger.warning("half-written checkpoints are left in %s: %s", store.url, error)
     finally:

@@ -24,14 +24,15 @@ from tune_app.devices import gpu_count
 from tune_app.formats import count
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
-from tune_app.journal.records import CellRecord, Status, SweepRecord
+from tune_app.journal.records import Status, SweepRecord
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
+from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.listeners import mirrors
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.stopping.rule import Trial
 from tune_app.stopping.table import StoppingRules, describe_scheduler
-from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another
+from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another, refuse_other_sizes
 from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
 from tune_app.sweep.source import source_version
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
@@ -158,13 +159,14 @@ def sweep_record(
     )
 
 
-def _journal(folder: Path, record: SweepRecord, cells: Sequence[CellRecord]) -> Journal:
+def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) -> Journal:
     path = folder / JOURNAL
     if not path.exists():
         return Journal.create(path, record, cells)
     journal = Journal.open(path)
     try:
         refuse_another(journal, record, cells)
+        refuse_other_sizes(journal, cells)
     except ValueError:
         journal.close()
         raise
@@ -233,9 +235,7 @@ def _announce(
         *(f"  note       {note}" for note in rules.notes(_trial(plan, corpora))),
     ]
     lines += [
-        f"  infeasible {cell.label}: {cell.reason}"
-        for cell in plan.cells
-        if cell.status is Status.INFEASIBLE
+        f"  infeasible {cell.label}: {cell.reason}" for cell in plan.cells if cell.config is None
     ]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 

@@ -9,7 +9,6 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -19,55 +18,12 @@ from rich.text import Text
 from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
+from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.results.summary import Design, SweepResults, summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
 from tune_app.terminal.progress import SweepProgress
 from tune_app.terminal.sentences import STATUS_STYLES, Sentence
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanSizes:
-    """What the parameter budget made of a cell."""
-
-    share: float
-    """Embedding parameters over all parameters."""
-    expansion: float
-    """Inner width over width."""
-    d_model: int
-    n_layers: int
-    n_heads: int
-    head_dim: int
-    d_ff: int
-    parameters: int
-    """In total."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlanRow:
-    """A cell in a dry run."""
-
-    label: str
-    asked_share: float
-    asked_expansion: float
-    tokens: int
-    """To train, in the baseline's tokens."""
-    sizes: PlanSizes | None = None
-    """None where the budget has no solution."""
-    learning_rate_factor: float | None = None
-    """Of the hidden matrices, against the baseline's."""
-    expected_seconds: float | None = None
-    memory_bytes: int | None = None
-    infeasible: str = ""
-    """Why the budget has no solution."""
-    nearest: str = ""
-    """The nearest request that has one, where one is known."""
-
-    def __post_init__(self) -> None:
-        if (self.sizes is None) != bool(self.infeasible):
-            raise ValueError(
-                f"the plan's row {self.label!r} must have either sizes or a reason why it has none"
-            )
 
 
 def plan_table(rows: Sequence[PlanRow]) -> RenderableType:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
+from tune_app.trial.former_states import in_todays_words
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +62,18 @@ class Checkpoints:
     Args:
         store: where they live.
         cell: key of the cell.
+        former_key: the key that an older version of the program gave the cell; what lies under it
+            is read, and left as it is.
         keep: how many of the newest are kept; the best by dev bits per byte is kept beside them.
     """
 
-    def __init__(self, store: Store, *, cell: str, keep: int = 2) -> None:
+    def __init__(
+        self, store: Store, *, cell: str, former_key: str | None = None, keep: int = 2
+    ) -> None:
         assert keep >= 1
         self._store = store
         self._cell = cell
+        self._former_key = former_key
         self._keep = keep
         self._seen_damaged: set[str] = set()
 
@@ -106,14 +112,22 @@ class Checkpoints:
     def newest(self) -> Restored:
         """The newest checkpoint that verifies; damaged ones are passed over with a warning.
 
+        Where nothing lies under the cell's key, its former one is looked at.
+
         Raises StoreError where the store cannot be asked: that says nothing about what it holds.
         One that cannot be read counts as damaged only where an older one can be.
         """
+        restored = self._newest_of(self._cell)
+        if restored.state is None and not restored.damaged and self._former_key is not None:
+            return self._newest_of(self._former_key)
+        return restored
+
+    def _newest_of(self, cell: str) -> Restored:
         damaged: list[str] = []
         unread: StoreError | None = None
-        for name in self._manifests():
+        for name in self._manifests(cell):
             try:
-                state, tokens = self._load(name)
+                state, tokens = self._load(name, cell)
             except StoreError as error:
                 unread = unread or error
                 damaged.append(f"the checkpoint {name} cannot be read ({error})")
@@ -130,13 +144,13 @@ class Checkpoints:
         self._warn(damaged, "none before it is whole, so the cell starts again")
         return Restored(damaged=tuple(damaged))
 
-    def _load(self, name: str) -> tuple[Mapping[str, Any], int]:
+    def _load(self, name: str, cell: str) -> tuple[Mapping[str, Any], int]:
         """The state of a manifest's name. Raises ValueError and its like where it is damaged."""
         try:
             manifest = Manifest(**json.loads(self._store.read(f"{name}.json")))
-            if f"{self._cell}/{manifest.tokens}-{manifest.sha256[:_HASH_IN_NAME]}" != name:
+            if f"{cell}/{manifest.tokens}-{manifest.sha256[:_HASH_IN_NAME]}" != name:
                 raise ValueError("its manifest is of another checkpoint")
-            if manifest.cell != self._cell:
+            if manifest.cell != cell:
                 raise ValueError(f"it is of the cell {manifest.cell}")
             content = self._store.read(f"{name}.pt")
         except NotStoredError as error:
@@ -144,25 +158,23 @@ class Checkpoints:
         if (reason := _mismatch(manifest, content)) is not None:
             raise ValueError(reason)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return state, manifest.tokens
+        return in_todays_words(state, cell=self._cell), manifest.tokens
 
     def _warn(self, damaged: list[str], consequence: str) -> None:
         if damaged:
             logger.warning("%s; %s", "; ".join(damaged), consequence)
 
-    def _manifests(self) -> list[str]:
+    def _manifests(self, cell: str) -> list[str]:
         """Names, without their ending, of what has a manifest: the newest first."""
         stems = [
-            name.removesuffix(".json")
-            for name in self._store.names(self._cell)
-            if name.endswith(".json")
+            name.removesuffix(".json") for name in self._store.names(cell) if name.endswith(".json")
         ]
         return sorted((stem for stem in stems if _tokens(stem) is not None), key=_order)[::-1]
 
     def _prune(self, newest: Manifest, *, keep: int) -> None:
         """Keeps the newest few and the best; a failure to remove loses nothing but room."""
         try:
-            manifests = self._manifests()
+            manifests = self._manifests(self._cell)
             mine = [
                 name
                 for name in manifests

@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
-from model.sizing.budget import solve
 from model.training.training import Training
-from tune_app.journal.records import PHASES, Observation, upgraded_observation
+from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
+from tune_app.plan.solved import SolvedModels
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoint_upload import LONGEST_PAUSE, Uploads
 from tune_app.trial.checkpoints import Checkpoints
@@ -39,6 +39,7 @@ class Trial:
 
     Args:
         cell: what to train.
+        solved: the sizes to train, and those of the baseline; None solves them here.
         corpora: gives the corpus as a tokenizer has packed it.
         checkpoints: of this cell; None trains without any.
         timing: when one is taken.
@@ -54,6 +55,7 @@ class Trial:
         self,
         cell: Cell,
         *,
+        solved: SolvedModels | None = None,
         corpora: Callable[[TokenizerSpec], PreparedCorpus],
         checkpoints: Checkpoints | None = None,
         timing: CheckpointTiming = CheckpointTiming(),  # noqa: B008 - it is frozen
@@ -71,12 +73,13 @@ class Trial:
         with self._phase("data"):
             self._data = TrialData(cell, corpora=corpora)
         with self._phase("start"):
-            self.config = solve(cell.model)
+            solved = solved or SolvedModels.of(cell)
+            self.config = solved.model
             self._training = Training(
                 self.config,
                 cell.training_config(tokens=self._data.tokens, micro_batch_size=micro_batch_size),
                 self._data.batches,
-                baseline=solve(cell.baseline),
+                baseline=solved.baseline,
                 device=device,
             )
         self._evaluations = 0
@@ -278,12 +281,12 @@ class Trial:
         state: Mapping[str, Any] = restored.state
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]
-        self._steps = StepMetrics(_steps_of(state))
+        self._steps = StepMetrics(state["steps"])
         self._mark = state["mark"]
         for phase, seconds in state["seconds"].items():
             self._seconds[phase] += seconds
         if state["observation"] is not None:
-            self._last = Observation.from_values(upgraded_observation(state["observation"]))
+            self._last = Observation.from_values(state["observation"])
             self._unreported = True
         self.resumed_from = restored.tokens
         logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
@@ -304,11 +307,3 @@ class Trial:
             yield
         finally:
             self._seconds[name] += self._clock() - started
-
-
-def _steps_of(state: Mapping[str, Any]) -> Mapping[str, Sequence[float]]:
-    """Of a checkpoint: what its steps reported. The first ones kept the losses and one rate."""
-    if "steps" in state:
-        steps: Mapping[str, Sequence[float]] = state["steps"]
-        return steps
-    return {"train_loss": state["losses"], "learning_rate": [state["learning_rate"]]}

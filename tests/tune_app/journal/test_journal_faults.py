@@ -272,6 +272,8 @@ def version_1(path: Path) -> list[str]:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for table in ("failures", "attempts", "heartbeats"):
             connection.execute(f"DROP TABLE {table}")
+        for column in ("baseline_config", "former_key"):
+            connection.execute(f"ALTER TABLE cells DROP COLUMN {column}")
         connection.execute(VERSION_1_FAILURES)
         connection.executemany(
             "INSERT INTO failures VALUES (?, ?, ?, ?)",

@@ -21,7 +21,8 @@ from tune_app.journal.metrics import (
     metric,
     tag,
 )
-from tune_app.journal.records import Observation, upgraded_observation
+from tune_app.journal.records import Observation
+from tune_app.journal.version_3 import upgraded_observation
 
 
 def test_a_metric_that_nobody_declared_names_itself_and_the_place() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.plan.space import Space, SpaceError, expand, known_spaces, label, load_space
+from tune_app.plan.labels import describe
+from tune_app.plan.space import Space, SpaceError, expand, known_spaces, load_space
 
 
 def write(folder: Path, text: str) -> str:
@@ -83,10 +84,13 @@ def test_distributions_are_drawn_the_same_each_time(tmp_path: Path) -> None:
 
 
 def test_labels_name_what_varies() -> None:
-    cell = expand(load_space("quick"), {}, seeds=[0])[0]
-    assert label(cell, ("embedding_ratio", "glu_expansion"), several_seeds=False) == "35% × 2.66"
-    assert label(cell, ("feed_forward",), several_seeds=True) == "swiglu × seed 0"
-    assert label(cell, ("learning_rate",), several_seeds=False).startswith("learning_rate 0.0")
+    values = expand(load_space("quick"), {}, seeds=[0])[0].values()
+    assert describe(values, ("embedding_ratio", "glu_expansion")) == "35% × 2.66"
+    assert describe(values, ("feed_forward", "seed")) == "swiglu × seed 0"
+    assert describe(values, ("learning_rate",)).startswith("learning_rate 0.0")
+    assert describe({"vocab_size": 4_096, "ranks": [8, 16]}, ("vocab_size", "ranks")) == (
+        "vocab_size 4,096 × ranks [8, 16]"
+    )
 
 
 @pytest.mark.parametrize(

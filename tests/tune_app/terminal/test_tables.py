@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 
 from tests.tune_app.journals import make_journal
 from tune_app.journal.records import Failure, FailureClass, Status
-from tune_app.terminal.tables import PlanRow, PlanSizes, plan_table, status_table, summary
+from tune_app.plan.rows import PlanRow, PlanSizes
+from tune_app.terminal.tables import plan_table, status_table, summary
 
 SIZES = PlanSizes(
     share=0.3512,

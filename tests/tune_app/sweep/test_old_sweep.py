@@ -1,0 +1,178 @@
+"""A sweep that an older version began is continued: nothing trained again, the same end.
+
+`tests/tune_app/old_sweep/interrupted.tar.xz` is what that version (its journal's schema was 2) left
+of a sweep that was killed in its third cell: the journal, the newest checkpoint of that cell, the
+live Optuna study and TensorBoard's files. `expected.json` is what the same sweep gave it
+undisturbed, under that version's names, with labels in place of keys. Its space, `OLD_SPACE` with
+the names of its time, trained the corpus of `words.py` on one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tune_app.old_sweep.words import write_corpus
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
+from tune_app.plan.identity import key_of
+
+ROOT = Path(__file__).parent.parent.parent.parent
+FIXTURE = ROOT / "tests/tune_app/old_sweep"
+
+OLD_SPACE = """
+AXES = {"embedding": ["tied", "untied"], "glu_expansion": [2.0, 4.0]}
+FIXED = {
+    "target_parameters": 30_000, "vocab_size": 512, "n_heads": 2, "context": 32,
+    "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 4_096,
+    "learning_rate": 1e-2, "corpus": "./words", "precision": "fp32",
+}
+SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
+KILL_RULE = {"span_fraction": 0.3}
+"""
+
+NAMES = {
+    "reference_tokens": "baseline_tokens",
+    "reference_perplexity": "baseline_token_perplexity",
+    "whole_bits_per_byte": "full_bits_per_byte",
+    "whole_perplexity": "full_perplexity",
+}
+RULES = {"baseline": "kill_rule", "budget": "completed"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working directory with the corpus, the space and the interrupted sweep in `runs/s`."""
+    write_corpus(tmp_path / "words")
+    (tmp_path / "old_space.py").write_text(OLD_SPACE)
+    with tarfile.open(FIXTURE / "interrupted.tar.xz") as archive:
+        archive.extractall(tmp_path / "runs", filter="data")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def expected() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads((FIXTURE / "expected.json").read_text("utf-8"))
+    return found
+
+
+def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Runs the command line on the old sweep."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "STELLUX_CACHE": str(folder / "cache"),
+        "COLUMNS": "120",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "tune_app.sweep", *arguments, "--results", "runs"]
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_it_is_continued_with_nothing_trained_again_to_the_same_end(
+    folder: Path, expected: Mapping[str, Any]
+) -> None:
+    path = folder / "runs/s/journal.sqlite3"
+    with Journal.open(path, read_only=True) as journal:
+        before = {cell.label: cell for cell in journal.cells()}
+        seen = len(journal.observations())
+
+    code, output = sweep(folder, "./old_space.py", "--name", "s", "--cells-at-once", "1")
+
+    assert code == 0, output
+    assert "with another result" not in output, "a replayed observation differs"
+    with Journal.open(path, read_only=True) as journal:
+        cells = journal.cells()
+        labels = {cell.key: cell.label for cell in cells}
+        assert [
+            {"label": c.label, "status": c.status.value, "reason": c.reason} for c in cells
+        ] == (expected["cells"])
+        for cell in cells:
+            was = before[cell.label]
+            assert (cell.key, cell.values, cell.config) == (was.key, was.values, was.config)
+            assert cell.attempts == was.attempts + (0 if was.status.ended else 1)
+        resumed = {labels[a.cell]: a.resumed_from for a in journal.attempts() if a.number == 2}
+        assert resumed == {"tied × 4": 8_192}
+        decisions = [
+            (labels[one.cell], one.tokens, one.action, one.rule) for one in journal.decisions()
+        ]
+        assert decisions == [
+            (one["cell"], one["tokens"], one["action"], RULES.get(one["rule"], one["rule"]))
+            for one in expected["decisions"]
+        ]
+        points = journal.observations()
+        assert seen < len(points) == len(expected["observations"])
+        for point, old in zip(points, expected["observations"], strict=True):
+            told = {NAMES.get(name, name): value for name, value in old.items()}
+            assert labels[point.cell] == told.pop("cell")
+            assert (point.tokens, point.baseline_tokens) == (
+                told.pop("tokens"),
+                told.pop("baseline_tokens"),
+            )
+            for name, value in told.items():
+                assert _same(point.metrics.get(name), value), (point, name, value)
+    assert (folder / "runs/s/report.html").is_file()
+
+
+def _same(now: float | None, then: float | None) -> bool:
+    """Equal up to what another machine's arithmetic may change."""
+    if now is None or then is None:
+        return now is then
+    if os.environ.get("STELLUX_SAME_MACHINE"):
+        return now == then
+    return math.isclose(now, then, rel_tol=1e-3)
+
+
+def test_it_is_read_as_it_is(folder: Path) -> None:
+    path = folder / "runs/s/journal.sqlite3"
+    before = path.read_bytes()
+    with Journal.open(path, read_only=True) as journal:
+        record, cells = journal.sweep(), journal.cells()
+        assert record.axes == ("embedding", "glu_expansion")
+        assert record.baseline == cells[0].key == key_of(cells[0].values)
+        assert [cell.status for cell in cells] == [
+            Status.FINISHED,
+            Status.STOPPED,
+            Status.RUNNING,
+            Status.PENDING,
+            Status.PENDING,
+        ]
+        assert cells[2].former_key == "0e8e3e3defea"
+        assert cells[2].values["baseline"]["vocab_size"] == 512
+        assert cells[2].config == {
+            **{"vocab_size": 512, "context": 32, "d_model": 21, "n_layers": 3, "n_heads": 2},
+            **{"head_dim": 6, "d_ff": 85, "embedding": "tied", "attention": "multi_head"},
+            "feed_forward": "swiglu",
+        }
+        assert cells[2].solved is not None
+        assert cells[2].baseline_config == cells[0].config
+        assert [one.rule for one in journal.decisions()][:3] == ["asha", "asha", "completed"]
+    code, output = sweep(folder, "status", "s")
+    assert code == 0, output
+    assert "tied × 2.66" in output
+    assert path.read_bytes() == before
+
+
+def test_a_space_with_names_of_its_time_is_told_the_new_ones(folder: Path) -> None:
+    (folder / "old_space.py").write_text(OLD_SPACE.replace('"embedding"', '"output_head"'))
+    code, output = sweep(folder, "./old_space.py", "--name", "s")
+    assert code == 2, output
+    assert "unknown setting 'output_head'; it is now called 'embedding'" in " ".join(output.split())

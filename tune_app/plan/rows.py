@@ -1,0 +1,83 @@
+"""A planned cell: what the budget made of it. The journal's record of a cell builds on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tune_app.plan.solved import SolvedModels
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell with the sizes that are trained, or with the reason why it has none."""
+
+    key: str
+    label: str
+    """Short name for people, unique in the sweep: what differs between its cells."""
+    position: int
+    """Place in the sweep's list; the baseline is 0."""
+    values: Mapping[str, Any]
+    """The cell as plain values, seed included."""
+    reason: str = ""
+    """Why the budget has no solution."""
+    config: Mapping[str, Any] | None = None
+    """The solved sizes (ModelConfig.values()), which are trained; None when infeasible."""
+    baseline_config: Mapping[str, Any] | None = None
+    """The solved sizes of the cell's baseline, whose learning rate is transferred."""
+    parameters: Mapping[str, Any] | None = None
+    """Parameters by part and in total, with the embedding's share."""
+    flops_per_token: float | None = None
+    """Training FLOPs a token, forward and backward."""
+
+    @property
+    def solved(self) -> SolvedModels | None:
+        """The models to train and to compare with; None where they are not recorded."""
+        if self.config is None or self.baseline_config is None:
+            return None
+        return SolvedModels.from_values({"model": self.config, "baseline": self.baseline_config})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSizes:
+    """What the parameter budget made of a cell, for a dry run's table."""
+
+    share: float
+    """Embedding parameters over all parameters."""
+    expansion: float
+    """Inner width over width."""
+    d_model: int
+    n_layers: int
+    n_heads: int
+    head_dim: int
+    d_ff: int
+    parameters: int
+    """In total."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanRow:
+    """A cell in a dry run."""
+
+    label: str
+    asked_share: float
+    asked_expansion: float
+    tokens: int
+    """To train, in the baseline's tokens."""
+    sizes: PlanSizes | None = None
+    """None where the budget has no solution."""
+    learning_rate_factor: float | None = None
+    """Of the hidden matrices, against the baseline's."""
+    expected_seconds: float | None = None
+    memory_bytes: int | None = None
+    infeasible: str = ""
+    """Why the budget has no solution."""
+    nearest: str = ""
+    """The nearest request that has one, where one is known."""
+
+    def __post_init__(self) -> None:
+        if (self.sizes is None) != bool(self.infeasible):
+            raise ValueError(
+                f"the plan's row {self.label!r} must have either sizes or a reason why it has none"
+            )

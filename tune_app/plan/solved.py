@@ -1,0 +1,32 @@
+"""The solved models of a cell: solved once, in the plan, and then carried to whoever trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from model.sizing.budget import solve
+from model.spec import ModelConfig
+from tune_app.plan.cell import Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolvedModels:
+    """The sizes of a cell's model and of its baseline."""
+
+    model: ModelConfig
+    baseline: ModelConfig
+
+    @classmethod
+    def of(cls, cell: Cell) -> SolvedModels:
+        """As the solver finds them now. Raises InfeasibleBudget where there are none."""
+        return cls(model=solve(cell.model), baseline=solve(cell.baseline))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Mapping[str, Any]]) -> SolvedModels:
+        """What `values` gave, also where JSON lies between."""
+        return cls(model=ModelConfig(**values["model"]), baseline=ModelConfig(**values["baseline"]))
+
+    def values(self) -> dict[str, dict[str, Any]]:
+        return {"model": self.model.values(), "baseline": self.baseline.values()}

@@ -1,0 +1,54 @@
+"""A trial's state as an older version of the program wrote it, in today's words.
+
+Called in one place, when a checkpoint is loaded, so that nothing else knows of older states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from model.spec import ModelConfig
+from model.training.settings import TrainingSettings
+from tune_app.journal.version_3 import upgraded_observation
+from tune_app.plan.former_names import SIZES, renamed
+from tune_app.plan.identity import FROZEN_DEFAULTS
+
+
+def in_todays_words(state: Any, *, cell: str) -> Any:
+    """The state of a trial of `cell`; what is no trial's state stays as it is.
+
+    Settings that are newer than the state have their frozen defaults there, which is how it was
+    trained.
+    """
+    if not isinstance(state, Mapping) or not isinstance(state.get("training"), Mapping):
+        return state
+    translated = {**state, "training": _training(state["training"])}
+    if isinstance(state.get("observation"), Mapping):
+        translated["observation"] = {**upgraded_observation(state["observation"]), "cell": cell}
+    if "losses" in state:
+        # Of the steps since the last evaluation the losses were kept, and one rate.
+        translated["steps"] = {
+            "train_loss": translated.pop("losses"),
+            "learning_rate": [translated.pop("learning_rate")],
+        }
+    return translated
+
+
+def _training(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of model.training's Training."""
+    training = dict(state)
+    if isinstance(state.get("config"), Mapping):
+        training["config"] = ModelConfig(**renamed(state["config"], SIZES)).values()
+    if isinstance(state.get("training"), Mapping):
+        training["training"] = {**_training_defaults(), **state["training"]}
+    return training
+
+
+def _training_defaults() -> dict[str, Any]:
+    names = (field.name for field in fields(TrainingSettings))
+    defaults = {name: FROZEN_DEFAULTS[name] for name in names}
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in defaults.items()
+    }
