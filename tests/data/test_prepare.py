@@ -202,23 +202,25 @@ class TestProcesses:
         assert len(builds) == 1
         assert "waiting for it" in caplog.text
 
-    def test_a_process_waits_for_another_process(self, stories, tmp_path, run_prepare) -> None:
-        folder = prepare(str(stories), TOKENIZER, cache=tmp_path / "cache").folder
+    def test_a_process_waits_for_another_process(self, stories, tmp_path) -> None:
+        cache = tmp_path / "cache"
+        folder = prepare(str(stories), TOKENIZER, cache=cache).folder
         (folder / "manifest.json").unlink()  # so that it has to build
-        ended = threading.Event()
-
-        def other() -> None:
-            result = run_prepare(str(stories), "--vocabulary", str(VOCABULARY))
-            assert "waiting for it" in result.stderr
-            assert result.returncode == 0
-            ended.set()
-
+        command = [sys.executable, "-m", "data.prepare", str(stories), "--cache", str(cache)]
         with FileLock(f"{folder}.lock"):
-            thread = threading.Thread(target=other)
-            thread.start()
-            assert not ended.wait(1.5)
-        thread.join()
-        assert ended.is_set()
+            other = subprocess.Popen(
+                [*command, "--vocab-size", str(VOCABULARY)],
+                cwd=Path(__file__).parents[2],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert other.stderr is not None
+            assert "waiting for it" in other.stderr.readline()
+            assert other.poll() is None
+        other.communicate(timeout=60)
+        assert other.returncode == 0
+        assert (folder / "manifest.json").exists()
 
     def test_what_a_killed_process_leaves_is_not_used_and_is_removed(
         self, stories, tmp_path
