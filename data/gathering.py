@@ -7,7 +7,6 @@ memory can be shuffled. What stays in memory is a few numbers a document.
 from __future__ import annotations
 
 import mmap
-import re
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,8 +20,7 @@ from data.errors import CorpusError, reading_explained
 from data.progress import Report
 from data.sources.base import Document, Source
 from data.splits import SPLITS, SplitName, shuffle_key
-
-PIECE_BYTES = 1 << 20
+from data.tokenizers.cutting import PIECE_BYTES, Cutting
 
 
 class GatheredSplit:
@@ -61,11 +59,10 @@ class GatheredSplit:
         self._keys.append(shuffle_key(self.documents, text))
         self._sizes.append(len(text))
 
-    def pieces(self, cut: re.Pattern[bytes] | None) -> Iterator[tuple[int, bytes]]:
+    def pieces(self, cutting: Cutting) -> Iterator[tuple[int, bytes]]:
         """(rank in the shuffled order, piece of the text) of each document, in that order.
 
-        A long document comes in several pieces, cut behind matches of `cut`; with None it comes
-        whole.
+        A long document comes in several pieces.
         """
         ends = np.cumsum(self.document_bytes)
         starts = ends - self.document_bytes
@@ -74,18 +71,18 @@ class GatheredSplit:
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
         ):
             for rank, document in enumerate(self.order().tolist()):
-                for piece in pieces(text, int(starts[document]), int(ends[document]), cut=cut):
+                for piece in cutting.pieces(text, int(starts[document]), int(ends[document])):
                     yield rank, piece
 
     def batches(
-        self, stage: str, report: Report, *, cut: re.Pattern[bytes] | None
+        self, stage: str, report: Report, *, cutting: Cutting
     ) -> Iterator[list[tuple[int, bytes]]]:
         """The pieces in lists of about PIECE_BYTES; reports, as `stage`, the bytes used up."""
         total = self.text_bytes
         batch: list[tuple[int, bytes]] = []
         size = done = 0
         report(stage, 0, total)
-        for rank, piece in self.pieces(cut):
+        for rank, piece in self.pieces(cutting):
             batch.append((rank, piece))
             size += len(piece)
             if size >= PIECE_BYTES:
@@ -96,27 +93,6 @@ class GatheredSplit:
         if batch:
             yield batch
             report(stage, done + size, total)
-
-
-def pieces(
-    text: mmap.mmap | bytes,
-    start: int,
-    end: int,
-    *,
-    cut: re.Pattern[bytes] | None,
-    limit: int = PIECE_BYTES,
-) -> Iterator[bytes]:
-    """Cuts text[start:end] into pieces of about `limit` bytes, behind matches of `cut`.
-
-    A piece is longer where nothing matches.
-    """
-    while cut is not None and end - start > limit:
-        found = cut.search(text, start + limit - 1, end)
-        if found is None:
-            break
-        yield text[start : found.end()]
-        start = found.end()
-    yield text[start:end]
 
 
 def gather(source: Source, folder: Path, report: Report) -> dict[SplitName, GatheredSplit]:

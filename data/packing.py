@@ -35,7 +35,9 @@ class TrainingTexts:
         self._report = report
 
     def __iter__(self) -> Iterator[list[str]]:
-        for batch in self._split.batches("train the tokenizer", self._report, cut=self._kind.cut):
+        for batch in self._split.batches(
+            "train the tokenizer", self._report, cutting=self._kind.cutting
+        ):
             yield [piece.decode() for _, piece in batch]
 
 
@@ -68,7 +70,7 @@ def _write_tokens(
     text_tokens = np.zeros(split.documents, dtype=np.int64)
     begun = 0
     header_bytes = _write_header(file, dtype, 0)
-    for batch in split.batches(f"encode {split.name}", report, cut=kind.cut):
+    for batch in split.batches(f"encode {split.name}", report, cutting=kind.cutting):
         texts = [piece.decode() for _, piece in batch]
         encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         stream: list[int] = []

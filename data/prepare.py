@@ -20,6 +20,7 @@ from data.corpus import DEFAULT_CORPUS, find_corpus
 from data.display import manifest_table, progress_display
 from data.errors import CorpusError, DamagedCorpusError, reading_explained, writing_explained
 from data.gathering import gather
+from data.interruption import interruptible
 from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
 from data.packing import TrainingTexts, pack, token_type
 from data.prepared import PreparedCorpus
@@ -106,7 +107,8 @@ def _build(
         unchanged = source.content_hash() == corpus_sha256
     if not unchanged:
         raise CorpusError(f"{source.name} changed while it was read; run again when it is at rest")
-    tokenizer = kind.train(TrainingTexts(gathered["train"], kind, report))
+    texts = TrainingTexts(gathered["train"], kind, report)
+    tokenizer = interruptible(lambda: kind.train(texts))
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     splits = {}
     for name, split in gathered.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from importlib import import_module
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 
 from data.documents import END_OF_TEXT
 from data.errors import CorpusError
+from data.tokenizers.cutting import Cutting
 from data.tokenizers.spec import KINDS, TokenizerSpec
 
 
@@ -24,9 +24,8 @@ class TokenizerKind(ABC):
 
     options: ClassVar[tuple[str, ...]] = ()
     """Names of the options that a spec of this kind may have."""
-    cut: ClassVar[re.Pattern[bytes] | None] = None
-    """A long document may be cut behind each match without changing a token; None where no place
-    is safe, so that documents are encoded whole."""
+    cutting: ClassVar[Cutting] = Cutting()
+    """Where the text of a document may be cut; nowhere unless the kind says otherwise."""
 
     def __init__(self, spec: TokenizerSpec) -> None:
         unknown = sorted(spec.options.keys() - set(self.options))

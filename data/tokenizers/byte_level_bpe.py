@@ -18,6 +18,7 @@ from tokenizers.trainers import BpeTrainer
 from data.documents import END_OF_TEXT
 from data.errors import CorpusError
 from data.tokenizers.base import TokenizerKind, with_plain_special_tokens
+from data.tokenizers.cutting import Cutting
 
 SMALLEST_VOCABULARY = 256 + 1
 """Every byte, and end-of-text."""
@@ -30,7 +31,7 @@ class ByteLevelBpe(TokenizerKind):
 
     # GPT-2's pre-tokenisation never joins white space to text before it, so cutting in front of a
     # line break that follows a printable character changes no token.
-    cut = re.compile(rb"[!-~](?=\n)")
+    cutting = Cutting(behind=re.compile(rb"[!-~](?=\n)"), runs=True)
 
     def check(self) -> None:
         size = self.spec.vocab_size

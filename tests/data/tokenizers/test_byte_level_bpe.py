@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from data.errors import CorpusError
-from data.gathering import pieces
 from data.tokenizers.base import TokenizerKind, kind_of
 from data.tokenizers.byte_level_bpe import ByteLevelBpe
 from data.tokenizers.spec import TokenizerSpec
@@ -22,7 +21,7 @@ from data.tokenizers.spec import TokenizerSpec
 TEXTS = [
     f"the {word} lobster and the {word} crab\n\n  run, run;\n" for word in ("red", "blue")
 ] * 20
-CUT = ByteLevelBpe.cut
+CUTTING = ByteLevelBpe.cutting
 
 
 def byte_level_bpe(vocab_size: int) -> TokenizerKind:
@@ -50,7 +49,7 @@ def test_text_comes_back_exactly(tokenizer: Tokenizer, text: str) -> None:
 def test_pieces_encode_as_the_whole(tokenizer: Tokenizer, words: list[str], limit: int) -> None:
     text = "".join(words)
     encoded = text.encode()
-    found = [piece.decode() for piece in pieces(encoded, 0, len(encoded), cut=CUT, limit=limit)]
+    found = [piece.decode() for piece in CUTTING.pieces(encoded, 0, len(encoded), limit)]
     assert "".join(found) == text
     ids = [token for piece in found for token in tokenizer.encode(piece).ids]
     assert ids == tokenizer.encode(text).ids
@@ -58,7 +57,7 @@ def test_pieces_encode_as_the_whole(tokenizer: Tokenizer, words: list[str], limi
 
 def test_pieces_are_about_as_long_as_asked() -> None:
     text = b"a line of text\n" * 100
-    lengths = [len(piece) for piece in pieces(text, 0, len(text), cut=CUT, limit=100)]
+    lengths = [len(piece) for piece in CUTTING.pieces(text, 0, len(text), 100)]
     assert len(lengths) == 15
     assert max(lengths) < 120
 
