@@ -54,8 +54,9 @@ FATES: dict[tuple[Any, ...], str] = {
 }
 """By the values on the axes. `asha 2`: stopped by ASHA at the second of eight evaluations.
 
-Where a cell is not named it finishes. Other fates: `pending`, `running 3`, and `lost 3`: its host
-is lost at the third evaluation, and it finishes on another.
+Where a cell is not named it finishes. Other fates: `pending`, `running 3`, `lost 3`: its host is
+lost at the third evaluation, and it finishes on another; and `unknown 3`: stopped by a rule that
+this version does not know.
 """
 
 
@@ -371,6 +372,7 @@ def _decision(observation: Observation, kind: str, tokens: int) -> Decision | No
             "4 evaluations",
             {"gaps": [8.1, 8.4, 8.2, 8.6], "margin": 0.5, "span": tokens // 5},
         ),
+        "unknown": (Action.STOP, "some_later_rule", "not as good as it should be", {}),
         "diverged": (Action.STOP, DIVERGED, "dev bits per byte is nan", {"value": value}),
     }
     action, rule, reason, evidence = outcomes[kind]

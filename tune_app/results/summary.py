@@ -29,7 +29,7 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
-from tune_app.stopping.curves import by_cell, interpolate, without_seed
+from tune_app.stopping.curves import Curves, interpolate, without_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,7 @@ class CellResult:
 
     def points_of(self, name: str) -> list[tuple[int, float]]:
         """(baseline tokens, value of a metric) of every evaluation that has it as a number."""
-        return [
-            (point.baseline_tokens, value)
-            for point in self.curve
-            if (value := point.metrics.get(name)) is not None and math.isfinite(value)
-        ]
+        return _points(self.curve, name)
 
     @property
     def score(self) -> float | None:
@@ -170,6 +166,7 @@ class SweepResults:
     """A sweep, its cells in their order, and its designs."""
 
     sweep: SweepRecord
+    curves: Curves
     cells: tuple[CellResult, ...]
     designs: tuple[Design, ...]
     decisions: tuple[Decision, ...]
@@ -232,12 +229,10 @@ class SweepResults:
         The baseline is that of the cell's seed. Its curve is interpolated linearly in tokens and
         never extrapolated.
         """
-        if self.baseline is None:
+        key = self.curves.baseline_of(cell.cell.key)
+        if key is None:
             return []
-        seed = cell.cell.values.get("seed")
-        baseline = next(
-            (one.points for one in self.baseline.cells if one.cell.values.get("seed") == seed), []
-        )
+        baseline = _points(self.curves.of(key), "bits_per_byte")
         return [
             (tokens, value - level)
             for tokens, value in cell.points
@@ -276,14 +271,14 @@ def summarise(journal: Journal) -> SweepResults:
     """All of a sweep, from one look at its journal."""
     with journal.one_moment():
         sweep, records = journal.sweep(), journal.cells()
-        curves = by_cell(journal.observations())
+        curves = Curves(records, baseline=sweep.baseline, observations=journal.observations())
         decisions, failures = journal.decisions(), journal.failures()
         attempts = journal.attempts()
     endings = {decision.cell: decision for decision in decisions if decision.action.ends}
     cells = tuple(
         CellResult(
             cell=cell,
-            curve=tuple(curves.get(cell.key, ())),
+            curve=tuple(curves.of(cell.key)),
             decision=endings.get(cell.key),
             failures=tuple(failure for failure in failures if failure.cell == cell.key),
             attempts=tuple(attempt for attempt in attempts if attempt.cell == cell.key),
@@ -292,6 +287,7 @@ def summarise(journal: Journal) -> SweepResults:
     )
     return SweepResults(
         sweep=sweep,
+        curves=curves,
         cells=cells,
         designs=_designs(sweep, cells),
         decisions=tuple(decisions),
@@ -315,6 +311,14 @@ def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, .
         )
         for group in groups.values()
     )
+
+
+def _points(curve: Sequence[Observation], name: str) -> list[tuple[int, float]]:
+    return [
+        (point.baseline_tokens, value)
+        for point in curve
+        if (value := point.metrics.get(name)) is not None and math.isfinite(value)
+    ]
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -13,6 +13,7 @@ import pytest
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
 from tune_app.journal.records import Failure, FailureClass
 from tune_app.results.caveats import caveats
+from tune_app.results.plots.curves import curves_plot
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
 
@@ -100,6 +101,15 @@ def test_finished_and_stopped_cells_never_share_a_table(tmp_path: Path) -> None:
     assert len(labels) == 6 and "35% × 2.66" not in labels
     for rule in ("ASHA", "kill rule", "diverged"):
         assert rule in stopped
+
+
+def test_a_rule_that_this_version_does_not_know_is_called_by_its_name(tmp_path: Path) -> None:
+    results = _results(tmp_path, fates={(0.25, 2.0): "unknown 3"})
+    unknown = replace(results, sweep=replace(results.sweep, scheduler={"name": "some_later_rule"}))
+    page = _page(unknown, tmp_path)
+    assert "some later rule" in _section(page, "Stopped before the end")
+    legend = curves_plot(unknown).figure.legends[-1]
+    assert "stopped: some later rule" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_what_training_reported_is_listed_by_cell_with_its_units(tmp_path: Path) -> None:

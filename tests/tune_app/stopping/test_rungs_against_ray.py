@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,19 @@ class RaysRungs:
             stop_last_trials=False,
         )
         (self._bracket,) = self._scheduler._brackets
+        self._cutoff: float | None = None
+        self._bracket.cutoff = self._watched(self._bracket.cutoff)  # type: ignore[method-assign]
+
+    def _watched(self, cutoff: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Ray's own cutoff, noted as it is computed: it is the slowest part."""
+
+        def compute(recorded: Any) -> Any:
+            value = cutoff(recorded)
+            # Ray maximises, so it keeps scores with the sign turned.
+            self._cutoff = None if value is None else -float(value)
+            return value
+
+        return compute
 
     @property
     def recorded(self) -> dict[int, dict[str, float]]:
@@ -51,15 +65,7 @@ class RaysRungs:
         action = self._scheduler.on_trial_result(nobody, trial, report)
         for (milestone, rung), before in zip(self._bracket._rungs, known, strict=True):
             if cell in rung and not before:
-                *earlier, _ = rung.items()
-                cutoff: Any = self._bracket.cutoff(dict(earlier))
-                return (
-                    action == TrialScheduler.STOP,
-                    milestone,
-                    # Ray maximises, so it keeps scores with the sign turned.
-                    None if cutoff is None else -float(cutoff),
-                    len(earlier),
-                )
+                return action == TrialScheduler.STOP, milestone, self._cutoff, len(rung) - 1
         return None
 
 
