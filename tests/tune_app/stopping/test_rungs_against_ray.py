@@ -80,7 +80,7 @@ def sequence(chance: random.Random) -> tuple[AshaSettings, int, list[tuple[str, 
     digits = chance.choice([1, 2, 16])
     cells: list[list[tuple[str, int, float]]] = []
     for number in range(chance.randrange(2, 24)):
-        evaluations = chance.randrange(2, 30)
+        evaluations = chance.randrange(2, 14)
         # Whoever starts late, or is evaluated seldom, jumps over rungs.
         first = chance.choice([1, 1, 1, chance.randrange(1, evaluations + 1)])
         level = chance.gauss(2.0, 0.2)
