@@ -25,6 +25,9 @@ from tune_app.results.whole_files import replacing
 
 Row = dict[str, Any]
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula starts with in a spreadsheet."""
+
 
 def cell_rows(results: SweepResults) -> list[Row]:
     """A row a cell, in the sweep's order, all with the same columns.
@@ -81,12 +84,22 @@ def curve_rows(results: SweepResults) -> list[Row]:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """An unknown value is an empty field."""
+    """An unknown value is an empty field.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP has it
+    (https://owasp.org/www-community/attacks/CSV_Injection).
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if rows:
             writer.writerow(rows[0])
-        writer.writerows(["" if value is None else value for value in row.values()] for row in rows)
+        writer.writerows([_field(value) for value in row.values()] for row in rows)
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return f"'{value}"
+    return "" if value is None else value
 
 
 def write_parquet(rows: Sequence[Row], path: Path) -> None:

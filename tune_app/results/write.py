@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.results.mirrors.optuna import STUDY, write_study
 from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
@@ -20,6 +23,8 @@ from tune_app.results.tables import (
     write_parquet,
 )
 from tune_app.results.whole_files import replacing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         folder: of the sweep.
         live: another process runs the sweep now and keeps the mirrors itself; they are left alone.
 
-    Raises OSError where the folder cannot be written.
+    A mirror that cannot be written is a warning. Raises OSError where the folder cannot be written.
     """
     results = summarise(journal)
     pictures = [
@@ -75,9 +80,25 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     for picture, path in zip(pictures, paths.plots, strict=True):
         with replacing(path) as temporary:
             temporary.write_bytes(picture.png)
-    if not live:
-        write_study(journal, paths.study)
-        write_tensorboard(journal, paths.tensorboard)
-    # Last, so that a report that is there speaks of files that are there too.
+    # Behind the files that it speaks of, and before the mirrors, which may wait for others.
     write_report(results, pictures, paths.report)
+    if not live:
+        for write, path in (
+            (write_study, paths.study),
+            (write_tensorboard, paths.tensorboard),
+        ):
+            _write_mirror(write, journal, path)
     return paths
+
+
+def _write_mirror(write: Callable[[Journal, Path], None], journal: Journal, path: Path) -> None:
+    """What other tools show is worth a warning; the sweep and its report are whole without it."""
+    try:
+        write(journal, path)
+    except Exception as error:
+        logger.warning(
+            "%s could not be written (%s: %s); the report and the tables are complete",
+            path,
+            type(error).__name__,
+            formats.one_line(str(error)),
+        )

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from data.batches import EvaluationDocuments, TrainingBatches
 from data.display import progress_display
@@ -90,7 +91,7 @@ def run_sweep(
                 tokens=tokens,
             )
             tidy_up(stores.checkpoints, journal.cells())
-            console.print(f"writing the results to {folder}", style="dim")
+            console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Matplotlib and pandas: seconds that the start of a sweep should not wait for.
             from tune_app.results.write import write_results  # noqa: PLC0415
 
@@ -99,7 +100,7 @@ def run_sweep(
             statuses = [cell.status for cell in journal.cells()]
     if ended_by is None or all(status.ended for status in statuses):
         return 0 if all(status.ended for status in statuses) else 1
-    console.print(f"\nThe sweep ended early: {ended_by}.", highlight=False)
+    console.print(f"\nThe sweep ended early: {ended_by}.", markup=False, highlight=False)
     if ended_by not in SIGNALS:
         return 1
     console.print(f"Continue it with: {command}", markup=False, soft_wrap=True)

@@ -19,6 +19,7 @@ from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
+from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.summary import Design, SweepResults, summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
@@ -312,6 +313,6 @@ def _places(folder: Path) -> list[tuple[str, str]]:
         ("report", folder / "report.html", str(folder / "report.html")),
         ("plots", folder / "plots", str(folder / "plots")),
         ("table", folder / "results.csv", str(folder / "results.csv")),
-        ("study", study, "optuna-dashboard " + shlex.quote(f"sqlite:///{study}")),
+        ("study", study, "optuna-dashboard " + shlex.quote(study_url(study))),
     ]
     return [(name, text) for name, path, text in places if path.exists()]

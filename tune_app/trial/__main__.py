@@ -105,7 +105,7 @@ def train(
             highlight=False,
         )
         if (kill := diverged(observation)) is not None:
-            console.print(f"diverged: {kill.reason}")
+            console.print(f"diverged: {kill.reason}", markup=False)
             trial.close()
             return 1
     trial.close()

@@ -127,6 +127,14 @@ def test_a_metric_that_only_some_cells_report_is_null_at_the_others(
     assert column[0] == 0.25 and set(column[1:]) == {None}
 
 
+def test_text_from_outside_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    row = {"corpus": "=1+1.jsonl", "label": "-2", "loss": -0.5, "reason": "a=b", "rank": None}
+    write_csv([row], tmp_path / "results.csv")
+    with (tmp_path / "results.csv").open(newline="") as file:
+        (read,) = csv.DictReader(file)
+    assert list(read.values()) == ["'=1+1.jsonl", "'-2", "-0.5", "a=b", ""]
+
+
 def test_tables_of_a_sweep_that_has_not_begun(tmp_path: Path) -> None:
     write_parquet([], tmp_path / "curves.parquet")
     assert pq.read_table(tmp_path / "curves.parquet").num_rows == 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.tune_app.journals import make_journal
 from tune_app.journal.journal import Journal
 from tune_app.results.whole_files import replacing
 from tune_app.results.write import write_results
+from tune_app.terminal.tables import summary
 
 _EQUAL = (
     "results.csv",
@@ -80,3 +83,20 @@ def test_looking_at_a_sweep_imports_no_library_of_the_results() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_mirror_that_cannot_be_written_does_not_cost_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no room for\nthat")
+
+    monkeypatch.setattr("tune_app.results.write.write_study", fail)
+    folder = tmp_path / "[/x]"
+    with make_journal(tmp_path / "journal.sqlite3", axes={"embedding": ("tied",)}) as journal:
+        paths = write_results(journal, folder)
+        console = Console(file=io.StringIO(), width=200)
+        console.print(summary(journal, folder))
+    assert paths.report.is_file() and paths.csv.is_file() and paths.tensorboard.is_dir()
+    assert "study.sqlite3 could not be written (RuntimeError: no room for that)" in caplog.text
+    assert str(folder / "report.html") in console.file.getvalue()  # type: ignore[attr-defined]

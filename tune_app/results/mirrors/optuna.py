@@ -18,6 +18,7 @@ import logging
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -38,10 +39,13 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation, Status
 from tune_app.plan.labels import ordered
+from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.summary import CellResult, SweepResults, summarise
 
 STUDY = "study.sqlite3"
 """The name of the study's file in a sweep's folder."""
+
+logger = logging.getLogger(__name__)
 
 _STATES = {
     Status.PENDING: TrialState.WAITING,
@@ -51,6 +55,8 @@ _STATES = {
     Status.FAILED: TrialState.FAIL,
     Status.INFEASIBLE: TrialState.FAIL,
 }
+_PATIENCE = 30.0
+"""Seconds in which a study that another process has locked has to be free."""
 _METRIC_NAMES = "study:metric_names"
 """Where Optuna keeps what its plots call the value."""
 
@@ -59,7 +65,8 @@ def write_study(journal: Journal, path: Path) -> None:
     """Rebuilds the study at `path` from the journal.
 
     An existing study is overwritten in one transaction, not replaced by another file: a dashboard
-    that has it open goes on showing the present.
+    that has it open goes on showing the present. Raises sqlite3.OperationalError where another
+    process has it locked for half a minute.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".study-") as scratch:
@@ -67,7 +74,7 @@ def write_study(journal: Journal, path: Path) -> None:
         _build(summarise(journal), fresh)
         try:
             with closing(sqlite3.connect(fresh)) as source, closing(_connect(path)) as target:
-                source.backup(target)
+                _copy(source, target, path)
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
@@ -200,11 +207,16 @@ def _attributes(result: CellResult) -> dict[str, Any]:
 
 
 def _times(results: SweepResults, result: CellResult) -> tuple[datetime, datetime]:
-    """Start and end; the start as far back as the cell says that it took."""
+    """Start and end; the start as far back as the cell says that it took.
+
+    No cell starts before its sweep, unless a clock that was set back had it end there already.
+    """
     begin = results.sweep.created_at
     if (end := result.ended_at) is None:
         return datetime.fromtimestamp(begin), datetime.fromtimestamp(begin)
-    start = max(begin, end - sum(result.seconds.values()))
+    start = end - sum(result.seconds.values())
+    if end >= begin:
+        start = max(begin, start)
     return datetime.fromtimestamp(start), datetime.fromtimestamp(end)
 
 
@@ -231,11 +243,29 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, tuple, Mapping)) else value
 
 
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, path: Path) -> None:
+    """As one transaction. SQLite itself would wait for a lock without end, and deaf to Ctrl-C."""
+    started = time.monotonic()
+    waiting = False
+
+    def progress(code: int, _remaining: int, _total: int) -> None:
+        nonlocal waiting
+        if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return
+        if not waiting:
+            waiting = True
+            logger.warning("%s is locked by another process; waiting for %g s", path, _PATIENCE)
+        if time.monotonic() - started > _PATIENCE:
+            raise sqlite3.OperationalError(f"{path} is locked by another process; close it there")
+
+    source.backup(target, progress=progress, sleep=0.1)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=30)
+    return sqlite3.connect(path, timeout=1)
 
 
 def _open(path: Path) -> RDBStorage:
     # Optuna announces every new study on its own handler.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
-    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 30}})
+    return RDBStorage(study_url(path), engine_kwargs={"connect_args": {"timeout": 30}})

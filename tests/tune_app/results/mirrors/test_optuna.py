@@ -8,6 +8,8 @@ import math
 import sqlite3
 import threading
 import urllib.request
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -18,11 +20,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from tests.tune_app.journals import make_journal, play
 from tune_app.journal.journal import Journal
-from tune_app.results.mirrors.optuna import StudyListener, write_study
+from tune_app.results.mirrors.optuna import StudyListener, _times, write_study
+from tune_app.results.mirrors.study_url import study_url
+from tune_app.results.summary import summarise
 
 
 def _trials(path: Path) -> list[FrozenTrial]:
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{path}")
+    study = optuna.load_study(study_name=None, storage=study_url(path))
     return study.get_trials(deepcopy=False)
 
 
@@ -95,6 +99,46 @@ def test_live_and_rebuilt_are_the_same(sweep: tuple[Path, Journal], tmp_path: Pa
     assert trial.duration is not None
     spent = sum(journal.observations(journal.cells()[0].key)[-1].seconds.values())
     assert trial.duration.total_seconds() == pytest.approx(spent)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "what?mode=ro", "{x}", "[old]", "é #1"])
+def test_a_path_may_have_anything_in_it(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    axes = {"embedding": ("tied",)}
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
+        write_study(journal, folder / "study.sqlite3")
+    assert [trial.state for trial in _trials(folder / "study.sqlite3")] == [TrialState.COMPLETE]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [name]
+    assert [path.name for path in folder.iterdir()] == ["study.sqlite3"]
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_duration(tmp_path: Path) -> None:
+    with make_journal(tmp_path / "journal.sqlite3", axes={"embedding": ("tied",)}) as journal:
+        results = summarise(journal)
+    days = 3 * 86_400.0
+    later = replace(results.sweep, created_at=results.sweep.created_at + days)
+    (result,) = results.cells
+    start, end = _times(replace(results, sweep=later), result)
+    spent = sum(result.seconds.values())
+    assert (end - start).total_seconds() == pytest.approx(spent)
+    assert start < end
+
+
+def test_a_study_that_another_process_has_locked_is_told_and_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "study.sqlite3"
+    with make_journal(tmp_path / "journal.sqlite3", axes={"embedding": ("tied",)}) as journal:
+        write_study(journal, path)
+        before = path.read_bytes()
+        monkeypatch.setattr("tune_app.results.mirrors.optuna._PATIENCE", 0.5)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(sqlite3.OperationalError, match="locked by another process"):
+                write_study(journal, path)
+    assert "is locked by another process; waiting for 0.5 s" in caplog.text
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".study-*"))
 
 
 def test_a_continued_sweep_has_no_trial_twice(tmp_path: Path) -> None:
