@@ -106,6 +106,15 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     )
 
 
+def with_corpus_named(cells: Sequence[PlannedCell], corpus: str) -> tuple[PlannedCell, ...]:
+    """The cells as they are when their corpus goes by another name, which is part of their keys."""
+    renamed = []
+    for cell in cells:
+        values = {**cell.values, "corpus": corpus}
+        renamed.append(replace(cell, key=Cell.from_values(values).key, values=values))
+    return tuple(renamed)
+
+
 def _planned(cell: Cell, name: str, position: int) -> PlannedCell:
     planned = PlannedCell(key=cell.key, label=name, position=position, values=cell.values())
     try:

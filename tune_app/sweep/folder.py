@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from filelock import FileLock, Timeout
 from model.spec import ModelConfig
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import SweepRecord
+from tune_app.plan.plan import with_corpus_named
 from tune_app.plan.rows import PlannedCell
 
 JOURNAL = "journal.sqlite3"
 LOCK = "running.lock"
 
-# What two runs of the same sweep may differ in.
-_NOT_COMPARED = frozenset({"created_at", "command", "versions"})
+# What two runs of the same sweep may differ in; a renamed folder gives the sweep another name.
+_NOT_COMPARED = frozenset({"name", "created_at", "command", "versions"})
 
 
 class SweepBusyError(ValueError):
@@ -74,6 +75,22 @@ def _describe(holder: Path) -> str:
         return f" (process {who['pid']} on {who['host']}, since {since})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def as_recorded(
+    journal: Journal, wanted: SweepRecord, cells: Sequence[PlannedCell]
+) -> tuple[SweepRecord, Sequence[PlannedCell]]:
+    """A sweep under the name that the journal has for its corpus, where the content is the same.
+
+    A corpus that was moved, or is named by another path, is the same corpus.
+    """
+    recorded = journal.sweep()
+    if recorded.corpus == wanted.corpus or recorded.corpus_sha256 != wanted.corpus_sha256:
+        return wanted, cells
+    renamed = with_corpus_named(cells, recorded.corpus)
+    keys = {old.key: new.key for old, new in zip(cells, renamed, strict=True)}
+    baseline = keys[wanted.baseline]
+    return replace(wanted, corpus=recorded.corpus, baseline=baseline), renamed
 
 
 def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[PlannedCell]) -> None:

@@ -33,7 +33,13 @@ from tune_app.results.mirrors.listeners import mirrors
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.stopping.rule import Trial
 from tune_app.stopping.table import StoppingRules, describe_scheduler
-from tune_app.sweep.folder import JOURNAL, exclusive, refuse_another, refuse_other_sizes
+from tune_app.sweep.folder import (
+    JOURNAL,
+    as_recorded,
+    exclusive,
+    refuse_another,
+    refuse_other_sizes,
+)
 from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
 from tune_app.sweep.source import source_version
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
@@ -68,7 +74,10 @@ def run_sweep(
         record = sweep_record(plan, rules, corpora, command=command)
         with _journal(folder, record, plan.cells) as journal:
             _announce(plan, rules, journal, corpora, console)
-            stores = stores_of(options.checkpoints, folder, created_at=journal.sweep().created_at)
+            sweep = journal.sweep()
+            stores = stores_of(
+                options.checkpoints, folder, name=sweep.name, created_at=sweep.created_at
+            )
             tokens = None
             if any(not cell.status.ended for cell in journal.cells()):
                 check_storage(
@@ -166,6 +175,7 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
         return Journal.create(path, record, cells)
     journal = Journal.open(path)
     try:
+        record, cells = as_recorded(journal, record, cells)
         refuse_another(journal, record, cells)
         refuse_other_sizes(journal, cells)
     except ValueError:

@@ -28,7 +28,7 @@ def chosen_store(named: str | None, folder: Path) -> str:
     return named or os.environ.get(STORE_VARIABLE) or str((folder / "checkpoints").absolute())
 
 
-def stores_of(named: str | None, folder: Path, *, created_at: float) -> Stores:
+def stores_of(named: str | None, folder: Path, *, name: str, created_at: float) -> Stores:
     """Where a sweep's checkpoints and tokens lie.
 
     Two sweeps may train the same cell: in a store that serves all of them each needs a folder of
@@ -37,12 +37,13 @@ def stores_of(named: str | None, folder: Path, *, created_at: float) -> Stores:
     Args:
         named: by the command.
         folder: of the sweep.
+        name: in its journal; the folder may have been renamed since.
         created_at: seconds since the epoch, of its journal.
     """
     store = chosen_store(named, folder)
     if named or not os.environ.get(STORE_VARIABLE):
         return Stores(checkpoints=store, tokens=store)
-    own = f"{folder.name}-{int(created_at * 1000):x}"
+    own = f"{name}-{int(created_at * 1000):x}"
     return Stores(checkpoints=below(store, own), tokens=store)
 
 

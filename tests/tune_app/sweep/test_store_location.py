@@ -20,14 +20,20 @@ def test_the_command_wins_over_the_environment_and_that_over_the_sweeps_folder(
 ) -> None:
     folder = tmp_path / "runs" / "quick"
     beside = str(folder / "checkpoints")
-    assert stores_of(None, folder, created_at=1.0) == Stores(checkpoints=beside, tokens=beside)
+
+    def stores_of_quick(named: str | None, created_at: float) -> Stores:
+        return stores_of(named, folder, name="quick", created_at=created_at)
+
+    assert stores_of_quick(None, 1.0) == Stores(checkpoints=beside, tokens=beside)
     monkeypatch.setenv("STELLUX_CHECKPOINTS", URL)
-    assert stores_of("/mine", folder, created_at=1.0) == Stores(checkpoints="/mine", tokens="/mine")
-    stores = stores_of(None, folder, created_at=1.0)
+    assert stores_of_quick("/mine", 1.0) == Stores(checkpoints="/mine", tokens="/mine")
+    stores = stores_of_quick(None, 1.0)
     assert stores.tokens == URL, "one copy of the tokens for all sweeps"
     assert stores.checkpoints == URL.replace("/store?", "/store/quick-3e8?")
-    later = stores_of(None, folder, created_at=2.0)
+    later = stores_of_quick(None, 2.0)
     assert later.checkpoints != stores.checkpoints, "of a sweep that was removed and began anew"
+    renamed = stores_of(None, tmp_path / "runs" / "renamed", name="quick", created_at=1.0)
+    assert renamed == stores, "the name in the journal counts, not that of the folder"
 
 
 def test_a_store_in_a_folder_of_another() -> None:
