@@ -97,7 +97,7 @@ def run_cells(
                 stop_on_error=options.on_error == "stop",
                 cluster=cluster_size if options.on_a_cluster else None,
             )
-            param_space[CELL] = tune.grid_search([_cell(cell, journal) for cell in left])
+            param_space[CELL] = tune.grid_search([message_of_cell(cell, journal) for cell in left])
             _tuner(
                 param_space,
                 scheduler=scheduler,
@@ -180,7 +180,7 @@ class _Waits(Unsaved, Callback):
             )
 
 
-def _cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
+def message_of_cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
     """What a trial's process is told of its cell."""
     size = micro_batch_size(journal.failures(cell.key), batch_size=cell.values["batch_size"])
     return {

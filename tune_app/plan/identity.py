@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tune_app.plan.former_names import SETTINGS
+from tune_app.plan.former_names import SIZES
 
 IDENTITY_VERSION = 1
 """Part of every hash; a new one gives every cell a new key, so it needs a step of the journal's
@@ -107,8 +107,8 @@ def canonical(value: Any) -> Any:
 
 def unknown_setting(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
     """What is said of a name that no setting has."""
-    if SETTINGS.get(name) in known:
-        return f"unknown setting {name!r}; it is now called {SETTINGS[name]!r}"
+    if SIZES.get(name) in known:
+        return f"unknown setting {name!r}; it is now called {SIZES[name]!r}"
     return f"unknown setting {name!r}; expected one of {', '.join(known)}"
 
 

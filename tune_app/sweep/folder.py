@@ -127,29 +127,32 @@ def refuse_other_sizes(journal: Journal, cells: Sequence[PlannedCell]) -> None:
         return
     now = {cell.key: cell for cell in cells}
     for cell in recorded:
-        for what, then, planned in (
-            ("", cell.config, now[cell.key].config),
-            ("the baseline of ", cell.baseline_config, now[cell.key].baseline_config),
-        ):
-            # A baseline whose sizes an older version did not record is solved when it is needed.
-            if what and then is None:
-                continue
-            if _model(then) != _model(planned):
-                raise ValueError(
-                    f"{what}cell {cell.label!r} was planned with {_sizes(then)}, but the solver "
-                    f"of this version gives it {_sizes(planned)}; continue the sweep with the "
-                    "version of Stellux that started it, or start it anew under another --name"
-                )
+        _refuse_other(f"cell {cell.label!r}", cell.config, now[cell.key].config)
+        # One whose sizes an older version did not record is solved when it is needed.
+        if cell.baseline_config is not None:
+            _refuse_other(
+                f"the baseline of cell {cell.label!r}",
+                cell.baseline_config,
+                now[cell.key].baseline_config,
+            )
 
 
-def _model(config: Mapping[str, Any] | None) -> ModelConfig | None:
-    return None if config is None else ModelConfig(**config)
+def _refuse_other(what: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
+    one = {} if then is None else ModelConfig(**then).values()
+    other = {} if now is None else ModelConfig(**now).values()
+    differing = [name for name in one | other if one.get(name) != other.get(name)]
+    if differing:
+        raise ValueError(
+            f"{what} was planned with {_sizes(one, differing)}, but this version of Stellux solves "
+            f"its budget with {_sizes(other, differing)}; continue the sweep with the version that "
+            "started it, or start it anew under another --name"
+        )
 
 
-def _sizes(config: Mapping[str, Any] | None) -> str:
-    if config is None:
-        return "no sizes (its budget has no solution)"
-    return ", ".join(f"{name} {value}" for name, value in config.items())
+def _sizes(config: Mapping[str, Any], names: Sequence[str]) -> str:
+    if not config:
+        return "no sizes at all"
+    return ", ".join(f"{name} {config[name]}" for name in names)
 
 
 def _short(value: Any) -> str:

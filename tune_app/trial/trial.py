@@ -16,6 +16,7 @@ from typing import Any
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
+from model.training.hardware import differences
 from model.training.training import Training
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
@@ -75,6 +76,7 @@ class Trial:
         with self._phase("start"):
             solved = solved or SolvedModels.of(cell)
             self.config = solved.model
+            self._baseline = solved.baseline
             self._training = Training(
                 self.config,
                 cell.training_config(tokens=self._data.tokens, micro_batch_size=micro_batch_size),
@@ -264,6 +266,7 @@ class Trial:
     def _state(self) -> dict[str, Any]:
         return {
             "training": self._training.state_dict(),
+            "baseline": self._baseline.values(),
             "evaluations": self._evaluations,
             "steps": self._steps.state(),
             "mark": self._mark,
@@ -279,6 +282,13 @@ class Trial:
         if restored.state is None:
             return
         state: Mapping[str, Any] = restored.state
+        # Learning rates are transferred from it. Older checkpoints do not have it.
+        baseline = state.get("baseline", self._baseline.values())
+        if changed := differences(baseline, self._baseline.values()):
+            raise ValueError(
+                f"the checkpoint is of another baseline ({'; '.join(changed)}); "
+                "resume with the settings it was saved with, or start anew"
+            )
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]
         self._steps = StepMetrics(state["steps"])

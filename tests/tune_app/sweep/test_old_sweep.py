@@ -168,6 +168,9 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
     code, output = sweep(folder, "status", "s")
     assert code == 0, output
     assert "tied × 2.66" in output
+    code, output = sweep(folder, "report", "s")
+    assert code == 0, output
+    assert "d_model" in (folder / "runs/s/results.csv").read_text("utf-8")
     assert path.read_bytes() == before
 
 

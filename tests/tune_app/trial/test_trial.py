@@ -17,9 +17,11 @@ import torch
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
+from model.spec import ModelConfig, ModelSpec
 from tests.tune_app.observations import changed
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
+from tune_app.plan.solved import SolvedModels
 from tune_app.stores.path import PathStore
 from tune_app.trial.__main__ import read_cell
 from tune_app.trial.checkpoint_interval import CheckpointTiming
@@ -288,7 +290,11 @@ def kept(folder: Path, cell: Cell) -> Checkpoints:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "no JSON"), ("[1]", "must be a JSON object"), ('{"width": 3}', "'width' is no value")],
+    [
+        ("{", "no JSON"),
+        ("[1]", "must be a JSON object"),
+        ('{"width": 3}', "unknown setting 'width'"),
+    ],
 )
 def test_a_cell_that_cannot_be_read_says_why(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -304,3 +310,31 @@ def test_a_cell_may_come_from_a_file(tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def test_the_sizes_that_come_with_the_cell_are_trained(
+    corpora: Corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell.from_values(SMALL)
+    solved = SolvedModels.of(cell)
+    other = replace(solved, model=replace(solved.model, d_ff=solved.model.d_ff + 8))
+
+    def solver(spec: ModelSpec) -> ModelConfig:
+        raise AssertionError("it was solved in the plan")
+
+    monkeypatch.setattr("tune_app.plan.solved.solve", solver)
+    trial = Trial(cell, solved=other, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert trial.config == other.model
+    trial.advance()
+    trial.save()
+    trial.close()
+    with pytest.raises(ValueError, match="d_ff"):
+        Trial(cell, solved=solved, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    baseline = replace(other.baseline, d_model=other.baseline.d_model + 8)
+    with pytest.raises(ValueError, match=r"another baseline \(d_model"):
+        Trial(
+            cell,
+            solved=replace(other, baseline=baseline),
+            corpora=corpora,
+            checkpoints=kept(tmp_path, cell),
+        )
