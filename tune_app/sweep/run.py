@@ -173,15 +173,12 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
     path = folder / JOURNAL
     if not path.exists():
         return Journal.create(path, record, cells)
-    journal = Journal.open(path)
-    try:
+    # Read first: a journal of an older version that is refused stays one, for that version.
+    with Journal.open(path, read_only=True) as journal:
         record, cells = as_recorded(journal, record, cells)
         refuse_another(journal, record, cells)
         refuse_other_sizes(journal, cells)
-    except ValueError:
-        journal.close()
-        raise
-    return journal
+    return Journal.open(path)
 
 
 @contextmanager
