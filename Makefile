@@ -10,6 +10,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 NODE   := tune_app/cloud/node
 
+ifneq ($(words $(CURDIR)),1)
+$(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
+endif
+
 .PHONY: sweep test test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from data.errors import CorpusError
 from data.progress import Report
 
 logger = logging.getLogger(__name__)
@@ -28,9 +29,18 @@ _LOCK_POLL = 1.0
 
 
 def default_cache() -> Path:
-    """The folder in the environment variable STELLUX_CACHE, else `~/.cache/stellux`."""
+    """The folder in the environment variable STELLUX_CACHE, else `~/.cache/stellux`.
+
+    Raises CorpusError where there is no home folder.
+    """
     named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "stellux"
+    try:
+        return Path(named).expanduser() if named else Path.home() / ".cache" / "stellux"
+    except RuntimeError as error:
+        raise CorpusError(
+            f"prepared corpora have no place: this user has no home folder; set {CACHE_VARIABLE} "
+            "to a folder for them, or HOME"
+        ) from error
 
 
 @contextmanager

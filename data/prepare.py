@@ -24,6 +24,7 @@ from data.interruption import interruptible
 from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
 from data.packing import TrainingTexts, pack, token_type
 from data.prepared import PreparedCorpus
+from data.printable import print_what_can_be_printed
 from data.progress import Report, silent
 from data.sources.base import Source
 from data.tokenizers.base import TokenizerKind, kind_of
@@ -170,6 +171,7 @@ def main(
     json
         Write the manifest as JSON.
     """
+    print_what_can_be_printed()
     errors = Console(stderr=True, soft_wrap=True)
     try:
         with progress_display(errors) as report:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import io
 import logging
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from types import FrameType
+from typing import TextIO, cast
 
 from cyclopts import App
 from rich.console import Console
 
+ROOT = Path(__file__).resolve().parents[1]
+"""Of the program's source."""
 CONSOLE = "stellux"
 """The console command that an installation brings."""
 
 MISTAKE = 2
 """Exit code for a person's mistake."""
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a sweep as Ctrl-C does."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
@@ -35,14 +44,14 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         module: as it is started, `python -m MODULE`.
         arguments: None for those of the process.
     """
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that has no "–" gets a "?", not a traceback.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[_LogHandler()])
     logging.captureWarnings(True)
     errors = Console(stderr=True, soft_wrap=True)
     try:
+        refuse_hidden_packages()
+        from data.printable import print_what_can_be_printed  # noqa: PLC0415 - it may be hidden
+
+        print_what_can_be_printed()
         code: int | None = app(own_arguments() if arguments is None else arguments)
     except (ValueError, OSError) as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)
@@ -52,6 +61,99 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         errors.print(f"\ninterrupted; continue with: {command}", markup=False, highlight=False)
         return INTERRUPTED
     return code or 0
+
+
+PACKAGES = ("data", "model", "search_spaces", "tune_app")
+
+
+def refuse_hidden_packages() -> None:
+    """Raises ValueError where another file of a package's name would be imported in its place.
+
+    `python -m` looks into the working folder first, where a `model.py` may lie.
+    """
+    for package in PACKAGES:
+        try:
+            spec = importlib.util.find_spec(package)
+        except ValueError:  # it is imported already, and by no file: a test's
+            continue
+        found = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+        if found and Path(found[0]).resolve() != (ROOT / package).resolve():
+            raise ValueError(
+                f"{found[0]} hides Stellux's own package {package!r}; start from another folder, "
+                f"or with the command `{CONSOLE}`, which does not look for packages in this one"
+            )
+
+
+class LastingOutput(io.TextIOBase):
+    """A stream that goes quiet when its reader ends, so that what writes to it can go on.
+
+    Raises OSError as the stream does where it is another matter: a full disk.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._go_quiet(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._go_quiet(error)
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    def _go_quiet(self, error: OSError) -> None:
+        if error.errno not in _READER_GONE:
+            raise error
+        # Also for what the stream still holds, which the interpreter writes at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+
+_READER_GONE = (errno.EPIPE, errno.EIO)
+"""Of a pipe whose reader ended, of a terminal that was closed."""
+
+
+def lasting_console() -> Console:
+    """Standard output for what is to go on without it: a sweep under `| head`."""
+    return Console(file=cast(TextIO, LastingOutput(sys.stdout)))
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within, SIGTERM and a terminal that is closed do what Ctrl-C does: raise KeyboardInterrupt.
+
+    What the process was told to ignore, as by `nohup`, it goes on to ignore.
+    """
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in ENDING
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):

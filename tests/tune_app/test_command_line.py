@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -11,7 +13,7 @@ import pytest
 import tomllib
 
 from tune_app.__main__ import COMMANDS, main
-from tune_app.command_line import command_name, own_arguments, repeated
+from tune_app.command_line import command_name, ended_by_signals, own_arguments, repeated
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,3 +86,67 @@ def test_what_the_console_runs_exists() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     module, _, function = project["scripts"]["stellux"].partition(":")
     assert callable(getattr(import_module(module), function))
+
+
+def test_a_file_in_the_working_folder_that_hides_a_package_is_named_and_not_run(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "model.py").write_text("open('i-ran', 'w')")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").write_text("open('i-ran', 'w')")
+    for module, hiding in (("sweep", "data"), ("trial", "data"), ("cloud", "data")):
+        done = subprocess.run(
+            [sys.executable, "-m", f"tune_app.{module}", "--help"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"error: {tmp_path / hiding} hides Stellux's own package")
+        assert "start from another folder, or with the command `stellux`" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "i-ran").exists()
+
+
+WRITES = """
+import sys
+from tune_app.command_line import lasting_console
+console = lasting_console()
+for number in range(20_000):
+    console.print(f"line {number} of what nobody reads any more")
+open(sys.argv[1], "w").write("written all the same")
+"""
+
+
+def test_what_writes_goes_on_when_its_reader_ends(tmp_path: Path) -> None:
+    kept = tmp_path / "results"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITES, kept], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "line 0 of what nobody reads any more\n"
+    writer.stdout.close()
+    assert writer.wait(60) == 0
+    assert kept.read_text() == "written all the same"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_to_end_are_as_ctrl_c(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), ended_by_signals():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_a_checkout_in_a_path_with_a_space_is_refused_by_make(tmp_path: Path) -> None:
+    folder = tmp_path / "my things"
+    folder.mkdir()
+    (folder / "Makefile").write_text((ROOT / "Makefile").read_text("utf-8"))
+    done = subprocess.run(
+        ["make", "sweep"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "move the checkout to a path without spaces" in done.stderr
+    assert not (folder / ".venv").exists()

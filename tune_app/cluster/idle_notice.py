@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-_SAID_AFTER = (20.0, 300.0, 900.0)
+_SAID_AFTER = (300.0, 900.0)
 _SAID_EVERY = 1_800.0
 
 
@@ -13,9 +13,11 @@ class Waiting:
 
     Args:
         clock: monotonic seconds.
+        first: seconds before it is said for the first time.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, first: float = 20.0) -> None:
+        self._said_after = (first, *_SAID_AFTER)
         self._clock = clock
         self._since: float | None = None
         self._said = 0
@@ -39,6 +41,7 @@ class Waiting:
         return waited
 
     def _next(self) -> float:
-        if self._said < len(_SAID_AFTER):
-            return _SAID_AFTER[self._said]
-        return _SAID_AFTER[-1] + _SAID_EVERY * (self._said - len(_SAID_AFTER) + 1)
+        after = self._said_after
+        if self._said < len(after):
+            return after[self._said]
+        return after[-1] + _SAID_EVERY * (self._said - len(after) + 1)

@@ -5,22 +5,31 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 import yaml
+from ray._common.utils import get_default_system_temp_dir
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_app.cluster.capacity import ClusterSize, Machines, node_types
+from tune_app.command_line import ROOT
 
 logger = logging.getLogger(__name__)
 
 CLUSTER_YAML = "ray_bootstrap_config.yaml"
 """In the home folder of whoever runs Ray on a head: `ray up` writes it, the autoscaler reads it."""
+
+_LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+"""In the temporary folder; the last number is a process id, of 7 digits at the most."""
+_MOST_SOCKET_BYTES = 107
+"""That the kernel takes as a socket's path."""
 
 _HEAD = "node:__internal_head__"
 _NEVER = str(10 * 365 * 86_400)
@@ -34,8 +43,11 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
 
     Args:
         cpus: of this machine, where Ray starts on it; as many as there are, at the least.
-        gpus: that a cell wants. Raises ValueError where this machine has fewer.
+        gpus: that a cell wants.
+
+    Raises ValueError where this machine has fewer GPUs, or where Ray cannot start on it.
     """
+    check_places(local=address is None)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -50,13 +62,16 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
     if address is None:
         os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
         local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
-    ray.init(
-        # Without an address Ray would take a cluster that it finds on this machine.
-        address=address or "local",
-        log_to_driver=show,
-        logging_level=logging.INFO if show else logging.ERROR,
-        **local,
-    )
+    # Workers look for packages in the folder that Ray is started from: that of the program, not one
+    # that may have a model.py of its own.
+    with _writing_explained(), signals_kept_from_ray(), chdir(ROOT):
+        ray.init(
+            # Without an address Ray would take a cluster that it finds on this machine.
+            address=address or "local",
+            log_to_driver=show,
+            logging_level=logging.INFO if show else logging.ERROR,
+            **local,
+        )
     if not show:
         _silence()
     try:
@@ -69,6 +84,74 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
         yield
     finally:
         ray.shutdown()
+
+
+def check_places(*, local: bool) -> None:
+    """As `refuse_places`, for this process."""
+    temporary: str = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
+    refuse_places(Path(sys.executable), Path(temporary), local=local)
+
+
+def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
+    """Refuses places that Ray cannot work in: it would hang, or fail with no word on what to do.
+
+    Args:
+        python: what runs the program.
+        temporary: where Ray puts its sockets.
+        local: whether Ray is to be started on this machine.
+
+    Raises ValueError with the remedy.
+    """
+    if any(map(str.isspace, str(python))):
+        raise ValueError(
+            f"Ray starts its workers through a shell, which splits {str(python)!r} at the space; "
+            "move the checkout to a path without spaces"
+        )
+    if not local:
+        return
+    if any(map(str.isspace, str(temporary))):
+        raise ValueError(
+            f"Ray cannot work in the temporary folder {str(temporary)!r}, which has a space; set "
+            "RAY_TMPDIR to another, for example /tmp"
+        )
+    socket = os.fsencode(temporary / _LONGEST_SOCKET)
+    if len(socket) > _MOST_SOCKET_BYTES:
+        most = _MOST_SOCKET_BYTES - len(_LONGEST_SOCKET) - 1
+        raise ValueError(
+            f"the temporary folder {temporary} is too long for the sockets that Ray keeps there, "
+            f"{len(os.fsencode(temporary))} bytes where at most {most} can be; set RAY_TMPDIR to a "
+            "shorter one, for example /tmp"
+        )
+
+
+@contextmanager
+def _writing_explained() -> Iterator[None]:
+    """Says what to set where Ray may not write."""
+    try:
+        yield
+    except PermissionError as error:
+        raise ValueError(
+            f"Ray cannot start: {error}; it writes to ~/.ray and to a temporary folder: set HOME "
+            "and RAY_TMPDIR to folders that this user may write to"
+        ) from error
+
+
+@contextmanager
+def signals_kept_from_ray() -> Iterator[None]:
+    """Ray's processes that start within get a process group of their own.
+
+    Whoever ends the sweep (a shell, `timeout`, a terminal that is closed) signals its process
+    group. Ray's processes would be gone before the cells had saved what they trained.
+    """
+    services: Any = ray._private.services
+    usual = services.ConsolePopen
+    # Elsewhere Ray finds the processes that are left by their group.
+    if sys.platform == "linux":
+        services.ConsolePopen = partial(usual, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = usual
 
 
 def cluster_size() -> ClusterSize:

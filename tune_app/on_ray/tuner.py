@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import signal
 import time
@@ -21,6 +22,7 @@ from ray.tune.experiment import Trial
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.idle_notice import Waiting
 from tune_app.cluster.options import Means, RunOptions
+from tune_app.command_line import ENDING
 from tune_app.faults.policy import micro_batch_size
 from tune_app.formats import duration
 from tune_app.journal.full_disk import wait_until_written
@@ -37,6 +39,9 @@ from tune_app.stopping.table import StoppingRules
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)
+
+_ONE_WISH = 1.0
+"""Seconds in which several signals to end are one."""
 
 SCRATCH = ".tune"
 """In the sweep's folder: Tune's own snapshots, which nothing reads."""
@@ -85,7 +90,7 @@ def run_cells(
         "device": "cuda" if means.gpus > 0 else "cpu",
     }
     left = list(cells)
-    with _scratch(folder / SCRATCH) as scratch, _interrupts(halt):
+    with _scratch(folder / SCRATCH) as scratch, interrupts(halt):
         # More than once only where Tune gave a cell up by itself: it never tries again one whose
         # process was lost while it was being reset for the cell.
         while left and halt.reason is None:
@@ -139,7 +144,7 @@ def _tuner(
             # Tune's own snapshots, which nothing reads.
             storage_path=str(scratch.absolute()),
             stop=halt,
-            callbacks=[_Starts(scheduler), *([_Waits()] if on_a_cluster else [])],
+            callbacks=[_Starts(scheduler), _Waits(on_a_cluster=on_a_cluster)],
             # What is tried again and how often is the scheduler's to say.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
@@ -162,22 +167,31 @@ class _Starts(Unsaved, Callback):
         self._scheduler.started(trial.config[CELL]["key"])
 
 
-class _Waits(Unsaved, Callback):
-    """Says that cells wait for machines, where none is with one."""
+_WAITS_FOR_MACHINES = (
+    "no cell is in training: for %s they have waited for a machine; they start when one has room, "
+    "and `ray status` tells what the cluster does about it"
+)
+_WAITS_FOR_A_PROCESS = (
+    "no cell is in training: for %s they have waited for a process of Ray to start; why it does "
+    "not is in the files raylet.* and python-core-worker-* of ray/session_latest/logs in the "
+    "temporary folder, and Ctrl-C ends the sweep"
+)
 
-    def __init__(self) -> None:
-        self._waiting = Waiting(time.monotonic)
+
+class _Waits(Unsaved, Callback):
+    """Says that cells wait, where none is in training."""
+
+    def __init__(self, *, on_a_cluster: bool) -> None:
+        # Ray's first process takes its time on a machine that is busy.
+        self._waiting = Waiting(time.monotonic, first=20.0 if on_a_cluster else 60.0)
+        self._message = _WAITS_FOR_MACHINES if on_a_cluster else _WAITS_FOR_A_PROCESS
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
         statuses = {trial.status for trial in trials}
         waits = Trial.PENDING in statuses and Trial.RUNNING not in statuses
         waited = self._waiting.note(waits=waits)
         if waited is not None:
-            logger.warning(
-                "no cell is in training: for %s they have waited for a machine; they start when "
-                "one has room, and `ray status` tells what the cluster does about it",
-                duration(waited),
-            )
+            logger.warning(self._message, duration(waited))
 
 
 def message_of_cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
@@ -204,15 +218,28 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _interrupts(halt: Halt) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the sweep cleanly; a second one ends it at once."""
+def interrupts(halt: Halt) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and a terminal that is closed end the sweep cleanly; a second one at once.
+
+    `timeout` signals twice within a moment, which is one wish. What the process was told to
+    ignore, as by `nohup`, it goes on to ignore.
+    """
+    asked_at = -math.inf
 
     def end(number: int, _: FrameType | None) -> None:
-        if halt.reason is not None:
+        nonlocal asked_at
+        now = time.monotonic()
+        if halt.reason is None:
+            asked_at = now
+            halt.reason = "interrupted" if number == signal.SIGINT else "terminated"
+        elif now - asked_at > _ONE_WISH:
             raise KeyboardInterrupt
-        halt.reason = "interrupted" if number == signal.SIGINT else "terminated"
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, *ENDING)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:

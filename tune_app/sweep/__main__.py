@@ -19,7 +19,14 @@ from cyclopts import App, Group, Parameter, Token
 from rich.console import Console
 
 from tune_app.cluster.options import RunOptions
-from tune_app.command_line import command_name, own_arguments, repeated, run_command
+from tune_app.command_line import (
+    command_name,
+    ended_by_signals,
+    lasting_console,
+    own_arguments,
+    repeated,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from tune_app.plan.plan import SweepPlan
@@ -143,8 +150,9 @@ def run(space: str = "quick", *, sweep: SweepOptions = _SWEEP, runner: RunOption
     from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
 
     command = repeated(MODULE, own_arguments())
-    planned, rules = _plan(space, sweep)
-    return run_sweep(planned, rules, runner, console=Console(), command=command)
+    with ended_by_signals():
+        planned, rules = _plan(space, sweep)
+        return run_sweep(planned, rules, runner, console=lasting_console(), command=command)
 
 
 @app.command

@@ -184,11 +184,15 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
 @contextmanager
 def _cluster(options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
     """Connects to the cluster of the options, where there is one and something to be trained."""
-    if options.address is None or _is_done(folder):
+    if _is_done(folder):
         yield None
         return
-    from tune_app.on_ray.cluster import cluster_size, connected  # noqa: PLC0415 - imports Ray
+    from tune_app.on_ray.cluster import check_places, cluster_size, connected  # noqa: PLC0415 - Ray
 
+    check_places(local=options.address is None)
+    if options.address is None:  # Ray is started when the corpora are there
+        yield None
+        return
     with connected(options.address, cpus=0, gpus=0.0, show=options.show_ray):
         yield cluster_size()
 

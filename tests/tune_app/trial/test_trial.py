@@ -23,7 +23,7 @@ from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
 from tune_app.stores.path import PathStore
-from tune_app.trial.__main__ import read_cell
+from tune_app.trial.alone import read_cell
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.trial import Trial

@@ -1,0 +1,49 @@
+"""Text for terminals that do not have every character."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import sys
+
+_SCHEME = "stellux-plain"
+_PLAIN = {
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "‑": "-",
+    "×": "x",
+    "·": ".",
+    "…": "...",
+    "≥": ">=",
+    "≤": "<=",
+    "±": "+-",
+    "→": "->",
+    "━": "#",
+    "✓": "*",
+    "’": "'",
+    "²": "2",
+    "³": "3",
+    "Δ": "d",
+    "η": "eta",
+    "σ": "sigma",
+}
+"""What is written where a terminal lacks a character: a number keeps its sign."""
+
+
+def print_what_can_be_printed() -> None:
+    """Has standard output and standard error write something like a character that they lack.
+
+    A terminal that has no "−" gets a "-", and one without "語" a "?": never a traceback.
+    """
+    codecs.register_error(_SCHEME, _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_SCHEME)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(character, "?") for character in lacking), error.end

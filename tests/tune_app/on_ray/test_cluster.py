@@ -1,0 +1,87 @@
+"""What Ray is started with; no Ray is started here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import ray
+
+from tune_app.on_ray import cluster, tuner
+from tune_app.on_ray.scheduler import Halt
+
+PYTHON = Path("/home/me/stellux/.venv/bin/python")
+
+
+@pytest.mark.parametrize(
+    ("python", "temporary", "message"),
+    [
+        ("/home/my things/.venv/bin/python", "/tmp", "move the checkout to a path without spaces"),
+        (PYTHON, "/tmp/my things", "which has a space; set RAY_TMPDIR"),
+        (PYTHON, "/tmp/" + 40 * "x", "45 bytes where at most 39 can be; set RAY_TMPDIR"),
+    ],
+)
+def test_places_that_ray_cannot_work_in_are_refused(
+    python: str, temporary: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        cluster.refuse_places(Path(python), Path(temporary), local=True)
+
+
+def test_places_that_ray_can_work_in_are_not_refused() -> None:
+    cluster.refuse_places(PYTHON, Path("/tmp/" + 34 * "x"), local=True)
+    cluster.refuse_places(PYTHON, Path("/tmp/" + 90 * "x"), local=False)
+    cluster.check_places(local=True)
+
+
+def test_processes_of_ray_do_not_get_the_signals_of_the_sweeps_group() -> None:
+    usual = ray._private.services.ConsolePopen
+    with cluster.signals_kept_from_ray():
+        process = ray._private.services.ConsolePopen(["sleep", "60"])
+    try:
+        assert os.getpgid(process.pid) == process.pid != os.getpgrp()
+        assert ray._private.services.ConsolePopen is usual
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGINT, "interrupted"),
+        (signal.SIGTERM, "terminated"),
+        (signal.SIGHUP, "terminated"),
+    ],
+)
+def test_a_signal_to_end_halts_the_sweep_and_two_at_once_are_one(
+    number: signal.Signals, reason: str
+) -> None:
+    before = signal.getsignal(number)
+    halt = Halt()
+    with tuner.interrupts(halt):
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        assert halt.reason == reason
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_wish_to_end_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tuner.interrupts(Halt()):
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(tuner, "_ONE_WISH", -1.0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        halt = Halt()
+        with tuner.interrupts(halt):
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert halt.reason is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
