@@ -11,6 +11,7 @@ from model.field_types import require_types
 from model.spec import ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
+from tune_app.plan.former_names import former_key
 from tune_app.plan.tokenizer import (
     KIND,
     OPTIONS,
@@ -131,6 +132,12 @@ class Cell:
         values[OPTIONS] = self.tokenizer.identity
         values[identity.BASELINE][OPTIONS] = self.baseline_tokenizer.identity
         return identity.key_of(values)
+
+    @property
+    def former_key(self) -> str | None:
+        """The key that the first versions gave the cell, under which checkpoints may lie; None
+        where it has a setting that they did not know."""
+        return former_key(self.values(), identity.FROZEN_DEFAULTS)
 
     def training_config(
         self, *, tokens: int | None = None, micro_batch_size: int | None = None

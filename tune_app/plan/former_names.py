@@ -1,8 +1,10 @@
-"""Names that settings and sizes had in older versions, for old journals, checkpoints and spaces."""
+"""Names that settings, sizes and cells had in versions whose journals and checkpoints live on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SETTINGS: Mapping[str, str] = {
@@ -25,3 +27,44 @@ SIZES: Mapping[str, str] = {
 def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """The values under their new names, in their order; those under new names stay."""
     return {names.get(name, name): value for name, value in values.items()}
+
+
+def former_key(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
+    """The key that versions before `identity` gave a cell: a hash of all values that there were.
+
+    Args:
+        values: of the cell, all of them, under today's names.
+        defaults: the frozen ones. A cell that has another value of a setting that is newer than
+            those versions had no key there.
+    """
+    old = _first_values(values, defaults, _FIRST_OF_A_CELL)
+    if old is None:
+        return None
+    baseline = _first_values(values["baseline"], defaults, _FIRST_OF_A_MODEL)
+    if baseline is None:
+        return None
+    text = json.dumps({**old, "baseline": baseline}, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_FIRST_OF_A_MODEL = (
+    *("target_parameters", "vocab_size", "embedding_ratio", "glu_expansion", "embedding"),
+    *("attention", "feed_forward", "n_heads", "context"),
+)
+_FIRST_OF_A_CELL = (
+    *_FIRST_OF_A_MODEL,
+    *("corpus", "tokens", "batch_size", "learning_rate", "schedule", "warmup_fraction"),
+    *("weight_decay", "gradient_clip", "precision", "compile", "deterministic"),
+    *("evaluations", "evaluation_bytes", "seed"),
+)
+
+
+def _first_values(
+    values: Mapping[str, Any], defaults: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, Any] | None:
+    newer = {name: value for name, value in values.items() if name not in names}
+    newer.pop("baseline", None)
+    if any(json.dumps(value) != json.dumps(defaults[name]) for name, value in newer.items()):
+        return None
+    old_names = {new: old for old, new in SETTINGS.items()}
+    return {old_names.get(name, name): values[name] for name in names}

@@ -53,7 +53,9 @@ def train_alone(
     trial = Trial(
         wanted,
         corpora=corpus,
-        checkpoints=None if store is None else Checkpoints(store, cell=wanted.key),
+        checkpoints=None
+        if store is None
+        else Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
         timing=CheckpointTiming(interval=checkpoint_every),
         device=checked_device(device) if device else default_device(),
     )

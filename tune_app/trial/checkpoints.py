@@ -16,7 +16,7 @@ import logging
 import math
 import pickle
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -112,15 +112,16 @@ class Checkpoints:
     def newest(self) -> Restored:
         """The newest checkpoint that verifies; damaged ones are passed over with a warning.
 
-        Where nothing lies under the cell's key, its former one is looked at.
+        Where nothing whole lies under the cell's key, its former one is looked at.
 
         Raises StoreError where the store cannot be asked: that says nothing about what it holds.
         One that cannot be read counts as damaged only where an older one can be.
         """
         restored = self._newest_of(self._cell)
-        if restored.state is None and not restored.damaged and self._former_key is not None:
-            return self._newest_of(self._former_key)
-        return restored
+        if restored.state is not None or self._former_key is None:
+            return restored
+        former = self._newest_of(self._former_key)
+        return replace(former, damaged=(*restored.damaged, *former.damaged))
 
     def _newest_of(self, cell: str) -> Restored:
         damaged: list[str] = []

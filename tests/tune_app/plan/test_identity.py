@@ -70,3 +70,24 @@ def test_values_that_mean_the_same_have_one_form() -> None:
     }
     assert differing({"seed": 0.0, "betas": (0.9, 0.95)}) == {}
     assert differing({"seed": False}) == {"seed": False}
+
+
+def test_the_key_of_the_first_versions_is_known_where_they_could_train_the_cell() -> None:
+    values = {
+        "target_parameters": 30_000,
+        "vocab_size": 512,
+        "n_heads": 2,
+        "context": 32,
+        "tokens": 20_480,
+        "batch_size": 4,
+        "evaluations": 10,
+        "evaluation_bytes": 4_096,
+        "learning_rate": 1e-2,
+        "corpus": "./words",
+        "precision": "fp32",
+        "embedding": "untied",
+        "glu_expansion": 4.0,
+    }
+    # Of tests/tune_app/old_sweep.
+    assert Cell.from_values(values).former_key == "8fd800486b95"
+    assert Cell.from_values({**values, "betas": [0.9, 0.99]}).former_key is None

@@ -24,6 +24,7 @@ import pytest
 from tests.tune_app.old_sweep.words import write_corpus
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
+from tune_app.plan.cell import Cell
 from tune_app.plan.identity import key_of
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -163,6 +164,10 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
             "feed_forward": "swiglu",
         }
         assert cells[2].solved is not None
+        assert [Cell.from_values(cell.values).key for cell in cells] == [cell.key for cell in cells]
+        assert [Cell.from_values(cell.values).former_key for cell in cells] == [
+            cell.former_key for cell in cells
+        ]
         assert cells[2].baseline_config == cells[0].config
         assert [one.rule for one in journal.decisions()][:3] == ["asha", "asha", "completed"]
     code, output = sweep(folder, "status", "s")

@@ -245,3 +245,17 @@ def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
         checkpoints.save(weights(tokens), tokens=tokens, bits_per_byte=score)
     names = {path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir()}
     assert names == {"1", "3", "4"}
+
+
+def test_what_lies_under_a_former_key_is_read_and_left(tmp_path: Path) -> None:
+    saved(tmp_path, 1_000, 2_000, cell="former")
+    checkpoints = Checkpoints(PathStore(tmp_path), cell=CELL, former_key="former")
+    assert checkpoints.newest().tokens == 2_000
+    checkpoints.save(weights(1_500), tokens=1_500)
+    assert checkpoints.newest().tokens == 1_500, "what is under the key of today goes first"
+    file(tmp_path, 1_500).write_bytes(b"")
+    restored = checkpoints.newest()
+    assert restored.tokens == 2_000
+    assert len(restored.damaged) == 1
+    assert len(list((tmp_path / "former").iterdir())) == 4
+    assert Checkpoints(PathStore(tmp_path), cell=CELL).newest().state is None
