@@ -11,7 +11,7 @@ from model.network.context import LossOutput
 from model.network.transformer import Transformer
 from model.sizing.cost import training_flops_per_token
 from model.spec import ModelConfig
-from model.training.hardware import compiler_found
+from model.training.hardware import compiler_found, compiler_name
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +27,28 @@ All on two cores with AVX-512 bf16 and torch 2.13; faster machines compile and t
 """
 
 
+REMEDY = "Install a C++ compiler and Python's headers, or set compile=off"
+
+
+class CompilationError(RuntimeError):
+    """torch.compile was asked for and failed. One line, with the words of what failed."""
+
+
 def shall_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -> bool:
     """Whether a run of so many tokens is compiled: `on`, `off`, or `auto` for where it pays.
 
-    Where no compiler is found the answer is no, and a warning says so if `on` was asked for.
+    Where `auto` would compile but finds no compiler the answer is no, and a warning says so. Raises
+    CompilationError where `on` finds none.
     """
     if mode == "off":
         return False
     if mode == "auto" and not compile_pays(config, tokens=tokens):
         return False
     if not compiler_found(device):
-        level = logging.WARNING if mode == "on" else logging.INFO
-        logger.log(level, "no C++ compiler found for torch.compile; training runs eager")
+        name = compiler_name(device)
+        if mode == "on":
+            raise CompilationError(f"compile is 'on', but there is no {name}; {REMEDY}")
+        logger.warning("torch.compile finds no %s; training runs eager. %s", name, REMEDY)
         return False
     return True
 
@@ -61,3 +71,19 @@ def compiled_loss(model: Transformer) -> Callable[..., LossOutput]:
     torch.compiler.reset()
     loss: Callable[..., LossOutput] = torch.compile(model.loss, dynamic=False, fullgraph=True)
     return loss
+
+
+def cause_of(error: BaseException) -> str:
+    """What made torch.compile fail, in one line.
+
+    The exceptions of torch.compile wrap each other and end in advice on debugging; what the
+    compiler said stands in the innermost, behind the command that it was run with.
+    """
+    innermost = error
+    while inner := getattr(innermost, "inner_exception", None) or innermost.__cause__:
+        innermost = inner
+    lines = [line.strip() for line in str(innermost).splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    if "Output:" in lines and (said := lines[lines.index("Output:") + 1 :]):
+        text += ": " + next((line for line in said if "error" in line), said[0])
+    return f"{type(innermost).__name__}: {text}" if text else type(innermost).__name__

@@ -26,9 +26,13 @@ def bf16_is_fast(device: str) -> bool:
 
 def compiler_found(device: str) -> bool:
     """Whether torch.compile has the compiler it needs: C++ on a CPU, C for Triton on a GPU."""
-    if torch.device(device).type == "cuda":
-        return shutil.which(os.environ.get("CC", "gcc")) is not None
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
+    return shutil.which(_compiler(device)[1]) is not None
+
+
+def compiler_name(device: str) -> str:
+    """The compiler that torch.compile runs there, as a person looks for it."""
+    language, command = _compiler(device)
+    return f"{language} compiler ({command})"
 
 
 def environment(device: str, *, precision: str, compiled: bool) -> Environment:
@@ -82,6 +86,13 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = fill
+
+
+def _compiler(device: str) -> tuple[str, str]:
+    """Language and command."""
+    if torch.device(device).type == "cuda":
+        return "C", os.environ.get("CC", "gcc")
+    return "C++", os.environ.get("CXX", "g++")
 
 
 def _cpu_name() -> str:

@@ -26,7 +26,13 @@ from model.network.batch import Batch, TensorBatch
 from model.network.context import LossOutput
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
-from model.training.compilation import compiled_loss, shall_compile
+from model.training.compilation import (
+    REMEDY,
+    CompilationError,
+    cause_of,
+    compiled_loss,
+    shall_compile,
+)
 from model.training.hardware import (
     bf16_is_fast,
     deterministic_algorithms,
@@ -78,7 +84,8 @@ class Training:
         device: `cpu`, `cuda`, …
 
     Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
-    without it in hardware.
+    without it in hardware, and CompilationError where compiling was asked for and no compiler is
+    found.
     """
 
     def __init__(
@@ -125,7 +132,8 @@ class Training:
 
         A gradient that is not finite leaves the weights as they are. Raises ValueError for a batch
         of another size than the configuration's, for one without a scored target, and for a part
-        of the network that reports under a name that is taken.
+        of the network that reports under a name that is taken; CompilationError where compiling
+        was asked for and fails.
         """
         batch = self._batch()
         if self._compiles:
@@ -239,13 +247,28 @@ class Training:
         return total, reported
 
     def _compile(self, batch: TensorBatch) -> None:
-        """Runs forward and backward once, for nothing but to have them compiled."""
+        """Runs forward and backward once, for nothing but to have them compiled.
+
+        Where that fails, training runs eager if compiling was this program's choice.
+        """
         started = time.perf_counter()
-        with deterministic_algorithms(self.training.deterministic):
-            self._accumulate(batch)
-            self._optimizer.zero_grad(set_to_none=True)
-        self.compile_seconds = time.perf_counter() - started
         self._compiles = False
+        try:
+            with deterministic_algorithms(self.training.deterministic):
+                self._accumulate(batch)
+        except Exception as error:
+            cause = cause_of(error)
+            if self.training.compile == "on":
+                raise CompilationError(
+                    f"compile is 'on', but torch.compile failed: {cause}. {REMEDY}"
+                ) from error
+            # An error that is the model's own comes again, as itself.
+            logger.warning("torch.compile failed, training runs eager: %s. %s", cause, REMEDY)
+            self._loss = self.model.loss
+            self.environment["compiled"] = False
+        finally:
+            self._optimizer.zero_grad(set_to_none=True)
+            self.compile_seconds = time.perf_counter() - started
 
 
 def _reported(output: LossOutput) -> dict[str, Tensor]:

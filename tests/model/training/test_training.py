@@ -3,7 +3,10 @@ from __future__ import annotations
 import io
 import logging
 import math
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +19,7 @@ from torch.nn import functional
 
 from model.sizing.budget import solve
 from model.spec import ModelConfig, ModelSpec
-from model.training.compilation import compile_pays, shall_compile
+from model.training.compilation import CompilationError, compile_pays, shall_compile
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, StepResult, Training
 
@@ -284,11 +287,99 @@ def test_only_long_runs_are_compiled() -> None:
         assert shall_compile(mode, baseline, tokens=300_000, device="cpu") is compiled
 
 
+@pytest.fixture
+def pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that `auto` compiles, however short."""
+    monkeypatch.setattr("model.training.compilation.compile_pays", lambda config, tokens: True)
+
+
 def test_without_a_compiler_training_is_eager_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pays: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    training = start(replace(SETTINGS, compile="on"))
-    assert "no C++ compiler" in caplog.text
+    training = start(replace(SETTINGS, compile="auto"))
+    assert "no C++ compiler (no-such-compiler); training runs eager" in caplog.text
     assert training.environment["compiled"] is False
-    train(training, steps=1)
+    assert train(training, steps=2) == train(start(), steps=2)
+
+
+def test_without_a_compiler_compiling_cannot_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(CompilationError, match=r"no C\+\+ compiler \(no-such-compiler\)"):
+        start(replace(SETTINGS, compile="on"))
+
+
+class WrappedError(RuntimeError):
+    """As torch.compile wraps what its compiler says."""
+
+    def __init__(self) -> None:
+        self.inner_exception = RuntimeError(
+            "C++ compile error\n\nCommand:\ng++ x.cpp -o x.so\n\nOutput:\n"
+            "In file included from x.cpp:2:\n"
+            "x.cpp:1:10: fatal error: Python.h: No such file or directory\n"
+        )
+        super().__init__(f"RuntimeError: {self.inner_exception}\n\nSet TORCHDYNAMO_VERBOSE=1 for …")
+
+
+@pytest.fixture
+def uncompilable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that is found, and fails when it is used."""
+
+    def fail(*arguments: object) -> None:
+        raise WrappedError
+
+    monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
+    monkeypatch.setattr("model.training.training.compiled_loss", lambda model: fail)
+
+
+CAUSE = "RuntimeError: C++ compile error: x.cpp:1:10: fatal error: Python.h: No such file or dir"
+
+
+def test_where_compiling_fails_training_goes_on_eager_and_says_why(
+    pays: None, uncompilable: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    training = start(replace(SETTINGS, compile="auto"))
+    assert train(training, steps=3) == train(start(), steps=3)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert CAUSE in warning and "TORCHDYNAMO" not in warning
+    assert training.state_dict()["environment"]["compiled"] is False
+
+
+def test_where_compiling_was_asked_for_its_failure_is_the_error(uncompilable: None) -> None:
+    training = start(replace(SETTINGS, compile="on"))
+    with pytest.raises(CompilationError) as caught:
+        training.step()
+    assert CAUSE in str(caught.value)
+    assert "\n" not in str(caught.value), "a list of failures shows one line of each"
+
+
+def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(
+    pays: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*arguments: object) -> None:
+        raise IndexError("a token beyond the vocabulary")
+
+    monkeypatch.setattr("model.network.transformer.Transformer.loss", wrong)
+    monkeypatch.setattr("model.training.training.compiled_loss", lambda model: model.loss)
+    monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
+    with pytest.raises(IndexError, match="beyond the vocabulary"):
+        start(replace(SETTINGS, compile="auto")).step()
+
+
+@pytest.mark.slow
+def test_a_real_compiler_that_fails_is_named() -> None:
+    """In a process of its own: torch reads CXX when it is imported."""
+    program = (
+        "from tests.model.training.test_training import SETTINGS, replace, start\n"
+        "start(replace(SETTINGS, compile='on')).step()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "CXX": "/bin/false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    last = ended.stderr.strip().splitlines()[-1]
+    assert "CompilationError: compile is 'on'" in last and "No working C++ compiler" in last
