@@ -179,7 +179,7 @@ class Journal:
         return None if row is None else rows.decision(row)
 
     def decisions(self) -> list[Decision]:
-        """In the order in which they fell."""
+        """In the order in which they were made."""
         return [rows.decision(row) for row in self._select("decisions", None)]
 
     def failures(self, cell: str | None = None) -> list[Failure]:

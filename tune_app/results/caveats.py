@@ -144,8 +144,8 @@ def _stopping(results: SweepResults) -> Iterator[str]:
         nats = math.log1p(rule["margin"] / perplexity)
         yield (
             f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats a token "
-            f"at the baseline's {formats.perplexity(perplexity)}: perplexity is no scale, "
-            "and the same margin is milder or harsher elsewhere."
+            f"at the baseline's {formats.perplexity(perplexity)}: perplexity is not a linear "
+            "scale, and the same margin is milder or harsher elsewhere."
         )
 
 

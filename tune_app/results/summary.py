@@ -20,6 +20,7 @@ from typing import Any
 from tune_app.journal.journal import Journal
 from tune_app.journal.metrics import in_order, metric
 from tune_app.journal.records import (
+    DIVERGED,
     PHASES,
     Attempt,
     CellRecord,
@@ -42,7 +43,7 @@ class CellResult:
     decision: Decision | None
     """The one that ended the cell."""
     failures: tuple[Failure, ...]
-    """In the order in which they fell."""
+    """In the order in which they happened."""
     attempts: tuple[Attempt, ...]
     """In the order in which they began."""
 
@@ -122,6 +123,13 @@ class Design:
         return tuple(cell for cell in self.cells if cell.score is not None)
 
     @property
+    def diverged(self) -> bool:
+        """Whether the loss of one of its cells was NaN or infinite."""
+        return any(
+            cell.decision is not None and cell.decision.rule == DIVERGED for cell in self.cells
+        )
+
+    @property
     def scores(self) -> dict[int, float]:
         """Bits per byte of the full dev split, by seed."""
         return {
@@ -170,9 +178,9 @@ class SweepResults:
     cells: tuple[CellResult, ...]
     designs: tuple[Design, ...]
     decisions: tuple[Decision, ...]
-    """In the order in which they fell."""
+    """In the order in which they were made."""
     failures: tuple[Failure, ...]
-    """In the order in which they fell, those included that ended an attempt alone."""
+    """In the order in which they happened, also those that only ended an attempt."""
 
     @property
     def axes(self) -> tuple[str, ...]:

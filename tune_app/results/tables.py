@@ -111,7 +111,7 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_decisions(results: SweepResults, path: Path) -> None:
-    """A JSON object a line, in the order in which the decisions fell."""
+    """A JSON object a line, in the order in which they were made."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for decision in results.decisions:
@@ -120,7 +120,7 @@ def write_decisions(results: SweepResults, path: Path) -> None:
 
 
 def write_failures(results: SweepResults, path: Path) -> None:
-    """A JSON object a line, in the order in which the failures fell, tracebacks included."""
+    """A JSON object a line, in the order in which they happened, with tracebacks."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for failure in results.failures:

@@ -59,7 +59,7 @@ class SweepProgress:
     # Events
 
     def resume(self) -> None:
-        """A driver takes the sweep up: whatever has not ended waits for its turn again."""
+        """A driver continues the sweep: whatever has not ended waits for its turn again."""
         for cell in self.cells:
             if not cell.status.ended:
                 self._cells[cell.key] = replace(cell, status=Status.PENDING)

@@ -85,9 +85,9 @@ def training(progress: SweepProgress) -> Sentence:
 
 
 def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
-    """A sentence for each cell that failed and was taken up again, in the order of the cells.
+    """A sentence for each cell that failed and was started again, in the order of the cells.
 
-    failures: in the order in which they fell, all of the sweep.
+    failures: all of the sweep, in the order in which they happened.
     """
     told = []
     for cell in progress.cells:
@@ -129,11 +129,11 @@ def _retried(label: str, text: str) -> Sentence:
 
 
 def _finished(progress: SweepProgress, observation: Observation) -> Sentence:
-    whole = observation.full_bits_per_byte
+    full = observation.full_bits_per_byte
     score, perplexity, split = (
         (observation.bits_per_byte, observation.perplexity, "dev")
-        if whole is None
-        else (whole, observation.full_perplexity, "full dev")
+        if full is None
+        else (full, observation.full_perplexity, "full dev")
     )
     return _of_cell(
         progress.cell(observation.cell).label,

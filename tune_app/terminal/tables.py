@@ -201,7 +201,7 @@ def _alive(
 
 
 def _attempts(cells: Sequence[CellRecord], attempts: Sequence[Attempt]) -> list[Column]:
-    """How often each cell was taken up, and went on from a checkpoint; nothing for once each."""
+    """How often each cell was started and resumed; no columns where all were started once."""
     if all(cell.attempts <= 1 for cell in cells):
         return []
     resumes = Counter(attempt.cell for attempt in attempts if attempt.resumed_from)
@@ -257,9 +257,12 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
         facts.add_row(name, Text(text))
     to_go = sum(not cell.status.ended for cell in progress.cells)
     if to_go:
-        facts.add_row(
-            "to go", f"{to_go} of {len(progress.cells)} cells; the same command again goes on"
+        remedy = (
+            "the baseline diverged, so start another sweep with other settings"
+            if results.baseline is not None and results.baseline.diverged
+            else "run the same command again to continue"
         )
+        facts.add_row("to go", f"{to_go} of {len(progress.cells)} cells; {remedy}")
     parts: list[RenderableType] = [*_leader(results), Text(), facts]
     told = [
         sentences.failed(progress, cell.failure)

@@ -188,7 +188,7 @@ class Checkpoints:
                     continue
                 ahead = (_tokens(stem) or 0) > newest.tokens
                 if ahead and stem not in self._seen_damaged:
-                    # Of another process that got further, or still in the making.
+                    # Of another process that got further, or still being written.
                     continue
                 if stem in manifests:
                     # The manifest goes first: half a removal leaves nothing that looks whole.

@@ -68,7 +68,7 @@ class Trial:
         self.resumed_from = 0
         """Tokens of the checkpoint that the trial started from."""
         self.damaged: tuple[str, ...] = ()
-        """What is to be said of newer checkpoints that could not be used."""
+        """A sentence for each newer checkpoint that could not be used."""
         self._clock = clock
         self._seconds = dict.fromkeys(PHASES, 0.0)
         with self._phase("data"):
@@ -148,7 +148,7 @@ class Trial:
         while self._training.tokens < goal:
             with self._phase("train"):
                 result = self._training.step()
-            # A gradient beyond all numbers is divergence too, even where the loss looks calm.
+            # A NaN or infinite gradient is divergence too, even where the loss looks fine.
             loss = result.loss if math.isfinite(result.metrics["gradient_norm"]) else math.nan
             self._steps.add({"train_loss": loss, **result.metrics})
             if not math.isfinite(loss):

@@ -194,7 +194,17 @@ def test_summary_without_a_finished_cell_has_no_leader(tmp_path: Path) -> None:
     with make_journal(folder / "journal.sqlite3", fates=fates) as journal:
         text = _text(summary(journal, folder), width=200)
     assert text.startswith("no leader: no cell has finished")
-    assert "12 of 12 cells; the same command again goes on" in text
+    assert "12 of 12 cells; run the same command again to continue" in text
+
+
+def test_summary_of_a_diverged_baseline_does_not_say_to_continue(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    axes = {"embedding": ("tied", "untied")}
+    fates = {("tied",): "diverged 1", ("untied",): "pending"}
+    with make_journal(folder / "journal.sqlite3", axes=axes, fates=fates) as journal:
+        text = _text(summary(journal, folder), width=200)
+    assert "1 of 2 cells; the baseline diverged, so start another sweep" in text
+    assert "same command" not in text
 
 
 def test_summary_names_only_what_is_there(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def _zoom(
 ) -> None:
     """Shows what happens after that share of the tokens, where differences decide.
 
-    One cell that goes astray does not flatten all others: what diverged sets no limits.
+    Diverged cells set no limits, so that one of them does not flatten all others.
     """
     reached = [tokens for cell in results.cells for tokens, _ in points_of(cell)]
     start = max(reached, default=0) * shown_from
