@@ -91,8 +91,8 @@ def run_cells(
     }
     left = list(cells)
     with _scratch(folder / SCRATCH) as scratch, interrupts(halt):
-        # More than once only where Tune gave a cell up by itself: it never tries again one whose
-        # process was lost while it was being reset for the cell.
+        # More than once where a rule paused a cell, and where Tune gave one up by itself: it never
+        # tries again one whose process was lost while it was being reset for the cell.
         while left and halt.reason is None:
             scheduler = SweepScheduler(
                 journal,

@@ -103,7 +103,10 @@ class RuleSettings(ABC):
         """One line for the person who starts a sweep of trials of so many tokens."""
 
     def milestones(self, tokens: int) -> tuple[int, ...]:
-        """Baseline tokens at which a trial is likely to end: a checkpoint is taken there."""
+        """Baseline tokens at which a trial is likely to be stopped or paused, ascending.
+
+        A checkpoint is taken there, so that a paused cell goes on from it and trains nothing twice.
+        """
         return ()
 
     def notes(self, trial: Trial) -> tuple[str, ...]:

@@ -1,0 +1,99 @@
+"""The scheduler carries the referee's decisions out; no Ray is started for it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from tests.tune_app.sweeps import TOKENS, new_journal, observe
+from tune_app.journal.journal import Journal
+from tune_app.journal.listener import QuietListener
+from tune_app.journal.records import Action, Observation, Status
+from tune_app.on_ray.messages import CELL, HOST, OBSERVATION, OOM_KILLS, PROCESS
+from tune_app.on_ray.messages import TOKENS as TRAINED
+from tune_app.on_ray.scheduler import Halt, SweepScheduler
+from tune_app.stopping.curves import Curves
+from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.rule import Verdict
+
+
+class At250:
+    """Does the same to every cell at 250 tokens."""
+
+    def __init__(self, action: Action) -> None:
+        self._action = action
+
+    def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
+        return (
+            Verdict(action=self._action, reason="so it is") if observation.tokens == 250 else None
+        )
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return new_journal(tmp_path / "journal.sqlite3")
+
+
+class Sweep:
+    """A scheduler with one rule, told what trials report."""
+
+    def __init__(self, journal: Journal, action: Action) -> None:
+        self.halt = Halt()
+        self._scheduler = SweepScheduler(
+            journal,
+            referee=RecordingReferee(journal, {"rule": At250(action)}),
+            listener=QuietListener(),
+            halt=self.halt,
+        )
+
+    def report(self, observation: Observation) -> str:
+        """What Tune is told to do with the trial."""
+        trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}})
+        report = {
+            HOST: "host/1",
+            PROCESS: 1,
+            OOM_KILLS: 0,
+            TRAINED: observation.tokens,
+            OBSERVATION: json.dumps(observation.to_values()),
+        }
+        return self._scheduler.on_trial_result(None, trial, report)
+
+
+def test_decisions_become_what_tune_is_told(journal: Journal) -> None:
+    _, cell, other = (cell.key for cell in journal.cells())
+    sweep = Sweep(journal, Action.STOP)
+    assert sweep.report(observe(cell, 125, 1.0)) == TrialScheduler.CONTINUE
+    assert sweep.report(observe(cell, 250, 1.0)) == TrialScheduler.STOP
+    assert journal.cell(cell).status is Status.STOPPED
+    assert sweep.report(observe(other, TOKENS, 1.0, whole=1.0)) == TrialScheduler.STOP
+    assert journal.cell(other).status is Status.FINISHED
+    assert sweep.halt.reason is None
+
+
+def test_a_paused_cell_leaves_its_place_and_passes_the_pause_the_next_time(
+    journal: Journal,
+) -> None:
+    _, cell, _ = (cell.key for cell in journal.cells())
+    assert Sweep(journal, Action.PAUSE).report(observe(cell, 250, 1.0)) == TrialScheduler.STOP
+    assert journal.cell(cell).status is Status.PENDING
+    # Its turn comes again, from a checkpoint that lies before the pause.
+    again = Sweep(journal, Action.PAUSE)
+    assert again.report(observe(cell, 250, 1.0)) == TrialScheduler.CONTINUE
+    assert again.report(observe(cell, 375, 1.0)) == TrialScheduler.CONTINUE
+
+
+def test_a_baseline_that_diverges_halts_the_sweep_and_another_cell_does_not(
+    journal: Journal,
+) -> None:
+    baseline, cell, _ = (cell.key for cell in journal.cells())
+    sweep = Sweep(journal, Action.CONTINUE)
+    assert sweep.report(observe(cell, 250, math.nan)) == TrialScheduler.STOP
+    assert sweep.halt.reason is None
+    assert sweep.report(observe(baseline, 250, math.inf)) == TrialScheduler.STOP
+    assert sweep.halt.reason == "the baseline diverged: bits per byte is inf at 250 tokens"
