@@ -82,6 +82,12 @@ class KillRule(RuleSettings):
                 f"evaluations, and a trial has {before_the_end} before its end; raise evaluations "
                 f"to {self.minimum_evaluations + 1} or more",
             )
+        between = trial.tokens * (before_the_end - 1) // trial.evaluations
+        if self.span > between:
+            return (
+                f"the kill rule can hardly stop a cell: its span is {self.span:,} tokens, and from "
+                f"the first evaluation of a trial to the last before its end it is {between:,}",
+            )
         return ()
 
     def judge(self, curves: Curves, observation: Observation) -> Verdict | None:

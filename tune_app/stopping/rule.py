@@ -64,7 +64,7 @@ class Trial:
     sample_bytes: int
     """Text of the dev sample that an evaluation scores."""
     wanted_bytes: int
-    """What the sample was meant to hold, or the whole dev split where that is smaller."""
+    """What the sample was meant to hold, or the full dev split where that is smaller."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -156,6 +156,9 @@ def test_a_rule_that_can_never_fire_says_so_and_why() -> None:
     assert "it wants 4 evaluations, and a trial has 3 before its end" in too_few
     assert "raise evaluations to 5 or more" in too_few
     assert RULE.notes(trial(evaluations=5)) == ()
+    (too_tight,) = RULE.notes(trial(tokens=1_100_000))
+    assert "span is 1,000,000 tokens" in too_tight
+    assert "to the last before its end it is 990,000" in too_tight
     assert KillRule(unit="off").notes(trial(evaluations=1)) == ()
 
 
