@@ -50,7 +50,7 @@ class Context:
         """Adds to what training minimises: a scalar that has its coefficient already.
 
         A step's metrics show the sum over all layers under `name`; evaluation ignores it.
-        Raises ValueError for what is no scalar.
+        Raises ValueError if it is not a scalar.
         """
         self._losses.setdefault(name, []).append(_scalar(name, loss))
 
@@ -58,7 +58,7 @@ class Context:
         """Shows a scalar in the step's metrics, as the mean over all layers that report `name`.
 
         Where computing it costs something, do so only `if self.training`: an evaluation has no
-        use for it. Raises ValueError for what is no scalar.
+        use for it. Raises ValueError if it is not a scalar.
         """
         self._diagnostics.setdefault(name, []).append(_scalar(name, value.detach()))
 

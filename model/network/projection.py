@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import nn
 
 from model.network.parameters import declare
-from model.roles import SIZES, hidden_matrix
+from model.roles import hidden_matrix
 from model.spec import ModelConfig
 
 
@@ -19,12 +19,17 @@ class Projection(nn.Linear):
     Args:
         config: the model's sizes.
         reads: the name of the size of the inputs, one of SIZES.
-        writes: the name of the size of the outputs, one of SIZES.
+        writes: the name of the size of the outputs, one of SIZES, or their number.
+        inputs: how many of them there are, where it is not all of `reads`: an expert that reads a
+            part of the inner width names `d_ff`, the size that it corresponds to in the baseline.
     """
 
-    def __init__(self, config: ModelConfig, *, reads: str, writes: str) -> None:
-        assert reads in SIZES and writes in SIZES, f"sizes are {SIZES}, not {reads}, {writes}"
+    def __init__(
+        self, config: ModelConfig, *, reads: str, writes: str | int, inputs: int | None = None
+    ) -> None:
+        fan_in = getattr(config, reads) if inputs is None else inputs
+        outputs = getattr(config, writes) if isinstance(writes, str) else writes
         # nn.Linear draws weights here that `initialise` draws anew. Its draws stay, because without
         # them every seed would give another model than it gave before.
-        super().__init__(getattr(config, reads), getattr(config, writes), bias=False)
-        declare(self, weight=hidden_matrix(reads=reads, fan_in=self.in_features))
+        super().__init__(fan_in, outputs, bias=False)
+        declare(self, weight=hidden_matrix(reads=reads, fan_in=fan_in))

@@ -124,5 +124,5 @@ class Transformer(nn.Module):
 
 def _variant(table: dict[str, Variant], kind: str, name: str) -> Variant:
     if name not in table:
-        raise ValueError(f"{name!r} is no {kind}; known: {', '.join(table)}")
+        raise ValueError(f"unknown {kind} {name!r}; expected one of {', '.join(table)}")
     return table[name]

@@ -1,1 +1,5 @@
-"""How a network is trained: steps, optimisers, schedules, compilation. Imports `model.network`."""
+"""How a network is trained: settings, steps, optimisers, schedules, compilation.
+
+Imports `model.network`, `model.sizing` and what they may import; `settings` and `schedules` work
+without torch.
+"""

@@ -17,6 +17,7 @@ from model.network.parameters import (
     declared_parameters,
     initialise,
 )
+from model.network.projection import Projection
 from model.network.transformer import Transformer
 from model.roles import Constant, Kind, Normal, Role, hidden_matrix, vector
 from model.spec import ModelConfig
@@ -81,6 +82,15 @@ def test_a_hidden_matrix_must_say_what_it_reads() -> None:
         hidden_matrix(reads="d_expert", fan_in=3)
     with pytest.raises(ValueError, match="kind vector has no fan-in"):
         replace(vector(in_block=True, start=1.0), reads="d_model", fan_in=3)
+
+
+def test_a_projection_of_a_part_of_a_size_learns_by_its_own_fan_in() -> None:
+    expert = Projection(CONFIG, reads="d_ff", inputs=9, writes=5)
+    assert expert.weight.shape == (5, 9)
+    (declared,) = declared_parameters(expert)
+    assert declared.role == hidden_matrix(reads="d_ff", fan_in=9)
+    scales = transfer(CONFIG, baseline=CONFIG)
+    assert scales.rate(declared.role) == 36 / 9
 
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
