@@ -54,12 +54,12 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation
 from tune_app.plan.cell import Cell
-from tune_app.plan.plan import SweepPlan, Wishes, make_plan
+from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import load_space
+from tune_app.plan.wishes import Count, Wishes
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.table import StoppingRules
 from tune_app.stores.path import PathStore
-from tune_app.sweep.__main__ import Count
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.trial import Trial
@@ -208,7 +208,7 @@ def compare(
 def _plan(values: Mapping[str, Any], trials: int) -> SweepPlan:
     """The baseline of the space quick on as many seeds as there are trials."""
     space = replace(load_space("quick"), axes={"embedding_ratio": [0.35]})
-    wishes = Wishes(values=values, seeds=range(trials))
+    wishes = Wishes(set=tuple(values.items()), seeds=tuple(range(trials)))
     plan = make_plan(space, wishes)
     cell = plan.baseline.values
     step = cell["batch_size"] * cell["context"]

@@ -8,8 +8,9 @@ from pathlib import Path
 from tests.tune_app.observations import observation
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Observation, SweepRecord
-from tune_app.plan.plan import Wishes, make_plan
+from tune_app.plan.plan import make_plan
 from tune_app.plan.space import Space
+from tune_app.plan.wishes import Wishes
 from tune_app.stopping.kill_rule import KillRule
 
 TOKENS = 1_000

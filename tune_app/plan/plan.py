@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from data.tokenizers.spec import TokenizerSpec
 from model.sizing.budget import InfeasibleBudget
@@ -17,25 +16,9 @@ from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space, expand
 from tune_app.plan.tokenizer import tokenizer_of
+from tune_app.plan.wishes import Wishes
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What a person asks of a sweep beyond its space; None leaves it to the space."""
-
-    name: str | None = None
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Values that replace the space's fixed ones."""
-    seeds: Sequence[int] = (0,)
-    scheduler: str = "asha"
-    """Name of the rule that stops cells by rank, or `none`."""
-    scheduler_settings: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the scheduler that replace the space's."""
-    kill_unit: str | None = None
-    kill_margin: float | None = None
-    kill_span: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

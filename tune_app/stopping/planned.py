@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tune_app.plan.plan import Wishes
 from tune_app.plan.space import Space
+from tune_app.plan.wishes import Wishes
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.table import StoppingRules, scheduler_from_record
@@ -43,7 +43,7 @@ def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
     if fraction is not None:
         values["span"] = round(fraction * tokens)
     values.setdefault("span", SPAN_TOKENS)
-    wished = {"unit": wishes.kill_unit, "margin": wishes.kill_margin, "span": wishes.kill_span}
+    wished = {"unit": wishes.kill_rule, "margin": wishes.kill_margin, "span": wishes.kill_span}
     own_unit = values.get("unit", KillRule().unit)
     values |= {name: value for name, value in wished.items() if value is not None}
     rule = KillRule.from_record(values)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from tune_app.plan.plan import Wishes, make_plan
+from tune_app.plan.plan import make_plan
 from tune_app.plan.space import Space, load_space
+from tune_app.plan.wishes import Wishes
 
 
 @pytest.mark.parametrize("name", ["quick", "embedding_glu"])
@@ -29,7 +30,7 @@ def test_all_twelve_cells_meet_the_budget_and_both_ratios(name: str) -> None:
 
 def test_wishes_replace_what_the_space_says() -> None:
     plan = make_plan(
-        load_space("quick"), Wishes(name="mine", values={"tokens": 1_000_000}, seeds=(0, 1))
+        load_space("quick"), Wishes(name="mine", set=(("tokens", 1_000_000),), seeds=(0, 1))
     )
     assert plan.name == "mine"
     assert plan.tokens == 1_000_000
@@ -53,13 +54,13 @@ def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("space", "wishes", "message"),
     [
-        ({"embedding_ratio": [0.25]}, {"values": {"target_parameters": 9}}, "the baseline itself"),
+        ({"embedding_ratio": [0.25]}, {"set": (("target_parameters", 9),)}, "the baseline itself"),
         ({"tokens": [1_000, 2_000]}, {}, "tokens differs between cells"),
         ({"n_heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
         ({"n_heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
-        ({"n_heads": [4]}, {"values": {"seed": 3}}, "name seeds with --seeds"),
-        ({"n_heads": [4]}, {"values": {"learning_rate": "fast"}}, "learning_rate is 'fast'"),
-        ({"n_heads": [4]}, {"values": {"deterministic": "no"}}, "deterministic is 'no'"),
+        ({"n_heads": [4]}, {"set": (("seed", 3),)}, "name seeds with --seeds"),
+        ({"n_heads": [4]}, {"set": (("learning_rate", "fast"),)}, "learning_rate is 'fast'"),
+        ({"n_heads": [4]}, {"set": (("deterministic", "no"),)}, "deterministic is 'no'"),
     ],
 )
 def test_impossible_sweeps_are_refused(

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tune_app.plan.plan import Wishes
 from tune_app.plan.space import Space, load_space
+from tune_app.plan.wishes import Wishes
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.planned import planned_rules
@@ -24,12 +24,12 @@ def test_the_rules_of_the_quick_space() -> None:
 def test_wishes_replace_what_the_space_says() -> None:
     rules = planned_rules(
         load_space("quick"),
-        Wishes(scheduler="none", kill_unit="bpb", kill_margin=0.01, kill_span=50_000),
+        Wishes(scheduler="none", kill_rule="bpb", kill_margin=0.01, kill_span=50_000),
         tokens=1_000_000,
     )
     assert rules.scheduler is None
     assert rules.kill_rule == KillRule(unit="bpb", margin=0.01, span=50_000)
-    eta = Wishes(scheduler_settings={"reduction_factor": 3})
+    eta = Wishes(scheduler_set=(("reduction_factor", 3),))
     assert planned_rules(load_space("quick"), eta, tokens=1_000).scheduler == AshaSettings(
         reduction_factor=3, grace_fraction=0.25
     )
@@ -42,16 +42,16 @@ def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
 @pytest.mark.parametrize(
     ("wishes", "tokens", "message"),
     [
-        ({"kill_unit": "bpb"}, 1_000, "margin of 0.5 is meant in ppl, not in bpb"),
+        ({"kill_rule": "bpb"}, 1_000, "margin of 0.5 is meant in ppl, not in bpb"),
         (
-            {"kill_unit": "sigma", "kill_margin": 3},
+            {"kill_rule": "sigma", "kill_margin": 3},
             1_000,
             "sigma needs the baseline on at least two seeds, not 1",
         ),
         ({}, 1, "ASHA's first rung"),
         ({"scheduler": "pbt"}, 1_000, "unknown scheduler 'pbt'; expected one of asha, none"),
         (
-            {"scheduler_settings": {"eta": 3}},
+            {"scheduler_set": (("eta", 3),)},
             1_000,
             "unknown setting 'eta' of ASHA; expected one of reduction_factor, grace_fraction",
         ),

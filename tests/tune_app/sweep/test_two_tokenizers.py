@@ -14,10 +14,12 @@ from data.prepared import PreparedCorpus
 from data.tokenizers.base import kind_of
 from data.tokenizers.spec import TokenizerSpec
 from tune_app.cluster.corpus_fetch import TokenFetch
-from tune_app.journal.records import Status
+from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.cell import Cell
-from tune_app.plan.plan import SweepPlan, Wishes, make_plan
+from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import Space
+from tune_app.plan.wishes import Wishes
+from tune_app.stopping.planned import planned_rules
 from tune_app.sweep.preflight import share_tokens
 from tune_app.sweep.run import prepared_corpora, sweep_record
 from tune_app.terminal.progress import SweepProgress
@@ -95,10 +97,12 @@ def test_both_travel_by_a_store(
 def test_progress_is_counted_in_the_baselines_tokens(
     plan: SweepPlan, corpora: dict[str, PreparedCorpus]
 ) -> None:
-    record = sweep_record(plan, corpora, command="")
+    rules = planned_rules(Space(name="x", axes={"n_heads": [2]}), Wishes(), tokens=plan.tokens)
+    record = sweep_record(plan, rules, corpora, command="")
     assert list(record.bytes_per_token) == list(corpora)
-    view = SweepProgress(record, plan.cells)
-    cell = replace(plan.cells[1], status=Status.RUNNING)
+    cells = [CellRecord.of(planned) for planned in plan.cells]
+    view = SweepProgress(record, cells)
+    cell = replace(cells[1], status=Status.RUNNING)
     view.advance(cell, 1_000)
     baseline, own = record.bytes_per_token.values()
     assert view.tokens(cell) == round(1_000 * own / baseline) < 1_000

@@ -1,0 +1,66 @@
+"""Wishes as the command line reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cyclopts import App
+
+from tune_app.plan.wishes import Wishes
+
+NOTHING = Wishes()
+
+
+def read(*words: str) -> Wishes:
+    """The wishes of a command line."""
+    app = App(result_action="return_value")
+    found: list[Wishes] = []
+
+    @app.default
+    def command(*, wishes: Wishes = NOTHING) -> None:
+        found.append(wishes)
+
+    app(list(words), exit_on_error=False, print_error=False)
+    return found[0]
+
+
+def test_nothing_that_is_asked_leaves_all_to_the_space() -> None:
+    wishes = read()
+    assert wishes == NOTHING
+    assert wishes.values == wishes.scheduler_settings == {}
+
+
+def test_options_become_values_of_cells_and_settings_of_rules() -> None:
+    wishes = read(
+        *("--tokens", "20M", "--vocabulary", "4k", "--corpus", "wikitext-2"),
+        *("--set", "learning_rate=2e-3", "--set", "schedule=cosine", "--set", "betas=[0.9, 0.99]"),
+        *("--seeds", "0", "--seeds", "1", "--grace-fraction", "0.1"),
+        *("--scheduler-set", "reduction_factor=3", "--kill-rule", "off", "--kill-span", "1,000"),
+    )
+    assert wishes.values == {
+        "corpus": "wikitext-2",
+        "vocab_size": 4_000,
+        "tokens": 20_000_000,
+        "learning_rate": 0.002,
+        "schedule": "cosine",
+        "betas": [0.9, 0.99],
+    }
+    assert wishes.scheduler_settings == {"grace_fraction": 0.1, "reduction_factor": 3}
+    assert (wishes.seeds, wishes.kill_rule, wishes.kill_span) == ((0, 1), "off", 1_000)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--set", "learning_rate"), "'learning_rate'; expected name=value"),
+        (("--scheduler-set", "=3"), "'=3'; expected name=value"),
+        (("--tokens", "1.5"), "1.5 is not a whole number"),
+        (("--kill-rule", "nats"), "nats"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_is_expected(
+    words: tuple[str, ...], message: Any
+) -> None:
+    with pytest.raises(Exception, match=message):
+        read(*words)

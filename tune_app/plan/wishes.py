@@ -1,0 +1,111 @@
+"""What a person asks of a sweep beyond its space.
+
+The command line reads `Wishes` as it stands, and the plan and the stopping rules take it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from cyclopts import Group, Parameter, Token
+
+_WHAT = Group("What to train", sort_key=1)
+_RULES = Group("What to stop", sort_key=2)
+
+_MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+
+
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as people write it: 150000, 150k, 5M."""
+    text = tokens[0].value.strip().lower().replace("_", "").replace(",", "")
+    factor = _MULTIPLES.get(text[-1:], 1)
+    number = float(text[:-1] if factor > 1 else text) * factor
+    if not number.is_integer():
+        raise ValueError(f"{tokens[0].value} is not a whole number")
+    return int(number)
+
+
+def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:
+    """name=value pairs; a value is JSON, or else a string."""
+    pairs: list[tuple[str, Any]] = []
+    for token in tokens:
+        name, equals, text = token.value.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{token.value!r}; expected name=value")
+        try:
+            pairs.append((name, json.loads(text)))
+        except ValueError:
+            pairs.append((name, text))
+    return tuple(pairs)
+
+
+Count = Annotated[int | None, Parameter(converter=_whole)]
+"""A whole number on a command line, with k, M or B where it is large."""
+
+Settings = Annotated[
+    tuple[tuple[str, Any], ...],
+    Parameter(
+        converter=_assignments,
+        accepts_keys=False,
+        n_tokens=1,
+        negative="",
+        metavar="NAME=VALUE...",
+        show_default=False,
+    ),
+]
+"""Names with their values; on a command line name=value, again and again."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a sweep is; the space says what is left out."""
+
+    name: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """Of the sweep and its folder; default the space's name."""
+    corpus: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
+    target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Parameters of every model, ± 0.5 %, e.g. 10M."""
+    vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
+        None
+    )
+    """Tokens of the tokenizer."""
+    tokens: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Tokens to train a cell on, e.g. 5M."""
+    seeds: Annotated[tuple[int, ...], Parameter(group=_WHAT, negative="")] = (0,)
+    """One cell per seed; repeat the option."""
+    set: Annotated[Settings, Parameter(group=_WHAT)] = ()
+    """Any other value of a cell, as name=value, e.g. learning_rate=2e-3; repeat the option."""
+    scheduler: Annotated[str, Parameter(group=_RULES)] = "asha"
+    """Which rule stops the worse cells by their rank: asha at its rungs, or none."""
+    scheduler_set: Annotated[Settings, Parameter(group=_RULES)] = ()
+    """A setting of the scheduler, as name=value, e.g. reduction_factor=3; repeat the option."""
+    reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
+    """ASHA's η: one of η cells passes a rung; default 2."""
+    grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
+    """ASHA's first rung, as a share of a trial; default 0.25."""
+    kill_rule: Annotated[
+        Literal["ppl", "bpb", "sigma", "off"] | None, Parameter(group=_RULES, negative="")
+    ] = None
+    """Unit of the margin to the baseline (sigma: over the baseline's seeds); default ppl."""
+    kill_margin: Annotated[float | None, Parameter(group=_RULES)] = None
+    """How much worse than the baseline counts as worse; default 0.5."""
+    kill_span: Annotated[Count, Parameter(group=_RULES)] = None
+    """For how many tokens before the cell is stopped; default 1M, or as the space says."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of cells that replace the space's fixed ones."""
+        return self._given("corpus", "target_parameters", "vocab_size", "tokens") | dict(self.set)
+
+    @property
+    def scheduler_settings(self) -> dict[str, Any]:
+        """Settings of the scheduler that replace the space's."""
+        return self._given("reduction_factor", "grace_fraction") | dict(self.scheduler_set)
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
