@@ -5,6 +5,9 @@ of a sweep that was killed in its third cell: the journal, the newest checkpoint
 live Optuna study and TensorBoard's files. `expected.json` is what the same sweep gave it
 undisturbed, under that version's names, with labels in place of keys. Its space, `OLD_SPACE` with
 the names of its time, trained the corpus of `words.py` on one thread.
+
+Another machine's arithmetic may differ in the last bits, so scores are compared within a tolerance;
+with STELLUX_SAME_MACHINE set, where the fixture was made, they have to be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -83,7 +86,7 @@ def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -139,7 +142,7 @@ def _same(now: float | None, then: float | None) -> bool:
         return now is then
     if os.environ.get("STELLUX_SAME_MACHINE"):
         return now == then
-    return math.isclose(now, then, rel_tol=1e-3)
+    return math.isclose(now, then, rel_tol=5e-3)
 
 
 def test_it_is_read_as_it_is(folder: Path) -> None:
