@@ -1,10 +1,8 @@
 """What model is asked for (ModelSpec) and what the parameter budget made of it (ModelConfig).
 
-A spec names a budget and two ratios; it has no sizes. A config has every size and no wishes.
-`model.sizing.budget.solve` turns the one into the other.
-
-The tables name the variants and hold how many weight matrices each has, which is all that the
-budget must know of them. A new variant is one line here and one class in the module of its part.
+A spec names a budget and wishes; a config has every size and no wishes.
+`model.sizing.budget.solve` turns the one into the other. The variants of each part, and all that
+sizing knows of them, are in `model.parts`.
 """
 
 from __future__ import annotations
@@ -14,21 +12,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model.field_types import require_types
+from model.parts import VARIANTS
 
 MAX_EXPANSION = 64.0
 
-EMBEDDING_MATRICES = {"tied": 1, "untied": 2}
-"""Matrices of vocabulary × width: the embedding and, where it is not the same one, the head."""
-ATTENTION_MATRICES = {"multi_head": 4}
-"""Matrices of width × attention width: queries, keys, values, output."""
-FEED_FORWARD_MATRICES = {"swiglu": 3, "geglu": 3, "reglu": 3, "relu_squared": 2}
-"""Matrices of width × inner width: gated variants have 3 (gate, up, down), others 2."""
-
-_VARIANTS = {
-    "embedding": EMBEDDING_MATRICES,
-    "attention": ATTENTION_MATRICES,
-    "feed_forward": FEED_FORWARD_MATRICES,
-}
+PINS = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff")
+"""The sizes of a spec that may be asked for outright."""
 
 
 def _check_whole(owner: object, *names: str) -> None:
@@ -38,8 +27,28 @@ def _check_whole(owner: object, *names: str) -> None:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
 
 
+def _check_pins(owner: object) -> None:
+    for name in PINS:
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"{name} is {value!r}; it must be a whole number of at least 1, or None to leave "
+                "it free"
+            )
+
+
+def _check_head_dim(head_dim: int) -> None:
+    if head_dim % 2:
+        raise ValueError(
+            f"head_dim is {head_dim}; it must be even, because rotary positions turn pairs: "
+            f"try {head_dim + 1}"
+        )
+
+
 def _check_variants(owner: object) -> None:
-    for name, known in _VARIANTS.items():
+    for name, known in VARIANTS.items():
         value = getattr(owner, name)
         if value not in list(known):
             raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}")
@@ -47,17 +56,24 @@ def _check_variants(owner: object) -> None:
 
 def _check_between(owner: object, name: str, high: float, *, example: str, closed: bool) -> None:
     value = getattr(owner, name)
+    if value is None:
+        return
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not (0 < value < high or (closed and value == high)):
         raise ValueError(
             f"{name} is {value!r}; it must be a number between 0 and {high:g}, "
-            f"for example {example}"
+            f"for example {example}, or None to leave it free"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model as a cell of a sweep asks for it.
+    """A model as a cell of a sweep asks for it: a budget, and what is to hold within it.
+
+    Shares, expansion and sizes may each be asked for or left free (None). What is asked for holds,
+    the shares within their tolerances and the sizes exactly; what is free is chosen by the rule in
+    `model.sizing.search`. Wishes that speak of one thing twice, as `d_ff` and `glu_expansion` do,
+    must agree. Where nothing is free, the budget is only checked.
 
     Raises ValueError for values that no model could have.
     """
@@ -66,23 +82,36 @@ class ModelSpec:
     """Trainable parameters in total; the solver stays within ± 0.5 %."""
     vocab_size: int = 16_000
     """Tokens, the special ones included."""
-    embedding_ratio: float = 0.35
-    """Embedding parameters over all parameters (V·d when tied, 2·V·d when untied), ± 0.01."""
-    glu_expansion: float = 2.66
-    """Inner width of the feed-forward over the model's width, ± 2 %."""
+    embedding_ratio: float | None = 0.35
+    """The embedding share: embedding and lm_head over all parameters, ± 0.01. At a given vocabulary
+    it fixes the width: to pin `d_model` to another one, leave it free."""
+    glu_expansion: float | None = 2.66
+    """The expansion: d_ff / d_model, ± 2 %, with or without a gate. To pin `d_ff` to another one,
+    leave it free."""
     embedding: str = "tied"
-    """`tied` (the head is the embedding, transposed) or `untied`: a key of EMBEDDING_MATRICES."""
+    """`tied` (the head is the embedding, transposed) or `untied`."""
     attention: str = "multi_head"
-    """A key of ATTENTION_MATRICES."""
     feed_forward: str = "swiglu"
-    """A key of FEED_FORWARD_MATRICES."""
-    n_heads: int = 4
-    """Attention heads; the solver chooses their size."""
+    norm: str = "rms_norm"
+    n_heads: int | None = 4
+    """Attention heads. Free, they follow from the width, or, where `head_dim` is given, from the
+    attention's width."""
     context: int = 256
     """Tokens a sequence."""
+    d_model: int | None = None
+    """Width."""
+    n_layers: int | None = None
+    """Depth."""
+    head_dim: int | None = None
+    """Width of a head; n_heads × head_dim is the attention's width."""
+    d_ff: int | None = None
+    """Inner width of the feed-forward."""
 
     def __post_init__(self) -> None:
-        _check_whole(self, "target_parameters", "vocab_size", "n_heads", "context")
+        _check_whole(self, "target_parameters", "vocab_size", "context")
+        _check_pins(self)
+        if self.head_dim is not None:
+            _check_head_dim(self.head_dim)
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
         _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
@@ -94,11 +123,13 @@ class ModelSpec:
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
-                raise ValueError(f"{key!r} is no property of a model; known: {', '.join(known)}")
+                raise ValueError(
+                    f"unknown property {key!r} of a model; expected one of {', '.join(known)}"
+                )
         return cls(**values)
 
     def values(self) -> dict[str, Any]:
-        """The spec as plain values, for hashing and for files."""
+        """The spec as plain values, for hashing and for files; None where it is free."""
         return asdict(self)
 
 
@@ -119,15 +150,12 @@ class ModelConfig:
     embedding: str = "tied"
     attention: str = "multi_head"
     feed_forward: str = "swiglu"
+    norm: str = "rms_norm"
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff")
         _check_whole(self, *sizes)
-        if self.head_dim % 2:
-            raise ValueError(
-                f"head_size is {self.head_dim}; it must be even, because rotary positions turn "
-                f"pairs: try {self.head_dim + 1}"
-            )
+        _check_head_dim(self.head_dim)
         _check_variants(self)
 
     @property

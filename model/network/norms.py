@@ -1,4 +1,7 @@
-"""Normalization: vectors brought to one size before a block reads them."""
+"""Normalization: vectors brought to one size before a block reads them.
+
+A variant is a class and a line in NORMS.
+"""
 
 from __future__ import annotations
 
@@ -19,3 +22,8 @@ class RMSNorm(nn.RMSNorm):
     def __init__(self, size: int, *, in_block: bool) -> None:
         super().__init__(size, eps=1e-5)
         declare(self, weight=vector(in_block=in_block, start=1.0))
+
+
+NORMS: dict[str, type[RMSNorm]] = {
+    "rms_norm": RMSNorm,
+}

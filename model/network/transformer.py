@@ -22,7 +22,7 @@ from model.network.context import Context, LossOutput
 from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.loss import linear_cross_entropy
-from model.network.norms import RMSNorm
+from model.network.norms import NORMS
 from model.network.parameters import initialise
 from model.spec import ModelConfig
 
@@ -35,11 +35,12 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, scales: Scales) -> None:
         super().__init__()
         self.residual_scale = scales.residual
-        self.attention_norm = RMSNorm(config.d_model, in_block=True)
+        norm = _variant(NORMS, "norm", config.norm)
+        self.attention_norm = norm(config.d_model, in_block=True)
         self.attention = _variant(ATTENTIONS, "attention", config.attention)(
             config, logit_scale=scales.attention_logits
         )
-        self.feed_forward_norm = RMSNorm(config.d_model, in_block=True)
+        self.feed_forward_norm = norm(config.d_model, in_block=True)
         self.feed_forward = _variant(FEED_FORWARDS, "feed_forward", config.feed_forward)(config)
 
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
@@ -72,7 +73,7 @@ class Transformer(nn.Module):
         self.scales = transfer(config, baseline=config) if scales is None else scales
         self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
         self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
-        self.final_norm = RMSNorm(config.d_model, in_block=False)
+        self.final_norm = _variant(NORMS, "norm", config.norm)(config.d_model, in_block=False)
         cos_TK, sin_TK = rotary_table(config.context, config.head_dim)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from model.sizing.budget import count_parameters
-from model.spec import FEED_FORWARD_MATRICES, ModelConfig
-
-FP32_BYTES = 4
+from model.parts import FP32_BYTES, Parts
+from model.sizing.counts import count_parameters
+from model.spec import ModelConfig
 
 
 def forward_flops_per_token(config: ModelConfig) -> int:
@@ -17,10 +16,7 @@ def forward_flops_per_token(config: ModelConfig) -> int:
     of T tokens that is (T + 1) / 2 positions on average. Norms, rotations and activations are left
     out, as they are there and in Chowdhery et al., 2022, "PaLM", appendix B.
     """
-    count = count_parameters(config)
-    matrices = count.attention + count.feed_forward + config.vocab_size * config.d_model
-    scores = config.n_layers * config.d_attention * (config.context + 1)
-    return 2 * (matrices + scores)
+    return sum(int(part.forward_flops(config)) for part in Parts.of(config))
 
 
 def training_flops_per_token(config: ModelConfig) -> int:
@@ -40,22 +36,18 @@ def state_bytes(config: ModelConfig) -> int:
 def activation_bytes(config: ModelConfig, *, batch_size: int, bytes_per_activation: int) -> int:
     """Bytes that an eager forward pass keeps for the backward pass: an estimate.
 
-    For each token and layer: what enters each of the two norms and what it is before its gain, in
-    fp32 always (4·d); what enters the layer's matrices (2·d), queries, keys and values, what
-    attention read and its copy by position (5·A), and the steps of the feed-forward (gate, its
-    activation, up and their product: 4·f; without a gate 2·f). Logits are left out, because how
-    many are alive at once is up to the loss; so are the copies that autocast makes of weights and
-    inputs, and what an allocator loses. torch.compile keeps less.
+    What each part keeps for a token is in `model.parts`. Logits are left out, because how many are
+    alive at once is up to the loss; so are the copies that autocast makes of weights and inputs,
+    and what an allocator loses. torch.compile keeps less.
 
     Args:
         config: the model's sizes.
         batch_size: sequences whose activations are alive at once.
         bytes_per_activation: 2 in bf16, 4 in fp32.
     """
-    inner_steps = 2 * (FEED_FORWARD_MATRICES[config.feed_forward] - 1)
-    computed = 2 * config.d_model + 5 * config.d_attention + inner_steps * config.d_ff
-    norms = 4 * config.d_model * FP32_BYTES
-    token = config.n_layers * (computed * bytes_per_activation + norms)
+    token = sum(
+        int(part.activation_bytes(config, bytes_per_activation)) for part in Parts.of(config)
+    )
     return batch_size * config.context * token
 
 

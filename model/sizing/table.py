@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from model.sizing.budget import count_parameters
+from model.parts import Parts
+from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
 
 
@@ -53,24 +54,16 @@ class ParameterTable:
 def parameter_table(config: ModelConfig) -> ParameterTable:
     """The table of a model, from the closed form."""
     count = count_parameters(config)
-    d_model, n_layers = config.d_model, config.n_layers
-    matrix = f"{config.vocab_size} × {d_model}"
-    parts = (
-        ("embedding", matrix, count.embedding),
-        ("lm_head", matrix if count.lm_head else "the embedding", count.lm_head),
-        (
-            "attention",
-            f"{n_layers} layers, {config.n_heads} heads of {config.head_dim}, "
-            f"{d_model} × {config.d_attention}",
-            count.attention,
-        ),
-        ("feed-forward", f"{n_layers} layers, {d_model} × {config.d_ff}", count.feed_forward),
-        ("norms", f"{2 * n_layers + 1} of {d_model}", count.norms),
-    )
+    rows = [row for part in Parts.of(config) for row in part.rows(config)]
     return ParameterTable(
         rows=tuple(
-            ParameterRow(part=part, shape=shape, parameters=number, share=number / count.total)
-            for part, shape, number in parts
+            ParameterRow(
+                part=row.part,
+                shape=row.shape,
+                parameters=row.parameters,
+                share=row.parameters / count.total,
+            )
+            for row in rows
         ),
         total=count.total,
         embedding=count.embedding + count.lm_head,

@@ -36,6 +36,12 @@ SIZES: dict[str, Any] = {
         ({"glu_expansion": 0}, "glu_expansion is 0; it must be a number between 0 and 64"),
         ({"glu_expansion": 65}, "glu_expansion is 65"),
         ({"glu_expansion": math.inf}, "glu_expansion is inf"),
+        ({"d_model": 220.0}, "d_model is 220.0; .* or None to leave it free"),
+        ({"n_layers": 0}, "n_layers is 0; it must be a whole number of at least 1, or None"),
+        ({"d_ff": True}, "d_ff is True"),
+        ({"head_dim": 9}, "head_dim is 9; it must be even, .* try 10"),
+        ({"vocab_size": None}, "vocab_size is None"),
+        ({"norm": "layer_norm"}, "norm is 'layer_norm'; known: rms_norm"),
         ({"embedding": "none"}, "embedding is 'none'; known: tied, untied"),
         ({"attention": "linear"}, "attention is 'linear'; known: multi_head"),
         ({"feed_forward": ["swiglu"]}, "feed_forward is .*; known: swiglu"),
@@ -56,8 +62,16 @@ def test_a_spec_comes_back_from_its_plain_values_through_json() -> None:
     assert ModelSpec.from_values(json.loads(json.dumps(spec.values()))) == spec
 
 
+def test_what_is_free_is_none_and_stays_so_through_json() -> None:
+    spec = ModelSpec(embedding_ratio=None, glu_expansion=None, n_heads=None, d_model=220)
+    values = json.loads(json.dumps(spec.values()))
+    assert values["embedding_ratio"] is None
+    assert (values["d_model"], values["n_layers"]) == (220, None)
+    assert ModelSpec.from_values(values) == spec
+
+
 def test_a_property_that_no_spec_has_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'embeding_ratio' is no property .* embedding_ratio"):
+    with pytest.raises(ValueError, match=r"unknown property 'embeding_ratio' .* embedding_ratio"):
         ModelSpec.from_values({"embeding_ratio": 0.35})
 
 
@@ -80,7 +94,7 @@ def test_a_config_knows_its_attention_width_and_expansion() -> None:
     [
         ({"d_model": 0}, "d_model is 0"),
         ({"n_layers": 2.0}, "n_layers is 2.0"),
-        ({"head_dim": 9}, "head_size is 9; it must be even, .* try 10"),
+        ({"head_dim": 9}, "head_dim is 9; it must be even, .* try 10"),
         ({"embedding": "both"}, "embedding is 'both'"),
     ],
 )

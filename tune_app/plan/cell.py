@@ -27,8 +27,14 @@ BASELINE_MODEL: Mapping[str, Any] = {
     "feed_forward": "swiglu",
     "embedding": "tied",
     "attention": "multi_head",
+    "norm": "rms_norm",
+    "d_model": None,
+    "n_layers": None,
+    "head_dim": None,
+    "d_ff": None,
 }
-"""What the baseline is unless a space says otherwise; the rest it shares with the cell."""
+"""What the baseline is unless a space says otherwise; the rest it shares with the cell. Sizes that
+a cell pins are its own; those of a space's FIXED hold for the baseline too."""
 
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
 _OWN_FIELDS = (*_MODEL_FIELDS, *TOKENIZER_FIELDS)

@@ -27,7 +27,9 @@ def describe(values: Mapping[str, Any], axes: Sequence[str]) -> str:
 
 
 def describe_value(axis: str, value: Any) -> str:
-    """A value on an axis, for people: 25%, 2.66, untied."""
+    """A value on an axis, for people: 25%, 2.66, untied, free."""
+    if value is None:
+        return "free"
     if isinstance(value, Mapping):
         return _describe_mapping(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -58,7 +60,9 @@ def is_number(value: Any) -> bool:
 
 
 def _named_value(axis: str, value: Any) -> str:
-    """A name says what it is of; a number, a flag or a list needs its axis."""
+    """A name says what it is of; a number, a flag or a list needs its axis, and so does free."""
+    if value is None:
+        return f"{axis_name(axis)} free"
     text = describe_value(axis, value)
     return (
         text if axis in _TELL_THEMSELVES or isinstance(value, (str, Mapping)) else f"{axis} {text}"

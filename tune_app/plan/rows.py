@@ -61,10 +61,14 @@ class PlanRow:
     """A cell in a dry run."""
 
     label: str
-    asked_share: float
-    asked_expansion: float
+    asked_share: float | None
+    """None where it was left free, as with what else is asked."""
+    asked_expansion: float | None
     tokens: int
     """To train, in the baseline's tokens."""
+    asked_d_model: int | None = None
+    asked_n_layers: int | None = None
+    asked_d_ff: int | None = None
     sizes: PlanSizes | None = None
     """None where the budget has no solution."""
     learning_rate_factor: float | None = None

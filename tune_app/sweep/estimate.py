@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from data.batches import RandomBatches
 from model.mup import transfer
 from model.roles import hidden_matrix
 from model.sizing.cost import training_memory_bytes
+from model.spec import ModelSpec
 from model.training.training import Training, bf16_is_fast
 from tune_app.devices import default_device, use_threads
 from tune_app.plan.cell import Cell
@@ -51,8 +53,7 @@ def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
     if solved is None:
         return PlanRow(
             label=record.label,
-            asked_share=cell.model.embedding_ratio,
-            asked_expansion=cell.model.glu_expansion,
+            **_asked(cell.model),
             tokens=settings.tokens,
             infeasible=record.reason,
         )
@@ -63,8 +64,7 @@ def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
     tokens = settings.tokens + scored * _EVALUATION_SHARE
     return PlanRow(
         label=record.label,
-        asked_share=cell.model.embedding_ratio,
-        asked_expansion=cell.model.glu_expansion,
+        **_asked(cell.model),
         tokens=settings.tokens,
         sizes=PlanSizes(
             share=record.parameters["embedding_share"],
@@ -86,6 +86,17 @@ def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
             bytes_per_activation=2 if bf16_is_fast(default_device()) else 4,
         ),
     )
+
+
+def _asked(model: ModelSpec) -> dict[str, Any]:
+    """What a cell asks for, of what the plan shows beside what it gets."""
+    return {
+        "asked_share": model.embedding_ratio,
+        "asked_expansion": model.glu_expansion,
+        "asked_d_model": model.d_model,
+        "asked_n_layers": model.n_layers,
+        "asked_d_ff": model.d_ff,
+    }
 
 
 def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int) -> float:

@@ -58,31 +58,52 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
         texts = [str(text(row.sizes)) if row.sizes else formats.UNKNOWN for row in rows]
         return Column.numbers(header, texts, rank=rank)
 
+    def asked(
+        header: str,
+        rank: int,
+        wish: Callable[[PlanRow], str | None],
+        text: Callable[[PlanSizes], object],
+    ) -> Column:
+        texts = [
+            f"{wish(row) or 'free'}→{text(row.sizes) if row.sizes else formats.UNKNOWN}"
+            for row in rows
+        ]
+        return Column.numbers(f"{header}\nasked→got", texts, rank=rank)
+
+    def size(name: str, rank: int) -> Column:
+        """A size, beside what was asked where any cell pins it."""
+
+        def wish(row: PlanRow) -> str | None:
+            pin = getattr(row, f"asked_{name}")
+            return None if pin is None else str(pin)
+
+        def text(sizes: PlanSizes) -> int:
+            solved_size: int = getattr(sizes, name)
+            return solved_size
+
+        if any(wish(row) for row in rows):
+            return asked(name, rank, wish, text)
+        return solved(name, rank, text)
+
     columns = [
         Column.names("cell", [Text(formats.one_line(row.label), _plan_style(row)) for row in rows]),
-        Column.numbers(
-            "share %\nasked→got",
-            [
-                f"{100 * row.asked_share:.4g}→"
-                + (f"{100 * row.sizes.share:.1f}" if row.sizes else formats.UNKNOWN)
-                for row in rows
-            ],
-            rank=1,
+        asked(
+            "share %",
+            1,
+            lambda row: None if row.asked_share is None else f"{100 * row.asked_share:.4g}",
+            lambda sizes: f"{100 * sizes.share:.1f}",
         ),
-        Column.numbers(
-            "expansion\nasked→got",
-            [
-                f"{row.asked_expansion:.4g}→"
-                + (f"{row.sizes.expansion:.2f}" if row.sizes else formats.UNKNOWN)
-                for row in rows
-            ],
-            rank=2,
+        asked(
+            "expansion",
+            2,
+            lambda row: None if row.asked_expansion is None else f"{row.asked_expansion:.4g}",
+            lambda sizes: f"{sizes.expansion:.2f}",
         ),
-        solved("d_model", 4, lambda size: size.d_model),
-        solved("n_layers", 5, lambda size: size.n_layers),
-        solved("heads\n×dim", 6, lambda size: f"{size.n_heads}×{size.head_dim}"),
-        solved("d_ff", 7, lambda size: size.d_ff),
-        solved("params", 3, lambda size: formats.parameters(size.parameters)),
+        size("d_model", 4),
+        size("n_layers", 5),
+        solved("heads\n×dim", 6, lambda sizes: f"{sizes.n_heads}×{sizes.head_dim}"),
+        size("d_ff", 7),
+        solved("params", 3, lambda sizes: formats.parameters(sizes.parameters)),
     ]
     if len({row.tokens for row in rows}) > 1:
         columns.append(

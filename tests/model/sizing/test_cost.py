@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.network.transformer import Transformer
-from model.sizing.budget import count_parameters, solve
+from model.sizing.budget import solve
 from model.sizing.cost import (
     activation_bytes,
     forward_flops_per_token,
@@ -16,6 +16,7 @@ from model.sizing.cost import (
     training_flops_per_token,
     training_memory_bytes,
 )
+from model.sizing.counts import count_parameters
 from model.spec import ModelConfig, ModelSpec
 
 CONFIG = ModelConfig(

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from model.sizing.budget import count_built
 from model.sizing.table import parameter_table
 from model.spec import ModelConfig
+from tests.model.sizing.built import count_built
 
 CONFIG = ModelConfig(
     vocab_size=1000, context=8, d_model=16, n_layers=2, n_heads=2, head_dim=6, d_ff=40

@@ -1,0 +1,216 @@
+"""Why a spec has no solution, and what to change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from model.sizing.search import (
+    EXPANSION_TOLERANCE,
+    MAX_ATTENTION_RATIO,
+    MAX_DEPTH,
+    MIN_DEPTH,
+    MIN_WIDTH,
+    SHARE_TOLERANCE,
+    Problem,
+    allowed_shapes,
+    allowed_widths,
+    search,
+    totals,
+)
+from model.spec import ModelSpec
+
+_FREEABLE = ("d_model", "n_layers", "head_dim", "d_ff", "embedding_ratio", "glu_expansion")
+"""What may be left free as a remedy, in the order in which it is named."""
+
+
+def diagnose(spec: ModelSpec) -> tuple[str, str]:
+    """(reason, remedy) of a spec that has no solution."""
+    if _is_pinned(spec):
+        return _diagnose_pins(spec) or _diagnose_totals(spec)
+    return _diagnose_width(spec) or _diagnose_layers(spec)
+
+
+def wishes(spec: ModelSpec) -> str:
+    """What a spec asks for beside its target: vocabulary 16000, d_model 220 and n_layers 8."""
+    asked = [f"vocabulary {spec.vocab_size}"]
+    if spec.embedding_ratio is not None:
+        asked.append(f"embedding share {spec.embedding_ratio:g}")
+    if spec.glu_expansion is not None:
+        asked.append(f"expansion {spec.glu_expansion:g}")
+    asked += [f"{name} {size}" for name, size in _pins(spec).items()]
+    return " and ".join(part for part in (", ".join(asked[:-1]), asked[-1]) if part)
+
+
+def short(parameters: int) -> str:
+    """10M, 1.04M, 998.6k."""
+    for unit, name in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if parameters >= unit:
+            return f"{parameters / unit:.4g}{name}"
+    return str(parameters)
+
+
+def _pins(spec: ModelSpec) -> dict[str, int]:
+    """The sizes asked for outright; heads are not told, which the defaults ask for."""
+    sizes = ("d_model", "n_layers", "head_dim", "d_ff")
+    return {name: getattr(spec, name) for name in sizes if getattr(spec, name) is not None}
+
+
+def _is_pinned(spec: ModelSpec) -> bool:
+    """Whether a spec asks for more or for less than the two ratios."""
+    return bool(_pins(spec)) or None in (spec.embedding_ratio, spec.glu_expansion, spec.n_heads)
+
+
+def _diagnose_width(spec: ModelSpec) -> tuple[str, str] | None:
+    assert spec.n_heads is not None
+    low, high = allowed_widths(spec)
+    if high < MIN_WIDTH:
+        return (
+            f"the share allows a width of at most {high:.1f}, the least is {MIN_WIDTH}",
+            "lower the vocabulary, or raise the share or the target",
+        )
+    if math.ceil(low) > math.floor(high):
+        return (
+            f"no whole number lies between the widths {low:.2f} and {high:.2f}",
+            "lower the vocabulary or raise the target",
+        )
+    if 2 * spec.n_heads > MAX_ATTENTION_RATIO * math.floor(high):
+        return (
+            f"{spec.n_heads} heads of size 2 are more than {MAX_ATTENTION_RATIO} times as wide as "
+            f"the model, {math.floor(high)}",
+            f"take at most {MAX_ATTENTION_RATIO * math.floor(high) // 2} heads",
+        )
+    return None
+
+
+def _diagnose_layers(spec: ModelSpec) -> tuple[str, str]:
+    low, high = allowed_widths(spec)
+    widths = f"{max(math.ceil(low), MIN_WIDTH)} to {math.floor(high)}"
+    shapes = allowed_shapes(spec)
+    least, most = totals(Problem.of(spec), shapes)
+    # Widths at which two layers exceed the target are no shapes: there may be none, and all hold.
+    if np.all(least > shapes.total_high):
+        return (
+            f"the embedding leaves too little for {MIN_DEPTH} layers",
+            "lower the share, the expansion or the target, or raise the vocabulary",
+        )
+    if np.all(shapes.inner_low > shapes.inner_high):
+        return (
+            f"no whole inner width is {spec.glu_expansion:g} ± {100 * EXPANSION_TOLERANCE:g} % "
+            f"times a width from {widths}",
+            "take another expansion, lower the vocabulary or raise the target",
+        )
+    if np.all(most < shapes.total_low):
+        return (
+            f"the embedding leaves more than {MAX_DEPTH} layers with attention "
+            f"{MAX_ATTENTION_RATIO} times the width can hold",
+            "raise the share, the expansion or the target, or lower the vocabulary",
+        )
+    return (
+        f"no whole sizes at widths {widths} with {spec.n_heads} heads meet all tolerances",
+        "take another of these numbers, or fewer heads",
+    )
+
+
+def _diagnose_pins(spec: ModelSpec) -> tuple[str, str] | None:
+    """Pins that are outside the domain, or that contradict each other or a ratio."""
+    d_model, n_layers = spec.d_model, spec.n_layers
+    if d_model is not None and d_model < MIN_WIDTH:
+        return f"d_model {d_model} is too narrow", f"take at least {MIN_WIDTH}"
+    if n_layers is not None and not MIN_DEPTH <= n_layers <= MAX_DEPTH:
+        return (
+            f"n_layers {n_layers} is out of range",
+            f"take {MIN_DEPTH} to {MAX_DEPTH} layers",
+        )
+    if d_model is None:
+        return None
+    return (
+        _diagnose_share(spec, d_model)
+        or _diagnose_inner(spec, d_model)
+        or _diagnose_heads(spec, d_model)
+    )
+
+
+def _diagnose_share(spec: ModelSpec, d_model: int) -> tuple[str, str] | None:
+    low, high = allowed_widths(spec)
+    if low <= d_model <= high:
+        return None
+    share = int(Problem.of(spec).embedding(d_model)) / spec.target_parameters
+    if spec.embedding_ratio is None:
+        return (
+            f"at d_model {d_model} the embedding alone is {100 * share:.4g} % of the target",
+            f"take a d_model below {math.floor(high)}, lower the vocabulary or raise the target",
+        )
+    widths = f"{max(math.ceil(low), MIN_WIDTH)} to {math.floor(high)}"
+    return (
+        f"d_model {d_model} makes the embedding share about {100 * share:.4g} %, not "
+        f"{100 * spec.embedding_ratio:.4g} ± {100 * SHARE_TOLERANCE:g} %",
+        f"take a d_model from {widths}, or leave embedding_ratio free (None)",
+    )
+
+
+def _diagnose_inner(spec: ModelSpec, d_model: int) -> tuple[str, str] | None:
+    d_ff, expansion = spec.d_ff, spec.glu_expansion
+    if d_ff is None or expansion is None:
+        return None
+    if abs(d_ff / d_model / expansion - 1) <= EXPANSION_TOLERANCE:
+        return None
+    low = math.ceil(d_model * expansion * (1 - EXPANSION_TOLERANCE))
+    high = math.floor(d_model * expansion * (1 + EXPANSION_TOLERANCE))
+    return (
+        f"d_ff {d_ff} is {d_ff / d_model:.4g} times d_model {d_model}, not {expansion:g} ± "
+        f"{100 * EXPANSION_TOLERANCE:g} %",
+        f"take a d_ff from {low} to {high}, or leave glu_expansion free (None)",
+    )
+
+
+def _diagnose_heads(spec: ModelSpec, d_model: int) -> tuple[str, str] | None:
+    low, high = Problem.of(spec).attention_range(np.array([d_model]))
+    if low[0] <= high[0]:
+        return None
+    n_heads, head_dim = spec.n_heads, spec.head_dim
+    heads = f"{n_heads or 1} {'head' if n_heads in (None, 1) else 'heads'} of {head_dim or 2}"
+    if head_dim is None:
+        heads += ", the least size,"
+    verb = "is" if n_heads in (None, 1) else "are"
+    return (
+        f"{heads} {verb} more than {MAX_ATTENTION_RATIO} times wider or narrower than d_model "
+        f"{d_model}",
+        f"take an attention width from {math.ceil(d_model / MAX_ATTENTION_RATIO)} to "
+        f"{MAX_ATTENTION_RATIO * d_model}, or leave head_dim free (None)",
+    )
+
+
+def _diagnose_totals(spec: ModelSpec) -> tuple[str, str]:
+    """What the budget says to pins that agree."""
+    shapes = allowed_shapes(spec)
+    shapes = shapes.where(~shapes.empty)
+    remedy = _freed(spec)
+    if not len(shapes.d_model):
+        return "no width agrees with all of them", remedy
+    least, most = totals(Problem.of(spec), shapes)
+    if np.all(least > shapes.total_high):
+        number = short(int(least.min()))
+        if np.all(least == most):
+            return f"these sizes make {number}", remedy
+        return f"the fewest that they allow are {number}", remedy
+    if np.all(most < shapes.total_low):
+        number = short(int(most.max()))
+        if np.all(least == most):
+            return f"these sizes make {number}", remedy
+        return f"the most that they allow are {number}", remedy
+    return "no whole sizes meet all tolerances", remedy
+
+
+def _freed(spec: ModelSpec) -> str:
+    """Which one wish to leave free, tried in turn."""
+    asked = [name for name in _FREEABLE if getattr(spec, name) is not None]
+    helps = [name for name in asked if search(_with_free(spec, name)) is not None]
+    if helps:
+        return f"leave {' or '.join(helps)} free (None), or take another target"
+    return "leave more of them free (None), or take another target"
+
+
+def _with_free(spec: ModelSpec, name: str) -> ModelSpec:
+    return ModelSpec.from_values({**spec.values(), name: None})

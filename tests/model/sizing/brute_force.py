@@ -1,0 +1,239 @@
+"""The solver's rule by brute force, and specs to try it on.
+
+Shares no code with the solver and no counts with `model.parts`: it lays out every size in the
+domain and counts by hand-written formulas, without bounds and without an order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from model.spec import ModelConfig, ModelSpec
+
+REFERENCE_EXPANSION = 2.66
+
+
+def embedding_count(spec: ModelSpec | ModelConfig, d_model: int) -> int:
+    return (2 if spec.embedding == "untied" else 1) * spec.vocab_size * d_model
+
+
+def total_count(spec: ModelSpec | ModelConfig, d_model, n_layers, d_attention, d_ff):  # type: ignore[no-untyped-def]
+    """Parameters by hand, of arrays that broadcast."""
+    assert spec.attention == "multi_head"
+    inner = (2 if spec.feed_forward == "relu_squared" else 3) * d_model * d_ff
+    if spec.feed_forward == "odd":
+        inner = inner + d_ff + 7
+    layer = 4 * d_model * d_attention + inner + 2 * d_model
+    return embedding_count(spec, d_model) + n_layers * layer + d_model
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of sizes at one width, [depth, heads, inner width]."""
+
+    d_model: int
+    n_layers: np.ndarray
+    n_heads: np.ndarray
+    head_dim: np.ndarray
+    d_ff: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return self.n_layers.size * self.n_heads.size * self.d_ff.size
+
+
+def _heads(spec: ModelSpec, d_model: int) -> Iterator[tuple[int, int]]:
+    if spec.n_heads is not None:
+        numbers = [spec.n_heads]
+    elif spec.head_dim is None:
+        numbers = [max(1, math.floor(d_model / 64 + 0.5))]
+    else:
+        numbers = list(range(1, 4 * d_model + 1))
+    for n_heads in numbers:
+        widest = 4 * d_model // n_heads
+        for head_dim in [spec.head_dim] if spec.head_dim else range(2, widest + 1, 2):
+            if d_model <= 4 * n_heads * head_dim <= 16 * d_model:
+                yield n_heads, head_dim
+
+
+def _inner(spec: ModelSpec, d_model: int) -> np.ndarray:
+    if spec.d_ff is not None:
+        widths = np.array([spec.d_ff])
+    elif spec.glu_expansion is not None:
+        widths = np.arange(1, math.ceil(1.1 * spec.glu_expansion * d_model) + 1)
+    else:
+        widths = np.arange(math.ceil(d_model / 4), 16 * d_model + 1)
+    if spec.glu_expansion is not None:
+        widths = widths[np.abs(widths / d_model / spec.glu_expansion - 1) <= 0.02]
+    return widths
+
+
+def grids(spec: ModelSpec) -> Iterator[Grid]:
+    """The whole domain, a width at a time; only widths that miss the share by far are left out."""
+    target, share = spec.target_parameters, spec.embedding_ratio
+    most = math.ceil(target / spec.vocab_size) + 1
+    for d_model in range(8, most + 1) if spec.d_model is None else [spec.d_model]:
+        embedding = embedding_count(spec, d_model)
+        if d_model < 8 or embedding > 1.01 * target:
+            continue
+        if share is not None and not (
+            (share - 0.011) * 0.99 < embedding / target < (share + 0.011) * 1.01
+        ):
+            continue
+        depths = np.arange(2, 33)
+        if spec.n_layers is not None:
+            depths = depths[depths == spec.n_layers]
+        heads = np.array(list(_heads(spec, d_model)), dtype=np.int64).reshape(-1, 2)
+        yield Grid(d_model, depths, heads[:, 0], heads[:, 1], _inner(spec, d_model))
+
+
+def grid_size(spec: ModelSpec) -> float:
+    """About as many combinations as `grids` lays out."""
+    if spec.embedding_ratio is None and spec.d_model is None:
+        widest = 1.01 * spec.target_parameters / embedding_count(spec, 1)
+        widths = widest
+    else:
+        share = 1.0 if spec.embedding_ratio is None else spec.embedding_ratio + 0.01
+        widest = spec.d_model or share * spec.target_parameters / embedding_count(spec, 1)
+        widths = 1 if spec.d_model else 1 + widest * 0.03 / share
+    attention = 1.0 if spec.head_dim and spec.n_heads else 4 * widest / (spec.n_heads or 1) / 2
+    inner = 16 * widest if spec.glu_expansion is None else 1 + 0.04 * spec.glu_expansion * widest
+    depths = 31 if spec.n_layers is None else 1
+    return widths * depths * attention * (1.0 if spec.d_ff else inner)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the rule in the docstring of model.sizing.search compares, [solutions]."""
+
+    settled: np.ndarray
+    cost: np.ndarray
+
+    def least(self) -> tuple[float, float]:
+        order = np.lexsort((self.cost, self.settled))
+        return float(self.settled[order[0]]), float(self.cost[order[0]])
+
+
+def _costs(spec: ModelSpec, *, d_model, n_layers, n_heads, head_dim, d_ff) -> Costs:  # type: ignore[no-untyped-def]
+    """The costs of those sizes that meet all tolerances, of arrays that broadcast."""
+    attention = n_heads * head_dim
+    total = total_count(spec, d_model, n_layers, attention, d_ff)
+    misses = [np.abs(total - spec.target_parameters) / (0.005 * spec.target_parameters)]
+    if spec.embedding_ratio is not None:
+        share = embedding_count(spec, d_model) / total
+        misses.append(np.abs(share - spec.embedding_ratio) / 0.01)
+    if spec.glu_expansion is not None:
+        misses.append(np.abs(d_ff / d_model / spec.glu_expansion - 1) / 0.02)
+    misses = [np.broadcast_to(miss, total.shape) for miss in misses]
+    solved = np.logical_and.reduce([miss <= 1 for miss in misses])
+    keep = np.nonzero(solved)
+    n_layers, n_heads, head_dim, d_ff = (
+        np.broadcast_to(size, total.shape)[keep] for size in (n_layers, n_heads, head_dim, d_ff)
+    )
+    misfit = sum(miss[keep] for miss in misses) / len(misses)
+    attention_error = np.abs(np.log(n_heads * head_dim / d_model))
+    free_expansion = spec.d_ff is None and spec.glu_expansion is None
+    expansion = d_ff / d_model
+    cost = (
+        attention_error
+        + 0.1 * np.abs(np.log(n_layers / 12))
+        + 0.1 * np.log2(8 / np.gcd(np.gcd(8, d_model), np.gcd(d_ff, head_dim)))
+        + 0.1 * misfit
+    )
+    if free_expansion:
+        cost = cost + 0.1 * np.abs(np.log(expansion / REFERENCE_EXPANSION))
+    settled = np.zeros_like(cost)
+    if spec.d_model is not None and spec.n_layers is not None:
+        if free_expansion:
+            settled = attention_error + 0.1 * np.log2(8 / np.gcd(np.gcd(8, d_model), head_dim))
+        else:
+            settled = 0.1 * np.log2(8 / np.gcd(np.gcd(8, d_model), d_ff))
+            if spec.glu_expansion is not None:
+                settled = settled + 0.1 * np.abs(expansion / spec.glu_expansion - 1) / 0.02
+    return Costs(settled, cost)
+
+
+def least_cost(spec: ModelSpec) -> tuple[float, float] | None:
+    """The least of all solutions: (what is settled first, cost); None where there is none."""
+    found = []
+    for grid in grids(spec):
+        costs = _costs(
+            spec,
+            d_model=grid.d_model,
+            n_layers=grid.n_layers[:, None, None],
+            n_heads=grid.n_heads[None, :, None],
+            head_dim=grid.head_dim[None, :, None],
+            d_ff=grid.d_ff[None, None, :],
+        )
+        if costs.cost.size:
+            found.append(costs.least())
+    return min(found, default=None)
+
+
+def cost_of(spec: ModelSpec, config: ModelConfig) -> tuple[float, float]:
+    """The cost of the sizes that a solver took. They must meet the spec."""
+    names = ("n_layers", "n_heads", "head_dim", "d_ff")
+    sizes = {name: np.array([getattr(config, name)]) for name in names}
+    costs = _costs(spec, d_model=config.d_model, **sizes)
+    assert costs.cost.size == 1, f"{config} does not meet {spec}"
+    for name in ("d_model", "n_layers", "n_heads", "head_dim", "d_ff"):
+        assert getattr(spec, name) in (None, getattr(config, name)), name
+    return costs.least()
+
+
+def random_spec(
+    rng: np.random.Generator, *, targets: tuple[float, float] = (5e5, 2e7)
+) -> ModelSpec:
+    """A spec without pins, as a space asks for it."""
+
+    def log_uniform(low: float, high: float) -> int:
+        return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+    return ModelSpec(
+        target_parameters=log_uniform(*targets),
+        vocab_size=log_uniform(2_000, 32_000),
+        embedding_ratio=rng.uniform(0.15, 0.65),
+        glu_expansion=rng.uniform(1.0, 5.0),
+        n_heads=int(rng.choice([1, 2, 3, 4, 8])),
+        embedding=str(rng.choice(["tied", "untied"])),
+        feed_forward=str(rng.choice(["swiglu", "geglu", "relu_squared"])),
+    )
+
+
+def random_pinned_spec(rng: np.random.Generator) -> ModelSpec:
+    """A spec that asks for some of the sizes of a model drawn at random, now and then amiss."""
+
+    def maybe(size: object, probability: float) -> object:
+        return size if rng.random() < probability else None
+
+    n_heads, d_model = int(rng.choice([1, 2, 3, 4])), int(rng.integers(12, 120))
+    head_dim = 2 * max(1, round(d_model * rng.uniform(0.5, 2) / n_heads / 2))
+    n_layers, d_ff = int(rng.integers(2, 16)), round(d_model * rng.uniform(0.5, 5))
+    spec = ModelSpec(
+        vocab_size=int(rng.integers(100, 8_000)),
+        embedding=str(rng.choice(["tied", "untied"])),
+        feed_forward=str(rng.choice(["swiglu", "reglu", "relu_squared"])),
+    )
+    total = int(total_count(spec, d_model, n_layers, n_heads * head_dim, d_ff))
+    share = embedding_count(spec, d_model) / total
+    pins = {
+        "d_model": maybe(d_model, 0.6),
+        "n_layers": maybe(n_layers, 0.6),
+        "n_heads": maybe(n_heads, 0.8),
+        "head_dim": maybe(head_dim, 0.3),
+        "d_ff": maybe(d_ff, 0.3),
+    }
+    amiss = str(rng.choice(list(pins)))
+    if pins[amiss] is not None and rng.random() < 0.6:
+        pins[amiss] = 2 * max(1, round(pins[amiss] * rng.uniform(0.7, 1.4) / 2))  # type: ignore[operator]
+    return replace(
+        spec,
+        target_parameters=round(total * rng.uniform(0.994, 1.006)),
+        embedding_ratio=maybe(min(0.99, share + rng.uniform(-0.012, 0.012)), 0.4),
+        glu_expansion=maybe(d_ff / d_model * rng.uniform(0.98, 1.02), 0.5),
+        **pins,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,131 @@
+"""What parts say of themselves: hand counts, the built model, and the contract of the search."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from model.network.attention import ATTENTIONS
+from model.network.embeddings import EMBEDDINGS
+from model.network.feed_forward import FEED_FORWARDS
+from model.network.norms import NORMS
+from model.parts import VARIANTS, Part, Parts
+from model.sizing.counts import count_parameters
+from model.spec import ModelConfig
+from tests.model.sizing.built import count_built
+
+CONFIG = ModelConfig(
+    vocab_size=101, context=16, d_model=24, n_layers=3, n_heads=2, head_dim=10, d_ff=37
+)
+
+BY_HAND = {
+    "embedding": {"tied": 101 * 24, "untied": 2 * 101 * 24},
+    "attention": {"multi_head": 3 * (4 * 24 * 20)},
+    "feed_forward": {
+        "swiglu": 3 * (3 * 24 * 37),
+        "geglu": 3 * (3 * 24 * 37),
+        "reglu": 3 * (3 * 24 * 37),
+        "relu_squared": 3 * (2 * 24 * 37),
+    },
+    "norm": {"rms_norm": 3 * (2 * 24) + 24},
+}
+"""Parameters of each variant in CONFIG."""
+
+EVERY = [(kind, name) for kind, variants in VARIANTS.items() for name in variants]
+
+
+def test_every_variant_is_counted_by_hand() -> None:
+    counts = {
+        kind: {name: part.parameters(CONFIG) for name, part in variants.items()}
+        for kind, variants in VARIANTS.items()
+    }
+    assert counts == BY_HAND
+
+
+@pytest.mark.parametrize("names", list(itertools.product(*VARIANTS.values())), ids="-".join)
+def test_every_combination_counts_as_built(names: tuple[str, ...]) -> None:
+    config = replace(CONFIG, **dict(zip(VARIANTS, names, strict=True)))  # type: ignore[arg-type]
+    assert count_built(config) == count_parameters(config).total
+
+
+def test_parts_and_modules_have_the_same_names() -> None:
+    modules = {
+        "embedding": EMBEDDINGS,
+        "attention": ATTENTIONS,
+        "feed_forward": FEED_FORWARDS,
+        "norm": NORMS,
+    }
+    assert {kind: set(table) for kind, table in modules.items()} == {
+        kind: set(variants) for kind, variants in VARIANTS.items()
+    }
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_formulas_work_on_arrays_as_on_numbers(kind: str, name: str) -> None:
+    part = VARIANTS[kind][name]
+    sizes = {**CONFIG.values(), "d_attention": CONFIG.d_attention}
+    doubled = {name: np.array([size, 2 * size]) for name, size in sizes.items() if _is_size(size)}
+    for formula in (
+        part.parameters,
+        part.active_parameters,
+        part.forward_flops,
+        lambda sizes: part.activation_bytes(sizes, 2),
+    ):
+        together = formula(SimpleNamespace(**doubled))  # type: ignore[arg-type]
+        each = [
+            formula(SimpleNamespace(**{name: size[i] for name, size in doubled.items()}))  # type: ignore[arg-type]
+            for i in (0, 1)
+        ]
+        assert np.broadcast_to(together, 2).tolist() == each
+        assert formula(CONFIG) == each[0]
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int)
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_counts_keep_the_contract_that_the_search_relies_on(kind: str, name: str) -> None:
+    part = VARIANTS[kind][name]
+    assert part.free in {"d_model", "head_dim", "d_ff", None}
+    heads = {"n_heads", "head_dim"} if kind == "attention" else set()
+    may_depend = {"vocab_size", "d_model", "n_layers", part.free, *heads}
+    before = part.parameters(CONFIG)
+    for size in ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff"):
+        after = part.parameters(replace(CONFIG, **{size: 2 * getattr(CONFIG, size)}))
+        assert after >= before, f"fewer parameters for a larger {size}"
+        assert after == before or size in may_depend, f"depends on {size}"
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_the_rows_of_a_part_add_up_to_its_parameters(kind: str, name: str) -> None:
+    part: Part = VARIANTS[kind][name]
+    rows = part.rows(CONFIG)
+    assert sum(row.parameters for row in rows) == part.parameters(CONFIG)
+    assert all(row.shape for row in rows)
+
+
+def test_all_parameters_are_active_where_nothing_is_routed() -> None:
+    assert count_parameters(CONFIG).active == count_parameters(CONFIG).total
+    assert Parts.of(CONFIG).parameters(CONFIG) == count_parameters(CONFIG).total
+
+
+def test_shares_by_hand() -> None:
+    config = ModelConfig(
+        vocab_size=1000, context=8, d_model=16, n_layers=2, n_heads=2, head_dim=6, d_ff=40
+    )
+    count = count_parameters(config)
+    assert (count.embedding, count.lm_head) == (16_000, 0)
+    assert count.attention == 2 * 4 * 16 * 12
+    assert count.feed_forward == 2 * 3 * 16 * 40
+    assert count.norms == 2 * 2 * 16 + 16
+    assert count.total == 16_000 + 1_536 + 3_840 + 80
+    assert count.embedding_share == 16_000 / 21_456
+    untied = count_parameters(replace(config, embedding="untied"))
+    assert untied.lm_head == 16_000
+    assert untied.total == count.total + 16_000
+    assert untied.embedding_share == 32_000 / 37_456
