@@ -112,7 +112,7 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
             f"{clash[0]} is what the space {space.name!r} varies; it cannot be set as well"
         )
     if "seed" in {*overrides, *space.axes, *space.fixed}:
-        raise SpaceError("the seed is no value of a space; name seeds with --seeds")
+        raise SpaceError("a space cannot set the seed; name seeds with --seeds")
     if not seeds or len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds are {list(seeds)}; name at least one, each once")
     fixed = {**space.fixed, **overrides}
