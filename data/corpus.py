@@ -6,6 +6,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
+from data.documents import GROUPINGS
 from data.errors import CorpusError
 from data.sources.base import Source
 from data.sources.files import open_path
@@ -16,6 +17,9 @@ from data.sources.standard_library import StandardLibrary
 DEFAULT_CORPUS = "stdlib"
 
 HUB_PREFIX = "hf:"
+
+GROUPING_MARK = "#"
+"""Between a path and the grouping that is asked for: `novels.txt#paragraphs`."""
 
 
 def _published(name: str) -> Callable[[], Source]:
@@ -31,7 +35,9 @@ NAMED: dict[str, Callable[[], Source]] = {
 def find_corpus(corpus: str) -> Source:
     """The corpus of a name (`stdlib`, `wikitext-2`, `hf:owner/name:config:field` …) or a path.
 
-    A known name wins over a file of that name; `./wikitext-2` means the folder.
+    A known name wins over a file of that name; `./wikitext-2` means the folder. How plain text
+    makes documents is seen by what it holds, or is said behind the path: `novels.txt#paragraphs`.
+
     Raises CorpusError for what is neither.
     """
     if corpus in NAMED:
@@ -39,6 +45,14 @@ def find_corpus(corpus: str) -> Source:
     if corpus.startswith(HUB_PREFIX):
         return HubDataset(corpus, parse_hub_name(corpus.removeprefix(HUB_PREFIX)))
     path = Path(corpus)
+    place, mark, grouping = corpus.rpartition(GROUPING_MARK)
+    if mark and not path.exists() and (_means_a_path(place) or Path(place).exists()):
+        if grouping not in GROUPINGS:
+            raise CorpusError(
+                f"unknown grouping {grouping!r} of the text in {place}; "
+                f"expected one of {', '.join(GROUPINGS)}"
+            )
+        return open_path(corpus, Path(place), grouping=grouping)
     if corpus and (_means_a_path(corpus) or path.exists()):
         return open_path(corpus, path)
     near = get_close_matches(corpus, NAMED, n=2, cutoff=0.5)

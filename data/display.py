@@ -59,6 +59,8 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table.add_column(overflow="fold")
     table.add_row("corpus", f"{manifest.corpus}  {manifest.corpus_sha256[:_SHORT_HASH]}")
     table.add_row("splits", manifest.splitting)
+    if manifest.grouping:
+        table.add_row("documents", manifest.grouping)
     table.add_row(
         "tokenizer",
         f"{manifest.tokenizer.key}  {manifest.tokenizer_sha256[:_SHORT_HASH]}",

@@ -20,13 +20,16 @@ _SEPARATOR_LINE = re.compile(rb"^[ \t]*<\|endoftext\|>[ \t]*\r?$", re.MULTILINE)
 _HEADING_LINE = re.compile(rb"^ = (?!=)[^\r\n]*(?<!=) = ?\r?$", re.MULTILINE)
 
 
-def grouping_of(text: mmap.mmap | bytes) -> Grouping:
-    """The grouping that a text file asks for by what it contains."""
+def grouping_of(text: mmap.mmap | bytes) -> str:
+    """The grouping that a text file asks for by what it contains: a key of GROUPINGS.
+
+    One line is enough, so it has to be said to whoever reads the result.
+    """
     if _SEPARATOR_LINE.search(text):
-        return by_end_of_text
+        return "separators"
     if _HEADING_LINE.search(text):
-        return by_heading
-    return by_blank_line
+        return "headings"
+    return "paragraphs"
 
 
 def by_end_of_text(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -66,3 +69,18 @@ def by_blank_line(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 def _joined(lines: list[bytes]) -> bytes:
     return b"".join(lines).strip(b"\r\n")
+
+
+GROUPINGS: dict[str, Grouping] = {
+    "separators": by_end_of_text,
+    "headings": by_heading,
+    "paragraphs": by_blank_line,
+}
+"""By the name that a person can ask for."""
+
+MEANINGS: dict[str, str] = {
+    "separators": f"text between lines of {END_OF_TEXT}",
+    "headings": "articles, each from a line like ' = Title = '",
+    "paragraphs": "paragraphs, text between blank lines",
+}
+"""What is said of a grouping."""

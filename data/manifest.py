@@ -13,7 +13,7 @@ from data.errors import DamagedCorpusError, first_line
 from data.splits import SPLITS, SplitName
 from data.tokenizers.spec import TokenizerSpec
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised whenever the same corpus would give other files: splits, order, tokenizer or layout."""
 
 MANIFEST_FILE = "manifest.json"
@@ -58,6 +58,8 @@ class Manifest:
     """The name it was first prepared under."""
     corpus_sha256: str
     splitting: str
+    grouping: str
+    """How text made documents, for people; empty where the corpus leaves no choice."""
     tokenizer: TokenizerSpec
     end_of_text: int
     tokenizer_sha256: str

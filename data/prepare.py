@@ -121,6 +121,7 @@ def _build(
         corpus=source.name,
         corpus_sha256=corpus_sha256,
         splitting=source.splitting,
+        grouping=source.grouping,
         tokenizer=kind.spec,
         end_of_text=kind.end_of_text(tokenizer),
         tokenizer_sha256=files[TOKENIZER_FILE].sha256,
@@ -162,6 +163,7 @@ def main(
     corpus
         stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name[:configuration][:field],
         a .txt, .jsonl or .parquet file, or a folder with one of these for train, dev and test.
+        Behind a path, #separators, #headings or #paragraphs says what a document is in plain text.
     vocab_size
         Tokens of the tokenizer, end-of-text included.
     tokenizer

@@ -30,6 +30,11 @@ class Source(Protocol):
         """How documents come to be train, dev or test; for people."""
         ...
 
+    @property
+    def grouping(self) -> str:
+        """How text makes documents, for people; empty where the corpus leaves no choice."""
+        ...
+
     def content_hash(self) -> str:
         """SHA-256 of all that decides the documents and their splits, in hexadecimal.
 

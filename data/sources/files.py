@@ -25,6 +25,10 @@ class SingleFile:
         self.name = name
         self.file = file
 
+    @property
+    def grouping(self) -> str:
+        return self.file.grouping
+
     def content_hash(self) -> str:
         return _hash_of_files({"file": self.file})
 
@@ -42,6 +46,13 @@ class SplitFolder:
         self.name = name
         self.files = files
 
+    @property
+    def grouping(self) -> str:
+        found = {split: file.grouping for split, file in self.files.items()}
+        if len(set(found.values())) == 1:
+            return found["train"]
+        return "; ".join(f"{split}: {grouping or 'as stored'}" for split, grouping in found.items())
+
     def content_hash(self) -> str:
         return _hash_of_files({HASHED_AS[split]: self.files[split] for split in SPLITS})
 
@@ -51,14 +62,21 @@ class SplitFolder:
                 yield Document(split, text)
 
 
-def open_path(name: str, path: Path) -> SingleFile | SplitFolder:
-    """The corpus at a path. Raises CorpusError where there is none."""
+def open_path(name: str, path: Path, *, grouping: str | None = None) -> SingleFile | SplitFolder:
+    """The corpus at a path. Raises CorpusError where there is none.
+
+    Args:
+        name: as the user wrote it.
+        path: of a file or a folder.
+        grouping: how plain text makes documents, a key of data.documents.GROUPINGS; None leaves it
+            to what each file holds.
+    """
     if _mode(path, name) == stat.S_IFDIR:
-        return SplitFolder(name, _files_of_folder(path))
-    return SingleFile(name, _open_file(path))
+        return SplitFolder(name, _files_of_folder(path, grouping))
+    return SingleFile(name, _open_file(path, grouping))
 
 
-def _files_of_folder(folder: Path) -> dict[SplitName, CorpusFile]:
+def _files_of_folder(folder: Path, grouping: str | None) -> dict[SplitName, CorpusFile]:
     candidates: dict[SplitName, list[Path]] = {split: [] for split in SPLITS}
     for path in sorted(folder.iterdir()):
         split = SPLIT_ALIASES.get(path.stem.lower())
@@ -76,10 +94,10 @@ def _files_of_folder(folder: Path) -> dict[SplitName, CorpusFile]:
                 f"{folder} has {len(paths)} files for the split {split!r} "
                 f"({', '.join(path.name for path in paths)}); keep one of them"
             )
-    return {split: _open_file(paths[0]) for split, paths in candidates.items()}
+    return {split: _open_file(paths[0], grouping) for split, paths in candidates.items()}
 
 
-def _open_file(path: Path) -> CorpusFile:
+def _open_file(path: Path, grouping: str | None) -> CorpusFile:
     if _mode(path, str(path)) != stat.S_IFREG:
         raise CorpusError(f"{path} is not a regular file; give a file ending in {_SUFFIXES}")
     form = FORMATS.get(path.suffix.lower())
@@ -89,7 +107,7 @@ def _open_file(path: Path) -> CorpusFile:
         )
     if not os.access(path, os.R_OK):
         raise CorpusError(f"{path} cannot be read; allow it with chmod +r")
-    return form(path)
+    return form(path, grouping)
 
 
 def _mode(path: Path, name: str) -> int:
@@ -112,5 +130,7 @@ def _hash_of_files(files: Mapping[str, CorpusFile]) -> str:
     digest = sha256(b"files\n")
     for role, file in files.items():
         form = type(file).__name__
+        if file.asked_grouping is not None:
+            form += f":{file.asked_grouping}"
         digest.update(f"{role} {form} {file.content_hash()}\n".encode())
     return digest.hexdigest()

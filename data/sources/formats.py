@@ -7,13 +7,14 @@ import json
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.documents import grouping_of
+from data.documents import GROUPINGS, MEANINGS, grouping_of
 from data.errors import CorpusError, first_line, listed
 from data.sources.base import checked_row
 
@@ -27,8 +28,15 @@ _ROWS_A_BATCH = 256
 class CorpusFile(ABC):
     """One file of documents. Its methods raise CorpusError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, grouping: str | None = None) -> None:
         self.path = path
+        self.asked_grouping = grouping
+        """A key of GROUPINGS; None leaves it to what the file holds."""
+
+    @property
+    def grouping(self) -> str:
+        """How text makes documents, for people; empty where the format leaves no choice."""
+        return ""
 
     def content_hash(self) -> str:
         """SHA-256 of the file's bytes, in hexadecimal. Rejects a file that is no text."""
@@ -87,7 +95,15 @@ class _Utf8File(CorpusFile):
 class TextFile(_Utf8File):
     """Plain text; data.documents says where its documents end."""
 
+    @property
+    def grouping(self) -> str:
+        return MEANINGS[self._grouping]
+
     def documents(self) -> Iterator[bytes]:
+        yield from GROUPINGS[self._grouping](self._lines())
+
+    @cached_property
+    def _grouping(self) -> str:
         with (
             self.path.open("rb") as file,
             mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
@@ -97,8 +113,7 @@ class TextFile(_Utf8File):
                     f"{self.path} ends its lines with carriage returns alone, so it would be one "
                     "single line; convert it, for example with: tr '\\r' '\\n'"
                 )
-            grouping = grouping_of(text)
-        yield from grouping(self._lines())
+            return self.asked_grouping or grouping_of(text)
 
 
 class JsonLinesFile(_Utf8File):

@@ -76,6 +76,10 @@ class HubDataset:
     def splitting(self) -> str:
         return self._assignment[0]
 
+    @property
+    def grouping(self) -> str:
+        return ""
+
     def content_hash(self) -> str:
         digest = sha256(b"hub\n")
         digest.update(self.place.repository.encode() + b"\n")  # it decides the grouping

@@ -37,6 +37,7 @@ class StandardLibrary:
 
     name = "stdlib"
     splitting = "90/5/5 by a hash of each file's path"
+    grouping = ""
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or Path(sysconfig.get_path("stdlib"))

@@ -104,6 +104,22 @@ class TestFiles:
         (tmp_path / "b.txt").write_bytes(b"one line\r")
         assert texts(tmp_path / "b.txt") == ["one line"]
 
+    def test_one_line_decides_what_a_document_is_unless_it_is_said(self, tmp_path) -> None:
+        path = tmp_path / "a.txt"
+        path.write_text("one\n\ntwo\n<|endoftext|>\nthree\n\nfour\n")
+        found = find_corpus(str(path))
+        assert found.grouping == "text between lines of <|endoftext|>"
+        said = find_corpus(f"{path}#paragraphs")
+        assert said.grouping == "paragraphs, text between blank lines"
+        assert len(texts(path)) == 2
+        assert len(texts(f"{path}#paragraphs")) == 3
+        assert found.content_hash() != said.content_hash()
+        assert "expected one of separators, headings, paragraphs" in refusal(f"{path}#lines")
+
+    def test_a_path_may_hold_the_mark_of_a_grouping(self, tmp_path) -> None:
+        (tmp_path / "a#paragraphs").mkdir()
+        assert "'train'" in refusal(tmp_path / "a#paragraphs")
+
     def test_equal_documents_share_a_split(self, tmp_path) -> None:
         path = tmp_path / "a.txt"
         path.write_text("\n\n".join(f"text {i % 50}" for i in range(200)))
@@ -205,6 +221,23 @@ class TestFolders:
         (tmp_path / name).write_text('{"text": "c"}' if name.endswith("jsonl") else "c")
         found = [(d.split, d.text) for d in find_corpus(str(tmp_path)).documents()]
         assert found == [("train", b"a"), ("train", b"b"), ("dev", b"c"), ("test", b"d")]
+
+    def test_the_hash_of_a_corpus_never_changes(self, tmp_path) -> None:
+        """It stands in every journal; a sweep is continued only on the same corpus."""
+        for name, text in {"train": "a\n\nb", "dev": "c", "test": "d"}.items():
+            (tmp_path / f"{name}.txt").write_text(text)
+        assert find_corpus(str(tmp_path)).content_hash() == (
+            "c8ecad32dfe0afd5e1169f9cafe0864c604c58dea5d76a452d821cf75f70059a"
+        )
+
+    def test_files_of_different_groupings_are_told(self, tmp_path) -> None:
+        (tmp_path / "train.txt").write_text("a\n\nb")
+        (tmp_path / "dev.txt").write_text("a\n<|endoftext|>\nb")
+        (tmp_path / "test.jsonl").write_text('{"text": "d"}')
+        assert find_corpus(str(tmp_path)).grouping == (
+            "train: paragraphs, text between blank lines; "
+            "dev: text between lines of <|endoftext|>; test: as stored"
+        )
 
     def test_a_missing_split(self, tmp_path) -> None:
         (tmp_path / "train.txt").write_text("a")

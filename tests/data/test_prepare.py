@@ -145,7 +145,7 @@ class TestDamage:
                 os.truncate(manifest, 300)
             case "another format":
                 text = manifest.read_text()
-                manifest.write_text(text.replace('"format_version": 2', '"format_version": 0'))
+                manifest.write_text(text.replace('"format_version": 3', '"format_version": 0'))
         return corpus
 
     def test_it_is_refused_when_opened(self, damaged) -> None:

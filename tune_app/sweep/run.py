@@ -241,6 +241,7 @@ def _announce(
     lines = [
         f"Sweep {plan.name}: {len(plan.cells)} cells{done}, {count(plan.tokens)} tokens each, "
         f"on {plan.corpus}",
+        *(f"  documents  {one}" for one in {c.manifest.grouping for c in corpora.values()} if one),
         f"  baseline   {plan.baseline.label}",
         f"  scheduler  {describe_scheduler(rules.scheduler_record, plan.tokens)}",
         f"  kill rule  {rules.kill_rule.describe(plan.tokens)}",
