@@ -1,4 +1,4 @@
-"""How the cloud fails. What matters in each error: whether something may have been rented."""
+"""The errors of the cloud. Each says whether something may have been rented."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ class CloudError(OSError):
     """The cloud, or the way to it, refused or failed.
 
     Attributes:
-        contract: an instance that was created in spite of the error, which has to be destroyed.
-        may_have_happened: whether the request may have been carried out all the same.
+        contract: an instance that was created despite the error, and has to be destroyed.
+        may_have_happened: whether the request may have been carried out despite the error.
     """
 
     may_have_happened = False
@@ -29,7 +29,7 @@ class NoSuchOfferError(CloudError):
 
 
 class NoSuchInstanceError(CloudError):
-    """There is no such instance (any more)."""
+    """The instance does not exist (any more)."""
 
 
 class SpendRateError(CloudError):
@@ -53,9 +53,9 @@ class RateLimitedError(CloudError):
 
 
 class RefusedError(CloudError):
-    """The API refused for a reason that has no class of its own.
+    """The API refused for a reason without a class of its own.
 
-    Some of these come under HTTP 200, so what they leave behind is looked for.
+    Some of these come with HTTP 200, so instances that they may have created are looked for.
     """
 
     may_have_happened = True
@@ -72,13 +72,13 @@ class NoAnswerError(CloudError):
 
 
 class OddAnswerError(CloudError):
-    """An answer that makes no sense. It never counts as "nothing there"."""
+    """An answer that makes no sense. It never means that nothing exists."""
 
     may_have_happened = True
 
 
 class LedgerUnwritableError(CloudError):
-    """What is about to be done cannot be written down: nothing new is rented."""
+    """The ledger cannot record the next step: nothing new is rented."""
 
     @classmethod
     def of(cls, folder: Path, error: Exception) -> LedgerUnwritableError:
@@ -89,7 +89,7 @@ class LedgerUnwritableError(CloudError):
 
 
 class LaunchError(OSError):
-    """Nothing was rented by this request, for a reason that lies on this side."""
+    """This request rented nothing, for a reason on this side."""
 
 
 class InFlightError(LaunchError):
@@ -101,7 +101,7 @@ class BackOffError(LaunchError):
 
 
 class BudgetError(LaunchError):
-    """The cap would be passed."""
+    """The cap would be exceeded."""
 
 
 class NoOfferError(LaunchError):
@@ -109,7 +109,7 @@ class NoOfferError(LaunchError):
 
 
 class FullError(LaunchError):
-    """As many instances as are allowed."""
+    """The limit of instances is reached."""
 
 
 class ClosedError(LaunchError):
@@ -117,8 +117,8 @@ class ClosedError(LaunchError):
 
 
 class UncertainError(LaunchError):
-    """Sent, without an answer, and not listed yet: the daemon goes on looking for it."""
+    """Sent, without an answer, and not listed yet: the daemon keeps looking for it."""
 
 
 class UnknownInstanceError(ValueError):
-    """An instance that is none of this cluster's."""
+    """An instance that does not belong to this cluster."""

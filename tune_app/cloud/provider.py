@@ -74,7 +74,7 @@ class NoSuchNodeError(ValueError):
 
 
 class StelluxNodeProvider(NodeProvider):
-    """Safe between threads. Raises DaemonError or CloudError where the workers are not known."""
+    """Thread-safe. Raises DaemonError or CloudError where the workers are not known."""
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)

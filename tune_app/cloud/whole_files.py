@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: whoever reads one sees the old or the new."""
+"""Files that are replaced atomically."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_file(path: Path, text: str, *, mode: int) -> None:
-    """Replaces a file as a whole; whoever opens it sees the old or the new."""
+    """Replaces a file atomically; a reader sees the old or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

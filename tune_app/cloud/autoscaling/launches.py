@@ -10,7 +10,7 @@ from tune_app.cloud.autoscaling.nodes import request_id
 
 
 class Launches:
-    """Launches whose calls are not all answered yet. Safe between threads.
+    """Launches whose calls are not all answered yet. Thread-safe.
 
     Args:
         most: workers that Ray asks for in one call; the rest of a launch it asks for in others.

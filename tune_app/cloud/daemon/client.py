@@ -1,4 +1,4 @@
-"""Speaks to the cloud's daemon. Holds no key and no truth of its own."""
+"""A client of the cloud's daemon. Holds no key and no state."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def default_socket() -> Path:
 
 
 Exchange = Callable[[bytes], bytes]
-"""Takes a request's line to the daemon and brings the answer's; raises OSError."""
+"""Sends a request's line to the daemon and returns the answer's; raises OSError."""
 
 
 class DaemonClient:
-    """One connection for each call. Safe between threads.
+    """One connection for each call. Thread-safe.
 
     Args:
         path: of the daemon's socket on this machine.
         exchange: another way to the daemon than that.
 
-    Every method raises DaemonError where the daemon does not answer: what is rented is then not
-    known, and the same request may be sent again without renting twice. What the daemon refuses
-    raises its own class (`tune_app.cloud.errors`).
+    Every method raises DaemonError if the daemon does not answer: the rented machines are then
+    unknown, and the same request may be sent again without renting twice. A refusal raises its own
+    class (`tune_app.cloud.errors`).
     """
 
     def __init__(
@@ -62,29 +62,29 @@ class DaemonClient:
         Args:
             request: the same id again returns the same worker.
 
-        Raises a LaunchError or CloudError where nothing is rented, UncertainError and
-        InFlightError where that is not known yet.
+        Raises a LaunchError or CloudError if nothing is rented, UncertainError and InFlightError
+        if that is not known yet.
         """
         return read_node(self._ask({"op": "create", "node_type": node_type, "request": request}))
 
     def nodes(self) -> list[Node]:
-        """All rented workers that are meant to stay. Raises rather than leaving one out."""
+        """All rented workers that are to stay. Raises rather than leaving one out."""
         found = self._ask({"op": "list"})
         if not isinstance(found, list):
             raise DaemonError("the cloud daemon's list of workers is not a list")
         return [read_node(values) for values in found]
 
     def destroy(self, contract: int, reason: str = "asked for", *, bad: bool = False) -> bool:
-        """Ends a worker. Returns whether it is gone; if not, the daemon goes on trying.
+        """Destroys a worker. Returns whether it is gone; if not, the daemon keeps trying.
 
         Args:
-            bad: it was no good; its machine is avoided, and the launch counts as failed.
+            bad: its machine is avoided, and the launch counts as failed.
         """
         request = {"op": "destroy", "contract": contract, "reason": reason, "bad": bad}
         return bool(self._ask(request))
 
     def destroy_all(self, reason: str = "asked for") -> list[int]:
-        """Ends every worker and rents none until `open`. Returns the contracts that still exist."""
+        """Destroys every worker and rents none until `open`. Returns the contracts left."""
         left = self._ask({"op": "destroy_all", "reason": reason})
         if not isinstance(left, list):
             raise DaemonError("the cloud daemon does not say which instances are left")

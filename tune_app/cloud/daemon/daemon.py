@@ -1,4 +1,4 @@
-"""The daemon: answers clients, looks at all instances again and again, and rents within the cap."""
+"""The daemon: answers clients, checks all instances regularly, and rents within the cap."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ def serve(
     setup: WorkerSetup | None = None,
     links: LinkWatch | None = None,
 ) -> None:
-    """Works until SIGTERM or SIGINT. Nothing is destroyed then: workers outlive the daemon.
+    """Runs until SIGTERM or SIGINT. Nothing is destroyed then: workers outlive the daemon.
 
     Args:
         state: folder of all clusters' ledgers.
         path: of the socket.
         group: whose members may open it, besides this user.
         setup: see `Rentals`.
-        links: watched while it works; whoever loses its link is ended.
+        links: watched meanwhile; a worker that loses its link is destroyed.
 
-    Raises ValueError where another daemon works in the folder or the socket's path cannot be, and
-    WrongKeyError where the API refuses the key.
+    Raises ValueError if another daemon uses the folder or the socket's path is too long, and
+    WrongKeyError if the API refuses the key.
     """
     path = (path or default_socket()).absolute()
     if len(os.fsencode(path)) > MAXIMUM_SOCKET_PATH:
@@ -86,12 +86,12 @@ def serve(
 
 def _try_key(market: Market, labelled: str) -> None:
     try:
-        # By what it needs most: a scoped key may not be allowed to see the credit.
+        # With the most important call: a scoped key may not see the credit.
         market.instances(labelled=labelled)
     except WrongKeyError:
         raise
     except CloudError as error:
-        # What is rented has to be watched all the same.
+        # The rented machines have to be watched all the same.
         logger.warning("the key could not be tried: %s", error)
 
 
@@ -112,7 +112,7 @@ def _alone(state: Path) -> Iterator[None]:
 
 
 class Daemon:
-    """Answers clients, and looks at all instances again and again."""
+    """Answers clients, and checks all instances at regular intervals."""
 
     def __init__(self, settings: CloudSettings, rentals: Rentals, ledger: Ledger) -> None:
         self._settings = settings
@@ -128,7 +128,7 @@ class Daemon:
         watch = threading.Thread(target=self._watch, name="watch", daemon=True)
         with listening(path, group, self.answer) as server:
             for number in (signal.SIGTERM, signal.SIGINT):
-                # From a thread of its own: shutdown() waits for the loop that is interrupted here.
+                # In a thread of its own: shutdown() waits for the loop that this signal interrupts.
                 signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
             watch.start()
             logger.info("listening at %s for the cluster %s", path, self._settings.cluster)
@@ -146,13 +146,13 @@ class Daemon:
                 self._trouble = str(error)
                 logger.warning("%s", error)
             except Exception as error:
-                # Whoever watches what costs money does not stop at a defect.
+                # A bug must not stop the watch over what costs money.
                 self._trouble = f"a bug: {error}"
                 logger.exception("a bug")
             self._ended.wait(self._settings.patience.poll)
 
     def answer(self, request: dict[str, Any]) -> Any:
-        """What a request comes to. Raises what `errors` has, and ValueError for what is none."""
+        """Answers a request. Raises the classes of `errors`, and ValueError for invalid ones."""
         operations: dict[str, Callable[[dict[str, Any]], Any]] = {
             "create": self._create,
             "list": lambda _: [node_message(node) for node in self._rentals.nodes()],

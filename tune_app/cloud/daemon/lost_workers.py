@@ -1,7 +1,7 @@
-"""Ends workers whose link is lost: what the watch of links says becomes what the rentals do.
+"""Destroys workers whose link is lost: turns verdicts on links into actions of the rentals.
 
-A verdict names a worker's number, and a number may have another owner by then. So a verdict counts
-against that instance alone whose own link was seen open.
+A verdict names a worker's number, which may have another owner by then. So a verdict counts only
+against an instance whose own link was seen open.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ STOP_S = 10.0
 
 
 class Renting(Protocol):
-    """What of `Rentals` it takes."""
+    """The part of `Rentals` that is needed here."""
 
     def loaded(self) -> Mapping[int, int]:
-        """k and contract of all whose container has run, and that are meant to stay."""
+        """k and contract of all instances whose container has run, and that are to stay."""
 
     def condemn(self, contract: int, reason: str) -> None:
         """Writes that an instance is to be destroyed. Quick."""
@@ -52,9 +52,9 @@ def linked(
 def lost(
     verdicts: Mapping[int, LinkVerdict], linked: Mapping[int, int], loaded: Mapping[int, int]
 ) -> dict[int, str]:
-    """Contracts to end, with the reason: their own link was open once, and is lost.
+    """Contracts to destroy, with the reason: their own link was open once, and is lost.
 
-    A fault of the head's is nobody's loss, and one that is still loading has had no link to lose.
+    A fault of the head loses no link, and an instance that is still loading has none to lose.
     """
     return {
         loaded[k]: verdict.reason
@@ -64,7 +64,7 @@ def lost(
 
 
 class LostWorkers:
-    """Ends those that are lost, once each, without keeping the watch waiting for the API."""
+    """Destroys lost workers, once each, without making the watch wait for the API."""
 
     def __init__(self, rentals: Renting) -> None:
         self._rentals = rentals
@@ -72,17 +72,17 @@ class LostWorkers:
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="lost")
 
     def act(self, verdicts: Mapping[int, LinkVerdict]) -> None:
-        """What follows from a look's verdicts. Not safe between threads."""
+        """Acts on the verdicts of one check. Not thread-safe."""
         loaded = self._rentals.loaded()
         self._linked = linked(self._linked, verdicts, loaded)
         for contract, reason in lost(verdicts, self._linked, loaded).items():
             logger.warning("instance %d is lost: %s", contract, reason)
-            # From here on it is not among the loaded, and a daemon that dies now ends it later.
+            # Recorded first: it no longer counts as loaded, and a new daemon would destroy it.
             self._rentals.condemn(contract, reason)
             self._pool.submit(self._destroy, contract, reason)
 
     def close(self) -> None:
-        """Returns when what was begun is through; the rest is the next step's."""
+        """Returns when started destructions are done; the next step does the others."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _destroy(self, contract: int, reason: str) -> None:

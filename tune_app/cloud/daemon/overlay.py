@@ -1,4 +1,4 @@
-"""What the daemon needs of the overlay: keys for its workers, and a watch of their links."""
+"""Joins the overlay to the daemon: keys for its workers, and a watch over their links."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tune_app.cloud.renting.settings import CloudSettings
 def join_overlay(
     cloud: CloudSettings, path: Path, folder: Path
 ) -> tuple[CloudSettings, OverlaySetup, LinkWatch]:
-    """The daemon's settings with numbers that the overlay has, and both that `serve` takes.
+    """The daemon's settings limited to the overlay's numbers, and the arguments for `serve`.
 
     Args:
         path: of the overlay's settings.
         folder: of its keys.
 
-    Raises ValueError for settings that do not go together, OSError where the folder cannot be
+    Raises ValueError for settings that contradict each other, OSError if the folder cannot be
     written.
     """
     overlay = load_overlay_settings(path)
@@ -35,9 +35,9 @@ def join_overlay(
 
 
 def numbered_alike(cloud: CloudSettings, overlay: OverlaySettings) -> CloudSettings:
-    """The settings with the numbers that both have.
+    """The settings limited to the numbers that both allow.
 
-    Raises ValueError where these are too few for the instances that are allowed.
+    Raises ValueError if these are too few for `max_instances`.
     """
     first = max(cloud.first_k, overlay.workers.start)
     last = min(cloud.last_k, overlay.last_k)

@@ -1,4 +1,4 @@
-"""What the daemon and its clients say to each other: a line of JSON there, a line of JSON back.
+"""The protocol between the daemon and its clients: one line of JSON each way.
 
 Request: {"op": NAME, ...}. Answer: {"ok": true, "result": ...} or
 {"ok": false, "error": CLASS, "message": TEXT, ...}, the class one of `tune_app.cloud.errors`.
@@ -26,16 +26,16 @@ _ERRORS: Mapping[str, type[Exception]] = {
 
 
 class DaemonError(OSError):
-    """The daemon cannot be reached, or fails. Says nothing about what is rented."""
+    """The daemon cannot be reached, or fails. The rented machines are then unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How a cluster stands, by the ledger; the API is not asked for it."""
+    """The state of a cluster according to the ledger; the API is not asked."""
 
     cluster: str
     closed: str
-    """Why nothing is rented; empty where the cluster is open."""
+    """Why the cluster is closed to launches; empty while it is open."""
     cap: float
     spent: float
     per_hour: float
@@ -43,7 +43,7 @@ class Status:
     """open, closed, drain or spent: see `tune_app.cloud.renting.budget.Stage`."""
     nodes: tuple[Node, ...]
     in_flight: tuple[str, ...]
-    """Requests whose outcome is not known yet."""
+    """Requests with an unknown outcome."""
     being_destroyed: Mapping[str, str]
     """Contract → reason."""
     ended: Mapping[str, int]
@@ -54,13 +54,13 @@ class Status:
     """Machine → reason."""
     gpu_hours: float
     looked_at: float | None
-    """When all instances were last seen, in seconds since 1970."""
+    """When all instances were last listed, in seconds since 1970."""
     trouble: str
-    """Why the last look failed; empty where it did not."""
+    """Why the last list failed; empty if it did not."""
 
 
 def encode(message: Mapping[str, Any], limit: int) -> bytes:
-    """A line. Raises ValueError where it is longer than the limit."""
+    """A message as a line. Raises ValueError if it is longer than the limit."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
     if len(line) > limit:
         raise ValueError(f"a message of {len(line):,} bytes; {limit:,} are allowed")
@@ -68,7 +68,7 @@ def encode(message: Mapping[str, Any], limit: int) -> bytes:
 
 
 def decode(line: bytes, limit: int) -> dict[str, Any]:
-    """The object in a line. Raises ValueError for one that is cut off, too long, or none."""
+    """The object in a line. Raises ValueError if it is cut off, too long, or not an object."""
     if not line.endswith(b"\n"):
         raise ValueError(
             f"a message of over {limit:,} bytes" if len(line) >= limit else "a message was cut off"
@@ -83,7 +83,7 @@ def decode(line: bytes, limit: int) -> dict[str, Any]:
 
 
 def error_message(error: Exception) -> dict[str, Any]:
-    """The answer that tells of an error; one that is nobody's class is a defect."""
+    """The answer for an error; an unknown class is sent as DaemonError."""
     name = type(error).__name__
     if name not in _ERRORS:
         name = "ValueError" if isinstance(error, ValueError) else "DaemonError"
@@ -91,7 +91,7 @@ def error_message(error: Exception) -> dict[str, Any]:
 
 
 def raise_error(answer: Mapping[str, Any]) -> None:
-    """Raises what an answer tells of, where it does."""
+    """Raises the error that an answer holds, if it holds one."""
     if answer.get("ok") is True and "result" in answer:
         return
     name, message = str(answer.get("error")), str(answer.get("message"))
@@ -105,7 +105,7 @@ def node_message(node: Node) -> dict[str, Any]:
 
 
 def read_node(values: object) -> Node:
-    """Raises DaemonError for what is no node."""
+    """Raises DaemonError for values that are not a node."""
     names = {item.name for item in fields(Node)}
     if not isinstance(values, dict) or set(values) != names:
         raise DaemonError(
@@ -115,7 +115,7 @@ def read_node(values: object) -> Node:
 
 
 def read_status(values: object) -> Status:
-    """Raises DaemonError for what is no status."""
+    """Raises DaemonError for values that are not a status."""
     names = {item.name for item in fields(Status)}
     if not isinstance(values, dict) or set(values) != names:
         raise DaemonError("the cloud daemon's status has a form that this program does not know")

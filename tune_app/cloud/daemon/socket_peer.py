@@ -1,4 +1,4 @@
-"""Who is at the other end of the daemon's socket, as the kernel says."""
+"""Which user is at the other end of the daemon's socket, according to the kernel."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def peer_user(connection: socket.socket) -> int:
 
 
 def refuse_to_open(user: int) -> str:
-    """Why this user may not allow launches again; empty where they may.
+    """Why this user may not allow launches again; empty if they may.
 
-    Ray's user may not: what still runs as them while a cluster is taken down could rent anew.
+    Ray's user may not: its processes could rent again while the cluster is taken down.
     """
     if user in (0, os.geteuid()):
         return ""

@@ -26,7 +26,7 @@ MAXIMUM_CONNECTIONS = 32
 IDLE_S = 30.0
 
 Answer = Callable[[dict[str, Any]], Any]
-"""What a request comes to; raises what `errors` has, and ValueError for what is no request."""
+"""Answers a request; raises the classes of `errors`, and ValueError for an invalid request."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +64,11 @@ class _Handler(socketserver.StreamRequestHandler):
             while line := self.rfile.readline(MAXIMUM_REQUEST):
                 if not self._answer(server.answer, line):
                     return
-        except OSError as error:  # the asker is gone, or silent for too long
+        except OSError as error:  # the client is gone, or silent for too long
             logger.debug("a connection ended: %s", error)
 
     def _answer(self, answer: Answer, line: bytes) -> bool:
-        """Answers one line. Returns whether the next can be told from this one."""
+        """Answers one line. Returns whether the stream is still in step for the next."""
         understood = False
         try:
             request = decode(line, MAXIMUM_REQUEST)
@@ -88,9 +88,9 @@ class _Handler(socketserver.StreamRequestHandler):
 
 @contextmanager
 def listening(path: Path, group: str | None, answer: Answer) -> Iterator[SocketServer]:
-    """A server whose socket nobody else can open for a moment."""
+    """A server whose socket no other user can open at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Who holds the ledger's lock may remove what the last daemon left.
+    # The holder of the ledger's lock may remove what the last daemon left.
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:

@@ -1,8 +1,9 @@
-"""Hands one request to the cloud's daemon and its answer back: for who comes in by SSH.
+"""Passes one request to the cloud's daemon and the answer back, over SSH.
 
 python -m tune_app.cloud.daemon.ssh_relay SOCKET < request
 
-It imports nothing but the standard library, as it is started for every request.
+Its source is sent with every request, so that it runs on a head of any version: it imports only the
+standard library.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ Say = Callable[[str], object]
 
 
 class CreatedHead:
-    """Safe between threads. Methods raise CloudError, HeadUnreachableError, HeadCommandError and
+    """Thread-safe. Methods raise CloudError, HeadUnreachableError, HeadCommandError and
     HostKeyUnknownError, and ValueError without a token.
     """
 

@@ -1,4 +1,4 @@
-"""What a head at Hetzner shall be, and what it is."""
+"""The settings of a head at Hetzner, and the server that comes of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import asyncssh
+from typing import TYPE_CHECKING
 
 from tune_app.cloud.secrets.key import ApiKey
+
+if TYPE_CHECKING:
+    import asyncssh
 
 VARIABLE = "HCLOUD_TOKEN"
 
@@ -73,7 +75,9 @@ class HetznerSettings:
         self.public_key()
 
     def public_key(self) -> asyncssh.SSHKey:
-        """Raises ValueError where the text, or the file, is no public key."""
+        """Raises ValueError if the text, or the file, is not a public key."""
+        import asyncssh  # noqa: PLC0415 - programs on the head read these settings, and need no SSH
+
         text = self.ssh_public_key.strip()
         where = "ssh_public_key"
         if " " not in text and text:

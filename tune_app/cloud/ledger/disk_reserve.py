@@ -1,4 +1,4 @@
-"""Some room on the disk that is kept for whoever has to write when nothing else is left."""
+"""A reserve of disk space, freed for the ledger when the disk is full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BALLAST_BYTES = 4 * 2**20
 
 
 def keep_ballast(folder: Path) -> None:
-    """Sets the room aside, where it is not and the disk has it."""
+    """Reserves the space, unless it is reserved already or the disk is full."""
     path = folder / BALLAST
     if path.exists():
         return
@@ -30,7 +30,7 @@ def keep_ballast(folder: Path) -> None:
 
 
 def drop_ballast(folder: Path) -> bool:
-    """Gives the room free; returns whether there was any."""
+    """Frees the reserve; returns whether there was one."""
     try:
         (folder / BALLAST).unlink()
     except OSError:

@@ -1,4 +1,4 @@
-"""The file of the ledger: made complete or not at all, and never mistaken for another."""
+"""The ledger's file: created completely or not at all, and checked to be this cluster's."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ LEDGER = "ledger.sqlite3"
 
 
 class LedgerError(ValueError):
-    """The file is no ledger of this cluster, or not one that this program can read."""
+    """The file is not a ledger of this cluster, or not one that this program can read."""
 
 
 def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Connection:
-    """A connection to the ledger at `path`, made where there is none; usable by any thread.
+    """A connection to the ledger at `path`, created if missing; usable by any thread.
 
     Args:
-        slots: the numbers k that may be handed out; others that are in use stay until they end.
+        slots: the numbers k that may be used; others in use stay until their instance ends.
 
-    Raises LedgerError where it is another cluster's, another version's, or no ledger, and
-    LedgerUnwritableError where the disk is full, and was so without the ballast.
+    Raises LedgerError if it is another cluster's, another version's, or not a ledger, and
+    LedgerUnwritableError if the disk is full even without the reserve.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = list(slots)
@@ -47,7 +47,7 @@ def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     try:
         connection.execute("PRAGMA journal_mode = WAL")
-        # FULL: what was announced before a call survives a power cut, not only a crash.
+        # FULL: a record survives a power cut, not only a crash.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         _make(connection, path, cluster)
@@ -76,14 +76,14 @@ def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
 
 
 def ledger_path(state: Path, cluster: str) -> Path:
-    """Where a cluster's ledger lies: each has a folder of its own in the daemon's."""
+    """A cluster's ledger: each has a folder of its own in the daemon's."""
     return state / cluster / LEDGER
 
 
 def still_rented(path: Path) -> list[int]:
-    """Contracts that a ledger does not know to be gone; none where there is no ledger.
+    """Contracts that a ledger does not know to be gone; none if there is no ledger.
 
-    Nothing is changed, and a daemon may be working. Raises LedgerError where it cannot be read.
+    Read-only; a daemon may be running. Raises LedgerError if it cannot be read.
     """
     if not path.is_file():
         return []

@@ -1,7 +1,7 @@
-"""Launches that came to nothing, as the ledger's tables have them: by an error, or by a bad worker.
+"""Failed launches in the ledger's tables: by an error, or by a bad worker.
 
-A launch that was refused is forgotten with the next that rents something. A worker that was no good
-is not: the API rents the next one as gladly. It is forgotten when a later one has proved itself.
+An error is forgotten with the next launch that rents something. A bad worker is not, since renting
+still succeeds afterwards: it is forgotten when a later worker has proved itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlite3
 def add_launch(
     connection: sqlite3.Connection, node_type: str, *, succeeded: bool, reason: str, now: float
 ) -> None:
-    """Writes that a request rented something, or nothing."""
+    """Records whether a request rented something."""
     connection.execute(
         "INSERT INTO launches (node_type, succeeded, reason, at) VALUES (?, ?, ?, ?)",
         [node_type, int(succeeded), reason, now],
@@ -28,7 +28,7 @@ def add_bad_worker(
     now: float,
     never_linked: bool,
 ) -> None:
-    """Writes that what was rented on a machine was no good."""
+    """Records that a worker on a machine was bad."""
     connection.execute(
         "INSERT INTO bad_workers (node_type, machine, reason, at, never_linked) "
         "VALUES (?, ?, ?, ?, ?)",
@@ -37,7 +37,7 @@ def add_bad_worker(
 
 
 def machines_never_linked(connection: sqlite3.Connection) -> int:
-    """On how many machines a worker's link never opened, since one did."""
+    """The number of machines on which a link never opened, since the last one that did."""
     found = connection.execute(
         "SELECT COUNT(DISTINCT machine) FROM bad_workers WHERE never_linked = 1"
     ).fetchone()
@@ -45,12 +45,12 @@ def machines_never_linked(connection: sqlite3.Connection) -> int:
 
 
 def link_opened(connection: sqlite3.Connection) -> None:
-    """The head can be reached: whose link never opened had itself to blame."""
+    """The head can be reached: links that never opened were the workers' own fault."""
     connection.execute("UPDATE bad_workers SET never_linked = 0 WHERE never_linked = 1")
 
 
 def is_bad_worker(connection: sqlite3.Connection, machine: int, *, since: float) -> bool:
-    """Whether what was rented then on a machine is written as no good."""
+    """Whether a worker rented then on a machine is recorded as bad."""
     found = connection.execute(
         "SELECT 1 FROM bad_workers WHERE machine = ? AND at >= ?", [machine, since]
     ).fetchone()
@@ -58,7 +58,7 @@ def is_bad_worker(connection: sqlite3.Connection, machine: int, *, since: float)
 
 
 def forget_bad_workers(connection: sqlite3.Connection, node_type: str, *, before: float) -> None:
-    """One that was rented then has proved itself."""
+    """Forgets bad workers from before one that has proved itself."""
     connection.execute(
         "DELETE FROM bad_workers WHERE node_type = ? AND at < ?", [node_type, before]
     )

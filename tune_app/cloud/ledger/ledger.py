@@ -1,8 +1,8 @@
-"""What was asked for, what is rented, and what it cost, in one SQLite file.
+"""Requests, rented instances and what they cost, in one SQLite file.
 
-Every change is one transaction that is on the disk when the call returns, and it is made before
-what it announces is done: whoever starts after a crash sees each request that may have reached the
-API. One process writes (`tune_app.cloud.daemon` holds the lock); others may read.
+Every change is one transaction, on the disk when the call returns, and written before the action
+that it announces: after a crash, each request that may have reached the API is known. One process
+writes (`tune_app.cloud.daemon` holds the lock); others may read.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from tune_app.cloud.market.records import Charge, Instance, Quote
 
 
 class Ledger(LedgerStore):
-    """The ledger of one cluster. Safe between threads.
+    """The ledger of one cluster. Thread-safe.
 
-    What changes it raises LedgerUnwritableError, and changes nothing, where it cannot be written.
+    Methods that change it raise LedgerUnwritableError, and change nothing, if it cannot be written.
     """
 
     @classmethod
@@ -44,13 +44,13 @@ class Ledger(LedgerStore):
         slots: Iterable[int],
         clock: Callable[[], float] = time.time,
     ) -> Ledger:
-        """The ledger at `path`, made where there is none.
+        """The ledger at `path`, created if missing.
 
         Args:
             slots: the numbers k that may be handed out.
 
-        Raises LedgerError where it is another cluster's, a newer program's, or no ledger, and
-        LedgerUnwritableError where the disk is full.
+        Raises LedgerError if it is another cluster's, a newer program's, or not a ledger, and
+        LedgerUnwritableError if the disk is full.
         """
         connection = open_file(path, cluster=cluster, slots=slots)
         return cls(connection, folder=path.parent, clock=clock)
@@ -66,9 +66,9 @@ class Ledger(LedgerStore):
     def reserve(
         self, request: str, *, cluster: str, node_type: str, quote: Quote, at_most: int
     ) -> Attempt:
-        """Writes that a request is about to be sent, with a k of its own.
+        """Records that a request is about to be sent, with a k of its own.
 
-        Raises InFlightError where the request is being carried out already, and FullError where
+        Raises InFlightError if the request is already being carried out, and FullError if
         `at_most` ks are in use.
         """
         with self._transaction():
@@ -81,7 +81,7 @@ class Ledger(LedgerStore):
                     f"{self._clock() - previous.sent_at:.0f} s; wait for its outcome"
                 )
             used = self._count("SELECT COUNT(*) FROM slots WHERE attempt IS NOT NULL")
-            # The k that was free for longest: what is left of its last owner has gone by then.
+            # The k that has been free for longest: by now its last owner is gone.
             free = self._connection.execute(
                 "SELECT k FROM slots WHERE attempt IS NULL ORDER BY freed_at, k LIMIT 1"
             ).fetchone()
@@ -115,7 +115,7 @@ class Ledger(LedgerStore):
         return self.attempt(name)
 
     def rented(self, attempt: str, contract: int) -> Attempt:
-        """Writes that an attempt came to an instance: told by the API, or found by its label."""
+        """Records that an attempt rented an instance: from the API's answer, or by its label."""
         with self._transaction():
             made = self.attempt(attempt)
             if made.state is RequestState.RENTED and made.contract == contract:
@@ -134,10 +134,10 @@ class Ledger(LedgerStore):
             self._set_state(attempt, RequestState.UNCERTAIN, reason)
 
     def failed(self, attempt: str, reason: str, *, contract: int | None = None) -> None:
-        """Writes that nothing usable came of an attempt, and frees its k.
+        """Records that an attempt failed, and frees its k.
 
         Args:
-            contract: an instance that was created in spite of it, which is doomed.
+            contract: an instance that was created all the same, and is to be destroyed.
         """
         with self._transaction():
             made = self.attempt(attempt)
@@ -150,7 +150,7 @@ class Ledger(LedgerStore):
                 self._doom(contract, reason)
 
     def launch_failed(self, node_type: str, reason: str) -> None:
-        """Writes that a launch came to nothing before anything was sent."""
+        """Records that a launch failed before anything was sent."""
         with self._transaction():
             self._launched(node_type, succeeded=False, reason=reason)
 
@@ -160,7 +160,7 @@ class Ledger(LedgerStore):
             return failures(self._connection, node_type)
 
     def bad_worker(self, contract: int, reason: str, *, never_linked: bool = False) -> None:
-        """Writes that an instance is no good, which counts as a launch that came to nothing."""
+        """Records that an instance was bad, which counts as a failed launch."""
         with self._transaction():
             known = self.rental(contract)
             if known is None or known.attempt is None:
@@ -177,17 +177,17 @@ class Ledger(LedgerStore):
                 )
 
     def machines_never_linked(self) -> int:
-        """On how many machines a worker's link never opened, since one did."""
+        """The number of machines on which a link never opened, since the last one that did."""
         with self._lock:
             return machines_never_linked(self._connection)
 
     def link_opened(self) -> None:
-        """Writes that a link opened: the head can be reached."""
+        """Records that a link opened: the head can be reached."""
         with self._transaction():
             link_opened(self._connection)
 
     def proved(self, contract: int) -> None:
-        """Writes that an instance is a good one: bad ones from before it count no more."""
+        """Records that an instance is good: bad ones from before it no longer count."""
         known = self.rental(contract)
         if known is None or known.attempt is None:
             return
@@ -202,7 +202,7 @@ class Ledger(LedgerStore):
         )
 
     def in_flight(self) -> list[Attempt]:
-        """Attempts whose outcome is not known."""
+        """Attempts with an unknown outcome."""
         return self._attempts(
             "WHERE state IN (?, ?) ORDER BY rowid",
             RequestState.SENDING.value,
@@ -212,9 +212,9 @@ class Ledger(LedgerStore):
     # Instances
 
     def observe(self, instance: Instance) -> None:
-        """Writes what the API says of an instance, and counts its hours and dollars until now.
+        """Records an instance's state, and counts its hours and dollars until now.
 
-        Time between two looks counts as running where either look found it so.
+        Time between two lists counts as running if it ran in either.
         """
         now = self._clock()
         with self._transaction():
@@ -235,7 +235,7 @@ class Ledger(LedgerStore):
             )
 
     def foreign(self, instance: Instance) -> None:
-        """Takes an instance without an owner into the books: it has to be paid, too."""
+        """Records an instance without a request: it costs money too."""
         with self._transaction():
             if self.rental(instance.id) is None:
                 now = self._clock()
@@ -250,12 +250,12 @@ class Ledger(LedgerStore):
                 )
 
     def doom(self, contract: int, reason: str) -> None:
-        """Writes that an instance is to be destroyed. The first reason stands."""
+        """Records that an instance is to be destroyed. The first reason is kept."""
         with self._transaction():
             self._doom(contract, reason)
 
     def k_of(self, contract: int) -> int | None:
-        """The k that an instance holds; None where it never had one, or it is freed."""
+        """The k that an instance holds; None if it never had one, or it is freed."""
         with self._lock:
             row = self._connection.execute(
                 "SELECT slots.k FROM slots JOIN instances USING (attempt) WHERE contract = ?",
@@ -264,14 +264,14 @@ class Ledger(LedgerStore):
         return None if row is None else int(row["k"])
 
     def not_ended(self, contract: int) -> None:
-        """Writes that an instance that was taken for gone still exists, and bills."""
+        """Records that an instance that counted as gone still exists, and bills."""
         with self._transaction():
             self._connection.execute(
                 "UPDATE instances SET ended_at = NULL WHERE contract = ?", [contract]
             )
 
     def ended(self, contract: int, reason: str) -> None:
-        """Writes that an instance is gone, and frees its k."""
+        """Records that an instance is gone, and frees its k."""
         with self._transaction():
             known = self.rental(contract)
             assert known is not None, contract
@@ -294,7 +294,7 @@ class Ledger(LedgerStore):
             self._free(made.id)
 
     def reconcile(self, charges: Iterable[Charge]) -> None:
-        """Writes what the account was charged, beside what was estimated."""
+        """Records what the account was charged, beside the estimate."""
         dollars: dict[int, float] = {}
         for charge in charges:
             dollars[charge.contract] = dollars.get(charge.contract, 0.0) + charge.dollars
@@ -306,7 +306,7 @@ class Ledger(LedgerStore):
             )
 
     def spent(self) -> float:
-        """Dollars, of everything ever rented, until the last look at each."""
+        """Dollars for everything ever rented, until each instance was last seen."""
         return sum(rental.dollars for rental in self.rentals())
 
     # Machines, and whether the cluster is open
@@ -320,7 +320,7 @@ class Ledger(LedgerStore):
             )
 
     def avoided(self) -> Mapping[int, str]:
-        """Machines that are not rented now, with the reason."""
+        """Machines that are avoided now, with the reason."""
         with self._lock:
             rows = self._connection.execute(
                 "SELECT machine, reason FROM bad_machines WHERE until > ?", [self._clock()]
@@ -328,7 +328,7 @@ class Ledger(LedgerStore):
         return {row["machine"]: row["reason"] for row in rows}
 
     def close_cluster(self, reason: str) -> None:
-        """Nothing is rented from now on, until `open_cluster`. An empty reason opens it."""
+        """Refuses launches until `open_cluster`. An empty reason opens it."""
         with self._transaction():
             self._connection.execute("UPDATE cluster SET closed = ?", [reason])
 
@@ -336,7 +336,7 @@ class Ledger(LedgerStore):
         self.close_cluster("")
 
     def closed(self) -> str:
-        """Why nothing is rented; empty where the cluster is open."""
+        """Why the cluster is closed to launches; empty while it is open."""
         with self._lock:
             row = self._connection.execute("SELECT closed FROM cluster").fetchone()
         return str(row["closed"])

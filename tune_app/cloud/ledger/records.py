@@ -80,7 +80,7 @@ CREATE TABLE bad_workers (
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One try at a request: at most one instance comes of it."""
+    """One attempt at a request; it rents at most one instance."""
 
     id: str
     request: str
@@ -107,7 +107,7 @@ class Rental:
 
     contract: int
     attempt: str | None
-    """None for one that nobody here asked for."""
+    """None for an instance that this cluster did not request."""
     since: float
     counted_to: float
     status: str
@@ -122,16 +122,16 @@ class Rental:
     charged: float | None
     charged_at: float | None
     unforeseen: float
-    """By how much the charges were over the estimate when they were last looked at."""
+    """By how much the charges exceeded the estimate when last queried."""
     doomed: str
     ended_at: float | None
     ended_reason: str
 
     @property
     def dollars(self) -> float:
-        """Charges appear late, and estimates miss what nobody foresaw: the larger one counts.
+        """Charges arrive late, and estimates can be too low: the larger one counts.
 
-        A day after the end the charges are whole, and they alone count.
+        A day after the end the charges are complete, and they alone count.
         """
         if self.charged is None or self.charged_at is None or self.ended_at is None:
             settled = False

@@ -1,4 +1,4 @@
-"""How far an attempt to rent is, what the ledger knows of it, and which statuses mean silence."""
+"""The states of an attempt to rent, what is known of it, and which statuses mean silence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOT_YET = frozenset({"", "created", "loading", "scheduling"})
 
 
 def is_silent(status: str) -> bool:
-    """Whether an instance gives no sign of work: unknown, offline, frozen, or a status yet unheard.
+    """Whether an instance shows no activity: unknown, offline, frozen, or a status never seen.
 
     One that is still starting does not count as silent.
     """
@@ -17,17 +17,17 @@ def is_silent(status: str) -> bool:
 
 
 class RequestState(enum.Enum):
-    """How far an attempt to rent is. Written before each step is taken."""
+    """The state of an attempt to rent. Recorded before each step is taken."""
 
     SENDING = "sending"
     """The API may be carrying it out."""
     UNCERTAIN = "uncertain"
-    """Sent, and no answer told what became of it: its label is being looked for."""
+    """Sent, without an answer: its label is being looked for."""
     RENTED = "rented"
     FAILED = "failed"
-    """Nothing is rented by it; an instance that turns up all the same has no owner."""
+    """It rented nothing; an instance that appears all the same has no owner."""
     ENDED = "ended"
-    """Was rented, and is destroyed."""
+    """It was rented, and is destroyed."""
 
     @property
     def in_flight(self) -> bool:
@@ -36,7 +36,7 @@ class RequestState(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the ledger knows of the attempt that an instance's label names."""
+    """What is known of the attempt that an instance's label names."""
 
     state: RequestState
     contract: int | None
@@ -45,14 +45,14 @@ class Known:
     since: float
     """When the instance was rented, or the request sent: seconds since 1970."""
     silent_since: float | None
-    """Since when it gives no sign of work."""
+    """Since when it shows no activity."""
     link_up: bool | None
-    """Whether its link to the head is open; None where nobody knows."""
+    """Whether its link to the head is open; None if unknown."""
     answer_pending: bool
     """This process itself waits for the API's answer to the request."""
     doomed: str
-    """Why it is to be destroyed already; empty where it is not."""
+    """Why it is to be destroyed; empty if it is not."""
     unlinked_since: float | None = None
-    """Since when this process finds its link not open; None where it is, or nobody knows."""
+    """Since when this process finds its link closed; None if it is open or unknown."""
     linked: bool = False
     """Whether this process ever saw its link open."""

@@ -1,4 +1,4 @@
-"""Rows and transactions of the ledger, and what becomes of it where the disk is full."""
+"""Rows and transactions of the ledger, and what happens when the disk is full."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tune_app.cloud.ledger.states import RequestState
 
 
 class LedgerStore:
-    """What the ledger is made of. Safe between threads.
+    """The storage of the ledger. Thread-safe.
 
     Args:
-        folder: where it lies, and its ballast.
+        folder: of the ledger and its reserve of disk space.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LedgerStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All of it or nothing. Raises LedgerUnwritableError where it cannot be written."""
+        """All or nothing. Raises LedgerUnwritableError if it cannot be written."""
         with self._lock:
             if self._connection.in_transaction:  # part of a larger one
                 yield
@@ -84,7 +84,7 @@ class LedgerStore:
                 yield
                 self._connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
-                # The next write has room again, unless others were faster.
+                # The next write has space again, unless others took it.
                 drop_ballast(self._folder)
                 raise LedgerUnwritableError.of(self._folder, error) from error
             finally:

@@ -1,4 +1,4 @@
-"""Labels of instances: the only thing that ties a rented machine to who asked for it."""
+"""Labels of instances: the only link between a rented machine and the request for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
 def checked_name(what: str, text: str) -> str:
-    """The text. Raises ValueError where it could not stand in a label."""
+    """The text. Raises ValueError if it cannot be part of a label."""
     if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise ValueError(
             f"the {what} is {str(text)[:80]!r}; use 1 to 60 letters, digits, dots, dashes and "
@@ -22,7 +22,7 @@ def checked_name(what: str, text: str) -> str:
 
 
 def prefix(cluster: str) -> str:
-    """How the labels of a cluster's instances begin."""
+    """The prefix of the labels of a cluster's instances."""
     return f"{_FIRST}/{cluster}/"
 
 

@@ -11,7 +11,7 @@ from tune_app.cloud.market.rules import OfferRules
 
 
 class Market(Protocol):
-    """A client of one market's API, for one account. Safe between threads.
+    """A client of one market's API, for one account. Thread-safe.
 
     Every method raises `tune_app.cloud.errors.CloudError` where the market refuses or cannot be
     reached; an answer that makes no sense never counts as "nothing there".
@@ -39,10 +39,10 @@ class Market(Protocol):
         """Every instance whose label begins so. Raises rather than leaving one out."""
 
     def instance(self, contract: int) -> Instance | None:
-        """One instance, or None where it is certain that there is none."""
+        """One instance, or None if it certainly does not exist."""
 
     def destroy(self, contract: int) -> None:
-        """Ends an instance and its billing. One that is gone already is no error."""
+        """Destroys an instance and ends its billing. One that is gone already is not an error."""
 
     def charges(self, since: float, until: float) -> Sequence[Charge]:
         """What each contract cost between two times, in seconds since 1970; whole days."""

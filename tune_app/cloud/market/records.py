@@ -54,12 +54,12 @@ class Quote:
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """A contract: it exists, and bills, whatever its state."""
+    """A contract: it exists, and is billed, in any state."""
 
     id: int
     machine_id: int
     label: str
-    """Empty where it has none."""
+    """Empty if it has none."""
     status: str
     """`actual_status`: running, loading, offline …; empty before the host has answered."""
     intended: str

@@ -1,4 +1,4 @@
-"""Which offers are acceptable: caps, and what a stay is expected to need."""
+"""Which offers are acceptable: caps, and what a stay is expected to use."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tune_app.cloud.market.instance_request import MINIMUM_DISK_GB
 
 @dataclass(frozen=True, kw_only=True)
 class OfferRules:
-    """Caps and expectations. Raises ValueError for what could never be met."""
+    """Caps and expectations. Raises ValueError for rules that no offer could meet."""
 
     gpus: tuple[str, ...] = ("RTX 3090", "RTX 4090")
-    """Models that are wanted, by Vast.ai's names."""
+    """Accepted models, by Vast.ai's names."""
     speeds: Mapping[str, float] = field(default_factory=lambda: SPEEDS)
-    """Training speed of each model, in any unit that they share."""
+    """Training speed of each model, in any common unit."""
     max_dollars_per_hour: float = 0.40
     """Bid and storage together."""
     min_reliability: float = 0.98
@@ -24,12 +24,12 @@ class OfferRules:
     max_dollars_per_gb: float = 0.02
     """Of bandwidth, each way."""
     min_cuda: float = 12.8
-    """What the image needs; compared with the host's cuda_max_good."""
+    """What the image needs of the host's driver."""
     min_cpus: float = 4.0
     min_ram_gb: float = 16.0
     min_hours_left: float = 12.0
     bid_factor: float = 1.2
-    """The bid over the lowest one that would win now."""
+    """The bid as a multiple of the lowest one that would win now."""
     stay_hours: float = 6.0
     """How long a worker is expected to stay."""
     setup_hours: float = 0.1

@@ -52,7 +52,7 @@ class OverlayFiles:
 
 
 class OverlaySetup:
-    """Gives each worker keys of its own, and takes them back. Safe between threads.
+    """Gives each worker keys of its own, and takes them back. Thread-safe.
 
     Args:
         folder: of the head's keys and of whom they let in; see `OverlayFiles`.

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class LinkWatch:
-    """The state of every link, as of the last look. Safe between threads.
+    """The state of every link, as of the last look. Thread-safe.
 
     Args:
         look: what is open now; raises LinksUnknownError.

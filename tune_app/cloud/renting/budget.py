@@ -1,4 +1,4 @@
-"""How near the cap is, and whether one more machine fits under it."""
+"""How close the spending is to the cap, and whether one more machine fits under it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tune_app.cloud.renting.settings import CloudSettings
 
 
 class Stage(enum.Enum):
-    """What the money still allows."""
+    """What the budget still allows."""
 
     OPEN = "open"
     CLOSED = "closed"
-    """No launches any more; what runs goes on."""
+    """No more launches; running workers continue."""
     DRAIN = "drain"
     """Work should be saved now."""
     SPENT = "spent"
@@ -28,7 +28,7 @@ class Budget:
     cap: float
     spent: float
     per_hour: float
-    """Of all that is rented now."""
+    """Of all machines rented now."""
     reserve_hours: float
     drain_hours: float
 
@@ -47,7 +47,7 @@ class Budget:
         return Stage.OPEN
 
     def refusal(self, *, per_hour: float, setup: float) -> str | None:
-        """Why one more machine at this price would pass the cap, or None where it fits."""
+        """Why one more machine at this price would exceed the cap, or None if it fits."""
         needed = (self.per_hour + per_hour) * self.reserve_hours + setup
         if needed <= self.left:
             return None
@@ -60,7 +60,7 @@ class Budget:
 
 
 def budget_of(ledger: Ledger, settings: CloudSettings, now: float) -> Budget:
-    """Where the money stands. Requests under way count as rented, time not yet seen as running."""
+    """The budget now. Pending requests count as rented, time since the last list as running."""
     live, under_way = ledger.live(), ledger.in_flight()
     unseen = sum(max(now - rental.counted_to, 0.0) / 3600 * rental.per_hour for rental in live)
     return Budget(

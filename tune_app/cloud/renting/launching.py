@@ -1,4 +1,4 @@
-"""Renting one machine for one request: chosen, written down, asked for once, found or given up."""
+"""Rents one machine for one request: chosen, recorded, requested once, found or given up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class Launcher:
-    """Launches workers of one cluster. Safe between threads."""
+    """Launches workers of one cluster. Thread-safe."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Launcher:
     ) -> None:
         """
         Args:
-            destroy: tries to end an instance that the ledger has doomed.
-            closed: why nothing is rented; empty where the cluster is open.
+            destroy: tries to destroy an instance that the ledger has doomed.
+            closed: why the cluster is closed to launches; empty while it is open.
             clock: seconds since 1970.
         """
         self._settings = settings
@@ -73,15 +73,15 @@ class Launcher:
     def create(self, node_type: str, request: str) -> Node:
         """Rents a worker, or returns the one that this request rented before.
 
-        Never waits for the instance to load, and sends a request once for each offer: another
-        offer is tried only where the API said that nothing was rented.
+        Never waits for the instance to load, and requests each offer once: another offer is tried
+        only if the API said that nothing was rented.
 
         Args:
             node_type: a name from the settings.
             request: the caller's id; the same id never has two instances at once.
 
-        Raises LaunchError or CloudError where nothing was rented (UncertainError: perhaps), and
-        ValueError for names that cannot be.
+        Raises LaunchError or CloudError if nothing was rented (UncertainError: perhaps), and
+        ValueError for invalid names.
         """
         kind = self._settings.node_type(node_type)
         checked_name("request's id", request)
@@ -116,7 +116,7 @@ class Launcher:
         wait = launch_allowed_at(failures, last, self._patience) - self._clock()
         blamed = head_to_blame(self._ledger.machines_never_linked())
         if blamed:
-            # Each next worker would bill, and be waited for, for nothing.
+            # Every further worker would cost money, and never join.
             wait, reason = last + self._patience.backoff_most - self._clock(), blamed
         if failures and wait > 0:
             raise BackOffError(
@@ -130,7 +130,7 @@ class Launcher:
             raise ClosedError(f"the cluster is closed: {closed}")
 
     def _reserve(self, node_type: str, kind: NodeType, request: str) -> Attempt:
-        """Chooses an offer and writes the attempt, so that nobody else chooses it."""
+        """Chooses an offer and records the attempt, so that no other thread chooses it."""
         with self._choosing:
             try:
                 quote = self._choose(kind)
@@ -179,7 +179,7 @@ class Launcher:
         except (ValueError, OSError) as error:
             self._failed(attempt, f"its start script could not be prepared: {error}")
             raise
-        # What is sent must leave the time to look for what it came to.
+        # There must be time to look for the instance if the answer is missing.
         spare = until - self._clock() - self._patience.http - self._patience.look
         if spare < 0:
             self._failed(attempt, "the search for offers took too long")
@@ -198,7 +198,7 @@ class Launcher:
         return self._rented(attempt, contract)
 
     def _look_for(self, attempt: Attempt, error: CloudError, until: float) -> Node:
-        """Finds by its label what an unanswered request rented. Nothing is sent again."""
+        """Finds the instance of an unanswered request by its label. Nothing is sent again."""
         self._ledger.uncertain(attempt.id, str(error))
         logger.warning("%s; looking for the label %s", error, attempt.label)
         stop = min(until, self._clock() + self._patience.look)
@@ -225,8 +225,8 @@ class Launcher:
         return node_of(made, rental, None)
 
     def give_up(self, attempt: Attempt, reason: str) -> None:
-        """Writes that nothing is rented by an attempt, and takes back what it was given."""
-        # In this order: a freed k is somebody else's at once.
+        """Records that an attempt rented nothing, and revokes its keys."""
+        # In this order: a freed k may be taken at once.
         self._setup.revoke(attempt.k)
         self._ledger.failed(attempt.id, reason)
 
@@ -239,7 +239,7 @@ class Launcher:
 
     @contextmanager
     def _alone(self, request: str) -> Iterator[None]:
-        """One thread a request. Raises InFlightError where another one is at it."""
+        """One thread per request. Raises InFlightError if another one works on it."""
         with self._pending_lock:
             latest = self._ledger.latest(request)
             if request in self._pending or (latest is not None and latest.state.in_flight):
@@ -254,7 +254,7 @@ class Launcher:
                 self._pending.discard(request)
 
     def answers_pending(self) -> set[str]:
-        """Attempts whose answer a thread of this process waits for."""
+        """Attempts for whose answer a thread of this process waits."""
         with self._pending_lock:
             pending = set(self._pending)
         return {item.id for item in self._ledger.in_flight() if item.request in pending}

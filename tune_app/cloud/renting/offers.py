@@ -1,8 +1,8 @@
 """Which offer to take: the most training per dollar under hard caps. Pure; rents nothing.
 
-An offer's price a training unit is all that a stay there costs (bid, storage, expected bandwidth,
-set-up) over what it trains in the hours that set-up leaves. Who passes no cap is refused with the
-cap, its value and the limit, so that "no offer" always says which cap to move, and how far.
+An offer's price per unit of training is the cost of a stay (bid, storage, expected bandwidth,
+set-up) over what it trains in the hours that set-up leaves. An offer that violates a cap is refused
+with the cap, the value and the limit: "no offer" always says which cap to change, and by how much.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Miss:
-    """A cap that an offer does not pass."""
+    """A cap that an offer violates."""
 
     cap: str
     said: str
     remedy: str
     distance: float
-    """By how much, as a share of the limit; infinite where no other value would help."""
+    """By how much, as a share of the limit; infinite if no other value would help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoOffer:
-    """Why nothing is rented: how many offers each cap refused, and the one that came nearest."""
+    """Why no offer was taken: how many each cap refused, and the one that came closest."""
 
     offers: int
     refused: Mapping[str, int]
-    """By cap; an offer counts under each cap that it does not pass."""
+    """By cap; an offer counts under each cap that it violates."""
     nearest: Offer | None
     misses: Sequence[Miss]
     """Of the nearest."""
@@ -89,11 +89,11 @@ def choose(
     avoided: Mapping[int, str] | None = None,
     taken: Collection[int] = (),
 ) -> Choice | NoOffer:
-    """The offer with the lowest price a training unit.
+    """The offer with the lowest price per unit of training.
 
     Args:
         avoided: machines not to rent, with the reason.
-        taken: offers that are being rented, or were found to be gone.
+        taken: offers that are being rented, or are gone.
     """
     passed: list[Quote] = []
     refused: list[tuple[Offer, list[Miss]]] = []
@@ -121,7 +121,7 @@ def choose(
 
 
 def quote(offer: Offer, rules: OfferRules) -> Quote:
-    """What a stay costs at the bid that the rules make: never over the cap, where it fits."""
+    """What a stay costs at the bid that the rules give, at most the cap if the minimum allows."""
     storage = rules.disk_gb * offer.storage_per_gb_month / HOURS_PER_MONTH
     bid = max(offer.minimum_bid * rules.bid_factor, offer.minimum_bid + 0.001)
     if offer.minimum_bid <= rules.max_dollars_per_hour - storage:

@@ -1,7 +1,7 @@
-"""All that is rented for one cluster: looked at, judged, returned, paid.
+"""A cluster's rented machines: listed, judged, destroyed, paid.
 
-What is about to be done is in the ledger first. A process that is killed at any moment leaves
-enough there, and in the labels, for the next one to rent nothing twice and to forget nothing.
+Every step is in the ledger before it is taken. A process that is killed at any moment leaves enough
+there, and in the labels, for the next one to rent nothing twice and to forget nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _no_links(_: int) -> bool | None:
 
 
 class Rentals:
-    """All that is rented for one cluster. Safe between threads."""
+    """A cluster's rented machines. Thread-safe."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Rentals:
     ) -> None:
         """
         Args:
-            link_up: whether the link of the worker with this k is open; None where nobody knows.
+            link_up: whether the link of the worker with this k is open; None if unknown.
             clock: seconds since 1970.
         """
         self._settings = settings
@@ -86,14 +86,14 @@ class Rentals:
     # Looking
 
     def nodes(self) -> list[Node]:
-        """Workers that are rented and meant to stay. Raises CloudError rather than guessing."""
+        """Rented workers that are to stay. Raises CloudError rather than guessing."""
         now = self._clock()
         if self._listed is None or now - self._listed[0] > self._patience.fresh:
             self.refresh()
         return self.known_nodes()
 
     def known_nodes(self) -> list[Node]:
-        """The same by the ledger alone, as they were when they were last seen."""
+        """The same from the ledger alone, as last seen."""
         nodes: list[Node] = []
         for rental in self._ledger.live():
             if not rental.doomed and rental.contract not in self._condemned:
@@ -101,10 +101,10 @@ class Rentals:
         return nodes
 
     def refresh(self) -> dict[int, Instance]:
-        """Asks for all instances and writes what they are. Returns this cluster's.
+        """Lists all instances and records their state. Returns this cluster's.
 
-        An instance that is missing from the list counts as gone only where the API, asked for it
-        alone, says so. Raises OddAnswerError where it is still there: the list was not whole.
+        An instance that is missing from the list counts as gone only if the API, asked for it
+        alone, confirms it. Raises OddAnswerError if it still exists: the list was incomplete.
         """
         with self._looking:
             asked, before = self._clock(), self._ledger.live()
@@ -133,11 +133,11 @@ class Rentals:
             return listed
 
     def step(self) -> None:
-        """One look at everything, and what follows from it. Raises CloudError, having done less.
+        """Lists all instances and acts on what it finds. Raises CloudError if it could not.
 
-        A list that failed changes nothing: no instance is taken for gone, none is condemned by it.
-        What was condemned before, or passes the cap by the clock, is destroyed all the same, and
-        where the ledger cannot be written, too: that is raised in the end.
+        A failed list changes nothing: no instance counts as gone, none is condemned by it.
+        Instances condemned before, or over the cap by the clock, are destroyed all the same, even
+        if the ledger cannot be written: that is raised at the end.
         """
         self._step()
         if self._unwritten is not None:
@@ -154,7 +154,7 @@ class Rentals:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """What cannot be written does not keep anything from its end; the next step tries again."""
+        """A failed write must not stop a destruction; the next step tries to write again."""
         try:
             yield
         except OSError as error:
@@ -185,7 +185,7 @@ class Rentals:
         if self.budget().stage is Stage.SPENT:
             over = f"the cap of ${self._settings.cap_dollars:.2f} is spent"
         if over:
-            # With those that are rented, which could not be written.
+            # Including rented instances that could not be recorded.
             listed = () if self._listed is None else self._listed[1]
             unknown = [contract for contract in listed if self._ledger.rental(contract) is None]
             for contract in [*(rental.contract for rental in self._ledger.live()), *unknown]:
@@ -252,7 +252,7 @@ class Rentals:
     def _blame(
         self, contract: int, machine: int, reason: str, *, never_linked: bool = False
     ) -> None:
-        """A machine is at fault; early, its launch counts as one that came to nothing."""
+        """Avoids a machine that is at fault; if that shows early, its launch counts as failed."""
         rental = self._ledger.rental(contract)
         if never_linked or (
             rental is not None and self._clock() - rental.since < self._patience.proved
@@ -260,14 +260,14 @@ class Rentals:
             self._ledger.bad_worker(contract, reason, never_linked=never_linked)
         seconds = self._patience.avoid
         if never_linked and head_to_blame(self._ledger.machines_never_linked()):
-            # It may be as good as any: it is tried again when the head can be reached.
+            # It may be fine: it is tried again when the head can be reached.
             seconds = self._patience.backoff_most
         self._ledger.avoid(machine, reason, seconds=seconds)
 
     def _unlinked_since(self, contract: int, link_up: bool | None) -> float | None:
-        """Since when looks in a row found an instance's link not open.
+        """Since when an instance's link has been closed, without a break.
 
-        By contract: whoever had its k before is not counted. While nobody knows, nothing counts.
+        By contract: the previous owner of its k does not count, nor does unknown.
         """
         if link_up is False:
             return self._unlinked.setdefault(contract, self._clock())
@@ -278,7 +278,7 @@ class Rentals:
         return None
 
     def loaded(self) -> dict[int, int]:
-        """k and contract of all whose container has run, and that are meant to stay."""
+        """k and contract of all instances whose container has run, and that are to stay."""
         return {
             k: rental.contract
             for rental in self._ledger.live()
@@ -289,9 +289,9 @@ class Rentals:
     # Returning
 
     def condemn(self, contract: int, reason: str) -> None:
-        """Writes that an instance is to be destroyed; the next step does so, or `destroy`.
+        """Marks an instance to be destroyed, by the next step or by `destroy`.
 
-        Where that cannot be written, it is remembered.
+        If that cannot be written, it is remembered.
         """
         self._condemned.setdefault(contract, reason)
         with self._writing():
@@ -300,11 +300,11 @@ class Rentals:
                 self._condemned.pop(contract, None)
 
     def destroy(self, contract: int, reason: str, *, bad: bool = False) -> bool:
-        """Ends an instance of this cluster. Returns whether it is gone; if not, the next step
-        tries again, until it is.
+        """Destroys an instance of this cluster. Returns whether it is gone; if not, later steps
+        try again.
 
         Args:
-            bad: its machine is no good: another one is to be rented, and not at once.
+            bad: its machine is faulty: it is avoided, and the next launch waits.
 
         Raises UnknownInstanceError for one that the ledger does not know.
         """
@@ -322,17 +322,17 @@ class Rentals:
         return self._try_to_destroy(contract)
 
     def destroy_all(self, reason: str) -> list[int]:
-        """Closes the cluster for good and ends every instance of it.
+        """Closes the cluster and destroys every instance of it.
 
-        Returns the contracts that still exist after that; the daemon goes on until none does.
-        Raises CloudError where that could not be seen.
+        Returns the contracts that still exist after that; the daemon continues until none does.
+        Raises CloudError if they could not be listed.
         """
         self._closing = reason
         self._step()
         return sorted(self.refresh())
 
     def closed(self) -> str:
-        """Why nothing is rented; empty where the cluster is open."""
+        """Why the cluster is closed to launches; empty while it is open."""
         return self._ledger.closed() or self._closing
 
     def open(self) -> None:
@@ -358,11 +358,11 @@ class Rentals:
         return True
 
     def _gone(self, contract: int, reason: str) -> None:
-        # Two may find it gone at once: the second must not revoke what the k's next owner has.
+        # Two threads may find it gone: the second must not revoke the keys of the k's next owner.
         with self._ending:
             k = self._ledger.k_of(contract)
             if k is not None:
-                # In this order: a freed k is somebody else's at once.
+                # In this order: a freed k may be taken at once.
                 self._setup.revoke(k)
             if self._ledger.rental(contract) is not None:
                 self._ledger.ended(contract, reason)
@@ -373,7 +373,7 @@ class Rentals:
     # Money
 
     def budget(self) -> Budget:
-        """Where the money stands now."""
+        """The budget now."""
         return budget_of(self._ledger, self._settings, self._clock())
 
     def _reconcile(self) -> None:
@@ -392,7 +392,7 @@ class Rentals:
     # Inside
 
     def _nodes(self, rental: Rental) -> list[Node]:
-        """One node, or none for an instance that nobody here asked for."""
+        """One node, or none for an instance that this cluster did not request."""
         if rental.attempt is None:
             return []
         instance = None if self._listed is None else self._listed[1].get(rental.contract)

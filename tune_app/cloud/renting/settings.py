@@ -1,4 +1,4 @@
-"""What the daemon is told: where to rent, what, for how much, and how long to be patient."""
+"""The daemon's settings: what to rent, where, for how much, and its time-outs."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ class Patience:
     """Time-outs, in seconds. Raises ValueError for one that is not over 0."""
 
     loading: float = 900.0
-    """An instance that does not run by then is destroyed, its machine avoided."""
+    """An instance that does not run by then is destroyed and its machine avoided."""
     lost: float = 120.0
-    """One that gives no sign of work, and whose link is not open, is given up."""
+    """A worker that shows no activity, and whose link is closed, is destroyed after this."""
     http: float = 20.0
     """For connecting, for an answer's first byte, and for its rest."""
     retry: float = 2.0
-    """Before a call that may be repeated is sent again."""
+    """Pause before a call that may be repeated is sent again."""
     create: float = 55.0
-    """Within which a request to rent is answered, one way or the other."""
+    """Within this time a request to rent is answered, one way or the other."""
     look: float = 20.0
-    """How long a request whose outcome is not known looks for its label before it answers."""
+    """How long a request with an unknown outcome looks for its label before it answers."""
     look_every: float = 3.0
     settle: float = 180.0
-    """An instance that was not listed by then was not rented."""
+    """An instance that is not listed by then was not rented."""
     poll: float = 15.0
-    """Between two looks at all instances."""
+    """Between two lists of all instances."""
     fresh: float = 20.0
-    """A list of instances that is no older is good enough."""
+    """A list of instances up to this age is used again."""
     backoff: float = 10.0
     """After the first failed launch; doubles with each."""
     backoff_most: float = 900.0
     avoid: float = 7 * 86_400.0
-    """How long a bad machine is not rented again."""
+    """How long a bad machine is avoided."""
     proved: float = 1_800.0
-    """A worker that lasted so long was no bad one, whatever becomes of it."""
+    """A worker that lasted this long was a good one, however it ends."""
     charges: float = 3_600.0
-    """Between two looks at what was charged."""
+    """Between two queries of what was charged."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -80,25 +80,25 @@ class NodeType:
 
 @dataclass(frozen=True, kw_only=True)
 class CloudSettings:
-    """All of it. Raises ValueError for what could never be meant."""
+    """All of the daemon's settings. Raises ValueError for values that cannot be right."""
 
     cluster: str
-    """Its name, which no other cluster of the account may have."""
+    """Its name, unique within the account."""
     node_types: Mapping[str, NodeType]
     cap_dollars: float
-    """Over which nothing more is spent on this cluster, ever."""
+    """What this cluster may spend in all, ever."""
     max_instances: int = 8
     base_url: str = ""
     """Of the market's API; empty for the market's own."""
     patience: Patience = field(default_factory=Patience)
     reserve_hours: float = 0.5
-    """A launch must leave this much of all workers' time under the cap."""
+    """A launch must leave money for this many hours of all workers."""
     drain_hours: float = 0.2
-    """Below this much left, work should be saved."""
+    """When less than this is left, work should be saved."""
     price_tolerance: float = 0.05
-    """By how much of itself the price of an instance may differ from what was agreed."""
+    """The share by which the price of an instance may exceed the agreed one."""
     offers_per_launch: int = 3
-    """How many offers are tried where others were faster."""
+    """How many offers are tried if others take them first."""
     seconds_between: Mapping[str, float] | None = None
     """Seconds between two calls of an endpoint of the market's API; None for its own limits."""
     pace_margin: float = 0.1
@@ -121,7 +121,7 @@ class CloudSettings:
             )
 
     def node_type(self, name: str) -> NodeType:
-        """Raises ValueError for a name that is not set up."""
+        """Raises ValueError for an unknown name."""
         if name not in self.node_types:
             raise ValueError(
                 f"unknown node type {str(name)[:80]!r}; expected one of "

@@ -1,4 +1,4 @@
-"""What becomes of an instance that the API lists, and of launches that fail. Pure, with reasons."""
+"""What to do with a listed instance, and with launches that fail. Pure, with reasons."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Verdict:
     action: Action
     reason: str
     avoid_machine: bool = False
-    """Whether the machine is at fault and is not rented again for a while."""
+    """Whether the machine is at fault and is avoided for a while."""
     never_linked: bool = False
-    """It ran, and its link never opened: where that is so of others, too, the head is at fault."""
+    """It ran, but its link never opened: if that is true of others too, the head is at fault."""
 
 
 def judge(
@@ -41,14 +41,14 @@ def judge(
     patience: Patience,
     price_tolerance: float,
 ) -> Verdict:
-    """Adopt, keep, destroy, or leave alone because it is someone else's.
+    """Adopt, keep, destroy, or leave alone because it is not this cluster's.
 
     Args:
         instance: as the API lists it.
-        known: the attempt that its label names; None where the ledger has none.
-        cluster: only instances whose label names it are ever touched.
+        known: the attempt that its label names; None if the ledger has none.
+        cluster: no other cluster's instances are ever touched.
         now: seconds since 1970.
-        price_tolerance: by which share the price may exceed what was agreed.
+        price_tolerance: the share by which the price may exceed the agreed one.
     """
     label = Label.parse(instance.label)
     if label is None or label.cluster != cluster:
@@ -114,7 +114,7 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
             f"{instance.message[:120] or 'the host says nothing'}",
             avoid_machine=True,
         )
-    # A container may run without what opens its link: only then is a worker there.
+    # A container may run although its link does not open: then it is not a worker yet.
     if known.unlinked_since is not None and now - known.unlinked_since >= patience.loading:
         return _destroy(
             f"{instance.status}, but its link is not open for {now - known.unlinked_since:.0f} s",
@@ -134,7 +134,7 @@ def _destroy(reason: str, *, avoid_machine: bool = False, never_linked: bool = F
 
 
 def head_to_blame(machines: int) -> str:
-    """Why workers on so many machines never opened their links; empty while it may be theirs."""
+    """Why the head is at fault when links on so many machines never opened; empty if it is not."""
     if machines < MACHINES_TO_BLAME_THE_HEAD:
         return ""
     return (
@@ -144,7 +144,7 @@ def head_to_blame(machines: int) -> str:
 
 
 def launch_allowed_at(failures: int, last: float, patience: Patience) -> float:
-    """When the next launch may start, after `failures` in a row, the last one at `last`."""
+    """When the next launch may start after `failures` in a row, the last one at `last`."""
     if failures < 1:
         return last
     return last + min(patience.backoff * 2.0 ** min(failures - 1, 30), patience.backoff_most)

@@ -1,4 +1,4 @@
-"""A rented worker, and what it is given to start with."""
+"""A rented worker, and how its start is prepared."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tune_app.cloud.market.records import Instance
 
 
 class WorkerSetup(Protocol):
-    """Who prepares the way of a worker to the head: keys, addresses."""
+    """Prepares a worker's way to the head: keys, addresses."""
 
     def prepare(self, start: WorkerStart, label: Label) -> WorkerStart:
         """Called before the instance is asked for, with its node type's own start."""
 
     def revoke(self, k: int) -> None:
-        """Called when nothing is left of the instance with this k; perhaps more than once."""
+        """Called when the instance with this k is gone; perhaps more than once."""
 
 
 class PlainSetup:

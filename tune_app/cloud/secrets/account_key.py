@@ -15,7 +15,7 @@ FILES = (".config/vastai/vast_api_key", ".vast_api_key")
 def account_key(environment: Mapping[str, str], home: Path) -> ApiKey:
     """The key from the environment, or else from the file that `vastai set api-key` writes.
 
-    Raises ValueError where there is none, or where what is there is no key.
+    Raises ValueError if there is none, or if it is not a key.
     """
     told = environment.get(VARIABLE, "")
     if told.strip():

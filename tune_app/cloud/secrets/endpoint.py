@@ -1,4 +1,4 @@
-"""Where a secret may be sent."""
+"""Checks where a secret may be sent."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 
 
 def checked_endpoint(url: str, *, what: str, secret: str) -> str:
-    """The URL without a slash at its end. Raises ValueError where the secret could be overheard.
+    """The URL without a trailing slash. Raises ValueError if the secret could be intercepted.
 
     Args:
-        what, secret: what the URL and what is sent there are called.
+        what, secret: names of the URL and of the secret, for the message.
     """
     parts = urlsplit(url)
     local = parts.hostname in ("127.0.0.1", "localhost", "::1")

@@ -8,7 +8,7 @@ MAXIMUM_KEY = 4_096
 
 
 class ApiKey:
-    """A secret that shows itself only where it is asked for by name."""
+    """A secret that only `reveal` shows: no repr, log or pickle holds it."""
 
     def __init__(self, text: str) -> None:
         text = text.strip()
@@ -30,7 +30,7 @@ class ApiKey:
 
 
 def read_key(stream: BinaryIO) -> ApiKey:
-    """The key in a stream's first line. Raises ValueError where there is none."""
+    """The key in a stream's first line. Raises ValueError if there is none."""
     line = stream.readline(MAXIMUM_KEY)
     text = line.decode("ascii", errors="replace").strip()
     if not text:

@@ -1,12 +1,10 @@
-"""Pairs of SSH keys. The private half never stands in an argument, a log or a file for others."""
+"""Pairs of SSH keys. The private half is never in an argument, a log or a readable file."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import asyncssh
 
 from tune_app.cloud.whole_files import write_file
 
@@ -22,17 +20,21 @@ class KeyPair:
     public: str
     """`ssh-ed25519 AAAA…`, without comment."""
     private: str = field(repr=False)
-    """What stands between the first and the last line of its file, in one line."""
+    """The body of its file, between the first and the last line, in one line."""
 
     @classmethod
     def new(cls) -> KeyPair:
-        """One that nobody has had before."""
+        """A new key."""
+        import asyncssh  # noqa: PLC0415 - a third of a second, which most programs need not spend
+
         key = asyncssh.generate_private_key("ssh-ed25519")
         return cls.parse(key.export_private_key().decode("ascii"))
 
     @classmethod
     def parse(cls, text: str) -> KeyPair:
-        """From the text of a private key's file. Raises ValueError where it is none."""
+        """From the text of a private key's file. Raises ValueError if it is not one."""
+        import asyncssh  # noqa: PLC0415
+
         try:
             key = asyncssh.import_private_key(text)
         except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
@@ -59,9 +61,9 @@ def checked_public(text: str) -> str:
 
 
 def key_file(path: Path) -> KeyPair:
-    """The pair whose private half lies at a path, made (0600) where there is none.
+    """The pair whose private half is at a path, created (0600) if missing.
 
-    Raises ValueError where something else lies there, OSError where it cannot be read or written.
+    Raises ValueError if something else is there, OSError if it cannot be read or written.
     """
     try:
         text = path.read_text("ascii")

@@ -85,7 +85,7 @@ def read_charge(values: Mapping[str, Any]) -> Charge:
 
 
 class _Reader:
-    """Reads values of a JSON object; what is absent or of the wrong type is an odd answer."""
+    """Reads values of a JSON object; a missing value or a wrong type is an OddAnswerError."""
 
     def __init__(self, what: str, values: Mapping[str, Any]) -> None:
         self._what = what

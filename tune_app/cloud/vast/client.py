@@ -1,7 +1,7 @@
-"""A small client of Vast.ai's HTTP API: it speaks HTTP, keeps the limits, and names the errors.
+"""A small client of Vast.ai's HTTP API: it keeps the rate limits and classifies the errors.
 
-Creating is sent once, whatever comes back; only what can be repeated without harm is tried again.
-The key stands in one header and nowhere else: no message, log line or repr holds it.
+Creating is sent once, whatever the answer; only harmless calls are repeated. The key is in one
+header and nowhere else: no message, log line or repr holds it.
 
 Source of the endpoints and their traps: https://docs.vast.ai/api-reference (August 2026).
 """
@@ -60,7 +60,7 @@ _BY_CODE: Mapping[str, type[CloudError]] = {
 
 
 class VastClient:
-    """Calls the API: a `Market`. Safe between threads."""
+    """Calls the API: a `Market`. Thread-safe."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class VastClient:
         Args:
             base_url: https, or http to this machine.
             timeout_s: for connecting, for the answer's first byte, and for its rest.
-            search_cache_s: how long the same search is answered from memory.
-            attempts: how often a call that changes nothing, or a destruction, is sent.
+            search_cache_s: how long a search is answered from memory.
+            attempts: how often a call that may be repeated is sent.
             clock: seconds since 1970.
         """
         self._base_url = checked_endpoint(base_url, what="base URL", secret="key")
@@ -170,7 +170,7 @@ class VastClient:
             "runtype": "ssh_direct",
             "price": request.bid,
             "target_state": "running",
-            # Where the machine is taken meanwhile, an error is better than a stopped instance.
+            # If the machine is taken meanwhile, an error is better than a stopped instance.
             "cancel_unavail": True,
         }
         answer = self._send("create", "PUT", f"/api/v0/asks/{request.offer_id}/", body=body)
@@ -184,7 +184,7 @@ class VastClient:
     def instances(self, *, labelled: str = "") -> list[Instance]:
         """Every instance whose label begins so, of all pages. Raises rather than leaving one out.
 
-        Others of the account need only have a number: what they are made of is not our business.
+        Of the account's other instances only the number is read.
         """
         found: dict[int, Instance | None] = {}
         token: str | None = None
@@ -214,7 +214,7 @@ class VastClient:
         return [instance for instance in found.values() if instance is not None]
 
     def instance(self, contract: int) -> Instance | None:
-        """One instance, or None where it is certain that there is none."""
+        """One instance, or None if it certainly does not exist."""
         try:
             answer = self._repeated("show", "GET", f"/api/v0/instances/{contract}/")
         except NoSuchInstanceError:
@@ -229,7 +229,7 @@ class VastClient:
         return read_instance(values)
 
     def destroy(self, contract: int) -> None:
-        """Ends an instance and its billing. One that is gone already is no error."""
+        """Destroys an instance and ends its billing. One that is gone already is not an error."""
         try:
             self._repeated("destroy", "DELETE", f"/api/v0/instances/{contract}/", body={})
         except NoSuchInstanceError:
@@ -268,7 +268,7 @@ class VastClient:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """A call that may be sent again after a failure of the way or of the server."""
+        """A call that may be sent again after a failure of the network or of the server."""
         for attempt in range(1, self._attempts + 1):
             self._rate_limit.wait(endpoint)
             try:
@@ -307,7 +307,7 @@ class VastClient:
         return self._read(endpoint, response.status_code, content)
 
     def _received(self, response: httpx.Response) -> bytes:
-        """The whole answer. httpx limits the wait for each piece, this the sum of them."""
+        """The complete answer. httpx limits the wait for each piece, this their sum."""
         until = time.monotonic() + self._timeout_s
         content = bytearray()
         for piece in response.iter_bytes():

@@ -1,4 +1,4 @@
-"""Keeps the time between calls that an API asks for, per endpoint."""
+"""Keeps the time between calls that an API requires, per endpoint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SECONDS_BETWEEN: Mapping[str, float] = {
     "charges": 1.0,
     "user": 1.0,
 }
-"""Vast.ai's documented limits; search and user have none of their own there."""
+"""Vast.ai's documented limits; it documents none for search and user."""
 
 
 class RateLimit:
-    """Lets calls to an endpoint pass no faster than the API allows. Safe between threads."""
+    """Lets calls to an endpoint pass no faster than the API allows. Thread-safe."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class RateLimit:
     def wait(self, endpoint: str, *, at_most: float | None = None) -> None:
         """Waits for this caller's turn.
 
-        Raises RateLimitedError, and takes no turn, where that would last over `at_most` seconds.
+        Raises RateLimitedError, and takes no turn, if that would take over `at_most` seconds.
         """
         with self._lock:
             now = self._clock()
@@ -59,6 +59,6 @@ class RateLimit:
             self._sleep(turn - now)
 
     def push_back(self, endpoint: str, seconds: float) -> None:
-        """No turn for this endpoint in the next `seconds`: the API found it too fast."""
+        """No turn for this endpoint in the next `seconds`: the API found the calls too fast."""
         with self._lock:
             self._next[endpoint] = max(self._next.get(endpoint, 0.0), self._clock() + seconds)
