@@ -1,4 +1,4 @@
-"""Where things are on the head, and who owns them."""
+"""Paths on the head, and who owns them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 PROGRAM = Path("/opt/stellux")
 CODE = PROGRAM / "code"
-"""The program's source; root's, as the daemon runs it, which Ray's user must not change. A link."""
+"""A link to the program's source, owned by root: the daemon runs it too."""
 ENVIRONMENT = PROGRAM / "env"
 PYTHON = ENVIRONMENT / "bin" / "python"
 TOOLS = PROGRAM / "bin"
@@ -17,13 +17,13 @@ OVERLAY_SETTINGS = CONFIGURATION / "overlay.json"
 HEAD_SETTINGS = CONFIGURATION / "head.json"
 HEAD_ENVIRONMENT = CONFIGURATION / "head.env"
 SSHD_CONFIG = CONFIGURATION / "sshd_config"
-"""Of the second SSH server. root's: it says as whom somebody comes in, and what they may run."""
+"""Of the second SSH server. Root's: it decides who logs in as whom, and what they may run."""
 FIREWALL = CONFIGURATION / "firewall.nft"
 VAST_KEY = CONFIGURATION / "vast_key"
 
 STATE = Path("/var/lib/stellux")
 CLOUD_STATE = STATE / "cloud"
-"""The daemon's; each cluster that this head served has a folder of its own in it."""
+"""The daemon's; each cluster that this head served has its own folder in it."""
 OVERLAY_FOLDER = STATE / "overlay"
 SOCKET = Path("/run/stellux/cloud.sock")
 
@@ -31,9 +31,9 @@ STORE = "/store"
 """Of checkpoints and tokens, as the store's user sees it."""
 
 RAY_USER = "stellux"
-"""Who runs Ray and the sweep, and who Ray's commands come in as. Not root, and no way to it."""
+"""The user of Ray, of the sweep and of Ray's commands; it has no way to become root."""
 CLOUD_USER = "stellux-cloud"
-"""Who runs the daemon that holds the account's key."""
+"""The user of the daemon that holds the account's key."""
 RAY_HOME = Path("/home") / RAY_USER
 
 ENVIRONMENT_SCRIPT = CODE / "tune_app" / "cloud" / "node" / "environment.sh"

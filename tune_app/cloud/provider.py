@@ -1,8 +1,8 @@
 """Ray's node provider: `type: external`, `module: tune_app.cloud.provider.StelluxNodeProvider`.
 
-It holds no truth of its own. The head is the machine that the YAML names or has made; what workers
-there are, the cloud's daemon says. A list that fails raises, so that the autoscaler does nothing:
-it never reads as "no nodes", which would rent all of them again.
+It holds no state of its own. The head is the machine that the YAML names or creates; the cloud's
+daemon lists the workers. A list that fails raises, so that the autoscaler does nothing: it never
+means "no nodes", which would rent all of them again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ logger = logging.getLogger(__name__)
 
 
 class HeadIsKeptError(ValueError):
-    """Somebody other than `ray down` would end the head."""
+    """Only `ray down` may end the head."""
 
 
 class NoSuchNodeError(ValueError):
@@ -74,7 +74,7 @@ class NoSuchNodeError(ValueError):
 
 
 class StelluxNodeProvider(NodeProvider):
-    """Thread-safe. Raises DaemonError or CloudError where the workers are not known."""
+    """Thread-safe. Raises DaemonError or CloudError if the workers are not known."""
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
@@ -90,14 +90,14 @@ class StelluxNodeProvider(NodeProvider):
         )
         self._lock = threading.Lock()
         self._seen: Mapping[str, Node] = {}
-        """The last list: Ray asks for it, and then of each node on it."""
+        """The last list: Ray asks for it, and then for each node on it."""
         self._written: dict[str, dict[str, str]] = {}
-        """Tags that Ray set: how far its own updaters are."""
+        """Tags that Ray set: the progress of its own updaters."""
         self._launches = Launches(AUTOSCALER_MAX_LAUNCH_BATCH)
 
     @cached_property
     def _client(self) -> DaemonClient:
-        """From elsewhere it is reached through the head, which may be still to be made."""
+        """From elsewhere it is reached through the head, which may not exist yet."""
         return _daemon(self._settings, self._machine)
 
     # The YAML
@@ -106,8 +106,8 @@ class StelluxNodeProvider(NodeProvider):
     def bootstrap_config(cluster_config: dict[str, Any]) -> dict[str, Any]:
         """Checks the YAML, and notes that the head is up to date: `ray up` never replaces it.
 
-        Raises click.ClickException for a YAML that no cluster could come of: Ray's commands then
-        print what it says, and nothing else.
+        Raises click.ClickException for a YAML that cannot become a cluster: Ray's commands then
+        print its message, and nothing else.
         """
         try:
             check_config(cluster_config)
@@ -129,7 +129,7 @@ class StelluxNodeProvider(NodeProvider):
         Of all that Ray's launcher asks a provider, only `ray up` asks this.
         """
         with _in_one_line():
-            # Again: where it was made, it may have broken off before its host key was replaced.
+            # Again: an earlier attempt may have stopped before its host key was replaced.
             machine = self._machine.make(click.echo)
             told = with_machine(cluster_config, machine)
             bring_up(told, shell_of(machine), say=click.echo)
@@ -195,7 +195,7 @@ class StelluxNodeProvider(NodeProvider):
     def create_node(
         self, node_config: dict[str, Any], tags: dict[str, str], count: int
     ) -> dict[str, Any]:
-        """Has the head made, where the YAML says so; workers are rented by a launch of Ray's."""
+        """Creates the head, if the YAML says so; Ray's launches rent the workers."""
         if tags.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD and isinstance(
             self._settings.head, HeadToCreate
         ):
@@ -216,7 +216,7 @@ class StelluxNodeProvider(NodeProvider):
     ) -> dict[str, Any]:
         """Asks for `count` workers at once; answers within a minute, long before they run.
 
-        Returns those that are rented, by id. Raises LaunchError where some are not, and where
+        Returns those that are rented, by id. Raises LaunchError if some are not, and where
         that is certain: what is in doubt shows in a later list.
         """
         launch = tags.get(TAG_RAY_LAUNCH_REQUEST, "")
@@ -293,8 +293,8 @@ class StelluxNodeProvider(NodeProvider):
     ) -> StrictRunner:
         """Runs commands on the head, and from the head on workers.
 
-        Raises ValueError for a worker to which there is no way: port 22 of its address is the
-        head's own SSH server, and what was meant for the worker would be done to the head.
+        Raises ValueError for a worker that cannot be reached: port 22 of its address is the head's
+        own SSH server, and the command would run on the head instead.
         """
         if docker_config and docker_config.get("container_name"):
             raise ValueError("no node runs Ray in a container; leave docker out of the YAML")
@@ -393,7 +393,7 @@ def _daemon(settings: ProviderSettings, head: Head) -> DaemonClient:
 
 @contextmanager
 def _in_one_line() -> Iterator[None]:
-    """What a user can mend is told without a traceback."""
+    """Mistakes that a user can fix are reported without a traceback."""
     try:
         yield
     except (ValueError, OSError) as error:

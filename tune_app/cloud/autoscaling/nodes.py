@@ -56,7 +56,7 @@ Outcome = Node | OSError | ValueError
 
 
 def launch_problem(outcomes: Sequence[Outcome], started: float) -> str | None:
-    """What the autoscaler has to be told of a launch; None for nothing.
+    """What the autoscaler has to learn of a launch; None for nothing.
 
     It answers a failure by asking again under another id. So where the outcome of one request is
     not known, nothing is told: the launch stays pending, the worker is taken when it is listed,

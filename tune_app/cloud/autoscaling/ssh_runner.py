@@ -74,7 +74,7 @@ SILENCE = 40
 
 
 class StrictRunner(SSHCommandRunner):
-    """Ray's own accepts any host key; whoever answers first would be given the cluster."""
+    """Ray's own runner accepts any host key: any machine that answers would get the cluster."""
 
     def __init__(self, way: Way, **values: Any) -> None:
         super().__init__(**values)  # type: ignore[no-untyped-call]

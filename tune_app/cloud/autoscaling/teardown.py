@@ -11,7 +11,7 @@ from tune_app.cloud.head_machine.choose import Head, Say, found
 
 
 class Teardown:
-    """Ends every worker. The head's turn comes when two looks, a while apart, found none.
+    """Ends every worker, and the head when two checks, a while apart, have found none.
 
     Args:
         daemon: asked for when something may be rented.

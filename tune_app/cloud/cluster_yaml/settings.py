@@ -16,11 +16,11 @@ from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.renting.settings import CloudSettings, load_settings
 
 UNSET_ADDRESS = "YOUR-VPS"
-"""What stands in `cluster.yaml` until a user writes an address."""
+"""The placeholder in `cluster.yaml` until a user writes an address."""
 HETZNER = "hetzner"
 """Where a head can be made."""
 ANSWER_S = 58.0
-"""Within which a request to rent is answered: the daemon answers in 55 s."""
+"""Within this time a request to rent is answered; the daemon answers in 55 s."""
 
 STORE_ROOT = OverlaySettings(head="example").store_root
 
@@ -37,20 +37,20 @@ _PLAIN = ("on_head", "answer_s", "looks_apart_s")
 
 
 def head_id(cluster: str) -> str:
-    """What the head has to carry as RAY_CLOUD_INSTANCE_ID to be recognised."""
+    """The head's RAY_CLOUD_INSTANCE_ID, by which it is recognised."""
     return f"{cluster}-head"
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadMachine:
-    """The machine that `ray up` makes the head of. Raises ValueError where it is not said."""
+    """The machine that `ray up` turns into the head. Raises ValueError if it is not named."""
 
     address: str
     port: int = 22
     key: str = ""
     """File of the SSH key on the user's machine; it is never copied."""
     open_ports: str = ""
-    """What else it serves, as `80/tcp 51820/udp`; the firewall closes what is not named."""
+    """Other ports that it serves, as `80/tcp 51820/udp`; the firewall closes all others."""
     known_hosts: str = ""
     """File with its host key on the user's machine; empty for the user's own."""
     user: str = ""
@@ -83,18 +83,18 @@ class HeadToCreate:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerAccess:
-    """How the head's programs come in on workers: see `tune_app.cloud.overlay.setup`."""
+    """How the head's programs log in on workers: see `tune_app.cloud.overlay.setup`."""
 
     key: str
     """A copy of the updater's key that Ray's user may read."""
     known_hosts: str
-    """The file of workers' host keys; nobody else is spoken to."""
+    """The file of workers' host keys; no other host is contacted."""
     user: str = "root"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderSettings:
-    """The provider's section of a cluster's YAML. Raises ValueError for what could not be meant."""
+    """The provider's section of a cluster's YAML. Raises ValueError for invalid values."""
 
     cluster: str
     head: HeadMachine | HeadToCreate
@@ -106,7 +106,7 @@ class ProviderSettings:
     """Of the daemon; None for the usual place."""
     answer_s: float = ANSWER_S
     looks_apart_s: float = 60.0
-    """Between the two looks that must find nothing before `ray down` is through."""
+    """Between the two checks that must find nothing before `ray down` ends."""
     store_root: str = STORE_ROOT
     """Of the overlay: below it, the head keeps checkpoints."""
 
@@ -202,7 +202,7 @@ def _check_types(values: Mapping[str, Any], kind: type, where: str) -> None:
 def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSettings:
     """Writes the file that the daemon is started with, out of a cluster's YAML.
 
-    Raises ValueError where the daemon would refuse it, or where the two say different things of
+    Raises ValueError if the daemon would refuse it, or where the two say different things of
     the workers.
     """
     section = config["provider"].get("vast")
@@ -245,7 +245,7 @@ def overlay_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Raises ValueError for a cluster's YAML that no cluster could come of."""
+    """Raises ValueError for a YAML that cannot become a cluster."""
     settings = read_settings(config["provider"], config["cluster_name"])
     user = config.get("auth", {}).get("ssh_user")
     if isinstance(settings.head, HeadToCreate) and user != "root":

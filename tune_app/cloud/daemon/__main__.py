@@ -52,7 +52,7 @@ def main(
     overlay
         A JSON file: see tune_app/cloud/overlay/settings.py; default no links to workers.
     overlay_folder
-        Of the head's keys and of whom they let in.
+        Folder of the head's keys and of the admitted ones.
     """
     logging.getLogger("tune_app").setLevel(logging.INFO)
     # No core file either, which would hold the key.

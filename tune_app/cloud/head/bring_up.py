@@ -32,7 +32,7 @@ server" >&2; exit 1; }
 echo "%s $(systemctl is-active %s 2>/dev/null || true) $(readlink %s || true)"
 """
 _SIGN = "stellux-head-runs"
-"""Before what is told: a login's own scripts may say something too."""
+"""Marks the line to read: the login's own scripts may print something too."""
 
 _SSH_PORT = '--ssh-port "${SSH_CONNECTION##* }"'
 """The port of the SSH server that this very session came in by: it must not be closed."""
@@ -50,8 +50,8 @@ def bring_up(
 
     Args:
         config: the cluster's YAML.
-        say: told of each step.
-        environment, home: where the user's key is looked for.
+        say: called with each step.
+        environment, home: places to look for the user's key.
 
     Raises ValueError for what the YAML or the key does not allow, HeadUnreachableError, and
     HeadCommandError with what the head said. Nothing is rented by then.
@@ -64,7 +64,7 @@ def bring_up(
     told = shell.run(shell.as_root("sh", "-c", shlex.quote(look)), timeout_s=60.0)
     check_no_other_sweep(told, name)
     say(f"sending the program, {len(archive) / 2**20:.1f} MiB, and its settings")
-    # Whoever brings the same head up meanwhile sends elsewhere.
+    # A second `ray up` at the same time sends to another folder.
     incoming = PROGRAM / f"incoming-{secrets.token_hex(6)}"
     script = unpack_script(name, incoming)
     shell.run(shell.as_root("sh", "-c", shlex.quote(script)), stdin=archive)
@@ -83,10 +83,10 @@ def bring_up(
 
 
 def check_no_other_sweep(told: str, name: str) -> None:
-    """Raises ValueError where a sweep runs on a head with another source than `name`. Pure.
+    """Raises ValueError if a sweep runs on the head with another source than `name`. Pure.
 
     Args:
-        told: by the head, as it was looked at.
+        told: what the head printed.
     """
     line = next((each for each in told.splitlines() if each.startswith(_SIGN)), _SIGN)
     words = [*line.split(), "", ""]
@@ -106,7 +106,7 @@ def _start(shell: HeadShell, key: ApiKey) -> str:
 def _module(shell: HeadShell, name: str, *arguments: str, stdin: bytes = b"") -> str:
     """Runs one of this package's commands on the head as root; returns what it prints.
 
-    -P: a file in the login's home, where it is run, must not be taken for a module of Python's.
+    -P: it runs in the login's home, whose files must not shadow Python's modules.
 
     Args:
         arguments: as that machine's shell reads them.

@@ -1,4 +1,4 @@
-"""What the laptop sends to the head: the program's source and the settings, as one archive."""
+"""What the user's machine sends to the head: source and settings, as one archive."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def code_name(root: Path = ROOT) -> str:
 def bundle(settings: Mapping[str, str], root: Path = ROOT) -> bytes:
     """A tar.gz with the source under `code/` and the settings' texts under `settings/`.
 
-    Nothing in it tells whose machine it was made on.
+    It holds no trace of the machine on which it was made.
 
-    Raises ValueError where the source is too large to be this program's alone.
+    Raises ValueError if the folders hold more than this program.
     """
     found = list(source_files(root))
     sizes = {path: (root / path).stat().st_size for path in found}

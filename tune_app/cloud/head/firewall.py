@@ -1,4 +1,4 @@
-"""What the head lets in from outside: SSH, and what it asked for itself. Pure."""
+"""What the head accepts from outside: SSH, and answers to its own connections. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def firewall_rules(ssh_ports: Iterable[int], also: str = "") -> str:
         ssh_ports: of the machine's own SSH server and of the overlay's.
         also: what else the machine serves: see `open_ports`.
 
-    Raises ValueError without a port, and for what is none: who installs it would be locked out.
+    Raises ValueError without a valid port: its installer would be locked out.
     """
     ports, others = sorted(set(ssh_ports)), open_ports(also)
     if not ports:

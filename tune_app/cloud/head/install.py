@@ -62,11 +62,11 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     settings
         Folder of the settings' files, as the user's machine sent them.
     login
-        The user who came in; whoever may come in as them may come in as Ray's user.
+        The user who logged in; the same SSH keys may log in as Ray's user.
     ssh_port
         Of the machine's own SSH server, which stays open in public.
     """
-    # Whatever is wrong in them is said before anything changes.
+    # Mistakes in them are reported before anything changes.
     told = load_settings(settings / "daemon.json")
     load_head_settings(settings / "head.json")
     overlay = load_overlay_settings(settings / "overlay.json")
@@ -83,7 +83,7 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         mode=0o644,
     )
     grant_access(overlay, layout.OVERLAY_FOLDER, owner=layout.CLOUD_USER, user=layout.RAY_USER)
-    # Written by root into root's folder: who writes it decides as whom workers come in.
+    # By root into root's folder: this file decides as which users workers log in.
     configuration = sshd_config(overlay, str(layout.OVERLAY_FOLDER), version=installed_openssh())
     write_file(layout.SSHD_CONFIG, configuration, mode=0o644)
     owner = SystemAccount.of(layout.RAY_USER)
@@ -114,7 +114,7 @@ class Account:
 
 
 def accounts(overlay: OverlaySettings) -> tuple[Account, ...]:
-    """Who is needed. Only Ray's user has a shell."""
+    """The users that are needed. Only Ray's user has a shell."""
     return (
         Account(name=layout.RAY_USER, home=layout.RAY_HOME, shell="/bin/bash"),
         Account(name=layout.CLOUD_USER, home=layout.CLOUD_STATE),
@@ -124,7 +124,7 @@ def accounts(overlay: OverlaySettings) -> tuple[Account, ...]:
 
 
 def make_users(overlay: OverlaySettings) -> None:
-    """Users and their groups. Raises OSError where the system refuses."""
+    """Users and their groups. Raises OSError if the system refuses."""
     for account in accounts(overlay):
         try:
             pwd.getpwnam(account.name)
@@ -132,7 +132,7 @@ def make_users(overlay: OverlaySettings) -> None:
             words = ["useradd", "--system", "--user-group", "--shell", account.shell]
             words += ["--home-dir", str(account.home), "--no-create-home", account.name]
             _run(words)
-        # A password that nobody has: with the "!" of a new account OpenSSH takes it for locked.
+        # No password matches: with the "!" of a new account OpenSSH treats it as locked.
         _run(["usermod", "--password", "*", account.name])
 
 

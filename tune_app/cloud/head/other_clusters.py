@@ -26,7 +26,7 @@ def rented_by_others(state: Path, cluster: str) -> Mapping[str, list[int]]:
 
 
 def refuse_other_clusters(state: Path, cluster: str, *, owner: str) -> None:
-    """Raises ValueError where another cluster's workers would be left without their daemon.
+    """Raises ValueError if another cluster's workers would be left without their daemon.
 
     Args:
         owner: whose the daemon's folder is; nothing in it is touched as root.

@@ -21,7 +21,7 @@ def install_packages(
 ) -> list[str]:
     """Installs what is missing, as root; returns the packages' names.
 
-    Raises OSError where there is no apt-get, or it fails.
+    Raises OSError if there is no apt-get, or it fails.
     """
     wanted = [name for command, name in packages.items() if not shutil.which(command, path=_WHERE)]
     if wanted:

@@ -1,7 +1,7 @@
-"""The home of Ray's user: who comes in as them, and what their shell knows.
+"""The home of Ray's user: who may log in as this user, and what the shell knows.
 
-Whoever runs code in the cluster may have put links into it. So everything in there is done as its
-owner, who could have done it alone; root would be sent elsewhere by a link.
+Code in the cluster may have put links into it. So everything in there is done as its owner, who
+could have done the same; a link would make root write elsewhere.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def shut_out(owner: Account) -> None:
 
 
 def forget_token(owner: Account) -> None:
-    """Has Ray make another token at its next start; no node of an earlier one comes in. As root."""
+    """Makes Ray create a new token at its next start, which shuts out earlier nodes. As root."""
     with owner.acting():
         token_file(owner.home).unlink(missing_ok=True)
 
@@ -82,7 +82,7 @@ def _let_in(home: Path, keys: str) -> None:
 
 
 def _text(path: Path) -> str:
-    """What a file holds; nothing where it cannot be read, so that it is written anew."""
+    """What a file holds; nothing if it cannot be read, so that it is written again."""
     with suppress(OSError, UnicodeDecodeError):
         # Not of a pipe, which might never end.
         return path.read_text("utf-8") if path.is_file() else ""

@@ -32,7 +32,7 @@ def check_reachable(host: str, port: int, *, within_s: float = WITHIN_S) -> None
 
 
 def _why_not(host: str, port: int) -> str | None:
-    """None where an SSH server greets."""
+    """None if an SSH server greets."""
     try:
         with socket.create_connection((host, port), timeout=_CONNECT_S) as connection:
             said = connection.recv(len(_GREETING))

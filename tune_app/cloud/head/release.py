@@ -37,14 +37,14 @@ app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
 @app.default
 def main() -> int:
     """Stop and disable every service of the cluster, and forget the account's key."""
-    # The last one started ends first: whoever watches stays until nothing is left to watch.
+    # In reverse: the services that watch stay until there is nothing left to watch.
     for name in reversed(UNITS):
         systemctl("disable", "--now", name)
         if name == CLOUD:
             _check_empty()
     VAST_KEY.unlink(missing_ok=True)
     SUDOERS.unlink(missing_ok=True)
-    # Whoever ran code in the cluster may have let others in.
+    # Code in the cluster may have let others in.
     with suppress(ValueError):
         shut_out(Account.of(RAY_USER))
     return 0
@@ -53,7 +53,7 @@ def main() -> int:
 def _check_empty() -> None:
     """Nobody rents any more: a last look, for what was on its way when the one before was done.
 
-    Raises CloudError where something is left, or where that is not known; the daemon goes on then.
+    Raises CloudError if something is left, or that is unknown; the daemon then continues.
     """
     if not (VAST_KEY.is_file() and DAEMON_SETTINGS.is_file()):
         return
@@ -62,7 +62,7 @@ def _check_empty() -> None:
         with VAST_KEY.open("rb") as file, open_market(settings, read_key(file)) as market:
             refuse_left(market.instances(labelled=prefix(settings.cluster)))
     except WrongKeyError as error:
-        # It ends nothing any more, wherever it lies.
+        # This key ends nothing any more.
         logger.warning("which machines are rented is unknown: %s; see %s", error, SHOWN_AT)
     except CloudError:
         systemctl("enable", "--now", CLOUD)

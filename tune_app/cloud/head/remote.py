@@ -1,4 +1,4 @@
-"""What the user's machine asks of a head that is up: its daemon, its services."""
+"""What the user's machine asks a running head for: its daemon, its services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shell_of(head: HeadMachine, user: str = "") -> HeadShell:
     """The way to a head.
 
     Args:
-        user: who logs in there, where the head's settings do not say it.
+        user: who logs in there, if the head's settings do not name one.
     """
     return HeadShell(
         address=head.address,
@@ -36,8 +36,8 @@ def remote_daemon(
     """The head's daemon over SSH, one session for each request.
 
     Args:
-        shell: of whoever may become root on the head.
-        user: who asks there. Only root may allow launches again.
+        shell: of a user who may become root on the head.
+        user: as whom to ask there. Only root may allow launches again.
     """
     return DaemonClient(SOCKET, exchange=_over(shell, timeout_s, user))
 

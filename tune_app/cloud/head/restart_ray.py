@@ -41,7 +41,7 @@ def main(*, within: float = WITHIN_S) -> int:
     systemctl("restart", UNIT, as_root=True)
     until = time.monotonic() + within
     while _read(started) in {None, before}:
-        # It is not tried again where a person has to set something right first.
+        # systemd does not restart it if somebody has to fix something first.
         given_up = systemctl("show", UNIT, "-p", "ActiveState", "--value").strip() == "failed"
         if given_up or time.monotonic() > until:
             said = journal_tail(UNIT, as_root=True)
@@ -53,7 +53,7 @@ def main(*, within: float = WITHIN_S) -> int:
 
 
 def _read(started: Path) -> str | None:
-    """What tells one start of Ray from the next; None before the first."""
+    """The id of Ray's last start; None before the first."""
     try:
         return started.read_text("utf-8")
     except FileNotFoundError:

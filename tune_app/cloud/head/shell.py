@@ -1,4 +1,4 @@
-"""Commands on the head, from the user's machine: OpenSSH, where the head's host key is known."""
+"""Commands on the head from the user's machine, by OpenSSH; the host key must be known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 CONNECT_S = 15
 SSH_FAILED = 255
-"""OpenSSH's own exit code, which says that the command was not run, or not to its end."""
+"""OpenSSH's own exit code: the command was not run, or not to its end."""
 NOTHING_FORWARDED = {"ForwardAgent": "no", "ForwardX11": "no"}
-"""Whatever ~/.ssh/config says: whoever has the other end would log in by the user's agent."""
+"""Whatever ~/.ssh/config says: the other end could log in elsewhere with the user's agent."""
 
 _FULL = "No space left on device"
 
@@ -37,7 +37,7 @@ _REMEDIES = (
 
 
 class HeadUnreachableError(OSError):
-    """The head's SSH server does not answer, or lets nobody in."""
+    """The head's SSH server does not answer, or refuses the login."""
 
 
 class HeadCommandError(OSError):
@@ -46,10 +46,10 @@ class HeadCommandError(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadShell:
-    """How this machine's user comes in on the head.
+    """How this machine's user logs in on the head.
 
-    Every method raises HeadUnreachableError where the head is not reached, and HeadCommandError
-    where the command ends with another exit code than 0.
+    Every method raises HeadUnreachableError if the head cannot be reached, and HeadCommandError
+    if the command ends with an exit code other than 0.
     """
 
     address: str

@@ -2,8 +2,8 @@
 
 python -m tune_app.cloud.head.start < key
 
-Run on the head as root, by the user's machine. A key that does not work, or nothing that could be
-rented under the caps, is told before anything is started.
+Run on the head as root, by the user's machine. A key that does not work, or no offer under the
+caps, is reported before anything starts.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def main() -> int:
 def try_account(settings: CloudSettings, market: Market) -> list[str]:
     """What the account could rent now, a line for each kind of worker.
 
-    Raises WrongKeyError for a key that the API does not know, NoOfferError where some kind of
-    worker could not be rented at any price that the caps allow, and CloudError where it is not
+    Raises WrongKeyError for a key that the API does not know, NoOfferError if some kind of
+    worker could not be rented at any price that the caps allow, and CloudError if it is not
     known.
     """
     market.instances(labelled=prefix(settings.cluster))
@@ -100,14 +100,14 @@ def _refuse_other_account(settings: CloudSettings, key: ApiKey, market: Market) 
 def refuse_other_account(
     settings: CloudSettings, left: Sequence[int], market: Market, *, before: ApiKey
 ) -> None:
-    """Raises ValueError where workers would bill on in an account that nobody sees any more.
+    """Raises ValueError if workers would keep billing in an account that nobody watches.
 
     Args:
         left: contracts that the ledger does not know to be gone.
         client: with the new key.
         before: the key that the head had until now.
 
-    Raises CloudError where the new key's account cannot be seen.
+    Raises CloudError if the new key's account cannot be seen.
     """
     labelled = prefix(settings.cluster)
     if {item.id for item in market.instances(labelled=labelled)} & set(left):
@@ -127,7 +127,7 @@ def refuse_other_account(
 
 
 def store_key(key: ApiKey, path: Path) -> None:
-    """Where the daemon's unit takes it from as it starts; only root may read it."""
+    """Stores the key for the daemon's unit; only root may read it."""
     write_file(path, key.reveal() + "\n", mode=0o600)
 
 

@@ -26,23 +26,23 @@ class Head(Protocol):
     """Methods raise ValueError and OSError for what a user can mend."""
 
     def find(self) -> HeadMachine | None:
-        """The machine; None where it is certain that there is none."""
+        """The machine; None if it certainly does not exist."""
         ...
 
     def check_absence(self) -> None:
-        """Raises CloudError where there is none though there should be one."""
+        """Raises CloudError if there is no machine although there should be one."""
         ...
 
     def make(self, say: Say) -> HeadMachine:
-        """The machine, which SSH reaches and knows; made where there is none."""
+        """The machine, reachable by SSH with a known host key; created if missing."""
         ...
 
     def never_rented(self) -> bool:
-        """Whether it is certain that nothing is rented from there: it has no key (any more)."""
+        """Whether it certainly has rented nothing: it has no key (any more)."""
         ...
 
     def end(self, say: Say) -> None:
-        """What `ray down` does in the end, when nothing is rented any more."""
+        """The last step of `ray down`, when nothing is rented any more."""
         ...
 
 
@@ -79,7 +79,7 @@ def head_of(settings: ProviderSettings) -> Head:
 
 
 def found(head: Head) -> HeadMachine:
-    """Raises CloudError where there is none."""
+    """Raises CloudError if there is none."""
     machine = head.find()
     if machine is None:
         head.check_absence()
@@ -98,6 +98,6 @@ def read_cluster(path: Path) -> tuple[ProviderSettings, str]:
 
 
 def read_shell(path: Path) -> HeadShell:
-    """The way to the head of a cluster's YAML. Raises CloudError where there is none."""
+    """The way to the head of a cluster's YAML. Raises CloudError if there is none."""
     settings, user = read_cluster(path)
     return shell_of(found(head_of(settings)), user)

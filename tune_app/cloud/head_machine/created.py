@@ -55,7 +55,7 @@ class CreatedHead:
         """
         Args:
             store_root: where the head keeps checkpoints.
-            environment: with the token, and with whether results are to be fetched.
+            environment: holds the token, and whether results are to be fetched.
         """
         self._wanted = wanted
         self._cluster = cluster
@@ -69,7 +69,7 @@ class CreatedHead:
         self._rents = False
 
     def find(self) -> HeadMachine | None:
-        """The server that exists; None where it is certain that there is none.
+        """The server that exists; None if it certainly does not exist.
 
         Looked for until it was found, and then remembered.
         """
@@ -81,7 +81,7 @@ class CreatedHead:
             return self._found
 
     def check_absence(self) -> None:
-        """Raises CloudError where this machine knows a server that was not deleted from here."""
+        """Raises CloudError if this machine knows a server that was not deleted from here."""
         if self._known_hosts.exists():
             raise CloudError(
                 f"the head of {self._cluster!r} is not in the project of this HCLOUD_TOKEN, though "
@@ -93,7 +93,7 @@ class CreatedHead:
     def make(self, say: Say) -> HeadMachine:
         """The server, running, with a host key that nobody else has seen.
 
-        Safe to begin again wherever it broke off. Raises OverCapError, and ValueError without a key
+        Safe to repeat after an interruption. Raises OverCapError, and ValueError without a key
         of Vast.ai's, before anything is ordered.
         """
         with self._lock:
@@ -191,7 +191,7 @@ class CreatedHead:
         write_file(self._known_hosts, lines, mode=0o600)
 
     def _key(self) -> str:
-        """The private key's file; empty where only an agent may have it."""
+        """The private key's file; empty if only an agent may have it."""
         if self._wanted.key:
             return self._wanted.key
         public = self._wanted.hetzner.ssh_public_key.strip()

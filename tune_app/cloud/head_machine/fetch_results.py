@@ -1,7 +1,7 @@
-"""Brings a head's results home: journals, result files and checkpoints, over its own SSH.
+"""Copies a head's results here: journals, result files and checkpoints, over SSH.
 
-Begun again, it goes on where it was cut off. What was fetched is compared once more with what the
-head has, so that a head may be deleted afterwards.
+Run again, it continues where it was cut off. The copy is compared with the head once more, so that
+the head may be deleted afterwards.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tune_app.cloud.head_paths import RAY_HOME
 HEAD_FILE = ".stellux-head"
 """In the results' folder: whose they are. Another head's would be written over."""
 PARTIAL = ".stellux-partial"
-"""What was cut off lies in a folder of this name until it is whole."""
+"""Folder of files that are not complete yet."""
 SILENCE_S = 120
 _LAST_LINES = 3
 
@@ -30,7 +30,7 @@ class FetchError(OSError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """What lies in the results' folder now."""
+    """What is in the results' folder now."""
 
     folder: Path
     files: int
@@ -74,9 +74,9 @@ def fetch(
     """Copies folders of the head into `target`, and sees that nothing is left there.
 
     Args:
-        shell: of whoever may become root, as checkpoints are for root alone to read.
+        shell: of a user who may become root, since only root may read the checkpoints.
         folders: as `sources` gives them; one that is not there was never needed.
-        say: told of each folder.
+        say: called with each folder.
 
     Raises FetchError, HeadUnreachableError and HeadCommandError. Nothing on the head changes.
     """
@@ -102,7 +102,7 @@ def _present(shell: HeadShell, folders: Mapping[str, str]) -> list[str]:
         f"if [ -d {shlex.quote(path)} ]; then echo {shlex.quote(name)}; fi"
         for name, path in folders.items()
     )
-    # The other end's shell reads the words once more.
+    # The shell at the other end parses the words again.
     told = shell.run(shell.as_root("sh", "-c", shlex.quote(tests)), timeout_s=60.0)
     return [name for name in folders if name in told.split()]
 

@@ -56,7 +56,7 @@ class HetznerApi:
         )
         base = self.client._client
         # hcloud sends every call again after a time-out or a 502, an order too. And its session
-        # would take a .netrc's word for the token, and follow to where the order is read by others.
+        # would take the token from a .netrc, and follow redirects to other hosts.
         assert hasattr(base, "_retry_max_retries") and hasattr(base, "_session")
         base._retry_max_retries = 0
         base._session.trust_env = False
@@ -68,7 +68,7 @@ class HetznerApi:
     def repeated(
         self, what: str, ask: Callable[[], _Answer], *, gone: bool = False
     ) -> _Answer | Any:
-        """A call that may be sent again. `gone`: what is not there any more is no error."""
+        """A call that may be sent again. `gone`: a missing thing is not an error."""
         for attempt in range(1, self._settings.attempts + 1):
             try:
                 return self.call(what, ask)

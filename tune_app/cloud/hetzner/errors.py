@@ -39,7 +39,7 @@ class ProtectedError(CloudError):
 
 
 class GoneError(CloudError):
-    """There is no such thing (any more)."""
+    """It does not exist (any more)."""
 
 
 class NotReadyError(CloudError):

@@ -77,7 +77,7 @@ def fingerprint(public: str) -> str:
 class HostKeys:
     """What this machine knows of the host keys of one cluster's head, in a folder (0700).
 
-    Methods raise OSError where a file cannot be read or written, ValueError where it is none.
+    Methods raise OSError if a file cannot be read or written, ValueError if it is none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,7 +102,7 @@ class HostKeys:
         Args:
             first: the fingerprint of the key that the server was made with.
 
-        Raises HostKeyUnknownError where this machine never had its key.
+        Raises HostKeyUnknownError if this machine never had its key.
         """
         keys = self._later_keys(server_id)
         if self._first.is_file():
@@ -122,11 +122,11 @@ class HostKeys:
     ) -> str:
         """Replaces the first key by one that the server makes; returns the new known_hosts line.
 
-        One that is replaced already is left alone. Safe to begin again after it broke off.
+        One that is replaced already is left alone. Safe to repeat after an interruption.
 
         Args:
             run: runs a shell script as root on the server, recognised by known_hosts lines, and
-                returns what it prints; raises OSError where that fails.
+                returns what it prints; raises OSError if that fails.
         """
         known = self.known_hosts(server_id, address, first)
         settled = self._later_keys(server_id)

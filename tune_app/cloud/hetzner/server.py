@@ -1,7 +1,7 @@
 """The head as a server at Hetzner: found by its name, made once, deleted for certain.
 
 For the user's machine alone: the token that pays never comes to the head. A server's name is unique
-in its project, so whoever does not know whether an order was carried out looks for the name.
+in its project, so after an order with an unknown outcome its name is looked for.
 What is switched off bills as well; only what is deleted does not.
 
 Source: https://docs.hetzner.cloud/ and hcloud, Hetzner's own client (2.27).
@@ -76,7 +76,7 @@ class HetznerHead:
         return f"HetznerHead({self._api!r})"
 
     def find(self, cluster: str) -> Server | None:
-        """The cluster's head, whatever its state; None where it is certain that there is none.
+        """The cluster's head, whatever its state; None if it certainly does not exist.
 
         Raises NameTakenError for a server of that name that this program did not make.
         """
@@ -86,8 +86,8 @@ class HetznerHead:
     def create(self, cluster: str) -> Server:
         """The cluster's head, running: the one that exists, or else a new one, ordered once.
 
-        Raises OverCapError before anything is ordered; NoAnswerError where it is not known whether
-        a server was made, and NotReadyError where one was made and does not run: begin again, or
+        Raises OverCapError before anything is ordered; NoAnswerError if it is not known whether
+        a server was made, and NotReadyError if one was made and does not run: begin again, or
         `delete`.
         """
         server, action = self._look(cluster), None
@@ -99,8 +99,8 @@ class HetznerHead:
     def delete(self, cluster: str) -> bool:
         """Ends the head and its billing, and returns when two looks have not found it.
 
-        False where there was none in the token's project, which may be the wrong one. Raises
-        NotReadyError where it is not gone in time.
+        False if there was none in the token's project, which may be the wrong one. Raises
+        NotReadyError if it is not gone in time.
         """
         until = self._clock() + self._settings.gone_s
         asked, absent = False, 0
@@ -133,7 +133,7 @@ class HetznerHead:
     def price(self) -> float:
         """Euros a month with tax and IPv4 address, as of now.
 
-        Raises OverCapError over the cap, NotAvailableError where none can be ordered.
+        Raises OverCapError over the cap, NotAvailableError if none can be ordered.
         """
         settings = self._settings
         wanted = f"server type {settings.server_type!r}"
@@ -321,7 +321,7 @@ class HetznerHead:
         return self._api.repeated("pricing", ask)
 
     def _key(self, cluster: str, public: str) -> BoundSSHKey:
-        """The project's entry of the user's key, made where there is none. Costs nothing."""
+        """The project's entry of the user's key, created if missing. Costs nothing."""
         digest = self._settings.public_key().get_fingerprint("md5").removeprefix("MD5:")
 
         def ask() -> BoundSSHKey | None:

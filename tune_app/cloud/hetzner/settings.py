@@ -18,7 +18,7 @@ VARIABLE = "HCLOUD_TOKEN"
 
 
 def hetzner_token(environment: Mapping[str, str]) -> ApiKey:
-    """The token from HCLOUD_TOKEN. Raises ValueError where there is none, or it can be none."""
+    """The token from HCLOUD_TOKEN. Raises ValueError if it is missing or invalid."""
     try:
         return ApiKey(environment.get(VARIABLE, ""))
     except ValueError:
@@ -30,13 +30,13 @@ def hetzner_token(environment: Mapping[str, str]) -> ApiKey:
 
 @dataclass(frozen=True, kw_only=True)
 class HetznerSettings:
-    """The server to be had; the token is no part of it.
+    """The server to order; the token is not part of it.
 
     Raises ValueError for what could never be meant.
     """
 
     ssh_public_key: str
-    """Who comes in as root: the key's text, or the path of its .pub file."""
+    """The key that logs in as root: its text, or the path of its .pub file."""
     max_euros_per_month: float
     """With tax and with the IPv4 address; a server that costs more is not made."""
     server_type: str = "cx23"
@@ -111,6 +111,6 @@ class Server:
     """IPv4; empty while it has none."""
     status: str
     euros_per_month: float | None
-    """With tax and address; None where the price list does not have it (any more)."""
+    """With tax and address; None if the price list does not have it (any more)."""
     known_hosts_line: str
     """By which it is recognised; two lines while its key is being replaced."""

@@ -29,7 +29,7 @@ class Market(Protocol):
         """Rents and returns the contract's number. Sent once, never again.
 
         Args:
-            turn_within_s: RateLimitedError where the rate limit would hold it up for longer.
+            turn_within_s: RateLimitedError if the rate limit would hold it up for longer.
 
         The error's `contract` has to be destroyed where there is one; where `may_have_happened`,
         the instance has to be looked for by its label.

@@ -56,7 +56,7 @@ app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
 def main(settings: Path) -> int:
     """Run Ray's head until SIGTERM.
 
-    Exit code 0: told to end. 1: Ray did not start, or one of its programs died. 2: something is to
+    Exit code 0: stopped. 1: Ray did not start, or one of its programs died. 2: something is to
     be set right first. 3: all links were gone together, and are coming back.
 
     Parameters
@@ -72,7 +72,7 @@ def main(settings: Path) -> int:
 
 
 def check_environment(settings: HeadSettings, environment: Mapping[str, str]) -> None:
-    """Raises ValueError where Ray's autoscaler would not know the head for its own."""
+    """Raises ValueError if Ray's autoscaler would not know the head for its own."""
     if not settings.autoscaling_config:
         return
     wanted = ("RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME", "RAY_enable_autoscaler_v2")
@@ -112,7 +112,7 @@ class HeadRay:
     def run(self, ended: threading.Event) -> int:
         """Starts Ray, and looks at it until it or `ended` ends. Returns the exit code.
 
-        Nothing of Ray is left in the end. Raises OSError where something does not let go.
+        Nothing of Ray is left in the end. Raises OSError if something does not let go.
         """
         settings = self._settings
         # Left there, it would tell a sweep that this Ray runs, also after a reboot.

@@ -13,13 +13,13 @@ class LinkFault:
     """What is remembered between two looks."""
 
     closed: str = ""
-    """Why it is the head's fault that all links are closed; empty where it is not."""
+    """Why the head is at fault that all links are closed; empty if it is not."""
 
 
 def judged_fault(
     before: LinkFault, verdicts: Mapping[int, LinkVerdict]
 ) -> tuple[LinkFault, str | None]:
-    """What to remember, and why Ray must start afresh now; None where it need not.
+    """What to remember, and why Ray must restart now; None if it need not.
 
     Ray never frees what was reserved on a node whose connections broke and came back: the node
     lives, and is of no use. That of one worker is destroyed with it; where the head broke all of

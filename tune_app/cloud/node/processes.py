@@ -67,8 +67,8 @@ def alive(process: psutil.Process) -> bool:
 def end_marked(mark: str, *, grace_s: float, kill_s: float = 5.0) -> int:
     """Ends the marked processes: SIGTERM, and SIGKILL after `grace_s`. Returns how many there were.
 
-    What is started meanwhile is ended, too: nobody is left when this returns. Raises
-    ProcessesRemainError where somebody is, `kill_s` after SIGKILL.
+    Processes started meanwhile are ended too: none is left when this returns. Raises
+    ProcessesRemainError if somebody is, `kill_s` after SIGKILL.
     """
     ended: set[int] = set()
     killing_from = time.monotonic() + grace_s

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tune_app.cloud.node.settings import SMALLEST_STORE
 
 MEMORY_SHARE = 0.1
-"""Of a worker's memory: checkpoints go to the store, so little lies among Ray's objects."""
+"""Share of a worker's memory: checkpoints go to the store, so Ray's objects are small."""
 SHM_SHARE = 0.5
 """Of /dev/shm, which PyTorch's loaders and CUDA need, too."""
 LARGEST_STORE = 2_000_000_000
@@ -17,7 +17,7 @@ SLOW_FOLDER = "/tmp"
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectStore:
-    """How many bytes Ray's objects may have, where they lie, and why."""
+    """How many bytes Ray's objects may use, where, and why."""
 
     size: int
     folder: str
@@ -27,7 +27,7 @@ class ObjectStore:
 def object_store(*, shm: int, memory: int) -> ObjectStore:
     """The object store of a machine.
 
-    A container's /dev/shm has 64 MB where nobody says otherwise, under the least that Ray takes:
+    A container's /dev/shm has 64 MB by default, less than the least that Ray accepts:
     objects lie in files of a disk then, which is slow and does no harm to small ones.
 
     Args:
@@ -54,7 +54,7 @@ def usable_cpus(*, offered: int | None, machine: float) -> tuple[int, str]:
     """How many CPUs Ray may plan with, and why.
 
     Args:
-        offered: what was rented; None where that is not known.
+        offered: what was rented; None if that is not known.
         machine: what this machine's processes may use; a container may have a part of one.
     """
     real = max(1, int(machine))
@@ -68,7 +68,7 @@ def usable_cpus(*, offered: int | None, machine: float) -> tuple[int, str]:
 
 
 def cgroup_cpus(text: str) -> float | None:
-    """The limit in a cgroup's cpu.max, `QUOTA PERIOD`; None where there is none."""
+    """The limit in a cgroup's cpu.max, `QUOTA PERIOD`; None if there is none."""
     words = text.split()
     if len(words) != 2 or not all(word.isdigit() and int(word) > 0 for word in words):
         return None
@@ -79,7 +79,7 @@ def without_measured(override: str | None) -> str | None:
     """RAY_OVERRIDE_RESOURCES without what is measured here; the node type's others stay.
 
     Ray takes it before the arguments of `ray start`, and the YAML only guesses what will be rented.
-    Raises ValueError for what is no JSON object.
+    Raises ValueError if it is not a JSON object.
     """
     if not override:
         return None

@@ -15,7 +15,7 @@ import psutil
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Of the newest: what they say may tell why Ray had to start anew."""
+"""Of the newest: their logs may show why Ray had to restart."""
 OLD_S = 3600.0
 """Younger ones may belong to a Ray that has just begun to start."""
 

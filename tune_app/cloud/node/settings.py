@@ -1,4 +1,4 @@
-"""What the head's Ray is told: which cluster it serves, where its autoscaler reads, how patient."""
+"""Settings of the head's Ray: its cluster, its autoscaler's configuration, its time-outs."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class HeadSettings:
     cluster: str
     gcs_port: int = 6379
     object_store_bytes: int = 200_000_000
-    """The head trains nothing: its drivers' small objects are all that it holds."""
+    """The head trains nothing: it holds only the small objects of its drivers."""
     autoscaling_config: str = "~/ray_bootstrap_config.yaml"
-    """The cluster's YAML as `ray up` leaves it; empty for a Ray that rents nothing."""
+    """The cluster's YAML as `ray up` writes it; empty for a Ray without an autoscaler."""
     overlay: str = "/etc/stellux/overlay.json"
-    """Settings of the overlay; empty where no links are to be watched."""
+    """Settings of the overlay; empty to watch no links."""
     overlay_folder: str = "/var/lib/stellux/overlay"
-    """Of the files that say which workers are let in."""
+    """Folder of the files that say which workers are admitted."""
     started: str = "~/.stellux/ray_started"
-    """Gets another id each time that Ray has started."""
+    """File that gets a new id each time Ray has started."""
     temp_dir: str = ""
-    """Of Ray's sessions; empty for Ray's own choice, /tmp/ray."""
+    """Folder of Ray's sessions; empty for Ray's default, /tmp/ray."""
     start_s: float = 120.0
     """Within which Ray must have started."""
     stop_s: float = 3.0
@@ -38,9 +38,9 @@ class HeadSettings:
 
     They have nothing to save, and the GCS waits for longer than anybody would."""
     look_s: float = 1.0
-    """Between two looks at Ray's processes."""
+    """Between two checks of Ray's processes."""
     links_s: float = 2.0
-    """Between two looks at the links."""
+    """Between two checks of the links."""
 
     def __post_init__(self) -> None:
         checked_name("cluster's name", self.cluster)

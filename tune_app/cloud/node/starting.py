@@ -30,8 +30,7 @@ class RayStartError(Exception):
 def ray_environment(given: Mapping[str, str], *, mark: str) -> dict[str, str]:
     """The environment of `ray start`, and so of all that Ray starts.
 
-    Time-outs that are set in `given` stay as they are; whether a token is asked for is no matter
-    of choice.
+    Time-outs that are set in `given` are kept; that a token is required is not optional.
     """
     paths = [str(CODE), *given.get("PYTHONPATH", "").split(os.pathsep)]
     environment = {**ENVIRONMENT, **given}
@@ -54,7 +53,7 @@ def start_ray(
 ) -> str:
     """Runs `ray start` until it returns, and returns what it said.
 
-    What it starts survives this process and its session. Raises RayStartError where it fails, takes
+    What it starts survives this process and its session. Raises RayStartError if it fails, takes
     too long, or `ended` is set; something of Ray may run then.
     """
     assert arguments[0] == "ray"
@@ -100,7 +99,7 @@ def answers(host: str, port: int, *, timeout_s: float = 2.0) -> bool:
 
 
 def wait_for(host: str, port: int, *, timeout_s: float) -> bool:
-    """Waits until something accepts a connection there; False where the time passes first."""
+    """Waits until something accepts a connection there; False if the time runs out first."""
     until = time.monotonic() + timeout_s
     while not answers(host, port):
         if time.monotonic() > until:
@@ -110,7 +109,7 @@ def wait_for(host: str, port: int, *, timeout_s: float) -> bool:
 
 
 def last_lines(path: Path, count: int = 15) -> str:
-    """Of a log; nothing where it cannot be read."""
+    """The end of a log; empty if it cannot be read."""
     try:
         return _last(path.read_text("utf-8", errors="replace"), count)
     except OSError:

@@ -1,4 +1,4 @@
-"""Ray's token: whoever has it runs code in the cluster."""
+"""Ray's token: anyone who has it can run code in the cluster."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ GENERATE_S = 60.0
 
 
 def token_file(home: Path) -> Path:
-    """Where Ray looks for its user's token."""
+    """The file in which Ray looks for its user's token."""
     return home / ".ray" / "auth_token"
 
 
 def ensure_token(home: Path, environment: Mapping[str, str]) -> Path:
-    """Lets Ray make a token where there is none; the file is its owner's alone, in any case.
+    """Lets Ray create a token if there is none; only its owner may read the file.
 
     The token of an earlier start stays: workers have it. Returns the file. Raises OSError where
     none can be made.
@@ -49,7 +49,7 @@ def ensure_token(home: Path, environment: Mapping[str, str]) -> Path:
 
 
 def check_token(home: Path) -> None:
-    """Raises ValueError where the token has not come from the head."""
+    """Raises ValueError if the token has not arrived from the head."""
     path = token_file(home)
     if not path.is_file() or path.stat().st_size == 0:
         raise ValueError(

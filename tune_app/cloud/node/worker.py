@@ -101,7 +101,7 @@ class WorkerNode:
     head: str
     """The address at which the head's Ray is found."""
     offered_cpus: int | None
-    """Of the offer; None where nobody said."""
+    """Of the offer; None if unknown."""
 
 
 def worker_node(environment: Mapping[str, str], k_file: Path) -> WorkerNode:
@@ -141,7 +141,7 @@ def start_worker(
     Args:
         given: the environment of this process.
 
-    Raises RayStartError where the head's Ray does not answer, or this one does not start or stay;
+    Raises RayStartError if the head's Ray does not answer, or this one does not start or stay;
     nothing of it is left then. Raises ValueError and OSError for what is to be set right first.
     """
     check_token(Path.home())
@@ -214,7 +214,7 @@ def memory_bytes() -> int:
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the file system; 0 where it is not there."""
+    """Of the file system; 0 if it is not there."""
     try:
         status = os.statvfs(folder)
     except OSError:
@@ -223,7 +223,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def log_folder(raylet: psutil.Process) -> Path | None:
-    """Where a raylet writes its logs; None where it does not say."""
+    """Where a raylet writes its logs; None if it does not say."""
     try:
         words = raylet.cmdline()
     except psutil.Error:

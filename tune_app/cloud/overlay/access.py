@@ -44,7 +44,7 @@ def main(settings: Path, *, folder: Path, owner: str, user: str, home: Path | No
     settings
         A JSON file: see tune_app/cloud/overlay/settings.py.
     folder
-        Of the head's keys and of whom they let in.
+        Folder of the head's keys and of the admitted ones.
     owner
         Who runs the daemon, which writes there.
     user
@@ -67,7 +67,7 @@ class Account:
 
     @classmethod
     def of(cls, name: str) -> Account:
-        """Raises ValueError where there is none."""
+        """Raises ValueError if there is none."""
         try:
             found = pwd.getpwnam(name)
         except KeyError:
@@ -99,7 +99,7 @@ def grant_access(
     The user's home has to be there. In it lie, where workers have theirs: store_key and known_hosts
     for the store, updater_key and known_workers for workers' own SSH servers.
 
-    Raises PermissionError where this is not root, ValueError for a user who is not there.
+    Raises PermissionError if this is not root, ValueError for an unknown user.
     """
     if os.geteuid() != 0:
         raise PermissionError("only root makes other users' files; run it as root, say by sudo")
@@ -109,7 +109,7 @@ def grant_access(
     _folder(folder, holder, 0o755)
     with holder.acting():
         setup = OverlaySetup(settings, folder)
-        # Whoever comes in reads their file, whatever this process's mask is.
+        # The users who log in read their file, whatever this process's mask is.
         (folder / AUTHORIZED).chmod(0o755)
         updater_key = setup.updater_key
     with own.acting():

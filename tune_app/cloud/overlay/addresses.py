@@ -1,4 +1,4 @@
-"""Where the nodes of a cluster are found: node k at 127.77.0.k, with a block of ports of its own.
+"""The addresses of a cluster's nodes: node k at 127.77.0.k, with a block of ports of its own.
 
 Port numbers are unique in the whole cluster, not only at their address: several of Ray's servers
 bind every address, and would collide with a forward of the same number.
@@ -65,7 +65,7 @@ class Ports:
 
     @property
     def bell(self) -> int:
-        """At the head's address: where worker k tells that it is about to connect."""
+        """At the head's address: where worker k announces that it is about to connect."""
         return self.node_manager + 9
 
     @property

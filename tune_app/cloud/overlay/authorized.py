@@ -1,4 +1,4 @@
-"""Which keys the head's second SSH server lets in, and what each of them may do.
+"""Which keys the head's second SSH server accepts, and what each of them may do.
 
 A worker's host belongs to somebody else: its keys do what the worker needs, and nothing more.
 """
@@ -30,7 +30,7 @@ def link_targets(settings: OverlaySettings, k: int) -> list[tuple[int, int]]:
 def link_line(settings: OverlaySettings, k: int, public: str) -> str:
     """Worker k's line of the links' user: it listens at its own ports, and opens these alone.
 
-    Raises ValueError for a number that no worker has, and for what is no public key.
+    Raises ValueError for a number that no worker has, and for an invalid public key.
     """
     settings.check_worker(k)
     own = address(k, settings.network)
@@ -55,7 +55,7 @@ def store_line(settings: OverlaySettings, k: int, public: str) -> str:
 
 
 def owner(line: str) -> int | None:
-    """Whose line it is; None where this program did not write it."""
+    """The number of the line's worker; None if this program did not write it."""
     found = _OWNER.search(line)
     return None if found is None else int(found[1])
 
@@ -76,16 +76,16 @@ class AuthorizedKeys:
         self._lock = threading.Lock()
 
     def put(self, k: int, line: str) -> None:
-        """Lets worker k in with this line alone. Raises OSError where it cannot be written."""
+        """Admits worker k with this line alone. Raises OSError if it cannot be written."""
         assert owner(line) == k and "\n" not in line
         self._change(k, line)
 
     def remove(self, k: int) -> None:
-        """Lets worker k in no more. Raises OSError where it cannot be written."""
+        """Admits worker k no longer. Raises OSError if it cannot be written."""
         self._change(k, None)
 
     def workers(self) -> set[int]:
-        """Who is let in. Raises OSError where it cannot be read."""
+        """The workers that are admitted. Raises OSError if it cannot be read."""
         return {k for line in self._text().splitlines() if (k := owner(line)) is not None}
 
     def _text(self) -> str:
@@ -99,5 +99,5 @@ class AuthorizedKeys:
             before = self._text()
             after = with_line(before, k, line)
             if after != before or not self.path.exists():
-                # The server reads it as the user who comes in, and it holds no secret.
+                # The server reads it as the user who logs in, and it holds no secret.
                 write_file(self.path, after, mode=0o644)

@@ -4,7 +4,7 @@ python -m tune_app.cloud.overlay.keeper SETTINGS --folder FOLDER
 
 A session that lost its worker keeps the worker's ports until the SSH server notices, and no new one
 can have them. So a worker rings first: it opens a port at the head's address which no other
-worker's key may open, and is told `ok` when its ports are free.
+worker's key may open, and reads `ok` when its ports are free.
 
 Only root sees and ends the SSH server's sessions; nothing here needs a secret.
 """
@@ -46,7 +46,7 @@ def main(settings: Path, *, folder: Path) -> int:
     settings
         A JSON file: see tune_app/cloud/overlay/settings.py.
     folder
-        Of the keys that the daemon lets in.
+        Folder of the keys that the daemon admits.
     """
     logging.getLogger("tune_app").setLevel(logging.INFO)
     told = load_overlay_settings(settings)
@@ -64,13 +64,13 @@ def main(settings: Path, *, folder: Path) -> int:
 
 
 class Keeper:
-    """Answers the bells, and looks for links of workers that are let in no more.
+    """Answers the bells, and looks for links of workers that are no longer admitted.
 
     Args:
         end: ends a worker's link and returns when its ports are free; raises OSError.
-        allowed: who is let in now; raises OSError where that is not known.
+        allowed: the workers admitted now; raises OSError if unknown.
 
-    Raises OSError where a bell's port is taken.
+    Raises OSError if a bell's port is taken.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Keeper:
         k = self._bells[bell]
         try:
             connection, _ = bell.accept()
-        except OSError:  # who rang has left
+        except OSError:  # the worker has left
             return
         with connection:
             try:

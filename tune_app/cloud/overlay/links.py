@@ -1,4 +1,4 @@
-"""Which workers' links are open, and who holds them: seen from the addresses listened at.
+"""Which workers' links are open, and which processes hold them: seen from listening addresses.
 
 A link is a session of the head's second SSH server that listens at 127.77.0.k for worker k.
 Everybody may see that; only root sees which process it is, and may end it.
@@ -29,7 +29,7 @@ END_S = 5.0
 
 
 class LinksUnknownError(OSError):
-    """Who listens on this machine cannot be seen."""
+    """The listening sockets of this machine cannot be seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Links:
 
 
 def links(settings: OverlaySettings) -> Links:
-    """The links that are open now. Raises LinksUnknownError where the kernel does not say."""
+    """The links that are open now. Raises LinksUnknownError if the kernel does not tell."""
     try:
         tables = [Path("/proc/net/tcp").read_text("ascii")]
         with suppress(FileNotFoundError):  # a kernel without IPv6
@@ -87,8 +87,8 @@ def listening(table: str) -> list[tuple[str, int]]:
 def end_link(settings: OverlaySettings, k: int) -> int:
     """Ends the sessions that hold worker k's ports; returns how many there were.
 
-    Returns when the ports are free. Raises PermissionError where this user may not end them, and
-    LinksUnknownError where they cannot be seen or do not end.
+    Returns when the ports are free. Raises PermissionError if this user may not end them, and
+    LinksUnknownError if they cannot be seen or do not end.
     """
     ended: set[int] = set()
     until = time.monotonic() + END_S

@@ -16,7 +16,7 @@ ENVIRONMENT = MappingProxyType(
         "RAY_gcs_rpc_server_reconnect_timeout_s": "300",
         "RAY_grpc_keepalive_timeout_ms": "180000",
         "RAY_grpc_client_keepalive_timeout_ms": "180000",
-        # Ray's ports are open to whoever shares a bridge with a worker.
+        # Ray's ports are open to everyone who shares a bridge with a worker.
         "RAY_AUTH_MODE": "token",
     }
 )

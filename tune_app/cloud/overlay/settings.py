@@ -1,4 +1,4 @@
-"""Where the head is, and who may come in there."""
+"""The overlay's settings: where the head is, and which users log in there."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _FOLDER = re.compile(r"/[A-Za-z0-9._/-]{1,99}")
 
 @dataclass(frozen=True, kw_only=True)
 class OverlaySettings:
-    """Raises ValueError for what could stand in no configuration file of OpenSSH's."""
+    """Raises ValueError for values that OpenSSH's configuration could not hold."""
 
     head: str
     """Name or address at which workers reach the head."""
     port: int = 7722
     """Of the head's second SSH server, which serves workers alone."""
     link_user: str = "stellux-link"
-    """Whom workers' links come in as: no shell, forwards only."""
+    """The user of workers' links: no shell, forwards only."""
     store_user: str = "stellux-store"
-    """Whom workers' checkpoints come in as: SFTP in `store_root` only."""
+    """The user of workers' checkpoints: SFTP in `store_root` only."""
     store_root: str = "/srv/stellux"
-    """What the store's user sees as /; it and the folders above it must be root's."""
+    """What the store's user sees as /; root must own it and the folders above it."""
     gcs_port: int = 6379
     last_k: int = 17
     """Every worker listens for every other one: each more costs 18 ports on all of them."""
     network: str = NETWORK
     worker_network: str = NETWORK
-    """What stands for `network` on the worker; another only where both share one machine."""
+    """The worker's name for `network`; different only if both share one machine."""
     worker_folder: str = "/root/.stellux"
     """Of keys and logs on the worker."""
     pause_s: int = 2
     """Before a worker dials again."""
     alive_interval_s: int = 15
-    """Between two questions whether the other end of a link is there."""
+    """Between two questions whether the other end of a link is alive."""
     alive_count: int = 16
-    """Questions without answer after which it is taken to be gone."""
+    """Questions without an answer after which it counts as gone."""
     patience: LinkPatience = field(default_factory=LinkPatience)
-    """When a worker whose link is closed or silent is given up."""
+    """When a worker counts as lost whose link is closed or silent."""
 
     def __post_init__(self) -> None:
         for what, text, pattern in (

@@ -1,4 +1,4 @@
-"""Keys of workers: made, let in, and taken back. The daemon's `WorkerSetup`."""
+"""Keys of workers: created, admitted, and revoked. The daemon's `WorkerSetup`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OverlayFiles:
-    """What lies in the overlay's folder on the head."""
+    """The files in the overlay's folder on the head."""
 
     folder: Path
 
@@ -39,7 +39,7 @@ class OverlayFiles:
 
     @property
     def updater_key(self) -> Path:
-        """With which the head comes in on workers; it never leaves the head."""
+        """With which the head logs in on workers; it never leaves the head."""
         return self.folder / "updater_key"
 
     @property
@@ -55,15 +55,15 @@ class OverlaySetup:
     """Gives each worker keys of its own, and takes them back. Thread-safe.
 
     Args:
-        folder: of the head's keys and of whom they let in; see `OverlayFiles`.
+        folder: of the head's keys and of the admitted ones; see `OverlayFiles`.
 
-    Raises ValueError where something else lies there, OSError where it cannot be written.
+    Raises ValueError if something else is there, OSError if it cannot be written.
     """
 
     def __init__(self, settings: OverlaySettings, folder: Path) -> None:
         self.settings = settings
         self.files = OverlayFiles(folder.absolute())
-        # Its own keys are the owner's alone, but who comes in must be able to read its line.
+        # Its own keys are private, but the users who log in must be able to read their line.
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         (folder / AUTHORIZED).mkdir(exist_ok=True, mode=0o755)
         self._head = key_file(self.files.host_key)
@@ -74,7 +74,7 @@ class OverlaySetup:
         self._lock = threading.Lock()
 
     def prepare(self, start: WorkerStart, label: Label) -> WorkerStart:
-        """Three new pairs for worker k; what it had before opens nothing any more.
+        """Three new pairs for worker k, which revoke its earlier ones.
 
         Raises ValueError for a k outside the overlay's and a start script that is too long, OSError
         where the keys cannot be written.
@@ -109,23 +109,23 @@ class OverlaySetup:
         logger.info("worker %d's keys are revoked", k)
 
     def let_head_in(self, public: str) -> None:
-        """Lets the head itself into the store with this key, as workers are with theirs."""
+        """Admits the head itself to the store with this key, as workers with theirs."""
         with self._lock:
             self._stores.put(HEAD, store_line(self.settings, HEAD, public))
 
     @property
     def known_hosts(self) -> str:
-        """What workers know the head by, and what the head knows itself by."""
+        """The known_hosts line of the head, for workers and for itself."""
         return known_hosts_line(self.settings, self._head.public)
 
     @property
     def updater_key(self) -> str:
-        """The file of the key with which the head comes in on workers."""
+        """The file of the key with which the head logs in on workers."""
         return self.files.updater_key.read_text("ascii")
 
 
 def installed_openssh() -> tuple[int, int] | None:
-    """The version of OpenSSH on this machine; None where it is not known."""
+    """The version of OpenSSH on this machine; None if it is not known."""
     try:
         said = subprocess.run(
             ["ssh", "-V"], check=False, stdin=subprocess.DEVNULL, capture_output=True, timeout=10
@@ -137,7 +137,7 @@ def installed_openssh() -> tuple[int, int] | None:
 
 
 def known_worker_line(settings: OverlaySettings, k: int, public: str) -> str:
-    """What the head knows worker k's own SSH server by."""
+    """The known_hosts line of worker k's own SSH server."""
     return f"[{address(k, settings.network)}]:{Ports(k).sshd} {public} stellux-{k}"
 
 

@@ -15,7 +15,7 @@ PENALTIES_SINCE = (9, 8)
 
 
 def openssh_version(text: str) -> tuple[int, int] | None:
-    """From what `ssh -V` says; None where it is not understood."""
+    """From what `ssh -V` says; None if it is not understood."""
     found = re.search(r"OpenSSH_(\d+)\.(\d+)", text)
     return None if found is None else (int(found[1]), int(found[2]))
 
@@ -34,7 +34,7 @@ def sshd_config(
     Args:
         folder: of its host key and authorised keys; absolute, without spaces.
         listen: the address to listen at; default all.
-        version: of the server; None where it is not known.
+        version: of the server; None if it is not known.
 
     Raises ValueError for a folder that cannot stand in it.
     """
@@ -52,7 +52,7 @@ def sshd_config(
         *([f"ListenAddress {listen}"] if listen else []),
         f"HostKey {folder}/{HOST_KEY}",
         f"AuthorizedKeysFile {folder}/{AUTHORIZED}/%u",
-        # The daemon writes the keys, which is neither root nor who comes in.
+        # The daemon writes the keys, and is neither root nor the user who logs in.
         "StrictModes no",
         "PidFile none",
         "UsePAM no",

@@ -43,7 +43,7 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True)
 class LinkHistory:
-    """Since when a link is as it is, seconds of any clock; None where it is not so."""
+    """Since when a link is in this state, in seconds of any clock; None if it is not."""
 
     closed_since: float | None = None
     silent_since: float | None = None
@@ -55,9 +55,9 @@ class History:
 
     links: Mapping[int, LinkHistory] = field(default_factory=dict)
     fault_since: float | None = None
-    """When the head was last seen at fault; None where it is not."""
+    """When the head was last seen at fault; None if it is not."""
     head_cleared: bool = False
-    """All links are closed, and it is no longer taken to be the head's fault."""
+    """All links are closed, and it no longer counts as the head's fault."""
 
 
 class LinkState(enum.Enum):
@@ -127,7 +127,7 @@ def judged(
                 for k, link in history.links.items()
             },
         )
-    # A fault that goes on is as old as its first sight, or as the server's last absence.
+    # A lasting fault is as old as its first sight, or as the server's last absence.
     began = now if before is None or not server_up else before
     history = replace(
         history,

@@ -28,7 +28,7 @@ class LinkWatch:
     Args:
         look: what is open now; raises LinksUnknownError.
         ask: which of the open ones react.
-        workers: which are let in now: others are forgotten.
+        workers: those admitted now: others are forgotten.
         clock: seconds that only grow.
     """
 
@@ -79,7 +79,7 @@ class LinkWatch:
     def step(self) -> dict[int, LinkVerdict]:
         """Looks once. Returns the verdict on every worker whose link was open before or is now.
 
-        Where nothing can be seen, nothing changes and nobody is up or down.
+        If the links cannot be seen, nothing changes and no state is known.
         """
         try:
             seen = self._look()
@@ -114,7 +114,7 @@ class LinkWatch:
             return dict(self._verdicts)
 
     def link_up(self, k: int) -> bool | None:
-        """Whether worker k's link is open, and not silent for too long; None where unknown.
+        """Whether worker k's link is open, and not silent for too long; None if unknown.
 
         That of a worker whose link was never open is not up. Nobody is to blame for a fault of the
         head's, so nothing is known of workers then.
@@ -143,6 +143,6 @@ class LinkWatch:
             try:
                 then(self.step())
             except Exception:
-                # Whoever watches does not stop at a defect.
+                # A bug must not stop the watch.
                 logger.exception("a bug")
             ended.wait(every_s or self.patience.look)

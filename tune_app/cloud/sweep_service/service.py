@@ -124,7 +124,7 @@ def show_status(
         home: its working directory, in which its results lie.
         module: asked for the cells.
 
-    Returns 0 where a sweep runs, else 3, as systemctl does.
+    Returns 0 if a sweep runs, else 3, as systemctl does.
     """
     state = service_state()
     running = state in RUNNING
@@ -160,7 +160,7 @@ def _cells(files: SweepFiles, home: Path, module: str) -> str:
 
 
 def newest_journal(results: Path, *, since: float) -> Path | None:
-    """The journal that was written last; None where none was written since then.
+    """The journal that was written last; None if none was written since then.
 
     A cluster runs one sweep at a time, and it writes with the first cell.
 

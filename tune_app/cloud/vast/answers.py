@@ -61,7 +61,7 @@ def read_instance(values: Mapping[str, Any]) -> Instance:
 
 
 def identity(values: Mapping[str, Any]) -> tuple[int, str]:
-    """Number and label of a listed instance. Raises OddAnswerError where it has no number."""
+    """Number and label of a listed instance. Raises OddAnswerError if it has no number."""
     read = _Reader("instance", values)
     return read.whole("id"), read.optional_text("label")
 

@@ -120,7 +120,7 @@ class VastClient:
     ) -> list[Offer]:
         """Interruptible offers, cheapest first. The same search is asked once a minute at most.
 
-        Offers that lack a value are left out; OddAnswerError where all do.
+        Offers that lack a value are left out; OddAnswerError if all do.
         """
         body = {
             **{name: dict(rule) for name, rule in sorted(filters.items())},

@@ -19,7 +19,7 @@ SWEEP = "stellux-sweep.service"
 UNITS = (FIREWALL, SSHD, KEEPER, CLOUD, HEAD, SWEEP)
 """In the order in which a machine boots them."""
 ENABLED = UNITS[:-1]
-"""Of these, what runs whenever the head does; a sweep is enabled by who starts one."""
+"""The units that always run; starting a sweep enables the last one."""
 
 _CLOSED = ("/home", "/root", "/run/user", "/usr", "/boot", "/efi", "/etc")
 """By ProtectHome=yes and ProtectSystem=full."""
@@ -36,7 +36,7 @@ def unit_text(name: str) -> str:
 
 
 def check_store_root(folder: str) -> None:
-    """Raises ValueError for a store where the unit of its SSH server lets nobody write."""
+    """Raises ValueError for a store that its SSH server's unit may not write to."""
     for closed in _CLOSED:
         if PurePosixPath(closed) in (path := PurePosixPath(folder), *path.parents):
             raise ValueError(
@@ -65,9 +65,9 @@ def head_environment(cluster: str, node_type: str) -> str:
 
 
 def sudoers() -> str:
-    """What Ray's user may do as root: begin and end its own units, read Ray's log, nothing else.
+    """What Ray's user may do as root: start and stop its own units, read Ray's log, nothing else.
 
-    Every command stands in full: a pattern would let more arguments in.
+    Every command is given in full: a pattern would allow more arguments.
     """
     allowed = [
         *(f"systemctl {verb} {_short(HEAD)}" for verb in ("start", "stop", "restart")),
