@@ -9,19 +9,20 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-BALLAST = "ballast"
-BALLAST_BYTES = 4 * 2**20
+RESERVE = "ballast"
+"""Its name on heads of every version."""
+RESERVE_BYTES = 4 * 2**20
 
 
-def keep_ballast(folder: Path) -> None:
+def keep_reserve(folder: Path) -> None:
     """Reserves the space, unless it is reserved already or the disk is full."""
-    path = folder / BALLAST
+    path = folder / RESERVE
     if path.exists():
         return
-    temporary = folder / f".{BALLAST}"
+    temporary = folder / f".{RESERVE}"
     try:
         with temporary.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+            os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         temporary.replace(path)
     except OSError as error:
         logger.warning("no reserve of disk space in %s: %s", folder, error)
@@ -29,13 +30,13 @@ def keep_ballast(folder: Path) -> None:
             temporary.unlink()
 
 
-def drop_ballast(folder: Path) -> bool:
+def free_reserve(folder: Path) -> bool:
     """Frees the reserve; returns whether there was one."""
     try:
-        (folder / BALLAST).unlink()
+        (folder / RESERVE).unlink()
     except OSError:
         return False
     logger.warning(
-        "the disk of %s is full; %d MiB of reserve are freed", folder, BALLAST_BYTES // 2**20
+        "the disk of %s is full; %d MiB of reserve are freed", folder, RESERVE_BYTES // 2**20
     )
     return True

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tune_app.cloud.errors import LedgerUnwritableError
-from tune_app.cloud.ledger.disk_reserve import drop_ballast, keep_ballast
+from tune_app.cloud.ledger.disk_reserve import free_reserve, keep_reserve
 from tune_app.cloud.ledger.records import BAD_WORKERS, SCHEMA, SCHEMA_VERSION
 
 LEDGER = "ledger.sqlite3"
@@ -32,13 +32,13 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
     try:
         connection = _open(path, cluster, numbers)
     except sqlite3.OperationalError as error:
-        if not drop_ballast(path.parent):
+        if not free_reserve(path.parent):
             raise LedgerUnwritableError.of(path.parent, error) from error
         try:
             return _open(path, cluster, numbers)
         except sqlite3.OperationalError as again:
             raise LedgerUnwritableError.of(path.parent, again) from again
-    keep_ballast(path.parent)
+    keep_reserve(path.parent)
     return connection
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.cloud.errors import LedgerUnwritableError
-from tune_app.cloud.ledger.disk_reserve import drop_ballast
+from tune_app.cloud.ledger.disk_reserve import free_reserve
 from tune_app.cloud.ledger.records import Attempt, Rental
 from tune_app.cloud.ledger.states import RequestState
 
@@ -85,7 +85,7 @@ class LedgerStore:
                 self._connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
                 # The next write has space again, unless others took it.
-                drop_ballast(self._folder)
+                free_reserve(self._folder)
                 raise LedgerUnwritableError.of(self._folder, error) from error
             finally:
                 # A full disk may have ended it already.

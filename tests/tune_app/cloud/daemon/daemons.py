@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from tests.tune_app.cloud.vast.fake_vast import FakeVast
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError
+from tune_app.cloud.errors import CloudError, LaunchError
 
 ROOT = Path(__file__).parents[4]
 
@@ -104,3 +106,26 @@ def until(
     while not holds():
         assert time.monotonic() < end, why()
         time.sleep(0.02)
+
+
+def in_background(call: Callable[[], object]) -> threading.Thread:
+    """Calls; what is raised is nobody's business, since the daemon is about to die."""
+
+    def run() -> None:
+        try:
+            call()
+        except OSError:
+            return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def rented(daemon: DaemonProcess, request: str) -> bool:
+    """Whether a request has its worker; asks for it again, as an autoscaler does."""
+    try:
+        daemon.client.create("worker", request)
+    except (LaunchError, CloudError):
+        return False
+    return True

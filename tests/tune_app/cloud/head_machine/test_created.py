@@ -213,7 +213,7 @@ def test_one_that_is_gone_without_us_is_missed(
     fake.servers.clear()
     later = head_of(config)
     assert later.find() is None
-    with pytest.raises(CloudError, match=r"not in the project of this HCLOUD_TOKEN.*it\s+bills"):
+    with pytest.raises(CloudError, match=r"not in the project of this HCLOUD_TOKEN.*bill there"):
         later.check_absence()
 
 

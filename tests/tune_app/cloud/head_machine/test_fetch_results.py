@@ -138,7 +138,7 @@ def test_what_grows_while_it_is_fetched_is_told(
     # Each time that the head is asked for its files, its sweep has written again.
     head.program_there("rsync", f'echo more >>{journal}; exec /usr/bin/rsync "$@"')
     with pytest.raises(
-        FetchError, match=r"1 files of .*runs changed .* quick/journal\.sqlite: end"
+        FetchError, match=r"1 files of .*runs changed .* quick/journal\.sqlite: stop"
     ):
         fetch(head.shell, folders, tmp_path / "here", say=lambda _: None)
 

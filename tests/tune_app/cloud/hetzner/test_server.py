@@ -169,7 +169,7 @@ def test_the_key_made_before_a_crash_is_the_one_that_is_known_after_it(
 ) -> None:
     fake.late = 6
     fake.fail("POST servers", Fault.DONE_LATE)
-    with pytest.raises(NoAnswerError, match="begin again"):
+    with pytest.raises(NoAnswerError, match="try again"):
         head_of(fake, settings, look_s=0.1, poll_s=0.05).create("tiny")
     assert fake.calls["GET servers"] < 6
     made = head_of(fake, settings).create("tiny")
@@ -249,7 +249,7 @@ def test_a_type_that_is_not_in_the_location_is_refused_with_those_where_it_is(
     fake.types[0]["locations"][1]["available"] = False
     with pytest.raises(NotAvailableError, match="'nbg1' now; it is in fsn1, hel1"):
         head_of(fake, settings).create("tiny")
-    with pytest.raises(NotAvailableError, match="no server type 'cx11'"):
+    with pytest.raises(NotAvailableError, match="unknown server type 'cx11'"):
         head_of(fake, settings, server_type="cx11").create("tiny")
     assert not fake.orders
 
@@ -406,7 +406,7 @@ def test_the_token_comes_from_the_environment() -> None:
         ({"server_type": "CX 23"}, "cx23"),
         ({"location": ""}, "nbg1"),
         ({"attempts": 0}, "at least 1"),
-        ({"ssh_public_key": ""}, "no public key"),
+        ({"ssh_public_key": ""}, "not a public key"),
         ({"ssh_public_key": "/nowhere/key.pub"}, "cannot be read"),
         ({"ssh_public_key": KeyPair.new().file_text}, r"ends in \.pub"),
     ],

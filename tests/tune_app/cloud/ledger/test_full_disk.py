@@ -14,7 +14,7 @@ from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.test_rentals import House
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tune_app.cloud.errors import LedgerUnwritableError
-from tune_app.cloud.ledger.disk_reserve import BALLAST, keep_ballast
+from tune_app.cloud.ledger.disk_reserve import RESERVE, keep_reserve
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 
@@ -44,7 +44,7 @@ class Disk:
         with pytest.raises(LedgerUnwritableError, match="free space on the head's disk"):
             for number in range(3_000):
                 house.ledger.avoid(1, str(number), seconds=1)
-        self.fill()  # with what the ballast gave free
+        self.fill()  # with what the reserve freed
         with pytest.raises(LedgerUnwritableError):
             for number in range(3_000):
                 house.ledger.avoid(1, str(number), seconds=1)
@@ -131,29 +131,29 @@ def test_one_is_destroyed_when_it_is_asked_for(
     assert house.rentals.loaded() == {other.k: other.contract}
 
 
-def test_with_its_ballast_a_daemon_starts_on_a_full_disk(
+def test_with_its_reserve_a_daemon_starts_on_a_full_disk(
     build: Callable[..., House], disk: Disk
 ) -> None:
     first = build()
     node = first.create("a")
     first.ledger.close()
     disk.fill()
-    assert (disk.folder / BALLAST).exists()
+    assert (disk.folder / RESERVE).exists()
     second = build()
     assert [item.contract for item in second.rentals.nodes()] == [node.contract]
     second.ledger.close()
     disk.fill()
-    (disk.folder / BALLAST).unlink(missing_ok=True)
+    (disk.folder / RESERVE).unlink(missing_ok=True)
     disk.fill()
     with pytest.raises(LedgerUnwritableError, match="df -h"):
         build()
     disk.empty()
     third = build()
-    assert (disk.folder / BALLAST).exists(), "room is set aside again"
+    assert (disk.folder / RESERVE).exists(), "room is set aside again"
     assert third.rentals.destroy(node.contract, "asked for")
 
 
-def test_no_room_is_no_ballast(disk: Disk) -> None:
+def test_no_space_is_no_reserve(disk: Disk) -> None:
     disk.fill()
-    keep_ballast(disk.folder)
+    keep_reserve(disk.folder)
     assert [path.name for path in disk.folder.iterdir()] == ["filler"]

@@ -120,7 +120,7 @@ class RayNodes:
             **variables,
         }
         return subprocess.run(
-            self.inside(sys.executable, "-m", node, "--again-s=2", "--stop-s=1", *words),
+            self.inside(sys.executable, "-m", node, "--again-s=1", "--stop-s=1", *words),
             env=environment,
             cwd=ROOT,
             stdin=subprocess.DEVNULL,

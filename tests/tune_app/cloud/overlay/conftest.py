@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune_app.cloud.overlay.heads import Head
+from tests.tune_app.cloud.overlay.loopback_overlay import Head
 from tests.tune_app.stores.servers import SSHD
 
 

@@ -55,7 +55,7 @@ def test_no_line_for_a_number_outside_the_overlay(k: int) -> None:
     "public", ["", "ssh-rsa AAAA", f"{PUBLIC}\nssh-ed25519 evil", f"{PUBLIC} x"]
 )
 def test_only_a_public_key_gets_into_a_line(public: str) -> None:
-    with pytest.raises(ValueError, match="no public key"):
+    with pytest.raises(ValueError, match="not a public key"):
         link_line(SETTINGS, 2, public)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune_app.cloud.overlay.heads import echo, until
+from tests.tune_app.cloud.overlay.loopback_overlay import echo, until
 from tests.tune_app.stores.servers import free_port
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.keeper import MODULE, Keeper

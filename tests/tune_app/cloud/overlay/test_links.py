@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune_app.cloud.overlay.heads import Head, Worker, asked, echo, until
+from tests.tune_app.cloud.overlay.loopback_overlay import Head, Worker, asked, echo, until
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.links import LinksUnknownError, answering, end_link
 from tune_app.cloud.overlay.setup import updater_config

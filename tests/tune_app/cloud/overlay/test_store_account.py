@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune_app.cloud.overlay.heads import Head, Worker
+from tests.tune_app.cloud.overlay.loopback_overlay import Head, Worker
 from tests.tune_app.stores.servers import SSHD
 from tune_app.cloud.overlay.worker_script import store_url
 from tune_app.stores.open import open_store
