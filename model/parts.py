@@ -60,11 +60,22 @@ class Row:
     parameters: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """A number that a part reports while it is trained (model.network.context), for people."""
+
+    title: str
+    unit: str = ""
+    """Empty for a pure number."""
+
+
 class Part(ABC):
     """One part of a model, all layers together."""
 
     free: str | None = None
     """The size that the search chooses for this part; None where it has none of its own."""
+    reports: Mapping[str, Reported] = {}
+    """The auxiliary losses and diagnostics that its network reports, by name."""
 
     @abstractmethod
     def parameters(self, sizes: Sizes) -> Amount:

@@ -55,7 +55,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "tune_app.command_line": ("data.printable",),
     "tune_app.stores": (),
     "tune_app.plan": ("data", "model", "search_spaces"),
-    "tune_app.journal": ("tune_app.formats", "tune_app.plan"),
+    "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.plan"),
     "tune_app.stopping": ("tune_app.plan", "tune_app.journal"),
     "tune_app.faults": ("tune_app.stores", "tune_app.journal"),
     "tune_app.trial": (

@@ -1,1 +1,3 @@
-"""The truth of a sweep in one SQLite file: records in, records out. Imports the plan."""
+"""The truth of a sweep in one SQLite file: records in, records out. Imports the plan and,
+for what they report, `model.parts`.
+"""

@@ -2,7 +2,8 @@
 
 An Observation carries its metrics by name. What a name means, its unit, where it is shown and how
 it is gathered over steps stands here and nowhere else: a new metric is an entry in METRICS and the
-line that computes it, in the forward pass, in `Training.step` or in `Trial`. The journal, the
+line that computes it, in `Training.step` or in `Trial`. What a part of the network reports is
+declared by its entry in model.parts and joins METRICS from there. The journal, the
 tables, the plots, TensorBoard and W&B take it from here. Imports no torch.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from model.parts import VARIANTS, Part, Reported
 from tune_app import formats
 
 _MEMBER = "/*"
@@ -52,6 +54,26 @@ class Metric:
     def label(self) -> str:
         """Title and unit, for an axis."""
         return f"{self.title}, {self.unit}" if self.unit else self.title
+
+
+def of_parts(variants: Mapping[str, Mapping[str, Part]]) -> dict[str, Metric]:
+    """What parts of the network report, as their entries in model.parts declare it.
+
+    Raises ValueError for a name that two parts declare differently.
+    """
+    declared: dict[str, Reported] = {}
+    for parts in variants.values():
+        for part in parts.values():
+            for name, reported in part.reports.items():
+                if declared.setdefault(name, reported) != reported:
+                    raise ValueError(
+                        f"two parts report {name!r}, as {declared[name]} and as {reported}; give "
+                        "one of them another name"
+                    )
+    return {
+        name: Metric(title=reported.title, unit=reported.unit, group="train", drawn=True)
+        for name, reported in declared.items()
+    }
 
 
 METRICS: Mapping[str, Metric] = {
@@ -99,6 +121,7 @@ METRICS: Mapping[str, Metric] = {
         text=formats.count,
         repeats=False,
     ),
+    **of_parts(VARIANTS),
 }
 """By name. The order is that of columns and panels. A name that ends in `/*` is a family's."""
 
@@ -113,7 +136,7 @@ def metric(name: str) -> Metric:
     if declared is None:
         raise UndeclaredMetricError(
             f"the metric {name!r} is not declared; add it, with its unit, to METRICS in "
-            "tune_app/journal/metrics.py"
+            "tune_app/journal/metrics.py, or to what its part reports in model/parts.py"
         )
     return declared
 

@@ -7,9 +7,11 @@ import math
 import struct
 import subprocess
 import sys
+from collections.abc import Mapping
 
 import pytest
 
+from model.parts import FeedForward, Reported
 from tests.tune_app.observations import changed, observation
 from tune_app.journal.metrics import (
     METRICS,
@@ -19,6 +21,7 @@ from tune_app.journal.metrics import (
     last,
     mean,
     metric,
+    of_parts,
     tag,
 )
 from tune_app.journal.records import Observation
@@ -39,6 +42,23 @@ def test_a_family_is_declared_by_its_prefix(monkeypatch: pytest.MonkeyPatch) -> 
     assert in_order(names) == ["bits_per_byte", "perplexity", "router_load/9", "router_load/10"]
     with pytest.raises(UndeclaredMetricError):
         metric("router_load")
+
+
+class Telling(FeedForward):
+    reports: Mapping[str, Reported] = {"gate_entropy": Reported(title="gate entropy", unit="nats")}
+
+
+class Otherwise(FeedForward):
+    reports: Mapping[str, Reported] = {"gate_entropy": Reported(title="gate entropy", unit="bits")}
+
+
+def test_what_a_part_reports_is_declared_by_its_entry() -> None:
+    parts = {"feed_forward": {"telling": Telling(), "again": Telling()}}
+    (declared,) = of_parts(parts).items()
+    assert declared[0] == "gate_entropy"
+    assert (declared[1].label, declared[1].group) == ("gate entropy, nats", "train")
+    with pytest.raises(ValueError, match="two parts report 'gate_entropy'"):
+        of_parts({**parts, "attention": {"otherwise": Otherwise()}})
 
 
 def test_tags_are_grouped_and_do_not_say_their_group_twice() -> None:
