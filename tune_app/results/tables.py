@@ -33,8 +33,8 @@ def cell_rows(results: SweepResults) -> list[Row]:
     """A row a cell, in the sweep's order, all with the same columns.
 
     The cell's values come under their own names (nested ones stay in the journal), the solved
-    sizes with `solved_` before them, the parameters by part with `parameters_`. The metrics that
-    the report draws are those of the last evaluation.
+    sizes with `solved_` before them, the parameters by part with `parameters_`, the metrics
+    that the report draws, as of the last evaluation, with `last_`.
     """
     rank = {
         result.cell.key: place
@@ -157,7 +157,13 @@ def _outcome(result: CellResult, drawn: Sequence[str]) -> Row:
         "sample_bits_per_byte": last and last.bits_per_byte,
         "sample_perplexity": last and last.perplexity,
         "sample_baseline_token_perplexity": last and last.baseline_token_perplexity,
-        **{name: last and last.metrics.get(name) for name in drawn},
+        "train_loss": last and last.train_loss,
+        **{
+            # Not the bare name: a cell's learning rate is a setting, with a column of its own.
+            f"last_{name}": last and last.metrics.get(name)
+            for name in drawn
+            if name != "train_loss"
+        },
         "rule": result.decision and result.decision.rule,
         "reason": result.decision.reason if result.decision else result.cell.reason,
         "tokens_per_second": result.tokens_per_second,

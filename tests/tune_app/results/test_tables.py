@@ -127,6 +127,16 @@ def test_a_metric_that_only_some_cells_report_is_null_at_the_others(
     assert column[0] == 0.25 and set(column[1:]) == {None}
 
 
+def test_the_last_value_of_a_metric_stands_beside_a_setting_of_its_name(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    row = rows["35% × 2.66"]
+    assert row["learning_rate"] == 0.004
+    assert row["last_learning_rate"] == pytest.approx(0.0)
+    assert row["last_gradient_norm"] == 0.5
+    assert rows["45% × 4.0"]["last_gradient_norm"] is None, "infeasible"
+
+
 def test_text_from_outside_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
     row = {"corpus": "=1+1.jsonl", "label": "-2", "loss": -0.5, "reason": "a=b", "rank": None}
     write_csv([row], tmp_path / "results.csv")
