@@ -90,6 +90,15 @@ class TestCaching:
         monkeypatch.delenv("STELLUX_CACHE")
         assert default_cache() == Path.home() / ".cache" / "stellux"
 
+    def test_without_a_home_folder_it_says_what_to_set(self, monkeypatch) -> None:
+        def home() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("STELLUX_CACHE", raising=False)
+        monkeypatch.setattr(Path, "home", home)
+        with pytest.raises(CorpusError, match="no home folder; set STELLUX_CACHE"):
+            default_cache()
+
     def test_progress_is_reported_to_the_end_of_each_stage(self, stories, tmp_path) -> None:
         reports: dict[str, tuple[int, int]] = {}
 

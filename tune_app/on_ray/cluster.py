@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -64,7 +65,7 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
         local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
     # Workers look for packages in the folder that Ray is started from: that of the program, not one
     # that may have a model.py of its own.
-    with _writing_explained(), signals_kept_from_ray(), chdir(ROOT):
+    with writing_explained(), signals_kept_from_ray(), chdir(ROOT):
         ray.init(
             # Without an address Ray would take a cluster that it finds on this machine.
             address=address or "local",
@@ -125,11 +126,13 @@ def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
 
 
 @contextmanager
-def _writing_explained() -> Iterator[None]:
+def writing_explained() -> Iterator[None]:
     """Says what to set where Ray may not write."""
     try:
         yield
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise ValueError(
             f"Ray cannot start: {error}; it writes to ~/.ray and to a temporary folder: set HOME "
             "and RAY_TMPDIR to folders that this user may write to"

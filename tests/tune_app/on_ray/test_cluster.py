@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -85,3 +86,11 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
             assert halt.reason is None
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_home_that_ray_may_not_write_to_is_told_with_the_remedy() -> None:
+    message = "'/.ray'; it writes to ~/.ray .*: set HOME and RAY_TMPDIR"
+    with pytest.raises(ValueError, match=message), cluster.writing_explained():
+        raise PermissionError(errno.EACCES, "Permission denied", "/.ray")
+    with pytest.raises(ConnectionError), cluster.writing_explained():
+        raise ConnectionError("no cluster at that address")
