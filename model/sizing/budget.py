@@ -1,8 +1,7 @@
 """From a budget and wishes to the sizes of a model, or to the reason why there are none.
 
-What the parts of a model count is in `model.parts`. Which sizes are allowed, and by what rule one
-of the solutions is taken, is written in `model.sizing.search`; why a spec has none, in
-`model.sizing.refusals`.
+What the parts of a model count is in `model.parts`, which sizes are allowed in `domain`, by what
+rule one of the solutions is taken in `search`, and why a spec has none in `refusals`.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from model.sizing.domain import TOTAL_TOLERANCE
 from model.sizing.refusals import diagnose, short, wishes
-from model.sizing.search import TOTAL_TOLERANCE, search
+from model.sizing.search import search
 from model.spec import MAX_EXPANSION, ModelConfig, ModelSpec
 
 NEAREST_STEP = 1.01

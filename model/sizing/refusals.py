@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from model.sizing.search import (
+from model.sizing.domain import (
     EXPANSION_TOLERANCE,
     MAX_ATTENTION_RATIO,
     MAX_DEPTH,
@@ -16,9 +16,9 @@ from model.sizing.search import (
     Problem,
     allowed_shapes,
     allowed_widths,
-    search,
     totals,
 )
+from model.sizing.search import search
 from model.spec import ModelSpec
 
 _FREEABLE = ("d_model", "n_layers", "head_dim", "d_ff", "embedding_ratio", "glu_expansion")

@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter, Token
 _WHAT = Group("What to train", sort_key=1)
 _RULES = Group("What to stop", sort_key=2)
 
+_FREE = ("free", "None")
 _MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -29,14 +30,14 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 
 
 def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:
-    """name=value pairs; a value is JSON, or else a string."""
+    """name=value pairs; a value is JSON, `free` or None for what is left free, or else a string."""
     pairs: list[tuple[str, Any]] = []
     for token in tokens:
         name, equals, text = token.value.partition("=")
         if not equals or not name:
             raise ValueError(f"{token.value!r}; expected name=value")
         try:
-            pairs.append((name, json.loads(text)))
+            pairs.append((name, None if text in _FREE else json.loads(text)))
         except ValueError:
             pairs.append((name, text))
     return tuple(pairs)

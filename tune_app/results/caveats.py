@@ -107,18 +107,21 @@ def _edges(results: SweepResults) -> Iterator[str]:
 def _confounded(results: SweepResults) -> Iterator[str]:
     tokenizers = {tokenizer_of(cell.cell.values) for cell in results.cells}
     sizes = [cell.cell.config for cell in results.cells if cell.cell.config is not None]
-    if "embedding_ratio" in results.axes and len(tokenizers) == 1 and sizes:
+    one_width, one_depth = (len({size[n] for size in sizes}) == 1 for n in ("d_model", "n_layers"))
+    if "embedding_ratio" in results.axes and len(tokenizers) == 1 and sizes and not one_width:
         wide = max(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
         deep = min(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
+        makes_up = "the sizes within a layer make" if one_depth else "depth makes"
         yield (
             "Share and shape are confounded: at a fixed vocabulary the share fixes the width, and "
-            f"depth makes up for it, here from width {deep['d_model']} with {deep['n_layers']} "
+            f"{makes_up} up for it, here from width {deep['d_model']} with {deep['n_layers']} "
             f"layers to width {wide['d_model']} with {wide['n_layers']}."
         )
     if "glu_expansion" in results.axes:
+        makes_up = "attention makes" if one_depth else "the layers' number and attention make"
         yield (
-            "The expansion changes the parameters of a layer, and the layers' number and attention "
-            "make up for it: no two cells differ in the expansion alone."
+            f"The expansion changes the parameters of a layer, and {makes_up} up for it: no two "
+            "cells differ in the expansion alone."
         )
 
 

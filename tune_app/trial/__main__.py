@@ -15,16 +15,19 @@ app = App(
     name=_NAME,
     help=f"""Train one cell from start to end, without Ray.
 
-    A cell is JSON: any of the values of a model (embedding_ratio, glu_expansion, embedding,
-    feed_forward, target_parameters, vocab_size, n_heads, context), of its training (tokens,
-    batch_size, learning_rate, schedule, warmup_fraction, weight_decay, betas, gradient_clip,
-    precision, compile, deterministic), of its scores (corpus, evaluations, evaluation_bytes) and
-    the seed.
-    What it leaves out takes its default.
+    A cell is JSON: any of the values of a model (target_parameters, vocab_size, embedding_ratio,
+    glu_expansion, embedding, attention, feed_forward, norm, context; and its sizes d_model,
+    n_layers, n_heads, head_dim, d_ff), of its training (tokens, batch_size, learning_rate,
+    schedule, warmup_fraction, weight_decay, betas, gradient_clip, precision, compile,
+    deterministic), of its scores (corpus, evaluations, evaluation_bytes) and the seed.
+    What it leaves out takes its default. A size, embedding_ratio or glu_expansion that is null is
+    left free, and the parameter budget decides it.
 
     Examples:
 
     {_NAME} '{{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}}'
+
+    {_NAME} '{{"d_model": 256, "n_layers": 6, "embedding_ratio": null}}'
 
     {_NAME} '{{"corpus": "wikitext-2"}}' --checkpoints my_trial --threads 2""",
     help_format="plaintext",

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tune_app.plan.cell import Cell
 from tune_app.plan.plan import make_plan
 from tune_app.plan.space import Space, load_space
 from tune_app.plan.wishes import Wishes
@@ -68,3 +69,47 @@ def test_impossible_sweeps_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan(Space(name="x", axes=space), Wishes(**wishes))
+
+
+def test_cells_of_one_pinned_shape_differ_in_the_size_that_is_free() -> None:
+    space = Space(
+        name="x",
+        axes={"feed_forward": ["swiglu", "relu_squared"]},
+        fixed={"d_model": 220, "n_layers": 8, "embedding_ratio": None, "glu_expansion": None},
+    )
+    plan = make_plan(space, Wishes())
+    gated, plain = (dict(cell.config or {}) for cell in plan.feasible)
+    assert plan.baseline.config == gated
+    assert {name for name in gated if gated[name] != plain[name]} == {"feed_forward", "d_ff"}
+    assert (gated["d_model"], gated["n_layers"]) == (220, 8)
+
+
+def test_a_pin_that_contradicts_the_share_of_the_baseline_says_what_to_leave_free() -> None:
+    space = Space(name="x", axes={"feed_forward": ["swiglu"]})
+    with pytest.raises(ValueError, match=r"d_model 256 .* or leave embedding_ratio free \(None\)"):
+        make_plan(space, Wishes(set=(("d_model", 256),)))
+
+
+def test_a_cell_that_pins_a_size_is_compared_with_a_baseline_that_does_not() -> None:
+    values = {"d_model": 256, "embedding_ratio": None}
+    cell = Cell.from_values(values)
+    assert (cell.model.d_model, cell.model.embedding_ratio) == (256, None)
+    assert (cell.baseline.d_model, cell.baseline.embedding_ratio) == (None, 0.35)
+    assert Cell.from_values(cell.values()) == cell
+    assert cell.key != Cell.from_values({}).key
+    assert Cell.from_values({"d_model": None, "norm": "rms_norm"}).key == Cell.from_values({}).key
+
+
+def test_labels_say_what_is_free() -> None:
+    space = Space(
+        name="x",
+        axes={"embedding_ratio": [0.35, None], "n_layers": [None, 10]},
+        baseline={"n_layers": None},
+    )
+    labels = [cell.label for cell in make_plan(space, Wishes()).cells]
+    assert labels[0] == "35% × n layers free"
+    assert set(labels[1:]) == {
+        "35% × n_layers 10",
+        "embedding share free × n layers free",
+        "embedding share free × n_layers 10",
+    }

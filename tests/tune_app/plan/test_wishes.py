@@ -50,6 +50,17 @@ def test_options_become_values_of_cells_and_settings_of_rules() -> None:
     assert (wishes.seeds, wishes.kill_rule, wishes.kill_span) == ((0, 1), "off", 1_000)
 
 
+def test_pins_and_what_is_left_free_can_be_set() -> None:
+    words = ("n_layers=8", "d_model=220", "embedding_ratio=free", "n_heads=None", "d_ff=null")
+    assert read(*(word for name in words for word in ("--set", name))).values == {
+        "n_layers": 8,
+        "d_model": 220,
+        "embedding_ratio": None,
+        "n_heads": None,
+        "d_ff": None,
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,23 @@ def test_plan_leaves_out_what_nobody_knows() -> None:
     row = PlanRow(label="a", asked_share=0.35, asked_expansion=2.66, tokens=5_000_000, sizes=SIZES)
     text = _text(plan_table([row]), width=120)
     assert not re.search(r"time|memory|lr", text)
+
+
+def test_plan_says_what_is_pinned_and_what_is_free() -> None:
+    pinned = PlanRow(
+        label="wide",
+        asked_share=None,
+        asked_expansion=None,
+        asked_d_model=219,
+        tokens=5_000_000,
+        sizes=SIZES,
+    )
+    refused = replace(pinned, label="wider", asked_d_model=800, sizes=None, infeasible="too wide")
+    lines = _text(plan_table([pinned, SOLVED, refused]), width=120).splitlines()
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines if "→" in line}
+    assert rows["wide"].startswith("wide free→35.1 free→2.66 219→219 12 4×54 582")
+    assert "35→35.1 2.66→2.66 free→219 12" in rows["35%"]
+    assert rows["wider"].startswith("wider free→– free→– 800→– –")
 
 
 def test_plan_names_the_columns_that_have_no_room() -> None:

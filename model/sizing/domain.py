@@ -1,0 +1,325 @@
+"""Which sizes are looked at, and what meets a budget.
+
+d is the width, L the depth, A the attention's width (heads × head size), f the feed-forward's inner
+width. The counts come from `model.parts`.
+
+d ≥ 8; 2 ≤ L ≤ 32; head size ≥ 2 and even (rotary positions turn pairs); d/4 ≤ A ≤ 4·d; f ≥ 1, and
+where neither f nor the expansion is asked for d/4 ≤ f ≤ 16·d. A solution has a total within ± 0.5 %
+of the target, and what is asked for: an embedding share within ± 0.01 of `embedding_ratio`, f/d
+within ± 2 % of `glu_expansion`, and every pinned size as it is. Free heads are given by the width,
+d/64 rounded and at least one; or, where the head size is pinned, by the search as A is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.parts import Amount, Parts
+from model.spec import ModelSpec
+
+TOTAL_TOLERANCE = 0.005
+"""Relative, of the total."""
+SHARE_TOLERANCE = 0.01
+"""Absolute, of the embedding's share."""
+EXPANSION_TOLERANCE = 0.02
+"""Relative, of inner width over width."""
+
+MIN_WIDTH = 8
+MIN_DEPTH = 2
+MAX_DEPTH = 32
+MAX_ATTENTION_RATIO = 4
+"""Attention is at most this many times wider or narrower than the model."""
+FREE_EXPANSIONS = (0.25, 16)
+"""Between these lies an expansion that nobody asks for."""
+
+REFERENCE_HEAD_DIM = 64
+
+_SLACK = 1e-9
+"""Of bounds in floating point, relative; whole sizes are held against the tolerances themselves."""
+
+_FEW_WIDTHS = 100
+"""So few are all looked at, which costs less than to leave out the widest."""
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Sizes to count parameters of: numbers or arrays that broadcast. See `model.parts.Sizes`."""
+
+    vocab_size: int
+    context: int
+    d_model: Amount
+    n_layers: Amount
+    n_heads: Amount = 1
+    head_dim: Amount = 1
+    d_ff: Amount = 1
+
+    @property
+    def d_attention(self) -> Amount:
+        return self.n_heads * self.head_dim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Pairs of width and depth, with the bounds of what goes into them, all [pairs].
+
+    Those of totals are a little loose: outside them nothing solves, inside something may.
+    """
+
+    d_model: Integers
+    n_layers: Integers
+    total_low: Floats
+    total_high: Floats
+    attention_low: Integers
+    """In steps of `Problem.attention`: those in the domain, then those that the totals leave."""
+    attention_high: Integers
+    inner_low: Integers
+    inner_high: Integers
+
+    @property
+    def empty(self) -> Booleans:
+        """Whether the bounds leave nothing between them."""
+        return (self.attention_low > self.attention_high) | (self.inner_low > self.inner_high)
+
+    def where(self, kept: Booleans) -> Shapes:
+        """Some of the pairs."""
+        return Shapes(**{name: values[kept] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A spec, and the counts of its parts over candidates."""
+
+    spec: ModelSpec
+    parts: Parts
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Problem:
+        return cls(spec, Parts.of(spec))
+
+    @property
+    def absorbs(self) -> str | None:
+        """The size that absorbs the budget where width and depth are both pinned, else None."""
+        spec = self.spec
+        if spec.d_model is None or spec.n_layers is None:
+            return None
+        inner_free = spec.d_ff is None and spec.glu_expansion is None
+        part = self.parts.feed_forward if inner_free else self.parts.attention
+        return part.free
+
+    def sizes(self, d_model: Amount, n_layers: Amount) -> Candidates:
+        return Candidates(
+            vocab_size=self.spec.vocab_size,
+            context=self.spec.context,
+            d_model=d_model,
+            n_layers=n_layers,
+        )
+
+    def heads(self, d_model: Amount, step: Amount, multiple: int = 2) -> tuple[Amount, Amount]:
+        """(heads, head size) of a step of attention's width: 1, 2, … times the least of its kind.
+
+        A step is one more of whatever is free: a head of the pinned size, or `multiple` for the
+        size of each head.
+        """
+        n_heads, head_dim = self.spec.n_heads, self.spec.head_dim
+        if n_heads is None and head_dim is not None:
+            return step, head_dim
+        if n_heads is None:
+            n_heads = np.maximum((d_model + REFERENCE_HEAD_DIM // 2) // REFERENCE_HEAD_DIM, 1)
+        return n_heads, multiple * step if head_dim is None else head_dim * step
+
+    def attention(self, d_model: Amount, n_layers: Amount, step: Amount) -> Amount:
+        """Parameters of attention at a step of its width."""
+        n_heads, head_dim = self.heads(d_model, step)
+        return self.parts.attention.parameters(
+            Candidates(
+                **{**vars(self.sizes(d_model, n_layers)), "n_heads": n_heads, "head_dim": head_dim}
+            )
+        )
+
+    def feed_forward(self, d_model: Amount, n_layers: Amount, d_ff: Amount) -> Amount:
+        """Parameters of the feed-forward at an inner width."""
+        return self.parts.feed_forward.parameters(
+            Candidates(**{**vars(self.sizes(d_model, n_layers)), "d_ff": d_ff})
+        )
+
+    def embedding(self, d_model: Amount) -> Amount:
+        """Parameters of embedding and head."""
+        return self.parts.embedding.parameters(self.sizes(d_model, 1))
+
+    def rest(self, d_model: Amount, n_layers: Amount) -> Amount:
+        """Parameters of what has no size of its own: embedding, head and norms."""
+        norms = self.parts.norm.parameters(self.sizes(d_model, n_layers))
+        return self.embedding(d_model) + norms
+
+    def attention_range(self, d_model: Integers) -> tuple[Integers, Integers]:
+        """The first and the last step of attention's width in the domain."""
+        n_heads, head_dim = self.heads(d_model, 1)
+        least = n_heads * head_dim * np.ones_like(d_model)
+        low = np.maximum(-(-d_model // (MAX_ATTENTION_RATIO * least)), 1)
+        high = MAX_ATTENTION_RATIO * d_model // least
+        if self.spec.n_heads is not None and self.spec.head_dim is not None:
+            high = np.minimum(high, 1)
+        return low, high
+
+    def inner_range(self, d_model: Integers) -> tuple[Integers, Integers]:
+        """The least and the greatest inner width in the domain."""
+        expansion, d_ff = self.spec.glu_expansion, self.spec.d_ff
+        if expansion is not None:
+            inner = d_model * expansion
+            low = np.ceil(inner * (1 - EXPANSION_TOLERANCE - _SLACK))
+            high = np.floor(inner * (1 + EXPANSION_TOLERANCE + _SLACK))
+        else:
+            low, high = (d_model * ratio for ratio in FREE_EXPANSIONS)
+            low = np.ceil(low)
+        low = np.maximum(low, 1).astype(np.int64)
+        high = np.asarray(high).astype(np.int64)
+        if d_ff is None:
+            return low, high
+        pinned = np.full_like(d_model, d_ff)
+        if expansion is None:
+            return pinned, pinned
+        return np.maximum(low, pinned), np.minimum(high, pinned)
+
+    def least_without_attention(self, d_model: Integers, n_layers: int) -> Floats:
+        """The fewest parameters of a model of some width and depth, attention's aside.
+
+        In floating point, where the widest of all do not overflow; it grows with the width, as
+        attention's least need not, whose heads come in whole numbers.
+        """
+        width = d_model.astype(np.float64)
+        inner = self.inner_range(d_model)[0].astype(np.float64)
+        total: Floats = self.rest(width, n_layers) + self.feed_forward(width, n_layers, inner)
+        return total
+
+
+def allowed_widths(spec: ModelSpec) -> tuple[float, float]:
+    """The least and the greatest width, as real numbers, that target and share allow.
+
+    Without a share the greatest is what the whole target would buy.
+    """
+    parameters_per_share = spec.target_parameters / int(Problem.of(spec).embedding(1))
+    if spec.embedding_ratio is None:
+        return 0.0, (1 + TOTAL_TOLERANCE) * parameters_per_share
+    least = (spec.embedding_ratio - SHARE_TOLERANCE) * (1 - TOTAL_TOLERANCE)
+    most = (spec.embedding_ratio + SHARE_TOLERANCE) * (1 + TOTAL_TOLERANCE)
+    return max(least, 0.0) * parameters_per_share, most * parameters_per_share
+
+
+def _widths(problem: Problem) -> Integers:
+    """Every width that could have a solution."""
+    spec = problem.spec
+    low, high = allowed_widths(spec)
+    first, last = max(math.floor(low), MIN_WIDTH), math.ceil(high)
+    if spec.d_model is not None:
+        first, last = max(first, spec.d_model), min(last, spec.d_model)
+    if last - first < _FEW_WIDTHS:
+        return np.arange(first, last + 1)
+    # The width at which the fewest and smallest layers alone use up the target.
+    depth = MIN_DEPTH if spec.n_layers is None else spec.n_layers
+    most = spec.target_parameters * (1 + TOTAL_TOLERANCE)
+    too_wide = _first(
+        lambda d_model: problem.least_without_attention(d_model, depth) > most,
+        np.array([first]),
+        np.array([last]),
+    )
+    return np.arange(first, min(last, int(too_wide[0])) + 1)
+
+
+def _depths(spec: ModelSpec) -> Integers:
+    if spec.n_layers is None:
+        return np.arange(MIN_DEPTH, MAX_DEPTH + 1)
+    return np.array([n for n in (spec.n_layers,) if MIN_DEPTH <= n <= MAX_DEPTH], dtype=np.int64)
+
+
+def _first(holds: Callable[[Integers], Amount], low: Integers, high: Integers) -> Integers:
+    """The least number from `low` to `high` at which a condition holds that then stays so.
+
+    All elementwise; high + 1 where it holds nowhere.
+    """
+    low, high = low.copy(), high + 1
+    while (apart := low < high).any():
+        middle = (low + high) // 2
+        held = holds(middle)
+        high = np.where(apart & held, middle, high)
+        low = np.where(apart & ~held, middle + 1, low)
+    return low
+
+
+def allowed_shapes(spec: ModelSpec) -> Shapes:
+    """Every pair of width and depth in the domain, with the domain's bounds of what goes in."""
+    problem = Problem.of(spec)
+    widths, depths = _widths(problem), _depths(spec)
+    d_model, n_layers = np.repeat(widths, len(depths)), np.tile(depths, len(widths))
+    embedding = problem.embedding(d_model).astype(np.float64)
+    total_low = np.full(len(d_model), spec.target_parameters * (1 - TOTAL_TOLERANCE))
+    total_high = np.full(len(d_model), spec.target_parameters * (1 + TOTAL_TOLERANCE))
+    if spec.embedding_ratio is not None:
+        total_low = np.maximum(total_low, embedding / (spec.embedding_ratio + SHARE_TOLERANCE))
+        if spec.embedding_ratio > SHARE_TOLERANCE:
+            total_high = np.minimum(
+                total_high, embedding / (spec.embedding_ratio - SHARE_TOLERANCE)
+            )
+    attention_low, attention_high = problem.attention_range(d_model)
+    inner_low, inner_high = problem.inner_range(d_model)
+    return Shapes(
+        d_model=d_model,
+        n_layers=n_layers,
+        total_low=total_low * (1 - _SLACK),
+        total_high=total_high * (1 + _SLACK),
+        attention_low=attention_low,
+        attention_high=attention_high,
+        inner_low=inner_low,
+        inner_high=inner_high,
+    )
+
+
+def totals(problem: Problem, shapes: Shapes) -> tuple[Integers, Integers]:
+    """The fewest and the most parameters of each pair of width and depth, within its bounds."""
+    pair = (shapes.d_model, shapes.n_layers)
+    rest = problem.rest(*pair)
+    least, most = (
+        rest + problem.attention(*pair, attention) + problem.feed_forward(*pair, inner)
+        for attention, inner in (
+            (shapes.attention_low, shapes.inner_low),
+            (shapes.attention_high, shapes.inner_high),
+        )
+    )
+    return least, most
+
+
+def narrowed(problem: Problem, shapes: Shapes) -> Shapes:
+    """The pairs at which something may solve, with the bounds that their totals leave."""
+    shapes = shapes.where(~shapes.empty)
+    least, most = totals(problem, shapes)
+    shapes = shapes.where((least <= shapes.total_high) & (most >= shapes.total_low))
+    if not len(shapes.d_model):
+        return shapes
+    pair = (shapes.d_model, shapes.n_layers)
+    rest = problem.rest(*pair)
+    room_low, room_high = shapes.total_low - rest, shapes.total_high - rest
+    inner_least = problem.feed_forward(*pair, shapes.inner_low)
+    inner_most = problem.feed_forward(*pair, shapes.inner_high)
+    attention_range = (shapes.attention_low, shapes.attention_high)
+    attention_low = _first(
+        lambda step: problem.attention(*pair, step) + inner_most >= room_low, *attention_range
+    )
+    attention_high = _first(
+        lambda step: problem.attention(*pair, step) + inner_least > room_high, *attention_range
+    )
+    narrowed = Shapes(
+        **{
+            **vars(shapes),
+            "attention_low": attention_low,
+            "attention_high": attention_high - 1,
+        }
+    )
+    return narrowed.where(~narrowed.empty)
