@@ -10,7 +10,13 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-_NAMES = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+TYPE_NAMES: Mapping[Any, str] = {
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    Path: "a path",
+    bool: "true or false",
+}
 
 Settings = TypeVar("Settings")
 
@@ -54,7 +60,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     elif type(value) is kind:
         made = value
     else:
-        raise ValueError(f"{where} is {_short(value)}; {_NAMES[kind]} is expected")
+        raise ValueError(f"{where} is {_short(value)}; {TYPE_NAMES[kind]} is expected")
     return made
 
 

@@ -27,7 +27,14 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
     "overlay": {"json_settings", "market", "secrets", "whole_files"},
     "node": {"json_settings", "market", "overlay", "whole_files"},
     "daemon": {"errors", "ledger", "market", "markets", "overlay", "renting", "secrets"},
-    "cluster_yaml": {"head_paths", "hetzner", "market", "overlay", "renting"},
+    "cluster_yaml": {
+        "head_paths",
+        "hetzner",
+        "json_settings",
+        "market",
+        "overlay",
+        "renting",
+    },
     "head": {
         "cluster_yaml",
         "daemon",

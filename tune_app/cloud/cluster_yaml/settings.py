@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.cloud.hetzner.settings import HetznerSettings
+from tune_app.cloud.json_settings import TYPE_NAMES
 from tune_app.cloud.market.labels import checked_name
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.renting.settings import CloudSettings, load_settings
@@ -128,7 +129,8 @@ def read_settings(section: Mapping[str, Any], cluster: str) -> ProviderSettings:
     unknown = sorted(set(section) - known - _RAYS_OWN)
     if unknown:
         raise ValueError(
-            f"provider has no {', '.join(map(repr, unknown))}; it has {', '.join(sorted(known))}"
+            f"unknown setting {', '.join(map(repr, unknown))} in provider; expected one of "
+            f"{', '.join(sorted(known))}"
         )
     head = _head(section.get("head"))
     own = {name: section[name] for name in _PLAIN if name in section}
@@ -190,13 +192,15 @@ def _check_types(values: Mapping[str, Any], kind: type, where: str) -> None:
     odd = sorted(set(values) - set(hints))
     if odd:
         raise ValueError(
-            f"{where} has no {', '.join(map(repr, odd))}; it has {', '.join(sorted(hints))}"
+            f"unknown setting {', '.join(map(repr, odd))} in {where}; expected one of "
+            f"{', '.join(sorted(hints))}"
         )
     for name, value in values.items():
         plain: dict[Any, Any] = {float: (int, float), Path: str}
         allowed = plain.get(hints[name], hints[name])
         if not isinstance(value, allowed) or (isinstance(value, bool) and hints[name] is not bool):
-            raise ValueError(f"{where}.{name} is {value!r}; {hints[name].__name__} is expected")
+            wanted = TYPE_NAMES.get(hints[name], "another type")
+            raise ValueError(f"{where}.{name} is {value!r}; {wanted} is expected")
 
 
 def write_daemon_settings(config: Mapping[str, Any], path: Path) -> CloudSettings:

@@ -89,11 +89,14 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     ("edit", "message"),
     [
         (change("provider/head", {}), "provider.head.address is missing"),
-        (change("provider/head/address", 5), "provider.head.address is 5; str is expected"),
+        (change("provider/head/address", 5), "provider.head.address is 5; a text is expected"),
         (change("provider/head/port", 0), "provider.head.port is 0"),
-        (change("provider/head/adress", "x"), "provider.head has no 'adress'"),
-        (change("provider/on_head", "yes"), "provider.on_head is 'yes'; bool is expected"),
-        (change("provider/vats", {}), "provider has no 'vats'"),
+        (
+            change("provider/head/adress", "x"),
+            "unknown setting 'adress' in provider.head",
+        ),
+        (change("provider/on_head", "yes"), "provider.on_head is 'yes'; true or false is expected"),
+        (change("provider/vats", {}), "unknown setting 'vats' in provider; expected one of"),
         (change("provider/vast", None), "provider.vast is missing"),
         (change("provider/vast/cap_dollars", -1), "the cap is -1.0 dollars"),
         (change("provider/vast/cap", 1), "unknown setting 'cap'"),

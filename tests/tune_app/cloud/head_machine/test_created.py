@@ -421,9 +421,9 @@ def test_mistakes_are_one_line_of_ray_s_commands(
         ({"address": "x"}, "provider.head has an address and create"),
         ({"hetzner": {"ssh_public_key": KEY}}, "hetzner lacks max_euros_per_month"),
         ({"hetzner": None}, "hetzner lacks max_euros_per_month, ssh_public_key"),
-        ({"hetzner": {"ssh_public_key": KEY, "max_euros_per_month": "8"}}, "is '8'; float is"),
+        ({"hetzner": {"ssh_public_key": KEY, "max_euros_per_month": "8"}}, "is '8'; a number is"),
         ({"hetzner": {"ssh_public_key": "x.pub", "max_euros_per_month": 8}}, "cannot be read"),
-        ({"port": 22}, r"provider\.head has no 'port'"),
+        ({"port": 22}, r"unknown setting 'port' in provider\.head"),
     ],
 )
 def test_a_mistake_in_the_yaml_is_named(

@@ -81,7 +81,7 @@ def sudoers() -> str:
         for folder in ("/usr/local/bin", "/usr/bin", "/bin")
         for words in allowed
     ]
-    return "\n".join(["# Stellux: see tune_app/cloud/head/units.py", *lines, ""])
+    return "\n".join(["# Stellux: see tune_app/cloud/head/units/__init__.py", *lines, ""])
 
 
 def _short(unit: str) -> str:

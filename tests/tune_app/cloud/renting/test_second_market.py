@@ -1,0 +1,134 @@
+"""Renting at a market that is not Vast.ai: it needs the protocol alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.cloud.clock import Clock
+from tune_app.cloud.errors import NoOfferError, NoSuchOfferError
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.market.instance_request import InstanceRequest
+from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.market.records import Charge, Instance, Offer
+from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.renting.rentals import Rentals
+from tune_app.cloud.renting.settings import CloudSettings, NodeType
+
+OFFER = Offer(
+    id=1,
+    machine_id=11,
+    gpu_name="RTX 4090",
+    num_gpus=1,
+    gpu_ram_gb=24.0,
+    cpus=8.0,
+    ram_gb=32.0,
+    disk_gb=100.0,
+    minimum_bid=0.2,
+    storage_per_gb_month=0.1,
+    upload_per_gb=0.0,
+    download_per_gb=0.0,
+    download_mbps=1_000.0,
+    reliability=0.99,
+    cuda=13.0,
+    hours_left=100.0,
+)
+
+
+class MemoryMarket:
+    """Two machines, without any network."""
+
+    def __init__(self) -> None:
+        self.listed = [OFFER, replace(OFFER, id=2, machine_id=12, minimum_bid=0.1)]
+        self.rented: dict[int, Instance] = {}
+        self.requests: list[InstanceRequest] = []
+
+    def offers(self, rules: OfferRules, *, caps: bool = True) -> Sequence[Offer]:
+        cap = rules.max_dollars_per_hour
+        return [one for one in self.listed if not caps or one.minimum_bid <= cap]
+
+    def create(self, request: InstanceRequest, *, turn_within_s: float | None = None) -> int:
+        if self.rented:
+            raise NoSuchOfferError("somebody was faster")
+        self.requests.append(request)
+        self.rented[7] = Instance(
+            id=7,
+            machine_id=12,
+            label=request.label,
+            status="running",
+            intended="running",
+            current="running",
+            next="running",
+            message="",
+            is_bid=True,
+            dollars_per_hour=request.bid,
+            gpu_name="RTX 4090",
+            cpus=8.0,
+            disk_gb=request.disk_gb,
+            storage_per_gb_month=0.1,
+            public_address="",
+            proxy_host="",
+            proxy_port=None,
+        )
+        return 7
+
+    def instances(self, *, labelled: str = "") -> Sequence[Instance]:
+        return [one for one in self.rented.values() if one.label.startswith(labelled)]
+
+    def instance(self, contract: int) -> Instance | None:
+        return self.rented.get(contract)
+
+    def destroy(self, contract: int) -> None:
+        self.rented.pop(contract, None)
+
+    def charges(self, since: float, until: float) -> Sequence[Charge]:
+        return [Charge(contract=7, dollars=3.0, parts={"gpu": 3.0})]
+
+    def close(self) -> None:
+        self.rented.clear()
+
+
+@pytest.fixture
+def rentals(tmp_path: Path) -> Iterator[tuple[Rentals, MemoryMarket, Clock]]:
+    clock, memory = Clock(), MemoryMarket()
+    settings = CloudSettings(
+        cluster="mine",
+        node_types={"worker": NodeType(image="cuda", onstart="echo up", env={"A": "b"})},
+        cap_dollars=10.0,
+    )
+    market: Market = memory
+    with Ledger.open(
+        tmp_path / "ledger.sqlite3", cluster="mine", slots=range(2, 20), clock=clock
+    ) as ledger:
+        yield (
+            Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep),
+            memory,
+            clock,
+        )
+
+
+def test_the_cheaper_machine_is_rented_watched_charged_and_destroyed(
+    rentals: tuple[Rentals, MemoryMarket, Clock],
+) -> None:
+    renting, market, clock = rentals
+    node = renting.create("worker", "a")
+    (request,) = market.requests
+    assert request.offer_id == 2
+    assert request.start.onstart == "echo up"
+    assert request.start.env == {"A": "b", "STELLUX_K": "2", "STELLUX_LABEL": request.label}
+    clock.now += 3_600.0
+    renting.step()
+    assert [item.status for item in renting.nodes()] == ["running"]
+    assert renting.budget().spent == pytest.approx(3.0)  # the market's own figure
+    assert renting.destroy(node.contract, "asked for")
+    assert market.rented == {}
+
+
+def test_what_its_caps_refuse_is_named(rentals: tuple[Rentals, MemoryMarket, Clock]) -> None:
+    renting, market, _ = rentals
+    market.listed = [replace(OFFER, minimum_bid=0.5)]
+    with pytest.raises(NoOfferError, match=r"raise max_dollars_per_hour to 0\.5"):
+        renting.create("worker", "a")
