@@ -40,6 +40,13 @@ def find_corpus(corpus: str) -> Source:
 
     Raises CorpusError for what is neither.
     """
+    try:
+        corpus.encode()
+    except UnicodeEncodeError:  # a path in an older encoding, as the operating system gives it
+        raise CorpusError(
+            f"the path {corpus!a} is not UTF-8, so it cannot be kept in a record; rename it, "
+            "or make a link to it with another name"
+        ) from None
     if corpus in NAMED:
         return NAMED[corpus]()
     if corpus.startswith(HUB_PREFIX):

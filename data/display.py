@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from data.manifest import Manifest
 from data.prepared import PreparedCorpus
@@ -57,7 +58,8 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("corpus", f"{manifest.corpus}  {manifest.corpus_sha256[:_SHORT_HASH]}")
+    # As text: what stands in brackets in a name is no markup.
+    table.add_row("corpus", Text(f"{manifest.corpus}  {manifest.corpus_sha256[:_SHORT_HASH]}"))
     table.add_row("splits", manifest.splitting)
     if manifest.grouping:
         table.add_row("documents", manifest.grouping)
@@ -66,7 +68,7 @@ def _properties(corpus: PreparedCorpus) -> Table:
         f"{manifest.tokenizer.key}  {manifest.tokenizer_sha256[:_SHORT_HASH]}",
     )
     table.add_row("packed as", manifest.token_type)
-    table.add_row("folder", str(corpus.folder))
+    table.add_row("folder", Text(str(corpus.folder)))
     return table
 
 

@@ -128,6 +128,13 @@ class TestFiles:
         }
         assert len(places) == 50
 
+    def test_a_path_that_is_not_utf8(self, tmp_path) -> None:
+        path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")
+        Path(path).write_text("text")
+        message = refusal(path)
+        assert "is not UTF-8" in message
+        message.encode()
+
     def test_a_missing_path(self, tmp_path) -> None:
         assert "does not exist" in refusal(tmp_path / "nothing.txt")
         assert "does not exist" in refusal("nothing-here.jsonl")

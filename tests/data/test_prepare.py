@@ -311,6 +311,14 @@ class TestCommand:
         assert manifest["tokenizer"] == {"kind": "byte_level_bpe", "vocab_size": 280, "options": {}}
         assert manifest["files"]["tokenizer.json"]["sha256"] == manifest["tokenizer_sha256"]
 
+    @pytest.mark.parametrize("name", ["[/red]", "[old]", "[bold]x"])
+    def test_brackets_in_a_name_are_no_markup(self, stories, tmp_path, run_prepare, name) -> None:
+        (tmp_path / name).mkdir(parents=True)
+        path = stories.rename(tmp_path / name / "a.jsonl")
+        result = run_prepare(str(path), "--vocab-size", "280", COLUMNS="300")
+        assert result.returncode == 0, result.stderr
+        assert str(path) in result.stdout
+
     def test_a_tokenizer_from_elsewhere(self, stories, tmp_path, run_prepare) -> None:
         own = json.loads(run_prepare(str(stories), "--vocab-size", "280", "--json").stdout)
         (file,) = (tmp_path / "cache").glob("*/tokenizer.json")
