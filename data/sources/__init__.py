@@ -1,1 +1,4 @@
-"""Where texts come from: one class a kind of corpus. Imports `data.errors` and `data.documents`."""
+"""Where texts come from: one class a kind of corpus.
+
+Imports nothing of the project but `data.documents`, `data.errors` and `data.splits`.
+"""

@@ -17,9 +17,10 @@ app = App(
 
     A cell is JSON: any of the values of a model (target_parameters, vocab_size, embedding_ratio,
     glu_expansion, embedding, attention, feed_forward, norm, context; and its sizes d_model,
-    n_layers, n_heads, head_dim, d_ff), of its training (tokens, batch_size, learning_rate,
-    schedule, warmup_fraction, weight_decay, betas, gradient_clip, precision, compile,
-    deterministic), of its scores (corpus, evaluations, evaluation_bytes) and the seed.
+    n_layers, n_heads, head_dim, d_ff), of its tokenizer (tokenizer, tokenizer_options; vocab_size
+    is its size too), of its training (tokens, batch_size, learning_rate, schedule,
+    warmup_fraction, weight_decay, betas, gradient_clip, precision, compile, deterministic), of its
+    scores (corpus, evaluations, evaluation_bytes) and the seed.
     What it leaves out takes its default. A size, embedding_ratio or glu_expansion that is null is
     left free, and the parameter budget decides it.
 
