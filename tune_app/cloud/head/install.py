@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from tune_app.cloud import head_paths as layout
+from tune_app.cloud import head_paths
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
 from tune_app.cloud.head.packages import install_packages
@@ -71,32 +71,36 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     load_head_settings(settings / "head.json")
     overlay = load_overlay_settings(settings / "overlay.json")
     cluster = json.loads((settings / "cluster.json").read_text("utf-8"))
-    refuse_other_clusters(layout.CLOUD_STATE, told.cluster, owner=layout.CLOUD_USER)
+    refuse_other_clusters(head_paths.CLOUD_STATE, told.cluster, owner=head_paths.CLOUD_USER)
     install_packages()
     make_users(overlay)
     _folders()
-    for path in (layout.DAEMON_SETTINGS, layout.OVERLAY_SETTINGS, layout.HEAD_SETTINGS):
+    for path in (head_paths.DAEMON_SETTINGS, head_paths.OVERLAY_SETTINGS, head_paths.HEAD_SETTINGS):
         write_file(path, (settings / path.name).read_text("utf-8"), mode=0o644)
     write_file(
-        layout.HEAD_ENVIRONMENT,
+        head_paths.HEAD_ENVIRONMENT,
         head_environment(cluster["cluster"], cluster["node_type"]),
         mode=0o644,
     )
-    grant_access(overlay, layout.OVERLAY_FOLDER, owner=layout.CLOUD_USER, user=layout.RAY_USER)
+    grant_access(
+        overlay, head_paths.OVERLAY_FOLDER, owner=head_paths.CLOUD_USER, user=head_paths.RAY_USER
+    )
     # By root into root's folder: this file decides as which users workers log in.
-    configuration = sshd_config(overlay, str(layout.OVERLAY_FOLDER), version=installed_openssh())
-    write_file(layout.SSHD_CONFIG, configuration, mode=0o644)
-    owner = SystemAccount.of(layout.RAY_USER)
-    if not layout.VAST_KEY.exists():
+    configuration = sshd_config(
+        overlay, str(head_paths.OVERLAY_FOLDER), version=installed_openssh()
+    )
+    write_file(head_paths.SSHD_CONFIG, configuration, mode=0o644)
+    owner = SystemAccount.of(head_paths.RAY_USER)
+    if not head_paths.VAST_KEY.exists():
         # Nothing is rented: a worker that lives has the token, and would be cut off by another.
         forget_token(owner)
     fill_home(
         owner,
         keys=login_keys(login),
-        lines=shell_lines(store_url(overlay, layout.STORE)),
+        lines=shell_lines(store_url(overlay, head_paths.STORE)),
     )
     write_file(
-        layout.FIREWALL,
+        head_paths.FIREWALL,
         firewall_rules({22, ssh_port, overlay.port}, cluster["open_ports"]),
         mode=0o644,
     )
@@ -116,8 +120,8 @@ class Account:
 def accounts(overlay: OverlaySettings) -> tuple[Account, ...]:
     """The users that are needed. Only Ray's user has a shell."""
     return (
-        Account(name=layout.RAY_USER, home=layout.RAY_HOME, shell="/bin/bash"),
-        Account(name=layout.CLOUD_USER, home=layout.CLOUD_STATE),
+        Account(name=head_paths.RAY_USER, home=head_paths.RAY_HOME, shell="/bin/bash"),
+        Account(name=head_paths.CLOUD_USER, home=head_paths.CLOUD_STATE),
         Account(name=overlay.link_user, home=Path("/nonexistent")),
         Account(name=overlay.store_user, home=Path("/nonexistent")),
     )
@@ -138,10 +142,10 @@ def make_users(overlay: OverlaySettings) -> None:
 
 def _folders() -> None:
     for path, owner, mode in (
-        (layout.CONFIGURATION, "root", 0o755),
-        (layout.STATE, "root", 0o755),
-        (layout.CLOUD_STATE, layout.CLOUD_USER, 0o700),
-        (layout.RAY_HOME, layout.RAY_USER, 0o700),
+        (head_paths.CONFIGURATION, "root", 0o755),
+        (head_paths.STATE, "root", 0o755),
+        (head_paths.CLOUD_STATE, head_paths.CLOUD_USER, 0o700),
+        (head_paths.RAY_HOME, head_paths.RAY_USER, 0o700),
     ):
         path.mkdir(parents=True, exist_ok=True)
         shutil.chown(path, owner, "root" if owner == "root" else owner)

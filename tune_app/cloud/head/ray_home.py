@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from tune_app.cloud import head_paths as layout
+from tune_app.cloud import head_paths
 from tune_app.cloud.node.token import token_file
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.whole_files import write_file
@@ -55,8 +55,8 @@ def shell_lines(store: str) -> str:
     """What Ray's user's shell has to know."""
     return "\n".join(
         [
-            f"export PATH={layout.ENVIRONMENT}/bin:$PATH",
-            f"export PYTHONPATH={layout.CODE}",
+            f"export PATH={head_paths.ENVIRONMENT}/bin:$PATH",
+            f"export PYTHONPATH={head_paths.CODE}",
             "export RAY_AUTH_MODE=token",
             f"export STELLUX_CHECKPOINTS='{store}'",
         ]

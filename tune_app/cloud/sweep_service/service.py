@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from tune_app.cloud import head_paths as layout
+from tune_app.cloud import head_paths
 from tune_app.cloud.head.services import ServiceError, systemctl
 from tune_app.cloud.head.units import SWEEP
 from tune_app.cloud.node.settings import load_head_settings
@@ -54,14 +54,14 @@ def usual_files() -> SweepFiles:
 
 def usual_supervisor(files: SweepFiles) -> SweepSupervisor:
     """Raises ValueError or OSError if the head's settings cannot be read."""
-    settings = load_head_settings(layout.HEAD_SETTINGS)
-    overlay = load_overlay_settings(layout.OVERLAY_SETTINGS)
+    settings = load_head_settings(head_paths.HEAD_SETTINGS)
+    overlay = load_overlay_settings(head_paths.OVERLAY_SETTINGS)
     return SweepSupervisor(
         files=files,
         started=Path(settings.started).expanduser(),
         ray=(address(HEAD), settings.gcs_port),
         home=Path.home(),
-        variables={STORE_VARIABLE: store_url(overlay, layout.STORE)},
+        variables={STORE_VARIABLE: store_url(overlay, head_paths.STORE)},
     )
 
 

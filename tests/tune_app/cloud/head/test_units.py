@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.cloud import head_paths as layout
+from tune_app.cloud import head_paths
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.units import (
     CLOUD,
@@ -108,7 +108,7 @@ def test_units_start_after_those_before_them() -> None:
 def test_the_firewall_outlasts_other_rules_and_stands_before_ray() -> None:
     unit = Unit(FIREWALL)
     assert {"nftables.service", "ufw.service"} <= set(unit.words("Unit", "After"))
-    rules = f"/usr/sbin/nft -f {layout.FIREWALL}"
+    rules = f"/usr/sbin/nft -f {head_paths.FIREWALL}"
     assert unit.get("Service", "ExecStart") == unit.get("Service", "ExecReload") == rules
     assert Unit(HEAD).get("Service", "ExecStartPre") == f"+{rules}"
 
@@ -119,9 +119,9 @@ def test_who_runs_what() -> None:
         FIREWALL: "root",
         SSHD: "root",
         KEEPER: "root",
-        CLOUD: layout.CLOUD_USER,
-        HEAD: layout.RAY_USER,
-        SWEEP: layout.RAY_USER,
+        CLOUD: head_paths.CLOUD_USER,
+        HEAD: head_paths.RAY_USER,
+        SWEEP: head_paths.RAY_USER,
     }
 
 
@@ -149,7 +149,7 @@ def test_the_key_comes_by_standard_input_alone() -> None:
     for name in UNITS:
         where = [line for line in unit_text(name).splitlines() if "key" in line.lower()]
         told = [line for line in where if not line.startswith("#")]
-        assert told == ([f"StandardInput=file:{layout.VAST_KEY}"] if name == CLOUD else [])
+        assert told == ([f"StandardInput=file:{head_paths.VAST_KEY}"] if name == CLOUD else [])
         assert not re.search(r"(?i)token=|secret|password", unit_text(name))
     assert Unit(CLOUD).get("Service", "LimitCORE") == "0"
     assert not Unit(CLOUD).has_option("Service", "EnvironmentFile")
@@ -158,17 +158,17 @@ def test_the_key_comes_by_standard_input_alone() -> None:
 def test_paths_are_those_of_the_head() -> None:
     text = "\n".join(map(unit_text, UNITS))
     for path in (
-        layout.CODE,
-        layout.PYTHON,
-        layout.DAEMON_SETTINGS,
-        layout.OVERLAY_SETTINGS,
-        layout.HEAD_SETTINGS,
-        layout.HEAD_ENVIRONMENT,
-        layout.FIREWALL,
-        layout.CLOUD_STATE,
-        layout.OVERLAY_FOLDER,
-        layout.SOCKET,
-        layout.RAY_HOME,
+        head_paths.CODE,
+        head_paths.PYTHON,
+        head_paths.DAEMON_SETTINGS,
+        head_paths.OVERLAY_SETTINGS,
+        head_paths.HEAD_SETTINGS,
+        head_paths.HEAD_ENVIRONMENT,
+        head_paths.FIREWALL,
+        head_paths.CLOUD_STATE,
+        head_paths.OVERLAY_FOLDER,
+        head_paths.SOCKET,
+        head_paths.RAY_HOME,
     ):
         assert re.search(rf"{re.escape(str(path))}(?![\w./]*\w\.service)", text), path
 
@@ -179,7 +179,7 @@ def test_ray_user_gains_nothing_by_code_that_a_worker_sends() -> None:
     assert not Unit(HEAD).has_option("Service", "PrivateTmp")
     assert "/tmp" in Unit(HEAD).words("Service", "ReadWritePaths")
     # What a login as Ray's user reads.
-    left = {f"-{layout.RAY_HOME}/{name}" for name in (".ssh", ".bashrc", ".profile")}
+    left = {f"-{head_paths.RAY_HOME}/{name}" for name in (".ssh", ".bashrc", ".profile")}
     assert set(Unit(HEAD).words("Service", "ReadOnlyPaths")) == left
 
 

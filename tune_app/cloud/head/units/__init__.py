@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from tune_app.cloud import head_paths as layout
+from tune_app.cloud import head_paths
 from tune_app.cloud.cluster_yaml.settings import head_id
 from tune_app.cloud.head.services import JOURNAL
 from tune_app.cloud.market.labels import checked_name
@@ -77,7 +77,7 @@ def sudoers() -> str:
     ]
     # sudo compares the path at which it finds the command.
     lines = [
-        f"{layout.RAY_USER} ALL=(root) NOPASSWD: {folder}/{words}"
+        f"{head_paths.RAY_USER} ALL=(root) NOPASSWD: {folder}/{words}"
         for folder in ("/usr/local/bin", "/usr/bin", "/bin")
         for words in allowed
     ]
