@@ -191,7 +191,7 @@ def compare(
 
     corpora = prepared_corpora(plan, Console())
     record = sweep_record(plan, NO_RULES, corpora, command="")
-    folders = json.dumps({str(size): str(corpus.folder) for size, corpus in corpora.items()})
+    folders = json.dumps({key: str(corpus.folder) for key, corpus in corpora.items()})
     runs: dict[str, list[Run]] = {"tune": [], "alone": []}
     with tempfile.TemporaryDirectory(prefix="tune_overhead_") as temporary:
         for number in range(rounds):
@@ -240,27 +240,30 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
     asked = time.monotonic()
     import ray  # noqa: PLC0415
 
+    from tune_app.on_ray.cluster import connected  # noqa: PLC0415
     from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
 
-    connected: list[float] = []
+    there: list[float] = []
 
     def watch() -> None:
         while not ray.is_initialized():
             time.sleep(0.005)
-        connected.append(time.monotonic())
+        there.append(time.monotonic())
 
     threading.Thread(target=watch, daemon=True).start()
     arrivals = Arrivals()
-    with Journal.open(folder / JOURNAL) as journal:
+    imported = time.monotonic()
+    local = connected(None, cpus=threads, gpus=0.0, show=False)
+    with Journal.open(folder / JOURNAL) as journal, local:
         cells = journal.cells()
-        imported = time.monotonic()
         ended_by = run_cells(
             cells,
             journal,
             folder=folder,
             checkpoints=str(folder / "checkpoints"),
             timing=CheckpointTiming(),
-            corpora={int(size): Path(path) for size, path in json.loads(corpora).items()},
+            corpora={key: Path(path) for key, path in json.loads(corpora).items()},
+            tokens=None,
             listener=arrivals,
             options=RunOptions(cpus=threads),
             means=Means(cells_at_once=1, cpus=threads, gpus=0.0),
@@ -270,7 +273,7 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
     run = Run(
         asked=asked,
         imported=imported,
-        connected=connected[0],
+        connected=there[0],
         ready=arrivals.ready,
         trials=arrivals.trials,
     )
@@ -289,7 +292,7 @@ def alone(folder: Path, corpora: str, threads: int, asked: float) -> None:
     for cell in cells:
         trial = Trial(
             Cell.from_values(cell.values),
-            corpora=lambda size: PreparedCorpus.open(Path(paths[str(size)])),
+            corpora=lambda tokenizer: PreparedCorpus.open(Path(paths[tokenizer.key])),
             checkpoints=Checkpoints(PathStore(folder / "checkpoints"), cell=cell.key),
             device="cuda" if torch.cuda.is_available() else "cpu",
         )
