@@ -136,8 +136,12 @@ def facts(journal: Journal) -> Mapping[str, Any]:
 
     def plain(record: Any) -> dict[str, Any]:
         values = dict(vars(record))
-        for name in ("seconds", "tokens_per_second", "at", "attempts"):
+        for name in ("seconds", "at", "attempts"):
             values.pop(name, None)
+        if "metrics" in values:
+            metrics = dict(values["metrics"])
+            del metrics["tokens_per_second"]
+            values["metrics"] = metrics
         return values
 
     return {

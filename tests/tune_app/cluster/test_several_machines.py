@@ -118,7 +118,7 @@ def test_workers_that_come_late_get_their_tokens_by_the_store_alone(
         assert hosts <= {"worker-2", "worker-3"}
     for host in hosts:
         cache = machines.caches / host.removeprefix("worker-")
-        assert len(list(cache.glob("v512-*/manifest.json"))) == 1
+        assert len(list(cache.glob("byte_level_bpe-512-*/manifest.json"))) == 1
     kept = sorted(path.name for path in server.store.iterdir())
     assert [name.partition("-")[0] for name in kept] == ["far", "tokens"]
     assert not list(server.store.rglob("*.tmp"))
