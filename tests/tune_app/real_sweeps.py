@@ -140,7 +140,7 @@ def facts(journal: Journal) -> Mapping[str, Any]:
             values.pop(name, None)
         if "metrics" in values:
             metrics = dict(values["metrics"])
-            del metrics["tokens_per_second"]
+            metrics.pop("tokens_per_second", None)
             values["metrics"] = metrics
         return values
 
