@@ -1,4 +1,5 @@
 # make sweep   set up and run the default sweep          make test    set up and run the tests
+# make test-sweeps   real sweeps under faults          make test-slow   what takes minutes
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
 # make chaos   random faults against a sweep; chaos-short: ten of them, in some minutes
 # make lock    requirements.lock anew, from requirements.txt
@@ -14,7 +15,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
 endif
 
-.PHONY: sweep test test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
+.PHONY: sweep test test-sweeps test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -23,6 +24,10 @@ sweep: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+# Real sweeps and Ray clusters under faults, about 5 minutes.
+test-sweeps: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m sweeps $(ARGS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -15,6 +15,8 @@ from tests.tune_app.real_sweeps import INJECTION, Sweeps, facts
 from tests.tune_app.stores.servers import SSHD, Sshd
 from tune_app.journal.records import FailureClass
 
+pytestmark = pytest.mark.sweeps
+
 RULES = ("--scheduler", "none", "--kill-rule", "off", "--checkpoint-every", "1")
 
 SPACE = """

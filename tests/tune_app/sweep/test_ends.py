@@ -11,6 +11,8 @@ import pytest
 from tests.tune_app.real_sweeps import Sweeps, rows, wait_until
 from tune_app.journal.records import Status
 
+pytestmark = pytest.mark.sweeps
+
 
 @pytest.fixture(scope="module")
 def sweeps(tmp_path_factory: pytest.TempPathFactory, small_corpus: Path, cache: Path) -> Sweeps:

@@ -91,6 +91,7 @@ def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.sweeps
 def test_it_is_continued_with_nothing_trained_again_to_the_same_end(
     folder: Path, expected: Mapping[str, Any]
 ) -> None:

@@ -95,6 +95,7 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str)
     pd.testing.assert_frame_equal(table(folder), table(sweeps.path("undisturbed")))
 
 
+@pytest.mark.sweeps
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: str) -> None:
     folder = sweeps.path("interrupted")
     process = sweeps.start("interrupted")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.tune_app.cloud.daemon.daemons import until
 from tests.tune_app.cloud.node.ray_nodes import RayNodes
 from tune_app.cloud.node.head import LINKS_CAME_BACK
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.setup import OverlayFiles
+
+pytestmark = pytest.mark.sweeps
 
 
 def test_links_that_went_and_came_back_end_the_heads_ray(nodes: RayNodes) -> None:

@@ -6,10 +6,14 @@ import os
 import signal
 import stat
 
+import pytest
+
 from tests.tune_app.cloud.daemon.daemons import until
 from tests.tune_app.cloud.node.ray_nodes import RayNodes
 from tune_app.cloud.node.head import DIED, STOPPED
 from tune_app.cloud.node.processes import mark_of, marked, programs
+
+pytestmark = pytest.mark.sweeps
 
 
 def test_a_head_and_a_worker_start_break_and_start_again(nodes: RayNodes) -> None:
