@@ -57,8 +57,8 @@ from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import load_space
 from tune_app.plan.wishes import Count, Wishes
+from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.table import StoppingRules
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints

@@ -26,7 +26,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.on_ray.tuner import SCRATCH
 from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.recording_referee import RecordingReferee
 
 logger = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from tune_app.on_ray.messages import (
 )
 from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.trainable import RetryError
-from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.recording_referee import RecordingReferee
 
 logger = logging.getLogger(__name__)
 

@@ -34,8 +34,8 @@ from tune_app.on_ray.messages import CELL
 from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
-from tune_app.stopping.recording import RecordingReferee
-from tune_app.stopping.table import StoppingRules
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)

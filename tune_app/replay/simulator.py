@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Decision, Observation
+from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.referee import Referee
-from tune_app.stopping.table import StoppingRules
 
 
 def replay(referee: Referee, observations: Iterable[Observation]) -> list[Decision]:

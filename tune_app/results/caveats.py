@@ -10,7 +10,7 @@ from tune_app.journal.records import Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.summary import SweepResults
-from tune_app.stopping.table import title_of
+from tune_app.stopping.all_rules import title_of
 
 _AMPLE = 20
 """Tokens a parameter of compute-optimal training (Hoffmann et al. 2022, arXiv:2203.15556)."""

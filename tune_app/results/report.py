@@ -17,8 +17,8 @@ from tune_app.results.caveats import caveats
 from tune_app.results.failures import failure_sections
 from tune_app.results.summary import CellResult, Design, SweepResults
 from tune_app.results.whole_files import replacing
+from tune_app.stopping.all_rules import describe_scheduler, title_of
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.table import describe_scheduler, title_of
 
 _ORDER = (
     Status.FINISHED,

@@ -1,5 +1,5 @@
 """Whether a cell goes on: rules over curves, the referee that asks them, and its place in a sweep.
 
 Imports the journal and the plan; no Ray. A new rule is one file with its settings and one entry in
-`table.py`.
+`all_rules.py`.
 """

@@ -28,7 +28,7 @@ from tune_app.plan.wishes import Wishes
 
 if TYPE_CHECKING:
     from tune_app.plan.plan import SweepPlan
-    from tune_app.stopping.table import StoppingRules
+    from tune_app.stopping.all_rules import StoppingRules
 
 MODULE = "tune_app.sweep"
 _NAME = command_name(MODULE)
@@ -142,7 +142,7 @@ def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
     """What would be trained, and the rules that would decide."""
     from tune_app.plan.plan import make_plan  # noqa: PLC0415 - imports numpy
     from tune_app.plan.space import load_space  # noqa: PLC0415
-    from tune_app.stopping.planned import planned_rules  # noqa: PLC0415
+    from tune_app.stopping.sweep_rules import planned_rules  # noqa: PLC0415
 
     loaded = load_space(space)
     planned = make_plan(loaded, wishes)

@@ -29,10 +29,10 @@ from tune_app.journal.records import Status, SweepRecord
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
-from tune_app.results.mirrors.listeners import mirrors
+from tune_app.results.mirrors.all_mirrors import mirrors
+from tune_app.stopping.all_rules import StoppingRules, describe_scheduler
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.stopping.rule import Trial
-from tune_app.stopping.table import StoppingRules, describe_scheduler
 from tune_app.sweep.folder import (
     JOURNAL,
     as_recorded,

@@ -19,7 +19,7 @@ from tune_app.journal.records import (
     Observation,
     Status,
 )
-from tune_app.stopping.table import title_of
+from tune_app.stopping.all_rules import title_of
 from tune_app.terminal.progress import SweepProgress
 
 STATUS_STYLES = {

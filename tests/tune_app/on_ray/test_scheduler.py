@@ -19,7 +19,7 @@ from tune_app.on_ray.messages import CELL, HOST, OBSERVATION, OOM_KILLS, PROCESS
 from tune_app.on_ray.messages import TOKENS as TRAINED
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.stopping.curves import Curves
-from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.stopping.rule import Verdict
 
 

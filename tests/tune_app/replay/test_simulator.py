@@ -16,9 +16,9 @@ from tests.tune_app.sweeps import TOKENS, new_journal, observe
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action
 from tune_app.replay.simulator import differing_decisions, fresh_referee, replay, replay_journal
+from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.recording import RecordingReferee
-from tune_app.stopping.table import StoppingRules
+from tune_app.stopping.recording_referee import RecordingReferee
 
 
 @pytest.fixture

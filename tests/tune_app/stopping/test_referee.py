@@ -12,7 +12,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import COMPLETED, DIVERGED, Action, Observation, Status
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.stopping.referee import Referee
 from tune_app.stopping.rule import Rule, Verdict
 

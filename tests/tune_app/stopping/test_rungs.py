@@ -10,7 +10,7 @@ import pytest
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.records import Action
 from tune_app.stopping.asha import Asha, AshaSettings
-from tune_app.stopping.recording import RecordingReferee
+from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.stopping.rungs import Rungs
 
 SETTINGS = AshaSettings(reduction_factor=2, grace_fraction=0.25)

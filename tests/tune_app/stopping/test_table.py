@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.sweeps import new_journal
-from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.rule import Trial
-from tune_app.stopping.table import (
+from tune_app.stopping.all_rules import (
     SCHEDULERS,
     StoppingRules,
     describe_scheduler,
     scheduler_from_record,
     title_of,
 )
+from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.rule import Trial
 
 OFF = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=None)
 

@@ -1,4 +1,4 @@
 """The process on the head that holds the account's key, rents workers, and answers clients.
 
-Imports `renting`, `ledger`, `markets`, `overlay` and `secrets`.
+Imports `renting`, `ledger`, `open_market`, `overlay` and `secrets`.
 """

@@ -26,9 +26,9 @@ from tune_app.cloud.ledger.file import ledger_path
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
-from tune_app.cloud.markets import open_market
+from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.watch import LinkWatch
-from tune_app.cloud.renting.rentals import Rentals
+from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import head_to_blame
 from tune_app.cloud.renting.workers import WorkerSetup

@@ -20,7 +20,7 @@ from tune_app.cloud.head.units import CLOUD, UNITS
 from tune_app.cloud.head_paths import DAEMON_SETTINGS, RAY_USER, VAST_KEY
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.records import Instance
-from tune_app.cloud.markets import open_market
+from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.renting.settings import load_settings
 from tune_app.cloud.secrets.key import read_key

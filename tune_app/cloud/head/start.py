@@ -25,7 +25,7 @@ from tune_app.cloud.head_paths import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, 
 from tune_app.cloud.ledger.file import ledger_path, still_rented
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
-from tune_app.cloud.markets import open_market
+from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.renting.budget import Stage
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose

@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from tune_app.journal.records import DIVERGED
 from tune_app.plan.labels import axis_name, describe, ordered
 from tune_app.results.summary import Design, SweepResults
+from tune_app.stopping.all_rules import title_of
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.table import title_of
 
 _Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.cloud.clock import Clock
-from tests.tune_app.cloud.renting.test_rentals import House
+from tests.tune_app.cloud.renting.test_rented_machines import House
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tune_app.cloud.errors import LedgerUnwritableError
 from tune_app.cloud.ledger.disk_reserve import RESERVE, keep_reserve

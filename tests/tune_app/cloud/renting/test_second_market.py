@@ -15,7 +15,7 @@ from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
-from tune_app.cloud.renting.rentals import Rentals
+from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
 
 OFFER = Offer(

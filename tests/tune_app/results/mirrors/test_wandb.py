@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tune_app.journals import make_journal
-from tune_app.results.mirrors.listeners import mirrors
+from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.results.mirrors.wandb import WandbListener
 
 _AXES = {"embedding": ("tied", "untied")}

@@ -6,9 +6,9 @@ from typing import Any
 
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
+from tune_app.stopping.all_rules import StoppingRules, scheduler_from_record
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.table import StoppingRules, scheduler_from_record
 
 SPAN_TOKENS = 1_000_000
 """The kill rule's span where neither the space nor the person says otherwise."""

@@ -28,7 +28,7 @@ from tune_app.cloud.errors import (
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.instance_request import InstanceRequest, WorkerStart
 from tune_app.cloud.market.labels import Label
-from tune_app.cloud.renting.rentals import Rentals
+from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType, Patience
 from tune_app.cloud.renting.workers import Node, PlainSetup
 from tune_app.cloud.secrets.key import ApiKey

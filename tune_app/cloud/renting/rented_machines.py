@@ -20,7 +20,7 @@ from tune_app.cloud.market.labels import Label, prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.budget import Budget, Stage, budget_of
-from tune_app.cloud.renting.launching import Launcher
+from tune_app.cloud.renting.rent_machine import Launcher
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import Action, head_to_blame, judge
 from tune_app.cloud.renting.workers import Node, PlainSetup, WorkerSetup, node_of

@@ -10,7 +10,7 @@ from tune_app.plan.space import Space, load_space
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.planned import planned_rules
+from tune_app.stopping.sweep_rules import planned_rules
 
 
 def test_the_rules_of_the_quick_space() -> None:
