@@ -81,8 +81,9 @@ class Wishes:
     """One cell per seed; repeat the option."""
     set: Annotated[Settings, Parameter(group=_WHAT)] = ()
     """Any other value of a cell, as name=value, e.g. learning_rate=2e-3; repeat the option."""
-    scheduler: Annotated[str, Parameter(group=_RULES)] = "asha"
-    """Which rule stops the worse cells by their rank: asha at its rungs, or none."""
+    scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
+    """Which rule stops the worse cells by their rank: asha at its rungs, or none; default the
+    space's, else asha."""
     scheduler_set: Annotated[Settings, Parameter(group=_RULES)] = ()
     """A setting of the scheduler, as name=value, e.g. reduction_factor=3; repeat the option."""
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None

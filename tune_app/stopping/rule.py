@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, get_type_hints
 
 from tune_app.journal.records import Action, Observation
 from tune_app.stopping.curves import Curves
@@ -67,6 +67,14 @@ class Trial:
     """What the sample was meant to hold, or the full dev split where that is smaller."""
 
 
+_KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int, float), "a number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a name"),
+}
+"""By the annotation of a setting: what is taken for it, and what that is called."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RuleSettings(ABC):
     """Base of a rule's settings: recorded with the sweep, and what the rule is built from.
@@ -84,7 +92,11 @@ class RuleSettings(ABC):
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> Self:
-        """Settings from plain values, `name` aside. Raises ValueError for an unknown setting."""
+        """Settings from plain values, `name` aside.
+
+        Raises ValueError for an unknown setting, and for one that is no number or no name where it
+        has to be.
+        """
         known = [one.name for one in fields(cls)]
         for name in values:
             if name not in (*known, "name"):
@@ -92,6 +104,12 @@ class RuleSettings(ABC):
                     f"unknown setting {name!r} of {cls.TITLE.by}; expected one of "
                     f"{', '.join(known) or 'none'}"
                 )
+        hints = get_type_hints(cls)
+        for name in values.keys() & set(known):
+            kinds, kind = _KINDS.get(hints[name], ((object,), ""))
+            value = values[name]
+            if not isinstance(value, kinds) or (kind and isinstance(value, bool)):
+                raise ValueError(f"{name} of {cls.TITLE.by} is {value!r}; it must be {kind}")
         return cls(**{name: value for name, value in values.items() if name != "name"})
 
     @abstractmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
-from tune_app.stopping.all_rules import StoppingRules, scheduler_from_record
+from tune_app.stopping.all_rules import NO_SCHEDULER, StoppingRules, scheduler_from_record
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
 
@@ -31,10 +31,18 @@ def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules
 
 def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
     own = dict(space.scheduler)
-    name = own.pop("name", _DEFAULT_SCHEDULER)
+    named = own.pop("name", _DEFAULT_SCHEDULER)
+    name = named if wishes.scheduler is None else wishes.scheduler
+    if name == NO_SCHEDULER and wishes.scheduler_set:
+        raise ValueError(
+            f"--scheduler-set {wishes.scheduler_set[0][0]}: the scheduler {name} has no settings; "
+            f"choose another --scheduler, for example {_DEFAULT_SCHEDULER}"
+        )
+    if "name" in wishes.scheduler_settings:
+        raise ValueError("--scheduler-set name: a scheduler is chosen with --scheduler")
     # What a space sets is meant for its own scheduler: another one has other settings.
-    settings = own if wishes.scheduler == name else {}
-    return {**settings, **wishes.scheduler_settings, "name": wishes.scheduler}
+    settings = own if name == named else {}
+    return {**settings, **wishes.scheduler_settings, "name": name}
 
 
 def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:

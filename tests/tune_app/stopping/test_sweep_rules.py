@@ -55,6 +55,18 @@ def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
             1_000,
             "unknown setting 'eta' of ASHA; expected one of reduction_factor, grace_fraction",
         ),
+        (
+            {"scheduler_set": (("grace_fraction", "half"),)},
+            1_000,
+            "grace_fraction of ASHA is 'half'; it must be a number",
+        ),
+        ({"scheduler_set": (("reduction_factor", None),)}, 1_000, "it must be a number"),
+        (
+            {"scheduler": "none", "scheduler_set": (("eta", 3),)},
+            1_000,
+            "--scheduler-set eta: the scheduler none has no settings",
+        ),
+        ({"scheduler_set": (("name", "none"),)}, 1_000, "is chosen with --scheduler"),
     ],
 )
 def test_impossible_rules_are_refused(wishes: dict[str, Any], tokens: int, message: str) -> None:
@@ -67,3 +79,10 @@ def test_a_space_that_misspells_a_rule_is_refused(setting: str) -> None:
     space = Space(name="x", axes={"n_heads": [4]}, **{setting: {"margn": 1}})
     with pytest.raises(ValueError, match="unknown setting 'margn'"):
         planned_rules(space, Wishes(), tokens=1_000)
+
+
+def test_a_space_may_choose_its_scheduler() -> None:
+    space = Space(name="x", axes={"n_heads": [4]}, scheduler={"name": "none"})
+    assert planned_rules(space, Wishes(), tokens=1_000).scheduler is None
+    asked = planned_rules(space, Wishes(scheduler="asha"), tokens=1_000)
+    assert asked.scheduler == AshaSettings()
