@@ -248,8 +248,6 @@ class CellRecord(PlannedCell):
 
     status: Status
     attempts: int = 0
-    former_key: str | None = None
-    """The key that an older version of the program gave it, under which checkpoints may lie."""
 
     @classmethod
     def of(cls, planned: PlannedCell) -> CellRecord:

@@ -94,12 +94,19 @@ def with_corpus_named(cells: Sequence[PlannedCell], corpus: str) -> tuple[Planne
     renamed = []
     for cell in cells:
         values = {**cell.values, "corpus": corpus}
-        renamed.append(replace(cell, key=Cell.from_values(values).key, values=values))
+        named = Cell.from_values(values)
+        renamed.append(replace(cell, key=named.key, former_key=named.former_key, values=values))
     return tuple(renamed)
 
 
 def _planned(cell: Cell, name: str, position: int) -> PlannedCell:
-    planned = PlannedCell(key=cell.key, label=name, position=position, values=cell.values())
+    planned = PlannedCell(
+        key=cell.key,
+        former_key=cell.former_key,
+        label=name,
+        position=position,
+        values=cell.values(),
+    )
     try:
         solved = SolvedModels.of(cell)
     except InfeasibleBudget as error:

@@ -30,6 +30,8 @@ class PlannedCell:
     """Parameters by part and in total, with the embedding's share."""
     flops_per_token: float | None = None
     """Training FLOPs a token, forward and backward."""
+    former_key: str | None = None
+    """The key that an older version of the program gave it, under which checkpoints may lie."""
 
     @property
     def solved(self) -> SolvedModels | None:
