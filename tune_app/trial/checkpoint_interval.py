@@ -35,7 +35,7 @@ class CheckpointTiming:
     between_losses: float = ASSUMED_BETWEEN_LOSSES
     """Mean seconds between two losses of a host."""
     rungs: tuple[int, ...] = ()
-    """Reference tokens at which a trial may be stopped, and so has a checkpoint."""
+    """Baseline tokens at which a trial may be stopped, and so has a checkpoint."""
 
     def __post_init__(self) -> None:
         if self.interval is not None and not 0 <= self.interval < math.inf:
@@ -51,5 +51,5 @@ class CheckpointTiming:
         return checkpoint_interval(cost, self.between_losses)
 
     def passes_rung(self, before: int, after: int) -> bool:
-        """Whether a rung lies in (before, after], in reference tokens."""
+        """Whether a rung lies in (before, after], in baseline tokens."""
         return any(before < rung <= after for rung in self.rungs)

@@ -25,6 +25,8 @@ def in_todays_words(state: Any, *, cell: str) -> Any:
     if not isinstance(state, Mapping) or not isinstance(state.get("training"), Mapping):
         return state
     translated = {**state, "training": _training(state["training"])}
+    if isinstance(state.get("baseline"), Mapping):
+        translated["baseline"] = _config(state["baseline"])
     if isinstance(state.get("observation"), Mapping):
         translated["observation"] = {**upgraded_observation(state["observation"]), "cell": cell}
     if "losses" in state:
@@ -40,10 +42,15 @@ def _training(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state of model.training's Training."""
     training = dict(state)
     if isinstance(state.get("config"), Mapping):
-        training["config"] = ModelConfig(**renamed(state["config"], SIZES)).values()
+        training["config"] = _config(state["config"])
     if isinstance(state.get("training"), Mapping):
         training["training"] = {**_training_defaults(), **state["training"]}
     return training
+
+
+def _config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sizes of a model, those included that are newer than the state."""
+    return ModelConfig(**renamed(values, SIZES)).values()
 
 
 def _training_defaults() -> dict[str, Any]:

@@ -39,5 +39,11 @@ def test_an_old_state_is_told_in_todays_words() -> None:
     assert in_todays_words(state, cell="new key") == state, "twice is once"
 
 
+def test_sizes_that_are_newer_than_a_state_have_their_defaults_in_its_baseline_too() -> None:
+    baseline = in_todays_words(OLD, cell="new key")["training"]["config"]
+    older = {name: value for name, value in baseline.items() if name != "norm"}
+    assert in_todays_words({**OLD, "baseline": older}, cell="new key")["baseline"] == baseline
+
+
 def test_what_is_no_state_of_a_trial_stays_as_it_is() -> None:
     assert in_todays_words({"tokens": 3}, cell="key") == {"tokens": 3}
