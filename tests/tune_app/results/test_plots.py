@@ -87,10 +87,14 @@ def test_every_drawn_metric_has_a_panel_with_its_unit(
     assert len(norms) == len(finished.curve)
     lines = plot.figure.axes[2].lines
     assert any(list(line.get_ydata()) == norms for line in lines)
+    assert "gradient norm" in plot.caption
     drawn = METRICS["tokens_per_second"]
     monkeypatch.setitem(METRICS, "tokens_per_second", replace(drawn, drawn=True))  # type: ignore[arg-type]
     more = metrics_plot(results)
     assert more is not None and len(more.figure.axes) == 4
+    monkeypatch.setitem(METRICS, "gradient_norm", replace(METRICS["gradient_norm"], drawn=False))  # type: ignore[arg-type]
+    fewer = metrics_plot(results)
+    assert fewer is not None and "gradient norm" not in fewer.caption
 
 
 def test_no_window_library_is_touched(make: Make) -> None:

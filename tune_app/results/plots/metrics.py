@@ -13,6 +13,12 @@ from tune_app.results.plots.curves import draw_cells
 from tune_app.results.plots.style import Plot, Styles, add_legends, dress, new_figure
 from tune_app.results.summary import SweepResults
 
+_CAPTION = "What the training steps before each evaluation reported."
+_OF_GRADIENTS = (
+    " A gradient norm that grows, or stands far above the others', hints at a learning rate too "
+    "high for that cell."
+)
+
 
 def metrics_plot(results: SweepResults) -> Plot | None:
     """The panels over each other, by tokens; None where there is nothing to draw."""
@@ -32,6 +38,5 @@ def metrics_plot(results: SweepResults) -> Plot | None:
     return Plot(
         name="training",
         figure=figure,
-        caption="What the training steps before each evaluation reported. A gradient norm that "
-        "grows, or stands far above the others', hints at a learning rate too high for that cell.",
+        caption=_CAPTION + (_OF_GRADIENTS if "gradient_norm" in names else ""),
     )
