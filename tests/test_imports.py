@@ -41,6 +41,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "model.mup": ("model.spec", "model.roles"),
     "model.network": ("model.spec", "model.parts", "model.roles", "model.mup"),
     "model.training": (
+        "model.field_types",
         "model.spec",
         "model.roles",
         "model.parts",

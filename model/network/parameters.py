@@ -18,7 +18,7 @@ _ATTRIBUTE = "_roles_of_parameters"
 
 
 class UndeclaredParameterError(ValueError):
-    """A parameter has no role, so nothing says how it starts, learns and decays."""
+    """A parameter without a role: its initialisation, learning rate and decay are undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class DeclaredParameter:
 
 
 def declare(module: nn.Module, **roles: Role) -> None:
-    """Gives parameters that `module` itself owns their roles, by name.
+    """Declares the roles of parameters that `module` itself owns, by name.
 
-    Raises ValueError for a name that is none of its own parameters.
+    Raises ValueError for a name that is not one of its own parameters.
     """
     own = dict(module.named_parameters(recurse=False))
     for name in roles:
@@ -48,9 +48,10 @@ def declare(module: nn.Module, **roles: Role) -> None:
 def declared_parameters(model: nn.Module) -> Iterator[DeclaredParameter]:
     """Every parameter of the model once, in the order of its modules.
 
-    Raises UndeclaredParameterError for one without a role, naming it.
+    Raises UndeclaredParameterError for one without a role, and ValueError for one that two modules
+    share under different roles; both name it.
     """
-    seen: set[int] = set()
+    seen: dict[int, Role] = {}
     for path, module in model.named_modules():
         roles = module.__dict__.get(_ATTRIBUTE, {})
         for name, parameter in module.named_parameters(recurse=False):
@@ -61,9 +62,16 @@ def declared_parameters(model: nn.Module) -> Iterator[DeclaredParameter]:
                     f"it where it is made, for example declare(self, {name}=vector(…)): see "
                     "model/roles.py"
                 )
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield DeclaredParameter(name=full_name, parameter=parameter, role=roles[name])
+            role = roles[name]
+            first = seen.get(id(parameter))
+            if first is None:
+                seen[id(parameter)] = role
+                yield DeclaredParameter(name=full_name, parameter=parameter, role=role)
+            elif first != role:
+                raise ValueError(
+                    f"the shared parameter {full_name} is declared as {role}, but elsewhere as "
+                    f"{first}; declare one role"
+                )
 
 
 @torch.no_grad()

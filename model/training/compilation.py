@@ -1,4 +1,4 @@
-"""Whether to compile a training run, and compiling it."""
+"""Decides whether to compile a training run, and compiles it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ COMPILE_SECONDS_PER_LAYER = 1.5
 """What a cold compilation takes, forward and backward; 22 to 28 s were measured at 11 layers."""
 
 SAVED_SECONDS_PER_FLOP = 0.5e-12
-"""What a compiled step saves of an eager one; 0.43 and 0.57 s in 10¹² training FLOPs were measured
-at 10M parameters with 4 and 11 layers.
+"""What compiling saves; 0.43 and 0.57 s in 10¹² training FLOPs were measured at 10M parameters with
+4 and 11 layers.
 
-All on two cores with AVX-512 bf16 and torch 2.13; faster machines compile and train faster alike.
+All on two cores with AVX-512 bf16 and torch 2.13; faster machines both compile and train faster.
 """
-
 
 REMEDY = "Install a C++ compiler and Python's headers, or set compile=off"
 
 
 class CompilationError(RuntimeError):
-    """torch.compile was asked for and failed. One line, with the words of what failed."""
+    """compile is 'on', and torch.compile failed. The message is one line and names the cause."""
 
 
-def shall_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -> bool:
-    """Whether a run of so many tokens is compiled: `on`, `off`, or `auto` for where it pays.
+def should_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -> bool:
+    """Whether to compile a run of `tokens` tokens; `auto` compiles if it pays.
 
-    Where `auto` would compile but finds no compiler the answer is no, and a warning says so. Raises
-    CompilationError where `on` finds none.
+    If `auto` would compile but finds no compiler, the answer is no, with a warning. Raises
+    CompilationError if `on` finds none.
     """
     if mode == "off":
         return False
@@ -54,19 +53,19 @@ def shall_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -
 
 
 def compile_pays(config: ModelConfig, *, tokens: int) -> bool:
-    """Whether a run of so many tokens saves more than a cold compilation takes.
+    """Whether compiling saves a run of `tokens` tokens more time than a cold compilation takes.
 
-    A function of the sizes alone, never of the clock: a resumed run decides as it did before.
+    A function of the sizes alone, never of the clock, so that a resumed run decides the same.
     """
     saved = tokens * training_flops_per_token(config) * SAVED_SECONDS_PER_FLOP
     return saved > COMPILE_SECONDS + COMPILE_SECONDS_PER_LAYER * config.n_layers
 
 
 def compiled_loss(model: Transformer) -> Callable[..., LossOutput]:
-    """`model.loss` compiled as a whole, for one shape of batch; compiled on its first call.
+    """`model.loss`, to be compiled as a whole on its first call, for one shape of batch.
 
-    What was compiled before in this process is forgotten: a worker trains one model after another,
-    and torch.compile keeps only a few versions of a function before it falls back to eager.
+    Resets torch.compile first: a worker trains one model after another, and after a few versions of
+    a function torch.compile falls back to eager.
     """
     torch.compiler.reset()
     loss: Callable[..., LossOutput] = torch.compile(model.loss, dynamic=False, fullgraph=True)
@@ -74,10 +73,10 @@ def compiled_loss(model: Transformer) -> Callable[..., LossOutput]:
 
 
 def cause_of(error: BaseException) -> str:
-    """What made torch.compile fail, in one line.
+    """Why torch.compile failed, in one line.
 
-    The exceptions of torch.compile wrap each other and end in advice on debugging; what the
-    compiler said stands in the innermost, behind the command that it was run with.
+    Its exceptions wrap each other and end in advice on debugging; the compiler's own message is in
+    the innermost one, after the command line.
     """
     innermost = error
     while inner := getattr(innermost, "inner_exception", None) or innermost.__cause__:

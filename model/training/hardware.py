@@ -1,4 +1,4 @@
-"""What the machine can do, how it is set for training, and what of it a result depends on."""
+"""What the machine can do, its settings for training, and what of it a result depends on."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 Environment = dict[str, str | int | bool]
-"""What a training run's bits depend on besides its settings, as plain values."""
+"""What the bits of a result depend on besides the run's settings, as plain values."""
 
 
 def bf16_is_fast(device: str) -> bool:
-    """Whether the device multiplies in bf16 itself rather than by way of fp32."""
+    """Whether the device multiplies bf16 in hardware rather than through fp32."""
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -30,13 +30,13 @@ def compiler_found(device: str) -> bool:
 
 
 def compiler_name(device: str) -> str:
-    """The compiler that torch.compile runs there, as a person looks for it."""
+    """The compiler that torch.compile needs on the device, for messages."""
     language, command = _compiler(device)
     return f"{language} compiler ({command})"
 
 
 def environment(device: str, *, precision: str, compiled: bool) -> Environment:
-    """The record of this machine and its settings: equal records promise equal bits."""
+    """The record of this machine and its settings: equal records mean equal bits."""
     on_gpu = torch.device(device).type == "cuda"
     return {
         "machine": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
@@ -59,10 +59,10 @@ def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc's malloc, where there is one, to keep freed memory rather than return it.
+    """Makes glibc's malloc keep freed memory for the rest of the process; elsewhere does nothing.
 
-    Activations are freed and allocated again in every step; returned to the system, each of their
-    pages costs a fault when it is touched next. For the whole process, until it ends.
+    Activations are freed and allocated again in every step. If their pages are returned to the
+    system, each costs a page fault when it is touched again.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -74,12 +74,12 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def deterministic_algorithms(enabled: bool) -> Iterator[None]:
-    """Within, torch uses algorithms that repeat bit for bit, if enabled; then as before."""
+    """If enabled, torch uses algorithms that repeat bit for bit within the block."""
     settings: Any = torch.utils.deterministic
     mode = torch.get_deterministic_debug_mode()
     fill = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(enabled)
-    # Memory is always written before it is read here; filling it first would only cost time.
+    # All memory is written before it is read; filling it first would only cost time.
     settings.fill_uninitialized_memory = False
     try:
         yield

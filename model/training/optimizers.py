@@ -1,4 +1,4 @@
-"""The optimiser: AdamW, with each parameter at the rate that the transfer gives it."""
+"""The optimiser: AdamW, with each parameter at the learning rate that muP gives it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model.network.parameters import declared_parameters
 from model.network.transformer import Transformer
 
 EPSILON = 1e-12
-"""Far below any second moment seen here, so that it needs no transfer of its own."""
+"""Far below the square root of any second moment seen here, so muP need not scale it."""
 
 
 def adamw(
@@ -20,7 +20,7 @@ def adamw(
     """Fused AdamW (Loshchilov and Hutter, 2019) over all parameters, at learning rate 0.
 
     A parameter's role says whether it decays: matrices do, gains do not. Decay is divided by the
-    rate's factor: AdamW multiplies the two, and the product shall be the same in every cell.
+    rate's factor: AdamW multiplies the two, and the product must be the same in every cell.
     """
     return torch.optim.AdamW(
         parameter_groups(model, weight_decay=weight_decay),

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the share of the tokens that is done.
+"""Learning-rate schedules: pure functions of the share of tokens already trained.
 
 A schedule maps progress in [0, 1] to a factor in [0, 1] of the learning rate. A variant is a
 function and a line in SCHEDULES.

@@ -1,8 +1,7 @@
 """One model's training: a step at a time, resumable at any step.
 
-Two runs with the same configuration, batches and environment give the same losses bit for bit, also
-when one of them was stopped and resumed. The loop knows nothing of evaluation, checkpoints or when
-to stop early; whoever drives it does.
+Two runs with the same configuration, batches and environment give the same losses bit for bit, even
+if one was stopped and resumed. Evaluation, checkpoints and early stopping are the caller's.
 
 Shapes: B sequences of a step, T tokens.
 """
@@ -31,7 +30,7 @@ from model.training.compilation import (
     CompilationError,
     cause_of,
     compiled_loss,
-    shall_compile,
+    should_compile,
 )
 from model.training.hardware import (
     bf16_is_fast,
@@ -52,9 +51,12 @@ logger = logging.getLogger(__name__)
 STEP_METRICS = ("learning_rate", "gradient_norm")
 """Metrics that every step has."""
 
+LOSS_NAME = "train_loss"
+"""What a step's loss is called among the metrics of a trial: no part may report under this name."""
+
 
 class BatchSource(Protocol):
-    """Batches as a function of the step, so that the step is the whole data position."""
+    """Batches as a function of the step, so that the step is the whole position in the data."""
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
@@ -62,10 +64,10 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a step did. Nothing here decides: a loss that is not finite is the caller's to judge."""
+    """What a step did. A NaN or infinite loss is reported as it is; the caller decides."""
 
     loss: float
-    """Mean cross-entropy in nats a scored token, before the step."""
+    """Mean cross-entropy in nats per scored token, before the step."""
     tokens: int
     """Trained so far, this step's included."""
     metrics: Mapping[str, float]
@@ -79,13 +81,12 @@ class Training:
     Args:
         config: the model's sizes.
         training: how it is trained.
-        batches: gives a batch of [batch_size, at most context] token ids a step.
-        baseline: the model whose learning rate is given.
+        batches: gives each step a batch of [batch_size, at most context] token ids.
+        baseline: the model that the learning rate is set for.
         device: `cpu`, `cuda`, …
 
     Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
-    without it in hardware, and CompilationError where compiling was asked for and no compiler is
-    found.
+    without it in hardware, and CompilationError if compile is 'on' and there is no compiler.
     """
 
     def __init__(
@@ -112,12 +113,12 @@ class Training:
         random.seed(training.seed)
         np.random.seed(training.seed)
         torch.manual_seed(training.seed)
-        # Drawn on the CPU, so that every device starts from the same weights.
+        # Drawn on the CPU, so that training starts from the same weights on every device.
         self.model = Transformer(config, scales=transfer(config, baseline=baseline)).to(device)
         self._optimizer = adamw(
             self.model, betas=training.betas, weight_decay=training.weight_decay
         )
-        compiled = shall_compile(training.compile, config, tokens=training.tokens, device=device)
+        compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
         self._loss = compiled_loss(self.model) if compiled else self.model.loss
         self._compiles = compiled
         self.environment = environment(device, precision=self.precision, compiled=compiled)
@@ -130,10 +131,9 @@ class Training:
     def step(self) -> StepResult:
         """Trains on the next batch.
 
-        A gradient that is not finite leaves the weights as they are. Raises ValueError for a batch
-        of another size than the configuration's, for one without a scored target, and for a part
-        of the network that reports under a name that is taken; CompilationError where compiling
-        was asked for and fails.
+        A NaN or infinite gradient leaves the weights unchanged. Raises ValueError for a batch whose
+        size is not batch_size or without a scored target, and for a part of the network that
+        reports under a name already taken; CompilationError if compile is 'on' and fails.
         """
         batch = self._batch()
         if self._compiles:
@@ -146,7 +146,7 @@ class Training:
             norm = torch.nn.utils.clip_grad_norm_(
                 self.model.parameters(), self.training.gradient_clip
             )
-            # All at once, because each on its own would wait for the device.
+            # All at once: each on its own would wait for the device.
             loss_value, norm_value, *values = torch.stack((loss, norm, *reported.values())).tolist()
             if math.isfinite(norm_value):
                 self._optimizer.step()
@@ -164,7 +164,7 @@ class Training:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that determines the steps to come; torch.load reads it with weights_only=True."""
+        """All that the next steps depend on; torch.load reads it with weights_only=True."""
         return {
             "config": self.config.values(),
             "training": asdict(self.training),
@@ -177,18 +177,18 @@ class Training:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues where `state` was taken.
+        """Continues from where `state` was taken.
 
-        Raises ValueError for the state of another model or of another configuration of training.
-        Where the environment or the micro-batch differs, a warning names the differences: training
-        continues, but not bit for bit as it would have.
+        Raises ValueError for the state of another model or of other training settings. If the
+        environment or the micro-batch differs, training continues, but not bit for bit as it would
+        have; a warning names the differences.
         """
         micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
         then = {**asdict(self.training), **micro_batch}
         for name, now in (("config", self.config.values()), ("training", then)):
             if changed := differences(state[name], now):
                 raise ValueError(
-                    f"the saved state is of another run ({'; '.join(changed)}); "
+                    f"the saved state belongs to another run ({'; '.join(changed)}); "
                     "resume with the settings it was saved with, or start anew"
                 )
         if changed := differences(
@@ -209,7 +209,7 @@ class Training:
         if len(batch.inputs_BT) != self.training.batch_size:
             raise ValueError(
                 f"a batch has {len(batch.inputs_BT)} sequences, but batch_size is "
-                f"{self.training.batch_size}; give both the same"
+                f"{self.training.batch_size}; make them equal"
             )
         moved = TensorBatch.of(batch, device=self.device)
         if not moved.scored:
@@ -226,9 +226,9 @@ class Training:
         return self.training.learning_rate * factor
 
     def _accumulate(self, batch: TensorBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Adds up the gradients of the step's micro-batches; its mean loss, and what was reported.
+        """Adds up the gradients of the micro-batches; the mean loss, and what was reported.
 
-        Each micro-batch counts by its scored targets, so that the step's loss is their mean.
+        Each micro-batch is weighted by its scored targets, so the loss is the mean over all.
         """
         total = torch.zeros((), device=self.device)
         reported: dict[str, Tensor] = {}
@@ -247,9 +247,9 @@ class Training:
         return total, reported
 
     def _compile(self, batch: TensorBatch) -> None:
-        """Runs forward and backward once, for nothing but to have them compiled.
+        """Runs forward and backward once, only to compile them.
 
-        Where that fails, training runs eager if compiling was this program's choice.
+        If that fails, training runs eager, unless compile is 'on'.
         """
         started = time.perf_counter()
         self._compiles = False
@@ -262,7 +262,7 @@ class Training:
                 raise CompilationError(
                     f"compile is 'on', but torch.compile failed: {cause}. {REMEDY}"
                 ) from error
-            # An error that is the model's own comes again, as itself.
+            # An error of the model itself is raised again by the eager step.
             logger.warning("torch.compile failed, training runs eager: %s. %s", cause, REMEDY)
             self._loss = self.model.loss
             self.environment["compiled"] = False
@@ -272,12 +272,12 @@ class Training:
 
 
 def _reported(output: LossOutput) -> dict[str, Tensor]:
-    """Auxiliary losses and diagnostics in one mapping, as a step's metrics have them."""
-    names = (*STEP_METRICS, *output.auxiliary_losses, *output.diagnostics)
+    """Auxiliary losses and diagnostics in one mapping, for a step's metrics."""
+    names = (*STEP_METRICS, LOSS_NAME, *output.auxiliary_losses, *output.diagnostics)
     if taken := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
-            f"the network reports {taken[0]!r}, which is the name of something else; give what it "
-            "reports a name of its own"
+            f"the network reports {taken[0]!r}, which is the name of another metric of the step; "
+            "rename it"
         )
     return {**output.auxiliary_losses, **output.diagnostics}
 

@@ -1,7 +1,7 @@
 """Every number that an evaluation reports besides its place, declared once.
 
 An Observation carries its metrics by name. What a name means, its unit, where it is shown and how
-it is gathered over steps stands here and nowhere else: a new metric is an entry in METRICS and the
+it is gathered over steps stands here and nowhere else: a new metric is an entry in CENTRAL and the
 line that computes it, in `Training.step` or in `Trial`. What a part of the network reports is
 declared by its entry in model.parts and joins METRICS from there. The journal, the
 tables, the plots, TensorBoard and W&B take it from here. Imports no torch.
@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 from model.parts import VARIANTS, Part, Reported
 from tune_app import formats
+
+_GROUP_OF_PARTS = "train"
+"""What parts of the network report, they report while they are trained."""
 
 _MEMBER = "/*"
 """Ends the name of a family: `router_load/*` declares `router_load/0`, `router_load/1`, …"""
@@ -56,27 +59,39 @@ class Metric:
         return f"{self.title}, {self.unit}" if self.unit else self.title
 
 
+def _tag(name: str, group: str) -> str:
+    return f"{group}/{name.removeprefix(f'{group}_')}"
+
+
 def of_parts(variants: Mapping[str, Mapping[str, Part]]) -> dict[str, Metric]:
     """What parts of the network report, as their entries in model.parts declare it.
 
-    Raises ValueError for a name that two parts declare differently.
+    Raises ValueError for a name that two parts declare differently, and for the name or the tag of
+    a metric in CENTRAL.
     """
     declared: dict[str, Reported] = {}
+    taken = {_tag(name, central.group): name for name, central in CENTRAL.items()}
     for parts in variants.values():
         for part in parts.values():
             for name, reported in part.reports.items():
+                clash = name if name in CENTRAL else taken.get(_tag(name, _GROUP_OF_PARTS))
+                if clash is not None:
+                    raise ValueError(
+                        f"a part reports {name!r}, which is taken by the metric {clash!r}; give "
+                        "what the part reports another name"
+                    )
                 if declared.setdefault(name, reported) != reported:
                     raise ValueError(
                         f"two parts report {name!r}, as {declared[name]} and as {reported}; give "
                         "one of them another name"
                     )
     return {
-        name: Metric(title=reported.title, unit=reported.unit, group="train", drawn=True)
+        name: Metric(title=reported.title, unit=reported.unit, group=_GROUP_OF_PARTS, drawn=True)
         for name, reported in declared.items()
     }
 
 
-METRICS: Mapping[str, Metric] = {
+CENTRAL: Mapping[str, Metric] = {
     "bits_per_byte": Metric(
         title="bits per byte of the sample",
         unit="bits/byte",
@@ -121,8 +136,10 @@ METRICS: Mapping[str, Metric] = {
         text=formats.count,
         repeats=False,
     ),
-    **of_parts(VARIANTS),
 }
+"""What every cell has, whatever its parts."""
+
+METRICS: Mapping[str, Metric] = {**CENTRAL, **of_parts(VARIANTS)}
 """By name. The order is that of columns and panels. A name that ends in `/*` is a family's."""
 
 
@@ -135,7 +152,7 @@ def metric(name: str) -> Metric:
     declared = METRICS.get(name) or METRICS.get(_family(name))
     if declared is None:
         raise UndeclaredMetricError(
-            f"the metric {name!r} is not declared; add it, with its unit, to METRICS in "
+            f"the metric {name!r} is not declared; add it, with its unit, to CENTRAL in "
             "tune_app/journal/metrics.py, or to what its part reports in model/parts.py"
         )
     return declared
@@ -143,8 +160,7 @@ def metric(name: str) -> Metric:
 
 def tag(name: str) -> str:
     """Its name in TensorBoard and W&B, which group by what stands before the slash."""
-    group = metric(name).group
-    return f"{group}/{name.removeprefix(f'{group}_')}"
+    return _tag(name, metric(name).group)
 
 
 def in_order(names: Iterable[str]) -> list[str]:

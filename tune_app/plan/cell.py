@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from data.tokenizers.spec import TokenizerSpec
-from model.field_types import require_types
 from model.spec import ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
@@ -55,7 +54,6 @@ class TrialSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_types(self)
         for name in ("tokens", "evaluations", "evaluation_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

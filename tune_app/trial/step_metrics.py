@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tune_app.journal.metrics import metric
+from tune_app.journal.metrics import CENTRAL, metric
+
+OF_STEPS = ("train_loss", "learning_rate", "gradient_norm")
+"""The central metrics that steps have; the others are measured elsewhere."""
 
 
 class StepMetrics:
@@ -22,10 +25,19 @@ class StepMetrics:
         self._values = {name: list(known) for name, known in (values or {}).items()}
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        """Of one step. Raises UndeclaredMetricError for a name that has no entry in METRICS."""
+        """Adds one step's metrics.
+
+        Raises UndeclaredMetricError for a name without an entry in METRICS, and ValueError for a
+        central metric that is not measured by steps: it would replace the real one.
+        """
         for name, value in metrics.items():
             if name not in self._values:
                 metric(name)
+                if name in CENTRAL and name not in OF_STEPS:
+                    raise ValueError(
+                        f"a step reports {name!r}, which is not measured by steps; give what the "
+                        "part of the network reports another name"
+                    )
                 self._values[name] = []
             self._values[name].append(value)
 

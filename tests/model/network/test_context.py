@@ -142,12 +142,13 @@ def test_a_report_that_is_no_scalar_is_refused() -> None:
         context.add_loss("balance", torch.ones(1))
 
 
-def test_a_name_that_is_taken_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["gradient_norm", "train_loss"])
+def test_a_name_that_is_taken_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Twice(SwiGLU):
         def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
-            context.report("gradient_norm", hidden_BTD.mean())
+            context.report(name, hidden_BTD.mean())
             return super().forward(hidden_BTD, context)
 
     monkeypatch.setitem(FEED_FORWARDS, "swiglu", Twice)
-    with pytest.raises(ValueError, match="the network reports 'gradient_norm'"):
+    with pytest.raises(ValueError, match=f"the network reports '{name}'"):
         start().step()

@@ -70,6 +70,16 @@ def test_a_new_parameter_starts_learns_and_decays_as_it_declares(
     assert (group["rate"], group["weight_decay"]) == (2.0, 0.0)
 
 
+def test_a_shared_parameter_has_one_role() -> None:
+    model = Transformer(CONFIG)
+    first, second = model.blocks[0].feed_forward, model.blocks[1].feed_forward
+    second.up.weight = first.up.weight
+    assert roles(model)["blocks.0.feed_forward.up.weight"].fan_in == CONFIG.d_model
+    declare(second.up, weight=vector(in_block=True, start=1.0))
+    with pytest.raises(ValueError, match=r"shared parameter blocks\.1\.feed_forward\.up\.weight"):
+        roles(model)
+
+
 def test_a_role_for_a_parameter_that_is_not_there_is_refused() -> None:
     with pytest.raises(
         ValueError, match="SwiGLU has no parameter 'slop_F' of its own; it has none"

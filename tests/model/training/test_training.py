@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from model.sizing.budget import solve
 from model.spec import ModelConfig, ModelSpec
-from model.training.compilation import CompilationError, compile_pays, shall_compile
+from model.training.compilation import CompilationError, compile_pays, should_compile
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, StepResult, Training
 
@@ -284,7 +284,7 @@ def test_only_long_runs_are_compiled() -> None:
     assert not compile_pays(baseline, tokens=300_000)
     assert compile_pays(baseline, tokens=5_000_000)
     for mode, compiled in (("off", False), ("on", True), ("auto", False)):
-        assert shall_compile(mode, baseline, tokens=300_000, device="cpu") is compiled
+        assert should_compile(mode, baseline, tokens=300_000, device="cpu") is compiled
 
 
 @pytest.fixture

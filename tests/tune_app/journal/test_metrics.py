@@ -61,6 +61,15 @@ def test_what_a_part_reports_is_declared_by_its_entry() -> None:
         of_parts({**parts, "attention": {"otherwise": Otherwise()}})
 
 
+@pytest.mark.parametrize("name", ["perplexity", "train_loss", "loss"])
+def test_a_part_cannot_take_the_name_or_the_tag_of_a_central_metric(name: str) -> None:
+    class Taking(FeedForward):
+        reports: Mapping[str, Reported] = {name: Reported(title="its own")}
+
+    with pytest.raises(ValueError, match=f"a part reports '{name}', which is taken by"):
+        of_parts({"feed_forward": {"taking": Taking()}})
+
+
 def test_tags_are_grouped_and_do_not_say_their_group_twice() -> None:
     assert tag("bits_per_byte") == "dev/bits_per_byte"
     assert tag("train_loss") == "train/loss"

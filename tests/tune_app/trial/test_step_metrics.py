@@ -52,3 +52,9 @@ def test_each_evaluation_starts_anew() -> None:
 def test_a_step_cannot_report_what_is_not_declared() -> None:
     with pytest.raises(UndeclaredMetricError, match="'gradient_nrom'"):
         StepMetrics().add({"gradient_nrom": 1.0})
+
+
+@pytest.mark.parametrize("name", ["perplexity", "tokens_per_second"])
+def test_a_step_cannot_replace_what_is_measured_elsewhere(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a step reports '{name}'"):
+        StepMetrics().add({name: 1.0})
