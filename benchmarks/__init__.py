@@ -1,1 +1,1 @@
-"""Speed and memory, measured: each file is one figure. Imports everything."""
+"""Measures speed and memory: one program for each figure. May import everything."""

@@ -1,10 +1,10 @@
 """What a checkpoint costs a trial of 10M parameters: the wait for the copy, the CPU of the upload.
 
-A model of 10M parameters with Adam's moments is saved again and again the way a trial does it
-(tune_app.trial.checkpoint_upload): training waits for the copy in memory alone, the rest goes on
-behind it. Between saves a few steps are trained, so that the copy meets the caches as training
-leaves them. The CPU seconds are those of the whole process from the copy to the stored checkpoint,
-with no training beside it. Shares are of the interval that a trial would choose for this cost.
+A model of 10M parameters with Adam's moments is saved repeatedly, as a trial does it
+(tune_app.trial.checkpoint_upload): training waits only for the copy in memory, the rest happens in
+the background. Between saves a few steps are trained, so that the caches are as training leaves
+them. CPU seconds are those of the whole process from the copy to the stored checkpoint, without
+training at the same time. Shares are of the interval that a trial would choose for this cost.
 
 python -m benchmarks.checkpoint_overhead --store sftp://user@host/checkpoints
 """
@@ -41,18 +41,18 @@ app = App(
 def measure(
     *, store: str | None = None, saves: int = 10, steps: int = 3, target_parameters: int = 10**7
 ) -> None:
-    """Save again and again, and print what that took.
+    """Save repeatedly, and print what that took.
 
     Parameters
     ----------
     store
         URL; default a temporary folder.
     saves
-        How often.
+        Number of saves.
     steps
-        Training steps between two.
+        Training steps between saves.
     target_parameters
-        Of the model.
+        Parameters of the model.
     """
     spec = ModelSpec(target_parameters=target_parameters, vocab_size=16_000, context=128)
     config = solve(spec)
@@ -71,11 +71,11 @@ def measure(
                 training.step()
             started, started_cpu = time.perf_counter(), time.process_time()
             if not uploads.begin(training.state_dict, tokens=save, last=True):
-                raise RuntimeError("the upload before is still on its way")
+                raise RuntimeError("the previous upload has not finished")
             waited = time.perf_counter() - started
             if not uploads.wait(600):
                 raise TimeoutError(f"{target.url} did not take a checkpoint in 600 s")
-            # The first pays for memory that the later ones find ready.
+            # The first also pays for allocating memory.
             if save > 0:
                 waits.append(waited)
                 seconds.append(time.perf_counter() - started)

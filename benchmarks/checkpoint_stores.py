@@ -1,7 +1,7 @@
-"""Seconds to bring a checkpoint to each kind of store and back, on this machine's loopback.
+"""Seconds to write a checkpoint to each kind of store and read it back, on this machine's loopback.
 
 A folder, a real sshd and moto's S3 in memory, each a process of its own; rounds are interleaved.
-What a network adds is not in it. CPU seconds are those of this process alone.
+No network is measured. CPU seconds are those of this process alone.
 
 python -m benchmarks.checkpoint_stores
 """
@@ -36,7 +36,7 @@ def compare(*, megabytes: int = 120, rounds: int = 3) -> None:
     megabytes
         Size of the random content, in units of 10^6 bytes.
     rounds
-        Times that each store writes and reads it.
+        Writes and reads of each store.
     """
     content = secrets.token_bytes(megabytes * 10**6)
     os.environ.update(MotoServer.ENVIRONMENT)
@@ -84,7 +84,7 @@ def _download(store: Store, content: bytes) -> Callable[[], None]:
 
 
 def _timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Seconds by the wall clock, and of CPU."""
+    """Seconds of wall time and of CPU time."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu

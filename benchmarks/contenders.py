@@ -1,7 +1,7 @@
 """Training loops to compare: ours, plain hand-written ones, and transformers' Llama.
 
 All have the same sizes, tokens, batch, optimiser and clipping. A plain loop is what a good tutorial
-would write: nothing of this project is in it.
+would write, and uses nothing of this project.
 
 Shapes: B sequences, T tokens, D width, H heads, K head size.
 """
@@ -146,7 +146,7 @@ def ours(config: ModelConfig, batch_size: int, *, compiled: bool, deterministic:
 
 
 def plain_keeping_memory(config: ModelConfig, batch_size: int) -> Step:
-    """The best plain loop, in a process whose malloc keeps freed memory as ours does."""
+    """The best plain loop, with a malloc that keeps freed memory as ours does."""
     keep_freed_memory()
     return plain(config, batch_size, bf16=True, compiled=True)
 

@@ -1,7 +1,7 @@
 """Memory and time of the loss: ours, plain cross-entropy, and torch's linear_cross_entropy.
 
-Each runs in a process of its own; memory is what the peak of its resident set grows by in the
-first forward and backward pass. bf16 autocast.
+Each runs in a process of its own; memory is how much the first forward and backward
+pass raises its peak resident set. bf16 autocast.
 
 python -m benchmarks.loss_memory
 """
@@ -37,7 +37,7 @@ def plain(features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 def library(
     options: LinearCrossEntropyOptions | None,
 ) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """torch's own, given bf16 as its chunked path is no part of autocast."""
+    """torch's own, on bf16 inputs, because autocast does not cover its chunked path."""
 
     def loss(features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         return functional.linear_cross_entropy(

@@ -1,7 +1,7 @@
-"""A race of programs in turns: each in a process of its own, one running at a time.
+"""Lets programs take turns: each in a process of its own, one running at a time.
 
-Every contender says when it is ready and then, for each line it reads, does its work and answers
-with a figure. Turns are interleaved, so that a busy spell of the machine falls on all alike, and
+Every contender prints a figure when it is ready, then does its work and prints a figure for each
+line that it reads. Turns are interleaved, so that a busy spell of the machine hits all alike, and
 ratios are taken within a round.
 """
 
@@ -16,12 +16,12 @@ from statistics import median
 
 @dataclass(frozen=True, kw_only=True)
 class Lap:
-    """What one contender reached over the rounds."""
+    """One contender's figures over the rounds."""
 
     ready_seconds: float
     """Until its first turn: imports, building, compiling, warming up."""
     figures: tuple[float, ...]
-    """One a round."""
+    """One per round."""
 
     @property
     def middle(self) -> float:
@@ -35,7 +35,7 @@ class Lap:
 
 
 def race(commands: Mapping[str, Sequence[str]], *, rounds: int) -> dict[str, Lap]:
-    """Lets the programs take turns. Raises RuntimeError where one of them fails."""
+    """Lets the programs take turns. Raises RuntimeError if one of them fails."""
     programs: dict[str, subprocess.Popen[str]] = {}
     ready: dict[str, float] = {}
     figures: dict[str, list[float]] = {name: [] for name in commands}

@@ -1,6 +1,6 @@
 """Training speed of the 10M baseline against other loops of the same size, on this machine.
 
-Every loop runs in a process of its own, and they take turns: figures are tokens a second, ratios
+Every loop runs in a process of its own, and they take turns. Figures are tokens per second; ratios
 are taken within a round.
 
 python -m benchmarks.throughput --rounds 5
@@ -29,14 +29,14 @@ app = App(name="python -m benchmarks.throughput", help=__doc__, version_flags=[]
 
 @app.default
 def compare(*, rounds: int = 5, steps: int = 5, threads: int = 2) -> None:
-    """Run all loops in turns and print what they reached.
+    """Run all loops in turns and print their speeds.
 
     Parameters
     ----------
     rounds
         Turns of each loop.
     steps
-        Training steps a turn.
+        Training steps per turn.
     threads
         CPU threads.
     """

@@ -2,19 +2,19 @@
 
 A round trains the baseline on a few seeds twice: as a sweep of one cell at a time by
 tune_app.on_ray.tuner.run_cells (no scheduler, no kill rule, journal and checkpoints on disk), and
-by tune_app.trial.Trial alone (the same checkpoints), one trial after another. Each of the two runs
-in a new process while nothing of the other is there; who goes first changes from round to round.
+by tune_app.trial.Trial alone (the same checkpoints), one trial after another. Each of the two has a
+new process and the machine to itself; which goes first alternates between rounds.
 
 Throughput is tokens over wall time between a trial's first and last observation, on the clock of
-whoever gets them: the sweep's driver, after the journal has them, or the caller of Trial.advance.
-Evaluation (Observation.seconds) is the same work in both and is left out: counted in, it would hide
-a part of what Tune costs. A second line counts it in. Ratios are taken trial by trial in a round.
-The machine has to be idle: Ray runs its workers at niceness 15, so whatever else wants the CPUs
-takes them from Tune's side first.
+the receiver: the sweep's driver, after the journal has them, or the caller of Trial.advance.
+Evaluation (Observation.seconds) is the same work in both and is left out, because it would hide a
+part of what Tune costs; a second line includes it. Ratios are taken trial by trial in a round. The
+machine must be idle: Ray runs its workers at niceness 15, so other programs take CPU time from
+Tune's side first.
 
-Starts, in seconds. A trial's first step began when its first observation was heard, less the
-seconds that this says were spent in training and evaluation; what passes on the way to the driver
-counts as start, and so does a checkpoint that falls before it (none in models of about 1M).
+Starts, in seconds. A trial's first step began when its first observation arrived, minus the seconds
+that it reports for training and evaluation. The way to the driver counts as start, and so does an
+earlier checkpoint (there is none in models of about 1M).
   sweep          from before Ray's import, to the call of run_cells, to the moment in which
                  ray.is_initialized()
   first trial    from there, to the actor being ready (Tune's preparations, the actor, its
@@ -73,7 +73,7 @@ app = App(name=f"python -m {MODULE}", help=__doc__, help_format="plaintext", ver
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """An observation and when it was heard of."""
+    """When an observation arrived, and what it says."""
 
     at: float
     """Seconds of the machine's monotonic clock, which all processes share."""
@@ -83,16 +83,16 @@ class Arrival:
 
     @property
     def first_step(self) -> float:
-        """When training began, as the first observation of a trial tells it."""
+        """When training began, from the first observation of a trial."""
         return self.at - sum(self.seconds[phase] for phase in ("compile", "train", "evaluate"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What one of the two processes noted of its trials."""
+    """What one of the two processes recorded of its trials."""
 
     asked: float
-    """When the sweep, or the process of the trials alone, was asked for."""
+    """When the sweep, or the process of the trials alone, was started."""
     imported: float
     """When its imports were done."""
     connected: float | None = None
@@ -128,7 +128,7 @@ def next_starts(run: Run) -> list[float]:
 
 
 class Arrivals(QuietListener):
-    """Notes when the driver hears what."""
+    """Records when the driver receives what."""
 
     def __init__(self) -> None:
         self.ready: float | None = None
@@ -158,20 +158,20 @@ def compare(
     vocab_size: Count = None,
     corpus: str = "stdlib",
 ) -> None:
-    """Run the trials with and without Ray in turns and print what that took.
+    """Run the trials with and without Ray in turns, and print what that took.
 
     Parameters
     ----------
     rounds
-        Sweeps, and as many times the trials alone.
+        Number of sweeps, and of runs of the trials alone.
     tokens
-        Tokens a trial, e.g. 60k.
+        Tokens per trial, e.g. 60k.
     trials
-        Trials a sweep; all after the first reuse its actor.
+        Trials per sweep; all after the first reuse its actor.
     threads
-        CPU threads of a trial, and the CPUs that Ray counts for it.
+        CPU threads of a trial, and the CPUs that Ray reserves for it.
     target_parameters
-        Of the model, e.g. 10M; default as in the space quick.
+        Parameters of the model, e.g. 10M; default as in the space quick.
     vocab_size
         Tokens of the tokenizer, e.g. 16k; default as in the space quick.
     corpus
@@ -234,7 +234,7 @@ def _run(name: str, folder: Path, corpora: str, threads: int) -> Run:
 @app.command(show=False)
 def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
     """One sweep of the journal's cells; prints its Run as JSON."""
-    # A driver has imported this before it comes to Ray.
+    # A driver imports this before Ray.
     import tune_app.sweep.run  # noqa: F401, PLC0415
 
     asked = time.monotonic()

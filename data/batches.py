@@ -1,4 +1,4 @@
-"""Batches: shuffled windows of a split to train on, whole documents of one to be scored on.
+"""Batches: shuffled windows of a split for training, whole documents for scoring.
 
 Shapes: B sequences of a batch, T tokens of a sequence (the context).
 """
@@ -25,7 +25,7 @@ Mask: TypeAlias = NDArray[np.bool_]
 class Batch:
     """Sequences of token ids with their targets.
 
-    Raises ValueError where shapes do not agree.
+    Raises ValueError for shapes that do not agree.
     """
 
     inputs_BT: Tokens
@@ -34,7 +34,7 @@ class Batch:
     mask_BT: Mask | None = None
     """Which targets are scored; None for all."""
     extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """What a variant of the model reads besides, by name: [B, …] each."""
+    """Further inputs of a variant of the model, by name: [B, …] each."""
 
     def __post_init__(self) -> None:
         shape = self.inputs_BT.shape
@@ -50,13 +50,13 @@ class Batch:
 
 
 class TrainingBatches:
-    """Windows of a split, in an order that the seed and the number of windows alone decide.
+    """Windows of a split, in an order that depends only on the seed and the number of windows.
 
-    The split is cut into windows of `context` tokens (what is left at its end is dropped). Each
+    The split is cut into windows of `context` tokens (the rest at its end is dropped). Each
     epoch visits every window once, in its own permutation; a batch may straddle epochs. A batch is
     a function of the step alone, so the step is the whole position of a training run.
 
-    Raises CorpusError where the split has not one window, ValueError for sizes below 1.
+    Raises CorpusError for a split shorter than a window, ValueError for sizes below 1.
     """
 
     def __init__(self, split: PackedSplit, *, context: int, batch_size: int, seed: int) -> None:
@@ -68,7 +68,7 @@ class TrainingBatches:
         self.batch_size = batch_size
         self.seed = seed
         self.windows = (len(split.tokens) - 1) // context
-        """Windows of an epoch."""
+        """Windows per epoch."""
         self._tokens = split.tokens
         self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
 
@@ -91,7 +91,7 @@ class TrainingBatches:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomBatches:
-    """Tokens without meaning: a step's speed and memory do not depend on what they say."""
+    """Random tokens, to measure with: speed and memory of a step do not depend on their values."""
 
     vocab_size: int
     context: int
@@ -108,14 +108,14 @@ class EvaluationDocuments:
     """Documents of a split, each token of their text scored exactly once.
 
     Iterating yields batches. The documents lie back to back, each preceded by end-of-text, and are
-    cut into windows that do not overlap; `mask_BT` is False where the target is end-of-text and in
-    the padding of the last batch, so every batch has the same shape.
+    cut into windows that do not overlap. The last batch is padded to the shape of the others;
+    `mask_BT` is False in the padding and where the target is end-of-text.
 
-    With `max_bytes`, documents are taken in the split's order while they fit into what is left of
-    it (one that does not fit is skipped); if none fits, the smallest is taken. The choice depends
-    on the text alone: it is the same for every tokenizer.
+    With `max_bytes`, documents are taken in the split's order if they fit into what is left of it;
+    if none fits, the smallest is taken. The choice depends on the text alone: it is the same for
+    every tokenizer.
 
-    Raises CorpusError where the split is shorter than the context, ValueError for sizes below 1.
+    Raises CorpusError for a split shorter than the context, ValueError for sizes below 1.
     """
 
     def __init__(
@@ -142,14 +142,14 @@ class EvaluationDocuments:
         """Tokens scored."""
 
     def __len__(self) -> int:
-        """Batches."""
+        """Number of batches."""
         return math.ceil((len(self._tokens) - 1) / (self.batch_size * self.context))
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size * self.context
         shape = (self.batch_size, self.context)
         for start in range(0, len(self._tokens) - 1, size):
-            # A batch holds the token that follows it too: the last target.
+            # One token more than the inputs: the last target.
             tokens = np.full(size + 1, self.end_of_text, dtype=np.int64)
             here = self._tokens[start : start + size + 1]
             tokens[: len(here)] = here

@@ -1,8 +1,8 @@
-"""The cache of prepared corpora: built by one process, beside its final place, and moved whole.
+"""The cache of prepared corpora: each is built by one process in a temporary folder, then renamed.
 
 `<key>/` is a prepared corpus, `<key>.stellux-partial/` is one that is being built, and
-`<key>.lock` is held by the process that builds it. The lock is the kernel's: it goes with the
-process that held it, so a partial one whose lock is free is what a dead process left.
+`<key>.lock` is held by the process that builds it. The kernel releases the lock when that process
+ends, so a partial folder whose lock is free was left by a dead process.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ logger = logging.getLogger(__name__)
 CACHE_VARIABLE = "STELLUX_CACHE"
 
 _PARTIAL = ".stellux-partial"
-"""Nobody else's ending: such folders are removed, whatever else the cache folder holds."""
+"""A suffix that nobody else uses: such folders are removed from the cache folder."""
 _LOCK_POLL = 1.0
 
 
 def default_cache() -> Path:
     """The folder in the environment variable STELLUX_CACHE, else `~/.cache/stellux`.
 
-    Raises CorpusError where there is no home folder.
+    Raises CorpusError if neither is there: a user without a home folder.
     """
     named = os.environ.get(CACHE_VARIABLE)
     try:
         return Path(named).expanduser() if named else Path.home() / ".cache" / "stellux"
     except RuntimeError as error:
         raise CorpusError(
-            f"prepared corpora have no place: this user has no home folder; set {CACHE_VARIABLE} "
-            "to a folder for them, or HOME"
+            f"no folder for prepared corpora: this user has no home folder; set {CACHE_VARIABLE} "
+            "to a folder, or set HOME"
         ) from error
 
 
@@ -49,14 +49,14 @@ def only_one_builder(
 ) -> Iterator[None]:
     """Holds the lock of a prepared corpus; waits, and says so, while another process has it.
 
-    Who is `cancelled` while it waits is let in without the lock, and has to ask that itself.
+    If `cancelled` becomes true while waiting, the block runs without the lock and must check that.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_lock_of(folder))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.warning("another process prepares this corpus (%s); waiting for it", folder)
+        logger.warning("another process is preparing this corpus (%s); waiting for it", folder)
         report("wait for another process", 0, 0)
         while not lock.is_locked and not cancelled():
             with suppress(Timeout):
@@ -69,9 +69,9 @@ def only_one_builder(
 
 @contextmanager
 def built_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` if the block succeeds, and vanishes if it fails.
+    """A temporary folder that becomes `folder` if the block succeeds, and is removed if it fails.
 
-    The caller holds the lock. What stood at `folder` before is replaced.
+    The caller holds the lock. An earlier `folder` is replaced.
     """
     _remove_leftovers(folder)
     partial = folder.with_name(folder.name + _PARTIAL)
@@ -98,12 +98,12 @@ def _remove_leftovers(folder: Path) -> None:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            continue  # its builder lives
+            continue  # it is still being built
         try:
             shutil.rmtree(partial)
         finally:
             lock.release()
-        logger.info("removed %s, which an interrupted run had left", partial)
+        logger.info("removed %s, left by an interrupted run", partial)
 
 
 def _lock_of(folder: Path) -> Path:

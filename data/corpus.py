@@ -1,4 +1,4 @@
-"""Which corpus a name or a path means."""
+"""Finds the corpus that a name or a path means."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_CORPUS = "stdlib"
 HUB_PREFIX = "hf:"
 
 GROUPING_MARK = "#"
-"""Between a path and the grouping that is asked for: `novels.txt#paragraphs`."""
+"""Separates a path from the grouping of its text: `novels.txt#paragraphs`."""
 
 
 def _published(name: str) -> Callable[[], Source]:
@@ -35,10 +35,10 @@ NAMED: dict[str, Callable[[], Source]] = {
 def find_corpus(corpus: str) -> Source:
     """The corpus of a name (`stdlib`, `wikitext-2`, `hf:owner/name:config:field` …) or a path.
 
-    A known name wins over a file of that name; `./wikitext-2` means the folder. How plain text
-    makes documents is seen by what it holds, or is said behind the path: `novels.txt#paragraphs`.
+    A known name wins over a file of that name; `./wikitext-2` means the folder. How plain text is
+    split into documents depends on its content, unless the path says it: `novels.txt#paragraphs`.
 
-    Raises CorpusError for what is neither.
+    Raises CorpusError if it is neither.
     """
     try:
         corpus.encode()

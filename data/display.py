@@ -1,4 +1,4 @@
-"""How the preparation of a corpus looks to a person: progress while it runs, then a table."""
+"""Shows the preparation of a corpus: progress while it runs, then a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PERCENTILES = ("p5", "p50", "p95", "max")
 
 @contextmanager
 def progress_display(console: Console) -> Iterator[Report]:
-    """A line for each stage while the block runs; nothing where the console is no terminal."""
+    """A line for each stage while the block runs; nothing if the console is not a terminal."""
     columns = (
         SpinnerColumn(finished_text="[green]✓"),
         TextColumn("{task.description}"),
@@ -42,13 +42,13 @@ def progress_display(console: Console) -> Iterator[Report]:
 
 
 def _finish(progress: Progress, tasks: dict[str, TaskID]) -> None:
-    """Stages follow one another: all that have begun are over."""
+    """Marks all stages as done: they run one after another."""
     for task in tasks.values():
         progress.update(task, completed=1, total=1)
 
 
 def manifest_table(corpus: PreparedCorpus) -> RenderableType:
-    """A prepared corpus for a person to read."""
+    """A prepared corpus as a table."""
     manifest = corpus.manifest
     return Group(_properties(corpus), "", _splits(manifest))
 
@@ -58,7 +58,7 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    # As text: what stands in brackets in a name is no markup.
+    # As Text, so that brackets in a name are not read as markup.
     table.add_row("corpus", Text(f"{manifest.corpus}  {manifest.corpus_sha256[:_SHORT_HASH]}"))
     table.add_row("splits", manifest.splitting)
     if manifest.grouping:

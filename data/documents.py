@@ -1,4 +1,4 @@
-"""Where one document ends and the next begins, in text that comes as lines.
+"""Splits text that comes as lines into documents.
 
 A grouping takes lines (with their line ends) and yields documents without the blank lines around
 them. It holds one document at a time.
@@ -21,9 +21,9 @@ _HEADING_LINE = re.compile(rb"^ = (?!=)[^\r\n]*(?<!=) = ?\r?$", re.MULTILINE)
 
 
 def grouping_of(text: mmap.mmap | bytes) -> str:
-    """The grouping that a text file asks for by what it contains: a key of GROUPINGS.
+    """The grouping that a text file's content calls for: a key of GROUPINGS.
 
-    One line is enough, so it has to be said to whoever reads the result.
+    A single line can decide it, so the result must be shown to the user.
     """
     if _SEPARATOR_LINE.search(text):
         return "separators"
@@ -33,7 +33,7 @@ def grouping_of(text: mmap.mmap | bytes) -> str:
 
 
 def by_end_of_text(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Documents between lines that hold nothing but `<|endoftext|>`."""
+    """Documents between lines with nothing but `<|endoftext|>`."""
     document: list[bytes] = []
     for line in lines:
         if _SEPARATOR_LINE.match(line):
@@ -76,11 +76,11 @@ GROUPINGS: dict[str, Grouping] = {
     "headings": by_heading,
     "paragraphs": by_blank_line,
 }
-"""By the name that a person can ask for."""
+"""By the name that a user can give."""
 
 MEANINGS: dict[str, str] = {
     "separators": f"text between lines of {END_OF_TEXT}",
     "headings": "articles, each from a line like ' = Title = '",
     "paragraphs": "paragraphs, text between blank lines",
 }
-"""What is said of a grouping."""
+"""Groupings in words, for people."""

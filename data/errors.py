@@ -1,4 +1,4 @@
-"""What can go wrong with a corpus: one line that names the value, the limit and the remedy."""
+"""Errors of corpora: one line that names the value, the limit and the remedy."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ class CorpusError(ValueError):
 
 
 class DamagedCorpusError(CorpusError):
-    """A prepared corpus on disk that is not what its manifest says; made from the reason alone."""
+    """A prepared corpus on disk that is not what its manifest says.
+
+    Made from the reason; the message adds the remedy.
+    """
 
     @property
     def reason(self) -> str:
-        """What is wrong, without the remedy."""
+        """The message without the remedy."""
         return super().__str__()
 
     def __str__(self) -> str:
@@ -25,13 +28,13 @@ class DamagedCorpusError(CorpusError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something, for use within a one-line message."""
+    """The first line of an error's text that is not blank, for a one-line message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:
-    """Names for use within a one-line message, quoted, and cut off where there are too many."""
+    """Names for a one-line message, quoted; no more than `most`."""
     quoted = [repr(name) for name in names]
     return ", ".join(quoted[:most]) + (", …" if len(quoted) > most else "")
 
@@ -43,8 +46,8 @@ def reading_explained(corpus: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise CorpusError(
-            f"{corpus} cannot be read ({_reason(error)}); check that it is still there and may be "
-            "read, then run again"
+            f"{corpus} cannot be read ({_reason(error)}); check that it is still there and "
+            "readable, then run again"
         ) from error
 
 
@@ -64,7 +67,7 @@ def writing_explained(folder: Path, variable: str) -> Iterator[None]:
             ) from error
         raise CorpusError(
             f"cannot use the cache folder {folder} ({_reason(error)}); "
-            f"set {variable} to a folder that can be written"
+            f"set {variable} to a writable folder"
         ) from error
 
 

@@ -1,7 +1,7 @@
 """The text of a corpus, gathered by split on disk and read back in shuffled order.
 
-It is streamed to one file a split and read through a memory map, so that a corpus larger than
-memory can be shuffled. What stays in memory is a few numbers a document.
+It is streamed to one file per split and read through a memory map, so that a corpus larger than
+memory can be shuffled. Only a few numbers per document stay in memory.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class GatheredSplit:
     def batches(
         self, stage: str, report: Report, *, cutting: Cutting
     ) -> Iterator[list[tuple[int, bytes]]]:
-        """The pieces in lists of about PIECE_BYTES; reports, as `stage`, the bytes used up."""
+        """The pieces in lists of about PIECE_BYTES; reports the bytes done, as `stage`."""
         total = self.text_bytes
         batch: list[tuple[int, bytes]] = []
         size = done = 0
@@ -96,9 +96,9 @@ class GatheredSplit:
 
 
 def gather(source: Source, folder: Path, report: Report) -> dict[SplitName, GatheredSplit]:
-    """Reads a corpus once and puts the text of each split into a file of `folder`.
+    """Reads a corpus once and writes the text of each split to a file in `folder`.
 
-    Raises CorpusError where a split gets no text.
+    Raises CorpusError if a split gets no text.
     """
     gathered = {split: GatheredSplit(split, folder / f"{split}.text") for split in SPLITS}
     done = reported = 0
@@ -116,7 +116,7 @@ def gather(source: Source, folder: Path, report: Report) -> dict[SplitName, Gath
 
 
 def _readable(source: Source) -> Iterator[Document]:
-    # A generator of its own, so that failed reads are told apart from failed writes.
+    # A generator of its own, to distinguish failed reads from failed writes.
     with reading_explained(source.name):
         yield from source.documents()
 

@@ -1,4 +1,4 @@
-"""Work that cannot be interrupted by itself, done so that Ctrl-C is answered at once."""
+"""Makes work that ignores Ctrl-C interruptible."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _POLL = 0.1
 
 
 def interruptible(work: Callable[[], T]) -> T:
-    """What `work` returns or raises; a KeyboardInterrupt does not wait for it.
+    """Returns or raises what `work` does; a KeyboardInterrupt does not wait for it.
 
-    It is done in a thread of its own, which an interruption leaves behind until the process ends:
-    for work that only changes what is in memory, such as a library's that never looks for signals.
+    The work runs in a daemon thread, which after an interrupt goes on until the process ends. Only
+    for work that changes nothing outside memory, such as a library call that checks no signals.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -1,4 +1,4 @@
-"""What a prepared corpus is: the record beside its files, written last."""
+"""The record of a prepared corpus, written last, beside its files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data.splits import SPLITS, SplitName
 from data.tokenizers.spec import TokenizerSpec
 
 FORMAT_VERSION = 3
-"""Raised whenever the same corpus would give other files: splits, order, tokenizer or layout."""
+"""Increased whenever the same corpus would give other files: splits, order, tokenizer or layout."""
 
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -59,7 +59,7 @@ class Manifest:
     corpus_sha256: str
     splitting: str
     grouping: str
-    """How text made documents, for people; empty where the corpus leaves no choice."""
+    """How text was split into documents, for people; empty if the corpus leaves no choice."""
     tokenizer: TokenizerSpec
     end_of_text: int
     tokenizer_sha256: str
@@ -74,7 +74,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of a folder. Raises DamagedCorpusError where none can be used."""
+        """The manifest of a folder. Raises DamagedCorpusError if it cannot be used."""
         path = folder / MANIFEST_FILE
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
@@ -83,12 +83,12 @@ class Manifest:
                 return cls._from_values(values)
         except FileNotFoundError:
             raise DamagedCorpusError(
-                f"{folder} is no prepared corpus (it has no {MANIFEST_FILE})"
+                f"{folder} is not a prepared corpus (it has no {MANIFEST_FILE})"
             ) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedCorpusError(f"{path} cannot be read ({first_line(error)})") from error
         raise DamagedCorpusError(
-            f"{folder} is in format {version!r}, this version reads {FORMAT_VERSION}"
+            f"{folder} is in format {version!r}, but this version reads {FORMAT_VERSION}"
         )
 
     @classmethod
@@ -99,18 +99,18 @@ class Manifest:
         return cls(**{**values, "tokenizer": tokenizer, "splits": splits, "files": files})
 
     def check_sizes(self, folder: Path) -> None:
-        """Raises DamagedCorpusError where a file is missing, cut off or too long."""
+        """Raises DamagedCorpusError if a file is missing or has another size."""
         for name, record in self.files.items():
             path = folder / name
             size = path.stat().st_size if path.is_file() else None
             if size != record.bytes:
                 found = "is missing" if size is None else f"has {size:,} bytes"
                 raise DamagedCorpusError(
-                    f"{path} {found}, its manifest says {record.bytes:,} bytes"
+                    f"{path} {found}; its manifest says {record.bytes:,} bytes"
                 )
 
     def check_contents(self, folder: Path) -> None:
-        """Raises DamagedCorpusError where a file's SHA-256 is not the recorded one."""
+        """Raises DamagedCorpusError if a file's SHA-256 is not the recorded one."""
         for name, record in self.files.items():
             try:
                 found = FileRecord.of(folder / name)
@@ -119,4 +119,4 @@ class Manifest:
                     f"{folder / name} cannot be read ({first_line(error)})"
                 ) from error
             if found != record:
-                raise DamagedCorpusError(f"{folder / name} was altered (its SHA-256 differs)")
+                raise DamagedCorpusError(f"{folder / name} was changed (its SHA-256 differs)")

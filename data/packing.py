@@ -1,4 +1,4 @@
-"""From gathered text to packed tokens in files that can be memory-mapped."""
+"""Packs gathered text into token files that can be memory-mapped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def token_type(vocab_size: int) -> TokenType:
 
 
 class TrainingTexts:
-    """The text of a split in batches, for a tokenizer's trainer; it may be gone through again."""
+    """The text of a split in batches, for a tokenizer's trainer; may be iterated again."""
 
     def __init__(self, split: GatheredSplit, kind: TokenizerKind, report: Report) -> None:
         self._split = split
@@ -63,7 +63,7 @@ def _write_tokens(
 ) -> NDArray[np.int64]:
     """Writes end-of-text and the tokens of each document, as a .npy file.
 
-    Returns the tokens of each document's text: [documents], in shuffled order.
+    Returns the number of tokens of each document's text: [documents], in shuffled order.
     """
     dtype = token_type(kind.spec.vocab_size)
     end_of_text = kind.end_of_text(tokenizer)
@@ -103,14 +103,14 @@ def _record(split: GatheredSplit, text_tokens: NDArray[np.int64]) -> SplitRecord
 
 
 def _write_header(file: BinaryIO, dtype: TokenType | np.dtype[np.int64], length: int) -> int:
-    """Writes the header of a .npy file of one axis; returns where its values begin."""
+    """Writes the header of a one-dimensional .npy file; returns the offset of its values."""
     header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(file, header)
     return file.tell()
 
 
 def _write_array(path: Path, array: NDArray[np.int64]) -> None:
-    # Not np.save: on a full disk it raises an OSError that does not say so.
+    # Not np.save: its OSError does not say that the disk is full.
     with path.open("wb") as file:
         _write_header(file, array.dtype, len(array))
         file.write(array.tobytes())

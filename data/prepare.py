@@ -1,4 +1,4 @@
-"""Prepares a corpus: reads it, trains its tokenizer, packs its tokens. Once; then it is cached.
+"""Prepares a corpus: reads it, trains its tokenizer, packs its tokens, and caches the result.
 
 python -m data.prepare stdlib --vocab-size 4096 --tokenizer byte_level_bpe
 """
@@ -43,8 +43,8 @@ def prepare(
     """The packed tokens of a corpus under a tokenizer, which is trained on its train split.
 
     `corpus` is a name or a path (see data.corpus). The result is cached by the corpus' content,
-    the tokenizer's identity and the format; a damaged one is built again with a warning. Two
-    processes that ask for the same thing at once build it once.
+    the tokenizer's identity and the format; a damaged one is built again, with a warning. If two
+    processes ask for the same corpus at once, one builds it and the other waits.
 
     Raises CorpusError, in one line, for a corpus that cannot be used or a cache that cannot be
     written.
@@ -70,7 +70,7 @@ def _opened_or_built(
     source: Source, corpus_sha256: str, kind: TokenizerKind, folder: Path, report: Report
 ) -> PreparedCorpus:
     with writing_explained(folder.parent, CACHE_VARIABLE):
-        # A whole corpus needs no lock: it never changes, and its cache may be read-only here.
+        # A complete corpus needs no lock: it never changes, and its cache may be read-only.
         with suppress(FileNotFoundError, DamagedCorpusError):
             return _open_verified(folder)
         with only_one_builder(folder, report):
@@ -79,7 +79,7 @@ def _opened_or_built(
             except FileNotFoundError:
                 pass
             except DamagedCorpusError as error:
-                logger.warning("a cached corpus is damaged and is built again: %s", error.reason)
+                logger.warning("a cached corpus is damaged; building it again: %s", error.reason)
             with built_whole(folder) as partial:
                 _build(source, corpus_sha256, kind, partial, report)
             return PreparedCorpus.open(folder)
@@ -91,8 +91,8 @@ def _key(corpus_sha256: str, tokenizer: TokenizerSpec) -> str:
 
 
 def _open_verified(folder: Path) -> PreparedCorpus:
-    """The corpus in a folder. Raises FileNotFoundError where there is no folder, and
-    DamagedCorpusError where a byte of it is not as its manifest says."""
+    """The corpus in a folder. Raises FileNotFoundError if there is no folder, and
+    DamagedCorpusError if a byte differs from what its manifest says."""
     if not folder.exists():
         raise FileNotFoundError(folder)
     corpus = PreparedCorpus.open(folder)
@@ -107,7 +107,7 @@ def _build(
     with reading_explained(source.name):
         unchanged = source.content_hash() == corpus_sha256
     if not unchanged:
-        raise CorpusError(f"{source.name} changed while it was read; run again when it is at rest")
+        raise CorpusError(f"{source.name} changed while it was read; run again once it is complete")
     texts = TrainingTexts(gathered["train"], kind, report)
     tokenizer = interruptible(lambda: kind.train(texts))
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
@@ -132,7 +132,7 @@ def _build(
     (folder / MANIFEST_FILE).write_text(manifest.as_json(), encoding="utf-8")
 
 
-# As it was typed: stellux is the console command, which hands over to this one.
+# As the user typed it: the console command stellux calls this one.
 _NAME = "stellux prepare" if Path(sys.argv[0]).stem == "stellux" else "python -m data.prepare"
 
 app = App(
@@ -163,7 +163,7 @@ def main(
     corpus
         stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name[:configuration][:field],
         a .txt, .jsonl or .parquet file, or a folder with one of these for train, dev and test.
-        Behind a path, #separators, #headings or #paragraphs says what a document is in plain text.
+        After a path, #separators, #headings or #paragraphs sets how plain text makes documents.
     vocab_size
         Tokens of the tokenizer, end-of-text included.
     tokenizer
@@ -183,7 +183,7 @@ def main(
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
-        errors.print("interrupted; nothing was kept, the same command starts again")
+        errors.print("interrupted; nothing was kept, the same command starts over")
         return 130
     if json:
         sys.stdout.write(prepared.manifest.as_json())

@@ -34,8 +34,8 @@ def bytes_file(split: SplitName) -> str:
 class PackedSplit:
     """The documents of a split, back to back, each preceded by end-of-text.
 
-    Their order is a shuffle that depends on the corpus alone: a prefix is a fair sample, and the
-    same documents under every tokenizer.
+    They are shuffled in an order that depends on the corpus alone: a prefix is a fair sample, and
+    has the same documents under every tokenizer.
     """
 
     name: SplitName
@@ -59,7 +59,7 @@ class PreparedCorpus:
     def open(cls, folder: Path) -> PreparedCorpus:
         """Opens a folder that `data.prepare` made.
 
-        Raises DamagedCorpusError unless every file has the size that the manifest says.
+        Raises DamagedCorpusError unless every file has the size in the manifest.
         """
         manifest = Manifest.read(folder)
         manifest.check_sizes(folder)
@@ -75,7 +75,7 @@ class PreparedCorpus:
         return self.manifest.splits[split].bytes_per_token
 
     def equal_splits(self) -> list[tuple[SplitName, SplitName]]:
-        """Pairs of splits that hold the same documents in the same order: a mistake."""
+        """Pairs of splits with the same documents in the same order: a user's mistake."""
         files = self.manifest.files
         return [
             (one, other)
@@ -93,5 +93,5 @@ class PreparedCorpus:
         )
 
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer that made the tokens."""
+        """The tokenizer that encoded the text."""
         return kind_of(self.manifest.tokenizer).load(self.folder / TOKENIZER_FILE)

@@ -1,4 +1,4 @@
-"""Text for terminals that do not have every character."""
+"""Output for terminals that lack some characters."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _PLAIN = {
     "η": "eta",
     "σ": "sigma",
 }
-"""What is written where a terminal lacks a character: a number keeps its sign."""
+"""Written instead of a character that the terminal lacks; a number keeps its sign."""
 
 
 def print_what_can_be_printed() -> None:
-    """Has standard output and standard error write something like a character that they lack.
+    """Makes stdout and stderr replace characters that they cannot encode.
 
-    A terminal that has no "−" gets a "-", and one without "語" a "?": never a traceback.
+    A terminal without "−" gets "-", and one without "語" gets "?": never a traceback.
     """
     codecs.register_error(_SCHEME, _plain)
     for stream in (sys.stdout, sys.stderr):

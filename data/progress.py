@@ -1,4 +1,4 @@
-"""How long work says where it stands."""
+"""How long-running work reports its progress."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Protocol
 
 
 class Report(Protocol):
-    """Called again and again while a corpus is prepared."""
+    """Called repeatedly while a corpus is prepared."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` bytes of text are through `stage`; a total of 0 is not known yet."""
+        """`stage` has processed `done` of `total` bytes of text; a total of 0 is not known yet."""
         ...
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Reports to nobody."""
+    """Reports nothing."""

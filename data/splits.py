@@ -1,7 +1,7 @@
-"""The three splits of a corpus, and the two hashes that decide where a document goes.
+"""The three splits of a corpus, and the hashes that decide a document's split and position.
 
-Both are pure functions of the text (or the path), so that they agree on every machine and for
-every tokenizer.
+They are pure functions of the text (or the path), so that they agree on every machine and for every
+tokenizer.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SPLIT_ALIASES: dict[str, SplitName] = {
 """Names that files and published datasets give to the splits."""
 
 HASHED_AS: dict[SplitName, str] = {"train": "train", "dev": "valid", "test": "test"}
-"""What a split is called in the hash of a corpus: dev was called valid once, and the hash of a
-corpus, which every journal keeps, does not change with our words."""
+"""A split's name in the hash of a corpus: dev was once called valid, and the rename must not change
+hashes that journals keep."""
 
 DEV_SHARE = 0.05
 TEST_SHARE = 0.05
 
 
 def _uniform(identity: bytes) -> float:
-    """A number in [0, 1) that `identity` alone decides."""
+    """A number in [0, 1), a hash of `identity`."""
     return int.from_bytes(blake2b(identity, digest_size=8).digest(), "big") / 2**64
 
 
@@ -51,9 +51,9 @@ def held_out_by_hash(identity: bytes) -> SplitName:
 
 
 def shuffle_key(index: int, text: bytes) -> int:
-    """Where a document stands in its split: documents are ordered by this 64-bit number.
+    """A document's position in its split: documents are sorted by this 64-bit number.
 
-    The index keeps equal texts apart, which would otherwise become neighbours.
+    The index separates equal texts, which would otherwise become neighbours.
     """
     digest = blake2b(text, digest_size=8, salt=index.to_bytes(8, "big"))
     return int.from_bytes(digest.digest(), "big")

@@ -18,16 +18,15 @@ _KINDS: Mapping[Any, str] = {
 
 
 class _MismatchError(Exception):
-    """A value that has no form of the annotated type."""
+    """A value that does not fit its annotation."""
 
 
 def require_types(values: Any) -> None:
-    """Checks that every field of a frozen dataclass has its annotated type, and settles its form.
+    """Checks every field of a frozen dataclass against its annotation, and normalises its value.
 
     Annotations may be int, float, str, bool, None, Literal, unions, lists, tuples and mappings of
     them. A whole number becomes a float where only a float is allowed, so that 3 and 3.0 make
-    equal objects, and a list becomes a tuple, so that what was read from JSON equals what was
-    written.
+    equal objects; a list becomes a tuple, so that what is read from JSON equals what was written.
 
     Raises ValueError naming the field, its value and what it must be.
     """
@@ -48,7 +47,7 @@ def _hints(kind: Hashable) -> Mapping[str, Any]:
 
 
 def _settled(value: Any, hint: Any) -> Any:
-    """The value in the form of its type. Raises _MismatchError where it has none."""
+    """The value, normalised to its type. Raises _MismatchError if it does not fit."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _first_that_fits(value, arguments)
@@ -68,7 +67,7 @@ def _settled(value: Any, hint: Any) -> Any:
 
 
 def _first_that_fits(value: Any, hints: Sequence[Any]) -> Any:
-    """Of a union: a member of the value's own type goes before one that it would be turned into."""
+    """The value as a member of a union: its own type goes before one it would be converted to."""
     if type(value) in hints:
         return value
     for hint in hints:

@@ -1,17 +1,16 @@
-"""What each part of a model has: its parameters, its operations, its memory, and its free size.
+"""What each part of a model costs: its parameters, FLOPs and memory; and the size it leaves free.
 
-A part is embedding, attention, feed-forward or norm; a variant of one is a class here, an entry in
-its table, and a module of the same name in `model.network`. Search, budget, table, FLOPs and memory
-know of a variant only what its class says, so a new one needs nothing else.
+The parts are embedding, attention, feed-forward and norm. A variant is a class here, an entry in
+its part's table, and a module of the same name in `model.network`. Search, budget, table, FLOPs and
+memory use only what the class says, so a new variant needs nothing else.
 
 The contract of a part, which the search relies on:
 
-- Its methods are formulas over sizes. They speak of all layers together, and work on whole numbers
-  (a ModelConfig) as on arrays of them that broadcast (the search's candidates). Use np.maximum
-  rather than max.
-- Its parameters depend on the size named `free`, which is the search's to choose, and on the
-  vocabulary, the width, the depth and, for attention, the number of heads; not on another part's
-  free size. They do not decrease where one of these grows. Constants and vectors are welcome.
+- Its methods are formulas over sizes, for all layers together. They take integers (a ModelConfig)
+  or arrays that broadcast (the search's candidates), so use np.maximum rather than max.
+- Its parameters may depend on its `free` size, which the search chooses, and on the vocabulary, the
+  width, the depth and, for attention, the number of heads; not on another part's free size. They
+  never decrease as one of these grows. Constants and vectors are allowed.
 
 Works without torch; imports nothing of this project.
 """
@@ -26,11 +25,11 @@ from typing import Any, Protocol, TypeAlias
 FP32_BYTES = 4
 
 Amount: TypeAlias = Any
-"""A whole number or an array of them: a formula gives back what it is given."""
+"""An integer or an array of integers; a formula returns the kind that it was given."""
 
 
 class Sizes(Protocol):
-    """What a formula may read; a ModelConfig has it all as whole numbers."""
+    """The sizes that a formula may read; a ModelConfig has them as integers."""
 
     @property
     def vocab_size(self) -> Amount: ...
@@ -56,13 +55,13 @@ class Row:
 
     part: str
     shape: str
-    """How the count comes about, in the sizes of a model."""
+    """The sizes that make up the count: `16000 × 220`."""
     parameters: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A number that a part reports while it is trained (model.network.context), for people."""
+    """A metric that a part's network reports during training (see model.network.context)."""
 
     title: str
     unit: str = ""
@@ -73,7 +72,7 @@ class Part(ABC):
     """One part of a model, all layers together."""
 
     free: str | None = None
-    """The size that the search chooses for this part; None where it has none of its own."""
+    """The size that the search chooses for this part; None if it has none of its own."""
     reports: Mapping[str, Reported] = {}
     """The auxiliary losses and diagnostics that its network reports, by name."""
 
@@ -82,27 +81,27 @@ class Part(ABC):
         """Trainable parameters."""
 
     def active_parameters(self, sizes: Sizes) -> Amount:
-        """Those of them that work on one token; all, unless a router chooses among experts."""
+        """Parameters used for one token: all, unless a router chooses among experts."""
         return self.parameters(sizes)
 
     @abstractmethod
     def forward_flops(self, sizes: Sizes) -> Amount:
-        """Operations of one token's forward pass, a multiply-add counted as two."""
+        """FLOPs of one token's forward pass; a multiply-add counts as two."""
 
     @abstractmethod
     def activation_bytes(self, sizes: Sizes, bytes_per_activation: int) -> Amount:
-        """Bytes a token that an eager forward pass keeps for the backward pass: an estimate.
+        """Bytes per token that an eager forward pass keeps for the backward pass: an estimate.
 
-        bytes_per_activation: 2 where products are computed in bf16, 4 in fp32.
+        bytes_per_activation: 2 if matrix products run in bf16, 4 in fp32.
         """
 
     @abstractmethod
     def rows(self, sizes: Sizes) -> tuple[Row, ...]:
-        """The part's lines in the parameter table, whose parameters add up to its own."""
+        """The part's lines in the parameter table; they add up to `parameters`."""
 
 
 class Embedding(Part):
-    """The embedding and the lm_head, a matrix of vocabulary × width each, or one for both.
+    """Embedding and lm_head: a vocabulary × width matrix each, or one shared by both.
 
     Args:
         tied: whether the head is the embedding, transposed (Press and Wolf, 2017).
@@ -114,18 +113,18 @@ class Embedding(Part):
         self._tied = tied
 
     def lm_head(self, sizes: Sizes) -> Amount:
-        """Parameters that the head has for itself."""
+        """Parameters of the head's own matrix; 0 when tied."""
         return 0 * sizes.d_model if self._tied else sizes.vocab_size * sizes.d_model
 
     def parameters(self, sizes: Sizes) -> Amount:
         return sizes.vocab_size * sizes.d_model + self.lm_head(sizes)
 
     def forward_flops(self, sizes: Sizes) -> Amount:
-        """The head's product; looking up a row costs none."""
+        """The head's product; the look-up in the embedding costs none."""
         return 2 * sizes.vocab_size * sizes.d_model
 
     def activation_bytes(self, sizes: Sizes, bytes_per_activation: int) -> Amount:
-        """None: how many logits are alive at once is up to the loss."""
+        """None. Logits are left out: how many exist at once depends on the loss."""
         return 0
 
     def rows(self, sizes: Sizes) -> tuple[Row, ...]:
@@ -142,24 +141,24 @@ class Embedding(Part):
 
 
 class LayerPart(Part):
-    """A part that every layer has once, as attention and feed-forward are.
+    """A part that each layer has once: attention or feed-forward.
 
-    A variant says how many entries its matrices have, what else it has, and what it keeps.
+    A variant gives one layer's matrix entries, its other parameters, and what it keeps.
     """
 
     label: str
 
     @abstractmethod
     def matrices(self, sizes: Sizes) -> Amount:
-        """Entries of one layer's matrices, each of which multiplies every token once."""
+        """Entries of one layer's matrices; each matrix multiplies every token once."""
 
     def vectors(self, sizes: Sizes) -> Amount:
-        """Other parameters of one layer: gains, biases, gates. Their operations are not counted."""
+        """Other parameters of one layer: gains, biases, gates. Their FLOPs are not counted."""
         return 0
 
     @abstractmethod
     def kept(self, sizes: Sizes) -> Amount:
-        """Numbers a token that one layer keeps for the backward pass."""
+        """Numbers per token that one layer keeps for the backward pass."""
 
     @abstractmethod
     def shape(self, sizes: Sizes) -> str:
@@ -180,7 +179,7 @@ class LayerPart(Part):
 
 
 class MultiHeadAttention(LayerPart):
-    """Queries, keys and values of width d_attention, and the output: 4·d_model·d_attention."""
+    """Queries, keys, values and output: 4·d_model·d_attention."""
 
     label = "attention"
     free = "head_dim"
@@ -189,14 +188,13 @@ class MultiHeadAttention(LayerPart):
         return 4 * sizes.d_model * sizes.d_attention
 
     def forward_flops(self, sizes: Sizes) -> Amount:
-        """Those of the matrices; for scores and the sum over values 2·d_attention each, for every
-        position that a token sees: (context + 1) / 2 on average in a causal sequence."""
+        """The matrices, and 2·d_attention each for scores and the weighted sum of values, per
+        position that a token attends to: (context + 1) / 2 on average in a causal sequence."""
         scores = sizes.n_layers * sizes.d_attention * (sizes.context + 1)
         return super().forward_flops(sizes) + 2 * scores
 
     def kept(self, sizes: Sizes) -> Amount:
-        """What enters the matrices; queries, keys, values, what attention read and its copy by
-        position."""
+        """The input; queries, keys, values, what attention read, and its copy with heads merged."""
         return sizes.d_model + 5 * sizes.d_attention
 
     def shape(self, sizes: Sizes) -> str:
@@ -213,7 +211,7 @@ class FeedForward(LayerPart):
         return 2 * sizes.d_model * sizes.d_ff
 
     def kept(self, sizes: Sizes) -> Amount:
-        """What enters the matrices, `up` and its activation."""
+        """The input, `up` and its activation."""
         return sizes.d_model + 2 * sizes.d_ff
 
     def shape(self, sizes: Sizes) -> str:
@@ -227,12 +225,12 @@ class GatedFeedForward(FeedForward):
         return 3 * sizes.d_model * sizes.d_ff
 
     def kept(self, sizes: Sizes) -> Amount:
-        """What enters the matrices, `gate`, its activation, `up` and their product."""
+        """The input, `gate`, its activation, `up` and their product."""
         return sizes.d_model + 4 * sizes.d_ff
 
 
 class RMSNorm(Part):
-    """A gain for each unit of width: two norms a layer, and one at the end."""
+    """A gain for each unit of width: two norms per layer, and one at the end."""
 
     def parameters(self, sizes: Sizes) -> Amount:
         return (2 * sizes.n_layers + 1) * sizes.d_model
@@ -242,7 +240,7 @@ class RMSNorm(Part):
         return 0
 
     def activation_bytes(self, sizes: Sizes, bytes_per_activation: int) -> Amount:
-        """What enters each of a layer's norms and what it is before its gain, always in fp32."""
+        """For each of a layer's norms its input, and its output before the gain, always in fp32."""
         return sizes.n_layers * 4 * sizes.d_model * FP32_BYTES
 
     def rows(self, sizes: Sizes) -> tuple[Row, ...]:
@@ -273,12 +271,12 @@ VARIANTS: Mapping[str, Mapping[str, Part]] = {
     "feed_forward": FEED_FORWARDS,
     "norm": NORMS,
 }
-"""The variants of each part by name. A part's name is that of the field of ModelSpec and
-ModelConfig that chooses among them."""
+"""The variants of each part by name. The part's name is also the field of ModelSpec and ModelConfig
+that picks one."""
 
 
 class Choice(Protocol):
-    """What names a variant of each part, as ModelSpec and ModelConfig do."""
+    """Names a variant of each part, as ModelSpec and ModelConfig do."""
 
     @property
     def embedding(self) -> str: ...
@@ -312,7 +310,3 @@ class Parts:
     def __iter__(self) -> Iterator[Part]:
         """The parts in the order of the parameter table."""
         yield from (self.embedding, self.attention, self.feed_forward, self.norm)
-
-    def parameters(self, sizes: Sizes) -> Amount:
-        """Trainable parameters of the whole model, each once."""
-        return sum(part.parameters(sizes) for part in self)

@@ -1,8 +1,7 @@
-"""What model is asked for (ModelSpec) and what the parameter budget made of it (ModelConfig).
+"""The model that is asked for (ModelSpec), and the same model with every size fixed (ModelConfig).
 
-A spec names a budget and wishes; a config has every size and no wishes.
-`model.sizing.budget.solve` turns the one into the other. The variants of each part, and all that
-sizing knows of them, are in `model.parts`.
+A spec has a parameter budget and may leave sizes free; `model.sizing.budget.solve` finds these and
+returns a config. The variants of each part are in `model.parts`.
 """
 
 from __future__ import annotations
@@ -17,32 +16,25 @@ from model.parts import VARIANTS
 MAX_EXPANSION = 64.0
 
 PINS = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff")
-"""The sizes of a spec that may be asked for outright."""
+"""The sizes that a spec may pin."""
 
 
-def _check_whole(owner: object, *names: str) -> None:
+def _check_whole(owner: object, *names: str, may_be_free: bool = False) -> None:
+    remedy = ", or None to leave it free" if may_be_free else ""
     for name in names:
         value = getattr(owner, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-
-
-def _check_pins(owner: object) -> None:
-    for name in PINS:
-        value = getattr(owner, name)
-        if value is None:
+        if value is None and may_be_free:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(
-                f"{name} is {value!r}; it must be a whole number of at least 1, or None to leave "
-                "it free"
+                f"{name} is {value!r}; it must be a whole number of at least 1{remedy}"
             )
 
 
 def _check_head_dim(head_dim: int) -> None:
     if head_dim % 2:
         raise ValueError(
-            f"head_dim is {head_dim}; it must be even, because rotary positions turn pairs: "
+            f"head_dim is {head_dim}; it must be even, because rotary positions rotate pairs: "
             f"try {head_dim + 1}"
         )
 
@@ -68,12 +60,12 @@ def _check_between(owner: object, name: str, high: float, *, example: str, close
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model as a cell of a sweep asks for it: a budget, and what is to hold within it.
+    """The model that a cell asks for: a parameter budget, and what must hold within it.
 
-    Shares, expansion and sizes may each be asked for or left free (None). What is asked for holds,
-    the shares within their tolerances and the sizes exactly; what is free is chosen by the rule in
-    `model.sizing.search`. Wishes that speak of one thing twice, as `d_ff` and `glu_expansion` do,
-    must agree. Where nothing is free, the budget is only checked.
+    Embedding share, expansion and sizes may each be set or left free (None). Share and expansion
+    hold within their tolerances, sizes exactly; the rule in `model.sizing.search` chooses what is
+    free. Settings that overlap, as `d_ff` and `glu_expansion` do, must agree. If nothing is free,
+    the budget is only checked.
 
     Raises ValueError for values that no model could have.
     """
@@ -83,33 +75,33 @@ class ModelSpec:
     vocab_size: int = 16_000
     """Tokens, the special ones included."""
     embedding_ratio: float | None = 0.35
-    """The embedding share: embedding and lm_head over all parameters, ± 0.01. At a given vocabulary
-    it fixes the width: to pin `d_model` to another one, leave it free."""
+    """The embedding share: embedding and lm_head over all parameters, ± 0.01. It fixes
+    the width at a given vocabulary: to pin another `d_model`, leave the share free."""
     glu_expansion: float | None = 2.66
-    """The expansion: d_ff / d_model, ± 2 %, with or without a gate. To pin `d_ff` to another one,
-    leave it free."""
+    """The expansion: d_ff / d_model, ± 2 %, with or without a gate. To pin another `d_ff`,
+    leave the expansion free."""
     embedding: str = "tied"
     """`tied` (the head is the embedding, transposed) or `untied`."""
     attention: str = "multi_head"
     feed_forward: str = "swiglu"
     norm: str = "rms_norm"
     n_heads: int | None = 4
-    """Attention heads. Free, they follow from the width, or, where `head_dim` is given, from the
+    """Attention heads. If free, they follow from the width, or, if `head_dim` is pinned, from the
     attention's width."""
     context: int = 256
-    """Tokens a sequence."""
+    """Tokens per sequence."""
     d_model: int | None = None
     """Width."""
     n_layers: int | None = None
     """Depth."""
     head_dim: int | None = None
-    """Width of a head; n_heads × head_dim is the attention's width."""
+    """Width of a head; the attention's width is n_heads × head_dim."""
     d_ff: int | None = None
     """Inner width of the feed-forward."""
 
     def __post_init__(self) -> None:
         _check_whole(self, "target_parameters", "vocab_size", "context")
-        _check_pins(self)
+        _check_whole(self, *PINS, may_be_free=True)
         if self.head_dim is not None:
             _check_head_dim(self.head_dim)
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
@@ -119,7 +111,7 @@ class ModelSpec:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> ModelSpec:
-        """A spec from plain values. Raises ValueError naming a key that no spec has."""
+        """A spec from plain values. Raises ValueError for an unknown key."""
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
@@ -129,7 +121,7 @@ class ModelSpec:
         return cls(**values)
 
     def values(self) -> dict[str, Any]:
-        """The spec as plain values, for hashing and for files; None where it is free."""
+        """The spec as plain values, for hashing and for files; None for what is free."""
         return asdict(self)
 
 

@@ -1,4 +1,4 @@
-"""What every kind of corpus can do: name itself, hash itself and yield its documents."""
+"""The interface of a corpus: its name, its hash and its documents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Document(NamedTuple):
 
 
 class Source(Protocol):
-    """A corpus as it was found, before anything is cached. Both methods raise CorpusError."""
+    """A corpus before preparation. Both methods raise CorpusError."""
 
     @property
     def name(self) -> str:
@@ -27,24 +27,24 @@ class Source(Protocol):
 
     @property
     def splitting(self) -> str:
-        """How documents come to be train, dev or test; for people."""
+        """How documents are split into train, dev and test, for people."""
         ...
 
     @property
     def grouping(self) -> str:
-        """How text makes documents, for people; empty where the corpus leaves no choice."""
+        """How text is split into documents, for people; empty if the corpus leaves no choice."""
         ...
 
     def content_hash(self) -> str:
-        """SHA-256 of all that decides the documents and their splits, in hexadecimal.
+        """SHA-256 of everything that decides the documents and their splits, in hexadecimal.
 
-        It does not depend on the machine or on where the corpus lies, and is much faster than
-        reading the documents.
+        Independent of the machine and of the corpus' location, and much faster than reading the
+        documents.
         """
         ...
 
     def documents(self) -> Iterator[Document]:
-        """The documents in a fixed order, streamed."""
+        """Streams the documents in a fixed order."""
         ...
 
 

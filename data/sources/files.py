@@ -1,4 +1,4 @@
-"""Corpora in files: one file that is split here, or a folder with a file for each split."""
+"""Corpora in files: a single file, split by hash, or a folder with a file for each split."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class SplitFolder:
 
 
 def open_path(name: str, path: Path, *, grouping: str | None = None) -> SingleFile | SplitFolder:
-    """The corpus at a path. Raises CorpusError where there is none.
+    """The corpus at a path. Raises CorpusError if there is none.
 
     Args:
         name: as the user wrote it.
-        path: of a file or a folder.
-        grouping: how plain text makes documents, a key of data.documents.GROUPINGS; None leaves it
-            to what each file holds.
+        path: a file or a folder.
+        grouping: how plain text is split into documents, a key of data.documents.GROUPINGS; None
+            decides by each file's content.
     """
     if _mode(path, name) == stat.S_IFDIR:
         return SplitFolder(name, _files_of_folder(path, grouping))
@@ -111,11 +111,11 @@ def _open_file(path: Path, grouping: str | None) -> CorpusFile:
 
 
 def _mode(path: Path, name: str) -> int:
-    """The kind of thing at a path, links followed, as the stat module counts them."""
+    """The type of the file at a path, links followed: a value of stat.S_IFMT."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except FileNotFoundError:
-        kind = "is a link to nothing" if path.is_symlink() else "does not exist"
+        kind = "is a broken link" if path.is_symlink() else "does not exist"
         raise CorpusError(
             f"{name} {kind}; give a file ending in {_SUFFIXES}, a folder with such files for "
             "train, dev and test, or the name of a corpus such as stdlib"

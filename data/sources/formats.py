@@ -1,4 +1,4 @@
-"""The file formats that a corpus can come in: one class a format, one line in `FORMATS`."""
+"""The file formats of corpora: a class for each, and a line in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class CorpusFile(ABC):
     def __init__(self, path: Path, grouping: str | None = None) -> None:
         self.path = path
         self.asked_grouping = grouping
-        """A key of GROUPINGS; None leaves it to what the file holds."""
+        """A key of GROUPINGS; None decides by the file's content."""
 
     @property
     def grouping(self) -> str:
-        """How text makes documents, for people; empty where the format leaves no choice."""
+        """How text is split into documents, for people; empty if the format leaves no choice."""
         return ""
 
     def content_hash(self) -> str:
-        """SHA-256 of the file's bytes, in hexadecimal. Rejects a file that is no text."""
+        """SHA-256 of the file's bytes, in hexadecimal. Rejects what is not text."""
         digest = sha256()
         for block in self._checked_blocks():
             digest.update(block)
@@ -61,7 +61,7 @@ class CorpusFile(ABC):
 
 
 class _Utf8File(CorpusFile):
-    """A file that must be UTF-8 throughout; a byte order mark is not part of the text."""
+    """A file that must be UTF-8; a byte order mark is not part of the text."""
 
     def _checked_blocks(self) -> Iterator[bytes]:
         decoder = codecs.getincrementaldecoder("utf-8")()
@@ -93,7 +93,7 @@ class _Utf8File(CorpusFile):
 
 
 class TextFile(_Utf8File):
-    """Plain text; data.documents says where its documents end."""
+    """Plain text, which data.documents splits into documents."""
 
     @property
     def grouping(self) -> str:
@@ -110,8 +110,8 @@ class TextFile(_Utf8File):
         ):
             if text.find(b"\n") < 0 and 0 <= text.find(b"\r") < len(text) - 1:
                 raise CorpusError(
-                    f"{self.path} ends its lines with carriage returns alone, so it would be one "
-                    "single line; convert it, for example with: tr '\\r' '\\n'"
+                    f"{self.path} ends its lines with carriage returns alone, so it would be "
+                    "a single line; convert it, for example with: tr '\\r' '\\n'"
                 )
             return self.asked_grouping or grouping_of(text)
 
@@ -192,4 +192,4 @@ FORMATS: dict[str, type[CorpusFile]] = {
     ".jsonl": JsonLinesFile,
     ".parquet": ParquetFile,
 }
-"""By the end of a file's name, in lower case."""
+"""By file name extension, in lower case."""

@@ -26,12 +26,12 @@ _ROWS_A_BATCH = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class HubName:
-    """Where a corpus lies on the hub."""
+    """The place of a corpus on the hub."""
 
     repository: str
     """`owner/name`."""
     configuration: str | None = None
-    """A subset that the repository names; None where it has only one."""
+    """A subset named by the repository; None if it has only one."""
     field: str = "text"
     """The column that holds the documents."""
 
@@ -43,8 +43,8 @@ PUBLISHED: dict[str, HubName] = {
 }
 """Datasets with a short name."""
 
-GROUPINGS: dict[str, Grouping] = {"Salesforce/wikitext": by_heading}
-"""How rows make documents, where a repository's rows are lines; elsewhere a row is a document."""
+ROW_GROUPINGS: dict[str, Grouping] = {"Salesforce/wikitext": by_heading}
+"""For repositories whose rows are lines: how they make documents. Elsewhere a row is a document."""
 
 
 def parse_hub_name(text: str) -> HubName:
@@ -57,7 +57,7 @@ def parse_hub_name(text: str) -> HubName:
     owner, _, name = repository.partition("/")
     if not owner or not name or "/" in name or ":" in field:
         raise CorpusError(
-            f"'hf:{text}' is no dataset on the hub; write hf:owner/name, "
+            f"'hf:{text}' does not name a dataset on the hub; write hf:owner/name, "
             "hf:owner/name:configuration, or hf:owner/name:configuration:field"
         )
     return HubName(
@@ -66,7 +66,7 @@ def parse_hub_name(text: str) -> HubName:
 
 
 class HubDataset:
-    """A dataset of the hub. Nothing is fetched before its content is asked for."""
+    """A dataset on the hub. Nothing is fetched until its content is needed."""
 
     def __init__(self, name: str, place: HubName) -> None:
         self.name = name
@@ -92,7 +92,7 @@ class HubDataset:
 
     def documents(self) -> Iterator[Document]:
         _, assign = self._assignment
-        grouping = GROUPINGS.get(self.place.repository)
+        grouping = ROW_GROUPINGS.get(self.place.repository)
         for split, table in self._tables.items():
             rows = self._rows(table)
             for text in grouping(row or b"\n" for row in rows) if grouping else rows:
@@ -100,7 +100,7 @@ class HubDataset:
 
     @cached_property
     def _tables(self) -> dict[SplitName, Dataset]:
-        """The published splits that have a place here, under the names used here."""
+        """The published splits that are used, by our names."""
         found = self._load()
         tables: dict[SplitName, Dataset] = {}
         for name in sorted(found):
@@ -139,7 +139,7 @@ class HubDataset:
         from datasets.exceptions import DatasetNotFoundError  # noqa: PLC0415
 
         datasets.disable_progress_bars()
-        # It retries for half a minute and tells of each; the one error below says it all.
+        # It retries for half a minute and logs each attempt; the one error below is enough.
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         try:
             loaded = datasets.load_dataset(self.place.repository, self.place.configuration)
@@ -156,7 +156,7 @@ class HubDataset:
                 "or use stdlib or a local file"
             ) from error
         except Exception as error:
-            # `datasets` and the hub's client raise from many trees; each means: not loaded.
+            # `datasets` and the hub's client raise many kinds; each means that nothing was loaded.
             raise CorpusError(
                 f"{self.name} could not be loaded from the hub ({first_line(error)}); write "
                 "hf:owner/name:configuration:field, or use stdlib or a local file"
@@ -191,7 +191,7 @@ class HubDataset:
 
 
 def _content(column: pa.LargeBinaryArray) -> Iterator[bytes]:
-    """What the strings of an Arrow array are, however they lie in memory."""
+    """The content of an Arrow array of strings, independent of its layout in memory."""
     filled = column.fill_null(b"")
     lengths = pc.binary_length(filled)
     yield np.asarray(lengths, dtype="<i8").tobytes()

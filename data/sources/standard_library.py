@@ -1,7 +1,7 @@
-"""The corpus `stdlib`: the source of the Python that runs this, one document a file.
+"""The corpus `stdlib`: the source of the running Python's standard library, one document per file.
 
-Real text that every machine already has. Two machines with one version of Python get one corpus,
-so what a build of Python generates about its own machine is left out.
+Real text that every machine already has. Machines with the same version of Python must get the same
+corpus, so what a build of Python generates about its own machine is left out.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ LEFT_OUT_FOLDERS = frozenset(
     }
 )
 LEFT_OUT_PREFIXES = ("_sysconfigdata", "config-")
-"""Files and folders that describe the build: they differ from machine to machine."""
+"""Files and folders that describe the build and differ from machine to machine."""
 
 
 class StandardLibrary:
-    """Every `*.py` below `root` but tests, tables and what the build generated."""
+    """Every `*.py` below `root` except tests, tables and what the build generated."""
 
     name = "stdlib"
     splitting = "90/5/5 by a hash of each file's path"
@@ -73,7 +73,7 @@ class StandardLibrary:
             raise CorpusError(
                 f"this Python has no sources of its standard library in {self.root}; "
                 "use another corpus (a file, a folder, a Hugging Face name), "
-                "or a Python that is installed with its sources"
+                "or a Python installed with its sources"
             )
 
 

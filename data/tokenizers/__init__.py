@@ -1,4 +1,4 @@
-"""Tokenizers: what one is (`spec`, light) and, for each kind, how it is trained and loaded.
+"""Tokenizers: their identity (`spec`, light), and how each kind is trained and loaded.
 
 Imports nothing of the project but `data.documents` and `data.errors`.
 """

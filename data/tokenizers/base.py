@@ -1,4 +1,4 @@
-"""What every kind of tokenizer can do: be trained on text, be saved and be loaded again."""
+"""The interface of a kind of tokenizer: how it is trained and loaded."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from data.tokenizers.spec import KINDS, TokenizerSpec
 class TokenizerKind(ABC):
     """A kind of tokenizer, made for one spec. All its methods raise CorpusError.
 
-    Raises CorpusError for an option that the kind does not have, or a value that it cannot have.
+    Raises CorpusError for an unknown option or an invalid value.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
     """Names of the options that a spec of this kind may have."""
     cutting: ClassVar[Cutting] = Cutting()
-    """Where the text of a document may be cut; nowhere unless the kind says otherwise."""
+    """Where the text of a document may be cut; by default nowhere."""
 
     def __init__(self, spec: TokenizerSpec) -> None:
         unknown = sorted(spec.options.keys() - set(self.options))
@@ -39,18 +39,18 @@ class TokenizerKind(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """Rejects a size or an option's value that this kind cannot have."""
+        """Rejects a size or an option's value that is invalid for this kind."""
 
     @abstractmethod
     def train(self, texts: Iterable[list[str]]) -> Tokenizer:
         """A tokenizer of exactly the spec's size, made from batches of text.
 
-        The texts may be gone through several times. Encoding and decoding must give back any text
-        exactly: bits per byte are only comparable where no text is lost.
+        `texts` may be iterated several times. Encoding and decoding must give back any text
+        exactly: bits per byte are only comparable if no text is lost.
         """
 
     def load(self, path: Path) -> Tokenizer:
-        """A tokenizer that was trained before, from the file that it was saved in."""
+        """The tokenizer that was saved in a file."""
         return with_plain_special_tokens(Tokenizer.from_file(str(path)))
 
     def end_of_text(self, tokenizer: Tokenizer) -> int:
@@ -62,15 +62,15 @@ class TokenizerKind(ABC):
 
 
 def with_plain_special_tokens(tokenizer: Tokenizer) -> Tokenizer:
-    """Text that spells out `<|endoftext|>` must stay text; the file does not keep this setting."""
+    """Keeps `<|endoftext|>` in a text as text; a saved tokenizer loses this setting."""
     tokenizer.encode_special_tokens = True
     return tokenizer
 
 
 def kind_of(spec: TokenizerSpec) -> TokenizerKind:
-    """What trains and loads the tokenizer of a spec.
+    """The kind of a spec's tokenizer, which trains and loads it.
 
-    Raises CorpusError where the kind has no such size or option.
+    Raises CorpusError for a size or an option that the kind does not have.
     """
     module, _, name = KINDS[spec.kind].partition(":")
     kind: type[TokenizerKind] = getattr(import_module(module), name)

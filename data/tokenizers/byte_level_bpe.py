@@ -23,7 +23,7 @@ from data.tokenizers.cutting import Cutting
 SMALLEST_VOCABULARY = 256 + 1
 """Every byte, and end-of-text."""
 LARGEST_VOCABULARY = 1 << 24
-"""Beyond any corpus; a limit so that a slip of the keyboard is told at once."""
+"""More than any corpus supports; catches a typo before training starts."""
 
 
 class ByteLevelBpe(TokenizerKind):
@@ -44,7 +44,7 @@ class ByteLevelBpe(TokenizerKind):
 
     def train(self, texts: Iterable[list[str]]) -> Tokenizer:
         """The order of the texts does not matter. A pair of tokens is merged only if it occurs
-        twice. Raises CorpusError where the texts do not support that many tokens."""
+        twice. Raises CorpusError if the texts do not support that many tokens."""
         size = self.spec.vocab_size
         tokenizer = Tokenizer(BPE())
         tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)

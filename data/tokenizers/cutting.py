@@ -1,4 +1,4 @@
-"""Long documents and long runs of characters, cut so that memory and time stay bounded."""
+"""Cuts long documents and long runs of characters, so that memory and time stay bounded."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from dataclasses import dataclass
 PIECE_BYTES = 1 << 20
 
 RUN = 256
-"""Characters. No word of ordinary text or source code is so long: in the standard library and in
-movie reviews the longest have 80, so there nothing is ever cut."""
+"""Characters. No word of ordinary text or source code is so long: the longest in the standard
+library and in movie reviews have 80, so nothing is cut there."""
 
 _SYMBOLS = re.compile(r"(?:[^\w\s]|_)*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
-    """Where the text of a document may be cut into pieces that are encoded one by one."""
+    """Where a document's text may be cut into pieces that are encoded separately."""
 
     behind: re.Pattern[bytes] | None = None
     """A document of more than PIECE_BYTES is cut behind matches, which must change no token; None
-    where no place is safe: such documents are encoded whole."""
+    if no place is safe: such documents are encoded whole."""
     runs: bool = False
     """Whether to cut runs of white space, letters, digits or symbols of RUN to 2·RUN characters:
     BPE's time grows with the square of a word's length. It changes the tokens of such runs."""
@@ -32,7 +32,7 @@ class Cutting:
     ) -> Iterator[bytes]:
         """text[start:end], valid UTF-8, in pieces of about `limit` bytes.
 
-        A piece is longer where there is nothing to cut behind.
+        A piece is longer if there is nothing to cut behind.
         """
         while self.behind is not None and end - start > limit:
             found = self.behind.search(text, start + limit - 1, end)
@@ -59,7 +59,7 @@ class Cutting:
 
 
 def _is_run(block: str) -> bool:
-    """Whether all characters are of one of the classes that pre-tokenisation makes words of."""
+    """Whether all characters are of one class that pre-tokenisation makes words of."""
     return (
         block.isspace()
         or block.isalpha()

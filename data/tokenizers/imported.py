@@ -1,6 +1,6 @@
 """A tokenizer that was trained elsewhere: a `tokenizer.json` as the library `tokenizers` writes it.
 
-The file's content identifies it (the option `sha256`), wherever the file lies (`file`).
+The file's content identifies it (option `sha256`), not its path (option `file`).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from data.tokenizers.spec import FILE, SHA256
 END_OPTION = "end_of_text"
 
 _PROBE_BYTES = 1 << 20
-"""Text that must come back exactly before a tokenizer is trusted with the rest."""
+"""How much text must come back exactly before the tokenizer is accepted."""
 
 
 class Imported(TokenizerKind):
-    """A tokenizer from a file; the corpus changes nothing about it."""
+    """A tokenizer from a file, whatever the corpus."""
 
     options = (FILE, SHA256, END_OPTION)
 
@@ -37,7 +37,7 @@ class Imported(TokenizerKind):
     def train(self, texts: Iterable[list[str]]) -> Tokenizer:
         """The tokenizer of the file.
 
-        Raises CorpusError where the file is not the one that was meant, has another size, has no
+        Raises CorpusError if the file is not the one that was asked for, has another size or no
         end-of-text, or loses text.
         """
         path = Path(self.spec.options[FILE])
@@ -63,7 +63,7 @@ class Imported(TokenizerKind):
         name = self.spec.options.get(END_OPTION, END_OF_TEXT)
         token = tokenizer.token_to_id(name)
         added: dict[int, Any] = tokenizer.get_added_tokens_decoder()
-        # Only a special token is never found in text.
+        # Only a special token never comes from text.
         if token is None or token not in added or not added[token].special:
             special = [repr(one.content) for one in added.values() if one.special]
             raise CorpusError(
@@ -77,8 +77,8 @@ class Imported(TokenizerKind):
         try:
             tokenizer = Tokenizer.from_str(content.decode())
         except Exception as error:  # the library raises nothing narrower
-            raise CorpusError(f"{path} is no tokenizer.json ({first_line(error)})") from error
-        # Both would leave tokens away or put some in that are not of the text.
+            raise CorpusError(f"{path} is not a tokenizer.json ({first_line(error)})") from error
+        # These would drop tokens, or add some that are not in the text.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return with_plain_special_tokens(tokenizer)

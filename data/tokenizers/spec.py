@@ -1,4 +1,4 @@
-"""Which tokenizer is meant: its kind, its size and its options. Light: it imports no tokenizer.
+"""A tokenizer's identity: kind, size and options. Light: does not import the tokenizers.
 
 A new kind is one file with a class (see data.tokenizers.base) and one entry in `KINDS`.
 """
@@ -18,12 +18,12 @@ KINDS: Mapping[str, str] = {
     "byte_level_bpe": "data.tokenizers.byte_level_bpe:ByteLevelBpe",
     "imported": "data.tokenizers.imported:Imported",
 }
-"""Kind → module and class that trains and loads it. They are imported when one is needed."""
+"""Kind → module and class that trains and loads it, imported when needed."""
 
 DEFAULT_KIND = "byte_level_bpe"
 
 FILE, SHA256 = "file", "sha256"
-"""Options that every kind may have: a file that the tokenizer is made from, and its content."""
+"""Options that every kind may have: a file that the tokenizer is made from, and its SHA-256."""
 
 _HASH_IN_KEY = 8
 
@@ -32,8 +32,8 @@ _HASH_IN_KEY = 8
 class TokenizerSpec:
     """A tokenizer by its identity: two equal specs give the same tokens for the same text.
 
-    The option `file` names a file by its path; what identifies it is its content, the option
-    `sha256`, which `resolved` fills in.
+    The option `file` is the path of a file, which is identified by its content: the option
+    `sha256`, filled in by `resolved`.
 
     Raises CorpusError for an unknown kind, an impossible size, or options that are not plain.
     """
@@ -43,7 +43,7 @@ class TokenizerSpec:
     vocab_size: int = 4_096
     """Tokens, the special ones included."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What the kind can be asked for beyond its size; plain values."""
+    """The kind's other settings; plain values."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -69,9 +69,9 @@ class TokenizerSpec:
         return f"{name}-{sha256(text.encode()).hexdigest()[:_HASH_IN_KEY]}"
 
     def resolved(self) -> TokenizerSpec:
-        """The spec with the SHA-256 of the file that it names, where it does not have it yet.
+        """The spec with the SHA-256 of the file that it names, if it has none yet.
 
-        Raises CorpusError where the file cannot be read.
+        Raises CorpusError if the file cannot be read.
         """
         if FILE not in self.options or SHA256 in self.options:
             return self
@@ -82,7 +82,7 @@ class TokenizerSpec:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The options that decide tokens: where a file lies does not, its content does."""
+        """The options that decide tokens: a file's content, not its path."""
         if FILE not in self.options:
             return dict(self.options)
         assert SHA256 in self.options, "resolved() reads the file first"

@@ -1,4 +1,4 @@
-"""How well a model predicts text: bits per byte and perplexity, in fp32.
+"""Scores a model on text: bits per byte and perplexity, in fp32.
 
 Shapes: B sequences, T tokens, N scored tokens, E features, V vocabulary.
 """
@@ -23,19 +23,19 @@ class ScoredDocuments(Protocol):
 
     @property
     def text_bytes(self) -> int:
-        """Bytes of UTF-8 that the scored tokens stand for."""
+        """UTF-8 bytes of the scored text."""
 
     def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """The score of a model on documents. Infinite or NaN where the model is."""
+    """The score of a model on documents; infinite or NaN if its loss is."""
 
     bits_per_byte: float
     """Comparable between tokenizers."""
     perplexity: float
-    """exp of the nats a scored token; comparable between models of one tokenizer only."""
+    """exp of the nats per scored token; comparable between models of one tokenizer only."""
     nats: float
     """Of all scored tokens together."""
     text_bytes: int
@@ -46,8 +46,8 @@ class Evaluation:
 def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     """Scores every token of the documents once, eagerly and in fp32; auxiliary losses are ignored.
 
-    The model's mode and all random generators stay as they were. Raises ValueError where nothing
-    is scored.
+    The model's mode and all random generators stay as they were. Raises ValueError if nothing is
+    scored.
     """
     training = model.training
     model.eval()

@@ -4,6 +4,7 @@ A variant is a class with the methods of `Attention`, a line in ATTENTIONS, and 
 model/parts.py.
 
 Shapes: B sequences, T tokens, D width, A attention width, H heads, K head dimension, so A = H·K.
+In cos_TK and sin_TK, K is half of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from model.spec import ModelConfig
 ROTARY_BASE = 10_000.0
 
 PRODUCTS_UP_TO = 512
-"""Tokens up to which attention on a CPU is written out. Measured there on two cores with AVX-512
+"""Up to this many tokens, attention on a CPU is written out. Measured on two cores with AVX-512
 bf16 (torch 2.13, 2,048 tokens in all, 4 heads of 56), forward and backward of
 scaled_dot_product_attention against the products: 14.9 and 6.5 ms in bf16 at 256 tokens, 25 and
 12 ms at 512, 28 and 24 ms at 1,024, 49 and 49 ms at 2,048; in fp32 the two are about equal up to
@@ -38,7 +39,7 @@ def rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
 
 
 def rotate(vectors_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    """Vectors turned by their positions: entry i and entry i + K/2 are one plane."""
+    """Vectors rotated by their positions: entries i and i + K/2 form a plane."""
     first, second = vectors_BHTK.chunk(2, dim=-1)
     turned = (first * cos_TK - second * sin_TK, second * cos_TK + first * sin_TK)
     return torch.cat(turned, dim=-1).type_as(vectors_BHTK)
@@ -49,8 +50,8 @@ def causal_attention(
 ) -> Tensor:
     """softmax(scale · query · keyᵀ) · value, [B, H, T, K], over each position and those before it.
 
-    scaled_dot_product_attention, but on a CPU up to PRODUCTS_UP_TO tokens, where its kernel takes
-    longer than the products written out.
+    Calls scaled_dot_product_attention, except on a CPU up to PRODUCTS_UP_TO tokens, where matrix
+    products are faster than its kernel.
     """
     length = query_BHTK.shape[2]
     if query_BHTK.device.type != "cpu" or length > PRODUCTS_UP_TO:
@@ -63,14 +64,14 @@ def causal_attention(
 
 
 class Attention(Protocol):
-    """What a block asks of its attention, made of a ModelConfig and the factor of its logits."""
+    """What a block needs of its attention, built from a ModelConfig and a factor of its logits."""
 
     def __call__(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """What each position reads from itself and the positions before it, [B, T, D]."""
 
 
 class MultiHeadAttention(nn.Module):
-    """Causal attention in which each head has queries, keys and values of its own: 4·D·A."""
+    """Causal attention, each head with its own queries, keys and values: 4·D·A."""
 
     def __init__(self, config: ModelConfig, *, logit_scale: float = 1.0) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""A batch as the network reads it. `data` has a record of this form; neither knows the other.
+"""A batch as the network reads it. `data.batches` has a record of this form; neither imports the
+other.
 
 Shapes: B sequences, T tokens.
 """
@@ -31,24 +32,24 @@ class Batch(Protocol):
 
     @property
     def extras(self) -> Mapping[str, NDArray[Any]]:
-        """What a variant of the network reads besides, by name: [B, …] each."""
+        """Further inputs of a variant of the network, by name: [B, …] each."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorBatch:
-    """A batch on the device that reads it."""
+    """A batch as tensors on one device."""
 
     inputs_BT: Tensor
     targets_BT: Tensor
     mask_BT: Tensor | None
     extras: Mapping[str, Tensor]
     scored_B: tuple[int, ...]
-    """Scored targets of each sequence, counted on the CPU so that no device is waited for."""
+    """Scored targets of each sequence, counted on the CPU to avoid waiting for the device."""
 
     @classmethod
     def of(cls, batch: Batch, *, device: str | torch.device) -> TensorBatch:
-        """The batch's arrays, moved. One layout for all, whatever views they come as: a compiled
-        loss is for one."""
+        """The batch's arrays, moved to a device and made contiguous, because a compiled loss works
+        for one memory layout only."""
 
         def moved(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(array).contiguous().to(device)
@@ -66,7 +67,7 @@ class TensorBatch:
 
     @property
     def scored(self) -> int:
-        """Targets that the loss is a mean over."""
+        """Number of scored targets, over which the loss is a mean."""
         return sum(self.scored_B)
 
     def split(self, size: int) -> Iterator[TensorBatch]:

@@ -1,7 +1,7 @@
-"""One forward pass: what every part of the network may read besides its input, and report.
+"""The context of one forward pass: what parts of the network read besides their input, and report.
 
-A part that reports costs the others nothing: without reports a pass computes what it would have
-without the channel. Nothing outlives the pass, so it is compiled as a whole.
+If nothing is reported, a pass computes exactly what it would without this channel. Nothing outlives
+the pass, so it is compiled as a whole.
 
 Shapes: T tokens, K half of the head dimension in the rotary table.
 """
@@ -17,14 +17,14 @@ from torch import Tensor
 
 
 class LossOutput(NamedTuple):
-    """What a forward pass makes of a batch. All are scalars in fp32."""
+    """The result of a forward pass. All are scalars in fp32."""
 
     cross_entropy: Tensor
     """Mean over the scored targets, in nats."""
     auxiliary_losses: dict[str, Tensor]
-    """By name, in the units of the cross-entropy, summed over the parts that reported them."""
+    """By name, in nats, each summed over the parts that reported it."""
     diagnostics: dict[str, Tensor]
-    """By name, without gradient, the mean over the parts that reported them."""
+    """By name, without gradient, each a mean over the parts that reported it."""
 
     @property
     def total(self) -> Tensor:
@@ -42,23 +42,23 @@ class Context:
     cos_TK: Tensor
     sin_TK: Tensor
     extras: Mapping[str, Tensor]
-    """What the batch holds besides tokens, by name: [B, …] each."""
+    """What the batch has besides tokens, by name: [B, …] each."""
     _losses: dict[str, list[Tensor]] = field(default_factory=dict)
     _diagnostics: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def add_loss(self, name: str, loss: Tensor) -> None:
-        """Adds to what training minimises: a scalar that has its coefficient already.
+        """Adds an auxiliary loss, a scalar already multiplied by its coefficient.
 
-        A step's metrics show the sum over all layers under `name`; evaluation ignores it.
+        A step's metrics have the sum over all layers under `name`; evaluation ignores it.
         Raises ValueError if it is not a scalar.
         """
         self._losses.setdefault(name, []).append(_scalar(name, loss))
 
     def report(self, name: str, value: Tensor) -> None:
-        """Shows a scalar in the step's metrics, as the mean over all layers that report `name`.
+        """Adds a scalar to the step's metrics: the mean over all layers that report `name`.
 
-        Where computing it costs something, do so only `if self.training`: an evaluation has no
-        use for it. Raises ValueError if it is not a scalar.
+        If it is costly, compute it only `if self.training`: evaluation ignores it.
+        Raises ValueError if it is not a scalar.
         """
         self._diagnostics.setdefault(name, []).append(_scalar(name, value.detach()))
 

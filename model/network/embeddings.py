@@ -1,8 +1,8 @@
 """Tokens to vectors at the bottom of the model, vectors to logits at its top.
 
 A variant is a class with the methods of `Embeddings`, a line in EMBEDDINGS, and its entry in
-model/parts.py. `output` returns features and a matrix whose product are the logits, not the logits:
-with them the loss can work in chunks, and a factorized embedding needs no special case there.
+model/parts.py. `output` returns features and a matrix, whose product is the logits: so the loss
+can work in chunks, and a factorised embedding needs no special case there.
 
 Shapes: B sequences, T tokens, D width, V vocabulary.
 """
@@ -22,12 +22,12 @@ from model.roles import embedding_matrix, head_matrix
 from model.spec import ModelConfig
 
 EMBEDDING_STD = 0.07
-"""Of embedding and head at the start, at every width. Vectors enter the residual stream divided by
-it, so that the stream starts at the size of what the branches add to it."""
+"""Initial std of embedding and head, at every width. The transformer divides embedded tokens by it,
+so that the residual stream starts at the scale of what the branches add."""
 
 
 class Embeddings(Protocol):
-    """What the transformer asks of an embedding with its lm_head."""
+    """What the transformer needs of an embedding with its lm_head."""
 
     def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
         """Hidden states [B, T, D] of token ids [B, T]."""

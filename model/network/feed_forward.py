@@ -1,4 +1,4 @@
-"""The feed-forward part: what a position makes of what it has read.
+"""The feed-forward, which works on each position on its own.
 
 A variant is a class with the methods of `FeedForward`, a line in FEED_FORWARDS, and its entry in
 model/parts.py.
@@ -20,7 +20,7 @@ from model.spec import ModelConfig
 
 
 class FeedForward(Protocol):
-    """What a block asks of its feed-forward, made of a ModelConfig."""
+    """What a block needs of its feed-forward, built from a ModelConfig."""
 
     def __call__(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D]; auxiliary losses and diagnostics go to the context."""

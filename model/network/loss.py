@@ -1,9 +1,9 @@
 """Cross-entropy of a linear head, without all logits in memory at once.
 
-The logits of a step are by far its largest tensor: 2,048 tokens × 16,000 words in fp32 are 131 MB,
-and their gradient as much again. Here they exist a chunk of rows at a time: the gradients with
-respect to features and matrix are computed in the forward pass, where the chunk's probabilities are
-at hand, so nothing is computed twice and backward only scales.
+The logits of a step are by far its largest tensor: at 2,048 tokens and a vocabulary of 16,000,
+131 MB in fp32, and their gradient as much again. Here only a chunk of rows exists at a time. The
+gradients of features and matrix are computed in the forward pass, where the chunk's probabilities
+are at hand, so nothing is computed twice and the backward pass only scales.
 
 torch.nn.functional.linear_cross_entropy does the same; on a CPU in bf16 it either accumulates in
 bf16 or is slower than logits in one piece (benchmarks/loss_memory.py measures both).
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CHUNK_LOGITS = 1 << 23
-"""Logits of a chunk: 32 MiB in fp32. Smaller chunks cost products their efficiency."""
+"""Logits of a chunk: 32 MiB in fp32. Smaller chunks make the products less efficient."""
 
 
 def linear_cross_entropy(
@@ -29,9 +29,9 @@ def linear_cross_entropy(
 ) -> Tensor:
     """Mean of -log softmax(features · weightᵀ)[target] in nats, a scalar in fp32.
 
-    With a mask the mean is over the targets where it is True, and 0 where there are none.
+    With a mask the mean is over the targets where it is True; 0 if there are none.
 
-    Products run in the precision of autocast where it is on; softmax and sums are in fp32.
+    Products run in the precision of autocast if it is on; softmax and sums are in fp32.
     Gradients of first order only.
     """
     features_SE, targets_S = features_BTE.flatten(0, 1), targets_BT.flatten()
@@ -64,7 +64,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         tokens, rows = len(features_SE), _chunk_rows(weight_VE)
         scored = tokens if mask_S is None else mask_S.sum().clamp(min=1)
         if mask_S is not None:
-            targets_S = targets_S.where(mask_S, 0)  # whatever stands there need be no token
+            targets_S = targets_S.where(mask_S, 0)  # unscored targets need not be valid tokens
         with torch.autocast(device, enabled=False):
             product_SE, product_VE = features_SE.to(dtype), weight_VE.to(dtype)
             features_gradient_SE = torch.empty_like(product_SE)
@@ -94,7 +94,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-    """Nats of the targets in fp32, and what they give the logits as gradients."""
+    """Nats of the targets in fp32, and their gradients with respect to the logits."""
     targets_C1 = targets_C[:, None]
     log_CV = torch.log_softmax(logits_CV, dim=1, dtype=torch.float32)
     nats_C = -log_CV.gather(1, targets_C1).squeeze(1)

@@ -1,6 +1,6 @@
-"""Normalization: vectors brought to one size before a block reads them.
+"""Normalisation of what attention, feed-forward and head read.
 
-A variant is a class and a line in NORMS.
+A variant is a class, a line in NORMS, and its entry in model/parts.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class RMSNorm(nn.RMSNorm):
 
     Args:
         size: entries of a vector.
-        in_block: whether it stands inside a residual block; its gain's rate depends on it.
+        in_block: whether it is inside a residual block; its gain's rate depends on it.
     """
 
     def __init__(self, size: int, *, in_block: bool) -> None:

@@ -1,7 +1,7 @@
 """The hidden matrix that every variant is built from.
 
-A `Projection` names the sizes it reads and writes rather than counting them, because the transfer
-of the learning rate depends on which size a matrix reads, and two sizes of a model may be equal.
+A `Projection` takes the names of the sizes it reads and writes, not their numbers, because its
+learning rate depends on which size it reads, and two sizes of a model may be equal.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Projection(nn.Linear):
     Args:
         config: the model's sizes.
         reads: the name of the size of the inputs, one of SIZES.
-        writes: the name of the size of the outputs, one of SIZES, or their number.
-        inputs: how many of them there are, where it is not all of `reads`: an expert that reads a
-            part of the inner width names `d_ff`, the size that it corresponds to in the baseline.
+        writes: the name of the size of the outputs, one of SIZES, or a number.
+        inputs: the number of inputs, if not all of `reads`: an expert that reads a part of the
+            inner width names `d_ff`, the size that this corresponds to in the baseline.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Projection(nn.Linear):
     ) -> None:
         fan_in = getattr(config, reads) if inputs is None else inputs
         outputs = getattr(config, writes) if isinstance(writes, str) else writes
-        # nn.Linear draws weights here that `initialise` draws anew. Its draws stay, because without
-        # them every seed would give another model than it gave before.
+        # nn.Linear draws weights here, and `initialise` draws them again. The first draws stay:
+        # without them every seed would give another model than before.
         super().__init__(fan_in, outputs, bias=False)
         declare(self, weight=hidden_matrix(reads=reads, fan_in=fan_in))

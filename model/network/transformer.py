@@ -1,9 +1,7 @@
 """The decoder: tokens to hidden states to loss.
 
-Pre-norm residual blocks of attention and feed-forward, rotary positions, no biases. Parameters,
-with width D, attention width A, inner width F, vocabulary V: the embedding V·D (twice when untied),
-in each block 4·D·A for attention, 3·D·F or 2·D·F for the feed-forward and 2·D gains, and D gains at
-the end.
+Pre-norm residual blocks of attention and feed-forward, rotary positions, no biases. `model.parts`
+says how many parameters each part has.
 
 Shapes: B sequences, T tokens, D width, V vocabulary, K half of the head size in the rotary table.
 """
@@ -30,7 +28,7 @@ Variant = TypeVar("Variant")
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each adding to the residual stream what it makes of it."""
+    """Attention, then feed-forward; each adds its output to the residual stream."""
 
     def __init__(self, config: ModelConfig, scales: Scales) -> None:
         super().__init__()
@@ -59,9 +57,8 @@ class Transformer(nn.Module):
         scales: multipliers that carry the baseline's learning rate to this model; None when the
             model is its own baseline.
 
-    Raises ValueError for a variant that no table has, for an odd head size, and for a parameter
-    that its module declares no role for. Weights are drawn from torch's global generator; under
-    `torch.device("meta")` nothing is allocated.
+    Raises ValueError for an unknown variant and for a parameter without a role. Weights are drawn
+    from torch's global generator; under `torch.device("meta")` nothing is allocated.
     """
 
     cos_TK: Tensor
@@ -84,7 +81,7 @@ class Transformer(nn.Module):
 
         Args:
             tokens_BT: token ids.
-            extras: what else a variant reads, by name: [B, …] each.
+            extras: further inputs of a variant, by name: [B, …] each.
         """
         return self._hidden(tokens_BT, self.context(tokens_BT.shape[1], extras))
 
@@ -101,13 +98,13 @@ class Transformer(nn.Module):
         return context.output(linear_cross_entropy(features_BTE, weight_VE, targets_BT, mask_BT))
 
     def context(self, length: int, extras: Mapping[str, Tensor] | None = None) -> Context:
-        """A forward pass over sequences of `length` tokens, before its first part."""
+        """A new context, for a forward pass over sequences of `length` tokens."""
         return Context(
             cos_TK=self.cos_TK[:length], sin_TK=self.sin_TK[:length], extras=extras or {}
         )
 
     def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
-        """The residual stream [B, T, D] before the first block, of variance 1 at the start."""
+        """The residual stream [B, T, D] before the first block; its initial variance is 1."""
         return self.embeddings.embed(tokens_BT, context) / EMBEDDING_STD
 
     def _hidden(self, tokens_BT: Tensor, context: Context) -> Tensor:
@@ -118,7 +115,7 @@ class Transformer(nn.Module):
         return normalized_BTD
 
     def output(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [B, T, E] and a matrix [V, E] whose product are the logits."""
+        """Features [B, T, E] and a matrix [V, E] whose product is the logits."""
         features_BTE, weight_VE = self.embeddings.output(hidden_BTD)
         return features_BTE * self.scales.logits, weight_VE
 

@@ -1,7 +1,7 @@
-"""From a budget and wishes to the sizes of a model, or to the reason why there are none.
+"""From a budget and pins to the sizes of a model, or to the reason why there are none.
 
-What the parts of a model count is in `model.parts`, which sizes are allowed in `domain`, by what
-rule one of the solutions is taken in `search`, and why a spec has none in `refusals`.
+`model.parts` counts parameters, `domain` says which sizes are allowed, `search` picks one of the
+solutions, and `refusals` explains why a spec has none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from model.spec import MAX_EXPANSION, ModelConfig, ModelSpec
 
 NEAREST_STEP = 1.01
 NEAREST_REACH = 32
-"""The nearest feasible spec is looked for up to this factor, in steps of the other."""
+"""The nearest feasible spec is searched in steps of NEAREST_STEP, up to this factor."""
 
 
 class InfeasibleBudget(ValueError):  # noqa: N818  named for what the user asked, not for the code
@@ -26,8 +26,7 @@ class InfeasibleBudget(ValueError):  # noqa: N818  named for what the user asked
     Attributes:
         spec: what was asked for.
         reason: why it has no solution.
-        nearest: a spec that has one, by the smallest step in one property; see
-            `nearest_feasible`. None where no step helps.
+        nearest: the nearest spec that has one, see `nearest_feasible`; None if there is none.
     """
 
     def __init__(
@@ -44,9 +43,9 @@ class InfeasibleBudget(ValueError):  # noqa: N818  named for what the user asked
 
 
 def solve(spec: ModelSpec) -> ModelConfig:
-    """The sizes that the rule in `model.sizing.search` takes for a spec.
+    """The sizes that the rule in `model.sizing.search` picks for a spec.
 
-    Raises InfeasibleBudget where no sizes in the domain meet the spec.
+    Raises InfeasibleBudget if no sizes in the domain meet it.
     """
     config = search(spec)
     if config is None:
@@ -56,12 +55,12 @@ def solve(spec: ModelSpec) -> ModelConfig:
 
 
 def nearest_feasible(spec: ModelSpec) -> ModelSpec | None:
-    """The spec that solves and is the smallest step away from one that does not.
+    """The spec with a solution that is nearest to one without; None if no step helps.
 
     A step changes one property by a factor of 1.01^k, k = 1, 2, …, up or down, to at most 32 times
     or a 32nd. The smallest k wins; at equal k the target parameters, then the embedding share,
     the vocabulary, the expansion, the pinned width, depth, head size and inner width, and up
-    before down. What is free stays free. None where no step solves.
+    before down. What is free stays free.
     """
     return next((step for step in _steps(spec) if search(step) is not None), None)
 
@@ -86,7 +85,7 @@ def _steps(spec: ModelSpec) -> Iterator[ModelSpec]:
 
 
 def _pin_steps(spec: ModelSpec, name: str, k: int) -> Iterator[ModelSpec]:
-    """A pinned size, k steps away in either direction, where that is another size than before."""
+    """The spec with a pin moved k steps up or down, if rounding makes that another size."""
     pin = getattr(spec, name)
     if pin is None:
         return
@@ -101,7 +100,7 @@ def _pin_steps(spec: ModelSpec, name: str, k: int) -> Iterator[ModelSpec]:
 
 
 def _difference(spec: ModelSpec, nearest: ModelSpec | None) -> str:
-    """What the nearest spec asks for in place of what was asked."""
+    """The one setting in which the nearest spec differs, with its value."""
     if nearest is None:
         return "none that differs in one number"
     if nearest.target_parameters != spec.target_parameters:

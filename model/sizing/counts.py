@@ -14,12 +14,12 @@ class ParameterCount:
 
     embedding: int
     lm_head: int
-    """0 where the head is the embedding, transposed."""
+    """0 when tied."""
     attention: int
     feed_forward: int
     norms: int
     active: int
-    """Those that work on one token: fewer than `total` where a router chooses among experts."""
+    """Used for one token: fewer than `total` if a router chooses among experts."""
 
     @property
     def total(self) -> int:
@@ -33,7 +33,7 @@ class ParameterCount:
 
 
 def count_parameters(config: ModelConfig) -> ParameterCount:
-    """The closed form of what the built model has, as `model.parts` states it."""
+    """A model's parameters by the formulas in `model.parts`, without building it."""
     parts = Parts.of(config)
     lm_head = int(parts.embedding.lm_head(config))
     return ParameterCount(

@@ -1,13 +1,13 @@
-"""Which sizes are looked at, and what meets a budget.
+"""The sizes that the search considers, and what meets a budget.
 
 d is the width, L the depth, A the attention's width (heads × head size), f the feed-forward's inner
 width. The counts come from `model.parts`.
 
 d ≥ 8; 2 ≤ L ≤ 32; head size ≥ 2 and even (rotary positions turn pairs); d/4 ≤ A ≤ 4·d; f ≥ 1, and
-where neither f nor the expansion is asked for d/4 ≤ f ≤ 16·d. A solution has a total within ± 0.5 %
-of the target, and what is asked for: an embedding share within ± 0.01 of `embedding_ratio`, f/d
-within ± 2 % of `glu_expansion`, and every pinned size as it is. Free heads are given by the width,
-d/64 rounded and at least one; or, where the head size is pinned, by the search as A is.
+if neither f nor the expansion is set, d/4 ≤ f ≤ 16·d. A solution has a total within ± 0.5 % of the
+target and, where they are set, an embedding share within ± 0.01 of `embedding_ratio`, f/d within
+± 2 % of `glu_expansion`, and every pinned size exactly. If the number of heads is free, it is d/64,
+rounded and at least one; if the head size is pinned, the search chooses the number, as it does A.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MAX_DEPTH = 32
 MAX_ATTENTION_RATIO = 4
 """Attention is at most this many times wider or narrower than the model."""
 FREE_EXPANSIONS = (0.25, 16)
-"""Between these lies an expansion that nobody asks for."""
+"""Bounds of an expansion that is left free."""
 
 REFERENCE_HEAD_DIM = 64
 
 _SLACK = 1e-9
-"""Of bounds in floating point, relative; whole sizes are held against the tolerances themselves."""
+"""Relative slack of bounds in floating point; whole sizes are checked against the tolerances."""
 
 _FEW_WIDTHS = 100
-"""So few are all looked at, which costs less than to leave out the widest."""
+"""Up to so many are all considered: cheaper than finding out which are too wide."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -52,7 +52,7 @@ Booleans = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Sizes to count parameters of: numbers or arrays that broadcast. See `model.parts.Sizes`."""
+    """Sizes to count parameters for: integers or arrays that broadcast. See `model.parts.Sizes`."""
 
     vocab_size: int
     context: int
@@ -69,9 +69,10 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True)
 class Shapes:
-    """Pairs of width and depth, with the bounds of what goes into them, all [pairs].
+    """Pairs of width and depth with the bounds of their other sizes, all [pairs].
 
-    Those of totals are a little loose: outside them nothing solves, inside something may.
+    The bounds of totals are a little loose: there is no solution outside them, but not always one
+    inside.
     """
 
     d_model: Integers
@@ -79,24 +80,24 @@ class Shapes:
     total_low: Floats
     total_high: Floats
     attention_low: Integers
-    """In steps of `Problem.attention`: those in the domain, then those that the totals leave."""
+    """In steps of attention's width, see `Problem.heads`."""
     attention_high: Integers
     inner_low: Integers
     inner_high: Integers
 
     @property
     def empty(self) -> Booleans:
-        """Whether the bounds leave nothing between them."""
+        """Which pairs have no sizes within their bounds."""
         return (self.attention_low > self.attention_high) | (self.inner_low > self.inner_high)
 
     def where(self, kept: Booleans) -> Shapes:
-        """Some of the pairs."""
+        """The pairs where `kept` is True."""
         return Shapes(**{name: values[kept] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A spec, and the counts of its parts over candidates."""
+    """A spec, and its parts' parameters at candidate sizes."""
 
     spec: ModelSpec
     parts: Parts
@@ -107,7 +108,7 @@ class Problem:
 
     @property
     def absorbs(self) -> str | None:
-        """The size that absorbs the budget where width and depth are both pinned, else None."""
+        """The size that absorbs the budget if width and depth are both pinned, else None."""
         spec = self.spec
         if spec.d_model is None or spec.n_layers is None:
             return None
@@ -124,10 +125,10 @@ class Problem:
         )
 
     def heads(self, d_model: Amount, step: Amount, multiple: int = 2) -> tuple[Amount, Amount]:
-        """(heads, head size) of a step of attention's width: 1, 2, … times the least of its kind.
+        """(heads, head size) at a step of attention's width: 1, 2, … times the smallest.
 
-        A step is one more of whatever is free: a head of the pinned size, or `multiple` for the
-        size of each head.
+        A step adds to what is free: one head of the pinned size, or `multiple` to the size of each
+        head.
         """
         n_heads, head_dim = self.spec.n_heads, self.spec.head_dim
         if n_heads is None and head_dim is not None:
@@ -156,7 +157,7 @@ class Problem:
         return self.parts.embedding.parameters(self.sizes(d_model, 1))
 
     def rest(self, d_model: Amount, n_layers: Amount) -> Amount:
-        """Parameters of what has no size of its own: embedding, head and norms."""
+        """Parameters that width and depth alone decide: embedding, head and norms."""
         norms = self.parts.norm.parameters(self.sizes(d_model, n_layers))
         return self.embedding(d_model) + norms
 
@@ -190,10 +191,10 @@ class Problem:
         return np.maximum(low, pinned), np.minimum(high, pinned)
 
     def least_without_attention(self, d_model: Integers, n_layers: int) -> Floats:
-        """The fewest parameters of a model of some width and depth, attention's aside.
+        """The fewest parameters at a width and depth, without attention.
 
-        In floating point, where the widest of all do not overflow; it grows with the width, as
-        attention's least need not, whose heads come in whole numbers.
+        In floating point, so that the widest do not overflow. It grows with the width; with
+        attention it might not, because heads come in whole numbers.
         """
         width = d_model.astype(np.float64)
         inner = self.inner_range(d_model)[0].astype(np.float64)
@@ -204,7 +205,7 @@ class Problem:
 def allowed_widths(spec: ModelSpec) -> tuple[float, float]:
     """The least and the greatest width, as real numbers, that target and share allow.
 
-    Without a share the greatest is what the whole target would buy.
+    If the share is free, the greatest is where the embedding takes the whole target.
     """
     parameters_per_share = spec.target_parameters / int(Problem.of(spec).embedding(1))
     if spec.embedding_ratio is None:
@@ -241,9 +242,9 @@ def _depths(spec: ModelSpec) -> Integers:
 
 
 def _first(holds: Callable[[Integers], Amount], low: Integers, high: Integers) -> Integers:
-    """The least number from `low` to `high` at which a condition holds that then stays so.
+    """The least number from `low` to `high` from which on a condition holds.
 
-    All elementwise; high + 1 where it holds nowhere.
+    Elementwise; high + 1 where it never holds.
     """
     low, high = low.copy(), high + 1
     while (apart := low < high).any():
@@ -255,7 +256,7 @@ def _first(holds: Callable[[Integers], Amount], low: Integers, high: Integers) -
 
 
 def allowed_shapes(spec: ModelSpec) -> Shapes:
-    """Every pair of width and depth in the domain, with the domain's bounds of what goes in."""
+    """Every pair of width and depth in the domain, with the domain's bounds of other sizes."""
     problem = Problem.of(spec)
     widths, depths = _widths(problem), _depths(spec)
     d_model, n_layers = np.repeat(widths, len(depths)), np.tile(depths, len(widths))
@@ -297,7 +298,7 @@ def totals(problem: Problem, shapes: Shapes) -> tuple[Integers, Integers]:
 
 
 def narrowed(problem: Problem, shapes: Shapes) -> Shapes:
-    """The pairs at which something may solve, with the bounds that their totals leave."""
+    """The pairs that may have a solution, with attention's bounds narrowed by their totals."""
     shapes = shapes.where(~shapes.empty)
     least, most = totals(problem, shapes)
     shapes = shapes.where((least <= shapes.total_high) & (most >= shapes.total_low))

@@ -22,7 +22,7 @@ from model.sizing.search import search
 from model.spec import ModelSpec
 
 _FREEABLE = ("d_model", "n_layers", "head_dim", "d_ff", "embedding_ratio", "glu_expansion")
-"""What may be left free as a remedy, in the order in which it is named."""
+"""What a remedy may leave free, in the order in which it is named."""
 
 
 def diagnose(spec: ModelSpec) -> tuple[str, str]:
@@ -33,7 +33,7 @@ def diagnose(spec: ModelSpec) -> tuple[str, str]:
 
 
 def wishes(spec: ModelSpec) -> str:
-    """What a spec asks for beside its target: vocabulary 16000, d_model 220 and n_layers 8."""
+    """What a spec asks for besides its target: vocabulary 16000, d_model 220 and n_layers 8."""
     asked = [f"vocabulary {spec.vocab_size}"]
     if spec.embedding_ratio is not None:
         asked.append(f"embedding share {spec.embedding_ratio:g}")
@@ -52,13 +52,13 @@ def short(parameters: int) -> str:
 
 
 def _pins(spec: ModelSpec) -> dict[str, int]:
-    """The sizes asked for outright; heads are not told, which the defaults ask for."""
+    """The pinned sizes, without n_heads, which a default pins."""
     sizes = ("d_model", "n_layers", "head_dim", "d_ff")
     return {name: getattr(spec, name) for name in sizes if getattr(spec, name) is not None}
 
 
 def _is_pinned(spec: ModelSpec) -> bool:
-    """Whether a spec asks for more or for less than the two ratios."""
+    """Whether a spec pins a size, or leaves a ratio or the heads free."""
     return bool(_pins(spec)) or None in (spec.embedding_ratio, spec.glu_expansion, spec.n_heads)
 
 
@@ -67,12 +67,12 @@ def _diagnose_width(spec: ModelSpec) -> tuple[str, str] | None:
     low, high = allowed_widths(spec)
     if high < MIN_WIDTH:
         return (
-            f"the share allows a width of at most {high:.1f}, the least is {MIN_WIDTH}",
+            f"the share allows a width of at most {high:.1f}, but the minimum is {MIN_WIDTH}",
             "lower the vocabulary, or raise the share or the target",
         )
     if math.ceil(low) > math.floor(high):
         return (
-            f"no whole number lies between the widths {low:.2f} and {high:.2f}",
+            f"there is no whole width between {low:.2f} and {high:.2f}",
             "lower the vocabulary or raise the target",
         )
     if 2 * spec.n_heads > MAX_ATTENTION_RATIO * math.floor(high):
@@ -89,7 +89,8 @@ def _diagnose_layers(spec: ModelSpec) -> tuple[str, str]:
     widths = f"{max(math.ceil(low), MIN_WIDTH)} to {math.floor(high)}"
     shapes = allowed_shapes(spec)
     least, most = totals(Problem.of(spec), shapes)
-    # Widths at which two layers exceed the target are no shapes: there may be none, and all hold.
+    # Widths at which two layers exceed the target are left out already. If none is left, this is
+    # true as well.
     if np.all(least > shapes.total_high):
         return (
             f"the embedding leaves too little for {MIN_DEPTH} layers",
@@ -97,19 +98,19 @@ def _diagnose_layers(spec: ModelSpec) -> tuple[str, str]:
         )
     if np.all(shapes.inner_low > shapes.inner_high):
         return (
-            f"no whole inner width is {spec.glu_expansion:g} ± {100 * EXPANSION_TOLERANCE:g} % "
-            f"times a width from {widths}",
+            f"no whole d_ff is {spec.glu_expansion:g} ± {100 * EXPANSION_TOLERANCE:g} % times a "
+            f"width from {widths}",
             "take another expansion, lower the vocabulary or raise the target",
         )
     if np.all(most < shapes.total_low):
         return (
-            f"the embedding leaves more than {MAX_DEPTH} layers with attention "
-            f"{MAX_ATTENTION_RATIO} times the width can hold",
+            f"the embedding leaves more parameters than {MAX_DEPTH} layers with attention "
+            f"{MAX_ATTENTION_RATIO} times the width can take",
             "raise the share, the expansion or the target, or lower the vocabulary",
         )
     return (
         f"no whole sizes at widths {widths} with {spec.n_heads} heads meet all tolerances",
-        "take another of these numbers, or fewer heads",
+        "change one of these numbers, or take fewer heads",
     )
 
 
@@ -172,7 +173,7 @@ def _diagnose_heads(spec: ModelSpec, d_model: int) -> tuple[str, str] | None:
     n_heads, head_dim = spec.n_heads, spec.head_dim
     heads = f"{n_heads or 1} {'head' if n_heads in (None, 1) else 'heads'} of {head_dim or 2}"
     if head_dim is None:
-        heads += ", the least size,"
+        heads += ", the smallest size,"
     verb = "is" if n_heads in (None, 1) else "are"
     return (
         f"{heads} {verb} more than {MAX_ATTENTION_RATIO} times wider or narrower than d_model "
@@ -183,28 +184,28 @@ def _diagnose_heads(spec: ModelSpec, d_model: int) -> tuple[str, str] | None:
 
 
 def _diagnose_totals(spec: ModelSpec) -> tuple[str, str]:
-    """What the budget says to pins that agree."""
+    """Why pins that agree with each other miss the budget."""
     shapes = allowed_shapes(spec)
     shapes = shapes.where(~shapes.empty)
     remedy = _freed(spec)
     if not len(shapes.d_model):
-        return "no width agrees with all of them", remedy
+        return "no width fits all of them", remedy
     least, most = totals(Problem.of(spec), shapes)
     if np.all(least > shapes.total_high):
         number = short(int(least.min()))
         if np.all(least == most):
             return f"these sizes make {number}", remedy
-        return f"the fewest that they allow are {number}", remedy
+        return f"they allow no fewer than {number}", remedy
     if np.all(most < shapes.total_low):
         number = short(int(most.max()))
         if np.all(least == most):
             return f"these sizes make {number}", remedy
-        return f"the most that they allow are {number}", remedy
+        return f"they allow no more than {number}", remedy
     return "no whole sizes meet all tolerances", remedy
 
 
 def _freed(spec: ModelSpec) -> str:
-    """Which one wish to leave free, tried in turn."""
+    """The remedy: what to leave free, found by trying each alone."""
     asked = [name for name in _FREEABLE if getattr(spec, name) is not None]
     helps = [name for name in asked if search(_with_free(spec, name)) is not None]
     if helps:

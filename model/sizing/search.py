@@ -1,34 +1,33 @@
-"""Which of the sizes that meet a budget is taken.
+"""Picks one of the sizes that meet a budget.
 
 d is the width, L the depth, A the attention's width (heads × head size), f the feed-forward's inner
-width. Which sizes are looked at, and what meets a budget, is in `model.sizing.domain`.
+width. `model.sizing.domain` says which sizes are considered, and what meets a budget.
 
 The rule
 --------
-Of all solutions in the domain the one of least cost is taken, where the cost is the sum of
+Of all solutions in the domain the one of least cost is taken. The cost is the sum of
 
-    1   × |ln(A / d)|          attention as wide as the model, so that cells differ in what they
-                               are meant to differ in
+    1   × |ln(A / d)|          attention as wide as the model, so that cells differ only in what
+                               they are meant to differ in
     0.1 × |ln(L / 12)|         depth near a reference; weak, because width, expansion and budget
                                leave little choice of depth once A is near d
-    0.1 × |ln(f/d / 2.66)|     where neither f nor the expansion is asked for: it too near a
-                               reference
+    0.1 × |ln(f/d / 2.66)|     if neither f nor the expansion is set: expansion near a reference
     0.1 × log2(8 / m)          m: the largest of 8, 4, 2, 1 that divides d, f and the head size;
-                               odd sizes slow matrix products, and the hardware is to pick no winner
-    0.1 × misfit               the mean of the deviations of the total and of the ratios asked for,
-                               each over its tolerance
+                               odd sizes slow matrix products, and hardware must not pick the winner
+    0.1 × misfit               the mean deviation of the total and of the ratios that are set, each
+                               over its tolerance
 
 Ties go to the smaller d, then L, then heads, then head size, then f.
 
-Where width and depth are both pinned, shape must not decide between cells that share them: one size
-absorbs the budget, and the others are settled before it, by what does not depend on the budget or
-on the variants. f absorbs where neither it nor the expansion is asked for; then A is settled, by
-|ln(A / d)| and the alignment of d and the head size. Otherwise A absorbs; then f is settled, by its
+If width and depth are both pinned, shape must not decide between cells that share them: one size
+absorbs the budget, and the other is settled first, by criteria that depend neither on the budget
+nor on the variants. If neither f nor the expansion is set, f absorbs and A is settled, by
+|ln(A / d)| and the alignment of d and the head size. Otherwise A absorbs and f is settled, by its
 deviation from the expansion and the alignment of d and f. The cost above decides among what is
-left. A settled size moves only where no value of the other meets the budget.
+left. A settled size moves only if no value of the other meets the budget.
 
-The search is exhaustive: it leaves out only what a lower bound of the cost rules out. For the
-bounds it relies on counts that do not decrease with a size (`model.parts`).
+The search is exhaustive: it skips only what a lower bound of the cost rules out. The bounds rely on
+counts that never decrease as a size grows (`model.parts`).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ EXPANSION_WEIGHT = 0.1
 ALIGNMENT_WEIGHT = 0.1
 MISFIT_WEIGHT = 0.1
 ALIGNMENTS = (8, 4, 2, 1)
-"""Multiples that matrix products like, best first."""
+"""Multiples that make matrix products fast, best first."""
 
 
 class _Solution(NamedTuple):
@@ -80,12 +79,12 @@ _NONE = _Solution(math.inf, math.inf, 0, 0, 0, 0, 0)
 
 
 def search(spec: ModelSpec) -> ModelConfig | None:
-    """The solution that the rule takes: pairs of width and depth in the order of lower bounds."""
+    """The solution that the rule picks, or None. Pairs are visited by their lower bounds."""
     problem = Problem.of(spec)
     shapes = narrowed(problem, allowed_shapes(spec))
     if not len(shapes.d_model):
         return None
-    # Where one size absorbs the budget there is one pair, and the cost does not order it alone.
+    # If one size absorbs the budget there is one pair, and its solutions are not ordered by cost.
     alignments = ALIGNMENTS if problem.absorbs is None else ALIGNMENTS[-1:]
     bounds = _least_costs(problem, shapes, alignments)
     best = _NONE
@@ -113,7 +112,7 @@ def search(spec: ModelSpec) -> ModelConfig | None:
 
 
 def _least_costs(problem: Problem, shapes: Shapes, alignments: tuple[int, ...]) -> Floats:
-    """What no solution of a pair costs less than, misfit aside, [alignments, pairs]."""
+    """Lower bounds of the cost of each pair's solutions, without misfit: [alignments, pairs]."""
     d_model = shapes.d_model
     least, most = (
         np.multiply(*problem.heads(d_model, step))
@@ -146,7 +145,7 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int, multiple: int) ->
     attention = problem.parts.attention.parameters(
         Candidates(**{**vars(sizes), "n_heads": n_heads, "head_dim": head_dim})
     )
-    # For each attention the inner widths that its total leaves.
+    # For each attention width, the values of d_ff that the total leaves.
     besides = problem.rest(d_model, n_layers) + attention
     d_ff = _multiples(multiple, shapes.inner_low[pair], shapes.inner_high[pair])
     inner = problem.feed_forward(d_model, n_layers, d_ff)
@@ -207,7 +206,7 @@ def _multiples(of: int, low: int, high: int) -> Integers:
 def _deviations(
     spec: ModelSpec, embedding: Amount, total: Integers, sizes: Candidates
 ) -> tuple[Booleans, Floats]:
-    """Whether candidates meet all tolerances, and how far they are from what is asked for."""
+    """Whether candidates meet all tolerances, and their misfit."""
     errors = [(np.abs(total - spec.target_parameters), TOTAL_TOLERANCE * spec.target_parameters)]
     if spec.embedding_ratio is not None:
         errors.append((np.abs(embedding / total - spec.embedding_ratio), SHARE_TOLERANCE))
@@ -220,7 +219,7 @@ def _deviations(
 
 
 def _costs(problem: Problem, sizes: Candidates, misfit: Floats) -> tuple[Floats, Floats]:
-    """What is settled first, and the cost: see the rule."""
+    """(settled, cost) of candidates, see the rule."""
     spec, d_model = problem.spec, sizes.d_model
     aligned_width = math.gcd(d_model, ALIGNMENTS[0])
     attention_ratio = sizes.d_attention / d_model

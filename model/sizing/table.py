@@ -1,4 +1,4 @@
-"""Where the parameters of a model are: by part, as text for people and as data for programs."""
+"""A model's parameters by part: as text for people, and as plain values for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ParameterRow:
 
     part: str
     shape: str
-    """How the count comes about, in the sizes of this model."""
+    """The sizes that make up the count: `16000 × 220`."""
     parameters: int
     share: float
     """Of all parameters."""
@@ -36,7 +36,7 @@ class ParameterTable:
         return asdict(self)
 
     def as_text(self) -> str:
-        """The table in aligned columns, a part a line and the total below."""
+        """The table in aligned columns: a line for each part, the total below."""
         lines = [
             (row.part, row.shape, f"{row.parameters:,}", f"{row.share:.1%}") for row in self.rows
         ]
@@ -52,7 +52,7 @@ class ParameterTable:
 
 
 def parameter_table(config: ModelConfig) -> ParameterTable:
-    """The table of a model, from the closed form."""
+    """The table of a model, by the formulas in `model.parts`."""
     count = count_parameters(config)
     rows = [row for part in Parts.of(config) for row in part.rows(config)]
     return ParameterTable(

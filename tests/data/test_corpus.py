@@ -213,7 +213,7 @@ class TestFiles:
         (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
         (tmp_path / "broken.txt").symlink_to(tmp_path / "nothing")
         assert "cannot be opened" in refusal(tmp_path / "loop.txt")
-        assert "link to nothing" in refusal(tmp_path / "broken.txt")
+        assert "is a broken link" in refusal(tmp_path / "broken.txt")
 
     def test_a_pipe_is_no_file(self, tmp_path) -> None:
         os.mkfifo(tmp_path / "a.txt")

@@ -165,7 +165,7 @@ class TestDamage:
         again = prepare(str(stories), TOKENIZER, cache=damaged.folder.parent)
         assert again.manifest == damaged.manifest
         assert len(builds) == 1
-        assert "damaged and is built again" in caplog.text
+        assert "damaged; building it again" in caplog.text
 
     def test_altered_bytes_are_found_by_prepare(
         self, corpus, stories, tmp_path, builds, caplog
@@ -179,7 +179,7 @@ class TestDamage:
         assert "altered" in caplog.text
 
     def test_any_other_folder_is_no_corpus(self, tmp_path) -> None:
-        with pytest.raises(DamagedCorpusError, match="no prepared corpus"):
+        with pytest.raises(DamagedCorpusError, match="is not a prepared corpus"):
             PreparedCorpus.open(tmp_path)
 
 

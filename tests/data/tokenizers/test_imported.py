@@ -84,7 +84,7 @@ def test_a_file_that_changed_is_refused(file: Path) -> None:
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("{}")
-    with pytest.raises(CorpusError, match=r"a\.json is no tokenizer\.json"):
+    with pytest.raises(CorpusError, match=r"a\.json is not a tokenizer\.json"):
         kind_of(imported(path)).train([TEXTS])
 
 

@@ -29,15 +29,15 @@ def test_solving_needs_no_torch() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason", "remedy"),
     [
-        ({"vocab_size": 500_000}, "the least is 8", "lower the vocabulary"),
+        ({"vocab_size": 500_000}, "the minimum is 8", "lower the vocabulary"),
         ({"embedding_ratio": 0.9}, "too little for 2 layers", "lower the share"),
         ({"vocab_size": 4_000}, "too little for 2 layers", "raise the vocabulary"),
-        ({"embedding_ratio": 0.05}, "more than 32 layers", "raise the share"),
+        ({"embedding_ratio": 0.05}, "more parameters than 32 layers", "raise the share"),
         ({"n_heads": 500}, "500 heads of size 2", "take at most 452 heads"),
-        ({"glu_expansion": 0.001}, "no whole inner width", "take another expansion"),
+        ({"glu_expansion": 0.001}, "no whole d_ff is", "take another expansion"),
         (
             {"target_parameters": 192_405, "embedding_ratio": 0.79},
-            "no whole number lies between the widths 9.33 and 9.67",
+            "there is no whole width between 9.33 and 9.67",
             "raise the target",
         ),
     ],

@@ -104,12 +104,12 @@ def test_free_heads_follow_from_the_width_or_from_their_size() -> None:
         ),
         (
             {**SHAPE, "n_layers": 30, "glu_expansion": 4.0},
-            "the fewest that they allow are 22.",
+            "they allow no fewer than 22.",
             "leave d_model or n_layers or glu_expansion free (None), or take another target",
         ),
         (
             {**SHAPE, "n_layers": 2, "glu_expansion": 2.0},
-            "the most that they allow are 5.",
+            "they allow no more than 5.",
             "leave d_model or n_layers free (None), or take another target",
         ),
     ],
