@@ -72,7 +72,8 @@ class Part(ABC):
     """One part of a model, all layers together."""
 
     free: str | None = None
-    """The size that the search chooses for this part; None if it has none of its own."""
+    """The size that the search chooses for this part: d_model for an embedding, head_dim for an
+    attention, d_ff for a feed-forward; None if it has none of its own."""
     reports: Mapping[str, Reported] = {}
     """The auxiliary losses and diagnostics that its network reports, by name."""
 
