@@ -1,6 +1,6 @@
-"""How the embedding is spent: its share, and one matrix for both ends or two.
+"""Embedding share, with a tied or an untied lm_head.
 
-An untied head doubles the embedding's parameters, so at an equal share its width is half as large.
+An untied lm_head doubles the embedding's parameters, so at an equal share d_model is half as large.
 """
 
 AXES = {

@@ -1,4 +1,4 @@
-"""Embedding share against SwiGLU expansion at 10M parameters: the main question."""
+"""Embedding share and SwiGLU expansion at 10M parameters: the main question."""
 
 AXES = {
     "embedding_ratio": [0.25, 0.35, 0.45],

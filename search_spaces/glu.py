@@ -1,7 +1,7 @@
-"""The feed-forward's design at a fixed embedding share: gated by SiLU, GELU or ReLU, or ReLU².
+"""Feed-forward variants at a fixed embedding share: gated by SiLU, GELU or ReLU, or ReLU².
 
-ReLU² has two matrices where the gated ones have three: at an equal expansion its parameters go
-into depth instead.
+ReLU² has two matrices where the gated ones have three, so at an equal expansion the parameters go
+into more layers instead.
 """
 
 AXES = {

@@ -1,8 +1,7 @@
-"""A look at the whole question in minutes on two CPU cores: the twelve cells at a tenth scale.
+"""The main question in minutes on two CPU cores: the twelve cells at a tenth of the scale.
 
-The shape of `embedding_glu` with 0.95M parameters (where twelve well-shaped cells exist), a
-vocabulary of 4,096 and 150k tokens. Its result
-is a leader on one seed, not a verdict.
+The axes of `embedding_glu` with 0.95M parameters (where all twelve cells are well shaped), a
+vocab_size of 4,096 and 150k tokens. One seed shows which cell leads, not which one is best.
 """
 
 AXES = {
@@ -20,8 +19,8 @@ FIXED = {
     "evaluation_bytes": 32_768,
 }
 
-# A first rung at 25 %: earlier ranks say little of later ones.
+# First rung at 25 %: ranks before that say little about the final ones.
 SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
 
-# 1M of 5M tokens, scaled to this length.
+# Like 1M of 5M tokens, scaled to this length.
 KILL_RULE = {"span_fraction": 0.2}

@@ -164,7 +164,7 @@ def test_leftovers_are_found_wherever_they_lie(tmp_path: Path) -> None:
 
 
 def test_warnings_of_a_driver_are_found_in_its_output() -> None:
-    output = "ok\nWARNING: cell a reported 5 tokens again with another result (x); …\n"
+    output = "ok\nWARNING: cell a repeated its observation at 5 tokens with another result (x); …\n"
     assert len(must.differing_replays(output)) == 1
     assert must.tracebacks(output) == []
 

@@ -1,1 +1,4 @@
-"""What a failure is and what is done about it: pure decisions. Imports the journal's records."""
+"""Classifies failures and decides what to do about them, purely.
+
+Imports the journal's records and the stores' errors.
+"""

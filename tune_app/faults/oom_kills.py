@@ -1,4 +1,4 @@
-"""How often the kernel killed a process for want of memory, as the cgroup counts it."""
+"""How often the kernel killed a process for lack of memory, by the cgroup's count."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def oom_kills(*, own: Path = _OWN, cgroups: Path = _CGROUPS) -> int | None:
-    """OOM kills in this process's cgroup since it was made; None where nobody counts them.
+    """OOM kills in this process's cgroup since it was created; None if they are not counted.
 
     Reads `memory.events` of cgroup v2 or `memory.oom_control` of v1.
 
     Args:
-        own: which groups the process is in, as /proc/self/cgroup.
+        own: a file like /proc/self/cgroup, which names the process's groups.
         cgroups: where the groups are mounted.
     """
     try:
@@ -29,7 +29,7 @@ def oom_kills(*, own: Path = _OWN, cgroups: Path = _CGROUPS) -> int | None:
             folder, file = cgroups, "memory.events"
         else:
             continue
-        # Inside a container its own group is mounted as the root, under whatever name outside.
+        # Inside a container its own group is mounted as the root, whatever its path outside.
         for group in (folder / path.lstrip("/"), folder):
             counted = _count(group / file)
             if counted is not None:

@@ -1,4 +1,4 @@
-"""What is done about a failure: pure, from it and from what the journal knows of earlier ones."""
+"""What to do about a failure, decided purely from it and from earlier ones in the journal."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tune_app.journal.records import Failure, FailureClass
 from tune_app.stores.base import StoreError, StoreRefusedError, StoreUnreachableError
 
 DEATHS = 3
-"""Deaths at one step, of no known cause and on two hosts, that are taken for a defect."""
+"""Deaths at the same step, without a known cause, on at least two hosts, that count as a bug."""
 LONELY_DEATHS = 10
-"""As many on one host, where no second tells the host's fault from the cell's."""
+"""The same on a single host, where the host itself may be at fault."""
 EARLY_FAILURES = 3
-"""Failures before a cell's first step that are taken for a defect where there is but one host."""
+"""Failures before a cell's first step that count as a bug if there is only one host."""
 EARLY_IN_A_ROW = 10
-"""As many where others may come and none has, and where a disk or a store fails each start."""
+"""The same, in a row, while more hosts may join, and if a disk or a store fails every start."""
 SUSPECT_CELLS = 2
-"""So many cells that fail on a host before their first step speak against the host."""
+"""Cells that fail on a host before their first step until the host is suspected."""
 _EARLY = "it failed before its first step there: "
 _STORE_AWAY = StoreUnreachableError.__name__
 
@@ -41,23 +41,23 @@ _PASSING = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """What is done about a failure."""
+    """What to do about a failure."""
 
     failure: Failure
-    """As it goes into the journal: class, remedy and whether it ends the cell are decided."""
+    """As it goes into the journal, with class, remedy and `ended` decided."""
     micro_batch_size: int | None = None
-    """Sequences at once from now on; None leaves them as they are."""
+    """Sequences per micro-batch from now on; None for no change."""
 
 
 def classify(error: BaseException) -> FailureClass:
     """The class of an exception in a trial's process.
 
-    What the disk or the store may do better the next time is storage; what a person has to mend,
-    a missing folder or a refused key, is code as much as any other exception.
+    Errors of a disk or a store that a retry may overcome are STORAGE. Those that a person must fix,
+    such as a missing folder or a refused key, are CODE, like any other exception.
     """
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return FailureClass.MEMORY
-    # On a CPU torch reports it as a RuntimeError of its allocator.
+    # On a CPU torch reports lack of memory as a RuntimeError of its allocator.
     if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
         return FailureClass.MEMORY
     if isinstance(error, StoreError):
@@ -82,12 +82,12 @@ def respond(
 
     Args:
         failure: what happened, with the tokens of the last heartbeat.
-        earlier: failures of the same cell, in their order.
-        batch_size: sequences a step.
-        stride: tokens between two heartbeats; deaths so close to each other are at one step.
+        earlier: failures of the same cell, oldest first.
+        batch_size: sequences per step.
+        stride: tokens between two heartbeats; deaths no further apart are at the same step.
         early: whether the attempt failed before its first step.
-        hosts: machines that train or may come to; None where the driver's is the only one.
-        hosts_now: machines that train, of these.
+        hosts: machines that train or may join; None if there is only the driver's.
+        hosts_now: machines that train now.
     """
     since_ended = _since_ended(earlier)
     if failure.kind is FailureClass.CODE and early and hosts is not None:
@@ -100,9 +100,9 @@ def respond(
         return _out_of_memory(failure, earlier, batch_size)
     if failure.kind is FailureClass.HOST and not failure.cause:
         deaths = [*_deaths_at(failure.tokens, since_ended, stride), failure]
-        # Of a node's name, `machine/id`, the id changes when Ray starts anew on the machine.
+        # In a node's name, `machine/id`, the id changes when Ray restarts on the machine.
         machines = {_machine(death.host) for death in deaths} - {""}
-        where = ", ".join(sorted(machines)) or "a host that is not known"
+        where = ", ".join(sorted(machines)) or "an unknown host"
         if len(deaths) >= (DEATHS if len(machines) > 1 else LONELY_DEATHS):
             return Response(
                 failure=replace(
@@ -110,8 +110,8 @@ def respond(
                     kind=FailureClass.CODE,
                     ended=True,
                     reason=f"its process died {len(deaths)} times at {failure.tokens:,} tokens, "
-                    f"on {where}, for no cause that is known there: taken for a defect of its "
-                    f"code ({failure.reason})",
+                    f"on {where}, without a known cause: counted as a bug in its code "
+                    f"({failure.reason})",
                     remedy="the cell is stopped",
                 )
             )
@@ -119,7 +119,7 @@ def respond(
 
 
 def suspicion(failures: Sequence[Failure], host: str) -> str | None:
-    """What speaks against a host: several cells failed there before their first step.
+    """Why a host is suspect: several cells failed there before their first step. None if not.
 
     Args:
         failures: of all cells.
@@ -129,7 +129,7 @@ def suspicion(failures: Sequence[Failure], host: str) -> str | None:
         failure
         for failure in failures
         if is_early(failure)
-        # A store that nobody reaches is no host's fault.
+        # An unreachable store is not the host's fault.
         and not failure.cause.endswith(_STORE_AWAY)
         and _machine(failure.host) == _machine(host)
     ]
@@ -138,18 +138,17 @@ def suspicion(failures: Sequence[Failure], host: str) -> str | None:
         return None
     return (
         f"on {host} {len(cells)} cells failed before their first step, the last with: "
-        f"{here[-1].reason}; look at what is installed there, at its keys and its disk, "
-        "or give the machine back"
+        f"{here[-1].reason}; check its installed packages, keys and disk, or return the machine"
     )
 
 
 def is_early(failure: Failure) -> bool:
-    """Whether an attempt on a cluster failed before its first step: its host lives."""
+    """Whether an attempt on a cluster failed before its first step, while its host was up."""
     return failure.cause.startswith(_EARLY)
 
 
 def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | None:
-    """Sequences at once for a cell that failed before; None for all of a step's."""
+    """Sequences per micro-batch after these failures of a cell; None for the whole batch."""
     if any(failure.kind is FailureClass.MEMORY for failure in earlier) and batch_size % 2 == 0:
         return batch_size // 2
     return None
@@ -158,25 +157,26 @@ def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | No
 def _before_the_first_step(
     failure: Failure, earlier: Sequence[Failure], hosts: int, hosts_now: int
 ) -> Response:
-    """A host that lacks a package or a key fails every cell: two hosts have to say the same.
+    """Blames the cell's code only if it fails alike on two hosts.
 
-    They cannot where one is all there is; where more may come, it has more tries until they do.
+    A host that lacks a package or a key fails every cell. If there is only one host,
+    EARLY_FAILURES decide; while more may join, EARLY_IN_A_ROW do.
     """
     kind = failure.reason.partition(":")[0]
     cause = _EARLY + kind
     same = [*(past for past in earlier if past.cause == cause), failure]
     in_a_row = len(_row(cause, earlier)) + 1
-    # Of a host that is not known nobody can say that it is another.
+    # An unknown host may be one of the others.
     machines = {_machine(past.host) for past in same} - {""}
     if len(machines) > 1:
         where = f"on {', '.join(sorted(machines))}"
     elif hosts <= 1 and len(same) >= EARLY_FAILURES:
         where = f"{len(same)} times on the only machine"
     elif hosts_now <= 1 and in_a_row >= EARLY_IN_A_ROW:
-        where = f"{in_a_row} times in a row on the only machine that has come"
+        where = f"{in_a_row} times in a row on the only machine so far"
     else:
         another = "on another machine" if hosts > 1 else "there again"
-        remedy = f"retried; it is taken for a defect of its code once {kind} comes {another}"
+        remedy = f"retried; counted as a bug in its code if {kind} happens {another}"
         return Response(
             failure=replace(
                 failure, kind=FailureClass.HOST, ended=False, cause=cause, remedy=remedy
@@ -187,9 +187,9 @@ def _before_the_first_step(
 
 
 def _no_start(failure: Failure, earlier: Sequence[Failure], hosts_now: int) -> Response:
-    """A disk that stays full, or tokens that are damaged: machines are paid for that train nothing.
+    """Ends a cell whose starts keep failing (full disk, damaged tokens): idle machines cost money.
 
-    While other machines are there a single one's disk says nothing of the cell.
+    While there are other machines, failures on only one of them do not end the cell.
     """
     kind = failure.reason.partition(":")[0]
     cause = _EARLY + kind
@@ -197,16 +197,16 @@ def _no_start(failure: Failure, earlier: Sequence[Failure], hosts_now: int) -> R
     machines = {_machine(past.host) for past in row} - {""}
     if len(row) < EARLY_IN_A_ROW or (len(machines) <= 1 and hosts_now > 1):
         return Response(failure=replace(failure, ended=False, cause=cause, remedy="retried"))
-    where = ", ".join(sorted(machines)) or "a machine that is not known"
+    where = ", ".join(sorted(machines)) or "an unknown machine"
     remedy = (
         f"the cell is stopped: {kind} before its first step {len(row)} times in a row, on {where}; "
-        "look at the store and at the disk there"
+        "check the store and the disk there"
     )
     return Response(failure=replace(failure, ended=True, remedy=remedy))
 
 
 def _row(cause: str, earlier: Sequence[Failure]) -> list[Failure]:
-    """The newest failures that all have this cause."""
+    """The newest failures in a row that have this cause."""
     row: list[Failure] = []
     for failure in reversed(earlier):
         if failure.cause != cause:
@@ -217,7 +217,7 @@ def _row(cause: str, earlier: Sequence[Failure]) -> list[Failure]:
 
 def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int) -> Response:
     if micro_batch_size(earlier, batch_size=batch_size) is not None:
-        why = "the micro-batch was halved before; the cell is stopped"
+        why = "the micro-batch is already halved; the cell is stopped"
         return Response(failure=replace(failure, ended=True, remedy=why))
     half = micro_batch_size([failure], batch_size=batch_size)
     if half is None:
@@ -238,13 +238,13 @@ def _machine(host: str) -> str:
 
 
 def _since_ended(earlier: Sequence[Failure]) -> list[Failure]:
-    """Failures since the cell was last given up: a person may have mended what was wrong."""
+    """Failures since one last ended the cell: the problem may have been fixed then."""
     ends = [number for number, failure in enumerate(earlier) if failure.ended]
     return list(earlier[ends[-1] + 1 :] if ends else earlier)
 
 
 def _deaths_at(tokens: int, earlier: Sequence[Failure], stride: int) -> list[Failure]:
-    """The newest deaths in a row of no known cause that lie at the same step."""
+    """The newest deaths in a row without a known cause and at the same step."""
     deaths: list[Failure] = []
     for failure in reversed(earlier):
         if failure.kind is not FailureClass.HOST or failure.cause:

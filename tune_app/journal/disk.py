@@ -1,4 +1,4 @@
-"""Room on a disk: how much there is, and a refusal in time where it will not do."""
+"""Free disk space: how much there is, and an early error if it is too little."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tune_app.formats import size
 
 
 def free_bytes(path: Path) -> int:
-    """What may still be written where `path` lies, or will lie once it is made.
+    """Free bytes on the disk of `path`, which need not exist yet.
 
-    Raises OSError where the disk cannot be asked.
+    Raises OSError if the disk cannot be queried.
     """
     there = path.absolute()
     while not there.exists():
@@ -20,10 +20,10 @@ def free_bytes(path: Path) -> int:
 
 
 def require_free(path: Path, needed: int, what: str) -> None:
-    """Raises ValueError where fewer than `needed` bytes are free for `what`."""
+    """Raises ValueError if fewer than `needed` bytes are free for `what`."""
     free = free_bytes(path)
     if free < needed:
         raise ValueError(
-            f"{path} has {size(free)} free, {what} needs {size(needed)}; "
+            f"{path} has {size(free)} free, but {what} needs {size(needed)}; "
             "make room there, or choose a folder on another disk"
         )

@@ -1,8 +1,8 @@
-"""The file under a journal: opened, locked to one writer, brought to this version, never half.
+"""The journal's file: opens it, locks it to one writer, and upgrades it completely or not at all.
 
-The lock is a file of its own beside the journal, since readers of the journal must not be kept
-out, and since SQLite's locks are lost when another handle on its file is closed. The operating
-system frees it when the process ends, however.
+The lock is a separate file beside the journal: readers must not be locked out, and SQLite's locks
+are lost when another handle on the database is closed. The operating system releases it when the
+process ends, even after a crash.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from tune_app.journal.disk import free_bytes
 from tune_app.journal.schema import SCHEMA_VERSION, upgrade, version_of
 
 ROOM = 8 << 20
-"""Bytes that a journal wants free: its log grows to 4 MiB before it is folded into the file."""
+"""Free bytes that a journal needs: its log grows to 4 MiB before it is merged into the file."""
 
 
 class JournalError(ValueError):
-    """The file is no journal of this program, or not one that it can read or write now."""
+    """The file is not a journal of Stellux, or cannot be read or written right now."""
 
 
 class JournalFullError(OSError):
-    """The disk has no room for a write. Nothing of it was written; it may be made again."""
+    """The disk is full. Nothing was written, and the write may be repeated."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(
-            errno.ENOSPC, f"no room for the journal, which needs {ROOM:,} bytes", str(folder)
+            errno.ENOSPC, f"no room for the journal, which needs {ROOM:,} free bytes", str(folder)
         )
         self.folder = folder
         self.needed = ROOM
 
 
 def lock_for_writing(path: Path) -> FileLock:
-    """The lock of the one process that may write the journal at `path`.
+    """Takes the lock for writing the journal at `path`.
 
-    Raises JournalError where another holds it.
+    Raises JournalError if another process holds it.
     """
     lock = FileLock(path.with_name(path.name + ".lock"), timeout=0, thread_local=False)
     try:
@@ -55,7 +55,7 @@ def lock_for_writing(path: Path) -> FileLock:
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Raises JournalError where the file is no database, JournalFullError on a full disk."""
+    """Raises JournalError if the file is not a database, JournalFullError on a full disk."""
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
@@ -75,24 +75,23 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.close()
         if _is_full_disk(error, path):
             raise JournalFullError(path.parent) from error
-        raise JournalError(f"{path} is no readable journal ({error})") from error
+        raise JournalError(f"{path} is not a readable journal ({error})") from error
     return connection
 
 
 def require_journal(path: Path) -> None:
-    """Raises JournalError where there is no file."""
+    """Raises JournalError if there is no file."""
     if not path.is_file():
         raise JournalError(f"there is no journal at {path}; start the sweep first")
 
 
 def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """A connection to a journal of this version.
+    """A connection to a journal, upgraded to this version if it is older.
 
-    An older one that is opened for writing is copied to `NAME.vVERSION` and brought to this
-    version. Opened for reading it is left as it is, and brought to this version in memory.
+    Opened for writing, the old file is first copied to `NAME.vVERSION`. Opened for reading, the
+    file stays as it is and the upgrade is done in memory.
 
-    Raises JournalError where the file is something else, and where a newer version of the program
-    wrote it.
+    Raises JournalError if the file is not a journal, or was written by a newer version.
     """
     connection = connect(path, read_only=read_only)
     try:
@@ -115,22 +114,22 @@ def _checked_version(path: Path, connection: sqlite3.Connection) -> int:
         version = version_of(connection)
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema")}
     except sqlite3.DatabaseError as error:
-        raise JournalError(f"{path} is no readable journal ({error})") from error
+        raise JournalError(f"{path} is not a readable journal ({error})") from error
     if version > SCHEMA_VERSION:
         raise JournalError(
-            f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
+            f"{path} has schema version {version}, but this program knows {SCHEMA_VERSION}; "
             "use the newer Stellux that wrote it"
         )
     if "observations" not in tables or version < 1:
         raise JournalError(
-            f"{path} holds no sweep (its creation was cut off, or it is another database); "
+            f"{path} holds no sweep (creating it was interrupted, or it is another database); "
             "move it away and start again"
         )
     return version
 
 
 def _keep_copy(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """The whole database beside itself as `NAME.vVERSION`, there at once or not at all."""
+    """Copies the database to `NAME.vVERSION` beside it, completely or not at all."""
     unfinished = path.with_name(f"{path.name}.v{version}.new")
     remove_database(unfinished)
     try:
@@ -158,16 +157,16 @@ def _upgraded_in_memory(path: Path, connection: sqlite3.Connection) -> sqlite3.C
 
 
 def remove_database(path: Path) -> None:
-    """What a process that was cut off left at `path`, with its log."""
+    """Removes the database that an interrupted process left at `path`, with its log."""
     for leftover in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         leftover.unlink(missing_ok=True)
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """All of it is on the disk afterwards, or nothing of it and the error is raised.
+    """Afterwards everything is on the disk, or nothing is and the error is raised.
 
-    path: of the journal, for the message of the JournalFullError that a full disk raises.
+    path: of the journal, named by the JournalFullError that a full disk raises.
     """
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -183,7 +182,7 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
 
 
 def _is_full_disk(error: BaseException, path: Path) -> bool:
-    """Some of SQLite's calls report a full disk as an input/output error without saying which."""
+    """Some SQLite calls report a full disk as a plain I/O error, so free space is checked too."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
         return free_bytes(path.parent) < ROOM

@@ -1,4 +1,4 @@
-"""A full disk pauses a sweep: what could not be written is written once there is room."""
+"""A full disk pauses a sweep: the write is repeated until there is room."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def wait_until_written(
     sleep: Callable[[float], object] = time.sleep,
     say: Callable[[str], object] = logger.warning,
 ) -> T:
-    """Repeats one write to the journal until the disk takes it; returns what the call returns.
+    """Repeats a write to the journal until it succeeds; returns what the call returns.
 
     Args:
-        call: leaves nothing behind where it raises JournalFullError, and may be made again.
-        still_wanted: asked before each pause; whether a person has not ended the sweep meanwhile.
-        pause: seconds between two tries.
-        sleep: waits for so many seconds.
-        say: hears once that the sweep is paused, and once that it goes on.
+        call: the write. If it raises JournalFullError, it has written nothing.
+        still_wanted: called before each pause; False once the user has ended the sweep.
+        pause: seconds between two attempts.
+        sleep: waits for the given seconds.
+        say: called once when the sweep pauses, and once when it continues.
 
-    Raises KeyboardInterrupt once the write is no longer wanted. Other errors pass.
+    Raises KeyboardInterrupt once the write is no longer wanted. Other errors propagate.
     """
     paused = False
     while True:
@@ -43,7 +43,7 @@ def wait_until_written(
             if not paused:
                 say(
                     f"the sweep is paused: {error.folder} has {size(free_bytes(error.folder))} "
-                    f"free, its journal needs {size(error.needed)}; make room there, and it goes on"
+                    f"free, its journal needs {size(error.needed)}; free some space to continue"
                 )
             paused = True
             if not still_wanted():
@@ -51,5 +51,5 @@ def wait_until_written(
             sleep(pause)
         else:
             if paused:
-                say("there is room for the journal again; the sweep goes on")
+                say("there is room for the journal again; the sweep continues")
             return written

@@ -1,12 +1,12 @@
 """The truth of a sweep, in one SQLite file: cells, observations, decisions, attempts, failures.
 
-Every write is one transaction that is on the disk when the call returns. An observation and the
-decision that answers it are written together: a driver that dies between two writes never leaves
-an observation whose decision has to be computed a second time. The first observation of a
-(cell, tokens) wins; a replay that differs is reported to the caller.
+Every write is one transaction that is on the disk when the call returns. An observation and its
+decision are written together, so that a driver that dies in between never leaves an observation
+whose decision would have to be made a second time. The first observation at a (cell, tokens) wins;
+a later one that differs is logged as a warning.
 
-A write that finds the disk full raises JournalFullError, leaves nothing of itself, and may be made
-again (`tune_app/journal/full_disk.py`).
+On a full disk a write raises JournalFullError, writes nothing, and may be repeated
+(`tune_app/journal/full_disk.py`).
 
 One process writes, and a second one is refused; any number may read meanwhile (write-ahead log).
 """
@@ -81,9 +81,9 @@ class Journal:
         *,
         clock: Callable[[], float] = time.time,
     ) -> Journal:
-        """A new journal with its cells, complete or not there at all.
+        """Creates a journal with its cells, completely or not at all.
 
-        Raises JournalError where the file exists already, or another process makes it.
+        Raises JournalError if the file exists already, or if another process is creating it.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         with _lock_to_keep(path) as lock:
@@ -101,7 +101,7 @@ class Journal:
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [rows.cell_row(CellRecord.of(cell)) for cell in cells],
                 )
-            # Closed, it is one file, which takes its name at once or not at all.
+            # Once closed it is a single file, and the rename is atomic.
             unfinished.replace(path)
             return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
 
@@ -109,13 +109,13 @@ class Journal:
     def open(
         cls, path: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time
     ) -> Journal:
-        """An existing journal.
+        """Opens an existing journal.
 
-        One of an older version is copied beside itself and brought to this version; opened for
-        reading, it stays as it is.
+        An older version is copied beside the file and then upgraded; opened for reading, the file
+        stays as it is.
 
-        Raises JournalError where there is none, where the file is something else, where a newer
-        version of the program wrote it, and where another process writes it.
+        Raises JournalError if there is no journal, if the file is something else, if a newer
+        version of the program wrote it, or if another process is writing it.
         """
         require_journal(path)
         if read_only:
@@ -138,7 +138,7 @@ class Journal:
 
     @contextmanager
     def one_moment(self) -> Iterator[None]:
-        """Everything read inside is of one moment, whatever another process writes meanwhile."""
+        """A consistent snapshot: reads inside do not see what another process writes meanwhile."""
         if self._connection.in_transaction:
             yield
             return
@@ -162,7 +162,7 @@ class Journal:
         return rows.cell_record(row)
 
     def observations(self, cell: str | None = None) -> list[Observation]:
-        """In the order of their arrival; of one cell, or of all."""
+        """In order of arrival; of one cell, or of all."""
         return [rows.observation(row["record"]) for row in self._select("observations", cell)]
 
     def observation(self, cell: str, tokens: int) -> Observation | None:
@@ -172,26 +172,26 @@ class Journal:
         return None if row is None else rows.observation(row["record"])
 
     def decision(self, cell: str, tokens: int) -> Decision | None:
-        """What was decided on the observation at `tokens`, or None where nothing was."""
+        """The decision on the observation at `tokens`; None if there was none."""
         row = self._connection.execute(
             "SELECT * FROM decisions WHERE cell = ? AND tokens = ?", [cell, tokens]
         ).fetchone()
         return None if row is None else rows.decision(row)
 
     def decisions(self) -> list[Decision]:
-        """In the order in which they were made."""
+        """In the order they were made."""
         return [rows.decision(row) for row in self._select("decisions", None)]
 
     def failures(self, cell: str | None = None) -> list[Failure]:
-        """In the order in which they were written; of one cell, or of all."""
+        """In the order they were written; of one cell, or of all."""
         return [rows.failure(row) for row in self._select("failures", cell)]
 
     def attempts(self, cell: str | None = None) -> list[Attempt]:
-        """In the order in which they began; of one cell, or of all."""
+        """In the order they began; of one cell, or of all."""
         return [rows.attempt(row) for row in self._select("attempts", cell)]
 
     def heartbeats(self) -> dict[str, Heartbeat]:
-        """The newest sign of life of each cell that has given one."""
+        """The newest heartbeat of each cell that has one."""
         found = self._connection.execute("SELECT * FROM heartbeats")
         return {row["cell"]: rows.heartbeat(row) for row in found}
 
@@ -205,7 +205,7 @@ class Journal:
     # Writing
 
     def record(self, observation: Observation, decision: Decision | None) -> None:
-        """Writes an observation, its decision and the cell's new status as one.
+        """Writes an observation, its decision and the cell's new status in one transaction.
 
         An observation without a decision leaves the cell running. The (cell, tokens) must be new:
         see `replay`.
@@ -240,10 +240,10 @@ class Journal:
                 )
 
     def replay(self, observation: Observation) -> tuple[bool, Decision | None]:
-        """Whether the (cell, tokens) is known already, and what was decided then.
+        """Whether the (cell, tokens) is already recorded, and the decision made then.
 
-        A retrained stretch reports again what it reported before. The first report stands; one
-        that differs in its results is logged as a warning, since a resume should be exact.
+        A cell that resumes from a checkpoint repeats observations. The first one is kept; a repeat
+        with different results is logged as a warning, since a resume should be exact.
         """
         known = self.observation(observation.cell, observation.tokens)
         if known is None:
@@ -251,7 +251,8 @@ class Journal:
         differing = _differences(known, observation)
         if differing:
             logger.warning(
-                "cell %s reported %d tokens again with another result (%s); the first one stands",
+                "cell %s repeated its observation at %d tokens with another result (%s); "
+                "the first one is kept",
                 observation.cell,
                 observation.tokens,
                 ", ".join(differing),
@@ -259,7 +260,7 @@ class Journal:
         return True, self.decision(observation.cell, observation.tokens)
 
     def start_attempt(self, cell: str, *, host: str = "") -> int:
-        """Writes that a worker takes the cell up; returns the attempt's number, from 1."""
+        """Records that a worker starts the cell; returns the attempt's number, from 1."""
         with self._transaction():
             self._connection.execute(
                 "UPDATE cells SET status = ?, reason = '', attempts = attempts + 1 WHERE key = ?",
@@ -276,9 +277,9 @@ class Journal:
         return int(number)
 
     def resumed(self, cell: str, tokens: int, *, host: str = "") -> None:
-        """Writes what the cell's newest attempt goes on from: tokens, 0 for the start.
+        """Records the tokens that the cell's newest attempt resumed from, 0 for the start.
 
-        The first call for an attempt stands. A host that was not known at its start is added.
+        Only the first call for an attempt counts. Adds a host that was unknown at the start.
         """
         with self._transaction():
             self._connection.execute(
@@ -289,7 +290,7 @@ class Journal:
             )
 
     def beat(self, cell: str, tokens: int, host: str) -> None:
-        """Writes a sign of life in place of the one before; callers choose how often."""
+        """Replaces the cell's heartbeat; callers choose how often."""
         with self._transaction():
             self._connection.execute(
                 "INSERT OR REPLACE INTO heartbeats (cell, tokens, host, at) VALUES (?, ?, ?, ?)",
@@ -297,9 +298,9 @@ class Journal:
             )
 
     def fail(self, failure: Failure) -> Failure:
-        """Writes that an attempt ended in an error; returns the failure with its time.
+        """Records that an attempt ended in an error; returns the failure with its time.
 
-        The cell has failed where the failure ended it; otherwise its status stays.
+        Sets the cell's status to failed if the failure ended the cell.
         """
         failure = replace(failure, at=self._clock())
         with self._transaction():
@@ -322,7 +323,7 @@ class Journal:
         )
 
     def _select(self, table: str, cell: str | None) -> list[sqlite3.Row]:
-        """Rows in the order of their arrival; of one cell, or of all."""
+        """Rows in order of arrival; of one cell, or of all."""
         where, values = ("", []) if cell is None else (" WHERE cell = ?", [cell])
         return self._connection.execute(
             f"SELECT * FROM {table}{where} ORDER BY arrival", values
@@ -334,7 +335,7 @@ class Journal:
 
 @contextmanager
 def _lock_to_keep(path: Path) -> Iterator[FileLock]:
-    """The lock for writing, released again only where the journal does not come to be."""
+    """The lock for writing; released here only if opening the journal fails."""
     lock = lock_for_writing(path)
     try:
         yield lock
@@ -344,10 +345,10 @@ def _lock_to_keep(path: Path) -> Iterator[FileLock]:
 
 
 def _differences(known: Observation, again: Observation) -> list[str]:
-    """In which results two reports of one (cell, tokens) differ, as text.
+    """The results in which two observations at one (cell, tokens) differ, as text.
 
-    What the clock has a part in is not compared, nor what only one of them reports: two versions
-    of the program may have trained them.
+    Metrics that depend on the clock are not compared, nor those that only one of the two has: they
+    may come from two versions of the program.
     """
     pairs = {"baseline_tokens": (again.baseline_tokens, known.baseline_tokens)} | {
         name: (value, known.metrics[name])

@@ -1,7 +1,7 @@
-"""Who wants to hear of a sweep while it runs: the terminal's view, the study, TensorBoard, W&B.
+"""Listeners to a running sweep: the terminal's view, the Optuna study, TensorBoard, W&B.
 
-Listeners hear of a thing after the journal has it, in the driver's process, one call at a time.
-They show; they decide nothing. Whatever one of them draws can be drawn again from the journal.
+They are called in the driver, one call at a time, after the event is in the journal. They only
+display; everything they show can be drawn again from the journal.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ logger = logging.getLogger(__name__)
 
 
 class SweepListener(Protocol):
-    """Hears what happens to the cells of one sweep."""
+    """Receives the events of one sweep."""
 
     def sweep_started(self, journal: Journal) -> None:
         """Before the first trial; a continued sweep's journal already holds earlier records."""
 
     def cell_started(self, cell: CellRecord) -> None:
-        """A worker took the cell up, for the first time or again."""
+        """A worker started the cell, for the first time or again."""
 
     def progressed(self, cell: CellRecord, tokens: int) -> None:
-        """A running cell has trained so many of its own tokens; every second or two."""
+        """A running cell has trained `tokens` of its own tokens; called every second or two."""
 
     def observed(self, observation: Observation, decision: Decision | None) -> None:
-        """A new observation and what was decided on it; replays are not repeated here."""
+        """A new observation and its decision; not called for repeats after a resume."""
 
     def cell_failed(self, failure: Failure) -> None:
         """An attempt ended in an error."""
@@ -39,7 +39,7 @@ class SweepListener(Protocol):
 
 
 class QuietListener:
-    """Hears everything and does nothing: a base for listeners that care about a part."""
+    """Does nothing: a base class for listeners that need only some of the events."""
 
     def sweep_started(self, journal: Journal) -> None: ...
 
@@ -55,7 +55,7 @@ class QuietListener:
 
 
 class Broadcast:
-    """Tells several listeners. One that fails is logged and heard no more; the sweep goes on."""
+    """Passes events on to several listeners. One that fails is logged and dropped."""
 
     def __init__(self, listeners: Iterable[SweepListener]) -> None:
         self._listeners = list(listeners)
@@ -84,5 +84,5 @@ class Broadcast:
                 call(listener)
             except Exception:
                 name = type(listener).__name__
-                logger.exception("%s failed and is switched off; the sweep goes on", name)
+                logger.exception("%s failed and is switched off; the sweep continues", name)
                 self._listeners.remove(listener)

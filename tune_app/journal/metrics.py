@@ -1,10 +1,10 @@
-"""Every number that an evaluation reports besides its place, declared once.
+"""Every metric of an evaluation, declared once.
 
-An Observation carries its metrics by name. What a name means, its unit, where it is shown and how
-it is gathered over steps stands here and nowhere else: a new metric is an entry in CENTRAL and the
-line that computes it, in `Training.step` or in `Trial`. What a part of the network reports is
-declared by its entry in model.parts and joins METRICS from there. The journal, the
-tables, the plots, TensorBoard and W&B take it from here. Imports no torch.
+An Observation carries its metrics by name. The meaning of a name, its unit, where it is shown and
+how it is aggregated over steps are declared only here: a new metric is an entry in CENTRAL and the
+line that computes it, in `Training.step` or in `Trial`. Metrics of a part of the network are
+declared by its entry in model.parts and added to METRICS from there. The journal, the tables, the
+plots, TensorBoard and W&B all read METRICS. Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from model.parts import VARIANTS, Part, Reported
 from tune_app import formats
 
 _GROUP_OF_PARTS = "train"
-"""What parts of the network report, they report while they are trained."""
+"""The group of metrics from parts of the network, which are measured in training."""
 
 _MEMBER = "/*"
-"""Ends the name of a family: `router_load/*` declares `router_load/0`, `router_load/1`, …"""
+"""Suffix of a family's name: `router_load/*` declares `router_load/0`, `router_load/1`, …"""
 
 
 class UndeclaredMetricError(ValueError):
@@ -36,22 +36,22 @@ def last(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What is known of a metric beside its values."""
+    """The declaration of a metric."""
 
     title: str
-    """For people, in a plot or a table's head."""
+    """Display name in plots and table headers."""
     unit: str
-    """Empty for a pure number."""
+    """Empty if it is dimensionless."""
     group: str
-    """`dev` or `train`: on what it is measured; the folder of its tag in TensorBoard and W&B."""
+    """`dev` or `train`, the data it is measured on; prefix of its tag in TensorBoard and W&B."""
     text: Callable[[float | None], str] = formats.number
-    """A value as people read it."""
+    """Formats a value for display."""
     gathered: Callable[[Sequence[float]], float] = mean
-    """One value of those that the steps since the last evaluation reported."""
+    """Aggregates the values of the steps since the last evaluation."""
     repeats: bool = True
-    """Whether training the same stretch again gives the same value; not so for speeds."""
+    """Whether retraining the same steps gives the same value; False for speeds."""
     drawn: bool = False
-    """Whether the report draws it against tokens, and lists it by cell, beside its own plots."""
+    """Whether the report plots it against tokens and lists it by cell."""
 
     @property
     def label(self) -> str:
@@ -64,10 +64,10 @@ def _tag(name: str, group: str) -> str:
 
 
 def of_parts(variants: Mapping[str, Mapping[str, Part]]) -> dict[str, Metric]:
-    """What parts of the network report, as their entries in model.parts declare it.
+    """The metrics that parts of the network report, as declared in model.parts.
 
-    Raises ValueError for a name that two parts declare differently, and for the name or the tag of
-    a metric in CENTRAL.
+    Raises ValueError if two parts declare the same name differently, or if a part takes the name or
+    the tag of a metric in CENTRAL.
     """
     declared: dict[str, Reported] = {}
     taken = {_tag(name, central.group): name for name, central in CENTRAL.items()}
@@ -137,10 +137,10 @@ CENTRAL: Mapping[str, Metric] = {
         repeats=False,
     ),
 }
-"""What every cell has, whatever its parts."""
+"""The metrics of every cell, whatever its parts."""
 
 METRICS: Mapping[str, Metric] = {**CENTRAL, **of_parts(VARIANTS)}
-"""By name. The order is that of columns and panels. A name that ends in `/*` is a family's."""
+"""By name, in the order of columns and panels. A name that ends in `/*` declares a family."""
 
 
 def is_declared(name: str) -> bool:
@@ -148,7 +148,7 @@ def is_declared(name: str) -> bool:
 
 
 def metric(name: str) -> Metric:
-    """What is declared of a name. Raises UndeclaredMetricError where nothing is."""
+    """The declaration of a metric. Raises UndeclaredMetricError if there is none."""
     declared = METRICS.get(name) or METRICS.get(_family(name))
     if declared is None:
         raise UndeclaredMetricError(
@@ -159,12 +159,12 @@ def metric(name: str) -> Metric:
 
 
 def tag(name: str) -> str:
-    """Its name in TensorBoard and W&B, which group by what stands before the slash."""
+    """The metric's name in TensorBoard and W&B, which group by the part before the slash."""
     return _tag(name, metric(name).group)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Each name once, as METRICS has them, the members of a family by number, then by name."""
+    """Each name once, in the order of METRICS; members of a family by number, then by name."""
     places = {name: place for place, name in enumerate(METRICS)}
 
     def order(name: str) -> tuple[int, int, str]:

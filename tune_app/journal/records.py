@@ -15,11 +15,11 @@ from tune_app.journal.metrics import is_declared, metric
 from tune_app.plan.rows import PlannedCell
 
 PHASES = ("start", "data", "compile", "train", "evaluate")
-"""What a trial's wall time is split into, in the order in which it passes."""
+"""The phases that a trial's wall time is split into, in order."""
 
 
 class Status(str, Enum):
-    """Where a cell stands. Only `finished` cells trained to the end and may be ranked."""
+    """The status of a cell. Only `finished` cells trained to the end and may be ranked."""
 
     INFEASIBLE = "infeasible"
     """The parameter budget has no solution; it was never started."""
@@ -27,42 +27,42 @@ class Status(str, Enum):
     RUNNING = "running"
     FINISHED = "finished"
     STOPPED = "stopped"
-    """Ended early by a decision: of a stopping rule, or on a loss that diverged."""
+    """Stopped early, by a stopping rule or for a diverged loss."""
     FAILED = "failed"
     """Ended by an error in the trial."""
 
     @property
     def ended(self) -> bool:
-        """Whether a continued sweep leaves the cell as it is."""
+        """Whether the cell stays as it is when the sweep is continued."""
         return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED)
 
 
 DIVERGED = "diverged"
-"""The rule of a decision that no stopping rule made: a loss was NaN or infinite."""
+"""`Decision.rule` of a decision that needs no stopping rule: a loss was NaN or infinite."""
 COMPLETED = "completed"
-"""The rule of a decision that no stopping rule made: the trial has trained all its tokens."""
+"""`Decision.rule` of a decision that needs no stopping rule: all tokens are trained."""
 
 
 class Action(str, Enum):
     """What a decision does to its cell."""
 
     CONTINUE = "continue"
-    """It goes on; the decision is written for what it rests on."""
+    """The cell continues; the decision is recorded for its evidence."""
     STOP = "stop"
     FINISH = "finish"
     PAUSE = "pause"
-    """It gives its place to other cells, and waits for its turn again."""
+    """The cell makes room for others and waits for its next turn."""
     PROMOTE = "promote"
-    """It goes on after a pause, since others have shown it to be worth more tokens."""
+    """A paused cell continues, since results of others show that it deserves more tokens."""
 
     @property
     def status(self) -> Status | None:
-        """Where a decision leaves its cell; None where it leaves it as it is."""
+        """The cell's status after the decision; None if it does not change."""
         return _STATUS_OF_ACTION.get(self)
 
     @property
     def ends(self) -> bool:
-        """Whether the cell trains no more."""
+        """Whether the cell's training is over."""
         return self in (Action.STOP, Action.FINISH)
 
 
@@ -76,7 +76,7 @@ _STATUS_OF_ACTION = {
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One evaluation on dev, at a number of trained tokens. Unique by (cell, tokens).
+    """One evaluation on the dev split. Unique by (cell, tokens).
 
     Raises UndeclaredMetricError for a metric that `tune_app/journal/metrics.py` does not declare.
     """
@@ -86,9 +86,9 @@ class Observation:
     tokens: int
     """Tokens trained, of the cell's own tokenizer."""
     baseline_tokens: int
-    """The same amount of text in the baseline's tokens: what curves are compared at."""
+    """The same amount of text in baseline tokens; curves are compared at equal values of it."""
     metrics: Mapping[str, float]
-    """By name. Their meanings and units: METRICS in `tune_app/journal/metrics.py`."""
+    """By name; for meanings and units see METRICS in `tune_app/journal/metrics.py`."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds by phase (PHASES), summed since the trial first started."""
 
@@ -98,17 +98,16 @@ class Observation:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Observation:
-        """What `to_values` gave, also where JSON or a checkpoint lies between.
+        """The inverse of `to_values`, also after a round trip through JSON or a checkpoint.
 
-        A metric that another version of the program declared and this one does not is left out, so
-        that its journals can still be read.
+        Metrics that this version does not declare are dropped, so that journals of other versions
+        can still be read.
         """
         metrics = {name: value for name, value in values["metrics"].items() if is_declared(name)}
         return cls(**{**values, "metrics": metrics})
 
     def to_values(self) -> dict[str, Any]:
-        """As plain values: what the journal keeps, what a report to the driver and what a
-        checkpoint hold."""
+        """As plain values, for the journal, for reports to the driver and for checkpoints."""
         return {
             "cell": self.cell,
             "tokens": self.tokens,
@@ -117,16 +116,16 @@ class Observation:
             "seconds": dict(self.seconds),
         }
 
-    # What the code itself reads; anything else is looked up in `metrics`.
+    # Metrics that the code itself uses; look others up in `metrics`.
 
     @property
     def bits_per_byte(self) -> float:
-        """On the sample of dev documents, the same for every tokenizer."""
+        """On the dev sample, which is the same text for every tokenizer."""
         return self.metrics["bits_per_byte"]
 
     @property
     def perplexity(self) -> float:
-        """On the sample, per token of the cell's own tokenizer."""
+        """On the dev sample, per token of the cell's own tokenizer."""
         return self.metrics["perplexity"]
 
     @property
@@ -147,46 +146,46 @@ class Observation:
 
     @property
     def train_loss(self) -> float:
-        """Mean training loss in nats per token since the observation before."""
+        """Mean training loss in nats per token since the previous observation."""
         return self.metrics["train_loss"]
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Training throughput since the observation before; evaluation not counted."""
+        """Training throughput since the previous observation, without evaluation."""
         return self.metrics.get("tokens_per_second")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What was decided on a cell when an observation arrived, and why."""
+    """The decision on a cell after an observation, with its reason."""
 
     cell: str
     tokens: int
-    """Of the observation that it answers."""
+    """Of the observation that was decided on."""
     action: Action
     rule: str
     """Name of the stopping rule, or DIVERGED or COMPLETED."""
     reason: str
-    """One sentence with the numbers, for a person."""
+    """One sentence with the numbers, for people."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
-    """The numbers that it rests on, plain values."""
+    """The numbers behind it, as plain values."""
     at: float = 0.0
     """Seconds since the epoch; set by the journal."""
 
 
 class FailureClass(str, Enum):
-    """What went wrong, as far as it decides what to do about it."""
+    """The kind of a failure, which decides how to respond."""
 
     CODE = "code"
     """An exception in the trial's own code."""
     HOST = "host"
     """The process or the host was lost."""
     NETWORK = "network"
-    """The host lives but could not be reached."""
+    """The host is up but could not be reached."""
     STORAGE = "storage"
-    """The store or the disk refused."""
+    """The store or a disk failed or is full."""
     NUMBERS = "numbers"
-    """The loss or a gradient is not finite."""
+    """The loss or a gradient is NaN or infinite."""
     MEMORY = "memory"
     """Out of memory, by exception or by the cgroup's count of OOM kills."""
 
@@ -200,39 +199,39 @@ class Failure:
     reason: str
     """The last line of the error."""
     traceback: str
-    """Empty where none came back."""
+    """Empty if there is none."""
     ended: bool
     """Whether it ended the cell, or only the attempt."""
     at: float = 0.0
     """Seconds since the epoch; set by the journal."""
     host: str = ""
-    """The node that it happened on."""
+    """The node it happened on."""
     tokens: int = 0
-    """Of the last heartbeat, of the cell's own tokenizer."""
+    """Tokens at the last heartbeat, of the cell's own tokenizer."""
     cause: str = ""
-    """What is known on the host's side (`the node died`); empty where nothing is."""
+    """The cause as the host's side shows it (`the node died`); empty if unknown."""
     remedy: str = ""
     """What was decided: `retried`, `retried with micro-batches of 4`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """A worker took a cell up."""
+    """One start of a cell on a worker."""
 
     cell: str
     number: int
     """From 1."""
     host: str
-    """The node that trains it; empty where it is not known."""
+    """The node that trains it; empty if unknown."""
     started_at: float
     """Seconds since the epoch."""
     resumed_from: int | None
-    """Tokens of the checkpoint that it goes on from, 0 for none; None until the trial has said."""
+    """Tokens of the checkpoint it resumed from, 0 for none; None until the trial reports it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """The newest sign of life of a cell in training."""
+    """The newest sign of life of a running cell."""
 
     cell: str
     tokens: int
@@ -244,7 +243,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, kw_only=True)
 class CellRecord(PlannedCell):
-    """A planned cell and what became of it; `reason`: why it is infeasible, stopped or failed."""
+    """A planned cell and its status; `reason` says why it is infeasible, stopped or failed."""
 
     status: Status
     attempts: int = 0
@@ -261,7 +260,10 @@ class CellRecord(PlannedCell):
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """What a sweep is: everything that must be equal for a second run to continue it."""
+    """The definition of a sweep, which a run must match to continue it.
+
+    `name`, `created_at`, `command` and `versions` may differ.
+    """
 
     name: str
     space: str
@@ -270,18 +272,18 @@ class SweepRecord:
     baseline: str
     """Key of the baseline's cell."""
     tokens: int
-    """Tokens a trial, in the baseline's tokens."""
+    """Baseline tokens per trial."""
     seeds: tuple[int, ...]
     scheduler: Mapping[str, Any]
     """`{"name": "asha", "reduction_factor": 2, "grace_fraction": 0.25}` or `{"name": "none"}`."""
     kill_rule: Mapping[str, Any]
     """`{"unit": "ppl", "margin": 0.5, "span": 1000000, …}` or `{"unit": "off"}`."""
     bytes_per_token: Mapping[str, float]
-    """Dev bytes of text a token, by the tokenizer's key."""
+    """Bytes of dev text per token, by the tokenizer's key."""
     created_at: float
     command: str
     """The command line that continues the sweep."""
     axes: tuple[str, ...] = ()
     """The values that differ between cells, in the order of the space."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of the packages, and `source`: the commit of Stellux that began the sweep."""
+    """Of the packages, and `source`: the commit of Stellux that started the sweep."""

@@ -1,7 +1,7 @@
-"""The tables of a journal, and how a journal of an older version becomes one of this.
+"""The tables of a journal, and the migration of older journals.
 
-Each version is one step, a function that turns the tables of the version before into its own. A
-step is never changed once a release has written journals with it.
+Each version has one step, a function that converts the tables of the version before. A step is
+never changed once a release has written journals with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CREATE TABLE cells (
     flops_per_token REAL,
     attempts INTEGER NOT NULL DEFAULT 0
 ) STRICT;
--- `arrival` orders rows as the driver wrote them, since clocks jump: ASHA's rungs are rebuilt so.
+-- `arrival` is the order in which the driver wrote the rows (clocks jump): ASHA replays in it.
 CREATE TABLE observations (
     arrival INTEGER PRIMARY KEY AUTOINCREMENT,
     cell TEXT NOT NULL REFERENCES cells (key),
@@ -83,14 +83,14 @@ CREATE TABLE heartbeats (
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """The tables of this version, in the transaction that the caller has begun."""
+    """Creates the tables of this version, in the caller's transaction."""
     _execute(connection, _SCHEMA + _ADDED_IN_2)
     _add_columns_of_3(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def upgrade(connection: sqlite3.Connection) -> None:
-    """Every step from the file's version to this one, in the caller's transaction."""
+    """Runs every step from the file's version to this one, in the caller's transaction."""
     version = version_of(connection)
     for step in _STEPS[version - 1 :]:
         step(connection)
@@ -102,10 +102,10 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 
 def _to_version_2(connection: sqlite3.Connection) -> None:
-    """Failures get a class and an order; attempts and heartbeats are noted from now on.
+    """Failures get a class and an order; attempts and heartbeats are added.
 
-    Version 1 knew two failures, an exception in the trial and processes lost too often, which it
-    told apart by their last line. A loss that is no number was a decision alone.
+    Version 1 had two kinds of failure, an exception in the trial and a process lost too often,
+    which only their last line tells apart. A NaN or infinite loss was a decision without a failure.
     """
     connection.execute("ALTER TABLE failures RENAME TO failures_1")
     _execute(connection, _ADDED_IN_2)
@@ -123,7 +123,7 @@ def _to_version_2(connection: sqlite3.Connection) -> None:
 
 
 def _to_version_3(connection: sqlite3.Connection) -> None:
-    """The field's words, keys by what differs from frozen defaults, metrics by name."""
+    """New names, keys that hash differences from frozen defaults, and metrics by name."""
     _add_columns_of_3(connection)
     translate(connection)
 
@@ -137,6 +137,6 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2, _to_v
 
 
 def _execute(connection: sqlite3.Connection, statements: str) -> None:
-    """Several statements; executescript would end the caller's transaction."""
+    """Runs several statements; executescript would end the caller's transaction."""
     for statement in statements.split(";"):
         connection.execute(statement)

@@ -1,9 +1,9 @@
-"""From version 2 of the journal to 3: the field's words, and keys by frozen defaults.
+"""Migrates a journal from version 2 to 3: new names, and keys by frozen defaults.
 
-Version 2 spoke of width, depth, heads and an output head, hashed every setting into a cell's key
-(so that each new setting gave all cells new keys), and wrote a column of metrics as fields of an
-observation. Here every name, rule and key becomes what version 3 writes. The key that a cell had is
-kept beside its new one, since its checkpoints lie under it.
+Version 2 wrote width, depth, heads and output head, hashed every setting into a cell's key (so that
+each new setting changed all keys), and stored metrics as fields of an observation. Here every name,
+rule and key becomes what version 3 writes. A cell's old key is kept beside the new one, since its
+checkpoints are stored under it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tune_app.plan.identity import BASELINE, key_of
 _RULES = {"baseline": "kill_rule", "budget": "completed"}
 _PARTS = {"output head": "lm_head"}
 _TOKENIZER = "byte_level_bpe"
-"""The only kind there was; its key is kind and size."""
+"""The only kind at the time; its key is kind and size."""
 _METRICS = {
     "reference_tokens": "baseline_tokens",
     "reference_perplexity": "baseline_token_perplexity",
@@ -31,7 +31,7 @@ _TABLES_OF_CELLS = ("observations", "decisions", "failures", "attempts", "heartb
 
 def translate(connection: sqlite3.Connection) -> None:
     """Rewrites every row, in the caller's transaction."""
-    # References are checked at the end of the transaction: a key changes in several tables.
+    # Check references at the end of the transaction: a key changes in several tables.
     connection.execute("PRAGMA defer_foreign_keys = ON")
     keys = _translate_cells(connection)
     for table in _TABLES_OF_CELLS:
@@ -109,9 +109,9 @@ def _observation(old: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, A
 
 
 def upgraded_observation(old: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of an observation that was written with a field a metric, in today's shape.
+    """Converts an observation that was written with one field per metric to today's form.
 
-    Those fields had older names at first. Values of today's shape stay as they are.
+    Some of those fields had older names. Values in today's form stay as they are.
     """
     if "metrics" in old:
         return dict(old)

@@ -32,8 +32,8 @@ BASELINE_MODEL: Mapping[str, Any] = {
     "head_dim": None,
     "d_ff": None,
 }
-"""What the baseline is unless a space says otherwise; the rest it shares with the cell. Sizes that
-a cell pins are its own; those of a space's FIXED hold for the baseline too."""
+"""The baseline's values unless a space sets others; everything else it takes from the cell. Sizes
+that a cell pins are only the cell's; sizes that a space pins in FIXED are the baseline's too."""
 
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
 _OWN_FIELDS = (*_MODEL_FIELDS, *TOKENIZER_FIELDS)
@@ -41,16 +41,16 @@ _OWN_FIELDS = (*_MODEL_FIELDS, *TOKENIZER_FIELDS)
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings(TrainingSettings):
-    """How a cell is trained and scored. Raises ValueError for values that no trial could have."""
+    """How a cell is trained and scored. Raises ValueError for impossible values."""
 
     corpus: str = "stdlib"
-    """A name or a path that data.prepare knows."""
+    """A corpus name or a path, as `data.prepare` takes it."""
     tokens: int = 5_000_000
-    """Tokens to train, in the baseline's tokens (the same text for every tokenizer)."""
+    """Baseline tokens to train on (the same text for every tokenizer)."""
     evaluations: int = 20
-    """Evaluations a trial, evenly spaced; one at its end."""
+    """Evaluations per trial, evenly spaced; the last one at its end."""
     evaluation_bytes: int = 262_144
-    """Dev text scored at each of them, in bytes of whole documents; the last scores all."""
+    """Bytes of the dev sample, in whole documents; the last one scores the full split too."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,7 +68,7 @@ class Cell:
 
     model: ModelSpec
     baseline: ModelSpec
-    """Whose learning rate is transferred and whose tokens are the unit."""
+    """Learning rates are transferred from it, and tokens are counted by its tokenizer."""
     tokenizer: TokenizerSpec
     baseline_tokenizer: TokenizerSpec
     settings: TrialSettings
@@ -76,10 +76,10 @@ class Cell:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Cell:
-        """A cell from a flat mapping; what it leaves out takes its default.
+        """A cell from a flat mapping; missing values take their defaults.
 
-        A baseline that names no tokenizer has the cell's. A file that a tokenizer names is read,
-        once: the cell's own values have its SHA-256.
+        A baseline without a tokenizer uses the cell's. A tokenizer's file is read once; after that
+        the cell's values contain its SHA-256.
 
         Raises ValueError for an unknown name or an impossible value.
         """
@@ -117,7 +117,7 @@ class Cell:
         )
 
     def values(self) -> dict[str, Any]:
-        """All values, defaults included, flat; `from_values` reads them back."""
+        """All values as a flat mapping, defaults included; `from_values` reads them back."""
         return {
             **self.own_model(),
             **asdict(self.settings),
@@ -126,7 +126,7 @@ class Cell:
         }
 
     def own_model(self) -> dict[str, Any]:
-        """The model and its tokenizer: what another cell has as its `baseline`."""
+        """The model and its tokenizer, as another cell takes them for its `baseline`."""
         return {**self.model.values(), **tokenizer_values(self.tokenizer)}
 
     @property
@@ -139,15 +139,15 @@ class Cell:
 
     @property
     def former_key(self) -> str | None:
-        """The key that the first versions gave the cell, under which checkpoints may lie; None
-        where it has a setting that they did not know."""
+        """The cell's key in the first versions, under which checkpoints may be stored; None if the
+        cell uses a setting that those versions did not have."""
         return former_key(self.values(), identity.FROZEN_DEFAULTS)
 
     def training_config(
         self, *, tokens: int | None = None, micro_batch_size: int | None = None
     ) -> TrainingConfig:
-        """The training of the cell on `tokens` of its own tokens; default as many as its settings
-        name, which is right where its tokenizer is the baseline's."""
+        """The training settings for `tokens` tokens of the cell's own tokenizer. The default,
+        `settings.tokens`, is only right if that is also the baseline's tokenizer."""
         return TrainingConfig.of_run(
             self.settings,
             tokens=self.settings.tokens if tokens is None else tokens,

@@ -1,4 +1,4 @@
-"""Names that settings, sizes and cells had in versions whose journals and checkpoints live on."""
+"""Old names of settings, sizes and cells, for reading journals and checkpoints of old versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SETTINGS: Mapping[str, str] = {
     "output_head": "embedding",
     "heads": "n_heads",
 }
-"""Of a cell, old → new."""
+"""Settings of a cell, old → new."""
 
 SIZES: Mapping[str, str] = {
     **SETTINGS,
@@ -21,21 +21,22 @@ SIZES: Mapping[str, str] = {
     "head_size": "head_dim",
     "inner_width": "d_ff",
 }
-"""Of a solved model, old → new."""
+"""Sizes of a solved model, old → new."""
 
 
 def renamed(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """The values under their new names, in their order; those under new names stay."""
+    """The values under their new names, in the same order; new names stay as they are."""
     return {names.get(name, name): value for name, value in values.items()}
 
 
 def former_key(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> str | None:
-    """The key that versions before `identity` gave a cell: a hash of all values that there were.
+    """A cell's key before `identity` existed: a hash of every value that existed then.
+
+    None if a newer setting differs from its default: those versions could not train such a cell.
 
     Args:
-        values: of the cell, all of them, under today's names.
-        defaults: the frozen ones. A cell that has another value of a setting that is newer than
-            those versions had no key there.
+        values: all values of the cell, under today's names.
+        defaults: the frozen ones (`identity.FROZEN_DEFAULTS`).
     """
     old = _first_values(values, defaults, _FIRST_OF_A_CELL)
     if old is None:

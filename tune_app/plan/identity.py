@@ -1,8 +1,8 @@
-"""What makes two cells the same: a hash of what differs from a frozen table of defaults.
+"""When two cells are the same: a hash of the values that differ from a frozen table of defaults.
 
-Only values that differ from FROZEN_DEFAULTS are hashed. So a new setting adds a line with the
-default that it is introduced with and changes no key, and a default of the program that changes
-later does not touch the table: cells keep their keys and their meaning.
+Only values that differ from FROZEN_DEFAULTS are hashed. A new setting adds a line with its default
+and changes no key. If the program's default changes later, the table stays as it is, so that cells
+keep their keys and their meaning.
 
 A value may be None, a scalar, a list or a mapping of such values.
 """
@@ -17,8 +17,8 @@ from typing import Any
 from tune_app.plan.former_names import SIZES
 
 IDENTITY_VERSION = 1
-"""Part of every hash; a new one gives every cell a new key, so it needs a step of the journal's
-migration (tune_app/journal/schema.py)."""
+"""Part of every hash. A new version changes every key, so it needs a migration step of the journal
+(tune_app/journal/schema.py)."""
 
 MODEL_DEFAULTS: Mapping[str, Any] = {
     "target_parameters": 10_000_000,
@@ -38,7 +38,7 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     "tokenizer": "byte_level_bpe",
     "tokenizer_options": {},
 }
-"""Of what a cell's model and its baseline both have, each when it was introduced."""
+"""Defaults of the values that a cell and its baseline both have, as of their introduction."""
 
 FROZEN_DEFAULTS: Mapping[str, Any] = {
     **MODEL_DEFAULTS,
@@ -58,10 +58,10 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "evaluation_bytes": 262_144,
     "seed": 0,
 }
-"""Of every setting, each when it was introduced. Lines are added, never changed or removed."""
+"""Defaults of all settings as of their introduction. Add lines; never change or remove one."""
 
 BASELINE = "baseline"
-"""The one value that is a cell's model again: compared value by value with the same table."""
+"""The one nested value: a model's values again, compared one by one with the same table."""
 
 _KEY_LENGTH = 12
 
@@ -69,7 +69,7 @@ _KEY_LENGTH = 12
 def key_of(values: Mapping[str, Any]) -> str:
     """A hash of a cell's values: equal for equal cells, on any machine.
 
-    What is left out stands for its frozen default.
+    A missing value means its frozen default.
     """
     identity = {"version": IDENTITY_VERSION, "values": differing(values)}
     text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
@@ -92,7 +92,7 @@ def differing(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded cell's values, with the frozen defaults of settings that are newer than it."""
+    """A recorded cell's values, with the frozen defaults of settings that were added since."""
     complete = {**FROZEN_DEFAULTS, **values}
     if BASELINE in values:
         complete[BASELINE] = {**MODEL_DEFAULTS, **values[BASELINE]}
@@ -111,12 +111,12 @@ def canonical(value: Any) -> Any:
 
 
 def unknown_setting(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """What is said of a name that no setting has."""
+    """The error message for a name that is not a setting."""
     if SIZES.get(name) in known:
         return f"unknown setting {name!r}; it is now called {SIZES[name]!r}"
     return f"unknown setting {name!r}; expected one of {', '.join(known)}"
 
 
 def _text(value: Any) -> str:
-    # As text, so that True is not 1.
+    # Compared as text, since True == 1 in Python.
     return json.dumps(canonical(value), sort_keys=True)

@@ -1,4 +1,4 @@
-"""What axes, their values and cells are called, and in which order values stand."""
+"""Display names of axes, values and cells, and the order of values."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _AXIS_NAMES = {
     "feed_forward": "feed-forward",
 }
 
-_TELL_THEMSELVES = ("embedding_ratio", "glu_expansion")
-"""Axes whose numbers need no name beside them."""
+_SELF_EXPLANATORY = ("embedding_ratio", "glu_expansion")
+"""Axes whose numbers are clear without the axis name."""
 
 
 def axis_name(axis: str) -> str:
-    """An axis, for people: embedding share, feed forward."""
+    """An axis as people read it: embedding share, feed-forward."""
     return _AXIS_NAMES.get(axis, axis.replace("_", " "))
 
 
 def describe(values: Mapping[str, Any], axes: Sequence[str]) -> str:
-    """A cell or a design in a few characters: `25% × 2.66 × learning_rate 0.004 × seed 1`."""
+    """A short label of a cell or a design: `25% × 2.66 × learning_rate 0.004 × seed 1`."""
     return " × ".join(_named_value(axis, values.get(axis)) for axis in axes)
 
 
 def describe_value(axis: str, value: Any) -> str:
-    """A value on an axis, for people: 25%, 2.66, untied, free."""
+    """A value on an axis as people read it: 25%, 2.66, untied, free."""
     if value is None:
         return "free"
     if isinstance(value, Mapping):
@@ -40,7 +40,7 @@ def describe_value(axis: str, value: Any) -> str:
 
 
 def _describe_mapping(value: Mapping[str, Any]) -> str:
-    """What a mapping says, a file by its name: tokenizer.json, `levels=2 lower=True`."""
+    """A mapping as short text, a file by its name: tokenizer.json, `levels=2 lower=True`."""
     parts = [
         Path(str(item)).name if name == "file" else f"{name}={item}"
         for name, item in value.items()
@@ -50,7 +50,7 @@ def _describe_mapping(value: Mapping[str, Any]) -> str:
 
 
 def ordered(values: Sequence[Any]) -> list[Any]:
-    """Every value once: numbers by size, anything else in the order of its first appearance."""
+    """Each value once: numbers ascending, anything else in order of first appearance."""
     unique = list({repr(value): value for value in values}.values())
     return sorted(unique) if all(map(is_number, unique)) else unique
 
@@ -60,10 +60,10 @@ def is_number(value: Any) -> bool:
 
 
 def _named_value(axis: str, value: Any) -> str:
-    """A name says what it is of; a number, a flag or a list needs its axis, and so does free."""
+    """Names and mappings are clear alone; numbers, flags, lists and `free` need their axis."""
     if value is None:
         return f"{axis_name(axis)} free"
     text = describe_value(axis, value)
     return (
-        text if axis in _TELL_THEMSELVES or isinstance(value, (str, Mapping)) else f"{axis} {text}"
+        text if axis in _SELF_EXPLANATORY or isinstance(value, (str, Mapping)) else f"{axis} {text}"
     )

@@ -1,4 +1,4 @@
-"""From a search space and a person's wishes to a list of solved cells: the sweep before it runs."""
+"""From a search space and the user's options to a list of solved cells: a sweep before it runs."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ class SweepPlan:
 
     @property
     def tokenizers(self) -> list[TokenizerSpec]:
-        """What the cells need, each once, the smallest first."""
+        """The tokenizers of the feasible cells, each once, the smallest first."""
         found = {tokenizer_of(cell.values) for cell in self.feasible}
         return sorted(found, key=lambda tokenizer: (tokenizer.vocab_size, tokenizer.key))
 
 
 def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
-    """Expands a space and solves each cell; nothing is started and nothing read.
+    """Expands a space and solves each cell. Starts nothing and reads no corpus.
 
-    Raises ValueError where a wish is impossible, where the baseline is infeasible, or where cells
-    do not share what makes them comparable.
+    Raises ValueError if an option is impossible, if the baseline is infeasible, or if cells differ
+    in corpus, tokens or evaluations and so could not be compared.
     """
     name = wishes.name or space.name
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"the sweep's name is {name!r}; it names a folder, so it must be made of letters, "
-            "digits, '.', '_' and '-', and start with a letter or a digit"
+            f"the sweep's name is {name!r}; it names a folder, so use letters, digits, '.', '_' "
+            "and '-', and start with a letter or a digit"
         )
     cells = expand(space, wishes.values, seeds=wishes.seeds)
     axes = tuple(space.axes)
@@ -74,8 +74,8 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     for shared in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
         if len({str(cell.values[shared]) for cell in records}) > 1:
             raise ValueError(
-                f"{shared} differs between cells, so nothing could be compared; "
-                "give all of them the same"
+                f"{shared} differs between cells, so they could not be compared; "
+                "use the same value for all"
             )
     tokens = int(baseline.values["tokens"])
     return SweepPlan(
@@ -90,7 +90,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
 
 
 def with_corpus_named(cells: Sequence[PlannedCell], corpus: str) -> tuple[PlannedCell, ...]:
-    """The cells as they are when their corpus goes by another name, which is part of their keys."""
+    """The cells with their corpus renamed, and so with new keys."""
     renamed = []
     for cell in cells:
         values = {**cell.values, "corpus": corpus}
@@ -121,7 +121,7 @@ def _planned(cell: Cell, name: str, position: int) -> PlannedCell:
 
 
 def _distinct(records: Sequence[PlannedCell]) -> tuple[PlannedCell, ...]:
-    """Labels made unique: a baseline outside the axes' values may look like one of the cells."""
+    """Makes labels unique: a baseline off the grid may get the same label as a cell on it."""
     seen: dict[str, int] = {}
     distinct = []
     for record in records:

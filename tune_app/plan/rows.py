@@ -1,4 +1,4 @@
-"""A planned cell: what the budget made of it. The journal's record of a cell builds on it."""
+"""A planned cell with its solved sizes, and the rows of a dry run's table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tune_app.plan.solved import SolvedModels
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell with the sizes that are trained, or with the reason why it has none."""
+    """A cell with its solved sizes, or the reason why it has none."""
 
     key: str
     label: str
@@ -27,15 +27,15 @@ class PlannedCell:
     baseline_config: Mapping[str, Any] | None = None
     """The solved sizes of the cell's baseline, whose learning rate is transferred."""
     parameters: Mapping[str, Any] | None = None
-    """Parameters by part and in total, with the embedding's share."""
+    """Parameters by part and in total, with the embedding share."""
     flops_per_token: float | None = None
-    """Training FLOPs a token, forward and backward."""
+    """Training FLOPs per token, forward and backward."""
     former_key: str | None = None
-    """The key that an older version of the program gave it, under which checkpoints may lie."""
+    """The cell's key in an older version, under which checkpoints may be stored."""
 
     @property
     def solved(self) -> SolvedModels | None:
-        """The models to train and to compare with; None where they are not recorded."""
+        """The solved models of the cell and its baseline; None if they are not recorded."""
         if self.config is None or self.baseline_config is None:
             return None
         return SolvedModels.from_values({"model": self.config, "baseline": self.baseline_config})
@@ -43,19 +43,19 @@ class PlannedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanSizes:
-    """What the parameter budget made of a cell, for a dry run's table."""
+    """The solved sizes of a cell, for a dry run's table."""
 
     share: float
-    """Embedding parameters over all parameters."""
+    """Embedding parameters / all parameters."""
     expansion: float
-    """Inner width over width."""
+    """d_ff / d_model."""
     d_model: int
     n_layers: int
     n_heads: int
     head_dim: int
     d_ff: int
     parameters: int
-    """In total."""
+    """Total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,23 +64,23 @@ class PlanRow:
 
     label: str
     asked_share: float | None
-    """None where it was left free, as with what else is asked."""
+    """None if it was left free; the same for the other `asked_` fields."""
     asked_expansion: float | None
     tokens: int
-    """To train, in the baseline's tokens."""
+    """Baseline tokens to train on."""
     asked_d_model: int | None = None
     asked_n_layers: int | None = None
     asked_d_ff: int | None = None
     sizes: PlanSizes | None = None
-    """None where the budget has no solution."""
+    """None if the budget has no solution."""
     learning_rate_factor: float | None = None
-    """Of the hidden matrices, against the baseline's."""
+    """muP: rate of the hidden matrices / that of the baseline's."""
     expected_seconds: float | None = None
     memory_bytes: int | None = None
     infeasible: str = ""
     """Why the budget has no solution."""
     nearest: str = ""
-    """The nearest request that has one, where one is known."""
+    """The nearest request that has a solution, if one is known."""
 
     def __post_init__(self) -> None:
         if (self.sizes is None) != bool(self.infeasible):

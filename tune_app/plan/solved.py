@@ -1,4 +1,4 @@
-"""The solved models of a cell: solved once, in the plan, and then carried to whoever trains."""
+"""The solved models of a cell: solved once, in the plan, then passed on to the trial."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class SolvedModels:
 
     @classmethod
     def of(cls, cell: Cell) -> SolvedModels:
-        """As the solver finds them now. Raises InfeasibleBudget where there are none."""
+        """Runs the solver. Raises InfeasibleBudget if there is no solution."""
         return cls(model=solve(cell.model), baseline=solve(cell.baseline))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Mapping[str, Any]]) -> SolvedModels:
-        """What `values` gave, also where JSON lies between."""
+        """The inverse of `values`, also after a round trip through JSON."""
         return cls(model=ModelConfig(**values["model"]), baseline=ModelConfig(**values["baseline"]))
 
     def values(self) -> dict[str, dict[str, Any]]:

@@ -17,12 +17,12 @@ _NAMES = ("AXES", "FIXED", "BASELINE", "SAMPLES", "SCHEDULER", "KILL_RULE")
 
 
 class SpaceError(ValueError):
-    """A search space that cannot be read or means nothing."""
+    """A search space that cannot be read or is invalid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """A search space as its file states it."""
+    """The contents of a search space file."""
 
     name: str
     axes: Mapping[str, Any]
@@ -30,7 +30,7 @@ class Space:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     baseline: Mapping[str, Any] = field(default_factory=dict)
     samples: int | None = None
-    """Cells to draw where an axis is a distribution."""
+    """Draws from the distributions, if an axis is one."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     kill_rule: Mapping[str, Any] = field(default_factory=dict)
 
@@ -42,10 +42,10 @@ def known_spaces() -> list[str]:
 
 
 def load_space(name: str) -> Space:
-    """A space by name, or by the path of its file.
+    """Loads a space by name, or by the path of its file.
 
-    A space is a Python file and runs when it is loaded, so take only files that you trust.
-    Raises SpaceError where there is none, or where it does not say what to vary.
+    A space is a Python file that runs when it is loaded, so only load files that you trust.
+    Raises SpaceError if there is no such space or if it is invalid.
     """
     path = Path(name)
     if path.suffix != ".py":
@@ -53,8 +53,8 @@ def load_space(name: str) -> Space:
             near = difflib.get_close_matches(name, known_spaces(), n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise SpaceError(
-                f"there is no search space {name!r}; {hint}known: {', '.join(known_spaces())}, "
-                "or the path of a .py file"
+                f"unknown search space {name!r}; {hint}expected one of "
+                f"{', '.join(known_spaces())}, or the path of a .py file"
             )
         path = Path(search_spaces.__path__[0]) / f"{name}.py"
     if not path.is_file():
@@ -65,7 +65,7 @@ def load_space(name: str) -> Space:
         raise SpaceError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     unknown = [key for key in names if key.isupper() and key not in _NAMES]
     if unknown:
-        raise SpaceError(f"{path} sets {unknown[0]}; known names are {', '.join(_NAMES)}")
+        raise SpaceError(f"{path} sets unknown {unknown[0]}; expected {', '.join(_NAMES)}")
     space = Space(
         name=path.stem,
         axes=names.get("AXES", {}),
@@ -89,7 +89,7 @@ def _check(space: Space, path: Path) -> None:
         if _is_distribution(values):
             if not isinstance(space.samples, int) or space.samples < 1:
                 raise SpaceError(
-                    f"{path}: {name} is a distribution, so SAMPLES must say how many cells to draw"
+                    f"{path}: {name} is a distribution, so SAMPLES must say how many values to draw"
                 )
         elif not isinstance(values, (list, tuple)) or not values:
             raise SpaceError(f"{path}: {name} is {values!r}; it must be a list of values")
@@ -101,26 +101,26 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
     Args:
         space: what to vary.
         overrides: values that replace the space's FIXED ones.
-        seeds: one cell a seed.
+        seeds: each configuration becomes one cell per seed.
 
     Raises:
-        ValueError: an override names an axis, or a value is impossible.
+        ValueError: an override sets an axis, or a value is impossible.
     """
     clash = sorted(set(overrides) & set(space.axes))
     if clash:
         raise SpaceError(
-            f"{clash[0]} is what the space {space.name!r} varies; it cannot be set as well"
+            f"{clash[0]} is an axis of the space {space.name!r}, so it cannot be set as well"
         )
     if "seed" in {*overrides, *space.axes, *space.fixed}:
-        raise SpaceError("a space cannot set the seed; name seeds with --seeds")
+        raise SpaceError("seed cannot be set as a value; use --seeds")
     if not seeds or len(set(seeds)) != len(seeds):
-        raise ValueError(f"seeds are {list(seeds)}; name at least one, each once")
+        raise ValueError(f"seeds are {list(seeds)}; give at least one, each only once")
     fixed = {**space.fixed, **overrides}
     baseline = {**BASELINE_MODEL, **fixed, **space.baseline}
-    reference = Cell.from_values(baseline).own_model()
-    baseline["baseline"] = reference
+    baseline_model = Cell.from_values(baseline).own_model()
+    baseline["baseline"] = baseline_model
     points = [
-        {**BASELINE_MODEL, **fixed, **point, "baseline": reference}
+        {**BASELINE_MODEL, **fixed, **point, "baseline": baseline_model}
         for point in _points(space, seeds[0])
     ]
     cells = [
@@ -132,7 +132,7 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
 
 
 def _points(space: Space, seed: int) -> list[dict[str, Any]]:
-    """All combinations of the listed values; each with its own draw of the distributions."""
+    """All combinations of the listed values, each with the same draws of the distributions."""
     grids = {name: values for name, values in space.axes.items() if not _is_distribution(values)}
     drawn = {name: values for name, values in space.axes.items() if _is_distribution(values)}
     combinations = [
@@ -140,7 +140,7 @@ def _points(space: Space, seed: int) -> list[dict[str, Any]]:
     ]
     if not drawn:
         return combinations
-    import optuna  # noqa: PLC0415 - half a second that only spaces with distributions need
+    import optuna  # noqa: PLC0415 - takes half a second, and only distributions need it
 
     assert space.samples is not None
     sampler = optuna.samplers.RandomSampler(seed=seed)
@@ -150,7 +150,7 @@ def _points(space: Space, seed: int) -> list[dict[str, Any]]:
 
 
 def _is_distribution(values: Any) -> bool:
-    """Whether an axis is an Optuna distribution, told without importing Optuna."""
+    """Whether an axis is an Optuna distribution, checked without importing Optuna."""
     return any(
         base.__module__ == "optuna.distributions" and base.__name__ == "BaseDistribution"
         for base in type(values).__mro__

@@ -1,4 +1,4 @@
-"""The tokenizer among a cell's plain values: `tokenizer`, `vocab_size` and `tokenizer_options`."""
+"""A cell's tokenizer as plain values: `tokenizer`, `vocab_size` and `tokenizer_options`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from data.tokenizers.spec import DEFAULT_KIND, TokenizerSpec
 KIND, SIZE, OPTIONS = "tokenizer", "vocab_size", "tokenizer_options"
 
 TOKENIZER_FIELDS = (KIND, OPTIONS)
-"""What a cell and its baseline say of a tokenizer beside its size, which is the model's too."""
+"""The values that name a tokenizer, besides its size, which belongs to the model too."""
 
 
 def tokenizer_of(values: Mapping[str, Any]) -> TokenizerSpec:
-    """The tokenizer of a cell's values, or of its baseline's.
+    """The tokenizer in the values of a cell, or of a baseline.
 
-    Records that are older than a setting lack it, and mean its default. Raises ValueError for a
-    tokenizer that there is not.
+    Older records lack newer settings; a missing one means its default. Raises ValueError for an
+    unknown tokenizer.
     """
     return TokenizerSpec(
         kind=values.get(KIND, DEFAULT_KIND),
@@ -27,5 +27,5 @@ def tokenizer_of(values: Mapping[str, Any]) -> TokenizerSpec:
 
 
 def tokenizer_values(tokenizer: TokenizerSpec) -> dict[str, Any]:
-    """The values of a cell that name its tokenizer, without the size."""
+    """A tokenizer as values of a cell, without its size."""
     return {KIND: tokenizer.kind, OPTIONS: dict(tokenizer.options)}

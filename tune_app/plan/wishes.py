@@ -1,6 +1,6 @@
-"""What a person asks of a sweep beyond its space.
+"""What the user asks of a sweep beyond its space.
 
-The command line reads `Wishes` as it stands, and the plan and the stopping rules take it as it is.
+`Wishes` is at once the command line's options and the input of the plan and the stopping rules.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
 
 
 def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:
-    """name=value pairs; a value is JSON, `free` or None for what is left free, or else a string."""
+    """name=value pairs. A value is JSON, `free` or None (left free), or else a string."""
     pairs: list[tuple[str, Any]] = []
     for token in tokens:
         name, equals, text = token.value.partition("=")
@@ -44,7 +44,7 @@ def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]
 
 
 Count = Annotated[int | None, Parameter(converter=_whole)]
-"""A whole number on a command line, with k, M or B where it is large."""
+"""A whole number on the command line; k, M and B are understood."""
 
 Settings = Annotated[
     tuple[tuple[str, Any], ...],
@@ -57,56 +57,56 @@ Settings = Annotated[
         show_default=False,
     ),
 ]
-"""Names with their values; on a command line name=value, again and again."""
+"""Names with values; on the command line name=value, repeatable."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What a sweep is; the space says what is left out."""
+    """The options that define a sweep; the space decides what they leave out."""
 
     name: Annotated[str | None, Parameter(group=_WHAT)] = None
-    """Of the sweep and its folder; default the space's name."""
+    """Name of the sweep and its folder; default the space's name."""
     corpus: Annotated[str | None, Parameter(group=_WHAT)] = None
     """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
-    """Parameters of every model, ± 0.5 %, e.g. 10M."""
+    """Parameters per model, ± 0.5 %, e.g. 10M."""
     vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
         None
     )
-    """Tokens of the tokenizer."""
+    """Vocabulary size."""
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
-    """Tokens to train a cell on, e.g. 5M."""
+    """Baseline tokens to train each cell on, e.g. 5M."""
     seeds: Annotated[tuple[int, ...], Parameter(group=_WHAT, negative="")] = (0,)
     """One cell per seed; repeat the option."""
     set: Annotated[Settings, Parameter(group=_WHAT)] = ()
-    """Any other value of a cell, as name=value, e.g. learning_rate=2e-3; repeat the option."""
+    """Any other setting of the cells, as name=value, e.g. learning_rate=2e-3; repeat the option."""
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
-    """Which rule stops the worse cells by their rank: asha at its rungs, or none; default the
-    space's, else asha."""
+    """The rule that stops cells by rank: asha (at its rungs) or none; default the space's, else
+    asha."""
     scheduler_set: Annotated[Settings, Parameter(group=_RULES)] = ()
     """A setting of the scheduler, as name=value, e.g. reduction_factor=3; repeat the option."""
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
-    """ASHA's η: one of η cells passes a rung; default 2."""
+    """ASHA's η: one in η cells passes a rung; default 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
-    """ASHA's first rung, as a share of a trial; default 0.25."""
+    """ASHA's first rung, as a fraction of a trial; default 0.25."""
     kill_rule: Annotated[
         Literal["ppl", "bpb", "sigma", "off"] | None, Parameter(group=_RULES, negative="")
     ] = None
-    """Unit of the margin to the baseline (sigma: over the baseline's seeds); default ppl."""
+    """Unit of the margin (sigma: standard deviation over the baseline's seeds); default ppl."""
     kill_margin: Annotated[float | None, Parameter(group=_RULES)] = None
-    """How much worse than the baseline counts as worse; default 0.5."""
+    """How much worse than the baseline a cell must be; default 0.5."""
     kill_span: Annotated[Count, Parameter(group=_RULES)] = None
-    """For how many tokens before the cell is stopped; default 1M, or as the space says."""
+    """Tokens for which it must stay that much worse; default 1M, or the space's."""
 
     @property
     def values(self) -> dict[str, Any]:
-        """Values of cells that replace the space's fixed ones."""
+        """Values of cells that replace those in the space's FIXED."""
         return self._given("corpus", "target_parameters", "vocab_size", "tokens") | dict(self.set)
 
     @property
     def scheduler_settings(self) -> dict[str, Any]:
-        """Settings of the scheduler that replace the space's."""
+        """Settings of the scheduler that replace those of the space."""
         return self._given("reduction_factor", "grace_fraction") | dict(self.scheduler_set)
 
     def _given(self, *names: str) -> dict[str, Any]:

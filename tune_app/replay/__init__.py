@@ -1,4 +1,4 @@
-"""Decisions over recorded curves, without training: what the rules said, or others would have said.
+"""Runs stopping rules over recorded curves, without training: a sweep's own rules, or others.
 
 Imports the stopping rules, the journal and the plan; no Ray.
 """

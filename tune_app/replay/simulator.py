@@ -1,4 +1,4 @@
-"""Feeds recorded observations to a fresh referee, in the order of their arrival."""
+"""Feeds recorded observations to a fresh referee, in order of arrival."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tune_app.stopping.referee import Referee
 
 
 def replay(referee: Referee, observations: Iterable[Observation]) -> list[Decision]:
-    """The referee's decisions in the order in which they fall.
+    """The referee's decisions, in the order they are made.
 
-    A cell that was ended by a decision is observed no more: the rest of its curve, where the
-    record has it, is what the decision saved.
+    After a decision has ended a cell, the rest of its recorded curve is ignored: those are the
+    tokens that the decision saves.
 
     Args:
-        referee: that has seen nothing yet.
-        observations: in the order of their arrival, of all cells.
+        referee: a fresh one, without observations.
+        observations: of all cells, in order of arrival.
     """
     ended: set[str] = set()
     decisions: list[Decision] = []
@@ -36,11 +36,11 @@ def replay(referee: Referee, observations: Iterable[Observation]) -> list[Decisi
 
 
 def fresh_referee(journal: Journal, rules: StoppingRules | None = None) -> Referee:
-    """A referee for the cells of a journal that has seen none of its observations.
+    """A referee for the cells of a journal, without any of its observations.
 
-    rules: those to try; None for those that the sweep was started with.
+    rules: rules to try; None for those the sweep was started with.
 
-    Raises ValueError where this version does not know them.
+    Raises ValueError if this version does not know the sweep's rules.
     """
     sweep = journal.sweep()
     chosen = StoppingRules.from_record(sweep) if rules is None else rules
@@ -50,22 +50,22 @@ def fresh_referee(journal: Journal, rules: StoppingRules | None = None) -> Refer
 
 
 def replay_journal(journal: Journal, rules: StoppingRules | None = None) -> list[Decision]:
-    """What the rules say to a recorded sweep; the journal is only read.
+    """What the rules decide on a recorded sweep; only reads the journal.
 
-    With the sweep's own rules these are the decisions that it recorded, but for their times.
+    With the sweep's own rules these are the recorded decisions, except for their times.
 
-    Raises ValueError where this version does not know the rules.
+    Raises ValueError if this version does not know the sweep's rules.
     """
     with journal.one_moment():
         return replay(fresh_referee(journal, rules), journal.observations())
 
 
 def differing_decisions(journal: Journal) -> list[tuple[Decision | None, Decision | None]]:
-    """Pairs of a recorded decision and what a replay says at that place, where the two differ.
+    """Pairs of a recorded and a replayed decision on the same observation that differ.
 
-    None stands for no decision. Times are not compared.
+    None means no decision. Times are not compared.
 
-    Raises ValueError where this version does not know the sweep's rules.
+    Raises ValueError if this version does not know the sweep's rules.
     """
     recorded = {_place(decision): decision for decision in journal.decisions()}
     replayed = {_place(decision): decision for decision in replay_journal(journal)}

@@ -1,4 +1,4 @@
-"""Whether a cell goes on: rules over curves, the referee that asks them, and its place in a sweep.
+"""Whether a cell continues: rules over curves, the referee that asks them, and its journal.
 
 Imports the journal and the plan; no Ray. A new rule is one file with its settings and one entry in
 `all_rules.py`.

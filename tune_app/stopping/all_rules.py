@@ -1,7 +1,7 @@
 """Every stopping rule by its name, and the rules of one sweep.
 
-A sweep has the kill rule, which may be off, and at most one scheduler beside it: a rule of the
-table below. A new rule is a file with its settings and an entry here.
+A sweep has the kill rule, which may be off, and at most one scheduler, from the table below. A new
+rule is a file with its settings and an entry here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TITLES = {
 
 
 def title_of(rule: str) -> Title:
-    """How the rule of a decision is called; its name where this version does not know it."""
+    """Display names of a decision's rule, also of one that this version does not know."""
     name = rule.replace("_", " ")
     return _TITLES.get(rule, Title(short=name, by=name))
 
@@ -49,11 +49,11 @@ class StoppingRules:
 
     kill_rule: KillRule
     scheduler: RuleSettings | None
-    """None lets every cell train to its end, as far as its rank goes."""
+    """None: no cell is stopped for its rank."""
 
     @classmethod
     def from_record(cls, sweep: SweepRecord) -> StoppingRules:
-        """Those that a sweep was started with. Raises ValueError for what is not known here."""
+        """The rules a sweep was started with. Raises ValueError for an unknown rule or setting."""
         return cls(
             kill_rule=KillRule.from_record(sweep.kill_rule),
             scheduler=scheduler_from_record(sweep.scheduler),
@@ -61,37 +61,37 @@ class StoppingRules:
 
     @property
     def scheduler_record(self) -> dict[str, Any]:
-        """The scheduler as a sweep's record keeps it."""
+        """The scheduler as it is stored in a sweep's record."""
         if self.scheduler is None:
             return {"name": NO_SCHEDULER}
         return {"name": self.scheduler.NAME, **self.scheduler.as_dict()}
 
     @property
     def settings(self) -> tuple[RuleSettings, ...]:
-        """In the order in which the referee hears them."""
+        """In the order in which the referee asks them."""
         return (self.kill_rule,) if self.scheduler is None else (self.kill_rule, self.scheduler)
 
     def build(self, *, tokens: int) -> dict[str, Rule]:
-        """The rules by name, with an empty memory, for trials of so many tokens.
+        """Fresh rules by name, for trials of `tokens` baseline tokens.
 
-        Raises ValueError where a rule cannot work on such trials.
+        Raises ValueError if a rule cannot work on such trials.
         """
         built = {settings.NAME: settings.build(tokens=tokens) for settings in self.settings}
         return {name: rule for name, rule in built.items() if rule is not None}
 
     def milestones(self, tokens: int) -> tuple[int, ...]:
-        """Baseline tokens at which a trial is likely to end, ascending."""
+        """Baseline tokens at which a trial is likely to be stopped or paused, ascending."""
         found = {one for settings in self.settings for one in settings.milestones(tokens)}
         return tuple(sorted(found))
 
     def notes(self, trial: Trial) -> tuple[str, ...]:
-        """What the person should know of the rules before the sweep starts."""
+        """Warnings about the rules, shown before the sweep starts."""
         notes = [note for settings in self.settings for note in settings.notes(trial)]
         if self.build(tokens=trial.tokens) and trial.sample_bytes < trial.wanted_bytes / 2:
             notes.append(
-                f"the rules decide on a dev sample of {trial.sample_bytes:,} bytes, of "
-                f"{trial.wanted_bytes:,} wanted: the documents of the dev split are too long for "
-                "more, and differences on so little text may be chance; raise evaluation_bytes"
+                f"the rules decide on a dev sample of {trial.sample_bytes:,} bytes instead of "
+                f"{trial.wanted_bytes:,}: the dev split's documents are too long for more; "
+                "differences on so little text may be chance, so raise evaluation_bytes"
             )
         return tuple(notes)
 

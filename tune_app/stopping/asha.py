@@ -1,4 +1,4 @@
-"""ASHA: at each rung a cell is held against those that came there before it."""
+"""ASHA: at each rung a cell is compared with those that reached it earlier."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tune_app.stopping.rungs import Arrival, Rungs
 
 @dataclass(frozen=True, kw_only=True)
 class AshaSettings(RuleSettings):
-    """ASHA's numbers. Raises ValueError for numbers that make no rungs."""
+    """Settings of ASHA. Raises ValueError for invalid ones."""
 
     NAME: ClassVar[str] = "asha"
     TITLE: ClassVar[Title] = Title(short="ASHA", by="ASHA")
 
     reduction_factor: int = 2
-    """η: one of η cells passes a rung."""
+    """η: one in η cells passes a rung."""
     grace_fraction: float = 0.25
-    """The first rung, as a share of a trial's tokens."""
+    """The first rung, as a fraction of a trial's tokens."""
 
     def __post_init__(self) -> None:
         if self.reduction_factor < 2:
@@ -30,12 +30,12 @@ class AshaSettings(RuleSettings):
             )
         if not 0 < self.grace_fraction < 1:
             raise ValueError(
-                f"ASHA's first rung lies at {self.grace_fraction} of a trial; "
+                f"ASHA's first rung is at {self.grace_fraction} of a trial; "
                 "it must be between 0 and 1, for example 0.25"
             )
 
     def milestones(self, tokens: int) -> tuple[int, ...]:
-        """Tokens of the rungs of a trial; none lies at its end."""
+        """Baseline tokens of the rungs; the end of a trial is not one."""
         rungs: list[int] = []
         milestone = max(1, round(self.grace_fraction * tokens))
         while milestone < tokens:
@@ -48,20 +48,20 @@ class AshaSettings(RuleSettings):
         return f"asha, best 1/{self.reduction_factor} of the earlier arrivals at {rungs} tokens"
 
     def build(self, *, tokens: int) -> Asha:
-        """Raises ValueError where a trial is too short for a rung."""
+        """Raises ValueError if a trial is too short for a rung."""
         milestones = self.milestones(tokens)
         if not milestones:
             raise ValueError(
-                f"ASHA's first rung, at {self.grace_fraction} of {tokens:,} tokens, lies at a "
-                "trial's end; train on more tokens, or take the scheduler none"
+                f"ASHA's first rung, at {self.grace_fraction} of {tokens:,} tokens, is already "
+                "the end of a trial; train on more tokens, or use --scheduler none"
             )
         return Asha(Rungs(milestones, reduction_factor=self.reduction_factor))
 
 
 class Asha:
-    """Stops whoever is worse than the cutoff of the earlier arrivals at a rung.
+    """Stops a cell that is worse at a rung than the cutoff of the earlier arrivals.
 
-    rungs: its memory, empty at first.
+    rungs: the arrivals so far, none at first.
     """
 
     def __init__(self, rungs: Rungs) -> None:

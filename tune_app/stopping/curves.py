@@ -1,4 +1,4 @@
-"""What is known of a sweep's cells so far: their curves, and the baseline of each."""
+"""The curves of a sweep's cells so far, and the baseline of each cell."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tune_app.journal.records import CellRecord, Observation
 
 
 def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell's values less its seed: what makes it the same design as another."""
+    """A cell's values without its seed: equal for all seeds of one configuration."""
     return {name: value for name, value in values.items() if name != "seed"}
 
 
 def is_same_but_seed(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two cells' values are the same architecture, trained the same way."""
+    """Whether two cells' values differ in nothing but the seed."""
     return without_seed(one) == without_seed(other)
 
 
 def by_cell(observations: Iterable[Observation]) -> dict[str, list[Observation]]:
-    """Curves: the observations of each cell, in the order of their tokens."""
+    """The observations of each cell, in order of tokens."""
     curves: dict[str, list[Observation]] = {}
     for observation in observations:
         curves.setdefault(observation.cell, []).append(observation)
@@ -31,9 +31,9 @@ def by_cell(observations: Iterable[Observation]) -> dict[str, list[Observation]]
 
 
 def interpolate(curve: Sequence[tuple[float, float]], tokens: float) -> float | None:
-    """The value of a curve of (tokens, value), sorted by tokens, between its points.
+    """The value at `tokens` of a curve of (tokens, value), sorted by tokens; linear.
 
-    None before the first point, after the last one, and where a neighbour is not finite.
+    None before the first point, after the last one, and if a neighbour is not finite.
     """
     at = bisect.bisect_left(curve, (tokens, -math.inf))
     if at < len(curve) and curve[at][0] == tokens:
@@ -49,9 +49,9 @@ def interpolate(curve: Sequence[tuple[float, float]], tokens: float) -> float | 
 def value_at(
     curve: Sequence[Observation], tokens: float, value: Callable[[Observation], float]
 ) -> float | None:
-    """A value of the observations of a cell at a number of baseline tokens, interpolated linearly.
+    """A value of a cell's curve at `tokens` baseline tokens, interpolated linearly.
 
-    None where the curve does not reach, and where a neighbour is not finite.
+    None outside the curve, and if a neighbour is not finite.
     """
     at = bisect.bisect_left(curve, tokens, key=lambda point: point.baseline_tokens)
     near = curve[max(0, at - 1) : at + 1]
@@ -64,7 +64,7 @@ class Curves:
     Args:
         cells: all of the sweep.
         baseline: key of the baseline's cell.
-        observations: those that are known already.
+        observations: those so far.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Curves:
         bisect.insort(curve, observation, key=lambda point: point.tokens)
 
     def of(self, cell: str) -> Sequence[Observation]:
-        """The observations of a cell in the order of their tokens; empty where there are none."""
+        """The observations of a cell in order of tokens; empty if there are none."""
         return self._curves.get(cell, ())
 
     def by_cell(self) -> Mapping[str, Sequence[Observation]]:
@@ -104,8 +104,8 @@ class Curves:
         return cell in self._baselines.values()
 
     def baseline_of(self, cell: str) -> str | None:
-        """Key of the baseline on the cell's own seed; None where that seed has none.
+        """Key of the baseline on the cell's own seed; None if that seed has none.
 
-        A baseline on another seed is no stand-in: what differs by chance would count as worse.
+        The baseline of another seed is no substitute: chance differences would count as worse.
         """
         return self._baselines.get(self._cells[cell].values.get("seed"))

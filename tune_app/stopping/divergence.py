@@ -9,7 +9,7 @@ from tune_app.stopping.rule import Verdict
 
 
 def diverged(observation: Observation) -> Verdict | None:
-    """The verdict on a loss that is NaN or infinite; None where both losses are finite."""
+    """Stops the cell if a loss is NaN or infinite; None if both losses are finite."""
     for name in ("bits_per_byte", "train_loss"):
         value = getattr(observation, name)
         if not math.isfinite(value):

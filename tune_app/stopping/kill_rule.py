@@ -1,11 +1,11 @@
 """The kill rule: a cell that stays worse than the baseline is not worth its tokens.
 
-A cell is stopped when its dev score has been at least `margin` worse than the baseline's at equal
-text, over a span of at least `span` tokens, with every evaluation in that span worse and at least
+A cell is stopped when its dev score has been at least `margin` worse than the baseline's on the
+same amount of text, at every evaluation over at least `span` tokens, and at no fewer than
 `minimum_evaluations` of them. Everything here is a pure function of curves.
 
 The baseline's curve is interpolated linearly in tokens and never extrapolated. Where it is not
-known yet nothing is decided; the next call, with more of the baseline, decides.
+known yet, nothing is decided until it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNITS = ("ppl", "bpb", "sigma", "off")
 
 @dataclass(frozen=True, kw_only=True)
 class KillRule(RuleSettings):
-    """The rule and its numbers. Raises ValueError for a rule that could never be meant."""
+    """The rule with its settings. Raises ValueError for invalid ones."""
 
     NAME: ClassVar[str] = "kill_rule"
     TITLE: ClassVar[Title] = Title(short="kill rule", by="the kill rule")
@@ -36,7 +36,7 @@ class KillRule(RuleSettings):
     margin: float = 0.5
     """How much worse counts as worse, in `unit`."""
     span: int = 1_000_000
-    """For how many tokens, in the baseline's tokens."""
+    """For how many baseline tokens a cell must be worse."""
     minimum_evaluations: int = 4
 
     def __post_init__(self) -> None:
@@ -52,7 +52,8 @@ class KillRule(RuleSettings):
             raise ValueError(f"the kill rule's span is {self.span}; it must be at least 1 token")
         if self.minimum_evaluations < 1:
             raise ValueError(
-                f"the kill rule wants {self.minimum_evaluations} evaluations; at least 1 is needed"
+                f"the kill rule's minimum_evaluations is {self.minimum_evaluations}; "
+                "it must be at least 1"
             )
 
     def build(self, *, tokens: int) -> Self | None:
@@ -71,22 +72,22 @@ class KillRule(RuleSettings):
             return ()
         if self.span >= trial.tokens:
             return (
-                "the kill rule never stops a cell: its span is no shorter than a trial, "
-                f"{trial.tokens:,} tokens",
+                f"the kill rule never stops a cell: its span of {self.span:,} tokens is not "
+                f"shorter than a trial of {trial.tokens:,}",
             )
-        # The last evaluation is the end of the trial, where there is nothing left to stop.
+        # The last evaluation is at the end of the trial, where nothing is left to stop.
         before_the_end = trial.evaluations - 1
         if before_the_end < self.minimum_evaluations:
             return (
-                f"the kill rule never stops a cell: it wants {self.minimum_evaluations} "
-                f"evaluations, and a trial has {before_the_end} before its end; raise evaluations "
+                f"the kill rule never stops a cell: it needs {self.minimum_evaluations} "
+                f"evaluations, but a trial has {before_the_end} before its end; raise evaluations "
                 f"to {self.minimum_evaluations + 1} or more",
             )
         between = trial.tokens * (before_the_end - 1) // trial.evaluations
         if self.span > between:
             return (
-                f"the kill rule can hardly stop a cell: its span is {self.span:,} tokens, and from "
-                f"the first evaluation of a trial to the last before its end it is {between:,}",
+                f"the kill rule can hardly ever stop a cell: its span is {self.span:,} tokens, but "
+                f"a trial's first evaluation and the last before its end are {between:,} apart",
             )
         return ()
 
@@ -112,33 +113,33 @@ def worse_than_baseline(
     """Whether the rule stops a trial now.
 
     Args:
-        trial: the trial's observations in the order of their tokens.
-        baseline: the baseline's, of the same seed where it has one.
+        trial: the trial's observations in order of tokens.
+        baseline: the baseline's on the same seed; empty if there are none.
         rule: margin, span and unit.
         baseline_seeds: the baseline's curves over all seeds; only the unit `sigma` uses them.
 
     Returns:
         The verdict with its evidence, or None: not worse, not for long enough, or not known yet.
-        The last evaluations where the baseline is known count; later ones wait for it.
+        Evaluations beyond the baseline's curve do not count until it has reached them.
     """
     if rule.unit == "off":
         return None
     limit = _Limit(rule, baseline, baseline_seeds)
     worse: list[dict[str, float]] = []
-    # From the newest back to the first that was not worse: what lies before it does not count.
+    # Newest to oldest, up to one that was not worse: earlier ones do not count.
     for observation in reversed(trial):
         bound = limit.at(observation.baseline_tokens)
         if bound is None:
             continue
-        reference, margin = bound
+        expected, margin = bound
         value = _score(observation, rule)
-        if value - reference < margin:
+        if value - expected < margin:
             break
         worse.append(
             {
                 "tokens": observation.baseline_tokens,
                 "value": value,
-                "baseline": reference,
+                "baseline": expected,
                 "margin": margin,
             }
         )
@@ -162,7 +163,7 @@ def worse_than_baseline(
 
 
 class _Limit:
-    """The baseline's value and the margin at a number of tokens, or None where not known."""
+    """The baseline's value and the margin at a number of tokens; None if not known yet."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""The edge between the referee and the journal: decisions are written once, then replayed.
+"""Connects the referee to the journal: each decision is made and written once, then replayed.
 
-What the journal holds is never decided again: a cell that was stopped stays stopped, and a
-retrained stretch meets the decisions of the first time.
+Nothing in the journal is decided again: a stopped cell stays stopped, and a cell that repeats
+tokens after a resume gets the decisions of the first time.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from tune_app.stopping.rule import Rule
 
 
 class RecordingReferee:
-    """A referee that writes to a journal, and remembers what the journal remembers.
+    """A referee that writes to a journal and starts from what the journal has.
 
     Args:
-        journal: where observations and decisions go; what it holds already fills the rules'
-            memory, in the order of arrival.
-        rules: as the referee takes them.
-        write: makes a write to the journal, again where it has to wait for room on the disk.
+        journal: where observations and decisions go. Observations it already has are fed to the
+            rules first, in order of arrival.
+        rules: as for Referee.
+        write: performs a write to the journal, and repeats it while the disk is full.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class RecordingReferee:
         return self._referee.curves
 
     def judge(self, observation: Observation) -> tuple[Decision | None, bool]:
-        """Decides, and writes observation and decision as one.
+        """Decides, and writes observation and decision in one transaction.
 
         Returns:
-            The decision, None to go on without remark; and whether the observation was new.
+            The decision, or None to continue without one; and whether the observation was new.
         """
         known, earlier = self._journal.replay(observation)
         if known:
             return earlier, False
         decision = self._referee.feed(observation)
-        # Only the write is repeated: a rung counts an arrival once.
+        # Only the write may be repeated: a rung must count an arrival once.
         self._write(lambda: self._journal.record(observation, decision))
         return decision, True

@@ -1,15 +1,15 @@
-"""The referee: observations in, in the order of their arrival, decisions out.
+"""The referee: observations in order of arrival in, decisions out.
 
 A state machine without a journal, a clock or Ray, so that a live sweep and a replay decide alike.
 
 How the rules compose:
 
-1. A loss that is NaN or infinite stops the cell immediately; the rules do not hear of it.
-2. The end of training finishes the cell; the rules do not hear of it either.
-3. Every rule is asked, in their order. The first that says stop decides; where none does, the
-   first that says pause; else the first that has anything to say.
-4. The baseline is immune: what would stop or pause it is noted, and it goes on. Everything else is
-   held against it, so it is there to the end.
+1. A NaN or infinite loss stops the cell immediately; the rules are not asked.
+2. The end of training finishes the cell; the rules are not asked either.
+3. Otherwise every rule is asked, in order. The first that says stop decides; if none does, the
+   first that says pause; if none does either, the first that has a verdict at all.
+4. The baseline is immune: a verdict to stop or pause it is recorded, but it continues, because all
+   other cells are compared with it to the end.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ class Referee:
     """Judges the observations of one sweep.
 
     Args:
-        rules: by the name that their decisions bear, in the order in which they are heard; with
-            an empty memory.
+        rules: by name (as in Decision.rule), in the order in which they are asked; freshly built.
         curves: the cells of the sweep, without observations: `feed` adds them.
     """
 
@@ -50,14 +49,14 @@ class Referee:
         return self._curves
 
     def feed(self, observation: Observation) -> Decision | None:
-        """Decides on the next observation. None: the cell goes on without remark."""
+        """Decides on the next observation. None: the cell continues, with nothing to record."""
         self._curves.add(observation)
         if (verdict := diverged(observation)) is not None:
             return _decision(observation, DIVERGED, verdict)
         if observation.full_bits_per_byte is not None:
             end = f"trained all of its {observation.baseline_tokens:,} tokens"
             return _decision(observation, COMPLETED, Verdict(action=Action.FINISH, reason=end))
-        # All are asked, whatever the first says: each keeps a memory of its own.
+        # Ask all of them, whatever the first says: each keeps its own memory.
         verdicts = [
             (name, verdict)
             for name, rule in self._rules.items()
@@ -70,7 +69,7 @@ class Referee:
         return None
 
     def _spared(self, observation: Observation, verdict: Verdict) -> Verdict:
-        """The verdict, or for the baseline that it goes on all the same."""
+        """The verdict, turned into CONTINUE for the baseline."""
         if verdict.action is Action.CONTINUE or not self._curves.is_baseline(observation.cell):
             return verdict
         return replace(

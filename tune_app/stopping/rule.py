@@ -1,7 +1,7 @@
-"""What a stopping rule is: curves and a new observation in; continue, stop or pause out, and why.
+"""The stopping-rule protocol: curves and an observation in; continue, stop or pause out, and why.
 
-A rule decides and touches nothing. Several rules work beside each other, and how their answers
-become one decision is the referee's to say (`referee.py`); so is that the baseline is immune.
+A rule only decides; it changes nothing outside itself. The referee (`referee.py`) combines the
+verdicts of several rules into one decision, and makes the baseline immune.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tune_app.stopping.curves import Curves
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a rule says to an observation, with what it rests on."""
+    """A rule's answer to an observation, with its reason."""
 
     action: Action
     """CONTINUE, STOP or PAUSE. CONTINUE is for a verdict worth noting, such as a rung passed."""
     reason: str
-    """One sentence with the numbers, for a person."""
+    """One sentence with the numbers, for people."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """The numbers, as plain values."""
 
@@ -31,21 +31,21 @@ class Rule(Protocol):
     """Judges the observations of one sweep."""
 
     def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
-        """Says whether the observation's cell goes on; None where there is nothing to say.
+        """Whether the observation's cell continues; None if the rule has nothing to say.
 
-        Called once for each observation of every cell, the baseline's too, in the order of
-        arrival, so a rule may keep a memory: also for what a sweep that continues observed before.
-        Evaluations that diverged and those at the end of training are not asked about.
+        Called once for each observation of every cell, also the baseline, in order of arrival, so
+        a rule may keep a memory; a continued sweep feeds its earlier observations first. Not called
+        for evaluations that diverged, nor for those at the end of training.
 
         Args:
-            curves: of all cells as known so far, the new observation among them.
+            curves: of all cells so far, including the new observation.
             observation: the new one.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Title:
-    """How a rule is called where people read of it."""
+    """Display names of a rule."""
 
     short: str
     """In a table or a legend: `kill rule`."""
@@ -58,13 +58,13 @@ class Trial:
     """What rules may know of a trial before the sweep starts."""
 
     tokens: int
-    """Of a whole trial, in the baseline's tokens."""
+    """Baseline tokens of a full trial."""
     evaluations: int
-    """Evenly spread, the last one at the end."""
+    """Evenly spaced, the last one at the end."""
     sample_bytes: int
-    """Text of the dev sample that an evaluation scores."""
+    """Bytes of text in the dev sample."""
     wanted_bytes: int
-    """What the sample was meant to hold, or the full dev split where that is smaller."""
+    """The requested size of the sample, or the full dev split if that is smaller."""
 
 
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
@@ -72,18 +72,18 @@ _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {
     float: ((int, float), "a number"),
     str: ((str,), "a name"),
 }
-"""By the annotation of a setting: what is taken for it, and what that is called."""
+"""Annotation of a setting → the types it accepts, and what an error calls them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleSettings(ABC):
-    """Base of a rule's settings: recorded with the sweep, and what the rule is built from.
+    """Base class of a rule's settings, which are recorded with the sweep and build the rule.
 
-    Subclasses raise ValueError for values that could never be meant.
+    Subclasses raise ValueError for invalid values.
     """
 
     NAME: ClassVar[str]
-    """In decisions, in a sweep's record, and on the command line."""
+    """The name in decisions, in a sweep's record, and on the command line."""
     TITLE: ClassVar[Title]
 
     def as_dict(self) -> dict[str, Any]:
@@ -92,10 +92,9 @@ class RuleSettings(ABC):
 
     @classmethod
     def from_record(cls, values: Mapping[str, Any]) -> Self:
-        """Settings from plain values, `name` aside.
+        """Settings from plain values; ignores `name`.
 
-        Raises ValueError for an unknown setting, and for one that is no number or no name where it
-        has to be.
+        Raises ValueError for an unknown setting, and for a value of the wrong type.
         """
         known = [one.name for one in fields(cls)]
         for name in values:
@@ -114,19 +113,19 @@ class RuleSettings(ABC):
 
     @abstractmethod
     def build(self, *, tokens: int) -> Rule | None:
-        """The rule with an empty memory, for trials of so many tokens; None where it is off."""
+        """A fresh rule for trials of `tokens` baseline tokens; None if it is off."""
 
     @abstractmethod
     def describe(self, tokens: int) -> str:
-        """One line for the person who starts a sweep of trials of so many tokens."""
+        """One line that is shown when a sweep starts, for trials of `tokens` baseline tokens."""
 
     def milestones(self, tokens: int) -> tuple[int, ...]:
         """Baseline tokens at which a trial is likely to be stopped or paused, ascending.
 
-        A checkpoint is taken there, so that a paused cell goes on from it and trains nothing twice.
+        A checkpoint is taken there, so that a paused cell resumes without training anything twice.
         """
         return ()
 
     def notes(self, trial: Trial) -> tuple[str, ...]:
-        """What the person should know of the rule in this sweep, such as that it never fires."""
+        """Warnings about the rule in this sweep, for example that it never stops a cell."""
         return ()

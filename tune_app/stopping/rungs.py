@@ -1,9 +1,9 @@
-"""ASHA's rungs: who reached which number of tokens with what, and who may go on.
+"""ASHA's rungs: which cell reached which rung with which score, and whether it continues.
 
-The variant that stops a trial instead of pausing it, as Ray Tune has it
-(`AsyncHyperBandScheduler` with `stop_last_trials=False`): a trial is held against those that
-reached the rung before it, so the first one always goes on. Source: Li et al., 2020, "A System for
-Massively Parallel Hyperparameter Tuning".
+The variant that stops a trial instead of pausing it, as in Ray Tune (`AsyncHyperBandScheduler`
+with `stop_last_trials=False`): a trial is compared with those that reached the rung earlier, so
+the first one always continues. Source: Li et al., 2020, "A System for Massively Parallel
+Hyperparameter Tuning".
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class Arrival:
     milestone: int
     """Baseline tokens of the rung."""
     cutoff: float | None
-    """Bits per byte that had to be reached; None for the first arrival."""
+    """The highest bits per byte that passes; None for the first arrival."""
     earlier: int
-    """Cells that reached the rung before."""
+    """Cells that reached the rung earlier."""
 
 
 class Rungs:
-    """The memory of arrivals.
+    """Keeps the arrivals at each rung.
 
     Args:
-        milestones: tokens of the rungs, ascending.
-        reduction_factor: η: one of η cells passes a rung.
+        milestones: baseline tokens of the rungs, ascending.
+        reduction_factor: η: one in η cells passes a rung.
     """
 
     def __init__(self, milestones: Sequence[int], *, reduction_factor: int) -> None:
@@ -42,15 +42,16 @@ class Rungs:
 
     @property
     def recorded(self) -> Mapping[int, Mapping[str, float]]:
-        """Bits per byte by cell, by rung, in the order of arrival."""
+        """Rung → cell → bits per byte, in order of arrival."""
         return self._recorded
 
     def arrive(self, cell: str, tokens: int, bits_per_byte: float) -> Arrival | None:
-        """Notes an arrival at the highest rung that the tokens reach.
+        """Records a cell at the highest rung that `tokens` reaches; None if it is not a new one.
 
-        A rung that was jumped over stays empty: a late value in it would be better than the others
-        are there, and stop them wrongly. None where no new rung was reached.
+        A skipped rung gets no value: one from later in training would be better than the others
+        were there, and would stop them wrongly.
 
+        tokens: baseline tokens.
         bits_per_byte: finite.
         """
         reached = [milestone for milestone in self._recorded if milestone <= tokens]
@@ -66,14 +67,14 @@ class Rungs:
             earlier=len(earlier),
         )
         self._recorded[milestone][cell] = bits_per_byte
-        # With the sign turned, the larger the better: rounding is then that of Ray's rewards.
+        # Negated, so that larger is better and rounding matches that of Ray's rewards.
         bisect.insort(earlier, -bits_per_byte)
         return arrival
 
 
 def _quantile(ascending: Sequence[float], share: float) -> float:
     """The quantile by linear interpolation, bit for bit as numpy's (Hyndman and Fan's type 7)."""
-    # Ray asks for a percentile, and numpy turns it back into a share: this may round.
+    # Ray passes a percentile, which numpy divides by 100 again: the round trip may round.
     at = (len(ascending) - 1) * (share * 100 / 100)
     left = math.floor(at)
     low, high = ascending[left], ascending[min(left + 1, len(ascending) - 1)]

@@ -1,4 +1,4 @@
-"""The rules of a sweep before it starts: what its space sets, and what a person asks for."""
+"""The rules of a new sweep, from its space and the user's options."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
 
 SPAN_TOKENS = 1_000_000
-"""The kill rule's span where neither the space nor the person says otherwise."""
+"""Default span of the kill rule, in baseline tokens."""
 
 _DEFAULT_SCHEDULER = AshaSettings.NAME
 
 
 def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules:
-    """The rules of a sweep of trials of so many tokens, by its space and a person's wishes.
+    """The rules for trials of `tokens` baseline tokens, from the space and the user's options.
 
     Raises ValueError for an unknown name or setting, and for rules that cannot work on such trials.
     """
@@ -40,7 +40,7 @@ def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
         )
     if "name" in wishes.scheduler_settings:
         raise ValueError("--scheduler-set name: a scheduler is chosen with --scheduler")
-    # What a space sets is meant for its own scheduler: another one has other settings.
+    # A space's settings are for its own scheduler: another one has other settings.
     settings = own if name == named else {}
     return {**settings, **wishes.scheduler_settings, "name": name}
 
@@ -57,12 +57,12 @@ def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
     rule = KillRule.from_record(values)
     if rule.unit not in (own_unit, "off") and wishes.kill_margin is None:
         raise ValueError(
-            f"the kill rule's margin of {rule.margin:g} is meant in {own_unit}, not in "
-            f"{rule.unit}; say --kill-margin too, for example 0.01 for bpb or 3 for sigma"
+            f"the kill rule's margin of {rule.margin:g} is in {own_unit}, not in {rule.unit}; "
+            f"set --kill-margin too, for example 0.01 for bpb or 3 for sigma"
         )
     if rule.unit == "sigma" and len(wishes.seeds) < 2:
         raise ValueError(
             "the kill rule's unit sigma needs the baseline on at least two seeds, not "
-            f"{len(wishes.seeds)}; add --seeds, or take the unit bpb"
+            f"{len(wishes.seeds)}; add --seeds, or use the unit bpb"
         )
     return rule

@@ -1,4 +1,4 @@
 """One cell from start to end, without Ray: its data, training and checkpoints.
 
-Imports the plan, the journal's records, faults and stores.
+Imports the data, the model, the plan, the journal's records, stopping (divergence) and stores.
 """

@@ -15,14 +15,14 @@ app = App(
     name=_NAME,
     help=f"""Train one cell from start to end, without Ray.
 
-    A cell is JSON: any of the values of a model (target_parameters, vocab_size, embedding_ratio,
-    glu_expansion, embedding, attention, feed_forward, norm, context; and its sizes d_model,
-    n_layers, n_heads, head_dim, d_ff), of its tokenizer (tokenizer, tokenizer_options; vocab_size
-    is its size too), of its training (tokens, batch_size, learning_rate, schedule,
-    warmup_fraction, weight_decay, betas, gradient_clip, precision, compile, deterministic), of its
-    scores (corpus, evaluations, evaluation_bytes) and the seed.
-    What it leaves out takes its default. A size, embedding_ratio or glu_expansion that is null is
-    left free, and the parameter budget decides it.
+    A cell is a JSON object of settings. Model: target_parameters, vocab_size, embedding_ratio,
+    glu_expansion, embedding, attention, feed_forward, norm, context, and the sizes d_model,
+    n_layers, n_heads, head_dim, d_ff. Tokenizer: tokenizer, tokenizer_options; its size is
+    vocab_size. Training: tokens, batch_size, learning_rate, schedule, warmup_fraction,
+    weight_decay, betas, gradient_clip, precision, compile, deterministic, seed. Data and
+    evaluation: corpus, evaluations, evaluation_bytes.
+    Missing settings take their defaults. A size, embedding_ratio or glu_expansion of null is left
+    free for the parameter budget to decide.
 
     Examples:
 
@@ -50,15 +50,15 @@ def train(
     Parameters
     ----------
     cell
-        Values as JSON, or the path of a .json file.
+        Settings as JSON, or the path of a .json file.
     checkpoints
-        Where checkpoints are kept, and resumed from: a folder, sftp://user@host/path, s3://bucket.
+        Where to keep checkpoints and resume from: a folder, sftp://user@host/path, s3://bucket.
     checkpoint_every
-        Seconds; default the best for what a checkpoint costs, from 2 to 15 minutes.
+        Seconds between checkpoints; default 2 to 15 minutes, by what a checkpoint costs.
     threads
         CPU threads; default all.
     device
-        cpu, cuda, …; default the first GPU where there is one.
+        cpu, cuda, …; default the first GPU if there is one.
     """
     from tune_app.trial.alone import train_alone  # noqa: PLC0415 - imports torch
 
@@ -72,7 +72,7 @@ def train(
 
 
 def main() -> int:
-    """Runs the command line of this process; its exit code."""
+    """Runs the command line of this process; returns its exit code."""
     return run_command(app, MODULE)
 
 

@@ -1,4 +1,4 @@
-"""One cell trained in this process, and what is printed of it."""
+"""Trains one cell in this process and prints its progress."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def train_alone(
     threads: int | None,
     device: str | None,
 ) -> int:
-    """Trains a cell to its end; the exit code, 1 where it diverged.
+    """Trains a cell to its end; returns the exit code, 1 if it diverged.
 
     Args:
         cell: values as JSON, or the path of a .json file.
         checkpoints: URL of their store; None for none.
         checkpoint_every: seconds; None for the best interval.
-        threads: of the CPU; None for all.
-        device: None for the first GPU where there is one.
+        threads: CPU threads; None for all.
+        device: None for the first GPU if there is one.
     """
     if threads is not None:
         use_threads(threads)
@@ -66,7 +66,7 @@ def train_alone(
     observation = None
     while not trial.finished:
         observation = trial.advance()
-        assert observation is not None, "there is no limit of time"
+        assert observation is not None, "without a time limit there is always an observation"
         console.print(
             f"{observation.tokens:>12,}{observation.bits_per_byte:>10.4f}"
             f"{observation.perplexity:>10.2f}{observation.train_loss:>12.4f}"
@@ -94,7 +94,7 @@ def read_cell(text: str) -> Cell:
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"the cell is no JSON ({error}): {text[:60]}") from error
+        raise ValueError(f"the cell is not valid JSON ({error}): {text[:60]}") from error
     if not isinstance(values, dict):
         raise ValueError(f"the cell is {text[:60]}; it must be a JSON object")
     return Cell.from_values(values)

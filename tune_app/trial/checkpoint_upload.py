@@ -1,7 +1,7 @@
-"""Checkpoints behind the training: a copy in memory, then a thread that brings it to the store.
+"""Uploads checkpoints in the background: a copy in memory, then a thread that stores it.
 
-The trial waits for the copy alone. One checkpoint at a time is on its way; while the store cannot
-be reached the thread tries again and again, and the newest copy takes the place of the one before.
+Training waits only for the copy. One checkpoint is uploaded at a time; while the store cannot be
+reached, the thread keeps retrying, and a newer copy replaces the waiting one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LONGEST_PAUSE = 30.0
 
 
 def snapshot(value: Any) -> Any:
-    """A copy that training does not change any more, its tensors on the CPU."""
+    """A copy that further training does not change, with its tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
@@ -38,7 +38,7 @@ def snapshot(value: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class _Parcel:
-    """A checkpoint on its way."""
+    """A checkpoint that is being uploaded, or waits for a retry."""
 
     state: Mapping[str, Any]
     tokens: int
@@ -47,13 +47,13 @@ class _Parcel:
 
 
 class Uploads:
-    """Brings the checkpoints of one cell to their store, one at a time.
+    """Uploads the checkpoints of one cell, one at a time.
 
     Args:
         checkpoints: of the cell.
         clock: monotonic seconds.
-        first_pause: seconds from a failed try to the next; doubled with each that fails.
-        longest_pause: seconds that it is never more than.
+        first_pause: seconds before the first retry; doubled after each failure.
+        longest_pause: the upper limit of the pause, in seconds.
     """
 
     def __init__(
@@ -71,15 +71,15 @@ class Uploads:
         self._changed = threading.Condition()
         self._parcel: _Parcel | None = None
         self._sending = False
-        """Whether bytes are on their way; False while the next try is waited for."""
+        """Whether an upload is running; False while waiting to retry."""
         self._closed = False
         self._thread: threading.Thread | None = None
         self.stored_tokens = 0
-        """Of the newest checkpoint that arrived."""
+        """Tokens of the newest checkpoint in the store."""
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is on its way."""
+        """Whether no checkpoint is being uploaded or waits for a retry."""
         with self._changed:
             return self._parcel is None
 
@@ -91,22 +91,22 @@ class Uploads:
         bits_per_byte: float | None = None,
         last: bool = False,
     ) -> bool:
-        """Copies a state and sends the copy, unless another is on its way.
+        """Copies a state and uploads the copy, unless another upload is running.
 
         Args:
-            state: gives the state; called, and its tensors copied, only where it is sent.
+            state: returns the state; called, and its tensors copied, only if it will be uploaded.
             tokens: trained so far.
             bits_per_byte: of the newest evaluation.
-            last: whether no other will follow.
+            last: whether no other checkpoint will follow.
 
         Returns:
-            Whether it was taken. It is not while the bytes of another are moving; one that waits
-            for an unreachable store is replaced.
+            Whether it was accepted: False while another upload is running. A checkpoint that waits
+            for a retry is replaced.
         """
         with self._changed:
             if self._sending or self._closed:
                 return False
-            # Let go of the old copy before the new one is made: never three in memory.
+            # Free the old copy before making the new one: never three in memory.
             self._parcel = None
             self._parcel = _Parcel(
                 state=snapshot(state()), tokens=tokens, bits_per_byte=bits_per_byte, last=last
@@ -120,14 +120,14 @@ class Uploads:
         return True
 
     def wait(self, seconds: float) -> bool:
-        """Waits until nothing is on its way; whether that came true in time."""
+        """Waits until `idle`, at most so many seconds; returns whether it is."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._parcel is None, None if math.isinf(seconds) else seconds
             )
 
     def close(self) -> None:
-        """Ends the thread after what it is sending; what waits for another try is given up."""
+        """Ends the thread after a running upload; drops a checkpoint that waits for a retry."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -153,7 +153,7 @@ class Uploads:
                     self._changed.notify_all()
                 if error is None and failing_since is not None:
                     logger.warning(
-                        "checkpoints are stored again, after %.0f s without",
+                        "checkpoints are stored again, after %.0f s of failures",
                         self._since(failing_since),
                     )
                 if error is None:
@@ -162,7 +162,8 @@ class Uploads:
                 if failing_since is None:
                     failing_since = self._clock()
                     logger.warning(
-                        "no checkpoint at %d tokens (%s); training goes on, and so do the tries",
+                        "the checkpoint at %d tokens could not be stored (%s); training continues "
+                        "and the upload is retried",
                         parcel.tokens,
                         error,
                     )
@@ -191,6 +192,6 @@ class Uploads:
         except OSError as error:
             return str(error)
         except Exception as error:
-            logger.exception("a checkpoint could not be written, by a defect of this program")
+            logger.exception("a checkpoint could not be written because of a bug in this program")
             return str(error) or type(error).__name__
         return None

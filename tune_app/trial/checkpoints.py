@@ -1,10 +1,10 @@
-"""A trial's states in a store: written, verified, then made current; the newest whole one wins.
+"""A trial's checkpoints in a store: written, verified, then made current.
 
-A checkpoint is two contents: `CELL/TOKENS-HASH.pt` and, written after the first was read back and
-compared, `CELL/TOKENS-HASH.json` with its size and SHA-256. Writing the manifest is the switch: a
-checkpoint without one was cut off. Only bytes that fit their manifest are ever loaded, and nothing
-in them is unpickled. The hash in the name keeps two processes apart that write the same cell, when
-a host that was taken for lost wakes up again.
+A checkpoint is two files: the state, `CELL/TOKENS-HASH.pt`, and, once that was read back and
+compared, its manifest, `CELL/TOKENS-HASH.json`, with size and SHA-256. Writing the manifest makes
+the checkpoint current; one without a manifest was interrupted. Only bytes that match their manifest
+are ever loaded, and no code in them is unpickled. The hash in the name keeps apart two processes
+that write the same cell, when a host that was thought lost wakes up again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
-from tune_app.trial.former_states import in_todays_words
+from tune_app.trial.former_states import in_todays_form
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +31,14 @@ _HASH_IN_NAME = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is known of a checkpoint without loading it."""
+    """What to know about a checkpoint without loading it."""
 
     cell: str
     tokens: int
     bytes: int
     sha256: str
     bits_per_byte: float | None = None
-    """Of the newest evaluation when it was taken."""
+    """At the last evaluation before it was taken."""
 
     @property
     def stem(self) -> str:
@@ -47,11 +47,11 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """The state to go on from, and what had to be passed over on the way to it."""
+    """The state to resume from, and the newer checkpoints that were skipped."""
 
     tokens: int = 0
     state: Mapping[str, Any] | None = None
-    """None where there is no whole checkpoint."""
+    """None if there is no intact checkpoint."""
     damaged: tuple[str, ...] = field(default=())
     """A sentence for each newer checkpoint that could not be used."""
 
@@ -60,11 +60,10 @@ class Checkpoints:
     """The checkpoints of one cell.
 
     Args:
-        store: where they live.
+        store: where they are kept.
         cell: key of the cell.
-        former_key: the key that an older version of the program gave the cell; what lies under it
-            is read, and left as it is.
-        keep: how many of the newest are kept; the best by dev bits per byte is kept beside them.
+        former_key: the cell's key in an older version; checkpoints under it are only read.
+        keep: how many of the newest are kept; the best by dev bits per byte is kept as well.
     """
 
     def __init__(
@@ -85,13 +84,13 @@ class Checkpoints:
         bits_per_byte: float | None = None,
         last: bool = False,
     ) -> None:
-        """Writes a checkpoint; when it returns, the checkpoint survives a crash.
+        """Writes a checkpoint; once this returns, the checkpoint survives a crash.
 
-        After the last one of a cell only it and the best are kept. One of more tokens is removed
-        only where `newest` found it damaged. Raises StoreError where nothing can be written,
-        TornError where something else came back; the ones before it stay as they were.
+        After a cell's last checkpoint only that and the best are kept. One with more tokens is
+        removed only if `newest` found it damaged. Raises StoreError if it cannot be written, and
+        TornError if other bytes are read back; earlier checkpoints stay as they were.
         """
-        # By way of memory: torch reports a full disk as a RuntimeError, a store as a StoreError.
+        # Through memory: torch reports a full disk as a RuntimeError, a store as a StoreError.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getbuffer()
@@ -110,12 +109,12 @@ class Checkpoints:
         self._prune(manifest, keep=1 if last else self._keep)
 
     def newest(self) -> Restored:
-        """The newest checkpoint that verifies; damaged ones are passed over with a warning.
+        """The newest intact checkpoint; damaged ones are skipped with a warning.
 
-        Where nothing whole lies under the cell's key, its former one is looked at.
+        If there is none under the cell's key, those under its former key are tried.
 
-        Raises StoreError where the store cannot be asked: that says nothing about what it holds.
-        One that cannot be read counts as damaged only where an older one can be.
+        Raises StoreError if the store does not answer: that says nothing about its contents.
+        A checkpoint that cannot be read counts as damaged only if an older one can be read.
         """
         restored = self._newest_of(self._cell)
         if restored.state is not None or self._former_key is None:
@@ -142,38 +141,38 @@ class Checkpoints:
             return Restored(tokens=tokens, state=state, damaged=tuple(damaged))
         if unread is not None:
             raise unread
-        self._warn(damaged, "none before it is whole, so the cell starts again")
+        self._warn(damaged, "no older one is intact, so the cell starts again")
         return Restored(damaged=tuple(damaged))
 
     def _load(self, name: str, cell: str) -> tuple[Mapping[str, Any], int]:
-        """The state of a manifest's name. Raises ValueError and its like where it is damaged."""
+        """State and tokens of a checkpoint. Raises ValueError or the like if it is damaged."""
         try:
             manifest = Manifest(**json.loads(self._store.read(f"{name}.json")))
             if f"{cell}/{manifest.tokens}-{manifest.sha256[:_HASH_IN_NAME]}" != name:
-                raise ValueError("its manifest is of another checkpoint")
+                raise ValueError("its manifest belongs to another checkpoint")
             if manifest.cell != cell:
-                raise ValueError(f"it is of the cell {manifest.cell}")
+                raise ValueError(f"it belongs to the cell {manifest.cell}")
             content = self._store.read(f"{name}.pt")
         except NotStoredError as error:
             raise ValueError("half of it is missing") from error
         if (reason := _mismatch(manifest, content)) is not None:
             raise ValueError(reason)
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return in_todays_words(state, cell=self._cell), manifest.tokens
+        return in_todays_form(state, cell=self._cell), manifest.tokens
 
     def _warn(self, damaged: list[str], consequence: str) -> None:
         if damaged:
             logger.warning("%s; %s", "; ".join(damaged), consequence)
 
     def _manifests(self, cell: str) -> list[str]:
-        """Names, without their ending, of what has a manifest: the newest first."""
+        """Names of the checkpoints with a manifest, without extension, the newest first."""
         stems = [
             name.removesuffix(".json") for name in self._store.names(cell) if name.endswith(".json")
         ]
         return sorted((stem for stem in stems if _tokens(stem) is not None), key=_order)[::-1]
 
     def _prune(self, newest: Manifest, *, keep: int) -> None:
-        """Keeps the newest few and the best; a failure to remove loses nothing but room."""
+        """Keeps the newest few and the best; a failed removal only wastes space."""
         try:
             manifests = self._manifests(self._cell)
             mine = [
@@ -188,21 +187,21 @@ class Checkpoints:
                     continue
                 ahead = (_tokens(stem) or 0) > newest.tokens
                 if ahead and stem not in self._seen_damaged:
-                    # Of another process that got further, or still being written.
+                    # Another process got further, or is still writing it.
                     continue
                 if stem in manifests:
-                    # The manifest goes first: half a removal leaves nothing that looks whole.
+                    # Manifest first: an interrupted removal leaves nothing that looks intact.
                     self._store.remove(f"{stem}.json")
                     self._store.remove(f"{stem}.pt")
                 elif ending == "pt":
-                    # Cut off before its manifest.
+                    # Interrupted before its manifest was written.
                     self._store.remove(name)
             self._store.remove_leftovers(self._cell)
         except StoreError as error:
             logger.warning("old checkpoints of %s could not be removed: %s", self._cell, error)
 
     def _best(self, names: list[str]) -> list[str]:
-        """Of those names the one with the least dev bits per byte, or none."""
+        """The name with the lowest dev bits per byte, or none."""
         scores: dict[str, float] = {}
         for name in names:
             try:
@@ -215,11 +214,11 @@ class Checkpoints:
 
 
 def _mismatch(manifest: Manifest, content: bytes) -> str | None:
-    """In what a content differs from its manifest, or None."""
+    """How a content differs from its manifest, or None."""
     if len(content) != manifest.bytes:
         return f"it has {len(content):,} bytes instead of {manifest.bytes:,}"
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
-        return "its SHA-256 is another"
+        return "its SHA-256 does not match"
     return None
 
 

@@ -1,6 +1,6 @@
-"""A trial's state as an older version of the program wrote it, in today's words.
+"""Converts a trial's state from an older version to today's form.
 
-Called in one place, when a checkpoint is loaded, so that nothing else knows of older states.
+Called in one place, when a checkpoint is loaded, so that no other code needs to know old states.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from tune_app.plan.former_names import SIZES, renamed
 from tune_app.plan.identity import FROZEN_DEFAULTS
 
 
-def in_todays_words(state: Any, *, cell: str) -> Any:
-    """The state of a trial of `cell`; what is no trial's state stays as it is.
+def in_todays_form(state: Any, *, cell: str) -> Any:
+    """The state of a trial of `cell` in today's form; anything else is returned unchanged.
 
-    Settings that are newer than the state have their frozen defaults there, which is how it was
-    trained.
+    Settings newer than the state get their frozen defaults, which is how it was trained.
     """
     if not isinstance(state, Mapping) or not isinstance(state.get("training"), Mapping):
         return state
@@ -30,7 +29,7 @@ def in_todays_words(state: Any, *, cell: str) -> Any:
     if isinstance(state.get("observation"), Mapping):
         translated["observation"] = {**upgraded_observation(state["observation"]), "cell": cell}
     if "losses" in state:
-        # Of the steps since the last evaluation the losses were kept, and one rate.
+        # Older states have the losses since the last evaluation, and a single learning rate.
         translated["steps"] = {
             "train_loss": translated.pop("losses"),
             "learning_rate": [translated.pop("learning_rate")],
@@ -39,7 +38,7 @@ def in_todays_words(state: Any, *, cell: str) -> Any:
 
 
 def _training(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of model.training's Training."""
+    """The state of `model.training.training.Training`."""
     training = dict(state)
     if isinstance(state.get("config"), Mapping):
         training["config"] = _config(state["config"])

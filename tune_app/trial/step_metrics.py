@@ -1,4 +1,4 @@
-"""What training steps report, gathered until the next evaluation."""
+"""The metrics of training steps, collected until the next evaluation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_STEPS = ("train_loss", "learning_rate", "gradient_norm")
 class StepMetrics:
     """The metrics of the steps since the last evaluation.
 
-    Every value is kept, and not a running sum, so that a resumed trial adds up the same numbers in
+    Keeps every value instead of a running sum, so that a resumed trial adds up the same numbers in
     the same order.
 
     Args:
@@ -42,9 +42,9 @@ class StepMetrics:
             self._values[name].append(value)
 
     def taken(self) -> dict[str, float]:
-        """One value a metric, gathered as it is declared; the next evaluation starts anew.
+        """One value per metric, aggregated as declared; then starts over.
 
-        Without a step there is a training loss all the same, NaN.
+        Without any step the training loss is NaN.
         """
         values, self._values = self._values, {}
         return {"train_loss": math.nan} | {

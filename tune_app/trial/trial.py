@@ -1,7 +1,7 @@
 """One cell from start to end, without Ray.
 
 A Trial owns its data, its model, its clock and its checkpoints. `advance` trains to the next
-evaluation and returns an Observation; whoever calls it decides whether to go on.
+evaluation and returns an Observation; the caller decides whether to continue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _SAVE_PATIENCE = 30.0
 _LAST_PATIENCE = 10 * 60.0
-"""Seconds in which a checkpoint has to be stored: one that is waited for, the last of a trial."""
+"""Seconds to wait for a checkpoint to be stored: in `save`, and for the last one of a trial."""
 _POLL = 0.2
 
 
@@ -41,15 +41,15 @@ class Trial:
     Args:
         cell: what to train.
         solved: the sizes to train, and those of the baseline; None solves them here.
-        corpora: gives the corpus as a tokenizer has packed it.
+        corpora: returns the corpus as packed by a tokenizer.
         checkpoints: of this cell; None trains without any.
-        timing: when one is taken.
-        micro_batch_size: sequences at once in memory; None for all of a step's.
+        timing: when to take them.
+        micro_batch_size: sequences per micro-batch; None for the whole batch.
         device: `cpu`, `cuda`, …
         clock: monotonic seconds.
 
-    Raises ValueError where the corpus, the budget or a setting is impossible, StoreError where the
-    checkpoints cannot be asked for.
+    Raises ValueError if the corpus, the budget or a setting is impossible, StoreError if the store
+    of the checkpoints does not answer.
     """
 
     def __init__(
@@ -86,25 +86,25 @@ class Trial:
             )
         self._evaluations = 0
         self._steps = StepMetrics()
-        """What the steps since the last evaluation reported."""
+        """Of the steps since the last evaluation."""
         self._last: Observation | None = None
         self._unreported = False
         """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
         self._held: Observation | None = None
-        """The last observation, while the last checkpoint is on its way."""
+        """The last observation, while the last checkpoint is being stored."""
         self._held_since = 0.0
         self._last_sent = False
-        """Whether the last checkpoint is on its way or stored."""
+        """Whether the upload of the last checkpoint has started."""
         self._uploads = None
         if checkpoints is not None:
-            # A store that is back is not kept waiting for longer than a checkpoint's interval.
+            # Once the store is back, the next attempt comes within a checkpoint interval.
             pause = min(LONGEST_PAUSE, max(1.0, timing.seconds(cost=0.0)))
             self._uploads = Uploads(checkpoints, clock=clock, longest_pause=pause)
         self._timing = timing
         self._save_cost = 0.0
-        """Seconds that the last checkpoint kept the trial from training."""
+        """Seconds of training that the last checkpoint cost."""
         self._save_now = False
-        """Whether a checkpoint is due whatever the clock says."""
+        """Whether a checkpoint is due regardless of the clock."""
         self._mark = (0, 0.0)
         """Tokens and seconds of training at the last evaluation."""
         with self._phase("start"):
@@ -128,14 +128,13 @@ class Trial:
     def advance(self, *, at_most: float = math.inf) -> Observation | None:
         """Trains to the next evaluation and evaluates.
 
-        A resumed trial first returns its checkpoint's observation again, in case that the report
-        of it was lost. A loss that is not finite ends the training there; the observation has it.
-        The observation of the trained model is returned once its checkpoint is stored, or could not
-        be for ten minutes.
+        A resumed trial first returns the observation in its checkpoint again, in case its report
+        was lost. A NaN or infinite loss ends training and is in the observation. The last
+        observation is returned once its checkpoint is stored, or after ten minutes without success.
 
         Args:
-            at_most: seconds; where training needs longer None is returned, to be called again.
-                Each call trains a step or evaluates.
+            at_most: seconds; if training takes longer, returns None and is to be called again.
+                Each call trains at least a step or evaluates.
         """
         assert not self.finished
         if self._unreported:
@@ -169,26 +168,26 @@ class Trial:
         return self._last
 
     def save(self) -> None:
-        """Stores a checkpoint now, and waits for it. Raises TimeoutError where that takes long."""
+        """Stores a checkpoint and waits for it. Raises TimeoutError if that takes too long."""
         if self._uploads is None:
             return
-        for _ in range(2):  # the one on its way may be older
+        for _ in range(2):  # a running upload may be of an older state
             self._begin_upload()
             if not self._uploads.wait(_SAVE_PATIENCE):
                 raise TimeoutError(f"no checkpoint was stored in {_SAVE_PATIENCE:.0f} s")
             if self._uploads.stored_tokens == self.tokens:
                 return
-        raise TimeoutError(f"the checkpoint at {self.tokens} tokens was not taken")
+        raise TimeoutError(f"the checkpoint at {self.tokens:,} tokens was not stored")
 
     def close(self) -> None:
-        """Ends what goes on beside the training. A checkpoint that is on its way arrives."""
+        """Ends the background uploads; a running one completes."""
         if self._uploads is not None:
             self._uploads.close()
 
     def _observe(self) -> Observation:
         trained, train_seconds = self._mark
         seconds = self._seconds_by_phase()["train"]
-        # A step may pass several goals at once, where steps are longer than the interval.
+        # One step may pass several goals, if steps are longer than the interval.
         settings = self.cell.settings
         while self._evaluations < settings.evaluations and (
             self._data.goal(self._evaluations + 1) <= self._training.tokens
@@ -216,7 +215,7 @@ class Trial:
             "baseline_token_perplexity": self._data.baseline_token_perplexity(sample.bits_per_byte),
         }
         if self._all_evaluated:
-            full = evaluate(self._training.model, self._data.whole)
+            full = evaluate(self._training.model, self._data.full)
             metrics |= {
                 "full_bits_per_byte": full.bits_per_byte,
                 "full_perplexity": full.perplexity,
@@ -229,7 +228,7 @@ class Trial:
             self._begin_upload()
 
     def _begin_upload(self) -> bool:
-        """Sends a copy of the state off; whether it was taken, as one goes at a time."""
+        """Starts to upload a copy of the state; False while another upload is running."""
         if self._uploads is None:
             return False
         started = self._clock()
@@ -246,7 +245,7 @@ class Trial:
         return taken
 
     def _stored_last(self, at_most: float) -> Observation | None:
-        """The last observation, once its checkpoint is stored or was waited for long enough."""
+        """The last observation, once its checkpoint is stored or the wait has timed out."""
         assert self._uploads is not None and self._held is not None
         started = self._clock()
         while not (self._last_sent and self._uploads.idle):
@@ -257,7 +256,7 @@ class Trial:
             if now - started > at_most:
                 return None
             if not self._last_sent:
-                # Takes the place of an older one that waits for its next try.
+                # Replaces an older one that waits for a retry.
                 self._last_sent = self._begin_upload()
             self._uploads.wait(min(_POLL, at_most))
         observation, self._held = self._held, None
@@ -282,12 +281,12 @@ class Trial:
         if restored.state is None:
             return
         state: Mapping[str, Any] = restored.state
-        # Learning rates are transferred from it. Older checkpoints do not have it.
+        # Learning rates are transferred from the baseline. Older checkpoints do not record it.
         baseline = state.get("baseline", self._baseline.values())
         if changed := differences(baseline, self._baseline.values()):
             raise ValueError(
-                f"the checkpoint is of another baseline ({'; '.join(changed)}); "
-                "resume with the settings it was saved with, or start anew"
+                f"the checkpoint was trained with another baseline ({'; '.join(changed)}); "
+                "resume with the original settings, or start over"
             )
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]
@@ -302,7 +301,7 @@ class Trial:
         logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
 
     def _seconds_by_phase(self) -> dict[str, float]:
-        """Training time without the compilation that its first step waited for."""
+        """Wall seconds by phase; compilation in the first step counts as `compile`."""
         compiled = self._training.compile_seconds
         return {
             **self._seconds,

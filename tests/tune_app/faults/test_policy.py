@@ -146,7 +146,7 @@ def test_a_failure_before_the_first_step_is_the_hosts_until_another_host_agrees(
         failures.append(early(EARLY, failures, 2))
     assert {failure.kind for failure in failures} == {FailureClass.HOST}
     assert not any(failure.ended for failure in failures)
-    assert "once ModuleNotFoundError comes on another machine" in failures[0].remedy
+    assert "if ModuleNotFoundError happens on another machine" in failures[0].remedy
     other_error = replace(EARLY, host="b/2", reason="StoreRefusedError: no such key")
     assert not early(other_error, failures, 2).ended, "another class says nothing"
     agrees = early(replace(EARLY, host="b/2", reason="ModuleNotFoundError: y"), failures, 2)
@@ -168,7 +168,7 @@ def test_where_others_may_come_and_none_does_the_only_host_has_ten_tries() -> No
     for _ in range(EARLY_IN_A_ROW):
         failures.append(early(EARLY, failures, 8, 1))
     assert [failure.ended for failure in failures] == [False] * (EARLY_IN_A_ROW - 1) + [True]
-    assert "10 times in a row on the only machine that has come" in failures[-1].remedy
+    assert "10 times in a row on the only machine so far" in failures[-1].remedy
     assert failures[-1].kind is FailureClass.CODE
     broken = [*failures[:5], DEATH, *failures[5:-1]]
     assert not early(EARLY, broken, 8, 1).ended, "not in a row"

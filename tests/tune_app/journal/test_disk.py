@@ -73,7 +73,7 @@ def test_too_little_room_is_refused_with_what_there_is_and_what_is_needed(
     small_disk: Path,
 ) -> None:
     require_free(small_disk, SIZE, "a checkpoint")
-    with pytest.raises(ValueError, match=r"/disk has 1\.0 MiB free, a checkpoint needs 3\.0 MiB; "):
+    with pytest.raises(ValueError, match=r"1\.0 MiB free, but a checkpoint needs 3\.0 MiB; "):
         require_free(small_disk, 3 * SIZE, "a checkpoint")
 
 
@@ -174,8 +174,8 @@ def test_a_sweep_is_paused_until_there_is_room(small_disk: Path) -> None:
         assert waited == [2.5, 2.5, 2.5]
         assert said == [
             f"the sweep is paused: {small_disk} has 0 B free, its journal needs 8.0 MiB; "
-            "make room there, and it goes on",
-            "there is room for the journal again; the sweep goes on",
+            "free some space to continue",
+            "there is room for the journal again; the sweep continues",
         ]
 
 

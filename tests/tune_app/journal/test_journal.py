@@ -221,7 +221,7 @@ def test_files_that_are_no_journal_are_refused(tmp_path: Path) -> None:
         Journal.open(tmp_path / "missing.sqlite3")
     text = tmp_path / "text.sqlite3"
     text.write_text("not a database, but long enough to have a header\n" * 20)
-    with pytest.raises(JournalError, match="no readable journal"):
+    with pytest.raises(JournalError, match="not a readable journal"):
         Journal.open(text)
     other = tmp_path / "other.sqlite3"
     sqlite3.connect(other).execute("CREATE TABLE t (x)").connection.close()

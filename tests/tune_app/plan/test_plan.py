@@ -59,7 +59,7 @@ def test_an_infeasible_cell_is_kept_with_its_reason() -> None:
         ({"tokens": [1_000, 2_000]}, {}, "tokens differs between cells"),
         ({"n_heads": [4]}, {"name": "../up"}, "'../up'; it names a folder"),
         ({"n_heads": [4]}, {"name": "a/b"}, "'a/b'; it names a folder"),
-        ({"n_heads": [4]}, {"set": (("seed", 3),)}, "name seeds with --seeds"),
+        ({"n_heads": [4]}, {"set": (("seed", 3),)}, "use --seeds"),
         ({"n_heads": [4]}, {"set": (("learning_rate", "fast"),)}, "learning_rate is 'fast'"),
         ({"n_heads": [4]}, {"set": (("deterministic", "no"),)}, "deterministic is 'no'"),
     ],

@@ -64,7 +64,7 @@ def test_overrides_replace_fixed_values_and_not_axes() -> None:
     cells = expand(load_space("quick"), {"tokens": 1_000, "learning_rate": 0.1}, seeds=[0])
     assert {cell.settings.tokens for cell in cells} == {1_000}
     assert {cell.settings.learning_rate for cell in cells} == {0.1}
-    with pytest.raises(SpaceError, match="glu_expansion is what the space 'quick' varies"):
+    with pytest.raises(SpaceError, match="glu_expansion is an axis of the space 'quick'"):
         expand(load_space("quick"), {"glu_expansion": 3.0}, seeds=[0])
 
 
@@ -100,7 +100,7 @@ def test_labels_name_what_varies() -> None:
         ("AXES = {}", "has no AXES"),
         ("AXES = {'n_heads': 4}", "n_heads is 4; it must be a list"),
         ("AXES = {'n_heads': []}", "n_heads is \\[\\]; it must be a list"),
-        ("AXES = {'n_heads': [4]}\nFIXD = {}", "sets FIXD; known names are AXES, FIXED"),
+        ("AXES = {'n_heads': [4]}\nFIXD = {}", "sets unknown FIXD; expected AXES, FIXED"),
         ("AXES = {", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError"),
         (

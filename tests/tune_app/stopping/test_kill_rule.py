@@ -151,14 +151,14 @@ def trial(*, tokens: int = 5_000_000, evaluations: int = 20) -> Trial:
 def test_a_rule_that_can_never_fire_says_so_and_why() -> None:
     assert RULE.notes(trial()) == ()
     (too_long,) = RULE.notes(trial(tokens=1_000_000))
-    assert "never stops a cell: its span is no shorter than a trial, 1,000,000 tokens" in too_long
+    assert "tokens is not shorter than a trial of 1,000,000" in too_long
     (too_few,) = RULE.notes(trial(evaluations=4))
-    assert "it wants 4 evaluations, and a trial has 3 before its end" in too_few
+    assert "it needs 4 evaluations, but a trial has 3 before its end" in too_few
     assert "raise evaluations to 5 or more" in too_few
     assert RULE.notes(trial(evaluations=5)) == ()
     (too_tight,) = RULE.notes(trial(tokens=1_100_000))
     assert "span is 1,000,000 tokens" in too_tight
-    assert "to the last before its end it is 990,000" in too_tight
+    assert "the last before its end are 990,000 apart" in too_tight
     assert KillRule(unit="off").notes(trial(evaluations=1)) == ()
 
 

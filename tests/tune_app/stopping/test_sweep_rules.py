@@ -42,7 +42,7 @@ def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
 @pytest.mark.parametrize(
     ("wishes", "tokens", "message"),
     [
-        ({"kill_rule": "bpb"}, 1_000, "margin of 0.5 is meant in ppl, not in bpb"),
+        ({"kill_rule": "bpb"}, 1_000, "margin of 0.5 is in ppl, not in bpb"),
         (
             {"kill_rule": "sigma", "kill_margin": 3},
             1_000,

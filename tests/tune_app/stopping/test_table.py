@@ -56,7 +56,7 @@ def test_a_dev_sample_much_smaller_than_wanted_is_told_of() -> None:
     rules = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=AshaSettings())
     small = Trial(tokens=1_000, evaluations=10, sample_bytes=12, wanted_bytes=65_536)
     (note,) = rules.notes(small)
-    assert "a dev sample of 12 bytes, of 65,536 wanted" in note
+    assert "a dev sample of 12 bytes instead of 65,536" in note
     usual = Trial(tokens=1_000, evaluations=10, sample_bytes=65_000, wanted_bytes=65_536)
     assert rules.notes(usual) == ()
 

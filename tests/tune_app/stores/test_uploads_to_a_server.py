@@ -44,7 +44,7 @@ def test_a_server_that_stops_in_mid_upload_gets_the_newest_state_when_it_is_back
     assert uploads.begin(lambda: {"weights": weights}, tokens=step + 1)
     assert uploads.wait(60)
     uploads.close()
-    assert "training goes on" in caplog.text
+    assert "training continues" in caplog.text
     assert "stored again" in caplog.text
     restored = Checkpoints(store, cell="abc").newest()
     assert restored.tokens == step + 1

@@ -17,7 +17,7 @@ def test_the_interval_is_that_of_young_and_daly_between_its_limits() -> None:
 def test_a_setting_overrides_it() -> None:
     assert CheckpointTiming(interval=3).seconds(cost=100) == 3
     assert CheckpointTiming(between_losses=3600).seconds(cost=10) == pytest.approx(268.3, abs=0.1)
-    with pytest.raises(ValueError, match="every -1 seconds"):
+    with pytest.raises(ValueError, match="interval is -1 seconds"):
         CheckpointTiming(interval=-1)
 
 

@@ -78,7 +78,7 @@ def test_an_unreachable_store_is_tried_again_with_the_newest_state(
         pass
     assert uploads.wait(10)
     assert checkpoints.saved[-1] == (20, 2.0)
-    assert caplog.text.count("training goes on") == 1, "it is said once"
+    assert caplog.text.count("training continues") == 1, "it is said once"
     assert "stored again" in caplog.text
     uploads.close()
 

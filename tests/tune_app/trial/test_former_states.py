@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tune_app.trial.former_states import in_todays_words
+from tune_app.trial.former_states import in_todays_form
 
 OLD: dict[str, Any] = {
     "training": {
@@ -22,8 +22,8 @@ OLD: dict[str, Any] = {
 }
 
 
-def test_an_old_state_is_told_in_todays_words() -> None:
-    state = in_todays_words(OLD, cell="new key")
+def test_an_old_state_is_told_in_todays_form() -> None:
+    state = in_todays_form(OLD, cell="new key")
     config, settings = state["training"]["config"], state["training"]["training"]
     assert (config["d_model"], config["n_layers"], config["embedding"]) == (21, 3, "untied")
     assert config["attention"] == "multi_head", "what a state is older than has its default"
@@ -36,14 +36,14 @@ def test_an_old_state_is_told_in_todays_words() -> None:
         "metrics": {"bits_per_byte": 1.5},
         "seconds": {"train": 1.0},
     }
-    assert in_todays_words(state, cell="new key") == state, "twice is once"
+    assert in_todays_form(state, cell="new key") == state, "twice is once"
 
 
 def test_sizes_that_are_newer_than_a_state_have_their_defaults_in_its_baseline_too() -> None:
-    baseline = in_todays_words(OLD, cell="new key")["training"]["config"]
+    baseline = in_todays_form(OLD, cell="new key")["training"]["config"]
     older = {name: value for name, value in baseline.items() if name != "norm"}
-    assert in_todays_words({**OLD, "baseline": older}, cell="new key")["baseline"] == baseline
+    assert in_todays_form({**OLD, "baseline": older}, cell="new key")["baseline"] == baseline
 
 
 def test_what_is_no_state_of_a_trial_stays_as_it_is() -> None:
-    assert in_todays_words({"tokens": 3}, cell="key") == {"tokens": 3}
+    assert in_todays_form({"tokens": 3}, cell="key") == {"tokens": 3}

@@ -218,7 +218,7 @@ def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(
     )
     observations = run_to_end(trial)
     assert observations[-1].full_bits_per_byte is not None
-    assert "training goes on" in caplog.text
+    assert "training continues" in caplog.text
     assert "is not stored" in caplog.text
     trial.close()
 
@@ -291,7 +291,7 @@ def kept(folder: Path, cell: Cell) -> Checkpoints:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ("[1]", "must be a JSON object"),
         ('{"width": 3}', "unknown setting 'width'"),
     ],
