@@ -24,8 +24,12 @@ class Stores:
 
 
 def chosen_store(named: str | None, folder: Path) -> str:
-    """The store of a sweep: as the command names it, or the environment, or beside its journal."""
-    return named or os.environ.get(STORE_VARIABLE) or str((folder / "checkpoints").absolute())
+    """The store of a sweep: as the command names it, or the environment, or beside its journal.
+
+    A path becomes absolute: the processes that train work in other folders than this one.
+    """
+    store = named or os.environ.get(STORE_VARIABLE) or str(folder / "checkpoints")
+    return str(Path(store).expanduser().absolute()) if "://" not in store else store
 
 
 def stores_of(named: str | None, folder: Path, *, name: str, created_at: float) -> Stores:

@@ -36,6 +36,20 @@ def test_the_command_wins_over_the_environment_and_that_over_the_sweeps_folder(
     assert renamed == stores, "the name in the journal counts, not that of the folder"
 
 
+def test_a_relative_path_is_one_of_the_folder_that_the_command_was_given_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = str(tmp_path / "mine")
+    assert stores_of("mine", Path("runs"), name="x", created_at=1.0) == Stores(
+        checkpoints=mine, tokens=mine
+    )
+    monkeypatch.setenv("STELLUX_CHECKPOINTS", "all")
+    stores = stores_of(None, Path("runs"), name="x", created_at=1.0)
+    assert stores == Stores(checkpoints=str(tmp_path / "all/x-3e8"), tokens=str(tmp_path / "all"))
+    assert stores_of(URL, Path("runs"), name="x", created_at=1.0).checkpoints == URL
+
+
 def test_a_store_in_a_folder_of_another() -> None:
     assert (
         open_store(below(URL, "a b")).url == "sftp://u@head:22/srv/store/a%20b?key=~/.ssh/store_key"
