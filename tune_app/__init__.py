@@ -1,1 +1,1 @@
-"""The sweep: cells, trials, rules that stop them, results. Each folder says what it may import."""
+"""The sweep: cells, trials, stopping rules, results. Each folder says what it may import."""

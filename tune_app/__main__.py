@@ -1,6 +1,6 @@
 """The console command: stellux sweep | status | trial | prepare | cloud.
 
-A sub-command is imported when it is called, so that help comes at once.
+A sub-command is imported only when it is called, so that help appears immediately.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from cyclopts import App
 from tune_app.command_line import CONSOLE, own_arguments, run_command
 
 COMMANDS = {
-    "sweep": ("tune_app.sweep", "Run a sweep; plan, watch or report one."),
-    "status": ("tune_app.sweep", "Show how far a sweep is."),
+    "sweep": ("tune_app.sweep", "Run or plan a sweep, or rewrite its report."),
+    "status": ("tune_app.sweep", "Show the progress of a sweep."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
-    "prepare": ("data.prepare", "Prepare a corpus: its tokenizer, its tokens."),
-    "cloud": ("tune_app.cloud", "Run a sweep on a cluster of rented machines; watch, end, fetch."),
+    "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
+    "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
 
 
 def main() -> int:
-    """Runs the command line of this process; its exit code."""
+    """Runs the command line of this process; returns its exit code."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name not in COMMANDS:
         return run_command(_overview(), CONSOLE, sys.argv[1:])
@@ -35,11 +35,11 @@ def main() -> int:
 
 
 def _overview() -> App:
-    """What is shown where no sub-command is named; it runs none of them."""
+    """The help without a sub-command."""
     app = App(
         name=CONSOLE,
         help="Find how a small language model should spend its parameters.\n\n"
-        f"Each command has a --help of its own, as in {CONSOLE} sweep --help.",
+        f"Each command has its own help, for example {CONSOLE} sweep --help.",
         help_format="plaintext",
         version_flags=[],
     )

@@ -1,4 +1,4 @@
-"""What the project's command lines share: how they start, and how they fail."""
+"""Shared by all command lines: start-up, signals and error handling."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from cyclopts import App
 from rich.console import Console
 
 ROOT = Path(__file__).resolve().parents[1]
-"""Of the program's source."""
+"""Root folder of the program's source."""
 CONSOLE = "stellux"
-"""The console command that an installation brings."""
+"""The installed console command."""
 
 MISTAKE = 2
-"""Exit code for a person's mistake."""
+"""Exit code for user mistakes."""
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a sweep as Ctrl-C does."""
 INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
+"""Exit code after Ctrl-C, as in shells."""
 
 
 def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code.
 
-    A person's mistake (ValueError), or something that the system refuses (OSError), is one line
-    on standard error; anything else is a defect of the program and keeps its traceback.
+    User mistakes (ValueError) and system errors (OSError) print one line on standard error.
+    Anything else is a bug and keeps its traceback.
 
     Args:
         app: the command line.
-        module: as it is started, `python -m MODULE`.
-        arguments: None for those of the process.
+        module: the module as in `python -m MODULE`.
+        arguments: None for the arguments of the process.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[_LogHandler()])
     logging.captureWarnings(True)
@@ -67,27 +67,27 @@ PACKAGES = ("data", "model", "search_spaces", "tune_app")
 
 
 def refuse_hidden_packages() -> None:
-    """Raises ValueError where another file of a package's name would be imported in its place.
+    """Raises ValueError if another file would be imported in place of one of our packages.
 
-    `python -m` looks into the working folder first, where a `model.py` may lie.
+    `python -m` searches the working folder first, which may contain a `model.py`.
     """
     for package in PACKAGES:
         try:
             spec = importlib.util.find_spec(package)
-        except ValueError:  # it is imported already, and by no file: a test's
+        except ValueError:  # imported already, without a file, as by a test
             continue
         found = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
         if found and Path(found[0]).resolve() != (ROOT / package).resolve():
             raise ValueError(
-                f"{found[0]} hides Stellux's own package {package!r}; start from another folder, "
-                f"or with the command `{CONSOLE}`, which does not look for packages in this one"
+                f"{found[0]} hides Stellux's own package {package!r}; start in another folder, or "
+                f"use the command `{CONSOLE}`, which does not import from the working folder"
             )
 
 
 class LastingOutput(io.TextIOBase):
-    """A stream that goes quiet when its reader ends, so that what writes to it can go on.
+    """A stream that discards its output once its reader is gone, so that the writer can continue.
 
-    Raises OSError as the stream does where it is another matter: a full disk.
+    Other errors of the stream, such as a full disk, are raised as OSError.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -119,26 +119,26 @@ class LastingOutput(io.TextIOBase):
     def _go_quiet(self, error: OSError) -> None:
         if error.errno not in _READER_GONE:
             raise error
-        # Also for what the stream still holds, which the interpreter writes at its end.
+        # Also for buffered output, which the interpreter writes when it exits.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
 
 
 _READER_GONE = (errno.EPIPE, errno.EIO)
-"""Of a pipe whose reader ended, of a terminal that was closed."""
+"""Errors of a pipe without a reader, and of a closed terminal."""
 
 
 def lasting_console() -> Console:
-    """Standard output for what is to go on without it: a sweep under `| head`."""
+    """Standard output for a command that continues without a reader: a sweep in `| head`."""
     return Console(file=cast(TextIO, LastingOutput(sys.stdout)))
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and a terminal that is closed do what Ctrl-C does: raise KeyboardInterrupt.
+    """Inside the block, SIGTERM and a closed terminal raise KeyboardInterrupt, like Ctrl-C.
 
-    What the process was told to ignore, as by `nohup`, it goes on to ignore.
+    Signals that the process was started to ignore, as with `nohup`, stay ignored.
     """
 
     def interrupt(number: int, _: FrameType | None) -> None:
@@ -157,7 +157,7 @@ def ended_by_signals() -> Iterator[None]:
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):
-    """Writes to what standard error is now: a live view puts itself in its place while it draws."""
+    """Writes to the current standard error, which a live view replaces while it draws."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -165,17 +165,17 @@ class _LogHandler(logging.StreamHandler[TextIO]):
 
 
 def own_arguments() -> list[str]:
-    """What was typed after the command, `stellux sweep` or `python -m tune_app.sweep`."""
+    """The arguments after the command, `stellux sweep` or `python -m tune_app.sweep`."""
     return sys.argv[2:] if _by_console() else sys.argv[1:]
 
 
 def command_name(module: str) -> str:
-    """A command as it was typed, for its help: `stellux sweep`, `python -m tune_app.sweep`."""
+    """The command as it was started, for its help: `stellux sweep`, `python -m tune_app.sweep`."""
     return f"{CONSOLE} {module.rpartition('.')[2]}" if _by_console() else f"python -m {module}"
 
 
 def repeated(module: str, arguments: Sequence[str]) -> str:
-    """The command line as a person can type it again, in the same environment."""
+    """The command line to repeat the command in the same environment."""
     if not _by_console():
         return shlex.join([*_python(), "-m", module, *arguments])
     program = Path(sys.argv[0])
@@ -187,7 +187,7 @@ def repeated(module: str, arguments: Sequence[str]) -> str:
 
 
 def _by_console() -> bool:
-    """Whether this process is `stellux`, or `python -m tune_app`, which is the same."""
+    """Whether this process was started as `stellux` or `python -m tune_app`."""
     program = Path(sys.argv[0])
     return program.stem == CONSOLE or program.parts[-2:] == ("tune_app", "__main__.py")
 
@@ -197,7 +197,7 @@ def _python() -> list[str]:
 
 
 def _as_found(name: str, program: Path) -> str:
-    """The bare name where the shell finds this very program under it, else its path."""
+    """The bare name if the shell finds this same program under it, else its path."""
     found = shutil.which(name)
     same = found is not None and Path(found).absolute() == program.absolute()
     return name if same else os.path.relpath(program)

@@ -1,4 +1,4 @@
-"""Which processor trains, checked before anything is built on it."""
+"""Choosing and checking the device for training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def default_device() -> str:
-    """The first GPU where there is one, else the CPU."""
+    """The first GPU if there is one, else the CPU."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -16,13 +16,13 @@ def gpu_count() -> int:
 
 
 def checked_device(name: str) -> str:
-    """The name of a device that this machine has. Raises ValueError for any other."""
+    """The name, if torch can use that device. Raises ValueError otherwise."""
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); "
-            "try cpu, or cuda where there is a GPU"
+            "try cpu, or cuda on a machine with a GPU"
         ) from error
     return name
 

@@ -1,6 +1,6 @@
-"""Numbers as people read them: tokens, durations, bytes, metrics. Pure text, no terminal.
+"""Formats numbers for people: tokens, durations, bytes, metrics. Pure text, no terminal.
 
-Every function takes NaN and infinity, because a diverged cell reports them.
+Every function accepts NaN and infinity, because diverged cells report them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 UNKNOWN = "–"
 MINUS = "\N{MINUS SIGN}"
 
-# Programs colour their errors; an escape sequence inside a table would shift its columns.
+# Error messages may be coloured; an escape sequence in a table would shift its columns.
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
@@ -23,16 +23,16 @@ def count(number: float | None) -> str:
         return UNKNOWN
     value, unit = float(number), ""
     for larger in ("k", "M", "B", "T"):
-        # 999.5 would be printed as 1000.
+        # 999.5 would round to 1000.
         if abs(value) < 999.5:
             break
         value, unit = value / 1000, larger
-    # 9.95 would be printed as 10.0.
+    # 9.95 would round to 10.0.
     return f"{value:.1f}{unit}" if unit and abs(value) < 9.95 else f"{value:.0f}{unit}"
 
 
 def parameters(number: int | None) -> str:
-    """Parameters to a thousandth, since a budget is kept to half a percent: `9.998M`, `998.2k`."""
+    """A number of parameters, precise enough for a ± 0.5 % budget: `9.998M`, `998.2k`."""
     if number is None:
         return UNKNOWN
     if number < 999_950:
@@ -41,12 +41,12 @@ def parameters(number: int | None) -> str:
 
 
 def progress(done: int, total: int) -> str:
-    """Tokens trained of the tokens to train: `38k/150k`."""
+    """Tokens trained out of all training tokens: `38k/150k`."""
     return f"{count(done)}/{count(total)}"
 
 
 def duration(seconds: float | None) -> str:
-    """Two units at most: `45s`, `1m 05s`, `2h 03m`, `3d 04h`."""
+    """At most two units: `45s`, `1m 05s`, `2h 03m`, `3d 04h`."""
     if seconds is None or not math.isfinite(seconds):
         return UNKNOWN
     whole = max(0, round(seconds))
@@ -65,7 +65,7 @@ def size(number: float | None) -> str:
         return UNKNOWN
     value, unit = float(number), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
-        # 1023.5 would be printed as 1024.
+        # 1023.5 would round to 1024.
         if value < 1023.5:
             break
         value, unit = value / 1024, larger
@@ -73,7 +73,7 @@ def size(number: float | None) -> str:
 
 
 def bits_per_byte(value: float | None) -> str:
-    """Four decimals, which is finer than what two seeds differ by: `2.3451`."""
+    """Four decimals, finer than the difference between two seeds: `2.3451`."""
     return UNKNOWN if value is None else _not_finite(value) or f"{value:.4f}"
 
 
@@ -91,12 +91,12 @@ def perplexity(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Any other number, four digits of it: `0.004`, `0.8412`, `1.234e+06`."""
+    """Any other number, to four digits: `0.004`, `0.8412`, `1.234e+06`."""
     return UNKNOWN if value is None else _not_finite(value) or f"{value:.4g}"
 
 
 def gap(value: float | None) -> str:
-    """Bits per byte against the baseline, always signed; positive is worse: `+0.0123`."""
+    """Difference to the baseline in bits per byte, signed; positive is worse: `+0.0123`."""
     if value is None:
         return UNKNOWN
     if text := _not_finite(value):
@@ -112,7 +112,7 @@ def one_line(text: str) -> str:
 
 
 def listed(parts: Iterable[tuple[int, str]]) -> str:
-    """What there is of each kind; kinds that do not occur are left out: `3 finished, 1 failed`."""
+    """Non-zero counts with their names: `3 finished, 1 failed`."""
     return ", ".join(f"{number} {name}" for number, name in parts if number)
 
 

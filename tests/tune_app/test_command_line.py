@@ -105,7 +105,7 @@ def test_a_file_in_the_working_folder_that_hides_a_package_is_named_and_not_run(
         )
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {tmp_path / hiding} hides Stellux's own package")
-        assert "start from another folder, or with the command `stellux`" in done.stderr
+        assert "start in another folder, or use the command `stellux`" in done.stderr
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "i-ran").exists()
 

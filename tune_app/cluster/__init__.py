@@ -1,1 +1,4 @@
-"""What several machines need: capacity, and the tokens on each. Imports stores and `data`."""
+"""Support for several machines: capacity, and getting the tokens to each.
+
+May import `stores` and `data`.
+"""

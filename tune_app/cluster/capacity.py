@@ -1,4 +1,4 @@
-"""How many cells a cluster can train at once, and with what: pure, from what is known of it."""
+"""How many cells a cluster can train at once, from its machines and node types. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN_CELLS = 8
-"""Cells that wait for machines where nobody knows how many may come."""
+"""Cells to queue when the number of machines is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,16 +18,16 @@ class Machines:
     name: str
     number: int
     cpus: float
-    """Of each."""
+    """Per machine."""
     gpus: float
 
     @property
     def trains(self) -> bool:
-        """Whether a trial could run there; a head usually has nothing to offer."""
+        """Whether a trial could run there; a head usually has no CPUs or GPUs to offer."""
         return self.number > 0 and (self.cpus > 0 or self.gpus > 0)
 
     def cells_each(self, *, cpus: int, gpus: float) -> int:
-        """Cells that one of them trains at once."""
+        """Cells that one machine trains at once."""
         each = self.cpus / cpus
         if gpus > 0:
             each = min(each, self.gpus / gpus)
@@ -36,38 +36,38 @@ class Machines:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSize:
-    """What a cluster has that trains, and what its autoscaler may make of it."""
+    """The machines of a cluster that can train, now and as its autoscaler may add them."""
 
     now: tuple[Machines, ...] = ()
     later: tuple[Machines, ...] = ()
-    """Node types with the most machines of each; empty where nothing scales."""
+    """Node types with the maximum number of machines of each; empty without autoscaling."""
     most_machines: int | None = None
-    """Of all node types together; None for no other limit."""
+    """Limit over all node types together; None for no limit."""
 
     @property
     def grows(self) -> bool:
-        """Whether machines may come that nobody has seen yet."""
+        """Whether machines may join that have not been checked yet."""
         return not self.now or bool(self.later)
 
     @property
     def hosts(self) -> int:
-        """Machines that train at the most."""
+        """Maximum number of machines that train."""
         later = sum(kind.number for kind in self.later)
         if self.most_machines is not None:
             later = min(later, self.most_machines)
         return max(1, len({machine.name for machine in self.now}), later)
 
-    def gpus_a_cell(self) -> float:
-        """One where any machine has a GPU, else none: the driver's own says nothing of them."""
+    def gpus_per_cell(self) -> float:
+        """1 if any machine of the cluster has a GPU, else 0."""
         return 1.0 if any(kind.gpus > 0 for kind in (*self.now, *self.later)) else 0.0
 
     def cells_at_once(self, *, cpus: int, gpus: float) -> int:
-        """Cells to train side by side when the cluster is as large as it gets."""
+        """Cells to train in parallel when the cluster has its maximum size."""
         if not self.now and not self.later:
             return UNKNOWN_CELLS
         now = sum(kind.number * kind.cells_each(cpus=cpus, gpus=gpus) for kind in self.now)
         later, left = 0, self.hosts
-        # The largest first, as the autoscaler may choose them.
+        # The largest first: the autoscaler may choose these.
         for each, number in sorted(
             ((kind.cells_each(cpus=cpus, gpus=gpus), kind.number) for kind in self.later),
             reverse=True,
@@ -78,9 +78,9 @@ class ClusterSize:
 
 
 def node_types(config: Mapping[str, Any]) -> tuple[tuple[Machines, ...], int | None]:
-    """The worker types of a cluster's YAML, and its limit on all of them together.
+    """The worker types of a cluster's YAML, and its limit over all of them together.
 
-    Raises ValueError, TypeError, KeyError or AttributeError where it is no cluster's YAML.
+    Raises ValueError, TypeError, KeyError or AttributeError if it is not a cluster's YAML.
     """
     most = config.get("max_workers")
     limit = None if most is None else int(most)

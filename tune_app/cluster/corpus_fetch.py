@@ -1,4 +1,4 @@
-"""The prepared corpora of a trial's process: at hand, or fetched while the driver hears of it."""
+"""Fetches the prepared corpora for a trial's process in the background, so it can still report."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from tune_app.stores.open import open_store
 
 
 class TokenFetch:
-    """Gets corpora into this machine's cache, in a thread of its own.
+    """Downloads corpora into this machine's cache in a background thread.
 
     Args:
-        tokens: where from.
-        tokenizers: keys of those that are wanted.
-        cache: default this machine's.
+        tokens: where to get them.
+        tokenizers: keys of the tokenizers whose corpora are needed.
+        cache: folder; default: this machine's cache.
     """
 
     def __init__(
         self, tokens: Tokens, tokenizers: Sequence[str], *, cache: Path | None = None
     ) -> None:
         self.corpora: dict[str, PreparedCorpus] = {}
-        """By the tokenizer's key, whole when it is done."""
+        """By tokenizer key; complete once `done` returns True."""
         self._tokens = tokens
         self._tokenizers = tokenizers
         self._cache = cache or default_cache()
         self._error: Exception | None = None
         self._cancelled = threading.Event()
-        # A daemon: a process that is told to end does not wait for a store.
+        # A daemon thread, so that a process can exit without waiting for the store.
         self._thread = threading.Thread(target=self._run, name="token fetch", daemon=True)
         self._thread.start()
 
     def done(self, *, at_most: float) -> bool:
-        """Whether all are here; waits for it. Raises what went wrong: see `tokens.fetch`.
+        """Waits; returns whether all corpora are here. Raises the errors of `corpus_share.fetch`.
 
         Args:
-            at_most: seconds to wait.
+            at_most: maximum wait, in seconds.
         """
         self._thread.join(at_most)
         if self._thread.is_alive():
@@ -49,7 +49,7 @@ class TokenFetch:
         return True
 
     def cancel(self) -> None:
-        """Ends it, as soon as the store lets it."""
+        """Cancels the download at the next opportunity."""
         self._cancelled.set()
 
     def _run(self) -> None:

@@ -1,9 +1,9 @@
-"""Prepared corpora on their way to other machines, by the store of checkpoints.
+"""Sends prepared corpora to other machines through the checkpoint store.
 
 `tokens/NAME/` holds the files of a prepared corpus in parts, and its manifest, which is written
-last: a corpus without one was cut off. The name ends in a hash of the manifest, which has the
-SHA-256 of every file, so what a worker trains on is, to the byte, what the driver prepared. Parts
-bound the memory that either side needs, and what has to be sent again after an error.
+last: without a manifest the upload is incomplete. The name ends in a hash of the manifest, which
+contains the SHA-256 of every file, so a worker trains on exactly the bytes that the driver
+prepared. Splitting into parts limits memory on both sides, and what is resent after an error.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ T = TypeVar("T")
 
 FOLDER = "tokens"
 PART_BYTES = 8 * 2**20
-"""Of what is in stores already: another size needs another FOLDER."""
+"""Do not change: stores already hold parts of this size. Another size needs another FOLDER."""
 PATIENCE = 15 * 60.0
-"""Seconds in which one part has to pass, before the whole is given up."""
+"""Seconds to keep retrying one part before giving up."""
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 _HASH_IN_NAME = 12
 
 
 class CancelledError(Exception):
-    """Who waited for tokens does not want them any more."""
+    """The fetch was cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedCorpus:
-    """A prepared corpus as others find it: in a store, or in the cache of their own machine."""
+    """Identifies a prepared corpus for other machines, in a store or in their own cache."""
 
     key: str
-    """What `data.prepare` calls it in its cache."""
+    """Its name in the cache of `data.prepare`."""
     manifest_sha256: str
 
     @classmethod
     def of(cls, corpus: PreparedCorpus) -> SharedCorpus:
-        """What a prepared corpus on this machine is called elsewhere."""
+        """The identity of a prepared corpus on this machine."""
         manifest = (corpus.folder / MANIFEST_FILE).read_bytes()
         return cls(key=corpus.folder.name, manifest_sha256=sha256(manifest).hexdigest())
 
@@ -70,7 +70,7 @@ class SharedCorpus:
 
     @property
     def folder(self) -> str:
-        """In a store."""
+        """Its folder in a store."""
         return f"{FOLDER}/{self.name}"
 
 
@@ -79,14 +79,14 @@ class Tokens:
     """Where workers get the corpora of a sweep from."""
 
     store: str
-    """Its URL."""
+    """URL of the store."""
     corpora: Mapping[str, SharedCorpus]
-    """By the tokenizer's key."""
+    """By tokenizer key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of a file of a corpus."""
+    """A part of one file of a corpus."""
 
     file: str
     number: int
@@ -99,7 +99,7 @@ class Part:
 
 
 def parts(manifest: Manifest) -> Iterator[Part]:
-    """The pieces that a corpus travels in; an empty file has one."""
+    """The parts in which a corpus is sent; an empty file has one."""
     for file, record in sorted(manifest.files.items()):
         for number, start in enumerate(range(0, max(1, record.bytes), PART_BYTES)):
             length = min(PART_BYTES, record.bytes - start)
@@ -107,7 +107,7 @@ def parts(manifest: Manifest) -> Iterator[Part]:
 
 
 def is_shared(shared: SharedCorpus, manifest: Manifest, store: Store) -> bool:
-    """Whether a store holds all of a corpus. Raises StoreError where it cannot be asked."""
+    """Whether a store holds a complete corpus. Raises StoreError if the store fails."""
     try:
         found = sha256(store.read(f"{shared.folder}/{MANIFEST_FILE}")).hexdigest()
     except NotStoredError:
@@ -123,9 +123,9 @@ def share(
     report: Report = silent,
     patience: float = PATIENCE,
 ) -> SharedCorpus:
-    """Puts a prepared corpus into a store, unless it is there; one part is in memory at a time.
+    """Uploads a prepared corpus unless the store has it; holds one part in memory at a time.
 
-    Every part is read back and compared. What an earlier try left is used. Raises StoreError.
+    Every part is read back and compared. Parts of an earlier attempt are reused. Raises StoreError.
     """
     shared = SharedCorpus.of(corpus)
     manifest = corpus.manifest
@@ -153,9 +153,9 @@ def share(
 
 
 def local_copy(shared: SharedCorpus, cache: Path) -> PreparedCorpus | None:
-    """The corpus in this machine's cache, prepared here or fetched; None where there is none.
+    """The corpus in this machine's cache, prepared here or fetched; None if there is none.
 
-    Every byte of it is compared with the manifest.
+    Every file is checked against the manifest.
     """
     for folder in (cache / shared.key, cache / shared.name):
         try:
@@ -178,11 +178,10 @@ def fetch(
     cancelled: Callable[[], bool] = lambda: False,
     patience: float = PATIENCE,
 ) -> PreparedCorpus:
-    """The corpus from this machine's cache, fetched into it from a store where it lacks.
+    """The corpus from this machine's cache, downloaded from the store if it is not there.
 
-    One process of a machine fetches, the others wait for it. Raises StoreError where the store
-    does not give it, or gives other bytes, OSError where the cache cannot be written, and
-    CancelledError.
+    One process per machine downloads, the others wait for it. Raises StoreError if the store fails
+    or returns other bytes, OSError if the cache cannot be written, and CancelledError.
     """
     if (corpus := local_copy(shared, cache)) is not None:
         return corpus
@@ -214,7 +213,9 @@ def _fetch_into(
 ) -> None:
     index = read(MANIFEST_FILE)
     if sha256(index).hexdigest() != shared.manifest_sha256:
-        raise TornError(f"{store.url} holds another {shared.folder}/{MANIFEST_FILE} than was sent")
+        raise TornError(
+            f"{store.url} returned another {shared.folder}/{MANIFEST_FILE} than was sent"
+        )
     (folder / MANIFEST_FILE).write_bytes(index)
     manifest = Manifest.read(folder)
     for part in parts(manifest):
@@ -235,10 +236,10 @@ def patiently(
     cancelled: Callable[[], bool] = lambda: False,
     patience: float = PATIENCE,
 ) -> T:
-    """What a call to a store returns, tried again while the store does not answer.
+    """Calls a store, and retries while it does not answer.
 
-    The pauses grow, and are random, so that many workers do not come back at the same moment.
-    Raises the last StoreUnreachableError when it took too long, and CancelledError.
+    The pauses grow and are randomised, so that many workers do not retry at the same moment.
+    Raises the last StoreUnreachableError after `patience` seconds, and CancelledError.
     """
     deadline = time.monotonic() + patience
     pause = _FIRST_PAUSE
@@ -264,7 +265,9 @@ def _put(name: str, content: bytes, store: Store, *, there: set[str]) -> None:
     store.write(name, content)
     if store.read(name) != content:
         store.remove(name)
-        raise TornError(f"{store.url} did not keep {name}; check its disk, or name another store")
+        raise TornError(
+            f"{store.url} did not store {name} correctly; check its disk, or use another store"
+        )
 
 
 def _read(path: Path, part: Part) -> bytes:
@@ -272,12 +275,12 @@ def _read(path: Path, part: Part) -> bytes:
         file.seek(part.start)
         content = file.read(part.bytes)
     if len(content) != part.bytes:
-        raise DamagedCorpusError(f"{path} was cut off while it was sent")
+        raise DamagedCorpusError(f"{path} was truncated while it was being sent")
     return content
 
 
 def _torn(what: str, shared: SharedCorpus, store: Store) -> TornError:
     return TornError(
-        f"{store.url} gives back other tokens than were sent ({what}); remove {shared.folder} "
+        f"{store.url} returned other tokens than were sent ({what}); remove {shared.folder} "
         "there, and start the sweep again"
     )

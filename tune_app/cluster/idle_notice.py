@@ -1,4 +1,4 @@
-"""When to say that a sweep waits for machines: soon, and then more and more seldom."""
+"""When to warn that a sweep is waiting for machines: soon at first, then less and less often."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _SAID_EVERY = 1_800.0
 
 
 class Waiting:
-    """Notes whether anything trains, and says how long nothing has.
+    """Tracks how long no cell has been training.
 
     Args:
         clock: monotonic seconds.
-        first: seconds before it is said for the first time.
+        first: seconds before the first warning.
     """
 
     def __init__(self, clock: Callable[[], float], *, first: float = 20.0) -> None:
@@ -23,10 +23,10 @@ class Waiting:
         self._said = 0
 
     def note(self, *, waits: bool) -> float | None:
-        """Seconds that cells have waited so far, where it is time to say so.
+        """Seconds that cells have been waiting, if a warning is due; else None.
 
         Args:
-            waits: whether cells wait and none is with a machine.
+            waits: whether cells are waiting and none is running.
         """
         if not waits:
             self._since, self._said = None, 0

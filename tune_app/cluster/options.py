@@ -1,6 +1,6 @@
-"""How a sweep is run: what a person asks for, and what that comes to on the machines there are.
+"""How a sweep is run: the user's options, and what they resolve to on the available machines.
 
-The command line reads `RunOptions` as it stands, and the sweep and Ray take it as it is.
+The command line parses `RunOptions` directly; the sweep and Ray use the same object.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ _HOW = Group("How to run", sort_key=3)
 @Parameter(name="*", group=_HOW)
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a sweep is run. CPUs and GPUs change the last bits of a result, nothing more.
+    """How a sweep is run. CPUs and GPUs change only the last bits of a result.
 
-    Raises ValueError for what no machine can give.
+    Raises ValueError for impossible numbers of cells, CPUs or GPUs.
     """
 
     results: Path = Path("runs")
-    """Folder of all sweeps."""
+    """Folder that holds all sweeps."""
     cells_at_once: Annotated[
         int | None,
         Parameter(
-            help="Cells trained side by side; default as many as this machine has CPUs or GPUs "
-            "for, or with --address as the cluster has or may get."
+            help="Cells trained in parallel; default: as many as fit on this machine's CPUs or "
+            "GPUs, or with --address on the cluster at its maximum size."
         ),
     ] = None
     cpus: int = 1
-    """CPUs per cell, and its torch threads."""
+    """CPUs per cell, also its number of torch threads."""
     gpus: Annotated[
         float | None,
         Parameter(
-            help="GPUs per cell; a fraction shares one. Default 1 where this machine has any, or "
-            "with --address the cluster has or may get any, else 0."
+            help="GPUs per cell; a fraction shares one. Default: 1 if this machine (with "
+            "--address: the cluster) has or can get a GPU, else 0."
         ),
     ] = None
     address: str | None = None
-    """Of a running Ray cluster, e.g. auto; default starts Ray on this machine."""
+    """Address of a running Ray cluster, e.g. auto; default: start Ray on this machine."""
     checkpoints: Annotated[
         str | None,
         Parameter(
-            help="Their store: a folder, sftp://user@host/path or s3://bucket/prefix; default the "
-            "one in the environment variable STELLUX_CHECKPOINTS, else a folder beside the "
-            "results. With --address all machines have to reach it."
+            help="Where checkpoints are stored: a folder, sftp://user@host/path or "
+            "s3://bucket/prefix; default: the environment variable STELLUX_CHECKPOINTS, else a "
+            "folder next to the results. With --address, all machines must be able to reach it."
         ),
     ] = None
     checkpoint_every: float | None = None
-    """Seconds; default the best for what a checkpoint costs, from 2 to 15 minutes."""
+    """Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs."""
     on_error: Literal["continue", "stop"] = "continue"
-    """What a sweep does when the code of a cell fails: go on with the others, or stop."""
+    """When the code of a cell fails: continue with the other cells, or stop the sweep."""
     wandb: Literal["off", "offline", "online"] = "off"
-    """Whether curves also go to Weights & Biases."""
+    """Also log the curves to Weights & Biases."""
     show_ray: Annotated[bool, Parameter(negative="")] = False
     """Show Ray's own messages."""
 
@@ -71,13 +71,13 @@ class RunOptions:
 
     @property
     def on_a_cluster(self) -> bool:
-        """Whether machines may come and go; else Ray is started on this machine, for the sweep."""
+        """Whether the sweep uses a running cluster; else it starts Ray on this machine."""
         return self.address is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """What trains a sweep, settled: nothing is left to the machines any more."""
+    """The resolved resources of a sweep, with all defaults filled in."""
 
     cells_at_once: int
     cpus: int
@@ -87,8 +87,8 @@ class Means:
 
     @classmethod
     def of(cls, options: RunOptions, size: ClusterSize) -> Means:
-        """What the options come to on this machine or a cluster, of the size that is given."""
-        gpus = size.gpus_a_cell() if options.gpus is None else options.gpus
+        """Resolves the options on this machine or a cluster of the given size."""
+        gpus = size.gpus_per_cell() if options.gpus is None else options.gpus
         cells = options.cells_at_once
         if cells is None:
             cells = size.cells_at_once(cpus=options.cpus, gpus=gpus)

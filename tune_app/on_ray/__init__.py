@@ -1,1 +1,4 @@
-"""The sweep on Ray Tune. The only folder of tune_app that imports ray."""
+"""Runs the cells of a sweep on Ray Tune.
+
+The only folder outside `cloud` that imports Ray.
+"""

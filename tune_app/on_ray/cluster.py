@@ -1,4 +1,4 @@
-"""Ray itself: started or reached, and what the cluster consists of."""
+"""Ray itself: starting it or connecting to it, and the machines of the cluster."""
 
 from __future__ import annotations
 
@@ -25,49 +25,52 @@ from tune_app.command_line import ROOT
 logger = logging.getLogger(__name__)
 
 CLUSTER_YAML = "ray_bootstrap_config.yaml"
-"""In the home folder of whoever runs Ray on a head: `ray up` writes it, the autoscaler reads it."""
+"""In the home folder on the cluster's head: `ray up` writes it, the autoscaler reads it."""
 
 _LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
-"""In the temporary folder; the last number is a process id, of 7 digits at the most."""
+"""Longest socket path below the temporary folder; the last number is a pid of up to 7 digits."""
 _MOST_SOCKET_BYTES = 107
-"""That the kernel takes as a socket's path."""
+"""Longest socket path that the kernel accepts."""
 
 _HEAD = "node:__internal_head__"
 _NEVER = str(10 * 365 * 86_400)
 _ANSWER_SECONDS = 60.0
-"""For a node to look for a folder: it may have to start a process first."""
+"""For a node to look for a file: it may have to start a process first."""
 
 
 @contextmanager
 def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Iterator[None]:
-    """Ray, at an address or started on this machine, with its own messages off unless shown.
+    """Connects to Ray at an address, or starts it on this machine.
 
     Args:
-        cpus: of this machine, where Ray starts on it; as many as there are, at the least.
-        gpus: that a cell wants.
+        address: of a running cluster; None starts Ray here.
+        cpus: CPUs that a Ray started here announces; at least those of this machine.
+        gpus: GPUs per cell.
+        show: whether to show Ray's own messages.
 
-    Raises ValueError where this machine has fewer GPUs, or where Ray cannot start on it.
+    Raises ValueError if this machine has fewer GPUs, or if Ray cannot start on it.
     """
     check_places(local=address is None)
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Tune's newer output prints a table of its own even where it is told to be silent.
+    # Tune's newer output prints a table of its own even with verbose=0.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Tune's own snapshots, which nothing reads; and figures of a dashboard that is not there.
+    # Tune's own snapshots, which nothing reads.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-    # The sweep says by itself that it waits for machines.
+    # The sweep itself warns when it waits for machines.
     os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", _NEVER)
     os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S_AUTOSCALER", _NEVER)
     local: dict[str, Any] = {}
     if address is None:
+        # Statistics for the dashboard, which does not run here.
         os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
         local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
-    # Workers look for packages in the folder that Ray is started from: that of the program, not one
-    # that may have a model.py of its own.
+    # Workers import packages from the folder that Ray is started in. Start it in the program's, as
+    # the user's folder may contain a model.py.
     with writing_explained(), signals_kept_from_ray(), chdir(ROOT):
         ray.init(
-            # Without an address Ray would take a cluster that it finds on this machine.
+            # Without an address Ray would connect to any cluster that it finds on this machine.
             address=address or "local",
             log_to_driver=show,
             logging_level=logging.INFO if show else logging.ERROR,
@@ -80,7 +83,7 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
         there = resources.get("GPU", 0.0)
         if address is None and there < gpus:
             raise ValueError(
-                f"a cell wants {gpus:g} GPUs, this machine has {there:g}; lower --gpus"
+                f"a cell needs {gpus:g} GPUs, this machine has {there:g}; lower --gpus"
             )
         yield
     finally:
@@ -88,18 +91,18 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
 
 
 def check_places(*, local: bool) -> None:
-    """As `refuse_places`, for this process."""
+    """`refuse_places` for this process."""
     temporary: str = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
     refuse_places(Path(sys.executable), Path(temporary), local=local)
 
 
 def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
-    """Refuses places that Ray cannot work in: it would hang, or fail with no word on what to do.
+    """Refuses paths that Ray cannot work with: it would hang or fail without a useful message.
 
     Args:
-        python: what runs the program.
-        temporary: where Ray puts its sockets.
-        local: whether Ray is to be started on this machine.
+        python: the interpreter.
+        temporary: the folder in which Ray creates its sockets.
+        local: whether Ray will be started on this machine.
 
     Raises ValueError with the remedy.
     """
@@ -112,22 +115,22 @@ def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
         return
     if any(map(str.isspace, str(temporary))):
         raise ValueError(
-            f"Ray cannot work in the temporary folder {str(temporary)!r}, which has a space; set "
+            f"Ray cannot use the temporary folder {str(temporary)!r}, which contains a space; set "
             "RAY_TMPDIR to another, for example /tmp"
         )
     socket = os.fsencode(temporary / _LONGEST_SOCKET)
     if len(socket) > _MOST_SOCKET_BYTES:
         most = _MOST_SOCKET_BYTES - len(_LONGEST_SOCKET) - 1
         raise ValueError(
-            f"the temporary folder {temporary} is too long for the sockets that Ray keeps there, "
-            f"{len(os.fsencode(temporary))} bytes where at most {most} can be; set RAY_TMPDIR to a "
+            f"the path of the temporary folder {temporary} is too long for Ray's sockets: "
+            f"{len(os.fsencode(temporary))} bytes, at most {most} are allowed; set RAY_TMPDIR to a "
             "shorter one, for example /tmp"
         )
 
 
 @contextmanager
 def writing_explained() -> Iterator[None]:
-    """Says what to set where Ray may not write."""
+    """Turns missing write permission into a ValueError that says what to set."""
     try:
         yield
     except OSError as error:
@@ -135,20 +138,20 @@ def writing_explained() -> Iterator[None]:
             raise
         raise ValueError(
             f"Ray cannot start: {error}; it writes to ~/.ray and to a temporary folder: set HOME "
-            "and RAY_TMPDIR to folders that this user may write to"
+            "and RAY_TMPDIR to folders that this user can write to"
         ) from error
 
 
 @contextmanager
 def signals_kept_from_ray() -> Iterator[None]:
-    """Ray's processes that start within get a process group of their own.
+    """Puts Ray processes that start inside the block into a process group of their own.
 
-    Whoever ends the sweep (a shell, `timeout`, a terminal that is closed) signals its process
-    group. Ray's processes would be gone before the cells had saved what they trained.
+    A shell, `timeout` or a closed terminal ends the sweep by a signal to its process group. Ray's
+    processes would be gone before the cells had saved their progress.
     """
     services: Any = ray._private.services
     usual = services.ConsolePopen
-    # Elsewhere Ray finds the processes that are left by their group.
+    # On other systems Ray uses the group to find leftover processes.
     if sys.platform == "linux":
         services.ConsolePopen = partial(usual, process_group=0)
     try:
@@ -158,10 +161,10 @@ def signals_kept_from_ray() -> Iterator[None]:
 
 
 def cluster_size() -> ClusterSize:
-    """What the cluster has that trains, and what its autoscaler may add.
+    """The machines of the cluster that can train, and those that its autoscaler may add.
 
-    The autoscaler tells nobody what it may add; where the driver runs on the head, the file that
-    it reads is there to be read.
+    The autoscaler does not report what it may add, so its configuration file is read. That works
+    only if the driver runs on the head.
     """
     types: tuple[Machines, ...] = ()
     most = None
@@ -170,7 +173,7 @@ def cluster_size() -> ClusterSize:
         try:
             types, most = node_types(yaml.safe_load(path.read_text("utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-            logger.warning("%s tells nothing of the workers that may come: %s", path, error)
+            logger.warning("cannot read from %s which workers may be added: %s", path, error)
     now = tuple(
         Machines(
             name=str(node["NodeManagerHostname"]),
@@ -186,10 +189,10 @@ def cluster_size() -> ClusterSize:
 
 
 def blind_nodes(folder: Path) -> list[str]:
-    """Names of the machines that would train and do not see a folder of this one.
+    """Names of the machines that can train but do not see a folder of this machine.
 
-    A node that does not answer, or cannot run this code, is not among them: nobody knows.
-    Raises OSError where nothing can be written in the folder.
+    A node that does not answer or cannot run this code is not included.
+    Raises OSError if the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mark = folder / f".seen-{secrets.token_hex(8)}"
@@ -218,7 +221,7 @@ def blind_nodes(folder: Path) -> list[str]:
 
 
 def is_there(path: str) -> bool:
-    """Whether this machine has a file of that path."""
+    """Whether the path exists on this machine."""
     return Path(path).exists()
 
 
@@ -226,7 +229,7 @@ def _sees(answer: Any, machine: str) -> bool:
     try:
         return bool(ray.get(answer))
     except RayError as error:
-        logger.debug("%s cannot say what it sees: %s", machine, error)
+        logger.debug("cannot ask %s whether it sees the folder: %s", machine, error)
         return True
 
 
@@ -236,15 +239,15 @@ def _nodes() -> list[dict[str, Any]]:
 
 
 def _is_head() -> bool:
-    """Whether the driver's node is the head's."""
+    """Whether the driver runs on the cluster's head."""
     mine = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == mine and _HEAD in node["Resources"] for node in _nodes())
 
 
 def _silence() -> None:
-    """Turns off what Ray says of lost processes and nodes: the journal has it, and says it once."""
+    """Turns off Ray's messages about lost processes and nodes; the journal reports these once."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     for name in ("ray.tune", "ray.air"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # What Ray's daemons report is printed by a thread that no setting turns off.
+    # A thread prints what Ray's daemons report, and no setting turns it off.
     ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None

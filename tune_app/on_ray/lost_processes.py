@@ -1,4 +1,4 @@
-"""Why a process was lost: what Ray, the node and the node's kernel know about it."""
+"""Why a process was lost, from what Ray, the node and the node's kernel know."""
 
 from __future__ import annotations
 
@@ -23,44 +23,44 @@ logger = logging.getLogger(__name__)
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _CREATION = "error raised in its creation task"
-"""In Ray's message where a process cannot even be set up, as when an import fails."""
+"""In Ray's message when a process cannot be set up, for example because an import fails."""
 _ADDRESS = re.compile(r"\bip=([0-9a-fA-F.:]+)")
 _CONNECT_SECONDS = 2.0
 _ANSWER_SECONDS = 4.0
-"""For a node to answer; the driver and with it every cell waits so long."""
+"""For a node to answer; meanwhile the driver, and with it every cell, waits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pulse:
-    """What was heard of a cell last."""
+    """The latest report about a cell."""
 
     host: str = ""
     process: int = 0
     tokens: int = 0
     stride: int = 0
-    """Tokens since the report before."""
+    """Largest number of tokens between two reports."""
     oom_kills: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """A lost process, explained as far as it can be."""
+    """A lost process, explained as far as possible."""
 
     kind: FailureClass
     reason: str
     cause: str = ""
-    """On the host's side; empty where none is known."""
+    """Cause on the host's side; empty if unknown."""
     early: bool = False
     """Whether the process was lost before it could train anything."""
     host: str = ""
-    """Where, if it is known better than by the last report."""
+    """The host, if it is known better than from the last report."""
 
 
 def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
-    """Says what a process was lost to. Asks its node, and waits some seconds for the answer.
+    """Finds out why a process was lost. Asks its node, waiting a few seconds for the answer.
 
     Args:
-        error: what Tune was told.
+        error: the error that Tune received.
         pulse: the last report of the process.
     """
     if isinstance(error, ActorDiedError) and _CREATION in str(error):
@@ -74,9 +74,9 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
 
 
 def creation_error(trial: Trial) -> ActorDiedError | None:
-    """Why the process of a trial could not even be set up, where that is what happened to it.
+    """The error that kept the process of a trial from being set up; None for other errors.
 
-    Read where Tune notes an error at first: Trial.get_pickled_error reads a copy that comes later.
+    Read from the file that Tune writes first: Trial.get_pickled_error reads a copy made later.
     """
     path = trial.pickled_error_file
     if path is None or not Path(path).exists():
@@ -88,23 +88,23 @@ def creation_error(trial: Trial) -> ActorDiedError | None:
 
 
 def _by_the_error(error: BaseException | None) -> tuple[FailureClass, str] | None:
-    """(class, cause) where Ray itself ended the process."""
+    """(class, cause) if Ray itself ended the process."""
     if isinstance(error, OutOfMemoryError):
-        return FailureClass.MEMORY, "Ray ended it, as the memory ran out"
+        return FailureClass.MEMORY, "Ray ended it because memory ran out"
     if isinstance(error, ActorDiedError) and error.preempted:
-        return FailureClass.HOST, "its node was taken back"
+        return FailureClass.HOST, "its node was preempted"
     return None
 
 
 def _by_the_node(pulse: Pulse) -> tuple[FailureClass, str] | None:
-    """(class, cause) where the node died or does not answer, or as it sees the process."""
+    """(class, cause) if the node died or does not answer, or from what it knows of the process."""
     if not pulse.host:
         return None
     node = _node(pulse.host)
     if node is None:
         return FailureClass.HOST, "its node died"
     try:
-        # Quicker than Ray, which declares a node dead after seconds without a sign of life.
+        # Faster than Ray, which declares a node dead only after seconds without a heartbeat.
         address = (node["NodeManagerAddress"], node["NodeManagerPort"])
         socket.create_connection(address, timeout=_CONNECT_SECONDS).close()
     except ConnectionRefusedError:
@@ -115,19 +115,19 @@ def _by_the_node(pulse: Pulse) -> tuple[FailureClass, str] | None:
 
 
 def _by_sight(pulse: Pulse, seen: Seen | None) -> tuple[FailureClass, str] | None:
-    """(class, cause) where the process was killed for want of memory, or is still there."""
+    """(class, cause) if the process was killed for lack of memory, or is still alive."""
     if seen is None:
         return None
     before, after = pulse.oom_kills, seen.oom_kills
     if before is not None and after is not None and after > before:
         return FailureClass.MEMORY, "its cgroup counted an OOM kill"
     if seen.lives:
-        return FailureClass.NETWORK, "its process lives, the link to it was cut"
+        return FailureClass.NETWORK, "its process is alive, but the connection to it was lost"
     return None
 
 
 def _node(host: str) -> dict[str, Any] | None:
-    """What Ray knows of a live node, by its name in reports."""
+    """Ray's record of a live node, by its name in reports."""
     prefix = host.rpartition("/")[2]
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     for node in nodes:
@@ -137,7 +137,7 @@ def _node(host: str) -> dict[str, Any] | None:
 
 
 def _host_at(address: str) -> str:
-    """A node's name in reports by its address; empty where Ray knows none."""
+    """The name in reports of the node at an address; empty if Ray knows none."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     for node in nodes:
         if node["NodeManagerAddress"] == address:
@@ -147,15 +147,15 @@ def _host_at(address: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a node says of a process that was lost to the driver."""
+    """What a node knows about a process that the driver lost."""
 
     lives: bool
     oom_kills: int | None
-    """That its cgroup has counted, or None where nobody counts."""
+    """Counted by its cgroup; None if there is no such counter."""
 
 
 def look(process: int) -> Seen:
-    """What this host knows of a process of its own."""
+    """The state of a process on this host."""
     try:
         lives = psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -164,7 +164,7 @@ def look(process: int) -> Seen:
 
 
 def _look_on(node: str, process: int) -> Seen | None:
-    """What a node knows of a process; None where no answer comes."""
+    """The state of a process on a node; None if the node does not answer."""
     question: Any = ray.remote(num_cpus=0, max_retries=0)(look)
     pinned = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
     answer = question.options(scheduling_strategy=pinned).remote(process)
@@ -178,5 +178,5 @@ def _look_on(node: str, process: int) -> Seen | None:
 
 
 def _plain(error: BaseException) -> list[str]:
-    """The lines of an error's text without its colours."""
+    """The lines of an error's message, without colour codes."""
     return [line for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]

@@ -1,13 +1,12 @@
-"""For what belongs to the driver's process alone."""
+"""A base for objects that must stay in the driver's process."""
 
 from __future__ import annotations
 
 
 class Unsaved:
-    """Left out of the state that Tune writes for `Tuner.restore`, which no sweep uses.
+    """Pickles as None, so Tune can write its state for `Tuner.restore`, which no sweep uses.
 
-    The journal is what a sweep continues from; a scheduler with an open database in it could not
-    be pickled, and should not be.
+    A sweep continues from its journal. A scheduler holds an open database, which cannot be pickled.
     """
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:

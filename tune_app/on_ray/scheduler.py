@@ -1,4 +1,4 @@
-"""The scheduler that Tune asks: it hands every report to the referee and stops as told."""
+"""Tune's scheduler: passes every report to the referee and carries out its decisions."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ from tune_app.stopping.recording_referee import RecordingReferee
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 2.0
-"""The journal hears of a cell's progress at most so often."""
+"""Minimum time between two heartbeats of a cell in the journal."""
 
 CLEANUP_SECONDS = 90.0
-"""For a process to save its cell when the sweep is interrupted."""
+"""Time for a process to save its cell when the sweep is interrupted."""
 
 T = TypeVar("T")
 
 
 class Halt(Stopper):
-    """Ends the whole sweep when it is told a reason."""
+    """Ends the whole sweep once its reason is set."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -64,14 +64,14 @@ class Halt(Stopper):
 
 
 class SweepScheduler(Unsaved, FIFOScheduler):
-    """Starts cells in their order and ends them by the referee's decisions.
+    """Starts cells in order and ends them by the referee's decisions.
 
-    A baseline that fails or diverges halts the sweep: nothing could be compared with it. A full
-    disk holds the sweep at the report that could not be written.
+    If the baseline fails or diverges, the sweep ends, because nothing can be compared. If the disk
+    is full, the sweep waits at the report that could not be written.
 
     Args:
-        stop_on_error: whether a cell that fails halts the sweep as well.
-        cluster: tells which machines train or may come to; None where there is only this one.
+        stop_on_error: whether any failed cell ends the sweep too.
+        cluster: returns the machines that train now or may be added; None for this machine only.
     """
 
     def __init__(
@@ -96,22 +96,22 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._beaten_at: dict[str, float] = {}
         self._given_up: set[str] = set()
         self._suspects: set[str] = set()
-        """Machines that were named for failing cells before their first step."""
+        """Machines already warned about because cells fail there before their first step."""
         self._lost: set[str] = set()
-        """Cells whose process was lost and that no other has taken up yet."""
+        """Cells whose process was lost and that have not been started again yet."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        # No setting of Tune's: after ten seconds it kills a process that is saving.
+        # Tune kills a process that is still saving after ten seconds, and has no setting for it.
         controller = getattr(tune_controller, "_tune_controller", tune_controller)
         assert hasattr(controller, "_actor_force_cleanup_timeout"), "of Ray 2.60.0"
         controller._actor_force_cleanup_timeout = CLEANUP_SECONDS
 
     def started(self, key: str) -> None:
-        """Notes that a process took a cell up."""
+        """Records that a process has started a cell."""
         if key in self._given_up:
             return
         self._lost.discard(key)
-        # Where it runs now is not known before it reports.
+        # Its host is unknown until its first report.
         self._pulses[key] = Pulse(tokens=self._pulse(key).tokens)
         self._written(lambda: self._journal.start_attempt(key))
         self._listener.cell_started(self._journal.cell(key))
@@ -121,7 +121,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         for warning in result.get(WARNINGS, ()):
             logger.warning("%s: %s", self._cells[key].label, warning)
         if key in self._given_up:
-            # Tune may have taken it up again before it heard that the cell was given up.
+            # Tune may have started it again before it learned that the cell was given up.
             return str(TrialScheduler.STOP)
         if TOKENS not in result:
             self._pulses[key] = replace(
@@ -150,13 +150,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         return self._judge(key, Observation.from_values(json.loads(result[OBSERVATION])))
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A process was lost, or ended itself to be started again."""
+        """Called when a process was lost, or ended itself in order to be restarted."""
         key = trial.config[CELL]["key"]
         error = creation_error(trial) or trial.get_pickled_error()
         if isinstance(error, RayTaskError) and isinstance(error.cause, RetryError):
             return
         if error is None and key in self._lost:
-            # Tune tells twice of a process that is lost between two cells.
+            # Tune reports a process lost between two cells twice.
             return
         self._lost.add(key)
         pulse = self._pulse(key)
@@ -181,15 +181,15 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if decision is None or decision.action in (Action.CONTINUE, Action.PROMOTE):
             return str(TrialScheduler.CONTINUE)
         if decision.action is Action.PAUSE:
-            # Its turn comes again when the others have had theirs (`run_cells`), and a pause that
-            # it meets again on the stretch since its checkpoint has been made already.
+            # `run_cells` starts it again after the other cells. A pause that comes up while it
+            # repeats the tokens since its checkpoint has been made before.
             return str(TrialScheduler.STOP if new else TrialScheduler.CONTINUE)
         if decision.rule == DIVERGED and self._referee.curves.is_baseline(key):
             self._halt.reason = f"the baseline diverged: {decision.reason}"
         return str(TrialScheduler.STOP)
 
     def _handle(self, failure: Failure, trial: Trial, *, early: bool) -> bool:
-        """Decides about a failure and writes it down; whether it ends the cell."""
+        """Decides on a failure and records it. Returns whether it ends the cell."""
         key = failure.cell
         size = None if self._cluster is None else self._cluster()
         response = respond(
@@ -204,7 +204,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         written: Failure = self._written(lambda: self._journal.fail(response.failure))
         self._listener.cell_failed(written)
         if early:
-            self._name_a_suspect(written.host)
+            self._warn_about(written.host)
         if response.micro_batch_size is not None:
             trial.config[CELL]["micro_batch_size"] = response.micro_batch_size
         if not written.ended:
@@ -216,8 +216,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._halt.reason = f"{self._cells[key].label} failed: {written.reason}"
         return True
 
-    def _name_a_suspect(self, host: str) -> None:
-        """Says once of a machine that it fails cells before their first step."""
+    def _warn_about(self, host: str) -> None:
+        """Warns once about a machine on which cells fail before their first step."""
         machine = host.rpartition("/")[0]
         if machine in self._suspects:
             return
@@ -227,16 +227,16 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             logger.warning("%s", doubt)
 
     def _beat(self, key: str, result: dict[str, Any]) -> None:
-        """Notes a sign of life; an attempt's first one says what it goes on from."""
+        """Records a heartbeat; the first of an attempt says where it resumed from."""
         host, tokens = result[HOST], result[TOKENS]
         before = self._pulse(key)
-        # The first report of an attempt comes from its checkpoint, not from the report before.
-        gone_on = 0 if RESUMED_FROM in result else tokens - before.tokens
+        # The first report of an attempt starts at its checkpoint, not at the previous report.
+        stride = 0 if RESUMED_FROM in result else tokens - before.tokens
         self._pulses[key] = Pulse(
             host=host,
             process=result[PROCESS],
             tokens=tokens,
-            stride=max(before.stride, gone_on),
+            stride=max(before.stride, stride),
             oom_kills=result[OOM_KILLS],
         )
         if RESUMED_FROM in result:

@@ -1,4 +1,4 @@
-"""The Trial of a cell as Tune's class trainable; its process is reused for the next cell."""
+"""Runs the Trial of a cell as a Tune trainable; the process is reused for the next cell."""
 
 from __future__ import annotations
 
@@ -47,30 +47,29 @@ from tune_app.trial.trial import Trial
 logger = logging.getLogger(__name__)
 
 SLICE_SECONDS = 1.0
-"""A report comes at least so often, so that a sweep can be watched and ended at any time."""
+"""Longest time between two reports, so that a sweep can be watched and ended at any time."""
 STORE_PATIENCE = 15 * 60.0
 """Seconds that a cell waits for a store that does not answer, before it is tried elsewhere."""
 _RETRY_PAUSE = 5.0
 _EARLY_PAUSE = 10.0
-"""A machine that fails every cell at once is kept from trying them all in a minute."""
+"""Keeps a broken machine from failing every cell of the sweep within a minute."""
 
 
 class RetryError(Exception):
-    """Ends an attempt whose error was reported, so that Tune starts the next one."""
+    """Ends an attempt whose error has been reported, so that Tune starts the next one."""
 
 
 class CellTrainable(tune.Trainable):
     """Trains one cell after another.
 
-    An error in the trial's process is a report, and the driver decides what is done about it. A
-    failure that Tune sees is the loss of a process or a host, or an attempt that the driver wants
-    repeated.
+    An error in the trial's process is sent as a report, and the driver decides what to do. Tune
+    sees a failure only when a process or a host is lost, or when an attempt is to be repeated.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._trial: Trial | None = None
         self._config = config
-        # One for all cells of the process: what it connected stays connected.
+        # One store for all cells of the process, so that its connection is reused.
         self._store = open_store(config["checkpoints"])
         self._failed: FailureClass | None = None
         self._failed_early = False
@@ -94,7 +93,7 @@ class CellTrainable(tune.Trainable):
                 time.sleep(_EARLY_PAUSE)
             elif self._failed is FailureClass.STORAGE:
                 time.sleep(_RETRY_PAUSE)
-            raise RetryError("the attempt ended in an error, which was reported")
+            raise RetryError("the attempt ended with an error, which was reported")
         report: dict[str, Any] = {HOST: self._host, PROCESS: os.getpid(), OOM_KILLS: oom_kills()}
         try:
             if self._trial is None:
@@ -105,8 +104,8 @@ class CellTrainable(tune.Trainable):
                 report[DAMAGED] = list(self._trial.damaged)
             observation = self._trial.advance(at_most=SLICE_SECONDS)
         except torch.AcceleratorError:
-            # The GPU's context is broken for good, and with it every later cell of this process.
-            logger.exception("the GPU failed; the process ends, and its cell resumes in another")
+            # The GPU context is broken for good; every later cell in this process would fail too.
+            logger.exception("the GPU failed; this process exits, and the cell resumes in another")
             os._exit(1)
         except Exception as error:
             if self._trial is None and self._may_wait(error):
@@ -127,7 +126,7 @@ class CellTrainable(tune.Trainable):
         return report | {TOKENS: self._trial.tokens, WARNINGS: self._warnings.taken()}
 
     def cleanup(self) -> None:
-        """An interrupted sweep keeps what its running cells have trained."""
+        """Saves the running cell when a sweep is interrupted."""
         if self._trial is None:
             self._end_trial()
             return
@@ -135,7 +134,7 @@ class CellTrainable(tune.Trainable):
             if not self._trial.finished:
                 self._trial.save()
         except OSError:
-            logger.exception("the last checkpoint could not be written; the one before it stands")
+            logger.exception("the last checkpoint could not be written; the previous one is kept")
         finally:
             self._end_trial()
             self._store.close()
@@ -154,14 +153,14 @@ class CellTrainable(tune.Trainable):
         )
 
     def _may_wait(self, error: Exception) -> bool:
-        """Whether to ask the store again in the next step; waits a little if so."""
-        # A fetch has waited by itself.
+        """Whether to ask the store again in the next step; if so, waits a moment."""
+        # A fetch does its own waiting.
         if not isinstance(error, StoreUnreachableError) or self._fetch is not None:
             return False
         now = time.monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
-            logger.warning("waiting for the checkpoints: %s", error)
+            logger.warning("waiting for the checkpoint store: %s", error)
         time.sleep(SLICE_SECONDS)
         return now - self._waiting_since < STORE_PATIENCE
 
@@ -174,9 +173,9 @@ class CellTrainable(tune.Trainable):
         self._fetch = None
 
     def _corpora_are_here(self) -> bool:
-        """Whether this machine has what the cell trains on; fetches it if not, and waits a little.
+        """Whether this machine has the cell's corpora; if not, fetches them and waits a moment.
 
-        Raises StoreError and OSError where it cannot be had.
+        Raises StoreError or OSError if they cannot be fetched.
         """
         tokens = self._config["tokens"]
         cell = Cell.from_values(self._config[CELL]["values"])
@@ -198,7 +197,7 @@ class CellTrainable(tune.Trainable):
 
 
 class _Warnings(logging.Handler):
-    """Keeps what is logged as a warning, so that it reaches the person at the driver."""
+    """Collects logged warnings, so that the driver can show them to the user."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

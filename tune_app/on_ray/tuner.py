@@ -1,4 +1,4 @@
-"""Runs the open cells of a sweep on Ray Tune."""
+"""Runs the remaining cells of a sweep on Ray Tune."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)
 
-_ONE_WISH = 1.0
-"""Seconds in which several signals to end are one."""
+_SAME_SIGNAL = 1.0
+"""Seconds within which several signals count as one."""
 
 SCRATCH = ".tune"
 """In the sweep's folder: Tune's own snapshots, which nothing reads."""
@@ -60,19 +60,19 @@ def run_cells(
     options: RunOptions,
     means: Means,
 ) -> str | None:
-    """Trains cells in their order until all have ended. Ray is connected.
+    """Trains cells in order until all have ended. Ray must be connected.
 
     Args:
-        cells: what is left of the sweep.
-        journal: gets every observation and decision; its sweep says which rules decide.
-        folder: of the sweep; no other process works in it.
-        checkpoints: URL of their store.
-        timing: when a trial takes one.
-        corpora: folders of the prepared corpora by the tokenizer's key, on this machine.
-        tokens: where other machines get them from; None where this one trains.
-        listener: hears of everything.
+        cells: cells of the sweep that have not ended.
+        journal: receives every observation and decision; its sweep names the stopping rules.
+        folder: of the sweep; no other process may work in it.
+        checkpoints: URL of the checkpoint store.
+        timing: when a trial writes checkpoints.
+        corpora: folders of the prepared corpora on this machine, by tokenizer key.
+        tokens: where other machines download the corpora; None if only this machine trains.
+        listener: is told of every event.
         options: how the sweep is run.
-        means: what trains it, by those options.
+        means: the resources that these options resolve to.
 
     Returns:
         Why the sweep ended before its cells did, or None.
@@ -91,8 +91,8 @@ def run_cells(
     }
     left = list(cells)
     with _scratch(folder / SCRATCH) as scratch, interrupts(halt):
-        # More than once where a rule paused a cell, and where Tune gave one up by itself: it never
-        # tries again one whose process was lost while it was being reset for the cell.
+        # Repeats if a rule paused a cell, or if Tune gave one up: it never retries a cell whose
+        # process was lost while it was being reset for that cell.
         while left and halt.reason is None:
             scheduler = SweepScheduler(
                 journal,
@@ -139,13 +139,13 @@ def _tuner(
             trial_dirname_creator=_trial_name,
         ),
         run_config=RunConfig(
-            # A name of its own each time: Tune would find what the one before left.
+            # A new name each time, so that Tune does not pick up the files of the previous one.
             name=f"tune-{time.time_ns()}",
             # Tune's own snapshots, which nothing reads.
             storage_path=str(scratch.absolute()),
             stop=halt,
             callbacks=[_Starts(scheduler), _Waits(on_a_cluster=on_a_cluster)],
-            # What is tried again and how often is the scheduler's to say.
+            # The scheduler decides what is retried, and how often.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
@@ -158,7 +158,7 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _Starts(Unsaved, Callback):
-    """Tells the scheduler what Tune does not tell it: that a process took a cell up."""
+    """Tells the scheduler that a process has started a cell, which Tune itself does not."""
 
     def __init__(self, scheduler: SweepScheduler) -> None:
         self._scheduler = scheduler
@@ -168,21 +168,21 @@ class _Starts(Unsaved, Callback):
 
 
 _WAITS_FOR_MACHINES = (
-    "no cell is in training: for %s they have waited for a machine; they start when one has room, "
-    "and `ray status` tells what the cluster does about it"
+    "no cell is training: cells have been waiting for a machine for %s; they start when one has "
+    "room, and `ray status` shows what the cluster is doing"
 )
 _WAITS_FOR_A_PROCESS = (
-    "no cell is in training: for %s they have waited for a process of Ray to start; why it does "
-    "not is in the files raylet.* and python-core-worker-* of ray/session_latest/logs in the "
-    "temporary folder, and Ctrl-C ends the sweep"
+    "no cell is training: cells have been waiting for a Ray process to start for %s; for the "
+    "reason see raylet.* and python-core-worker-* in ray/session_latest/logs in the temporary "
+    "folder; Ctrl-C ends the sweep"
 )
 
 
 class _Waits(Unsaved, Callback):
-    """Says that cells wait, where none is in training."""
+    """Warns when cells are waiting and none is training."""
 
     def __init__(self, *, on_a_cluster: bool) -> None:
-        # Ray's first process takes its time on a machine that is busy.
+        # On a busy machine Ray's first process takes a while to start.
         self._waiting = Waiting(time.monotonic, first=20.0 if on_a_cluster else 60.0)
         self._message = _WAITS_FOR_MACHINES if on_a_cluster else _WAITS_FOR_A_PROCESS
 
@@ -195,7 +195,7 @@ class _Waits(Unsaved, Callback):
 
 
 def message_of_cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
-    """What a trial's process is told of its cell."""
+    """What the driver sends to a trial's process about its cell."""
     size = micro_batch_size(journal.failures(cell.key), batch_size=cell.values["batch_size"])
     return {
         "key": cell.key,
@@ -208,7 +208,7 @@ def message_of_cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder for what Tune writes; one that a killed driver left is cleared first."""
+    """An empty folder for Tune's files; anything left by a killed driver is removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -219,10 +219,10 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def interrupts(halt: Halt) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a terminal that is closed end the sweep cleanly; a second one at once.
+    """Ctrl-C, SIGTERM and a closed terminal end the sweep cleanly; a second signal, immediately.
 
-    `timeout` signals twice within a moment, which is one wish. What the process was told to
-    ignore, as by `nohup`, it goes on to ignore.
+    `timeout` signals twice in quick succession, which counts once. Signals that the process was
+    started to ignore, as with `nohup`, stay ignored.
     """
     asked_at = -math.inf
 
@@ -232,7 +232,7 @@ def interrupts(halt: Halt) -> Iterator[None]:
         if halt.reason is None:
             asked_at = now
             halt.reason = "interrupted" if number == signal.SIGINT else "terminated"
-        elif now - asked_at > _ONE_WISH:
+        elif now - asked_at > _SAME_SIGNAL:
             raise KeyboardInterrupt
 
     before = {

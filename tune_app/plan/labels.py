@@ -8,7 +8,7 @@ from typing import Any
 
 _AXIS_NAMES = {
     "embedding_ratio": "embedding share",
-    "glu_expansion": "feed-forward expansion",
+    "glu_expansion": "expansion",
     "feed_forward": "feed-forward",
 }
 

@@ -66,38 +66,38 @@ class Wishes:
     """The options that define a sweep; the space decides what they leave out."""
 
     name: Annotated[str | None, Parameter(group=_WHAT)] = None
-    """Name of the sweep and its folder; default the space's name."""
+    """Name of the sweep and its folder; default: the name of the space."""
     corpus: Annotated[str | None, Parameter(group=_WHAT)] = None
     """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
-    """Parameters per model, ± 0.5 %, e.g. 10M."""
+    """Parameter budget of every model, ± 0.5 %, e.g. 10M."""
     vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
         None
     )
-    """Vocabulary size."""
+    """Vocabulary size of the tokenizer."""
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
     """Baseline tokens to train each cell on, e.g. 5M."""
     seeds: Annotated[tuple[int, ...], Parameter(group=_WHAT, negative="")] = (0,)
     """One cell per seed; repeat the option."""
     set: Annotated[Settings, Parameter(group=_WHAT)] = ()
-    """Any other setting of the cells, as name=value, e.g. learning_rate=2e-3; repeat the option."""
+    """Any other setting of the cells, e.g. learning_rate=2e-3; repeat the option."""
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
-    """The rule that stops cells by rank: asha (at its rungs) or none; default the space's, else
+    """Rule that stops cells by rank: asha (at its rungs) or none; default: the space's, else
     asha."""
     scheduler_set: Annotated[Settings, Parameter(group=_RULES)] = ()
-    """A setting of the scheduler, as name=value, e.g. reduction_factor=3; repeat the option."""
+    """A setting of the scheduler, e.g. reduction_factor=3; repeat the option."""
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
-    """ASHA's η: one in η cells passes a rung; default 2."""
+    """ASHA's η: the best 1/η of the cells pass a rung; default: 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
-    """ASHA's first rung, as a fraction of a trial; default 0.25."""
+    """ASHA's first rung, as a share of the training tokens; default: 0.25."""
     kill_rule: Annotated[
         Literal["ppl", "bpb", "sigma", "off"] | None, Parameter(group=_RULES, negative="")
     ] = None
-    """Unit of the margin (sigma: standard deviation over the baseline's seeds); default ppl."""
+    """Unit of the kill margin (sigma: spread of the baseline's seeds); default: ppl."""
     kill_margin: Annotated[float | None, Parameter(group=_RULES)] = None
-    """How much worse than the baseline a cell must be; default 0.5."""
+    """How much worse than the baseline a cell may be; default: 0.5."""
     kill_span: Annotated[Count, Parameter(group=_RULES)] = None
-    """Tokens for which it must stay that much worse; default 1M, or the space's."""
+    """Stop a cell that exceeds the margin for this many tokens; default: 1M, or the space's."""
 
     @property
     def values(self) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What a person looks at after a sweep: tables, plots, the report, mirrors in other tools.
+"""The results of a sweep: tables, plots, the report, mirrors in other tools.
 
-Everything here is drawn from the journal alone. Imports the journal, plan and stopping. Matplotlib,
-Arrow and Optuna take a second to import: who only asks for a sweep's status does not load them.
+Everything is built from the journal alone. May import `journal`, `plan` and `stopping`. Matplotlib,
+Arrow and Optuna take a second to import, so `status` does without them.
 """

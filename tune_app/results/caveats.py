@@ -1,4 +1,4 @@
-"""What the result of a sweep does not say, with the sweep's own numbers. Pure text."""
+"""Limits of what a sweep shows, with its own numbers. Pure text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tune_app.results.summary import SweepResults
 from tune_app.stopping.all_rules import title_of
 
 _AMPLE = 20
-"""Tokens a parameter of compute-optimal training (Hoffmann et al. 2022, arXiv:2203.15556)."""
+"""Tokens per parameter of compute-optimal training (Hoffmann et al. 2022, arXiv:2203.15556)."""
 
 
 def caveats(results: SweepResults) -> list[str]:
-    """Sentences for the report; only those that hold for this sweep."""
+    """Sentences for the report; only those that apply to this sweep."""
     return [
         *_unfinished(results),
         *_chance(results),
@@ -26,10 +26,9 @@ def caveats(results: SweepResults) -> list[str]:
         *_confounded(results),
         *_stopping(results),
         *_tokenizers(results),
-        "The learning rate is set for the baseline and carried over to the other cells by a rule "
-        "of width and depth. A design whose best rate lies elsewhere is undersold.",
-        "Seconds are those of the machine that trained, and of whatever else ran on it. FLOPs and "
-        "bits per byte do not depend on it.",
+        "The learning rate is set for the baseline and scaled to the other cells by width and "
+        "depth (muP). A design with another best learning rate looks worse than it is.",
+        "Seconds depend on the machine and on what else ran on it; FLOPs and bits per byte do not.",
     ]
 
 
@@ -38,7 +37,7 @@ def _unfinished(results: SweepResults) -> Iterator[str]:
     if waiting:
         yield (
             f"The sweep has not ended: {len(waiting)} of {len(results.cells)} cells are still to "
-            "train. The order may change."
+            "train. The ranking may change."
         )
 
 
@@ -46,25 +45,25 @@ def _chance(results: SweepResults) -> Iterator[str]:
     seeds = len(results.sweep.seeds)
     published = (
         "Published three-seed records of similar models (parameter-golf) moved by 0.0006 to 0.003 "
-        "nats a token through the seed alone, shorter runs by more."
+        "nats per token with the seed alone, shorter runs by more."
     )
     gap = _nats_between_first_two(results)
-    distance = "" if gap is None else f" First and second differ by {gap:.4f} nats a token."
+    distance = "" if gap is None else f" First and second differ by {gap:.4f} nats per token."
     if seeds == 1:
-        yield f"One seed: another may change the order. {published}{distance}"
+        yield f"Only one seed: another may change the ranking. {published}{distance}"
     else:
-        yield f"{seeds} seeds say little about chance. {published}{distance}"
+        yield f"{seeds} seeds say little about seed noise. {published}{distance}"
         partial = [design for design in results.ranking if len(design.finished) < seeds]
         if partial:
             names = ", ".join(design.label for design in partial)
             yield (
-                f"Not every seed of {names} trained to the end. A mean over those that did "
+                f"Not every seed of {names} trained to the end. The mean over those that did "
                 "flatters, because stopping spares the lucky ones."
             )
 
 
 def _nats_between_first_two(results: SweepResults) -> float | None:
-    """Per token of the baseline's tokenizer."""
+    """Nats per baseline token between the first two of the ranking."""
     ranking, baseline = results.ranking, results.baseline
     if len(ranking) < 2 or baseline is None:
         return None
@@ -84,10 +83,10 @@ def _scale(results: SweepResults) -> Iterator[str]:
     if ratio < _AMPLE:
         yield (
             f"Few tokens: {formats.count(results.sweep.tokens)} for {size} parameters are "
-            f"{ratio:.2g} tokens a parameter, where compute-optimal training takes about {_AMPLE} "
+            f"{ratio:.2g} tokens per parameter; compute-optimal training takes about {_AMPLE} "
             "(Hoffmann et al. 2022). More training may favour another design."
         )
-    yield f"{size} only: nothing here says what holds at another size."
+    yield f"{size} parameters only: the result may not hold at another size."
 
 
 def _edges(results: SweepResults) -> Iterator[str]:
@@ -99,8 +98,8 @@ def _edges(results: SweepResults) -> Iterator[str]:
         value = leader.values.get(axis)
         if value in (values[0], values[-1]):
             yield (
-                f"The leader lies at the edge of the grid, at {axis_name(axis)} "
-                f"{describe_value(axis, value)}: better values may lie beyond."
+                f"The leader is at the edge of the grid, at {axis_name(axis)} "
+                f"{describe_value(axis, value)}: better values may be beyond it."
             )
 
 
@@ -113,14 +112,15 @@ def _confounded(results: SweepResults) -> Iterator[str]:
         deep = min(sizes, key=lambda size: (size["d_model"], -size["n_layers"]))
         makes_up = "the sizes within a layer make" if one_depth else "depth makes"
         yield (
-            "Share and shape are confounded: at a fixed vocabulary the share fixes the width, and "
-            f"{makes_up} up for it, here from width {deep['d_model']} with {deep['n_layers']} "
-            f"layers to width {wide['d_model']} with {wide['n_layers']}."
+            "Embedding share and shape are confounded: at a fixed vocabulary the share determines "
+            "the width, and "
+            f"{makes_up} up for it, here from d_model {deep['d_model']} with {deep['n_layers']} "
+            f"layers to d_model {wide['d_model']} with {wide['n_layers']}."
         )
     if "glu_expansion" in results.axes:
-        makes_up = "attention makes" if one_depth else "the layers' number and attention make"
+        makes_up = "attention makes" if one_depth else "the number of layers and attention make"
         yield (
-            f"The expansion changes the parameters of a layer, and {makes_up} up for it: no two "
+            f"The expansion changes the parameters per layer, and {makes_up} up for it: no two "
             "cells differ in the expansion alone."
         )
 
@@ -132,9 +132,8 @@ def _stopping(results: SweepResults) -> Iterator[str]:
     if by_rank:
         yield (
             f"{title_of(scheduler).by} stopped {len(by_rank)} of {len(results.cells)} cells on "
-            "early ranks, and early ranks mislead: most along the vocabulary, and for large "
-            "embedding shares, which start far behind and catch up late. A stopped cell is not a "
-            "refuted one."
+            "early ranks, which mislead: most across vocabulary sizes, and for large embedding "
+            "shares, which start far behind and catch up late. A stopped cell is not proven worse."
         )
     rule, baseline = results.sweep.kill_rule, results.baseline
     last = baseline.cells[0].last if baseline is not None else None
@@ -146,15 +145,15 @@ def _stopping(results: SweepResults) -> Iterator[str]:
         perplexity = last.baseline_token_perplexity
         nats = math.log1p(rule["margin"] / perplexity)
         yield (
-            f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats a token "
-            f"at the baseline's {formats.perplexity(perplexity)}: perplexity is not a linear "
-            "scale, and the same margin is milder or harsher elsewhere."
+            f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats per token "
+            f"at the baseline's {formats.perplexity(perplexity)}: the same margin is "
+            "stricter at a higher perplexity and looser at a lower one."
         )
 
 
 def _tokenizers(results: SweepResults) -> Iterator[str]:
     if len({tokenizer_of(cell.cell.values) for cell in results.cells}) > 1:
         yield (
-            "The cells have different tokenizers: their perplexities do not compare, their bits "
-            "per byte do. Equal tokens mean equal text, in the baseline's tokens."
+            "The cells have different tokenizers: compare their bits per byte, not their "
+            "perplexities. Token counts are baseline tokens, so equal counts mean equal text."
         )

@@ -1,6 +1,6 @@
-"""What the report says of failures: what ended a cell, what was retried, and from where.
+"""The report's sections on failures: what ended a cell, what was retried, and from where.
 
-Tokens are of the cell's own tokenizer, as the failure has them.
+Tokens are those of the cell's own tokenizer, as recorded with the failure.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from tune_app.journal.records import Failure, Status
 from tune_app.results.summary import CellResult, SweepResults
 
 _SHOWN = 100
-"""Failures in the table; a host that is lost again and again must not fill the page."""
+"""Maximum failures in the table, so that a host lost again and again does not fill the page."""
 
 _RESUMES = 8
-"""Of a cell, the newest."""
+"""Maximum resumes shown per cell, the latest ones."""
 
 
 def failure_sections(results: SweepResults) -> dict[str, Any]:
-    """Values for the report's template, by name."""
+    """Values for the report template, by name."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
     earlier = max(0, len(results.failures) - _SHOWN)
     return {
@@ -35,7 +35,7 @@ def failure_sections(results: SweepResults) -> dict[str, Any]:
 
 def _failed(result: CellResult) -> dict[str, Any]:
     failure, attempts = result.failure, result.cell.attempts
-    assert failure is not None, "a cell fails by a failure"
+    assert failure is not None, "a failed cell has a failure"
     words = [f"{failure.kind.value} failure"]
     if failure.tokens:
         words.append(f"at {formats.count(failure.tokens)} tokens")
@@ -72,10 +72,10 @@ def _repeated(result: CellResult) -> dict[str, Any]:
         "attempts": result.cell.attempts,
         "resumes": result.resumes,
         "resumed_from": ", ".join(newest) or formats.UNKNOWN,
-        # Each once, in the order in which they came.
+        # Each once, in order of first use.
         "hosts": ", ".join(dict.fromkeys(hosts)) or formats.UNKNOWN,
     }
 
 
 def _cause(failure: Failure) -> str:
-    return formats.one_line(failure.cause) or "not known"
+    return formats.one_line(failure.cause) or "unknown"

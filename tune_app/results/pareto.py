@@ -1,4 +1,4 @@
-"""Which points no other point beats on both counts."""
+"""The Pareto front of a set of points."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the points that are not dominated, both coordinates minimised.
+    """Indices of the points that are not dominated; both coordinates are minimised.
 
-    A point is dominated where another is no worse in both coordinates and better in one; equal
-    points do not dominate each other. Points with NaN or an infinity are never on the front.
-    Sorted by the first coordinate, then by the second, then by index.
+    A point is dominated if another is no worse in both coordinates and better in one; equal points
+    do not dominate each other. Points with NaN or an infinity are never on the front. Sorted by
+    first coordinate, then second, then index.
     """
     order = sorted(
         (index for index, point in enumerate(points) if all(map(math.isfinite, point))),

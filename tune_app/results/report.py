@@ -1,4 +1,4 @@
-"""The report: one HTML page that opens from disk, with everything in it and nothing fetched."""
+"""The report: one self-contained HTML page that opens from disk and loads nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ORDER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A plot as the page holds it."""
+    """A plot as embedded in the page."""
 
     name: str
     png: bytes
@@ -94,7 +94,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
 
 
 def _size(results: SweepResults, text: str) -> str:
-    """The text with the size of the models in it; empty where the sweep varies it."""
+    """The text with the model size filled in; empty if the sweep varies it."""
     target = results.target_parameters
     return "" if target is None else text.format(formats.count(target))
 
@@ -135,7 +135,7 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
 
 
 def _against(results: SweepResults, leader: Design) -> str:
-    """One sentence: how the leader stands to the baseline and to the second."""
+    """How the leader compares with the baseline and the second."""
     sentences = []
     baseline = results.baseline
     if leader.is_baseline:
@@ -180,7 +180,7 @@ def _ranked(results: SweepResults, place: int, design: Design) -> dict[str, Any]
 
 
 def _training(results: SweepResults) -> dict[str, Any]:
-    """The metrics that are drawn, as each cell had them at its last evaluation."""
+    """The drawn metrics of each cell at its last evaluation."""
     names = results.drawn_metrics
     return {
         "heads": [metric(name).label for name in names],
@@ -254,8 +254,8 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
         ("scheduler", describe_scheduler(sweep.scheduler, sweep.tokens)),
         ("kill rule", KillRule.from_record(sweep.kill_rule).describe(sweep.tokens)),
         ("corpus", f"{sweep.corpus}, SHA-256 {sweep.corpus_sha256}"),
-        ("dev bytes a token", text),
-        ("tokens a cell", f"{sweep.tokens:,}"),
+        ("dev bytes per token", text),
+        ("tokens per cell", f"{sweep.tokens:,}"),
         ("seeds", ", ".join(map(str, sweep.seeds))),
         *(
             (name.replace("_", " "), str(values[name]))

@@ -1,11 +1,11 @@
-"""What a sweep came to, worked out from its journal: curves, ranks, gaps and costs.
+"""The result of a sweep, computed from its journal: curves, ranks, gaps and costs.
 
-Pure: nothing here draws or writes. Only cells that trained to the end have a rank, by the bits per
-byte of the full dev split. A stopped cell has the value of the sample of dev documents when it
-ended, which compares with nothing but other cells at the same tokens.
+Pure: nothing here draws or writes. Only cells that trained to the end are ranked, by bits per byte
+on the full dev split. A stopped cell has its last value on the sample of dev documents, which is
+comparable only with other cells at the same tokens.
 
-Cells that differ in nothing but their seed are one design. A design's value is the mean over its
-finished seeds.
+Cells that differ only in their seed form one design, whose value is the mean over its finished
+seeds.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ from tune_app.stopping.curves import Curves, interpolate, without_seed
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """A cell with all that the journal has of it."""
+    """A cell with everything that the journal records about it."""
 
     cell: CellRecord
     curve: tuple[Observation, ...]
-    """Evaluations on dev, in the order of their tokens."""
+    """Evaluations on dev, by tokens."""
     decision: Decision | None
-    """The one that ended the cell."""
+    """The decision that ended the cell."""
     failures: tuple[Failure, ...]
-    """In the order in which they happened."""
+    """In chronological order."""
     attempts: tuple[Attempt, ...]
-    """In the order in which they began."""
+    """In chronological order."""
 
     @property
     def failure(self) -> Failure | None:
-        """The one that ended the cell, if it has failed."""
+        """The failure that ended the cell; None if it has not failed."""
         if self.cell.status is not Status.FAILED:
             return None
         return next((one for one in reversed(self.failures) if one.ended), None)
 
     @property
     def resumes(self) -> int:
-        """Attempts that went on from a checkpoint."""
+        """Number of attempts that resumed from a checkpoint."""
         return sum(bool(attempt.resumed_from) for attempt in self.attempts)
 
     @property
@@ -65,16 +65,16 @@ class CellResult:
 
     @property
     def points(self) -> list[tuple[int, float]]:
-        """(baseline tokens, bits per byte of the sample), where that is a number."""
+        """(baseline tokens, bits per byte on the sample) of each evaluation with a finite value."""
         return self.points_of("bits_per_byte")
 
     def points_of(self, name: str) -> list[tuple[int, float]]:
-        """(baseline tokens, value of a metric) of every evaluation that has it as a number."""
+        """(baseline tokens, value of a metric) of every evaluation with a finite value."""
         return _points(self.curve, name)
 
     @property
     def score(self) -> float | None:
-        """Bits per byte of the full dev split; None where the cell may not be ranked."""
+        """Bits per byte on the full dev split; None if the cell may not be ranked."""
         if self.cell.status is not Status.FINISHED or self.last is None:
             return None
         value = self.last.full_bits_per_byte
@@ -82,34 +82,34 @@ class CellResult:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Wall seconds by phase, as far as the cell reported."""
+        """Wall seconds by phase, up to the cell's last report."""
         reported: Mapping[str, float] = {} if self.last is None else self.last.seconds
         return {phase: float(reported.get(phase, 0.0)) for phase in PHASES}
 
     @property
     def ended_at(self) -> float | None:
-        """Seconds since the epoch when the cell was decided on or failed."""
+        """When the cell ended or failed, in seconds since the epoch."""
         if self.decision is not None:
             return self.decision.at
         return self.failure.at if self.failure is not None else None
 
     @property
     def training_flops(self) -> float | None:
-        """Forward and backward, of the tokens trained."""
+        """FLOPs of the trained tokens, forward and backward."""
         if self.last is None or self.cell.flops_per_token is None:
             return None
         return self.cell.flops_per_token * self.last.tokens
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Of training alone, over the whole of the cell's life."""
+        """Training throughput over the whole cell, without other phases."""
         seconds = self.seconds["train"]
         return self.last.tokens / seconds if self.last is not None and seconds > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """The cells that differ in nothing but their seed."""
+    """The cells that differ only in their seed."""
 
     label: str
     values: Mapping[str, Any]
@@ -119,19 +119,19 @@ class Design:
 
     @property
     def finished(self) -> tuple[CellResult, ...]:
-        """Those that may be ranked."""
+        """The cells that may be ranked."""
         return tuple(cell for cell in self.cells if cell.score is not None)
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss of one of its cells was NaN or infinite."""
+        """Whether any of its cells had a NaN or infinite loss."""
         return any(
             cell.decision is not None and cell.decision.rule == DIVERGED for cell in self.cells
         )
 
     @property
     def scores(self) -> dict[int, float]:
-        """Bits per byte of the full dev split, by seed."""
+        """Bits per byte on the full dev split, by seed."""
         return {
             cell.cell.values.get("seed", 0): score
             for cell in self.cells
@@ -140,17 +140,17 @@ class Design:
 
     @property
     def mean(self) -> float | None:
-        """Bits per byte, over the finished seeds."""
+        """Mean bits per byte over the finished seeds."""
         return statistics.fmean(self.scores.values()) if self.scores else None
 
     @property
     def deviation(self) -> float | None:
-        """Sample standard deviation over the finished seeds; None below two of them."""
+        """Sample standard deviation over the finished seeds; None if fewer than two."""
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
 
     @property
     def perplexity(self) -> float | None:
-        """Of the full dev split, geometric mean over the finished seeds, own tokenizer."""
+        """On the full dev split, per own token; geometric mean over the finished seeds."""
         values = [
             last.full_perplexity
             for cell in self.finished
@@ -171,25 +171,25 @@ class Design:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResults:
-    """A sweep, its cells in their order, and its designs."""
+    """A sweep, its cells in order, and its designs."""
 
     sweep: SweepRecord
     curves: Curves
     cells: tuple[CellResult, ...]
     designs: tuple[Design, ...]
     decisions: tuple[Decision, ...]
-    """In the order in which they were made."""
+    """In chronological order."""
     failures: tuple[Failure, ...]
-    """In the order in which they happened, also those that only ended an attempt."""
+    """In chronological order, including those that ended only an attempt."""
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """What differs between designs: the sweep's axes without the seed."""
+        """The sweep's axes without the seed."""
         return tuple(axis for axis in self.sweep.axes if axis != "seed")
 
     @property
     def drawn_metrics(self) -> list[str]:
-        """Metrics that are declared to be drawn, and of which a cell has reported a number."""
+        """Metrics declared as drawn for which some cell has reported a finite value."""
         return in_order(
             name
             for result in self.cells
@@ -200,7 +200,7 @@ class SweepResults:
 
     @property
     def target_parameters(self) -> int | None:
-        """What every model was to have; None where the sweep varies it."""
+        """The parameter budget of every model; None if the sweep varies it."""
         if "target_parameters" in self.axes:
             return None
         target = self.cells[0].cell.values.get("target_parameters")
@@ -232,10 +232,10 @@ class SweepResults:
         )
 
     def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
-        """Dev bits per byte above the baseline's at equal tokens, on the sample.
+        """Bits per byte above the baseline's at equal tokens, on the sample of dev documents.
 
-        The baseline is that of the cell's seed. Its curve is interpolated linearly in tokens and
-        never extrapolated.
+        Compares with the baseline on the cell's seed, whose curve is interpolated linearly in
+        tokens and never extrapolated.
         """
         key = self.curves.baseline_of(cell.cell.key)
         if key is None:
@@ -257,10 +257,10 @@ class SweepResults:
 
     @property
     def saved_share(self) -> float | None:
-        """Training FLOPs that stopping left unspent, over those of training every ended cell.
+        """Share of the training FLOPs that stopping saved, over finished and stopped cells.
 
-        Of finished and stopped cells; None before one has ended. Exact where the seconds that a
-        stopped cell would have taken can only be guessed.
+        None before one has ended. FLOPs are exact, while the seconds that a stopped cell would
+        have taken can only be estimated.
         """
         whole = unspent = 0.0
         for result in self.with_status(Status.FINISHED, Status.STOPPED):
@@ -276,7 +276,7 @@ class SweepResults:
 
 
 def summarise(journal: Journal) -> SweepResults:
-    """All of a sweep, from one look at its journal."""
+    """The results of a sweep, from one consistent read of its journal."""
     with journal.one_moment():
         sweep, records = journal.sweep(), journal.cells()
         curves = Curves(records, baseline=sweep.baseline, observations=journal.observations())
@@ -311,7 +311,7 @@ def _designs(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, .
         )
     return tuple(
         Design(
-            # The sweep names its cells by their axes, the seed last where there are several.
+            # Cells are named by their axes, with the seed last if there are several.
             label=group[0].cell.label.removesuffix(f" × seed {group[0].cell.values.get('seed')}"),
             values=without_seed(group[0].cell.values),
             cells=tuple(group),

@@ -1,8 +1,7 @@
-"""The results as tables: a row a cell, a row an evaluation, a line a decision.
+"""The results as tables: one row per cell, one per evaluation, one line per decision.
 
-A value of the sample and one of the full dev split never share a column. Numbers are written in
-full, so that a table that is read again has the journal's own values; NaN and the infinities are
-written as such.
+Values on the sample and on the full dev split never share a column. Numbers are written with full
+precision, so that a table read back has the journal's own values, including NaN and infinities.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from tune_app.results.whole_files import replacing
 Row = dict[str, Any]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a formula starts with in a spreadsheet."""
+"""Characters with which a spreadsheet formula can start."""
 
 
 def cell_rows(results: SweepResults) -> list[Row]:
-    """A row a cell, in the sweep's order, all with the same columns.
+    """One row per cell, in the sweep's order, all with the same columns.
 
-    The cell's values come under their own names (nested ones stay in the journal), the solved
-    sizes with `solved_` before them, the parameters by part with `parameters_`, the metrics
-    that the report draws, as of the last evaluation, with `last_`.
+    The cell's values have their own names (nested ones are left out). Prefixes: `solved_` for the
+    solved sizes, `parameters_` for parameters by part, `last_` for the report's drawn metrics at
+    the last evaluation.
     """
     rank = {
         result.cell.key: place
@@ -64,7 +63,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
 
 
 def curve_rows(results: SweepResults) -> list[Row]:
-    """A row an evaluation, by cell and tokens, with a column for every metric that occurs."""
+    """One row per evaluation, by cell and tokens, with a column for every reported metric."""
     names = in_order(
         name for result in results.cells for point in result.curve for name in point.metrics
     )
@@ -84,9 +83,9 @@ def curve_rows(results: SweepResults) -> list[Row]:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """An unknown value is an empty field.
+    """Writes a CSV file, with an empty field for an unknown value.
 
-    A text that a spreadsheet would run as a formula gets an apostrophe in front, as OWASP has it
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, as OWASP recommends
     (https://owasp.org/www-community/attacks/CSV_Injection).
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -103,7 +102,7 @@ def _field(value: Any) -> Any:
 
 
 def write_parquet(rows: Sequence[Row], path: Path) -> None:
-    """An unknown value is null; a column of mixed kinds is text."""
+    """Writes a Parquet file; an unknown value is null, a column of mixed types is text."""
     names = list(rows[0]) if rows else []
     table = pa.table({name: _column([row[name] for row in rows]) for name in names})
     with replacing(path) as temporary:
@@ -111,7 +110,7 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
 
 
 def write_decisions(results: SweepResults, path: Path) -> None:
-    """A JSON object a line, in the order in which they were made."""
+    """Writes one JSON object per decision and line, in chronological order."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for decision in results.decisions:
@@ -120,7 +119,7 @@ def write_decisions(results: SweepResults, path: Path) -> None:
 
 
 def write_failures(results: SweepResults, path: Path) -> None:
-    """A JSON object a line, in the order in which they happened, with tracebacks."""
+    """Writes one JSON object per failure and line, in chronological order, with tracebacks."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for failure in results.failures:
@@ -159,7 +158,7 @@ def _outcome(result: CellResult, drawn: Sequence[str]) -> Row:
         "sample_baseline_token_perplexity": last and last.baseline_token_perplexity,
         "train_loss": last and last.train_loss,
         **{
-            # Not the bare name: a cell's learning rate is a setting, with a column of its own.
+            # Prefixed, because the bare name may be a setting of the cell, such as learning_rate.
             f"last_{name}": last and last.metrics.get(name)
             for name in drawn
             if name != "train_loss"
@@ -191,7 +190,7 @@ def _decision(decision: Decision, label: str) -> Row:
 
 
 def _strict(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become text."""
+    """Turns NaN and infinities, which JSON lacks, into text."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
@@ -210,13 +209,13 @@ def _plain(value: Any) -> Any:
 
 
 def _rectangular(rows: Sequence[Row]) -> list[Row]:
-    """An infeasible cell has no sizes: its row gets the columns all the same."""
+    """Gives every row all columns; an infeasible cell, for example, has no sizes."""
     names = _merged(row.keys() for row in rows)
     return [{name: row.get(name) for name in names} for row in rows]
 
 
 def _merged(lists: Iterable[Iterable[str]]) -> list[str]:
-    """Every name once; one that is new stands behind the one it followed where it appeared."""
+    """Every name once; a new name comes after the one that it first followed."""
     merged: list[str] = []
     for names in lists:
         place = 0

@@ -1,4 +1,4 @@
-"""A file is the old one or the new one, never half of it."""
+"""Replaces files atomically, so that a file is never half-written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` that becomes `path` when the block ends without an error.
+    """Yields a temporary path that is renamed to `path` if the block ends without an error.
 
-    Raises OSError as writing does; the earlier file is then still there, the temporary one gone.
+    Raises OSError if writing fails; the previous file is then kept, the temporary one removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

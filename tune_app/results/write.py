@@ -1,4 +1,4 @@
-"""Everything that a person looks at after a sweep, rebuilt from its journal alone."""
+"""Writes all results of a sweep from its journal alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ResultPaths:
-    """What was written, and where."""
+    """The results and the paths of the written files."""
 
     results: SweepResults
     csv: Path
@@ -44,16 +44,17 @@ class ResultPaths:
 
 
 def write_results(journal: Journal, folder: Path, *, live: bool = False) -> ResultPaths:
-    """Rebuilds everything in `folder` from the journal alone: tables, plots, report, mirrors.
+    """Rebuilds all results in `folder` from the journal: tables, plots, report, mirrors.
 
-    Each file is the old one or the new one, whole.
+    Each file is replaced atomically.
 
     Args:
-        journal: of the sweep; it may be open for reading only, and the sweep may go on.
+        journal: of the sweep; it may be read-only, and the sweep may still be running.
         folder: of the sweep.
-        live: another process runs the sweep now and keeps the mirrors itself; they are left alone.
+        live: whether another process is running the sweep; it keeps the mirrors, so they are
+            left alone.
 
-    A mirror that cannot be written is a warning. Raises OSError where the folder cannot be written.
+    A mirror that cannot be written causes a warning. Raises OSError if the folder is not writable.
     """
     results = summarise(journal)
     pictures = [
@@ -80,7 +81,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     for picture, path in zip(pictures, paths.plots, strict=True):
         with replacing(path) as temporary:
             temporary.write_bytes(picture.png)
-    # Behind the files that it speaks of, and before the mirrors, which may wait for others.
+    # After the files that it refers to, and before the mirrors, which may wait for a lock.
     write_report(results, pictures, paths.report)
     if not live:
         for write, path in (
@@ -92,7 +93,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
 
 
 def _write_mirror(write: Callable[[Journal, Path], None], journal: Journal, path: Path) -> None:
-    """What other tools show is worth a warning; the sweep and its report are whole without it."""
+    """Writes a mirror; logs a warning if that fails, since the report is complete without it."""
     try:
         write(journal, path)
     except Exception as error:

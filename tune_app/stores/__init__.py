@@ -1,1 +1,4 @@
-"""Where checkpoints live: a folder, an SSH server's disk or an S3 bucket, named by a URL."""
+"""Checkpoint stores: a folder, an SSH server's disk or an S3 bucket, given by a URL.
+
+May import nothing else from `tune_app`.
+"""

@@ -1,4 +1,4 @@
-"""What every store of checkpoints can do, and how it fails."""
+"""The interface of checkpoint stores, and their errors."""
 
 from __future__ import annotations
 
@@ -8,80 +8,80 @@ from tune_app.stores.naming import LEFT_FOR_GOOD
 
 
 class StoreError(OSError):
-    """A store did not do what was asked of it. The message names the store and the remedy."""
+    """A store operation failed. The message names the store and the remedy."""
 
 
 class StoreUnreachableError(StoreError):
-    """It does not answer, or answers too late: worth another try."""
+    """The store does not answer, or too late: retrying may help."""
 
 
 class StoreRefusedError(StoreError):
-    """It answers and says no: a wrong key, no permission, no such bucket. A person has to act."""
+    """The store refuses: wrong key, no permission, no such bucket. The user has to act."""
 
 
 class StoreFullError(StoreError):
-    """There is no room left for what was to be written."""
+    """The store has no space left for the data."""
 
 
 class NotStoredError(StoreError):
-    """It holds nothing of that name."""
+    """The store holds nothing with that name."""
 
 
 class TornError(StoreError):
-    """What was read back is not what was written."""
+    """The data read back is not the data that was written."""
 
 
 class Store(Protocol):
-    """Named contents in a place that outlives the host of a trial.
+    """Named objects in storage that outlives the host of a trial.
 
-    Names are relative, with `/` between their parts: `3f2a…/102400.pt`; one that cannot be a name
-    is a ValueError. Every method raises a StoreError of the fitting kind, within a bounded time,
-    and may be called again after one. A store may be used from several threads, one call at a
-    time, and can be opened anew in another process from its `url`.
+    Names are relative, with `/` between their parts: `3f2a…/102400.pt`; an invalid name raises
+    ValueError. Every method raises the matching StoreError within a bounded time, and may be
+    called again afterwards. A store may be used from several threads, one call at a time, and can
+    be reopened in another process from its `url`.
     """
 
     @property
     def url(self) -> str:
-        """What opens it again. It holds no secret."""
+        """URL that reopens the store. It contains no secret."""
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Writes a content whole or not at all; when it returns, the content survives a crash.
+        """Writes an object completely or not at all; once it returns, the object survives a crash.
 
-        One of that name is replaced at once: a reader sees the old one or the new one.
+        Replaces an existing object atomically: a reader sees the old one or the new one.
         """
 
     def read(self, name: str) -> bytes:
-        """The content of a name.
+        """Reads an object.
 
-        Raises NotStoredError, and StoreUnreachableError where the store's own folder is away, as
-        that of a disk that is not mounted: a folder that is away says nothing of what it holds.
+        Raises NotStoredError, and StoreUnreachableError if the store's own folder is missing, as
+        when its disk is not mounted: then its contents are unknown.
         """
 
     def names(self, folder: str) -> list[str]:
-        """Names of the contents in a folder, sorted, as `write` got them; [] where there is none.
+        """Names of the objects in a folder, sorted, as given to `write`; [] if there are none.
 
-        Raises StoreUnreachableError where the store's own folder is away: see `read`.
-        Half-written contents and those of sub-folders are not among them; "" is the store itself.
+        Raises StoreUnreachableError if the store's own folder is missing: see `read`. Half-written
+        objects and those in sub-folders are left out; "" is the store itself.
         """
 
     def remove(self, name: str) -> None:
-        """Removes a content; nothing happens where there is none."""
+        """Removes an object; does nothing if it does not exist."""
 
     def remove_leftovers(self, folder: str, *, older_than: float = LEFT_FOR_GOOD) -> None:
-        """Removes half-written contents in a folder, left by a crash.
+        """Removes half-written objects in a folder, left by a crash.
 
-        Only those that were last written `older_than` seconds ago or more: a process that all
-        believe dead may still be at work on a newer one.
+        Only those last written at least `older_than` seconds ago: a process believed dead may
+        still be writing a newer one.
         """
 
     def free_bytes(self) -> int | None:
-        """Room left, or None where nobody knows."""
+        """Free space in bytes, or None if unknown."""
 
     def check(self) -> None:
-        """Makes the store's own folder; writes, reads and removes a small content in it.
+        """Creates the store's own folder, and writes, reads and removes a small object in it.
 
-        What would fail later fails here.
+        Reveals early what would fail later.
         """
 
     def close(self) -> None:
-        """Lets go of connections; a later call opens them again."""
+        """Closes connections; a later call reopens them."""

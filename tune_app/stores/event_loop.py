@@ -1,4 +1,4 @@
-"""Coroutines for callers that have no event loop: one loop in one thread of its own."""
+"""Runs coroutines for callers without an event loop, on one loop in its own thread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 
 class EventLoopThread:
-    """A loop that starts with the first coroutine and ends with `close`, or with the process.
+    """An event loop that starts with the first coroutine and ends with `close` or the process.
 
     Args:
-        unreported: errors of a library's own tasks that are not logged where nobody awaits them.
+        unreported: exception type that is not logged when a library's own task raises it and
+            nothing awaits that task.
     """
 
     def __init__(self, name: str, *, unreported: type[Exception]) -> None:
@@ -25,15 +26,15 @@ class EventLoopThread:
 
     @property
     def is_running(self) -> bool:
-        """Whether a coroutine was run since the last `close`."""
+        """Whether a coroutine has run since the last `close`."""
         return self._loop is not None
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """What the coroutine returns or raises. It is cancelled when the caller is interrupted."""
+        """Runs a coroutine and returns its result; cancels it if the caller is interrupted."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             self._loop.set_exception_handler(self._report)
-            # A daemon: whoever forgets `close` still ends.
+            # A daemon thread, so that the process can exit without `close`.
             self._thread = threading.Thread(
                 target=self._loop.run_forever, name=self._name, daemon=True
             )
@@ -46,7 +47,7 @@ class EventLoopThread:
             raise
 
     def close(self) -> None:
-        """Ends the loop and its thread, if they were started."""
+        """Stops the loop and its thread, if they were started."""
         if self._loop is None or self._thread is None:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)

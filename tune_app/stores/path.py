@@ -1,4 +1,4 @@
-"""A folder that this machine sees: its own disk, or another's that is mounted."""
+"""A store in a folder of this machine, on its own disk or a mounted one."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _REFUSED = frozenset(
 
 
 class PathStore:
-    """Contents as files of a folder, which is made with the first of them.
+    """Objects as files in a folder, which is created with the first of them.
 
-    A folder that is not there holds nothing that could be said about it: read and names raise
-    StoreUnreachableError until write or check has made it. A call lasts as long as the file system
-    makes it last: mount a remote one such that it fails rather than hangs.
+    While the folder is missing its contents are unknown: read and names raise
+    StoreUnreachableError until write or check has created it. A call takes as long as the file
+    system takes: mount a remote one so that it fails rather than hangs.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ class PathStore:
         return str(self._folder)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Writes a content under a temporary name, and moves it into place once it is on disk."""
+        """Writes an object under a temporary name, and renames it once it is on disk."""
         path = self._folder / naming.checked(name)
         temporary = path.with_name(naming.temporary(path.name))
         with self._errors(f"cannot write {name}"):
@@ -72,7 +72,7 @@ class PathStore:
             _sync(path.parent)
 
     def read(self, name: str) -> bytes:
-        """The content of a name. Raises NotStoredError."""
+        """Reads an object. Raises NotStoredError."""
         path = self._folder / naming.checked(name)
         with self._errors(f"cannot read {name}"):
             try:
@@ -80,11 +80,11 @@ class PathStore:
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 self._must_be_there()
                 raise NotStoredError(
-                    f"{self._folder} holds no {name}; names() tells what it holds"
+                    f"{self._folder} holds no {name}; names() lists what it holds"
                 ) from None
 
     def names(self, folder: str) -> list[str]:
-        """Names of the whole contents in a folder, sorted; its sub-folders are not looked into."""
+        """Names of the complete objects in a folder, sorted, without its sub-folders."""
         prefix = f"{folder}/" if naming.checked_folder(folder) else ""
         with self._errors(f"cannot list {folder or 'its contents'}"):
             try:
@@ -99,7 +99,7 @@ class PathStore:
         return sorted(prefix + name for name in found)
 
     def remove(self, name: str) -> None:
-        """Removes a content; nothing happens where there is none."""
+        """Removes an object; does nothing if it does not exist."""
         path = self._folder / naming.checked(name)
         with self._errors(f"cannot remove {name}"):
             try:
@@ -108,9 +108,9 @@ class PathStore:
                 return
 
     def remove_leftovers(self, folder: str, *, older_than: float = naming.LEFT_FOR_GOOD) -> None:
-        """Removes half-written contents of a folder that are `older_than` seconds old or more."""
+        """Removes half-written objects in a folder that are at least `older_than` seconds old."""
         naming.checked_folder(folder)
-        with self._errors(f"cannot tidy {folder or 'it'} up"):
+        with self._errors(f"cannot clean up {folder or 'it'}"):
             for path in (self._folder / folder).glob(f"*{naming.TEMPORARY}"):
                 try:
                     if path.stat().st_mtime <= time.time() - older_than:
@@ -119,29 +119,29 @@ class PathStore:
                     continue
 
     def free_bytes(self) -> int | None:
-        """Room that this user may fill, in the file system that holds the folder or will."""
-        with self._errors("cannot ask for its room"):
+        """Bytes that this user can still write on the file system of the folder."""
+        with self._errors("cannot read its free space"):
             there = next(path for path in (self._folder, *self._folder.parents) if path.exists())
             room = os.statvfs(there)
             return room.f_bavail * room.f_frsize
 
     def check(self) -> None:
-        """Writes, reads and removes a small content."""
+        """Writes, reads and removes a small object."""
         write_read_remove(self)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no connection is open."""
 
     def _must_be_there(self) -> None:
-        """Raises StoreUnreachableError where the folder itself is away, as an unmounted one is."""
+        """Raises StoreUnreachableError if the folder itself is missing, as an unmounted one is."""
         if not self._folder.is_dir():
             raise StoreUnreachableError(
-                f"{self._folder} is no folder now; check its disk or its mount"
+                f"the folder {self._folder} is missing; check its disk or its mount"
             )
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        """Turns an error of the operating system into one of a store."""
+        """Turns an OSError into a StoreError."""
         try:
             yield
         except StoreError:
@@ -151,16 +151,16 @@ class PathStore:
                 self._must_be_there()
             reason = f"{self._folder}: {what}: {error.strerror or error}"
             if error.errno in _FULL:
-                raise StoreFullError(f"{reason}; make room there, or name another store") from error
+                raise StoreFullError(f"{reason}; make room there, or use another store") from error
             if error.errno in _REFUSED:
                 raise StoreRefusedError(
-                    f"{reason}; give this user the right to write there, or name another store"
+                    f"{reason}; give this user write permission there, or use another store"
                 ) from error
             raise StoreUnreachableError(f"{reason}; check its disk or its mount") from error
 
 
 def _make(folder: Path) -> None:
-    """Makes a folder such that it survives a crash, as what is written in it shall."""
+    """Creates a folder so that it survives a crash, like the files written in it."""
     if folder.is_dir():
         return
     _make(folder.parent)

@@ -1,4 +1,4 @@
-"""A look whether a store does what it shall."""
+"""Checks that a store works."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tune_app.stores.base import Store, StoreRefusedError
 
 
 def write_read_remove(store: Store) -> None:
-    """Writes, reads and removes a small content under a name of its own.
+    """Writes, reads and removes a small object under a unique name.
 
-    Raises StoreError as these do, and StoreRefusedError where other bytes come back.
+    Raises StoreError if one of these fails, and StoreRefusedError if other bytes come back.
     """
     name, content = naming.probe(), secrets.token_bytes(64)
     store.write(name, content)
@@ -21,6 +21,6 @@ def write_read_remove(store: Store) -> None:
         store.remove(name)
     if returned != content:
         raise StoreRefusedError(
-            f"{store.url} gave back other bytes than were written; check its disk, or name "
+            f"{store.url} returned other bytes than were written; check its disk, or use "
             "another store"
         )

@@ -1,4 +1,4 @@
-"""A bucket of S3, or of what speaks like it."""
+"""A store in a bucket of S3 or of an S3-compatible server."""
 
 from __future__ import annotations
 
@@ -35,28 +35,27 @@ T = TypeVar("T")
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 _PASSING = frozenset({"SlowDown", "RequestTimeout", "Throttling", "OperationAborted"})
 _REMEDIES = {
-    "NoSuchBucket": "there is no such bucket; make it, or name another",
+    "NoSuchBucket": "there is no such bucket; create it, or use another",
     "AccessDenied": "access denied; let these AWS keys list, read, write and delete there",
     "InvalidAccessKeyId": "the AWS access key is unknown there; check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the AWS secret key is not the right one; check AWS_SECRET_ACCESS_KEY",
-    "ExpiredToken": "the AWS session has expired; fetch new keys",
+    "SignatureDoesNotMatch": "the AWS secret key is wrong; check AWS_SECRET_ACCESS_KEY",
+    "ExpiredToken": "the AWS session has expired; get new keys",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
-    "EntityTooLarge": "the content is larger than one upload may be; name a path or sftp store",
+    "EntityTooLarge": "the object is too large for one upload; use a path or an sftp store",
 }
 
 
 class S3Store:
-    """Contents as objects of a bucket, each uploaded in one request: it appears whole or not.
+    """Objects in a bucket, each uploaded in one request: it appears completely or not at all.
 
-    The keys come from where every AWS client looks for them: the environment, a profile, the
-    machine's role.
+    AWS keys are found as in every AWS client: the environment, a profile, the machine's role.
 
     Args:
-        prefix: what the names of all objects begin with; may be empty.
-        endpoint: where the server is, if it is not Amazon's.
-        region: of the bucket; None: as the AWS environment says, or us-east-1.
-        connect_timeout: seconds until a connection must stand, and until a part is sent.
-        stall_timeout: seconds in which the server must answer, or go on answering.
+        prefix: common prefix of all object names; may be empty.
+        endpoint: URL of the server, if it is not Amazon's.
+        region: of the bucket; None: from the AWS environment, else us-east-1.
+        connect_timeout: seconds allowed for connecting, and for sending each part.
+        stall_timeout: seconds after which a server that sends nothing counts as stalled.
     """
 
     def __init__(
@@ -83,7 +82,7 @@ class S3Store:
 
     @property
     def url(self) -> str:
-        """What opens it again, given AWS keys."""
+        """URL that reopens the store, given AWS keys."""
         options = {"endpoint": self._endpoint, "region": self._region}
         query = "&".join(
             f"{name}={quote(value, safe=':/')}" for name, value in options.items() if value
@@ -92,17 +91,17 @@ class S3Store:
         return f"s3://{self._bucket}{prefix}" + (f"?{query}" if query else "")
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Writes a content in one request; until the server has all of it there is nothing."""
+        """Writes an object in one request; it exists only once the server has all of it."""
         key = self._key(naming.checked(name))
 
         def operation(client: Any) -> None:
-            # As a file it is sent in parts, each with a time-out; as bytes all in one.
+            # A file object is sent in parts, each with its own timeout; bytes in one.
             client.put_object(Bucket=self._bucket, Key=key, Body=io.BytesIO(content))
 
         self._run(f"cannot write {name}", operation)
 
     def read(self, name: str) -> bytes:
-        """The content of a name. Raises NotStoredError."""
+        """Reads an object. Raises NotStoredError."""
         key = self._key(naming.checked(name))
 
         def operation(client: Any) -> bytes:
@@ -112,7 +111,7 @@ class S3Store:
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
                     raise NotStoredError(
-                        f"{self.url} holds no {name}; names() tells what it holds"
+                        f"{self.url} holds no {name}; names() lists what it holds"
                     ) from None
                 raise
             return content
@@ -120,7 +119,7 @@ class S3Store:
         return self._run(f"cannot read {name}", operation)
 
     def names(self, folder: str) -> list[str]:
-        """Names of the contents in a folder, sorted; its sub-folders are not looked into."""
+        """Names of the objects in a folder, sorted, without its sub-folders."""
         prefix = f"{folder}/" if naming.checked_folder(folder) else ""
         start = self._key(prefix)
 
@@ -129,7 +128,7 @@ class S3Store:
                 Bucket=self._bucket, Prefix=start, Delimiter="/"
             )
             keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-            # A key that ends in / is what some tools leave for a folder.
+            # Some tools create keys that end in / as folders.
             return sorted(
                 prefix + key.removeprefix(start)
                 for key in keys
@@ -139,7 +138,7 @@ class S3Store:
         return self._run(f"cannot list {folder or 'it'}", operation)
 
     def remove(self, name: str) -> None:
-        """Removes a content; nothing happens where there is none."""
+        """Removes an object; does nothing if it does not exist."""
         key = self._key(naming.checked(name))
 
         def operation(client: Any) -> None:
@@ -148,19 +147,19 @@ class S3Store:
         self._run(f"cannot remove {name}", operation)
 
     def remove_leftovers(self, folder: str, *, older_than: float = naming.LEFT_FOR_GOOD) -> None:
-        """Nothing: S3 keeps nothing of an upload that did not end."""
+        """Does nothing: S3 keeps nothing of an incomplete upload."""
         naming.checked_folder(folder)
 
     def free_bytes(self) -> int | None:
-        """None: a bucket has no end that it knows of."""
+        """None: a bucket reports no limit."""
         return None
 
     def check(self) -> None:
-        """Writes, reads and removes a small content."""
+        """Writes, reads and removes a small object."""
         write_read_remove(self)
 
     def close(self) -> None:
-        """Lets go of connections; a later call opens them again."""
+        """Closes connections; a later call reopens them."""
         with self._lock:
             self._disconnect()
 
@@ -183,16 +182,16 @@ class S3Store:
             region = self._region or session.get_config_variable("region")
             self._connected = session.create_client(
                 "s3",
-                # Without an endpoint of its own, AWS_REGION counts too, which botocore ignores.
+                # Also AWS_REGION, which botocore ignores.
                 region_name=region or os.environ.get("AWS_REGION") or "us-east-1",
                 endpoint_url=self._endpoint,
                 config=Config(
                     connect_timeout=self._connect_timeout,
                     read_timeout=self._stall_timeout,
-                    # Who calls decides whether to try again, and can tell the user.
+                    # The caller decides whether to retry, and can tell the user.
                     retries={"total_max_attempts": 1},
                     s3={"addressing_style": "path" if self._endpoint else "auto"},
-                    # Many servers that speak like S3 do not know the newer checksums.
+                    # Many S3-compatible servers do not support the newer checksums.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 ),
@@ -211,11 +210,11 @@ class S3Store:
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             if code in _FULL or status == 507:
                 return StoreFullError(
-                    f"{failed}: no room is left ({code}); make room there, or name another store"
+                    f"{failed}: no space is left ({code}); make room there, or use another store"
                 )
             if code in _PASSING or status >= 500 or status == 429:
                 return StoreUnreachableError(
-                    f"{failed}: the server is busy or broken ({code}, HTTP {status}); try later"
+                    f"{failed}: the server is busy or broken ({code}, HTTP {status}); retry later"
                 )
             remedy = _REMEDIES.get(
                 code,
@@ -226,7 +225,7 @@ class S3Store:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, SSLError):
             return StoreRefusedError(
-                f"{failed}: no trust in the server ({reason}); check endpoint= and its certificate"
+                f"{failed}: TLS failed ({reason}); check endpoint= and the server's certificate"
             )
         if isinstance(error, (HTTPClientError, LostError, IncompleteReadError, OSError)):
             return StoreUnreachableError(

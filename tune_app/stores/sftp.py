@@ -1,4 +1,4 @@
-"""A folder on a machine that is reached by SSH."""
+"""A store in a folder on an SSH server."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 class SftpStore:
-    """Contents as files below `path`, over one connection that is opened when it is needed.
+    """Objects as files below `path`, over one connection that is opened when needed.
 
-    The server must rename as POSIX does, as OpenSSH's does. What is written is on its disk before
-    it gets its name; the name is as durable as a rename is in the server's file system.
+    The server must support POSIX renames, as OpenSSH does. An object is on its disk before it gets
+    its final name; the name is as durable as a rename in the server's file system.
 
     Args:
-        path: absolute, or relative to the home folder of the user.
-        connect_timeout: seconds until a connection must stand.
-        stall_timeout: seconds in which the server must acknowledge something.
+        path: absolute, or relative to the user's home folder.
+        connect_timeout: seconds allowed for connecting.
+        stall_timeout: seconds after which a server that acknowledges nothing counts as stalled.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class SftpStore:
         self._address = address
         self._path = path
         self._lock = threading.Lock()
-        # A cut connection fails each of its requests; the first is what callers are told.
+        # A lost connection fails all of its requests; only the first error is reported.
         self._loop = EventLoopThread(f"sftp {address}", unreported=asyncssh.Error)
         self._session = SftpSession(
             address,
@@ -58,7 +58,7 @@ class SftpStore:
 
     @property
     def url(self) -> str:
-        """What opens it again: it names the file of the key, not the key."""
+        """URL that reopens the store. It names the key file, and does not contain the key."""
         path = self._path if self._path.startswith("/") else f"/~/{self._path}"
         options = {"key": self._address.key, "known_hosts": self._address.known_hosts}
         query = "&".join(
@@ -67,7 +67,7 @@ class SftpStore:
         return f"{self._address.url}{quote(path, safe='/~')}" + (f"?{query}" if query else "")
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Writes a content under a temporary name, and renames it once it is on the disk there."""
+        """Writes an object under a temporary name, and renames it once it is on the remote disk."""
         path = self._file(naming.checked(name))
         view = memoryview(content).cast("B")
 
@@ -77,7 +77,7 @@ class SftpStore:
         self._run(f"cannot write {name}", operation, needed=len(view))
 
     def read(self, name: str) -> bytes:
-        """The content of a name. Raises NotStoredError."""
+        """Reads an object. Raises NotStoredError."""
         path = self._file(naming.checked(name))
 
         async def operation(client: SFTPClient) -> bytes:
@@ -94,7 +94,7 @@ class SftpStore:
         return self._run(f"cannot read {name}", operation)
 
     def names(self, folder: str) -> list[str]:
-        """Names of the whole contents in a folder, sorted; its sub-folders are not looked into."""
+        """Names of the complete objects in a folder, sorted, without its sub-folders."""
         prefix = f"{folder}/" if naming.checked_folder(folder) else ""
 
         async def operation(client: SFTPClient) -> list[str]:
@@ -106,7 +106,7 @@ class SftpStore:
         return self._run(f"cannot list {folder or 'it'}", operation)
 
     def remove(self, name: str) -> None:
-        """Removes a content; nothing happens where there is none."""
+        """Removes an object; does nothing if it does not exist."""
         path = self._file(naming.checked(name))
 
         async def operation(client: SFTPClient) -> None:
@@ -115,7 +115,7 @@ class SftpStore:
         self._run(f"cannot remove {name}", operation)
 
     def remove_leftovers(self, folder: str, *, older_than: float = naming.LEFT_FOR_GOOD) -> None:
-        """Removes half-written contents of a folder that are `older_than` seconds old or more."""
+        """Removes half-written objects in a folder that are at least `older_than` seconds old."""
         path = self._file(naming.checked_folder(folder))
 
         async def operation(client: SFTPClient) -> None:
@@ -126,10 +126,10 @@ class SftpStore:
                 if files[file] <= now - older_than:
                     await self._session.remove(client, posixpath.join(path, file))
 
-        self._run(f"cannot tidy {folder or 'it'} up", operation)
+        self._run(f"cannot clean up {folder or 'it'}", operation)
 
     def free_bytes(self) -> int | None:
-        """Room that the user may fill there; None where the server does not say."""
+        """Bytes that the user can still write there; None if the server does not report it."""
 
         async def operation(client: SFTPClient) -> int | None:
             try:
@@ -138,14 +138,14 @@ class SftpStore:
                 return None
             return int(room.bavail * room.frsize)
 
-        return self._run("cannot ask for its room", operation)
+        return self._run("cannot read its free space", operation)
 
     def check(self) -> None:
-        """Writes, reads and removes a small content."""
+        """Writes, reads and removes a small object."""
         write_read_remove(self)
 
     def close(self) -> None:
-        """Ends the connection and its thread; a later call starts them again."""
+        """Closes the connection and its thread; a later call reopens them."""
         with self._lock:
             if self._loop.is_running:
                 self._loop.run(self._session.close())
@@ -159,11 +159,11 @@ class SftpStore:
         return posixpath.join(self._path, name) or "."
 
     async def _must_be_there(self, client: SFTPClient) -> None:
-        """Raises StoreUnreachableError where the folder itself is away, as an unmounted one is."""
+        """Raises StoreUnreachableError if the folder itself is missing, as an unmounted one is."""
         if not await client.isdir(self._file("")):
             raise StoreUnreachableError(
-                f"{self.url} is no folder there now; check the server's disk or mount"
+                f"the folder of {self.url} is missing; check the server's disk or mount"
             )
 
     def _not_stored(self, name: str) -> NotStoredError:
-        return NotStoredError(f"{self.url} holds no {name}; names() tells what it holds")
+        return NotStoredError(f"{self.url} holds no {name}; names() lists what it holds")

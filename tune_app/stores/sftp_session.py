@@ -1,4 +1,4 @@
-"""SFTP over one connection: opened when needed, watched while it works, explained when it fails."""
+"""SFTP over one connection: opens it when needed, detects stalls, explains failures."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _NOT_ALLOWED = (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect)
 
 _BYTES_IN_FLIGHT = 8 * 2**20
 _MOST_REQUESTS = 64
-_READ_ONLY = 1  # of the flags that statvfs@openssh.com gives
+_READ_ONLY = 1  # flag of statvfs@openssh.com
 
 
 class _StalledError(Exception):
-    """Nothing was acknowledged for too long."""
+    """The server acknowledged nothing for too long."""
 
 
 class SftpSession:
     """Runs operations on the server's files, one at a time. Lives in one event loop.
 
     Args:
-        folder: where the store lies; "" is the home folder.
-        label: what the store is called in messages.
-        connect_timeout: seconds until a connection must stand.
-        stall_timeout: seconds in which the server must acknowledge something.
+        folder: folder of the store; "" is the home folder.
+        label: name of the store in messages.
+        connect_timeout: seconds allowed for connecting.
+        stall_timeout: seconds after which a server that acknowledges nothing counts as stalled.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class SftpSession:
         self._temporaries: set[str] = set()
 
     async def run(self, what: str, operation: Operation[T], *, needed: int = 0) -> T:
-        """What an operation returns. Raises StoreError; the next call then connects again.
+        """Runs an operation. Raises StoreError; the next call then reconnects.
 
         Args:
-            what: what fails, where it fails: "cannot read 1.pt".
-            needed: bytes that it writes.
+            what: start of the message if it fails: "cannot read 1.pt".
+            needed: bytes that the operation writes.
         """
 
         async def explained(client: SFTPClient) -> T:
@@ -86,7 +86,7 @@ class SftpSession:
             except asyncssh.SFTPError as error:
                 if isinstance(error, _LOST):
                     raise
-                # Asked before what is half-written makes room.
+                # Ask before removing half-written files, which frees space.
                 reason = await self._explain(client, error, what, needed)
                 await self._remove_temporaries(client)
                 raise reason from error
@@ -96,7 +96,7 @@ class SftpSession:
             try:
                 return await self._watched(explained)
             except _LOST:
-                # A connection that was cut between two calls says nothing of the server now.
+                # The server may be fine again if the connection was lost between two calls.
                 if not reused:
                     raise
                 self.disconnect()
@@ -124,7 +124,7 @@ class SftpSession:
             await connection.wait_closed()
 
     def disconnect(self) -> None:
-        """Cuts the connection, if there is one."""
+        """Aborts the connection, if there is one."""
         if self._connection is not None:
             self._connection.abort()
         self._connection = self._client = None
@@ -156,7 +156,7 @@ class SftpSession:
         self._temporaries.discard(temporary)
 
     async def read(self, client: SFTPClient, path: str) -> bytes:
-        """The content of a file, even where another takes its name meanwhile."""
+        """Reads a file, consistently even if it is replaced in the meantime."""
         async with client.open(path, "rb") as file:
             size = (await file.stat()).size or 0
             content = bytearray(size)
@@ -167,7 +167,7 @@ class SftpSession:
                     part = await file.read(end - start, start)
                     assert isinstance(part, bytes), "a file opened without an encoding"
                     if len(part) != end - start:
-                        raise asyncssh.SFTPFailure("a file that is shorter than it says")
+                        raise asyncssh.SFTPFailure("the file is shorter than its reported size")
                     content[start:end] = part
                     self._acknowledged()
 
@@ -175,7 +175,7 @@ class SftpSession:
         return bytes(content)
 
     async def files(self, client: SFTPClient, folder: str) -> dict[str, int]:
-        """Names of the files in a folder, with the server's time of their last change."""
+        """Names of the files in a folder, with their modification times on the server's clock."""
         found: dict[str, int] = {}
         with suppress(*NOT_THERE):
             entries: AsyncIterator[asyncssh.SFTPName] = client.scandir(folder)
@@ -186,13 +186,13 @@ class SftpSession:
         return found
 
     async def remove(self, client: SFTPClient, path: str) -> None:
-        """Removes a file; nothing happens where there is none."""
+        """Removes a file; does nothing if it does not exist."""
         with suppress(*NOT_THERE):
             await client.remove(path)
         self._acknowledged()
 
     async def time(self, client: SFTPClient, folder: str) -> int:
-        """The server's time, which need not be ours: that of a file made there now."""
+        """The server's clock, which may differ from ours, read from a file created there now."""
         path = naming.temporary(posixpath.join(folder, "clock"))
         self._temporaries.add(path)
         async with client.open(path, "xb") as file:
@@ -202,7 +202,7 @@ class SftpSession:
         return now
 
     async def room(self, client: SFTPClient) -> asyncssh.SFTPVFSAttrs:
-        """The file system that holds the store, or will hold it."""
+        """The file system that holds the store, or that will once it is created."""
         folder = self._folder
         while True:
             try:
@@ -216,7 +216,7 @@ class SftpSession:
         self._last_acknowledged = asyncio.get_running_loop().time()
 
     async def _watched(self, operation: Operation[T]) -> T:
-        """Runs an operation, connected, for as long as the server goes on acknowledging."""
+        """Connects and runs an operation as long as the server keeps acknowledging."""
         client = await self._connected()
         loop = asyncio.get_running_loop()
         self._acknowledged()
@@ -231,7 +231,7 @@ class SftpSession:
                     return task.result()
         finally:
             if not task.done():
-                # Its last requests get no answer: the connection goes first.
+                # Its last requests get no answer, so abort the connection first.
                 self.disconnect()
                 task.cancel()
                 await asyncio.wait({task})
@@ -250,7 +250,7 @@ class SftpSession:
             if isinstance(error, _LOST):
                 raise
             raise StoreRefusedError(
-                f"{self._label}: the server lets {self._address.user} in, but not to its files "
+                f"{self._label}: {self._address.user} can log in, but has no access to files "
                 f"({error}); add 'Subsystem sftp internal-sftp' to its sshd_config"
             ) from error
         except TimeoutError:
@@ -259,7 +259,7 @@ class SftpSession:
         return self._client
 
     async def _remove_temporaries(self, client: SFTPClient) -> None:
-        """Removes what failed writes left, this time or before the connection was lost."""
+        """Removes files left by failed writes, now or before the connection was lost."""
         for path in sorted(self._temporaries):
             with suppress(asyncssh.SFTPError):
                 await self.remove(client, path)
@@ -268,18 +268,18 @@ class SftpSession:
     async def _explain(
         self, client: SFTPClient, error: asyncssh.SFTPError, what: str, needed: int
     ) -> StoreError:
-        """An answer of the server as an error of a store; 'Failure' alone says nothing."""
+        """Turns an error from the server into a StoreError; 'Failure' alone explains nothing."""
         failed = f"{self._label}: {what}"
-        full = StoreFullError(f"{failed}: no room is left; make room there, or name another store")
+        full = StoreFullError(f"{failed}: no space is left; make room there, or use another store")
         if isinstance(error, _FULL):
             return full
         if isinstance(error, _NOT_ALLOWED):
             return StoreRefusedError(
-                f"{failed}: permission denied; give {self._address.user} the right to write there"
+                f"{failed}: permission denied; give {self._address.user} write permission there"
             )
         if isinstance(error, asyncssh.SFTPOpUnsupported):
             return StoreRefusedError(
-                f"{failed}: the server lacks what a store needs ({error.reason}); use OpenSSH's"
+                f"{failed}: the server lacks an operation ({error.reason}); use OpenSSH's server"
             )
         with suppress(asyncssh.SFTPError):
             room = await self.room(client)
@@ -287,22 +287,21 @@ class SftpSession:
                 return full
             if room.flags & _READ_ONLY:
                 return StoreRefusedError(
-                    f"{failed}: its disk is mounted to be read only; mount it anew, or name "
-                    "another store"
+                    f"{failed}: its disk is mounted read-only; remount it, or use another store"
                 )
         return StoreRefusedError(
-            f"{failed}: the server says only {error.reason!r}; look for a quota, a damaged disk or "
+            f"{failed}: the server says only {error.reason!r}; check for a quota, a bad disk or "
             "a file where a folder should be"
         )
 
 
 def _blocks(size: int, block: int) -> Iterator[tuple[int, int]]:
-    """Starts and ends of the parts that one request each transfers."""
+    """Start and end of each block; one request transfers one block."""
     return ((start, min(start + block, size)) for start in range(0, size, block))
 
 
 async def _together(work: Callable[[], Awaitable[None]], block: int) -> None:
-    """As many of the same worker as keep the connection busy; the first error ends them all."""
+    """Runs enough copies of a worker to keep the connection busy; an error cancels all."""
     workers = max(1, min(_MOST_REQUESTS, _BYTES_IN_FLIGHT // block))
     tasks = [asyncio.ensure_future(work()) for _ in range(workers)]
     try:

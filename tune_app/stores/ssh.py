@@ -1,4 +1,4 @@
-"""A connection to an SSH server whose host key is known, opened with a key and nothing else."""
+"""Connects to an SSH server with a known host key, by public key only."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _KEEPALIVE_SECONDS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class SshAddress:
-    """Whom to connect to, as whom, and what proves it. It holds no secret."""
+    """An SSH server, the user, and the files with its keys. Contains no secret."""
 
     host: str
     port: int = 22
     user: str
     key: str | None = None
-    """File of the private key; None: ~/.ssh/id_* and the agent, as ssh does."""
+    """Private key file; None: ~/.ssh/id_* and the agent, as with ssh."""
     known_hosts: str | None = None
-    """File of the keys of hosts; None: ~/.ssh/known_hosts."""
+    """File of known host keys; None: ~/.ssh/known_hosts."""
 
     @property
     def url(self) -> str:
-        """As the beginning of a URL."""
+        """The start of an sftp URL, up to the port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"sftp://{quote(self.user, safe='')}@{host}:{self.port}"
 
@@ -42,10 +42,10 @@ class SshAddress:
 
 
 async def connect(address: SshAddress, *, timeout: float) -> asyncssh.SSHClientConnection:
-    """A connection to the server, within `timeout` seconds.
+    """Connects to the server within `timeout` seconds.
 
-    Only the address counts, not ~/.ssh/config: the same URL means the same on every host. Raises
-    StoreRefusedError where a person has to act, StoreUnreachableError where time may help.
+    Ignores ~/.ssh/config, so that a URL means the same on every host. Raises StoreRefusedError if
+    the user has to act, StoreUnreachableError if retrying may help.
     """
     known_hosts = _known_hosts(address)
     identity: dict[str, Any] = {}
@@ -84,8 +84,8 @@ def _known_hosts(address: SshAddress) -> asyncssh.SSHKnownHosts:
         ) from None
     except (OSError, ValueError) as error:
         raise StoreRefusedError(
-            f"{address}: cannot read the host keys in {path} ({error}); repair the file, or name "
-            "another as known_hosts="
+            f"{address}: cannot read the host keys in {path} ({error}); fix the file, or give "
+            "another with known_hosts="
         ) from error
 
 
@@ -95,7 +95,7 @@ def _private_key(address: SshAddress) -> asyncssh.SSHKey:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise StoreRefusedError(
-                f"{address}: the key {path} can be read by others; run chmod 600 {path}"
+                f"{address}: the key {path} is readable by others; run chmod 600 {path}"
             )
         return asyncssh.read_private_key(path)
     except StoreError:
@@ -105,15 +105,15 @@ def _private_key(address: SshAddress) -> asyncssh.SSHKey:
     except asyncssh.KeyImportError as error:
         if "assphrase" not in str(error):
             raise StoreRefusedError(
-                f"{address}: {path} holds no private key that can be read ({error}); make one "
-                "with ssh-keygen -t ed25519, or name another as key="
+                f"{address}: {path} is not a readable private key ({error}); create one "
+                "with ssh-keygen -t ed25519, or give another with key="
             ) from error
     except OSError as error:
         raise StoreRefusedError(
-            f"{address}: cannot read the key {path} ({error.strerror}); name another as key="
+            f"{address}: cannot read the key {path} ({error.strerror}); give another with key="
         ) from error
     raise StoreRefusedError(
-        f"{address}: the key {path} needs a passphrase; give it to ssh-add and leave key= out"
+        f"{address}: the key {path} needs a passphrase; load it with ssh-add and omit key="
     )
 
 
@@ -123,15 +123,15 @@ def _refusal(
     known_hosts: asyncssh.SSHKnownHosts,
     timeout: float,
 ) -> StoreError:
-    """What an attempt to connect came to, as an error of a store."""
+    """Turns a failed connection attempt into a StoreError."""
     path = Path(address.known_hosts or KNOWN_HOSTS).expanduser()
     reason = str(error).strip() or type(error).__name__
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         if any(known_hosts.match(address.host, "", address.port)):
             return StoreRefusedError(
                 f"{address}: the server's host key is not the one in {path}: another machine "
-                "answers, or it was set up anew. Ask who runs it; if it was, remove the old key "
-                f"with ssh-keygen -R and {_scan(address)}"
+                "answers, or the server was reinstalled. Ask its administrator; if it was, remove "
+                f"the old key with ssh-keygen -R and {_scan(address)}"
             )
         return StoreRefusedError(
             f"{address}: the server's host key is not in {path}; {_scan(address)}"
@@ -140,15 +140,15 @@ def _refusal(
         key = address.key or "none of the keys in ~/.ssh and the agent"
         return StoreRefusedError(
             f"{address}: the server does not accept {key} for {address.user}; add its public half "
-            "to ~/.ssh/authorized_keys there, or name another as key="
+            "to ~/.ssh/authorized_keys there, or give another with key="
         )
     if isinstance(error, (asyncssh.KeyExchangeFailed, asyncssh.ProtocolNotSupported)):
         return StoreRefusedError(
-            f"{address}: no way to speak to the server ({reason}); if {path} holds keys of other "
-            f"kinds than it has, {_scan(address)}"
+            f"{address}: no common protocol with the server ({reason}); if {path} lacks keys of "
+            f"the types that it uses, {_scan(address)}"
         )
     if isinstance(error, ValueError):
-        return StoreRefusedError(f"{address}: {reason}; check the keys in ~/.ssh, or name key=")
+        return StoreRefusedError(f"{address}: {reason}; check the keys in ~/.ssh, or give key=")
     if isinstance(error, TimeoutError):
         reason = f"no answer within {timeout:g} s"
     elif isinstance(error, OSError) and error.strerror:

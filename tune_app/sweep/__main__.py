@@ -1,9 +1,9 @@
 """The command line of a sweep.
 
 python -m tune_app.sweep [SPACE]         run a sweep, or continue it
-python -m tune_app.sweep plan [SPACE]    what would run, without running it
-python -m tune_app.sweep status [NAME]   how far a sweep is
-python -m tune_app.sweep report [NAME]   write its results anew from the journal
+python -m tune_app.sweep plan [SPACE]    show what would run, without running it
+python -m tune_app.sweep status [NAME]   show the progress of a sweep
+python -m tune_app.sweep report [NAME]   rewrite its results from the journal
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ app = App(
     name=_NAME,
     help=f"""Find how a small language model should spend its parameters.
 
-    Trains every cell of a search space at one parameter budget, stops the ones that fall behind,
-    and writes tables, plots and a report. The same command again continues a sweep that was
-    interrupted.
+    Trains every cell of a search space at one parameter budget, stops cells that
+    fall behind, and writes tables, plots and a report. Repeat the command to
+    continue an interrupted sweep.
 
-    Examples:
+    For example:
 
     {_NAME}
 
@@ -62,12 +62,12 @@ _OPTIONS = RunOptions()
 
 @app.default
 def run(space: str = "quick", *, wishes: Wishes = _WISHES, options: RunOptions = _OPTIONS) -> int:
-    """Run a sweep, or continue the one of this name.
+    """Run a sweep, or continue the one with this name.
 
     Parameters
     ----------
     space
-        quick, embedding, glu, embedding_glu, or the path of a .py file.
+        quick, embedding, glu, embedding_glu, or the path to a .py file.
     """
     from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
 
@@ -84,9 +84,9 @@ def plan(space: str = "quick", *, wishes: Wishes = _WISHES, cpus: int = 1) -> in
     Parameters
     ----------
     space
-        quick, embedding, glu, embedding_glu, or the path of a .py file.
+        quick, embedding, glu, embedding_glu, or the path to a .py file.
     cpus
-        CPUs per cell, for the expected time.
+        CPUs per cell, for the time estimate.
     """
     from tune_app.sweep.estimate import plan_rows  # noqa: PLC0415 - imports torch
     from tune_app.terminal.tables import plan_table  # noqa: PLC0415
@@ -101,14 +101,14 @@ def plan(space: str = "quick", *, wishes: Wishes = _WISHES, cpus: int = 1) -> in
 
 @app.command
 def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
-    """Show how far a sweep is, while it runs or after.
+    """Show the progress of a sweep, while it runs or afterwards.
 
     Parameters
     ----------
     name
-        Of the sweep.
+        Name of the sweep.
     results
-        Folder of all sweeps.
+        Folder that holds all sweeps.
     """
     from tune_app.terminal.tables import status_table  # noqa: PLC0415
 
@@ -119,14 +119,14 @@ def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
 
 @app.command
 def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
-    """Write the results of a sweep anew, from its journal alone.
+    """Rewrite the results of a sweep from its journal alone.
 
     Parameters
     ----------
     name
-        Of the sweep.
+        Name of the sweep.
     results
-        Folder of all sweeps.
+        Folder that holds all sweeps.
     """
     from tune_app.results.write import write_results  # noqa: PLC0415 - imports pandas and matplotlib
     from tune_app.sweep.folder import is_running  # noqa: PLC0415
@@ -139,7 +139,7 @@ def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
 
 
 def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
-    """What would be trained, and the rules that would decide."""
+    """The plan of a sweep, and its stopping rules."""
     from tune_app.plan.plan import make_plan  # noqa: PLC0415 - imports numpy
     from tune_app.plan.space import load_space  # noqa: PLC0415
     from tune_app.stopping.sweep_rules import planned_rules  # noqa: PLC0415

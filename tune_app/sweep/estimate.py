@@ -1,4 +1,4 @@
-"""What a planned sweep will take: a few timed steps of its baseline, scaled by operations."""
+"""Expected time of a planned sweep: a few timed steps of its baseline, scaled by FLOPs."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tune_app.plan.solved import SolvedModels
 TIMED_STEPS = 3
 
 _BYTES_PER_TOKEN = 3.5
-"""Of English or source text at these vocabularies, roughly; only for the time of evaluations."""
+"""Rough average for English or source code; used only to estimate evaluation time."""
 
 _EVALUATION_SHARE = 2 / 3
-"""Time of a scored token over that of a trained one: a third of the operations, in fp32."""
+"""Time per scored token over time per trained token: a third of the FLOPs, but in fp32."""
 
 
 def plan_rows(plan: SweepPlan, *, threads: int) -> list[PlanRow]:
-    """A row a cell, with the time it takes on this machine if it runs to its end.
+    """One row per cell, with its time on this machine if it is trained to the end.
 
-    The time is measured on the baseline, with `threads` CPUs (or the first GPU), and scaled to the
-    other cells by their training FLOPs. It is that of eager training: compilation, which would
-    take longer than a person waits for a plan, makes long trials faster.
+    Time is measured on the baseline, with `threads` CPUs (or the first GPU), and scaled to the
+    other cells by training FLOPs. The measured steps run eagerly, because compiling would take too
+    long for a plan; compiled trials are faster.
     """
     solved = plan.baseline.solved
     assert solved is not None
@@ -89,7 +89,7 @@ def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
 
 
 def _asked(model: ModelSpec) -> dict[str, Any]:
-    """What a cell asks for, of what the plan shows beside what it gets."""
+    """The requested values that the plan shows next to the solved ones."""
     return {
         "asked_share": model.embedding_ratio,
         "asked_expansion": model.glu_expansion,
@@ -100,7 +100,7 @@ def _asked(model: ModelSpec) -> dict[str, Any]:
 
 
 def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int) -> float:
-    """Seconds a token of training, the fastest of a few steps after the first."""
+    """Seconds per training token: the fastest of a few steps after the first."""
     config = solved.model
     before = torch.get_num_threads()
     use_threads(threads)

@@ -1,4 +1,4 @@
-"""The folder of a sweep: who works in it, and whether it is the sweep that was asked for."""
+"""The folder of a sweep: its lock, and the check that it holds the requested sweep."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from tune_app.plan.rows import PlannedCell
 JOURNAL = "journal.sqlite3"
 LOCK = "running.lock"
 
-# What two runs of the same sweep may differ in; a renamed folder gives the sweep another name.
+# Fields in which two runs of the same sweep may differ. Renaming the folder renames the sweep.
 _NOT_COMPARED = frozenset({"name", "created_at", "command", "versions"})
 
 
 class SweepBusyError(ValueError):
-    """Another process works on the sweep."""
+    """Another process is running the sweep."""
 
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Holds the sweep's lock. The operating system frees it when the process ends, however.
+    """Holds the sweep's lock. The operating system frees it however the process ends.
 
-    Raises SweepBusyError naming who holds it.
+    Raises SweepBusyError, naming the process that holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / "running.json"
@@ -45,7 +45,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     except Timeout:
         raise SweepBusyError(
             f"the sweep in {folder} is already running{_describe(holder)}; "
-            "wait for it, end it with Ctrl-C there, or start this one under another --name"
+            "wait for it, stop it with Ctrl-C there, or start this one under another --name"
         ) from None
     try:
         holder.write_text(
@@ -59,7 +59,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process works on the sweep now."""
+    """Whether a process is running the sweep now."""
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         with lock:
@@ -80,9 +80,9 @@ def _describe(holder: Path) -> str:
 def as_recorded(
     journal: Journal, wanted: SweepRecord, cells: Sequence[PlannedCell]
 ) -> tuple[SweepRecord, Sequence[PlannedCell]]:
-    """A sweep under the name that the journal has for its corpus, where the content is the same.
+    """The wanted sweep, with the journal's name for the corpus if its content is the same.
 
-    A corpus that was moved, or is named by another path, is the same corpus.
+    A corpus that was moved, or is given by another path, is still the same corpus.
     """
     recorded = journal.sweep()
     if recorded.corpus == wanted.corpus or recorded.corpus_sha256 != wanted.corpus_sha256:
@@ -94,9 +94,9 @@ def as_recorded(
 
 
 def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[PlannedCell]) -> None:
-    """Raises ValueError unless the journal holds the very sweep that is wanted.
+    """Raises ValueError unless the journal holds exactly the wanted sweep.
 
-    The message names what differs, as it is there and as it was asked for.
+    The message names every difference, with the recorded and the requested value.
     """
     one, other = asdict(journal.sweep()), asdict(wanted)
     differing = [
@@ -111,16 +111,16 @@ def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[Planne
         differing.append(f"{len(new)} of {len(here)} cells have other values, first {new[0]}")
     if differing:
         raise ValueError(
-            f"there is another sweep named {wanted.name!r} ({'; '.join(differing)}); "
-            "give this one another --name, or ask for the same settings to continue that one"
+            f"there is already a different sweep named {wanted.name!r} ({'; '.join(differing)}); "
+            "give this one another --name, or use the same settings to continue that one"
         )
 
 
 def refuse_other_sizes(journal: Journal, cells: Sequence[PlannedCell]) -> None:
-    """Raises ValueError where the solver now gives a cell other sizes than the journal has.
+    """Raises ValueError if the solver now gives a cell other sizes than the journal records.
 
-    What is left to train would not be comparable with what was trained. A sweep whose cells have
-    all ended is only reported, so it is not refused.
+    The remaining cells would not be comparable with those already trained. A sweep whose cells
+    have all ended is only reported, so it is not refused.
     """
     recorded = journal.cells()
     if all(cell.status.ended for cell in recorded):
@@ -128,7 +128,7 @@ def refuse_other_sizes(journal: Journal, cells: Sequence[PlannedCell]) -> None:
     now = {cell.key: cell for cell in cells}
     for cell in recorded:
         _refuse_other(f"cell {cell.label!r}", cell.config, now[cell.key].config)
-        # One whose sizes an older version did not record is solved when it is needed.
+        # Older versions did not record the baseline's sizes; they are solved when needed.
         if cell.baseline_config is not None:
             _refuse_other(
                 f"the baseline of cell {cell.label!r}",
@@ -144,8 +144,8 @@ def _refuse_other(what: str, then: Mapping[str, Any] | None, now: Mapping[str, A
     if differing:
         raise ValueError(
             f"{what} was planned with {_sizes(one, differing)}, but this version of Stellux solves "
-            f"its budget with {_sizes(other, differing)}; continue the sweep with the version that "
-            "started it, or start it anew under another --name"
+            f"it to {_sizes(other, differing)}; continue the sweep with the version that "
+            "started it, or start a new one under another --name"
         )
 
 
@@ -161,5 +161,5 @@ def _short(value: Any) -> str:
 
 
 def _canonical(value: Any) -> str:
-    """Equal for a value and for what the journal made of it: tuples are lists there."""
+    """The same text for a value and its copy from the journal, where tuples have become lists."""
     return json.dumps(value, sort_keys=True)

@@ -1,4 +1,4 @@
-"""What a sweep needs of disks and stores, and what hosts have cost it so far."""
+"""What a sweep needs from disks and stores, and how often it has lost a host so far."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES
 logger = logging.getLogger(__name__)
 
 RECORDS_BYTES = 100 * 2**20
-"""Room for a sweep's journal, tables, plots and its report."""
+"""Space for a sweep's journal, tables, plots and report."""
 _BYTES_PER_PARAMETER = 12
-"""Of a checkpoint: the weight and Adam's two moments, in fp32."""
+"""In a checkpoint: the weight and Adam's two moments, in fp32."""
 
 
 def check_storage(
     url: str, folder: Path, cells: Sequence[CellRecord], *, cells_at_once: int
 ) -> None:
-    """Tries the store of checkpoints, and looks for room there and for the sweep's own records.
+    """Tests the checkpoint store, and checks free space there and for the sweep's own records.
 
-    Raises ValueError where there is too little room on this machine, StoreError where the store
-    refuses, does not answer or is too full: all before anything is trained.
+    Raises ValueError if this machine has too little space, StoreError if the store refuses, does
+    not answer or is too full: all before anything is trained.
     """
     store = open_store(url)
     try:
@@ -49,7 +49,7 @@ def check_storage(
             )
             if not any(cell.attempts for cell in cells):
                 raise StoreFullError(full)
-            # Of a sweep that continues a part lies there already.
+            # When a sweep continues, part of this is already stored.
             logger.warning(full)
     finally:
         store.close()
@@ -57,12 +57,12 @@ def check_storage(
 
 
 def share_tokens(url: str, corpora: Mapping[str, PreparedCorpus], console: Console) -> Tokens:
-    """Puts the corpora of a sweep where workers fetch them, and says what it sends.
+    """Uploads the corpora of a sweep for its workers, and says what it sends.
 
     Args:
-        corpora: by the tokenizer's key.
+        corpora: by tokenizer key.
 
-    Raises StoreError where the store does not take them.
+    Raises StoreError if the upload fails.
     """
     store = open_store(url)
     shared: dict[str, SharedCorpus] = {}
@@ -88,7 +88,7 @@ def share_tokens(url: str, corpora: Mapping[str, PreparedCorpus], console: Conso
 
 
 def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:
-    """Removes what killed processes left half-written, once no process of the sweep is there."""
+    """Removes half-written files of killed processes, once the sweep has no process left."""
     store = open_store(url)
     try:
         for cell in cells:
@@ -96,14 +96,14 @@ def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:
                 for key in filter(None, (cell.key, cell.former_key)):
                     store.remove_leftovers(key, older_than=0.0)
     except StoreError as error:
-        logger.warning("half-written checkpoints are left in %s: %s", store.url, error)
+        logger.warning("could not remove half-written checkpoints from %s: %s", store.url, error)
     finally:
         store.close()
 
 
 def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:
-    """Room for the checkpoints of what is left to train: the last and the best of each cell, and
-    two more of those in training."""
+    """Space for the checkpoints still to come: the last and the best of each cell, and two more
+    for each cell in training."""
     sizes = sorted(
         _BYTES_PER_PARAMETER * cell.parameters["total"]
         for cell in cells
@@ -113,9 +113,10 @@ def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:
 
 
 def seconds_between_losses(journal: Journal) -> float:
-    """Mean seconds of a trial from one lost host to the next, as the sweep has seen it so far.
+    """Mean seconds that a trial runs between losses of its host, as seen in this sweep so far.
 
-    A start that failed on a host lost nothing that a checkpoint would have kept.
+    Attempts that failed before their first step do not count: a checkpoint would have saved
+    nothing.
     """
     losses = sum(
         failure.kind in (FailureClass.HOST, FailureClass.NETWORK) and not is_early(failure)

@@ -1,4 +1,4 @@
-"""A sweep from its plan to its results: prepare, start or continue, run, write, sum up."""
+"""A sweep from its plan to its results: prepare, start or continue, run, write, summarise."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tune_app.terminal.tables import summary
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 SIGNALS = ("interrupted", "terminated")
-"""Reasons that are a person's wish, so that the sweep can go on as it was."""
+"""Reasons that mean a person ended the sweep; it can be continued as it was."""
 
 
 def run_sweep(
@@ -59,11 +59,11 @@ def run_sweep(
     Args:
         command: the command line that continues the sweep.
 
-    Returns the exit code: 0 with every cell ended, 1 where one failed or the baseline stopped the
+    Returns the exit code: 0 if every cell has ended, 1 if one failed or the baseline ended the
     sweep, 130 after an interruption.
 
-    Raises ValueError for a person's mistakes: an impossible corpus, a sweep of the same name with
-    other settings, a sweep that is running already.
+    Raises ValueError for user mistakes: a corpus that cannot be used, a sweep of the same name
+    with other settings, a sweep that is already running.
     """
     folder = options.results / plan.name
     with exclusive(folder), _cluster(options, folder) as cluster:
@@ -101,7 +101,7 @@ def run_sweep(
             )
             tidy_up(stores.checkpoints, journal.cells())
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
-            # Matplotlib and pandas: seconds that the start of a sweep should not wait for.
+            # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415
 
             write_results(journal, folder)
@@ -117,10 +117,10 @@ def run_sweep(
 
 
 def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCorpus]:
-    """The corpus under every tokenizer of the plan, by its key; each cell is checked against it.
+    """The corpus encoded with each tokenizer of the plan, by tokenizer key; checks every cell.
 
-    Raises ValueError where it cannot be had, is too small for a context, or where a cell has a
-    setting that no training could have: all of it before anything starts.
+    Raises ValueError if the corpus is not available or too small for a context, or if a cell has
+    an invalid training setting: all before anything starts.
     """
     cells = [Cell.from_values(record.values) for record in plan.feasible]
     for cell in cells:
@@ -146,7 +146,7 @@ def sweep_record(
     *,
     command: str,
 ) -> SweepRecord:
-    """What the journal keeps of a plan, its rules and its corpus."""
+    """What the journal records about a plan, its stopping rules and its corpus."""
     return SweepRecord(
         name=plan.name,
         space=plan.space,
@@ -173,7 +173,7 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
     path = folder / JOURNAL
     if not path.exists():
         return Journal.create(path, record, cells)
-    # Read first: a journal of an older version that is refused stays one, for that version.
+    # Check before opening for writing: a refused journal of an older version is not migrated.
     with Journal.open(path, read_only=True) as journal:
         record, cells = as_recorded(journal, record, cells)
         refuse_another(journal, record, cells)
@@ -183,14 +183,14 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
 
 @contextmanager
 def _cluster(options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
-    """Connects to the cluster of the options, where there is one and something to be trained."""
+    """Connects to the cluster, if the options name one and there is something left to train."""
     if _is_done(folder):
         yield None
         return
     from tune_app.on_ray.cluster import check_places, cluster_size, connected  # noqa: PLC0415 - Ray
 
     check_places(local=options.address is None)
-    if options.address is None:  # Ray is started when the corpora are there
+    if options.address is None:  # Ray starts once the corpora are ready
         yield None
         return
     with connected(options.address, cpus=0, gpus=0.0, show=options.show_ray):
@@ -206,7 +206,7 @@ def _is_done(folder: Path) -> bool:
 
 
 def this_machine() -> ClusterSize:
-    """A cluster of one: what this machine has that trains."""
+    """This machine as a cluster of one."""
     machine = Machines(
         name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpu_count())
     )
@@ -220,7 +220,7 @@ def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
 
 
 def _lost_baseline(journal: Journal) -> str | None:
-    """Why nothing can be compared: a baseline that an earlier run saw diverge."""
+    """Why the sweep cannot continue: its baseline diverged in an earlier run."""
     baseline = journal.cell(journal.sweep().baseline)
     for cell in journal.cells():
         if cell.status is Status.STOPPED and is_same_but_seed(cell.values, baseline.values):
@@ -235,7 +235,7 @@ def _announce(
     corpora: Mapping[str, PreparedCorpus],
     console: Console,
 ) -> None:
-    """What is about to happen, with the rules that will decide."""
+    """Prints what is about to run, and the stopping rules."""
     ended = sum(cell.status.ended for cell in journal.cells())
     done = f", {ended} of them done" if ended else ""
     lines = [
@@ -254,7 +254,7 @@ def _announce(
 
 
 def _trial(plan: SweepPlan, corpora: Mapping[str, PreparedCorpus]) -> Trial:
-    """What the rules may know of the trials; the dev sample is the same text for every cell."""
+    """What the rules know about a trial; the dev sample is the same text for every cell."""
     cell = Cell.from_values(plan.baseline.values)
     corpus = next(iter(corpora.values()))
     whole = int(corpus.split("dev").document_bytes.sum())
@@ -285,13 +285,13 @@ def _run(
     stores: Stores,
     tokens: Tokens | None,
 ) -> str | None:
-    """Trains what is left. Returns why it ended early, or None."""
+    """Trains the cells that have not ended. Returns why it ended early, or None."""
     cells = [cell for cell in journal.cells() if not cell.status.ended]
     if not cells:
         return None
     if (reason := _lost_baseline(journal)) is not None:
         return reason
-    # Ray takes a second to import, and whoever only asks for help should not wait for it.
+    # Ray takes a second to import; --help and a finished sweep do without.
     from tune_app.on_ray.cluster import connected  # noqa: PLC0415
     from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Which source a sweep ran from: the commit of its checkout, and whether that was changed."""
+"""Which source a sweep ran from: the commit, and whether the checkout has changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""Of the program's source, links followed: on a head its folder is named by its content."""
+"""Root of the source, with links resolved: on a cluster head the folder is named by content."""
 UNKNOWN = "unknown"
 
 _BUNDLE = re.compile(r"code-[0-9a-f]{16}")
@@ -16,10 +16,10 @@ _SHA_DIGITS = 12
 
 
 def source_version(root: Path = ROOT) -> str:
-    """A commit, as in `2944e88d4a7b` or `2944e88d4a7b, changed`; `code-…` on a head, by content.
+    """The commit, as in `2944e88d4a7b` or `2944e88d4a7b, changed`; on a head `code-` and a hash.
 
-    `unknown` where nothing tells, as in an installed package or without git. Never raises:
-    a sweep does not fail for it.
+    `unknown` in an installed package or without git. Never raises: a sweep must not fail
+    because of this.
     """
     if _BUNDLE.fullmatch(root.name):
         return root.name
@@ -35,7 +35,7 @@ def source_version(root: Path = ROOT) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    """What git prints; None where it fails."""
+    """Output of git; None if it fails."""
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", *arguments],

@@ -1,4 +1,4 @@
-"""Where a sweep keeps what outlives a machine: its checkpoints, and the tokens for its workers."""
+"""Where a sweep keeps its checkpoints, and the tokens that its workers download."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from tune_app.cluster.capacity import ClusterSize
 from tune_app.stores.open import SFTP_EXAMPLE, below, is_folder, open_store
 
 STORE_VARIABLE = "STELLUX_CHECKPOINTS"
-"""Names the store of sweeps that name none; each gets a folder of its own in it."""
+"""Default store for sweeps without --checkpoints; each sweep gets its own folder in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """URLs of stores."""
+    """URLs of a sweep's stores."""
 
     checkpoints: str
     tokens: str
-    """Its folder `tokens` is shared by all sweeps that use it."""
+    """Its folder `tokens` is shared by all sweeps that use the store."""
 
 
 def chosen_store(named: str | None, folder: Path) -> str:
-    """The store of a sweep: as the command names it, or the environment, or beside its journal.
+    """The store of a sweep: --checkpoints, else the environment, else next to the journal.
 
-    A path becomes absolute: the processes that train work in other folders than this one.
+    A path becomes absolute, because trials run in other working folders.
     """
     store = named or os.environ.get(STORE_VARIABLE) or str(folder / "checkpoints")
     return str(Path(store).expanduser().absolute()) if "://" not in store else store
 
 
 def stores_of(named: str | None, folder: Path, *, name: str, created_at: float) -> Stores:
-    """Where a sweep's checkpoints and tokens lie.
+    """Where a sweep's checkpoints and tokens are stored.
 
-    Two sweeps may train the same cell: in a store that serves all of them each needs a folder of
-    its own, that a later sweep of the same name does not find either.
+    Two sweeps may train the same cell. In a shared store each therefore gets its own folder, and a
+    later sweep of the same name gets a new one.
 
     Args:
-        named: by the command.
-        folder: of the sweep.
-        name: in its journal; the folder may have been renamed since.
-        created_at: seconds since the epoch, of its journal.
+        named: store given with --checkpoints.
+        folder: folder of the sweep.
+        name: the sweep's name in its journal; the folder may have been renamed since.
+        created_at: creation time of the journal, seconds since the epoch.
     """
     store = chosen_store(named, folder)
     if named or not os.environ.get(STORE_VARIABLE):
@@ -54,38 +54,38 @@ def stores_of(named: str | None, folder: Path, *, name: str, created_at: float) 
 def refuse_unshared(
     url: str, size: ClusterSize, blind_nodes: Callable[[Path], Sequence[str]]
 ) -> None:
-    """Refuses a folder of this machine that the others of a cluster do not see.
+    """Refuses a local folder as a store if other machines of the cluster cannot see it.
 
-    A plain path has to be seen by each machine that is there, and none may come later that nobody
-    has asked yet; with file:// a person vouches for those.
+    A plain path must be visible on every current machine, and no machine may join later, because
+    it cannot be checked yet. With file:// the user vouches for machines that join later.
 
     Args:
-        url: of the store.
-        size: of the cluster.
-        blind_nodes: asks the machines that are there, and names those that do not see a folder.
+        url: URL of the store.
+        size: size of the cluster.
+        blind_nodes: returns the names of current machines that cannot see a folder.
 
-    Raises ValueError with what to name instead.
+    Raises ValueError with alternatives.
     """
     if not is_folder(url):
         return
     folder = Path(open_store(url).url)
     remedy = (
-        f"name a store that all machines reach, as in --checkpoints {SFTP_EXAMPLE} or in the "
-        f"environment variable {STORE_VARIABLE}; or, where the folder is mounted on each of them, "
+        f"use a store that all machines can reach, as in --checkpoints {SFTP_EXAMPLE} or the "
+        f"environment variable {STORE_VARIABLE}; or, if the folder is mounted on all of them, "
         f"--checkpoints file://{folder}"
     )
     vouched = url.startswith("file:")
     if size.grows and not vouched:
         raise ValueError(
-            f"the checkpoints would lie in {folder} on this machine, and the cluster may get "
-            f"machines that do not see it; {remedy}"
+            f"the checkpoints would be in {folder} on this machine, and the cluster may add "
+            f"machines that cannot see it; {remedy}"
         )
     try:
         blind = blind_nodes(folder)
     except OSError:
-        return  # what is wrong with the folder itself is found and said when it is checked
+        return  # check_storage reports what is wrong with the folder itself
     if blind:
         raise ValueError(
-            f"the checkpoints would lie in {folder} on this machine, which "
-            f"{', '.join(blind)} of the cluster cannot see; {remedy}"
+            f"the checkpoints would be in {folder} on this machine, which "
+            f"{', '.join(blind)} in the cluster cannot see; {remedy}"
         )

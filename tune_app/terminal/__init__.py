@@ -1,1 +1,4 @@
-"""What a person sees in the terminal. Imports the results, and what lies below them."""
+"""The output of a sweep in the terminal.
+
+May import `results` and everything that `results` may import.
+"""

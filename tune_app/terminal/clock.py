@@ -1,4 +1,4 @@
-"""When things happened in this run of a sweep, and so how long the rest will take."""
+"""Tracks when things happened in this run of a sweep, to estimate the time left."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tune_app.terminal.progress import SweepProgress
 
 @dataclass
 class _Heard:
-    """A cell in a slot: what was heard of it, and when."""
+    """When a cell in a slot last reported, and what."""
 
     began: float
     last: float
     first_trained: tuple[float, int] | None = None
-    """The first report of tokens in this run: when, and how many of the baseline's."""
+    """The first report of tokens in this run: (time, baseline tokens)."""
 
 
 class SweepClock:
-    """Turns moments into seconds left.
+    """Estimates the seconds left from the times of events.
 
     Args:
         clock: monotonic seconds.
-        cells_at_once: slots; None takes the most cells that have been running together.
+        cells_at_once: number of slots; None: the largest number of cells seen running together.
     """
 
     def __init__(self, *, clock: Callable[[], float], cells_at_once: int | None) -> None:
@@ -49,7 +49,7 @@ class SweepClock:
         self._heard[cell] = _Heard(began=self._clock(), last=self._clock())
 
     def advanced(self, progress: SweepProgress, cell: CellRecord) -> None:
-        """The cell told how many tokens it has trained; `progress` has them already."""
+        """A cell reported its tokens; `progress` has been updated already."""
         heard = self._heard[cell.key]
         heard.last = self._clock()
         if heard.first_trained is None:
@@ -60,7 +60,7 @@ class SweepClock:
             self._heard[cell].last = self._clock()
 
     def tokens_per_second(self, progress: SweepProgress, cell: CellRecord) -> float | None:
-        """Of training: as the cell reported it, or as seen here before its first report."""
+        """Training throughput reported by the cell; before its first report, measured here."""
         if (last := progress.last(cell)) is not None:
             return last.tokens_per_second
         pace = self._pace(progress, cell)
@@ -103,7 +103,7 @@ class SweepClock:
         )
 
     def _pace(self, progress: SweepProgress, cell: CellRecord) -> Pace | None:
-        """What the cell reported; before its first report, what this clock saw of it."""
+        """The pace that the cell reported; before its first report, the one measured here."""
         if (last := progress.last(cell)) is not None:
             return measured_pace(last)
         heard = self._heard.get(cell.key)

@@ -1,6 +1,6 @@
-"""Tables that fit: on a narrow terminal the least important columns go, the numbers stay whole.
+"""Tables that fit: a narrow terminal drops the least important columns, numbers stay whole.
 
-A number that was cut is a wrong number, so only text columns may be shortened.
+A truncated number is a wrong number, so only text columns may be shortened.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from rich.text import Text
 from tune_app import formats
 
 _GUTTERS = (2, 1)
-"""Spaces between columns: the wider where all columns fit."""
+"""Spaces between columns; the wider gutter if all columns fit with it."""
 _SHORTEST = 10
-"""Characters that a shortened column keeps, where a line has them."""
+"""Minimum width of a shortened column, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column with all its cells."""
+    """A column with all its cells."""
 
     header: str
     cells: Sequence[Text]
     rank: int
-    """0 is never left out; of the others the highest goes first."""
+    """Columns of rank 0 are never dropped; of the others the highest rank is dropped first."""
     right: bool = True
     shortened: bool = False
-    """Whether its text may be cut with an ellipsis."""
+    """Whether its text may be truncated with an ellipsis."""
 
     @classmethod
     def names(cls, header: str, names: Sequence[str | Text]) -> Column:
-        """The first column: what a row is about. It may be shortened, but is always there."""
+        """The first column, which names the row. It may be shortened, but is never dropped."""
         cells = [Text(formats.one_line(name)) if isinstance(name, str) else name for name in names]
         return cls(header=header, cells=cells, rank=0, right=False, shortened=True)
 
@@ -50,17 +50,17 @@ class Column:
 
     @property
     def needed(self) -> int:
-        """The width below which the column makes no sense."""
+        """Minimum width of the column."""
         return min(self.width, _SHORTEST) if self.shortened else self.width
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittingTable:
-    """A table that chooses its columns when it is drawn. All columns are of one length."""
+    """A table that chooses its columns when drawn. All columns have the same length."""
 
     columns: Sequence[Column]
     name_left_out: bool = False
-    """Whether a line below names the columns that had no room."""
+    """Whether a line below lists the dropped columns."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         gutter, kept = fitting(self.columns, options.max_width)
@@ -83,14 +83,14 @@ class FittingTable:
         left_out = [column for column in self.columns if column not in kept]
         if self.name_left_out and left_out:
             names = ", ".join(column.header.replace("\n", " ") for column in left_out)
-            yield Text(f"no room here for: {names}", style="dim")
+            yield Text(f"not shown for lack of width: {names}", style="dim")
 
 
 def fitting(columns: Sequence[Column], width: int) -> tuple[int, list[Column]]:
-    """The space between columns, and the columns that a line of `width` has room for.
+    """The gutter, and the columns that fit into a line of `width` characters.
 
-    Columns of rank 0 are always kept, the others in the order of their rank until one has no
-    room. They come in their own order.
+    Columns of rank 0 are always kept, the others by rank until one does not fit. The result keeps
+    the order of `columns`.
     """
     for gutter in _GUTTERS:
         if _line(columns, gutter) <= width:
@@ -106,5 +106,5 @@ def fitting(columns: Sequence[Column], width: int) -> tuple[int, list[Column]]:
 
 
 def _line(columns: Sequence[Column], gutter: int) -> int:
-    """Characters that the columns take side by side."""
+    """Width of a line with these columns, in characters."""
     return sum(column.needed for column in columns) + gutter * (len(columns) - 1)

@@ -1,14 +1,13 @@
-"""How long a sweep and its cells will still take, from what has been measured. Pure.
+"""Estimates the time left for a sweep and its cells from measurements. Pure.
 
-The method. A cell costs a fixed time (start, data, compilation) and a time per token (training,
-with the evaluations spread evenly over the tokens). Both are taken from the phases that trials
-report: the pooled mean of all cells for those that have not begun, the cell's own for those that
-have. Cells that wait are put into the slots in order, each into the one that becomes free first;
-the last slot to become free ends the sweep. Tokens are the baseline's throughout, in which every
-cell trains the same amount of text.
+Method: a cell costs a fixed time (start, data, compilation) and a time per token (training, with
+evaluations spread evenly over the tokens). Both come from the phases that trials report: a cell
+that has begun uses its own, the others use the pooled mean of all cells. Waiting cells are
+assigned in order to the slot that becomes free first; the last slot to become free ends the sweep.
+All tokens are baseline tokens, in which every cell trains the same amount of text.
 
-Stops. A cell is not assumed to run to its end. It is assumed to end where, on average, those
-cells ended that came further than it has: `expected_end`.
+Stops: a cell is not assumed to be trained to the end. Its expected end is the mean end of the
+cells that got further than it has: `expected_end`.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _PHASES_PER_TOKEN = ("train", "evaluate")
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What a cell costs in wall seconds."""
+    """The cost of a cell in wall seconds."""
 
     fixed: float
     """Seconds before the first token: start, data, compilation."""
     per_token: float
-    """Seconds a token of the baseline, evaluations included."""
+    """Seconds per baseline token, including evaluations."""
     tokens: int
-    """That it was measured over; at least 1."""
+    """Number of tokens in the measurement; at least 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +38,15 @@ class Running:
     """A cell in a slot."""
 
     share: float
-    """Of its tokens, as last heard; 0 before it trains."""
+    """Share of its tokens trained at its last report; 0 before it trains."""
     since: float
-    """Seconds since it was last heard of, or since it was started."""
+    """Seconds since its last report, or since its start."""
     pace: Pace | None
-    """Its own; None before anything of it has been measured."""
+    """Its own pace; None before any measurement."""
 
 
 def measured_pace(last: Observation) -> Pace | None:
-    """The pace of a cell, from its newest observation; None where it has trained no token."""
+    """The pace of a cell from its latest observation; None if it has trained no token."""
     if last.baseline_tokens <= 0:
         return None
     training = sum(last.seconds.get(phase, 0.0) for phase in _PHASES_PER_TOKEN)
@@ -59,7 +58,7 @@ def measured_pace(last: Observation) -> Pace | None:
 
 
 def pooled(paces: Sequence[Pace]) -> Pace | None:
-    """The mean cell: the fixed time by cells, the time per token by tokens; None without any."""
+    """The mean pace: fixed time averaged over cells, time per token over tokens; None if empty."""
     if not paces:
         return None
     tokens = sum(pace.tokens for pace in paces)
@@ -71,10 +70,10 @@ def pooled(paces: Sequence[Pace]) -> Pace | None:
 
 
 def expected_end(share: float, ended: Sequence[float]) -> float:
-    """The share of its tokens at which a cell that has trained `share` of them will end.
+    """The share of its tokens at which a cell that has trained `share` is expected to end.
 
-    The mean over the cells that ended further on (`ended`: shares, 1 where finished) and one
-    imagined cell that runs to the end, so that the first stop does not speak for all the rest.
+    The mean over the cells that ended later than that (`ended`: shares, 1 if finished) and one
+    imaginary cell that finishes, so that the first stop does not decide the estimate.
     """
     further = [end for end in ended if end > share]
     return (sum(further) + 1.0) / (len(further) + 1)
@@ -83,7 +82,7 @@ def expected_end(share: float, ended: Sequence[float]) -> float:
 def cell_seconds_left(cell: Running, *, tokens: int, pace: Pace | None, end: float = 1.0) -> float:
     """Seconds until a running cell has trained the share `end` of its `tokens`; never negative.
 
-    `pace` is the pooled one, for a cell that has none of its own yet; one of the two is needed.
+    `pace` is the pooled pace, used if the cell has none of its own; one of the two is required.
     """
     own = cell.pace or pace
     assert own is not None, "no pace has been measured"
@@ -102,10 +101,10 @@ def sweep_seconds_left(
 ) -> float | None:
     """Seconds until the last cell ends; None before anything has been measured.
 
-    tokens: of a cell that runs to its end, in the baseline's tokens.
-    slots: cells at once; at least as many as are running.
-    waiting: the share of its tokens that each waiting cell has behind it (0 where it is new).
-    ended: the share at which each cell that is over ended.
+    tokens: baseline tokens of a cell that is trained to the end.
+    slots: cells at once; at least the number of running cells.
+    waiting: share of its tokens that each waiting cell has trained (0 if new).
+    ended: share of its tokens at which each ended cell ended.
     """
     if pace is None:
         return 0.0 if not running and not waiting else None

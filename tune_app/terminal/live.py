@@ -1,8 +1,8 @@
-"""A running sweep on a terminal, and in a file.
+"""Shows a running sweep on a terminal or in a file.
 
-On a terminal a region at the bottom is redrawn: one line for the sweep, a table of the running
-cells, the best finished ones. Whatever is decided is printed above it and stays. Where the output
-is no terminal, ends of cells are printed, a line each, and once a minute how far the others are.
+On a terminal, a region at the bottom is redrawn: one line for the sweep, a table of the running
+cells, the best finished ones. Decisions are printed above it and stay. Otherwise each end of a
+cell is printed as a line, and after a quiet minute the progress of the running cells.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BAR_WIDTH = 10
 _BEST = 3
 _REFRESHES_PER_SECOND = 2.0
 _QUIET_S = 60.0
-"""Without a line, after which one that nothing ended tells how far the cells are."""
+"""Seconds without a line after which the progress of the running cells is printed."""
 
 
 def view_for(console: Console, *, cells_at_once: int | None = None) -> SweepListener:
@@ -39,7 +39,7 @@ def view_for(console: Console, *, cells_at_once: int | None = None) -> SweepList
 
 
 class _View(QuietListener):
-    """What both views do: keep the state, and say what ends a cell."""
+    """Common to both views: keep the state, and print decisions and failures."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class _View(QuietListener):
         self._console = console
         self._cells_at_once = cells_at_once
         self._now = clock
-        # The live region is redrawn by a thread of its own.
+        # A separate thread redraws the live region.
         self._lock = threading.RLock()
         self._progress: SweepProgress | None = None
         self._clock = SweepClock(clock=clock, cells_at_once=cells_at_once)
@@ -98,7 +98,7 @@ class _View(QuietListener):
 
 
 class PlainView(_View):
-    """A line for each cell that ends, each failure, and each minute without one; no colour."""
+    """Plain lines: the end of each cell, each failure, and progress after a quiet minute."""
 
     _said_at = 0.0
 
@@ -160,7 +160,7 @@ class LiveView(_View):
         self._console.print(sentences.below_each_other([line]))
 
     def render(self) -> RenderableType:
-        """The live region as it is now. Called from the thread that redraws it, too."""
+        """The current live region. Also called from the thread that redraws it."""
         with self._lock:
             if self._progress is None:
                 return Text()
@@ -185,7 +185,7 @@ class LiveView(_View):
         running = progress.with_status(Status.RUNNING)
         if not running:
             return []
-        # Above: a free line and two for the sweep; below: the best with two more lines, the cursor.
+        # Above: a blank line and two for the sweep. Below: the best cells, two lines, the cursor.
         room = max(2, self._console.height - 3 - (_BEST + 3) - 1)
         shown = running if len(running) <= room else running[: room - 1]
         parts: list[RenderableType] = [Text(), self._running_table(progress, shown)]

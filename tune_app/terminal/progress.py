@@ -1,6 +1,6 @@
-"""What is known of a sweep at a moment: the state that every view of it is drawn from.
+"""The current state of a sweep, from which every view is drawn.
 
-It is read from the journal and kept up to date by a listener's events. It knows no terminal.
+Read from the journal, and updated by the events of a listener. Independent of any terminal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _STATUSES = (
     Status.RUNNING,
     Status.PENDING,
 )
-"""In the order in which people are told of them."""
+"""In display order."""
 
 
 class SweepProgress:
@@ -59,7 +59,7 @@ class SweepProgress:
     # Events
 
     def resume(self) -> None:
-        """A driver continues the sweep: whatever has not ended waits for its turn again."""
+        """A driver continues the sweep: every cell that has not ended is pending again."""
         for cell in self.cells:
             if not cell.status.ended:
                 self._cells[cell.key] = replace(cell, status=Status.PENDING)
@@ -68,7 +68,7 @@ class SweepProgress:
         self._cells[cell.key] = replace(cell, status=Status.RUNNING)
 
     def advance(self, cell: CellRecord, tokens: int) -> None:
-        """A running cell has trained so many of its own tokens."""
+        """A running cell has trained `tokens` of its own tokens."""
         self._trained[cell.key] = self.baseline_tokens(cell, tokens)
 
     def observe(self, observation: Observation, decision: Decision | None) -> None:
@@ -81,7 +81,7 @@ class SweepProgress:
             )
 
     def fail(self, failure: Failure) -> None:
-        """A cell whose attempt alone has failed waits, running, for the next."""
+        """Records a failure. If only the attempt failed, the cell still counts as running."""
         if not failure.ended:
             return
         self._cells[failure.cell] = replace(
@@ -102,16 +102,16 @@ class SweepProgress:
         return [cell for cell in self._cells.values() if cell.status in statuses]
 
     def is_baseline(self, cell: CellRecord) -> bool:
-        """Whether it is the baseline, of any seed."""
+        """Whether the cell is the baseline, on any seed."""
         return self._curves.is_baseline(cell.key)
 
     def _baseline(self, cell: CellRecord) -> CellRecord | None:
-        """The one that the cell is compared with; None where its seed has none."""
+        """The baseline that the cell is compared with; None if its seed has none."""
         key = self._curves.baseline_of(cell.key)
         return None if key is None else self._cells[key]
 
     def _text_per_token(self, cell: CellRecord) -> float:
-        """Text in a token of the cell, in tokens of the baseline."""
+        """Baseline tokens per token of the cell's own tokenizer."""
         last = self.last(cell)
         if last is not None and last.tokens > 0:
             return last.baseline_tokens / last.tokens
@@ -123,29 +123,29 @@ class SweepProgress:
         return own / baseline if own and baseline else 1.0
 
     def baseline_tokens(self, cell: CellRecord, tokens: int) -> int:
-        """Tokens of the cell's own tokenizer, in the baseline's."""
+        """Converts tokens of the cell's own tokenizer into baseline tokens."""
         return round(tokens * self._text_per_token(cell))
 
     def last(self, cell: CellRecord) -> Observation | None:
-        """The newest observation of a cell."""
+        """The latest observation of a cell."""
         curve = self._curves.of(cell.key)
         return curve[-1] if curve else None
 
     def tokens(self, cell: CellRecord) -> int:
-        """Trained so far, in the baseline's tokens."""
+        """Baseline tokens trained so far."""
         return self._trained.get(cell.key, 0)
 
     def share(self, cell: CellRecord) -> float:
-        """Trained so far, of the tokens of a whole trial; 1 where the cell has finished."""
+        """Share of its tokens that the cell has trained; 1 if it has finished."""
         if cell.status is Status.FINISHED:
             return 1.0
         return min(1.0, self.tokens(cell) / self.sweep.tokens)
 
     def gap(self, cell: CellRecord) -> float | None:
-        """Bits per byte above the baseline's at the tokens of the cell's newest observation.
+        """Bits per byte above the baseline's at the tokens of the cell's latest observation.
 
-        The baseline is that of the cell's seed. Its curve is interpolated linearly in tokens and
-        never extrapolated: None where it is not known, and for the baseline itself.
+        Compares with the baseline on the cell's seed, whose curve is interpolated linearly in
+        tokens and never extrapolated. None if it is unknown there, and for the baseline itself.
         """
         last, baseline = self.last(cell), self._curves.baseline_of(cell.key)
         if last is None or baseline is None or self.is_baseline(cell):
@@ -156,13 +156,13 @@ class SweepProgress:
         return None if level is None else last.bits_per_byte - level
 
     def score(self, cell: CellRecord) -> float | None:
-        """Bits per byte on the full dev split; None where the cell may not be ranked."""
+        """Bits per byte on the full dev split; None if the cell may not be ranked."""
         last = self.last(cell)
         score = last.full_bits_per_byte if last and cell.status is Status.FINISHED else None
         return score if score is not None and math.isfinite(score) else None
 
     def final_gap(self, cell: CellRecord) -> float | None:
-        """Bits per byte on the full dev split above the baseline's; None until both finished."""
+        """Bits per byte above the baseline's on the full dev split; None until both finished."""
         score, baseline = self.score(cell), self._baseline(cell)
         level = None if baseline is None else self.score(baseline)
         return None if score is None or level is None else score - level
@@ -177,12 +177,12 @@ class SweepProgress:
         return [cell for _, _, cell in sorted(scored, key=lambda entry: entry[:2])]
 
     def counts(self) -> str:
-        """How many cells stand where: `3 finished, 2 stopped, 2 running, 5 pending`."""
+        """Number of cells by status: `3 finished, 2 stopped, 2 running, 5 pending`."""
         number = Counter(cell.status for cell in self._cells.values())
         return formats.listed((number[status], status.value) for status in _STATUSES)
 
     def over(self) -> list[CellRecord]:
-        """The cells that this run of the sweep will not train on."""
+        """The cells that this run of the sweep will not train any further."""
         return [
             cell
             for cell in self._cells.values()
@@ -190,9 +190,9 @@ class SweepProgress:
         ]
 
     def saved_by_stopping(self) -> tuple[int, float]:
-        """Tokens of the baseline that stopped cells did not train, and the seconds these cost.
+        """Baseline tokens that stopped cells did not train, and the seconds saved.
 
-        The seconds are what each stopped cell would have needed for them at its own pace.
+        Seconds are computed at the pace of each stopped cell.
         """
         tokens, seconds = 0, 0.0
         for cell in self.with_status(Status.STOPPED):
@@ -204,7 +204,7 @@ class SweepProgress:
         return tokens, seconds
 
     def spent(self) -> tuple[int, float]:
-        """Tokens of the baseline that all cells have trained, and their wall seconds."""
+        """Baseline tokens trained by all cells, and their wall seconds."""
         tokens, seconds = 0, 0.0
         for cell in self._cells.values():
             if last := self.last(cell):

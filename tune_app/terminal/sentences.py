@@ -1,4 +1,4 @@
-"""What is said of a cell when something happens to it: a word that tells what, and a line."""
+"""Messages about events of a cell: one word that names the event, and a line."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _WHAT_WIDTH = max(len(status.value) for status in Status)
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """Something that happened."""
+    """A message about an event."""
 
     what: Text
     """One word."""
     text: Text
-    """Of which cell, and why; no line breaks."""
+    """The cell and the reason, without line breaks."""
 
 
 def below_each_other(sentences: Iterable[Sentence]) -> Table:
-    """Sentences with their words in one column; long ones continue beside it, not under it."""
+    """Sentences with their words in one column; long texts wrap in the second column."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=_WHAT_WIDTH)
     grid.add_column(overflow="fold")
@@ -56,7 +56,7 @@ def below_each_other(sentences: Iterable[Sentence]) -> Table:
 
 
 def decided(progress: SweepProgress, observation: Observation, decision: Decision) -> Sentence:
-    """What was decided on a cell: where, by which rule, and why."""
+    """A decision on a cell: at which tokens, by which rule, and why."""
     if decision.action is Action.FINISH:
         return _finished(progress, observation)
     tokens = formats.progress(observation.baseline_tokens, progress.sweep.tokens)
@@ -65,29 +65,29 @@ def decided(progress: SweepProgress, observation: Observation, decision: Decisio
     label = progress.cell(decision.cell).label
     if decision.action is Action.STOP:
         return _of_cell(label, Status.STOPPED, text)
-    what = "paused" if decision.action is Action.PAUSE else "goes on"
+    what = "paused" if decision.action is Action.PAUSE else "continues"
     return Sentence(
         what=Text(what, style="dim"), text=Text(f"{formats.one_line(label)}  {text}", "dim")
     )
 
 
 def failed(progress: SweepProgress, failure: Failure) -> Sentence:
-    """What went wrong, where, what is known of its cause, and what was done about it."""
+    """A failure: what went wrong, where, its cause if known, and what was done about it."""
     label, text = progress.cell(failure.cell).label, _failure(progress, failure)
     return _of_cell(label, Status.FAILED, text) if failure.ended else _retried(label, text)
 
 
 def training(progress: SweepProgress) -> Sentence:
-    """How far the running cells are."""
+    """The progress of the running cells."""
     cells = progress.with_status(Status.RUNNING)
     told = (f"{formats.one_line(cell.label)} {progress.share(cell):.0%}" for cell in cells)
     return Sentence(what=Text("training", style="cyan"), text=Text(", ".join(told)))
 
 
 def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
-    """A sentence for each cell that failed and was started again, in the order of the cells.
+    """One sentence per cell that failed and was restarted, in the order of the cells.
 
-    failures: all of the sweep, in the order in which they happened.
+    failures: all failures of the sweep, in chronological order.
     """
     told = []
     for cell in progress.cells:
@@ -95,13 +95,13 @@ def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sente
         if own:
             text = _failure(progress, own[-1])
             if len(own) > 1:
-                text = f"{len(own)} times ({by_class(own)}), the last: {text}"
+                text = f"{len(own)} times ({by_class(own)}), the latest: {text}"
             told.append(_retried(cell.label, text))
     return told
 
 
 def by_class(failures: Iterable[Failure]) -> str:
-    """How many of each class: `3 host, 1 storage`."""
+    """Number of failures by class: `3 host, 1 storage`."""
     number = Counter(failure.kind for failure in failures)
     return formats.listed((number[kind], kind.value) for kind in FailureClass)
 
@@ -116,7 +116,7 @@ def _failure(progress: SweepProgress, failure: Failure) -> str:
     text += f": {formats.one_line(failure.reason)}"
     if failure.cause:
         text += f" ({formats.one_line(failure.cause)})"
-    # The sentence of a retried cell begins with the word.
+    # The sentence of a retried cell already starts with this word.
     remedy = "" if failure.remedy == _RETRIED else formats.one_line(failure.remedy)
     return f"{text}; {remedy}" if remedy else text
 

@@ -1,6 +1,6 @@
-"""What the commands print: the plan of a sweep, its state, and its result.
+"""What the commands print: the plan of a sweep, its status, and its result.
 
-Pure: values or a journal in, something that rich prints out.
+Pure: takes values or a journal, returns something that rich can print.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tune_app.terminal.sentences import STATUS_STYLES, Sentence
 
 
 def plan_table(rows: Sequence[PlanRow]) -> RenderableType:
-    """A dry run: what each cell asks for and what it gets, then the cells that have no solution."""
+    """The plan: asked and solved sizes of each cell, then the infeasible cells."""
     feasible = [row for row in rows if row.sizes]
     tokens = sorted({row.tokens for row in rows})
     each = " to ".join(formats.count(number) for number in {tokens[0]: 0, tokens[-1]: 0})
-    text = f"{len(feasible)} of {len(rows)} cells have a solution; {each} tokens each"
+    text = f"{len(feasible)} of {len(rows)} cells are feasible; {each} tokens each"
     if any(row.expected_seconds is not None for row in rows):
         seconds = sum(row.expected_seconds or 0.0 for row in feasible)
-        text += f"; {formats.duration(seconds)} of trial time if every cell runs to its end"
+        text += f"; {formats.duration(seconds)} of trial time if every cell is trained to the end"
     parts: list[RenderableType] = [
         FittingTable(columns=_plan_columns(rows), name_left_out=True),
         Text(),
@@ -68,10 +68,10 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
             f"{wish(row) or 'free'}→{text(row.sizes) if row.sizes else formats.UNKNOWN}"
             for row in rows
         ]
-        return Column.numbers(f"{header}\nasked→got", texts, rank=rank)
+        return Column.numbers(f"{header}\nasked\n→solved", texts, rank=rank)
 
     def size(name: str, rank: int) -> Column:
-        """A size, beside what was asked where any cell pins it."""
+        """A size, next to the asked value if any cell pins it."""
 
         def wish(row: PlanRow) -> str | None:
             pin = getattr(row, f"asked_{name}")
@@ -88,7 +88,7 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
     columns = [
         Column.names("cell", [Text(formats.one_line(row.label), _plan_style(row)) for row in rows]),
         asked(
-            "share %",
+            "embedding\nshare %",
             1,
             lambda row: None if row.asked_share is None else f"{100 * row.asked_share:.4g}",
             lambda sizes: f"{100 * sizes.share:.1f}",
@@ -131,9 +131,9 @@ def _factor(value: float | None) -> str:
 
 
 def status_table(journal: Journal, *, clock: Callable[[], float] = time.time) -> RenderableType:
-    """Every cell of a sweep, running or over, and why each ended that did not finish.
+    """Every cell of a sweep, and the reason for each that ended without finishing.
 
-    clock: seconds since the epoch, against which the age of a heartbeat is told.
+    clock: seconds since the epoch, for the age of heartbeats.
     """
     with journal.one_moment():
         return _status_table(journal, now=clock())
@@ -211,7 +211,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
 def _alive(
     cells: Sequence[CellRecord], heartbeats: Mapping[str, Heartbeat], *, now: float
 ) -> list[Column]:
-    """How long ago each running cell gave a sign of life; no column where none did."""
+    """Age of each running cell's last heartbeat; no column if there is none."""
     if not heartbeats:
         return []
     ages = [
@@ -222,7 +222,7 @@ def _alive(
 
 
 def _attempts(cells: Sequence[CellRecord], attempts: Sequence[Attempt]) -> list[Column]:
-    """How often each cell was started and resumed; no columns where all were started once."""
+    """How often each cell was started and resumed; no columns if all were started once."""
     if all(cell.attempts <= 1 for cell in cells):
         return []
     resumes = Counter(attempt.cell for attempt in attempts if attempt.resumed_from)
@@ -233,7 +233,7 @@ def _attempts(cells: Sequence[CellRecord], attempts: Sequence[Attempt]) -> list[
 
 
 def _ends(journal: Journal, progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
-    """Why cells ended that did not finish, in the order of the table."""
+    """The reason for each cell that ended without finishing, in the order of the table."""
     stops = {
         decision.cell: decision
         for decision in journal.decisions()
@@ -253,9 +253,9 @@ def _ends(journal: Journal, progress: SweepProgress, failures: Sequence[Failure]
 
 
 def summary(journal: Journal, folder: Path) -> RenderableType:
-    """The result of a sweep, what stopping saved, and where to look on.
+    """The result of a sweep, what stopping saved, and where to look next.
 
-    folder: of the sweep's results; only what is there is named.
+    folder: folder of the sweep's results; only existing files are listed.
     """
     with journal.one_moment():
         progress, results = SweepProgress.read(journal), summarise(journal)
@@ -283,7 +283,7 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
             if results.baseline is not None and results.baseline.diverged
             else "run the same command again to continue"
         )
-        facts.add_row("to go", f"{to_go} of {len(progress.cells)} cells; {remedy}")
+        facts.add_row("left", f"{to_go} of {len(progress.cells)} cells; {remedy}")
     parts: list[RenderableType] = [*_leader(results), Text(), facts]
     told = [
         sentences.failed(progress, cell.failure)
@@ -331,7 +331,7 @@ def _against_baseline(results: SweepResults, leader: Design) -> str:
 
 
 def _places(folder: Path) -> list[tuple[str, str]]:
-    """What a person can open, of what the folder holds."""
+    """Results in the folder that a person can open."""
     study = folder / "study.sqlite3"
     places = [
         ("report", folder / "report.html", str(folder / "report.html")),

@@ -15,16 +15,23 @@ app = App(
     name=_NAME,
     help=f"""Train one cell from start to end, without Ray.
 
-    A cell is a JSON object of settings. Model: target_parameters, vocab_size, embedding_ratio,
-    glu_expansion, embedding, attention, feed_forward, norm, context, and the sizes d_model,
-    n_layers, n_heads, head_dim, d_ff. Tokenizer: tokenizer, tokenizer_options; its size is
-    vocab_size. Training: tokens, batch_size, learning_rate, schedule, warmup_fraction,
-    weight_decay, betas, gradient_clip, precision, compile, deterministic, seed. Data and
-    evaluation: corpus, evaluations, evaluation_bytes.
-    Missing settings take their defaults. A size, embedding_ratio or glu_expansion of null is left
-    free for the parameter budget to decide.
+    A cell is JSON with any of these settings; the others keep their defaults.
 
-    Examples:
+    Model: target_parameters, vocab_size, embedding_ratio, glu_expansion, embedding,
+    attention, feed_forward, norm, context; sizes: d_model, n_layers, n_heads,
+    head_dim, d_ff.
+
+    Tokenizer: tokenizer, tokenizer_options.
+
+    Training: tokens, batch_size, learning_rate, schedule, warmup_fraction,
+    weight_decay, betas, gradient_clip, precision, compile, deterministic, seed.
+
+    Evaluation: corpus, evaluations, evaluation_bytes.
+
+    A size, embedding_ratio or glu_expansion set to null is left free: the solver
+    chooses it to meet the parameter budget.
+
+    For example:
 
     {_NAME} '{{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}}'
 
@@ -50,15 +57,15 @@ def train(
     Parameters
     ----------
     cell
-        Settings as JSON, or the path of a .json file.
+        Settings as JSON, or the path to a .json file.
     checkpoints
-        Where to keep checkpoints and resume from: a folder, sftp://user@host/path, s3://bucket.
+        Store to write checkpoints to and resume from: a folder, sftp://user@host/path, s3://bucket.
     checkpoint_every
-        Seconds between checkpoints; default 2 to 15 minutes, by what a checkpoint costs.
+        Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs.
     threads
-        CPU threads; default all.
+        CPU threads; default: all.
     device
-        cpu, cuda, …; default the first GPU if there is one.
+        cpu, cuda, …; default: the first GPU if there is one.
     """
     from tune_app.trial.alone import train_alone  # noqa: PLC0415 - imports torch
 

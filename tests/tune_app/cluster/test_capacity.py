@@ -19,7 +19,7 @@ def machine(name: str, *, cpus: float = 4, gpus: float = 0, number: int = 1) -> 
 
 def test_what_is_there_is_counted() -> None:
     size = ClusterSize(now=(machine("a"), machine("b", cpus=3)))
-    assert size.gpus_a_cell() == 0
+    assert size.gpus_per_cell() == 0
     assert size.cells_at_once(cpus=1, gpus=0) == 7
     assert size.cells_at_once(cpus=2, gpus=0) == 3, "no cell spans two machines"
     assert size.hosts == 2
@@ -29,7 +29,7 @@ def test_what_is_there_is_counted() -> None:
 def test_what_may_come_is_counted_where_nothing_is_there() -> None:
     size = ClusterSize(later=(machine("worker", gpus=1, number=4),))
     assert size.grows
-    assert size.gpus_a_cell() == 1, "the head's own lack of one says nothing"
+    assert size.gpus_per_cell() == 1, "the head's own lack of one says nothing"
     assert size.cells_at_once(cpus=1, gpus=1) == 4
     assert size.cells_at_once(cpus=1, gpus=0.5) == 8
     assert size.hosts == 4

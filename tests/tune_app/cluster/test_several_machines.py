@@ -109,8 +109,8 @@ def test_workers_that_come_late_get_their_tokens_by_the_store_alone(
         cluster.add_node()
         output, _ = process.communicate(timeout=200)
     assert process.returncode == 0, output
-    assert "they have waited for a machine" in output
-    assert "`ray status` tells" in output
+    assert "have been waiting for a machine" in output
+    assert "`ray status` shows" in output
     assert "of tokens to sftp://" in output
     assert "Traceback" not in output
     with sweeps.journal("far") as journal, sweeps.journal("local") as reference:
@@ -147,7 +147,7 @@ def test_a_machine_that_lacks_a_package_is_named_and_costs_no_cell(
         code, output = sweeps.run("refused", *rules, environment=to_join(cluster))
         assert code != 0
         text = " ".join(output.replace("│", " ").split())
-        assert "which worker-2, worker-3 of the cluster cannot see; name a store" in text
+        assert "which worker-2, worker-3 in the cluster cannot see; use a store" in text
         assert "Traceback" not in output
         code, output = sweeps.run(
             *("broken", *rules, "--cells-at-once", "2", "--checkpoints", server.url()),

@@ -20,8 +20,8 @@ PYTHON = Path("/home/me/stellux/.venv/bin/python")
     ("python", "temporary", "message"),
     [
         ("/home/my things/.venv/bin/python", "/tmp", "move the checkout to a path without spaces"),
-        (PYTHON, "/tmp/my things", "which has a space; set RAY_TMPDIR"),
-        (PYTHON, "/tmp/" + 40 * "x", "45 bytes where at most 39 can be; set RAY_TMPDIR"),
+        (PYTHON, "/tmp/my things", "which contains a space; set RAY_TMPDIR"),
+        (PYTHON, "/tmp/" + 40 * "x", "45 bytes, at most 39 are allowed; set RAY_TMPDIR"),
     ],
 )
 def test_places_that_ray_cannot_work_in_are_refused(

@@ -71,7 +71,7 @@ def test_a_cut_link_to_a_living_process_is_the_networks(
     monkeypatch.setattr(losses, "_look_on", lambda node, process: alive)
     loss = diagnose(ActorUnavailableError("gone", actor_id=None), PULSE)
     assert loss.kind is FailureClass.NETWORK
-    assert "the link to it was cut" in loss.cause
+    assert "the connection to it was lost" in loss.cause
 
 
 def test_a_kill_that_the_cgroup_counted_is_one_for_want_of_memory(
@@ -92,7 +92,7 @@ def test_a_node_that_was_taken_back_is_the_hosts(node: dict[str, Any]) -> None:
     error = ActorDiedError()
     error._preempted = True
     loss = diagnose(error, PULSE)
-    assert (loss.kind, loss.cause) == (FailureClass.HOST, "its node was taken back")
+    assert (loss.kind, loss.cause) == (FailureClass.HOST, "its node was preempted")
 
 
 def test_a_process_that_cannot_be_set_up_is_the_codes(node: dict[str, Any]) -> None:

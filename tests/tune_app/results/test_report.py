@@ -154,10 +154,10 @@ def test_failures_have_class_host_tokens_cause_and_remedy(tmp_path: Path) -> Non
     assert ["25% × 2.0", "finished", "2", "1", "53k", "worker-2"] in rows
     died = ["the worker&#39;s process is gone", "the node died", "retried"]
     assert ["25% × 2.0", "host", "worker-1", "56k", *died] in rows
-    not_known = ["dev bits per byte is nan", "not known", "–"]
+    not_known = ["dev bits per byte is nan", "unknown", "–"]
     assert ["45% × 2.0", "numbers", "–", "56k", *not_known] in rows
     failed = re.sub(r"\s+", " ", _section(page, "Failed"))
-    assert "code failure at 19k tokens in attempt 1; cause not known" in failed
+    assert "code failure at 19k tokens in attempt 1; cause unknown" in failed
 
 
 def test_a_failure_without_a_traceback_says_so(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_failure_without_a_traceback_says_so(tmp_path: Path) -> None:
             )
         )
         page = _page(summarise(journal), tmp_path)
-    assert "No traceback came back." in _section(page, "Failed")
+    assert "No traceback is available." in _section(page, "Failed")
     assert "&lt;gone&gt;" in page and "<gone>" not in page
 
 
@@ -205,7 +205,7 @@ def test_infeasible_cells_have_their_reason_and_the_settings_their_numbers(tmp_p
     assert "best 1/2 of the earlier arrivals at 37,500, 75,000 tokens" in settings
     assert "30,000 tokens" in settings and "torch 2.13.0" in settings
     assert results.saved_share is not None
-    assert f"{results.saved_share:.0%} of the training unspent" in _section(page, "What was spent")
+    assert f"saved {results.saved_share:.0%} of the training FLOPs" in _section(page, "What was spent")
     assert "219f9e30a3b1, changed" in settings
 
 
@@ -223,12 +223,12 @@ def test_equal_journals_make_equal_pages(tmp_path: Path) -> None:
 
 def test_caveats_hold_for_the_sweep_at_hand(tmp_path: Path) -> None:
     text = " ".join(caveats(_results(tmp_path)))
-    assert "0.15 tokens a parameter" in text
-    assert "Share and shape are confounded" in text
-    assert "from width 61 with 20 layers to width 110 with 3" in text
+    assert "0.15 tokens per parameter" in text
+    assert "Embedding share and shape are confounded" in text
+    assert "from d_model 61 with 20 layers to d_model 110 with 3" in text
     assert "ASHA stopped 4 of 12 cells" in text
     # ln(1 + 0.5 / 144.1)
-    assert "margin of 0.5 perplexity is 0.0035 nats a token" in text
+    assert "margin of 0.5 perplexity is 0.0035 nats per token" in text
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_what_is_not_there_cannot_be_read(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "/1.pt", "../1.pt", "a//1.pt", "a/./1", "1.pt.tmp", "a\n"])
 def test_what_is_no_name_is_refused(store: Store, name: str) -> None:
-    with pytest.raises(ValueError, match=r"names nothing|can be named"):
+    with pytest.raises(ValueError, match=r"invalid name"):
         store.write(name, b"1")
 
 
@@ -163,7 +163,7 @@ def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
     store.write("cell/1.pt", b"one")
     folder.rename(tmp_path / "away")
     for call in (lambda: store.names("cell"), lambda: store.read("cell/1.pt")):
-        with pytest.raises(StoreUnreachableError, match=r"is no folder (there )?now"):
+        with pytest.raises(StoreUnreachableError, match=r"is missing"):
             call()
     (tmp_path / "away").rename(folder)
     assert store.names("cell") == ["cell/1.pt"]

@@ -48,7 +48,7 @@ def test_a_path_does_not_depend_on_where_a_process_works() -> None:
         ("", "empty"),
         ("ftp://host/path", "ftp"),
         ("file://host/path", "file:///srv/store"),
-        ("sftp://me@head", "no folder"),
+        ("sftp://me@head", "a folder"),
         ("sftp://me@head:seventy/srv", "seventy"),
         ("sftp://me@head/srv?identity=/k", "identity"),
         ("sftp://me@head/srv?key=", "key"),

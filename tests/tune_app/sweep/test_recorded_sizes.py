@@ -68,9 +68,9 @@ def test_other_sizes_than_the_journals_are_refused(
         cells = planned_again(journal.cells())
         with pytest.raises(
             ValueError,
-            match=f"^cell '4' was planned with d_ff {d_ff}, but this version of Stellux solves its "
-            f"budget with d_ff {d_ff + 8}; continue the sweep with the version that started it, "
-            "or start it anew under another --name$",
+            match=f"^cell '4' was planned with d_ff {d_ff}, but this version of Stellux solves it "
+            f"to d_ff {d_ff + 8}; continue the sweep with the version that started it, "
+            "or start a new one under another --name$",
         ):
             refuse_other_sizes(journal, cells)
 
@@ -90,7 +90,7 @@ def test_another_baseline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_budget_that_has_no_solution_any_more_is_refused(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         cells = [replace(cell, config=None) for cell in journal.cells()]
-        with pytest.raises(ValueError, match="solves its budget with no sizes at all"):
+        with pytest.raises(ValueError, match="solves it to no sizes at all"):
             refuse_other_sizes(journal, cells)
 
 

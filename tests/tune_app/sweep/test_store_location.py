@@ -72,16 +72,14 @@ def test_a_folder_that_all_machines_see_is_taken(tmp_path: Path) -> None:
 
 def test_a_folder_that_a_machine_does_not_see_is_refused(tmp_path: Path) -> None:
     for url in (str(tmp_path), tmp_path.as_uri()):
-        with pytest.raises(
-            ValueError, match=r"which one, two of the cluster cannot see; name a st"
-        ):
+        with pytest.raises(ValueError, match=r"which one, two in the cluster cannot see; use a st"):
             refuse_unshared(url, ClusterSize(now=(ONE,)), lambda folder: ["one", "two"])
 
 
 @pytest.mark.parametrize("size", [ClusterSize(), ClusterSize(now=(ONE,), later=(TYPE,))])
 def test_machines_that_come_later_have_to_be_vouched_for(tmp_path: Path, size: ClusterSize) -> None:
     with pytest.raises(
-        ValueError, match=rf"may get machines .* STELLUX_CHECKPOINTS; .*file://{tmp_path}"
+        ValueError, match=rf"may add machines .* STELLUX_CHECKPOINTS; .*file://{tmp_path}"
     ):
         refuse_unshared(str(tmp_path), size, lambda folder: [])
     refuse_unshared(tmp_path.as_uri(), size, lambda folder: [])

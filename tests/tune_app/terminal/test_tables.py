@@ -44,18 +44,18 @@ REFUSED = PlanRow(
 )
 
 
-def test_plan_shows_what_was_asked_and_what_was_got() -> None:
+def test_plan_shows_asked_and_solved_values() -> None:
     text = _text(plan_table([SOLVED, REFUSED]), width=80)
     (row,) = [line for line in text.splitlines() if line.startswith("35% × 2.66")]
     assert " ".join(row.split()) == (
         "35% × 2.66 35→35.1 2.66→2.66 219 12 4×54 582 9.998M 1h 01m 1.4 GiB"
     )
-    assert "no room here" not in text
+    assert "not shown" not in text
 
 
 def test_plan_gives_reasons_and_the_nearest_request_below() -> None:
     text = _text(plan_table([SOLVED, REFUSED]), width=120)
-    assert "1 of 2 cells have a solution; 5.0M tokens each; 1h 01m of trial time" in text
+    assert "1 of 2 cells are feasible; 5.0M tokens each; 1h 01m of trial time" in text
     assert "infeasible 90% × 4.0  no width gives 10.0M ± 0.5 %; nearest: share 88 %, × 4.0" in text
 
 
@@ -85,7 +85,7 @@ def test_plan_says_what_is_pinned_and_what_is_free() -> None:
 def test_plan_names_the_columns_that_have_no_room() -> None:
     text = _text(plan_table([SOLVED]), width=40)
     assert max(len(line) for line in text.splitlines()) <= 40
-    assert "no room here for:" in text
+    assert "not shown for lack of width:" in text
     assert "memory" in text
 
 
@@ -135,7 +135,7 @@ def test_status_shows_the_progress_between_evaluations_and_how_old_it_is(tmp_pat
     label = re.escape(running.label)
     assert re.search(rf"^{label} +running +61k/150k +1m 23s ago +2\.\d{{4}} ", text, re.MULTILINE)
     assert "tokens       alive  dev bpb" in text
-    assert "attempts" not in text, "no cell was taken up twice"
+    assert "attempts" not in text, "no cell was started twice"
 
 
 def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path) -> None:
@@ -174,7 +174,9 @@ def test_a_cell_that_is_lost_often_is_told_of_once(tmp_path: Path) -> None:
             )
         text = _text(status_table(journal), width=160)
     assert text.count("retried") == 1
-    assert f"{running.label}  5 times (4 host, 1 storage), the last: host failure: number 4" in text
+    assert (
+        f"{running.label}  5 times (4 host, 1 storage), the latest: host failure: number 4" in text
+    )
 
 
 @pytest.mark.parametrize("width", [40, 80])

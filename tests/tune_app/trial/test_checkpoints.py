@@ -207,10 +207,10 @@ def test_the_manifest_says_what_is_in_it(tmp_path: Path) -> None:
 def test_a_folder_that_is_away_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path / "store", 1_000)
     (tmp_path / "store").rename(tmp_path / "away")
-    with pytest.raises(StoreUnreachableError, match="is no folder now"):
+    with pytest.raises(StoreUnreachableError, match="is missing"):
         checkpoints.newest()
     (tmp_path / "store").write_text("something else in its place")
-    with pytest.raises(StoreUnreachableError, match="is no folder now"):
+    with pytest.raises(StoreUnreachableError, match="is missing"):
         checkpoints.newest()
     (tmp_path / "store").unlink()
     (tmp_path / "away").rename(tmp_path / "store")

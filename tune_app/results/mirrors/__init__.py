@@ -1,1 +1,4 @@
-"""A sweep as other tools show it: Optuna, TensorBoard, Weights & Biases. Imports the journal."""
+"""Mirrors of a sweep in other tools: Optuna, TensorBoard, Weights & Biases.
+
+May import what `results` may import.
+"""

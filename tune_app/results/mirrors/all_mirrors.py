@@ -8,11 +8,11 @@ from tune_app.journal.listener import SweepListener
 
 
 def mirrors(folder: Path, *, wandb: str = "off") -> list[SweepListener]:
-    """Listeners for Optuna and TensorBoard, and for W&B where it is asked for.
+    """Listeners for Optuna and TensorBoard, and for W&B if requested.
 
-    Raises ValueError for an unknown W&B mode, and for `online` where no key is known.
+    Raises ValueError for an unknown W&B mode, and for `online` without a key.
     """
-    # Each takes a while to import, and a sweep's command line should not wait for them.
+    # Slow imports, which the command line should not wait for.
     from tune_app.results.mirrors.optuna import STUDY, StudyListener  # noqa: PLC0415
     from tune_app.results.mirrors.tensorboard import (  # noqa: PLC0415
         TENSORBOARD,

@@ -2,13 +2,12 @@
 
     optuna-dashboard sqlite:///runs/NAME/study.sqlite3
 
-One trial a cell, numbered like the sweep's cells. Steps are tokens of the baseline's tokenizer,
-values between are bits per byte of the sample of dev. A finished cell is COMPLETE with the
-bits per byte of the full dev split. A stopped one is PRUNED and has no value: Optuna would rank
-its last one. Failed and infeasible ones are FAIL; the reason is a user attribute.
+One trial per cell, numbered like the sweep's cells. Steps are baseline tokens, intermediate values
+are bits per byte on the sample of dev documents. A finished cell is COMPLETE, with its bits per
+byte on the full dev split. A stopped one is PRUNED and has no value, because Optuna would rank its
+last one. Failed and infeasible ones are FAIL; the reason is a user attribute.
 
-The study is a window. The journal is the truth, and what else is written into the study is lost
-when it is rebuilt.
+The study is only a view of the journal. Anything else written into it is lost when it is rebuilt.
 """
 
 from __future__ import annotations
@@ -56,17 +55,17 @@ _STATES = {
     Status.INFEASIBLE: TrialState.FAIL,
 }
 _PATIENCE = 30.0
-"""Seconds in which a study that another process has locked has to be free."""
+"""Seconds to wait for a study that another process has locked."""
 _METRIC_NAMES = "study:metric_names"
-"""Where Optuna keeps what its plots call the value."""
+"""System attribute in which Optuna keeps the name of the value for its plots."""
 
 
 def write_study(journal: Journal, path: Path) -> None:
     """Rebuilds the study at `path` from the journal.
 
-    An existing study is overwritten in one transaction, not replaced by another file: a dashboard
-    that has it open goes on showing the present. Raises sqlite3.OperationalError where another
-    process has it locked for half a minute.
+    An existing study is overwritten in one transaction, not replaced by another file, so that an
+    open dashboard stays up to date. Raises sqlite3.OperationalError if another process keeps it
+    locked for 30 seconds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".study-") as scratch:
@@ -78,7 +77,7 @@ def write_study(journal: Journal, path: Path) -> None:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:
-            # Something else lies there, or the ruin of a study.
+            # The file is not a SQLite database, or is corrupt.
             os.replace(fresh, path)  # noqa: PTH105
 
 
@@ -100,7 +99,7 @@ class StudyListener(QuietListener):
         trial = self._trials[cell.key]
         state = self._storage.get_trial(trial).state
         if state.is_finished():
-            # Optuna never reopens a trial; the journal knows that this one runs again.
+            # Optuna cannot reopen a trial, so rebuild the study from the journal.
             self._close()
             self._attach()
         elif state is TrialState.WAITING:
@@ -134,7 +133,7 @@ class StudyListener(QuietListener):
         }
 
     def _end(self, key: str) -> None:
-        """Closes the trial as the rebuilt study would have it."""
+        """Ends the trial in the state that a rebuilt study would have."""
         assert self._storage is not None and self._journal is not None
         (result,) = [cell for cell in summarise(self._journal).cells if cell.cell.key == key]
         trial = self._trials[key]
@@ -186,7 +185,7 @@ def _trial(
 def _outcome(result: CellResult) -> tuple[TrialState, float | None]:
     state = _STATES[result.cell.status]
     if state is TrialState.COMPLETE and result.score is None:
-        # Trained to its end and has no number: Optuna takes no such value.
+        # Finished without a finite score, which Optuna does not accept.
         return TrialState.FAIL, None
     return state, result.score
 
@@ -207,9 +206,9 @@ def _attributes(result: CellResult) -> dict[str, Any]:
 
 
 def _times(results: SweepResults, result: CellResult) -> tuple[datetime, datetime]:
-    """Start and end; the start as far back as the cell says that it took.
+    """Start and end; the start is computed from the seconds that the cell took.
 
-    No cell starts before its sweep, unless a clock that was set back had it end there already.
+    It is not before the start of the sweep, unless the clock was set back and the end is, too.
     """
     begin = results.sweep.created_at
     if (end := result.ended_at) is None:
@@ -221,7 +220,7 @@ def _times(results: SweepResults, result: CellResult) -> tuple[datetime, datetim
 
 
 def _distributions(results: SweepResults) -> dict[str, BaseDistribution]:
-    """One an axis, from the values that the cells have: the same whenever it is asked for."""
+    """One per axis, from the values of all cells, so that it is always the same."""
     return {
         axis: _distribution([_plain(result.cell.values.get(axis)) for result in results.cells])
         for axis in results.sweep.axes
@@ -239,12 +238,12 @@ def _distribution(values: Sequence[Any]) -> BaseDistribution:
 
 
 def _plain(value: Any) -> Any:
-    """Optuna's choices are single values."""
+    """Encodes nested values as text, because Optuna's choices must be scalars."""
     return json.dumps(value) if isinstance(value, (list, tuple, Mapping)) else value
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, path: Path) -> None:
-    """As one transaction. SQLite itself would wait for a lock without end, and deaf to Ctrl-C."""
+    """Copies in one transaction. SQLite would wait for a lock forever and ignore Ctrl-C."""
     started = time.monotonic()
     waiting = False
 
@@ -266,6 +265,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _open(path: Path) -> RDBStorage:
-    # Optuna announces every new study on its own handler.
+    # Optuna logs every new study through its own handler.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
     return RDBStorage(study_url(path), engine_kwargs={"connect_args": {"timeout": 30}})

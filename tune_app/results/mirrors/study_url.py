@@ -1,4 +1,4 @@
-"""Under which URL Optuna and its dashboard find a study on a disk."""
+"""The URL of a study file for Optuna and its dashboard."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from urllib.parse import quote
 
 
 def study_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever its path has in it.
+    """The URL of a SQLite file, whatever characters its path contains.
 
-    SQLAlchemy decodes `%20` and takes what stands behind `?` for options, and Optuna fills in
-    what stands in braces.
+    SQLAlchemy decodes `%20` and treats text after `?` as options, and Optuna expands braces.
     """
     return "sqlite:///" + quote(str(path), safe="/ ")

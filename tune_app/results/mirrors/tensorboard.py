@@ -1,9 +1,9 @@
-"""The curves as TensorBoard directories, one a cell: kept live, and rebuilt from the journal.
+"""The curves as TensorBoard directories, one per cell: kept live, and rebuilt from the journal.
 
     tensorboard --logdir runs/NAME/tensorboard
 
-Steps are tokens of the baseline's tokenizer. A point's time is what the cell had spent when it was
-measured, counted from the start of the sweep, so that relative times say how long cells took.
+Steps are baseline tokens. The time of a point is the start of the sweep plus the seconds that the
+cell had spent by then, so that relative times show how long cells took.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SCORE = tag("full_bits_per_byte")
 
 
 def write_tensorboard(journal: Journal, folder: Path) -> None:
-    """Rebuilds the directories in `folder` from the journal; the earlier ones go."""
+    """Rebuilds the directories in `folder` from the journal, replacing the previous ones."""
     results = summarise(journal)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".tensorboard-") as scratch:
@@ -69,7 +69,7 @@ class TensorBoardListener(QuietListener):
         assert self._sweep is not None
         cell = self._cells[observation.cell]
         if cell.key not in self._writers:
-            # Files are named by the second: one more must not overwrite another of the same.
+            # Files are named by the second; the suffix keeps two of the same second apart.
             self._opened += 1
             self._writers[cell.key] = _writer(self._folder, cell, suffix=f".{self._opened}")
         writer = self._writers[cell.key]
@@ -95,7 +95,7 @@ class TensorBoardListener(QuietListener):
 
 
 def _writer(folder: Path, cell: CellRecord, *, suffix: str = "") -> Any:
-    """Into the cell's own directory, named so that it sorts and reads well."""
+    """A writer into the cell's directory, whose name sorts by position."""
     name = re.sub(r"[^\w.%×+-]+", "_", cell.label)
     return SummaryWriter(str(folder / f"{cell.position:02d}_{name}"), filename_suffix=suffix)
 
@@ -110,7 +110,7 @@ def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
 
 
 def _add_settings(writer: Any, sweep: SweepRecord, cell: CellRecord) -> None:
-    """What TensorBoard's HPARAMS page lists the cell by."""
+    """Adds the cell to TensorBoard's HPARAMS page."""
     sizes: Mapping[str, Any] = cell.config or {}
     values = {
         **{axis: cell.values.get(axis) for axis in sweep.axes},

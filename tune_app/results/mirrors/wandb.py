@@ -1,11 +1,11 @@
-"""The curves on Weights & Biases, when asked for: one run a cell, grouped by sweep.
+"""The curves on Weights & Biases, if requested: one run per cell, grouped by sweep.
 
-Offline runs lie in the sweep's folder and need no account; they are uploaded later with
+Offline runs are kept in the sweep's folder and need no account; upload them later with
 
     wandb sync runs/NAME/wandb/offline-run-*
 
-Everything is sent from a thread of its own: neither a slow network nor a service that fails holds
-a sweep up.
+A background thread sends everything, so that a slow network or a failing service never delays the
+sweep.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ logger = logging.getLogger(__name__)
 Mode = Literal["offline", "online"]
 
 _PATIENCE = 120.0
-"""Seconds that the end of a sweep waits for what is still to be sent."""
+"""Seconds that the end of a sweep waits for unsent data."""
 
 
 class WandbListener(QuietListener):
-    """Sends what happens to W&B.
+    """Sends the events of a sweep to W&B.
 
     Args:
-        folder: of the sweep; W&B makes a folder `wandb` in it.
+        folder: of the sweep; W&B creates a folder `wandb` in it.
         mode: `offline` or `online`.
-        patience: seconds that the end of the sweep waits for what is still to be sent.
+        patience: seconds that the end of the sweep waits for unsent data.
 
-    Raises ValueError for another mode, and for `online` where no key is known.
+    Raises ValueError for another mode, and for `online` without a key.
     """
 
     def __init__(self, folder: Path, mode: str, *, patience: float = _PATIENCE) -> None:
@@ -58,8 +58,8 @@ class WandbListener(QuietListener):
             raise ValueError(f"W&B's mode is {mode!r}; it must be one of off, offline, online")
         if mode == "online" and not _has_key():
             raise ValueError(
-                "W&B online needs a key and finds none; set WANDB_API_KEY, run `wandb login`, "
-                "or take the mode offline and `wandb sync` later"
+                "W&B online needs a key and found none; set WANDB_API_KEY, run `wandb login`, "
+                "or use --wandb offline and `wandb sync` later"
             )
         self._folder = folder
         self._mode: Mode = "online" if mode == "online" else "offline"
@@ -87,11 +87,11 @@ class WandbListener(QuietListener):
         self._thread.join(self._patience)
         if self._thread.is_alive():
             logger.warning(
-                "W&B is still sending after %g s; the sweep ends all the same", self._patience
+                "W&B is still sending after %g s; the sweep ends without it", self._patience
             )
 
     def _work(self) -> None:
-        """Does what is in the queue until the sweep ends; after an error, nothing more."""
+        """Runs queued jobs until the sweep ends or one fails."""
         try:
             while (job := self._jobs.get()) is not None:
                 job()
@@ -99,15 +99,15 @@ class WandbListener(QuietListener):
                 run.finish()
         except Exception as error:
             logger.warning(
-                "W&B failed and is switched off; the sweep goes on and its journal has everything "
-                "(%s: %s)",
+                "W&B failed and is switched off; the sweep continues and its journal has "
+                "everything (%s: %s)",
                 type(error).__name__,
                 error,
             )
 
     def _run(self, key: str) -> Any:
         if key not in self._runs:
-            import wandb  # noqa: PLC0415 - seconds that only those who asked for it pay
+            import wandb  # noqa: PLC0415 - takes seconds
 
             assert self._sweep is not None
             cell = self._cells[key]
@@ -120,7 +120,7 @@ class WandbListener(QuietListener):
                 dir=self._folder,
                 config={**cell.values, "solved": cell.config, "parameters": cell.parameters},
                 mode=self._mode,
-                # A continued sweep continues the runs; offline ones are joined by `wandb sync`.
+                # A continued sweep continues its runs; `wandb sync` joins offline ones.
                 resume="allow" if self._mode == "online" else None,
                 reinit="create_new",
                 save_code=False,
@@ -150,7 +150,7 @@ class WandbListener(QuietListener):
 
 
 def _has_key() -> bool:
-    """In the environment, or where `wandb login` leaves it."""
+    """Whether a key is in the environment or saved by `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname

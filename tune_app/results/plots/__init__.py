@@ -1,6 +1,5 @@
-"""The plots of a sweep: curves, bits per byte against each axis, and against what it cost.
+"""The plots of a sweep: curves, and bits per byte by each axis and by cost.
 
-Every figure is drawn from the journal's records alone and stands whatever it has: no cell finished
-yet, one cell, NaN and infinite values. Matplotlib is used through its objects: no window, no
-global state.
+Figures are drawn from the journal's records alone, and work with no finished cell, a single cell,
+NaN and infinite values. They use Matplotlib's objects: no window, no global state.
 """

@@ -1,4 +1,4 @@
-"""Every plot of a sweep, in the order of the report, and how one becomes a picture."""
+"""All plots of a sweep, in the order of the report, and their rendering as PNG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Final bits per byte against one axis of the sweep, a line for each combination of the others."""
+"""Final bits per byte by one axis of the sweep, one line per combination of the others."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     strip.set_title(f"Bits per byte by {name}", loc="left", fontsize=12, fontweight="bold")
     for line in lines:
         along = [places[repr(design.values.get(axis))] for design in line.designs]
-        # NaN breaks the line where a design has no value: nothing is known between its neighbours.
+        # NaN breaks the line at a design without a value, since nothing is known there.
         means = [math.nan if design.mean is None else design.mean for design in line.designs]
         axes.plot(along, means, **line.look)
         for place, design in zip(along, line.designs, strict=True):
@@ -71,13 +71,13 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         add_legends(figure, [(", ".join(map(axis_name, others)), keys)])
     caption = "Cells that trained to the end, scored on the full dev split."
     if others and len(lines) > FEW:
-        caption += f" A line joins cells that differ in the {name} alone."
+        caption += f" A line joins cells that differ only in {name}."
     if len(results.sweep.seeds) > 1:
         caption += " Small marks are seeds, large ones their mean."
     if stopped:
         caption += (
-            " × above the plot: a cell was stopped there. Its last value has no place on this "
-            "scale."
+            " An × above the plot marks a stopped cell, whose last value is not comparable with "
+            "these."
         )
     return Plot(name=f"by_{axis}", figure=figure, caption=caption)
 
@@ -99,8 +99,8 @@ def _lines(results: SweepResults, axis: str) -> list[_Line]:
         ]
 
     sorted_groups = sorted(groups.values(), key=rank)
-    # The first axis has the same colours here as in the curves; another axis has its own, so that
-    # blue never means a share in one plot and an expansion in the next.
+    # The first axis has the same colours as in the curves. Other axes have their own, so that blue
+    # does not mean a share in one plot and an expansion in the next.
     first = bool(others) and others[0] == results.axes[0]
     colours = PALETTE if first and len(columns[0]) <= len(PALETTE) else ()
     many = len(sorted_groups) > FEW
@@ -134,7 +134,7 @@ def _column(results: SweepResults, axis: str) -> list[Any]:
 def _mark_stopped(
     strip: Axes, lines: Sequence[_Line], axis: str, places: Mapping[str, Any]
 ) -> None:
-    """A row a line, a cross where a cell of it was stopped: its value would not compare."""
+    """One row per line, with a cross for each stopped cell, whose value is not comparable."""
     for row, line in enumerate(lines):
         for design in line.designs:
             if any(cell.cell.status is Status.STOPPED for cell in design.cells):

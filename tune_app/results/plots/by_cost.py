@@ -1,7 +1,7 @@
-"""Bits per byte against what a cell cost, and the designs that nothing cheaper equals.
+"""Bits per byte by the cost of a cell, with the Pareto front.
 
-Stopped cells stand in a panel of their own above the finished ones: their values are of other
-documents and of fewer tokens, and one scale for both would make a rank of them.
+Stopped cells have a separate panel above the finished ones. Their values are from fewer documents
+and fewer tokens, and a common scale would suggest a ranking.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tune_app.results.summary import CellResult, Design, SweepResults
 
 _FRONT: dict[str, Any] = {"color": "#888888", "linewidth": 1.4}
 _WIDTH_OF_A_LETTER = 0.016
-"""About, of the width of the panel."""
+"""Approximately, as a share of the panel's width."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a cell is charged, and what a finished design is on average."""
+    """A cost of a cell, and its mean over the finished seeds of a design."""
 
     name: str
     title: str
@@ -52,7 +52,7 @@ COSTS = (
     Cost(
         name="seconds",
         title="training time",
-        label="seconds of training alone",
+        label="training seconds",
         ticks=lambda: StrMethodFormatter("{x:,g}"),
         of_cell=lambda cell: cell.seconds["train"],
         of_design=lambda design: design.training_seconds,
@@ -60,7 +60,7 @@ COSTS = (
     Cost(
         name="flops",
         title="training FLOPs",
-        label="FLOPs of training, forward and backward",
+        label="training FLOPs, forward and backward",
         ticks=lambda: EngFormatter(sep=""),
         of_cell=lambda cell: cell.training_flops,
         of_design=lambda design: design.training_flops,
@@ -81,7 +81,7 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
     dress(axes, x=cost.label, y="finished\n(full dev split)")
     axes.xaxis.set_major_formatter(cost.ticks())
     top.margins(x=0.08, y=0.16)
-    # The labels of the finished ones are placed last, when the panels have their width.
+    # Label the finished cells last, when the panels have their final width.
     ended = _draw_stopped(top, stopped, styles)
     marks = _draw_finished(axes, results, cost, styles) | ended
     if "finished" not in marks:
@@ -93,8 +93,8 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
         name=f"pareto_{cost.name}",
         figure=figure,
         caption="The grey line is the Pareto front of the designs that trained to the end: no "
-        "other is both cheaper and better. Stopped cells stand above, open, at what they had cost "
-        "and at their last value: for their price, not for a rank."
+        "other is both cheaper and better. Stopped cells are in the upper panel, at their cost and "
+        "last value; they are not ranked."
         + (" A design is the mean of its seeds." if len(results.sweep.seeds) > 1 else ""),
     )
 
@@ -123,7 +123,7 @@ def _draw_finished(
 
 
 def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Names the front's points on the side where no design can lie: under it, to the left."""
+    """Labels the points of the front at the lower left, where no other design can be."""
     axes.margins(x=0.08, y=0.16)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     for charge, _, label in points:
@@ -133,7 +133,7 @@ def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     drop, above = 4.0, math.inf
     for charge, mean, label in points:
         place, level = (charge - left) / (right - left), (mean - low) / (high - low)
-        # A label is about a twentieth of the panel high: one that would hit the last goes lower.
+        # A label is about 1/20 of the panel high; move it down if it overlaps the previous one.
         drop = drop + 11 if above - level < 0.06 else 4.0
         above = level
         room = place > _WIDTH_OF_A_LETTER * len(label)
@@ -150,7 +150,7 @@ def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
 
 
 def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, str, Design]]:
-    """(cost, last bits per byte, rule, design) of the cells that a rule ended."""
+    """(cost, last bits per byte, rule, design) of the cells stopped by a rule."""
     found = []
     for design in results.designs:
         for cell in design.cells:

@@ -1,7 +1,7 @@
-"""Dev bits per byte against tokens, a line a cell, with the end of each marked by its kind.
+"""Dev bits per byte by tokens, one line per cell, with a mark for how each ended.
 
-Below it the same lines as gaps to the baseline at equal tokens: where curves that fall by whole
-bits lie on each other, their order is read there.
+A second panel shows the same lines as gaps to the baseline at equal tokens, where the order of
+nearly coinciding curves can be read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Points = list[tuple[int, float]]
 
 _BASELINE_WIDTH = 3.0
 _STEEP = 0.25
-"""Share of the tokens in which curves fall too steeply to be compared."""
+"""Initial share of the tokens, in which curves fall too steeply to be compared."""
 
 
 def curves_plot(results: SweepResults) -> Plot:
@@ -60,10 +60,10 @@ def curves_plot(results: SweepResults) -> Plot:
     return Plot(
         name="curves",
         figure=figure,
-        caption="A line is a cell, scored on the sample of dev documents while it trains. A filled "
-        "mark: trained to the end. An open mark: ended there by the rule that it names. Below, "
-        "the same lines less the baseline's at equal tokens: under zero is better. The first, "
-        "steep quarter may lie above the picture.",
+        caption="A line is a cell, scored on the sample of dev documents while it trains. Filled "
+        "mark: trained to the end. Open mark: stopped by the rule in the legend. Lower panel: gap "
+        "to the baseline at equal tokens; negative is better. The steep first quarter may be "
+        "outside the plot.",
     )
 
 
@@ -74,9 +74,9 @@ def draw_cells(
     *,
     shown_from: float = 0.0,
 ) -> dict[str, Line2D]:
-    """Draws a line a cell; returns legend entries of the ends that are to be seen, by name.
+    """Draws one line per cell; returns the legend entries of the visible ends, by name.
 
-    `shown_from` is a share of the tokens: what lies before it sets no limits to the picture.
+    `shown_from` is a share of the tokens; values before it do not affect the axis limits.
     """
     styles = Styles(results)
     ends: dict[str, list[float]] = {}
@@ -111,7 +111,7 @@ def draw_cells(
 
 
 def _end(result: CellResult) -> tuple[str, dict[str, Any]]:
-    """What the end of a curve is called, and its mark."""
+    """The name and the mark of a curve's end."""
     cell, decision = result.cell, result.decision
     if cell.status is Status.FINISHED:
         return "finished", {"marker": "o", "markersize": 6, "linestyle": "none"}
@@ -134,9 +134,9 @@ def _zoom(
     points_of: Callable[[CellResult], Points],
     shown_from: float,
 ) -> None:
-    """Shows what happens after that share of the tokens, where differences decide.
+    """Sets the axis limits by the values after that share of the tokens.
 
-    Diverged cells set no limits, so that one of them does not flatten all others.
+    Diverged cells are ignored, so that one of them does not flatten all others.
     """
     reached = [tokens for cell in results.cells for tokens, _ in points_of(cell)]
     start = max(reached, default=0) * shown_from

@@ -1,4 +1,4 @@
-"""What training reported beside its scores: a panel a metric that METRICS says is drawn."""
+"""Training metrics: one panel per metric that METRICS declares as drawn."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tune_app.results.plots.curves import draw_cells
 from tune_app.results.plots.style import Plot, Styles, add_legends, dress, new_figure
 from tune_app.results.summary import SweepResults
 
-_CAPTION = "What the training steps before each evaluation reported."
+_CAPTION = "Metrics of the training steps before each evaluation."
 _OF_GRADIENTS = (
-    " A gradient norm that grows, or stands far above the others', hints at a learning rate too "
-    "high for that cell."
+    " A gradient norm that grows, or is far above the others', suggests a learning rate too high "
+    "for that cell."
 )
 
 
 def metrics_plot(results: SweepResults) -> Plot | None:
-    """The panels over each other, by tokens; None where there is nothing to draw."""
+    """Stacked panels, by tokens; None if there is nothing to draw."""
     names = results.drawn_metrics
     if not names:
         return None

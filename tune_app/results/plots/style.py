@@ -1,7 +1,7 @@
 """How a design looks in a plot: colour by the sweep's first axis, marker and dash by the others.
 
-The palette is Okabe and Ito's, which people with colour-blind eyes can tell apart
-(https://jfly.uni-koeln.de/color/); the markers say the same again without colour.
+The palette is Okabe and Ito's, which colour-blind people can distinguish
+(https://jfly.uni-koeln.de/color/); markers repeat the information without colour.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p", "h")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (2, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (1, 2)))
 GREY = "#666666"
 FEW = 8
-"""Up to so many values have a sign, a tick and a legend entry each."""
+"""Up to this many values have a mark, a tick and a legend entry each."""
 
 _STOP_MARKERS = {AshaSettings.NAME: "x", KillRule.NAME: "+", DIVERGED: "1"}
 _OTHER_STOP_MARKERS = ("2", "3", "4", "|", "_")
 
 
 def stop_marker(rule: str) -> str:
-    """How a cell that a rule ended is marked; the marks are open, a finished cell's is filled."""
-    # The same for a rule in every plot and every run, whatever other rules there are.
+    """The marker of cells stopped by a rule; these are open, those of finished cells filled."""
+    # Always the same for a rule, whatever other rules there are.
     other = _OTHER_STOP_MARKERS[sum(rule.encode()) % len(_OTHER_STOP_MARKERS)]
     return _STOP_MARKERS.get(rule, other)
 
 
 def stop_name(rule: str) -> str:
-    """What the legend says of a cell that a rule ended."""
+    """The legend entry of cells stopped by a rule."""
     return f"stopped: {title_of(rule).short}"
 
 
 def shades(count: int) -> list[str]:
-    """Colours for values in an order, dark to light, for lines on white."""
+    """Colours for ordered values, dark to light, for lines on white."""
     colours = mpl.colormaps["viridis"]
     return [to_hex(colours(0.82 * index / max(1, count - 1))) for index in range(count)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """A figure, its file's name without suffix, and the sentence that says how to read it."""
+    """A figure, its file name without suffix, and its caption."""
 
     name: str
     figure: Figure
@@ -73,8 +73,7 @@ class Look:
 class Styles:
     """The look of every design of one sweep.
 
-    Where the other axes have more combinations than there are signs to tell them apart, all have
-    the same sign.
+    If the other axes have more combinations than there are markers, all get the same one.
     """
 
     def __init__(self, results: SweepResults) -> None:
@@ -98,7 +97,7 @@ class Styles:
         groups = []
         colours = list(enumerate(self._colours.values()))
         if len(colours) > FEW:
-            # Shades in the order of the values: a few of them say how they run.
+            # Shades in the order of the values; a few of them are enough.
             colours = [colours[round(step * (len(colours) - 1) / 4)] for step in range(5)]
         if len(colours) > 1:
             lines = [
@@ -117,7 +116,7 @@ class Styles:
 
 
 def _combinations(results: SweepResults, axes: Sequence[str]) -> dict[str, str]:
-    """What a legend calls each combination of the axes' values that a design has, in order."""
+    """The legend labels of the axes' combinations that occur, in order."""
     columns = [ordered([design.values.get(axis) for design in results.designs]) for axis in axes]
     places = [{repr(value): place for place, value in enumerate(column)} for column in columns]
     found = {_key(design.values, axes): design.values for design in results.designs}
@@ -133,12 +132,12 @@ def _key(values: Mapping[str, Any], axes: Sequence[str]) -> str:
 
 
 def handle(label: str, **look: Any) -> Line2D:
-    """A legend entry that is drawn nowhere."""
+    """A line for a legend entry, not part of any plot."""
     return Line2D([], [], label=label, **{"linewidth": 1.4, "markersize": 6, **look})
 
 
 def new_figure(height: float) -> Figure:
-    """White and narrow, so that its text still reads when the picture shrinks to a telephone."""
+    """White and narrow, so that its text stays readable on a phone."""
     figure = Figure(figsize=(5.8, height), dpi=176, facecolor="white")
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     return figure
@@ -156,14 +155,14 @@ def dress(axes: Axes, *, x: str, y: str, title: str | None = None) -> None:
 
 
 def say(axes: Axes, text: str) -> None:
-    """Axes with nothing to show say so, and have no scale that would mean nothing."""
+    """Writes a message into empty axes, and hides their scale."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY, fontsize=11)
     axes.tick_params(left=False, labelleft=False)
     axes.grid(False)
 
 
 def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) -> None:
-    """Titled legends side by side below the plots, where they cover nothing; three at most."""
+    """Up to three titled legends side by side below the plots, where they cover nothing."""
     groups = [(title, lines) for title, lines in groups if lines]
     rows = max((len(lines) for _, lines in groups), default=0)
     blank = handle(" ", linestyle="none")
@@ -173,7 +172,7 @@ def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) 
         "outside lower right",
     )
     for (title, lines), place in zip(groups, places, strict=False):
-        # Blank entries keep the titles on one line: matplotlib aligns the legends' feet.
+        # Blank entries align the titles, because matplotlib aligns legends at the bottom.
         padding = [blank] * (rows - len(lines)) if len(groups) > 1 else []
         figure.legend(
             handles=[*lines, *padding],

@@ -42,7 +42,7 @@ def test_offline_writes_a_run_a_cell(
 
 
 def test_online_without_a_key_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"set WANDB_API_KEY.*or take the mode offline"):
+    with pytest.raises(ValueError, match=r"set WANDB_API_KEY.*or use --wandb offline"):
         mirrors(tmp_path, wandb="online")
 
 
@@ -78,7 +78,7 @@ def test_when_it_fails_the_sweep_goes_on(
         with make_journal(tmp_path / "j", axes=_AXES, listener=listener) as journal:
             assert len(journal.observations()) == 16
     (record,) = caplog.records
-    assert "switched off; the sweep goes on" in record.getMessage()
+    assert "switched off; the sweep continues" in record.getMessage()
     assert "no way through" in record.getMessage()
 
 
