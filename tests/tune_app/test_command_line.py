@@ -45,6 +45,23 @@ def test_each_command_shows_its_own_help(
     assert "Usage: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("name", "example"),
+    [("sweep", "stellux sweep plan embedding_glu"), ("trial", "stellux trial '{")],
+)
+def test_help_shows_examples(
+    name: str, example: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A heading `Examples:` would be dropped: docstrings have a section of that name."""
+    argv = ["/somewhere/bin/stellux", name, "--help"]
+    module = f"tune_app.{name}.__main__"
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.delitem(sys.modules, module, raising=False)  # its text names the command
+    with pytest.raises(SystemExit):
+        main()
+    assert example in capsys.readouterr().out
+
+
 def test_an_unknown_command_is_refused_with_the_one_that_was_meant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -205,7 +205,9 @@ def test_infeasible_cells_have_their_reason_and_the_settings_their_numbers(tmp_p
     assert "best 1/2 of the earlier arrivals at 37,500, 75,000 tokens" in settings
     assert "30,000 tokens" in settings and "torch 2.13.0" in settings
     assert results.saved_share is not None
-    assert f"saved {results.saved_share:.0%} of the training FLOPs" in _section(page, "What was spent")
+    assert f"saved {results.saved_share:.0%} of the training FLOPs" in _section(
+        page, "What was spent"
+    )
     assert "219f9e30a3b1, changed" in settings
 
 
