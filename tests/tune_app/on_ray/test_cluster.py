@@ -72,7 +72,7 @@ def test_a_signal_to_end_halts_the_sweep_and_two_at_once_are_one(
 def test_a_second_wish_to_end_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     with tuner.interrupts(Halt()):
         os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(tuner, "_ONE_WISH", -1.0)
+        monkeypatch.setattr(tuner, "_SAME_SIGNAL", -1.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -110,7 +110,7 @@ def test_another_host_key_than_the_known_one_is_refused(sshd: Sshd) -> None:
 @as_root
 def test_a_read_only_disk_refuses(sshd: Sshd, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=8m,ro") as disk:
-        assert "read only" in refused(sshd.url(disk))
+        assert "read-only" in refused(sshd.url(disk))
         assert "Read-only" in refused(str(disk))
 
 
@@ -294,7 +294,7 @@ def test_a_connection_cut_between_two_calls_is_not_noticed(own_sshd: Sshd) -> No
 def test_s3_without_its_bucket_or_keys_is_refused(
     moto: MotoServer, aws_keys: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "make it" in refused(moto.url(bucket="no-such-bucket"))
+    assert "create it" in refused(moto.url(bucket="no-such-bucket"))
     with opened(moto.url(bucket="no-such-bucket")) as store:
         with pytest.raises(StoreRefusedError):
             store.names("cell")
