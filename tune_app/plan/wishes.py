@@ -82,8 +82,7 @@ class Wishes:
     set: Annotated[Settings, Parameter(group=_WHAT)] = ()
     """Any other setting of the cells, e.g. learning_rate=2e-3; repeat the option."""
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
-    """Rule that stops cells by rank: asha (at its rungs) or none; default: the space's, else
-    asha."""
+    """Rule that stops cells by rank: asha or none; default: the space's, else asha."""
     scheduler_set: Annotated[Settings, Parameter(group=_RULES)] = ()
     """A setting of the scheduler, e.g. reduction_factor=3; repeat the option."""
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None

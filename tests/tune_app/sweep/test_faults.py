@@ -73,7 +73,10 @@ def test_a_defect_ends_its_cell_and_no_memory_halves_the_batch(
         mended, expected = facts(journal), facts(reference)
         halved = memory.cell
         curves = [
-            {(item["cell"], item["tokens"]): item["bits_per_byte"] for item in side["observations"]}
+            {
+                (item["cell"], item["tokens"]): item["metrics"]["bits_per_byte"]
+                for item in side["observations"]
+            }
             for side in (mended, expected)
         ]
         assert curves[0].keys() == curves[1].keys()
