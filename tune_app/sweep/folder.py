@@ -24,7 +24,7 @@ JOURNAL = "journal.sqlite3"
 LOCK = "running.lock"
 
 # Fields in which two runs of the same sweep may differ. Renaming the folder renames the sweep.
-_NOT_COMPARED = frozenset({"name", "created_at", "command", "versions"})
+_NOT_COMPARED = frozenset({"name", "created_at", "command", "versions", "baseline"})
 
 
 class SweepBusyError(ValueError):
@@ -99,10 +99,15 @@ def refuse_another(journal: Journal, wanted: SweepRecord, cells: Sequence[Planne
     The message names every difference, with the recorded and the requested value.
     """
     one, other = asdict(journal.sweep()), asdict(wanted)
+    if one["baseline"] != other["baseline"]:
+        # Its values say what its key only sums up; some of them stand in the record too.
+        recorded = journal.cell(one["baseline"]).values
+        planned = next(cell.values for cell in cells if cell.key == wanted.baseline)
+        one, other = {**recorded, **one}, {**planned, **other}
     differing = [
-        f"{name} is {_short(one[name])} there, {_short(other[name])} here"
+        f"{name} is {_short(one[name])} there, {_short(other.get(name))} here"
         for name in one
-        if name not in _NOT_COMPARED and _canonical(one[name]) != _canonical(other[name])
+        if name not in _NOT_COMPARED and _canonical(one[name]) != _canonical(other.get(name))
     ]
     there = {cell.key: cell.label for cell in journal.cells()}
     here = {cell.key: cell.label for cell in cells}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.tune_app.sweeps import new_journal
 from tune_app.journal.journal import Journal
+from tune_app.plan.cell import Cell
 from tune_app.plan.plan import with_corpus_named
 from tune_app.sweep.folder import as_recorded, refuse_another
 
@@ -44,3 +45,13 @@ def test_a_renamed_folder_holds_the_same_sweep(journal: Journal) -> None:
 def test_other_settings_are_another_sweep(journal: Journal) -> None:
     with pytest.raises(ValueError, match="tokens is 1000 there, 2000 here"):
         refuse_another(journal, replace(journal.sweep(), tokens=2_000), journal.cells())
+
+
+def test_a_setting_of_all_cells_is_named_and_not_the_key_that_it_changes(journal: Journal) -> None:
+    cells = []
+    for cell in journal.cells():
+        values = {**cell.values, "weight_decay": 0.2}
+        cells.append(replace(cell, key=Cell.from_values(values).key, values=values))
+    wanted = replace(journal.sweep(), baseline=cells[0].key)
+    with pytest.raises(ValueError, match=r"\(weight_decay is 0.1 there, 0.2 here\)"):
+        refuse_another(journal, wanted, cells)
