@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real sweeps first: files are what processes take from the queue, and a long one begun last
+    would keep one process busy while the others are done."""
+    items.sort(key=lambda item: "sweeps" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real text for tests; a test that asks for it is skipped where it is missing."""

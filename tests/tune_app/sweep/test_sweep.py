@@ -73,6 +73,7 @@ def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str)
         assert facts(journal) == before
 
 
+@pytest.mark.sweeps
 def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str) -> None:
     """SIGKILL in the baseline and in a later cell; one at a time, so arrivals are in order."""
     folder = sweeps.path("killed")
