@@ -43,7 +43,7 @@ from model.training.optimizers import adamw, set_learning_rate
 from model.training.schedules import SCHEDULES
 from model.training.settings import TrainingConfig
 
-__all__ = ["BatchSource", "StepResult", "Training", "bf16_is_fast"]
+__all__ = ["BatchSource", "StepResult", "Training"]
 
 logger = logging.getLogger(__name__)
 

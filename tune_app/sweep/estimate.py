@@ -14,7 +14,8 @@ from model.mup import transfer
 from model.roles import hidden_matrix
 from model.sizing.cost import training_memory_bytes
 from model.spec import ModelSpec
-from model.training.training import Training, bf16_is_fast
+from model.training.hardware import bf16_is_fast
+from model.training.training import Training
 from tune_app.devices import default_device, use_threads
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
