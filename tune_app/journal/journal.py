@@ -45,6 +45,7 @@ from tune_app.journal.records import (
     FailureClass,
     Heartbeat,
     Observation,
+    Score,
     Status,
     SweepRecord,
 )
@@ -195,6 +196,10 @@ class Journal:
         found = self._connection.execute("SELECT * FROM heartbeats")
         return {row["cell"]: rows.heartbeat(row) for row in found}
 
+    def scores(self) -> list[Score]:
+        """Scores on held-out splits, in the order they were written."""
+        return [rows.score(row) for row in self._select("scores", None)]
+
     def arrivals_after(self, arrival: int) -> list[tuple[int, Observation]]:
         """Observations newer than an arrival number: what a live view has not shown yet."""
         found = self._connection.execute(
@@ -308,6 +313,16 @@ class Journal:
             if failure.ended:
                 self._set_status(failure.cell, Status.FAILED, failure.reason)
         return failure
+
+    def score(self, score: Score) -> None:
+        """Records a cell's score on a split; the first of a (cell, split) is kept."""
+        with self._transaction():
+            self._connection.execute(
+                "INSERT OR IGNORE INTO scores (cell, split, tokens, bits_per_byte, perplexity,"
+                " text_bytes, at) VALUES (:cell, :split, :tokens, :bits_per_byte, :perplexity,"
+                " :text_bytes, :at)",
+                rows.score_row(replace(score, at=self._clock())),
+            )
 
     def _add_failure(self, failure: Failure) -> None:
         self._connection.execute(

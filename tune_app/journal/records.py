@@ -242,6 +242,25 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Score:
+    """A finished cell's score on a split that decides nothing. Unique by (cell, split)."""
+
+    cell: str
+    split: str
+    """`test`."""
+    tokens: int
+    """Trained by the checkpoint that was scored, of the cell's own tokenizer."""
+    bits_per_byte: float
+    """Infinite if the model's loss is NaN or infinite."""
+    perplexity: float
+    """Per token of the cell's own tokenizer."""
+    text_bytes: int
+    """UTF-8 bytes of the text scored."""
+    at: float = 0.0
+    """Seconds since the epoch; set by the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellRecord(PlannedCell):
     """A planned cell and its status; `reason` says why it is infeasible, stopped or failed."""
 
@@ -262,7 +281,7 @@ class CellRecord(PlannedCell):
 class SweepRecord:
     """The definition of a sweep, which a run must match to continue it.
 
-    `name`, `created_at`, `command` and `versions` may differ.
+    `name`, `created_at`, `command`, `test_bytes` and `versions` may differ.
     """
 
     name: str
@@ -287,3 +306,5 @@ class SweepRecord:
     """The values that differ between cells, in the order of the space."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages, and `source`: the commit of Stellux that started the sweep."""
+    test_bytes: int | None = None
+    """Bytes of the test split; 0 if the corpus has none, None if an older version did not say."""

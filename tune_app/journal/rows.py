@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from tune_app.journal.records import (
     FailureClass,
     Heartbeat,
     Observation,
+    Score,
     Status,
     SweepRecord,
 )
@@ -117,6 +119,20 @@ def attempt(row: sqlite3.Row) -> Attempt:
 
 def heartbeat(row: sqlite3.Row) -> Heartbeat:
     return Heartbeat(**dict(row))
+
+
+def score_row(score: Score) -> dict[str, Any]:
+    # SQLite stores a NaN as NULL, which would read as "unknown".
+    return {
+        name: math.inf if isinstance(value, float) and math.isnan(value) else value
+        for name, value in asdict(score).items()
+    }
+
+
+def score(row: sqlite3.Row) -> Score:
+    values = dict(row)
+    del values["arrival"]
+    return Score(**values)
 
 
 def _dump_or_none(value: Mapping[str, Any] | None) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tune_app.journal.version_3 import translate
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -81,11 +81,26 @@ CREATE TABLE heartbeats (
 ) STRICT;
 """
 
+_ADDED_IN_4 = """
+CREATE TABLE scores (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    cell TEXT NOT NULL REFERENCES cells (key),
+    split TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    bits_per_byte REAL NOT NULL,
+    perplexity REAL NOT NULL,
+    text_bytes INTEGER NOT NULL,
+    at REAL NOT NULL,
+    UNIQUE (cell, split)
+) STRICT;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
     _execute(connection, _SCHEMA + _ADDED_IN_2)
     _add_columns_of_3(connection)
+    _to_version_4(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -133,7 +148,16 @@ def _add_columns_of_3(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE cells ADD COLUMN {column}")
 
 
-_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (_to_version_2, _to_version_3)
+def _to_version_4(connection: sqlite3.Connection) -> None:
+    """Scores on a held-out split are added."""
+    _execute(connection, _ADDED_IN_4)
+
+
+_STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _to_version_2,
+    _to_version_3,
+    _to_version_4,
+)
 
 
 def _execute(connection: sqlite3.Connection, statements: str) -> None:

@@ -24,7 +24,7 @@ JOURNAL = "journal.sqlite3"
 LOCK = "running.lock"
 
 # Fields in which two runs of the same sweep may differ. Renaming the folder renames the sweep.
-_NOT_COMPARED = frozenset({"name", "created_at", "command", "versions", "baseline"})
+_NOT_COMPARED = frozenset({"name", "created_at", "command", "versions", "baseline", "test_bytes"})
 
 
 class SweepBusyError(ValueError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,15 @@ import pytest
 from tests.tune_app.observations import changed
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
-from tune_app.journal.records import DIVERGED, Action, Decision, Failure, FailureClass, Status
+from tune_app.journal.records import (
+    DIVERGED,
+    Action,
+    Decision,
+    Failure,
+    FailureClass,
+    Score,
+    Status,
+)
 from tune_app.stopping.curves import by_cell
 
 
@@ -49,6 +59,43 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ]
         assert journal.cell(second.key).reason == "worse than the cutoff"
         assert journal.cell(first.key).attempts == 1
+
+
+def test_a_cell_has_one_score_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        score = Score(
+            cell=first, split="test", tokens=9, bits_per_byte=2.0, perplexity=8.0, text_bytes=5
+        )
+        journal.score(score)
+        journal.score(replace(score, bits_per_byte=1.0))
+        journal.score(replace(score, cell=second, bits_per_byte=math.nan, perplexity=math.nan))
+    with Journal.open(path, read_only=True) as journal:
+        one, other = journal.scores()
+        assert replace(one, at=0.0) == score
+        assert (other.cell, other.bits_per_byte, other.perplexity) == (second, math.inf, math.inf)
+
+
+def test_a_journal_of_version_3_has_no_scores_yet(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        record = json.loads(connection.execute("SELECT record FROM sweep").fetchone()[0])
+        del record["test_bytes"]
+        connection.execute("UPDATE sweep SET record = ?", [json.dumps(record)])
+        connection.execute("DROP TABLE scores")
+        connection.execute("PRAGMA user_version = 3")
+    with Journal.open(path) as journal:
+        assert journal.sweep().test_bytes is None
+        assert journal.scores() == []
+        (cell, *_) = journal.cells()
+        journal.score(
+            Score(
+                cell=cell.key, split="test", tokens=9, bits_per_byte=2, perplexity=8, text_bytes=5
+            )
+        )
+        assert len(journal.scores()) == 1
 
 
 def test_observations_keep_the_order_of_arrival(tmp_path: Path) -> None:

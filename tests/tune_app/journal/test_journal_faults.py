@@ -270,7 +270,7 @@ def version_1(path: Path) -> list[str]:
         journal.start_attempt(keys[0])
         journal.record(observe(keys[1], 50, math.nan), stop(keys[1], 50, DIVERGED))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for table in ("failures", "attempts", "heartbeats"):
+        for table in ("failures", "attempts", "heartbeats", "scores"):
             connection.execute(f"DROP TABLE {table}")
         for column in ("baseline_config", "former_key"):
             connection.execute(f"ALTER TABLE cells DROP COLUMN {column}")
