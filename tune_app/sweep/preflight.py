@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from tune_app.journal.disk import require_free
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellRecord, FailureClass
 from tune_app.stopping.curves import by_cell
-from tune_app.stores.base import StoreError, StoreFullError
-from tune_app.stores.open import open_store
+from tune_app.stores.base import Store, StoreError, StoreFullError, StoreRefusedError
+from tune_app.stores.open import is_folder, open_store
 from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES
 
 logger = logging.getLogger(__name__)
@@ -30,16 +31,26 @@ _BYTES_PER_PARAMETER = 12
 
 
 def check_storage(
-    url: str, folder: Path, cells: Sequence[CellRecord], *, cells_at_once: int
+    url: str,
+    folder: Path,
+    cells: Sequence[CellRecord],
+    *,
+    cells_at_once: int,
+    dry: bool = False,
 ) -> None:
     """Tests the checkpoint store, and checks free space there and for the sweep's own records.
+
+    dry: only look at a store in a folder of this machine; do not create it.
 
     Raises ValueError if this machine has too little space, StoreError if the store refuses, does
     not answer or is too full: all before anything is trained.
     """
     store = open_store(url)
     try:
-        store.check()
+        if dry and is_folder(url):
+            _require_writable(store)
+        else:
+            store.check()
         needed = checkpoint_bytes(cells, cells_at_once=cells_at_once)
         free = store.free_bytes()
         if free is not None and free < needed:
@@ -54,6 +65,17 @@ def check_storage(
     finally:
         store.close()
     require_free(folder, RECORDS_BYTES, "the sweep's records")
+
+
+def _require_writable(store: Store) -> None:
+    """Raises StoreRefusedError if the store's folder cannot be created or written to."""
+    there = Path(store.url)
+    while not there.exists():
+        there = there.parent
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise StoreRefusedError(
+            f"{there} is no folder that this user can write to; choose another --checkpoints"
+        )
 
 
 def share_tokens(url: str, corpora: Mapping[str, PreparedCorpus], console: Console) -> Tokens:

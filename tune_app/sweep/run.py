@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +16,10 @@ from data.batches import EvaluationDocuments, TrainingBatches
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
-from tune_app.cluster.capacity import ClusterSize, Machines
+from tune_app.cluster.capacity import ClusterSize
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.command_line import INTERRUPTED
-from tune_app.devices import gpu_count
 from tune_app.formats import count
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
@@ -33,6 +31,7 @@ from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.stopping.all_rules import StoppingRules, describe_scheduler
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.stopping.rule import Trial
+from tune_app.sweep.checks import check_all
 from tune_app.sweep.folder import (
     JOURNAL,
     as_recorded,
@@ -66,8 +65,8 @@ def run_sweep(
     with other settings, a sweep that is already running.
     """
     folder = options.results / plan.name
-    with exclusive(folder), _cluster(options, folder) as cluster:
-        means = Means.of(options, cluster or this_machine())
+    with exclusive(folder), _cluster(plan, options, folder) as cluster:
+        means = check_all(plan, options, size=cluster, cells=_left(plan, folder))
         if cluster is not None:
             _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
@@ -119,12 +118,9 @@ def run_sweep(
 def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCorpus]:
     """The corpus encoded with each tokenizer of the plan, by tokenizer key; checks every cell.
 
-    Raises ValueError if the corpus is not available or too small for a context, or if a cell has
-    an invalid training setting: all before anything starts.
+    Raises ValueError if the corpus is not available or too small for a context.
     """
     cells = [Cell.from_values(record.values) for record in plan.feasible]
-    for cell in cells:
-        cell.training_config()
     corpora = {}
     for tokenizer in plan.tokenizers:
         with progress_display(console) as report:
@@ -182,9 +178,9 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
 
 
 @contextmanager
-def _cluster(options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
+def _cluster(plan: SweepPlan, options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
     """Connects to the cluster, if the options name one and there is something left to train."""
-    if _is_done(folder):
+    if not _left(plan, folder):
         yield None
         return
     from tune_app.on_ray.cluster import check_places, cluster_size, connected  # noqa: PLC0415 - Ray
@@ -197,20 +193,12 @@ def _cluster(options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
         yield cluster_size()
 
 
-def _is_done(folder: Path) -> bool:
-    """Whether every cell of a sweep has ended."""
+def _left(plan: SweepPlan, folder: Path) -> Sequence[PlannedCell]:
+    """The cells that are still to be trained."""
     if not (folder / JOURNAL).exists():
-        return False
+        return plan.cells
     with Journal.open(folder / JOURNAL, read_only=True) as journal:
-        return all(cell.status.ended for cell in journal.cells())
-
-
-def this_machine() -> ClusterSize:
-    """This machine as a cluster of one."""
-    machine = Machines(
-        name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpu_count())
-    )
-    return ClusterSize(now=(machine,))
+        return [cell for cell in journal.cells() if not cell.status.ended]
 
 
 def _refuse_unshared(url: str, cluster: ClusterSize) -> None:

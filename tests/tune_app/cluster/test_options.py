@@ -9,7 +9,7 @@ import pytest
 
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.sweep.run import this_machine
+from tune_app.sweep.checks import this_machine
 
 
 def size(*, cpus: float, gpus: float = 0) -> ClusterSize:

@@ -1,0 +1,116 @@
+"""Everything about a sweep that can be refused at once: before its corpus is packed.
+
+Nothing is started or trained here. A dry run asks the same questions as the sweep itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.corpus import find_corpus
+from data.errors import reading_explained
+from tune_app.cluster.capacity import ClusterSize, Machines
+from tune_app.cluster.options import Means, RunOptions
+from tune_app.devices import gpu_count
+from tune_app.journal.records import CellRecord
+from tune_app.plan.cell import Cell
+from tune_app.plan.plan import SweepPlan
+from tune_app.plan.rows import PlannedCell
+from tune_app.sweep.preflight import check_storage
+from tune_app.sweep.store_location import chosen_store
+
+
+def check_all(
+    plan: SweepPlan,
+    options: RunOptions,
+    *,
+    size: ClusterSize | None = None,
+    cells: Sequence[PlannedCell] | None = None,
+    dry: bool = False,
+) -> Means:
+    """Checks settings, machine, folder, corpus and checkpoint store; returns the resources.
+
+    Args:
+        plan: of the sweep.
+        options: how it is to be run.
+        size: of the cluster that the sweep is connected to; None for this machine.
+        cells: those left to train; None for all. A sweep with none left needs no machine.
+        dry: write nothing on this machine. A remote store is still asked: it has to answer, and
+            gets a small object that is removed again.
+
+    Raises ValueError or OSError, in one line with the remedy, for the first thing that would fail.
+    """
+    left = plan.cells if cells is None else cells
+    for cell in left:
+        if cell.config is not None:
+            Cell.from_values(cell.values).training_config()
+    means = Means.of(options, size or this_machine())
+    with reading_explained(plan.corpus):
+        find_corpus(plan.corpus)
+    folder = options.results / plan.name
+    require_writable(folder)
+    if not left:
+        return means
+    if size is None and not options.on_a_cluster:
+        refuse_beyond_this_machine(means, cpus=os.cpu_count() or 1, gpus=gpu_count())
+    _check_wandb(folder, options.wandb)
+    check_storage(
+        chosen_store(options.checkpoints, folder),
+        folder,
+        [CellRecord.of(cell) for cell in left],
+        cells_at_once=means.cells_at_once,
+        dry=dry,
+    )
+    return means
+
+
+def this_machine() -> ClusterSize:
+    """This machine as a cluster of one."""
+    machine = Machines(
+        name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpu_count())
+    )
+    return ClusterSize(now=(machine,))
+
+
+def refuse_beyond_this_machine(means: Means, *, cpus: int, gpus: int) -> None:
+    """Raises ValueError if a single cell asks for more than this machine has.
+
+    More cells at once than fit are allowed: they share the CPUs, or wait for a GPU.
+    """
+    if means.gpus > gpus:
+        remedy = "use --gpus 0 to train on CPUs" if gpus == 0 else f"use at most --gpus {gpus}"
+        raise ValueError(
+            f"a cell needs {means.gpus:g} GPUs, torch finds {gpus} on this machine; {remedy}"
+        )
+    if means.cpus > cpus:
+        raise ValueError(
+            f"a cell needs {means.cpus} CPUs, this machine has {cpus}; use at most --cpus {cpus}"
+        )
+
+
+def require_writable(folder: Path) -> None:
+    """Raises OSError if the folder cannot be created or written to. Creates nothing."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(
+            errno.ENOTDIR, "not a folder; choose another --results", str(there)
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            errno.EACCES, "this user cannot write there; choose another --results", str(there)
+        )
+
+
+def _check_wandb(folder: Path, mode: str) -> None:
+    """Raises ValueError for an unknown W&B mode, and for `online` without a key."""
+    if mode == "off":
+        return
+    from tune_app.results.mirrors.wandb import WandbListener  # noqa: PLC0415 - seldom needed
+
+    WandbListener(folder, mode)
