@@ -266,7 +266,7 @@ def tune(folder: Path, corpora: str, threads: int, _: float) -> None:
             tokens=None,
             listener=arrivals,
             options=RunOptions(cpus=threads),
-            means=Means(cells_at_once=1, cpus=threads, gpus=0.0),
+            means=Means(cells_at_once=1, cpus=threads, gpus=0.0, device="cpu"),
         )
     if ended_by is not None or arrivals.failures:
         raise RuntimeError(ended_by or arrivals.failures[0].traceback)

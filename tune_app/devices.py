@@ -1,30 +1,63 @@
-"""Choosing and checking the device for training."""
+"""Which devices this machine can train on, and the choice among them."""
 
 from __future__ import annotations
 
+import os
+
 import torch
+
+AUTO = "auto"
+"""The first GPU if there is one, else the CPU."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def mps_available() -> bool:
+    """Whether this is a Mac with a GPU that torch can use."""
+    return torch.backends.mps.is_available()
+
+
+def gpu_count() -> int:
+    """NVIDIA GPUs of this machine that torch can use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def available_devices() -> tuple[str, ...]:
+    """Names of the devices of this machine, the CPU first: cpu, cuda, cuda:0, …, mps."""
+    gpus = tuple(f"cuda:{number}" for number in range(gpu_count()))
+    return ("cpu", *(("cuda", *gpus) if gpus else ()), *(("mps",) if mps_available() else ()))
 
 
 def default_device() -> str:
     """The first GPU if there is one, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def gpu_count() -> int:
-    """GPUs of this machine that torch can use."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return next(name for name in ("cuda", "mps", "cpu") if name in available_devices())
 
 
 def checked_device(name: str) -> str:
-    """The name, if torch can use that device. Raises ValueError otherwise."""
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
+    """The device that a name means on this machine; `auto` is the default one.
+
+    Raises ValueError, in one sentence, if there is no such device here.
+    """
+    if name == AUTO:
+        return default_device()
+    known = available_devices()
+    if name not in known:
         raise ValueError(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); "
-            "try cpu, or cuda on a machine with a GPU"
-        ) from error
+            f"device {name!r} is not available on this machine; "
+            f"choose {' or '.join((AUTO, *known))}"
+        )
     return name
+
+
+def visible_gpu(device: str) -> str | None:
+    """The value of CUDA_VISIBLE_DEVICES for processes that use one GPU, `cuda:1` for example.
+
+    None for a device without a number. The numbers are of the GPUs that this process sees.
+    """
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or not number:
+        return None
+    visible = os.environ.get(VISIBLE, "").split(",")
+    return visible[int(number)].strip() if any(visible) else number
 
 
 def use_threads(number: int) -> None:

@@ -79,6 +79,8 @@ def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
         features_NE = features_BTE.flatten(0, 1)[scored]
         targets_N = batch.targets_BT.flatten()[scored]
         nats_N: Tensor = nats_per_token(features_NE, weight_VE, targets_N)
+        if device.type == "mps":  # it has no float64
+            nats_N = nats_N.cpu()
         nats += nats_N.sum(dtype=torch.float64).cpu()
         tokens += len(nats_N)
     return nats.item(), tokens

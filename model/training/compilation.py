@@ -11,7 +11,7 @@ from model.network.context import LossOutput
 from model.network.transformer import Transformer
 from model.sizing.cost import training_flops_per_token
 from model.spec import ModelConfig
-from model.training.hardware import compiler_found, compiler_name
+from model.training.hardware import compiler_found, compiler_name, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,16 @@ class CompilationError(RuntimeError):
 
 
 def should_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -> bool:
-    """Whether to compile a run of `tokens` tokens; `auto` compiles if it pays.
+    """Whether to compile a run of `tokens` tokens; `auto` compiles where it pays.
 
     If `auto` would compile but finds no compiler, the answer is no, with a warning. Raises
     CompilationError if `on` finds none.
     """
     if mode == "off":
         return False
-    if mode == "auto" and not compile_pays(config, tokens=tokens):
+    if mode == "auto" and not (
+        kind_of(device).COMPILES_BY_ITSELF and compile_pays(config, tokens=tokens)
+    ):
         return False
     if not compiler_found(device):
         name = compiler_name(device)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,30 +17,92 @@ Environment = dict[str, str | int | bool]
 """What the bits of a result depend on besides the run's settings, as plain values."""
 
 
+class DeviceKind(ABC):
+    """What training has to know of a kind of device: a class for each, and an entry in KINDS."""
+
+    COMPILES_BY_ITSELF = True
+    """Whether compile 'auto' may compile; False where nobody measured that it pays."""
+
+    @abstractmethod
+    def multiplies_bf16(self) -> bool:
+        """Whether it multiplies bf16 in hardware rather than through fp32."""
+
+    @abstractmethod
+    def name(self, device: str) -> str:
+        """The name of the processor."""
+
+    def compiler(self) -> tuple[str, str]:
+        """Language and command of the compiler that torch.compile needs."""
+        return "C++", os.environ.get("CXX", "g++")
+
+
+class Cpu(DeviceKind):
+    def multiplies_bf16(self) -> bool:
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+    def name(self, device: str) -> str:
+        name = torch.cpu.get_capabilities().get("cpu_name")
+        return str(name or platform.processor() or platform.machine())
+
+
+class Cuda(DeviceKind):
+    def multiplies_bf16(self) -> bool:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+    def name(self, device: str) -> str:
+        return torch.cuda.get_device_name(device)
+
+    def compiler(self) -> tuple[str, str]:
+        """C, for Triton's launchers."""
+        return "C", os.environ.get("CC", "gcc")
+
+
+class Mps(DeviceKind):
+    """The GPU of a Mac. Trained in fp32: its first generation has no bf16, and torch does not say
+    which generation it is."""
+
+    COMPILES_BY_ITSELF = False
+
+    def multiplies_bf16(self) -> bool:
+        return False
+
+    def name(self, device: str) -> str:
+        return f"MPS, {platform.processor() or platform.machine()}"
+
+
+KINDS: Mapping[str, DeviceKind] = {"cpu": Cpu(), "cuda": Cuda(), "mps": Mps()}
+"""By torch's name for the type of device."""
+
+
+def kind_of(device: str) -> DeviceKind:
+    """The kind of a device, `cuda:1` for example. Raises ValueError for an unknown one."""
+    name = device.partition(":")[0]
+    if name not in KINDS:
+        raise ValueError(f"unknown device {device!r}; expected one of {', '.join(KINDS)}")
+    return KINDS[name]
+
+
 def bf16_is_fast(device: str) -> bool:
     """Whether the device multiplies bf16 in hardware rather than through fp32."""
-    if torch.device(device).type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return kind_of(device).multiplies_bf16()
 
 
 def compiler_found(device: str) -> bool:
     """Whether torch.compile has the compiler it needs: C++ on a CPU, C for Triton on a GPU."""
-    return shutil.which(_compiler(device)[1]) is not None
+    return shutil.which(kind_of(device).compiler()[1]) is not None
 
 
 def compiler_name(device: str) -> str:
     """The compiler that torch.compile needs on the device, for messages."""
-    language, command = _compiler(device)
+    language, command = kind_of(device).compiler()
     return f"{language} compiler ({command})"
 
 
 def environment(device: str, *, precision: str, compiled: bool) -> Environment:
     """The record of this machine and its settings: equal records mean equal bits."""
-    on_gpu = torch.device(device).type == "cuda"
     return {
-        "machine": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
+        "machine": kind_of(device).name(device),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": precision,
@@ -86,15 +149,3 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(mode)
         settings.fill_uninitialized_memory = fill
-
-
-def _compiler(device: str) -> tuple[str, str]:
-    """Language and command."""
-    if torch.device(device).type == "cuda":
-        return "C", os.environ.get("CC", "gcc")
-    return "C++", os.environ.get("CXX", "g++")
-
-
-def _cpu_name() -> str:
-    name = torch.cpu.get_capabilities().get("cpu_name")
-    return str(name or platform.processor() or platform.machine())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,12 @@ from model.training.schedules import SCHEDULES
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILE_MODES = ("auto", "on", "off")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "schedule": tuple(SCHEDULES),
+    "precision": PRECISIONS,
+    "compile": COMPILE_MODES,
+}
+"""The settings that are one of a few names, and these names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,10 @@ class TrainingSettings:
     """Only algorithms that repeat bit for bit on the same kind of machine with the same threads."""
 
     def __post_init__(self) -> None:
+        # Before the types: whoever writes `compile=true` wants to hear the names.
+        for name, choices in CHOICES.items():
+            limit = f"one of {', '.join(choices)}"
+            _require(getattr(self, name) in choices, name, getattr(self, name), limit)
         require_types(self)
         for name, (valid, limit) in _LIMITS.items():
             _require(valid(getattr(self, name)), name, getattr(self, name), limit)
@@ -93,7 +103,6 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda rate: 0 < rate < math.inf,
         "positive and finite, for example 4e-3",
     ),
-    "schedule": (lambda name: name in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
     "warmup_fraction": (lambda share: 0 <= share < 1, "in [0, 1)"),
     "weight_decay": (lambda decay: 0 <= decay < math.inf, "0 or more, for example 0.1"),
     "betas": (
@@ -101,8 +110,6 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "two numbers in [0, 1), for example (0.9, 0.95)",
     ),
     "gradient_clip": (lambda norm: norm > 0, "positive, or inf for no clipping"),
-    "precision": (lambda name: name in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),
-    "compile": (lambda name: name in COMPILE_MODES, f"one of {', '.join(COMPILE_MODES)}"),
 }
 
 

@@ -43,6 +43,8 @@ class ClusterSize:
     """Node types with the maximum number of machines of each; empty without autoscaling."""
     most_machines: int | None = None
     """Limit over all node types together; None for no limit."""
+    mps: bool = False
+    """Whether it is one Mac, whose GPU torch can use. Ray does not count it among the GPUs."""
 
     @property
     def grows(self) -> bool:

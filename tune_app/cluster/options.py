@@ -13,6 +13,10 @@ from cyclopts import Group, Parameter
 
 from tune_app.cluster.capacity import ClusterSize
 
+AUTO = "auto"
+ON_A_CLUSTER = (AUTO, "cpu", "cuda")
+"""Devices of a sweep with --address."""
+
 _HOW = Group("How to run", sort_key=3)
 
 
@@ -35,6 +39,8 @@ class RunOptions:
     ] = None
     cpus: int = 1
     """CPUs per cell, also its number of torch threads."""
+    device: str = AUTO
+    """auto (a GPU if there is one), cpu, cuda, one of several GPUs as in cuda:1, or mps."""
     gpus: Annotated[
         float | None,
         Parameter(
@@ -68,6 +74,17 @@ class RunOptions:
             raise ValueError(f"{self.cpus} CPUs per cell; it must be at least 1")
         if self.gpus is not None and self.gpus < 0:
             raise ValueError(f"{self.gpus:g} GPUs per cell; it cannot be negative")
+        named = self.gpus is not None and self.device != AUTO
+        if named and (self.gpus != 0) != self.device.startswith("cuda"):
+            raise ValueError(
+                f"--device {self.device} and --gpus {self.gpus:g} contradict each other; "
+                "leave one of them out"
+            )
+        if self.on_a_cluster and self.device not in ON_A_CLUSTER:
+            raise ValueError(
+                f"--device {self.device} is for this machine alone; with --address choose "
+                f"{' or '.join(ON_A_CLUSTER)}, Ray assigns the GPUs"
+            )
 
     @property
     def on_a_cluster(self) -> bool:
@@ -84,12 +101,28 @@ class Means:
     """Per cell."""
     gpus: float
     """Per cell; a fraction shares one."""
+    device: str
+    """What torch calls the device of each cell: cpu, cuda or mps."""
 
     @classmethod
     def of(cls, options: RunOptions, size: ClusterSize) -> Means:
         """Resolves the options on this machine or a cluster of the given size."""
-        gpus = size.gpus_per_cell() if options.gpus is None else options.gpus
+        device = _device(options, size)
+        gpus = 0.0
+        if device == "cuda":
+            gpus = 1.0 if options.gpus is None else options.gpus
         cells = options.cells_at_once
         if cells is None:
-            cells = size.cells_at_once(cpus=options.cpus, gpus=gpus)
-        return cls(cells_at_once=cells, cpus=options.cpus, gpus=gpus)
+            # The cells of a Mac would share its one GPU.
+            one = device == "mps"
+            cells = 1 if one else size.cells_at_once(cpus=options.cpus, gpus=gpus)
+        return cls(cells_at_once=cells, cpus=options.cpus, gpus=gpus, device=device)
+
+
+def _device(options: RunOptions, size: ClusterSize) -> str:
+    if options.device != AUTO:
+        return options.device.partition(":")[0]
+    gpus = size.gpus_per_cell() if options.gpus is None else options.gpus
+    if gpus > 0:
+        return "cuda"
+    return "mps" if size.mps and options.gpus is None else "cpu"

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_app.cluster.capacity import ClusterSize, Machines, node_types
 from tune_app.command_line import ROOT
+from tune_app.devices import VISIBLE, visible_gpu
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,9 @@ _ANSWER_SECONDS = 60.0
 
 
 @contextmanager
-def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Iterator[None]:
+def connected(
+    address: str | None, *, cpus: int, gpus: float, show: bool, device: str = "cpu"
+) -> Iterator[None]:
     """Connects to Ray at an address, or starts it on this machine.
 
     Args:
@@ -47,6 +50,7 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
         cpus: CPUs that a Ray started here announces; at least those of this machine.
         gpus: GPUs per cell.
         show: whether to show Ray's own messages.
+        device: of a sweep on this machine; `cuda:1` gives Ray that GPU alone.
 
     Raises ValueError if this machine has fewer GPUs, or if Ray cannot start on it.
     """
@@ -68,7 +72,7 @@ def connected(address: str | None, *, cpus: int, gpus: float, show: bool) -> Ite
         local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
     # Workers import packages from the folder that Ray is started in. Start it in the program's, as
     # the user's folder may contain a model.py.
-    with writing_explained(), signals_kept_from_ray(), chdir(ROOT):
+    with writing_explained(), signals_kept_from_ray(), chdir(ROOT), _only_gpu(address, device):
         ray.init(
             # Without an address Ray would connect to any cluster that it finds on this machine.
             address=address or "local",
@@ -126,6 +130,23 @@ def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
             f"{len(os.fsencode(temporary))} bytes, at most {most} are allowed; set RAY_TMPDIR to a "
             "shorter one, for example /tmp"
         )
+
+
+@contextmanager
+def _only_gpu(address: str | None, device: str) -> Iterator[None]:
+    """Ray processes that start inside the block on this machine see only the device's GPU."""
+    gpu = None if address else visible_gpu(device)
+    if gpu is None:
+        yield
+        return
+    before = os.environ.get(VISIBLE)
+    os.environ[VISIBLE] = gpu
+    try:
+        yield
+    finally:
+        del os.environ[VISIBLE]
+        if before is not None:
+            os.environ[VISIBLE] = before
 
 
 @contextmanager

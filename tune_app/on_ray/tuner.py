@@ -87,7 +87,7 @@ def run_cells(
         "corpora": {key: str(path.absolute()) for key, path in corpora.items()},
         "tokens": tokens,
         "threads": means.cpus,
-        "device": "cuda" if means.gpus > 0 else "cpu",
+        "device": means.device,
     }
     left = list(cells)
     with _scratch(folder / SCRATCH) as scratch, interrupts(halt):

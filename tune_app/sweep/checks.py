@@ -15,7 +15,7 @@ from data.corpus import find_corpus
 from data.errors import reading_explained
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.devices import gpu_count
+from tune_app.devices import AUTO, checked_device, gpu_count, mps_available
 from tune_app.journal.records import CellRecord
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
@@ -48,7 +48,7 @@ def check_all(
     for cell in left:
         if cell.config is not None:
             Cell.from_values(cell.values).training_config()
-    means = Means.of(options, size or this_machine())
+    means = Means.of(options, size or this_machine(options.device))
     with reading_explained(plan.corpus):
         find_corpus(plan.corpus)
     folder = options.results / plan.name
@@ -56,6 +56,7 @@ def check_all(
     if not left:
         return means
     if size is None and not options.on_a_cluster:
+        checked_device(options.device)
         refuse_beyond_this_machine(means, cpus=os.cpu_count() or 1, gpus=gpu_count())
     _check_wandb(folder, options.wandb)
     check_storage(
@@ -68,12 +69,13 @@ def check_all(
     return means
 
 
-def this_machine() -> ClusterSize:
-    """This machine as a cluster of one."""
+def this_machine(device: str = AUTO) -> ClusterSize:
+    """This machine as a cluster of one, with only that GPU if the device is one of several."""
+    gpus = min(1, gpu_count()) if ":" in device else gpu_count()
     machine = Machines(
-        name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpu_count())
+        name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpus)
     )
-    return ClusterSize(now=(machine,))
+    return ClusterSize(now=(machine,), mps=mps_available())
 
 
 def refuse_beyond_this_machine(means: Means, *, cpus: int, gpus: int) -> None:

@@ -291,7 +291,11 @@ def _run(
     listener = Broadcast(listeners)
     listener.sweep_started(journal)
     here = connected(
-        None, cpus=means.cpus * means.cells_at_once, gpus=means.gpus, show=options.show_ray
+        None,
+        cpus=means.cpus * means.cells_at_once,
+        gpus=means.gpus,
+        show=options.show_ray,
+        device=options.device,
     )
     try:
         with here if options.address is None else nullcontext():

@@ -50,7 +50,7 @@ def train(
     checkpoints: str | None = None,
     checkpoint_every: float | None = None,
     threads: int | None = None,
-    device: str | None = None,
+    device: str = "auto",
 ) -> int:
     """Train one cell.
 
@@ -65,7 +65,7 @@ def train(
     threads
         CPU threads; default: all.
     device
-        cpu, cuda, …; default: the first GPU if there is one.
+        auto (a GPU if there is one), cpu, cuda, one of several GPUs as in cuda:1, or mps.
     """
     from tune_app.trial.alone import train_alone  # noqa: PLC0415 - imports torch
 

@@ -12,7 +12,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.sizing.table import parameter_table
-from tune_app.devices import checked_device, default_device, use_threads
+from tune_app.devices import checked_device, use_threads
 from tune_app.plan.cell import Cell
 from tune_app.stopping.divergence import diverged
 from tune_app.stores.open import open_store
@@ -27,7 +27,7 @@ def train_alone(
     checkpoints: str | None,
     checkpoint_every: float | None,
     threads: int | None,
-    device: str | None,
+    device: str,
 ) -> int:
     """Trains a cell to its end; returns the exit code, 1 if it diverged.
 
@@ -36,7 +36,7 @@ def train_alone(
         checkpoints: URL of their store; None for none.
         checkpoint_every: seconds; None for the best interval.
         threads: CPU threads; None for all.
-        device: None for the first GPU if there is one.
+        device: `auto` for the first GPU if there is one.
     """
     if threads is not None:
         use_threads(threads)
@@ -57,7 +57,7 @@ def train_alone(
         if store is None
         else Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
         timing=CheckpointTiming(interval=checkpoint_every),
-        device=checked_device(device) if device else default_device(),
+        device=checked_device(device),
     )
     console.print(parameter_table(trial.config).as_text(), markup=False, highlight=False)
     if trial.resumed_from:

@@ -62,6 +62,10 @@ def test_a_sweep_with_nothing_left_to_train_needs_no_machine(tmp_path: Path) -> 
 
 
 def test_more_cells_at_once_than_fit_are_the_users_choice() -> None:
-    refuse_beyond_this_machine(Means(cells_at_once=64, cpus=2, gpus=0.5), cpus=2, gpus=1)
+    refuse_beyond_this_machine(
+        Means(cells_at_once=64, cpus=2, gpus=0.5, device="cuda"), cpus=2, gpus=1
+    )
     with pytest.raises(ValueError, match="use --gpus 0 to train on CPUs"):
-        refuse_beyond_this_machine(Means(cells_at_once=1, cpus=1, gpus=1), cpus=2, gpus=0)
+        refuse_beyond_this_machine(
+            Means(cells_at_once=1, cpus=1, gpus=1, device="cuda"), cpus=2, gpus=0
+        )

@@ -1,0 +1,37 @@
+"""What each kind of device can do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.spec import ModelConfig
+from model.training.compilation import should_compile
+from model.training.hardware import bf16_is_fast, compiler_name, environment, kind_of
+
+LONG = 10**12
+CONFIG = ModelConfig(
+    vocab_size=64, context=8, d_model=8, n_layers=1, n_heads=1, head_dim=8, d_ff=16
+)
+
+
+def test_a_mac_trains_in_fp32_and_compiles_only_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
+    assert not bf16_is_fast("mps")
+    assert not should_compile("auto", CONFIG, tokens=LONG, device="mps")
+    assert should_compile("on", CONFIG, tokens=LONG, device="mps")
+    assert should_compile("auto", CONFIG, tokens=LONG, device="cpu")
+
+
+def test_a_gpu_is_known_by_its_name_and_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setenv("CC", "clang")
+    assert environment("cuda:1", precision="bf16", compiled=False)["machine"] == "GPU at cuda:1"
+    assert bf16_is_fast("cuda:1")
+    assert compiler_name("cuda:1") == "C compiler (clang)"
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown device 'tpu'; expected one of cpu, cuda, mps"):
+        kind_of("tpu")
