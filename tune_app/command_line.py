@@ -46,6 +46,8 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[_LogHandler()])
     logging.captureWarnings(True)
+    # It warns at length about the cache of fonts of a user without a home folder.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     errors = Console(stderr=True, soft_wrap=True)
     try:
         refuse_hidden_packages()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -93,13 +95,24 @@ def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
     Raises JournalError if the file is not a journal, or was written by a newer version.
     """
+    try:
+        path.open("rb").close()  # SQLite does not say why it cannot open a file
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read ({error.strerror})") from error
     connection = connect(path, read_only=read_only)
     try:
+        if read_only and _needs_write_access(connection):
+            connection.close()
+            connection = _snapshot(path)
         version = _checked_version(path, connection)
         if version == SCHEMA_VERSION:
             return connection
         if read_only:
-            return _upgraded_in_memory(path, connection)
+            connection = _in_memory(connection)
+            with transaction(connection, path):
+                upgrade(connection)
+            connection.execute("PRAGMA query_only = ON")
+            return connection
         _keep_copy(connection, path, version)
         with transaction(connection, path):
             upgrade(connection)
@@ -145,14 +158,69 @@ def _keep_copy(connection: sqlite3.Connection, path: Path, version: int) -> None
     unfinished.replace(path.with_name(f"{path.name}.v{version}"))
 
 
-def _upgraded_in_memory(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
+def _needs_write_access(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite cannot read the file because it may not create files beside it.
+
+    A database with a write-ahead log has an index beside it, which SQLite creates even to read. In
+    the folder of another user and on a read-only disk it cannot.
+    """
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError as error:
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    except sqlite3.DatabaseError:
+        return False
+    return False
+
+
+def _snapshot(path: Path) -> sqlite3.Connection:
+    """The journal as it is now, in memory; nothing is written beside it.
+
+    Raises JournalError if the file cannot be read, or the temporary folder cannot be written.
+    """
+    try:
+        log = _log_of(path)
+        if not log.exists() or log.stat().st_size == 0:
+            return _only_read(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True))
+        with tempfile.TemporaryDirectory(prefix="stellux-journal-") as scratch:
+            copy = Path(scratch) / path.name
+            _copy_with_log(path, copy)
+            return _only_read(sqlite3.connect(copy))
+    except (OSError, sqlite3.DatabaseError) as error:
+        raise JournalError(f"{path} cannot be read ({error})") from error
+
+
+def _copy_with_log(path: Path, copy: Path) -> None:
+    """Copies a database and its log, even beside a writer.
+
+    A log that grows meanwhile does no harm: SQLite reads it up to the last whole transaction. If
+    parts of it were moved into the database, the copy is made again.
+    """
+    while True:
+        before = path.stat()
+        shutil.copyfile(path, copy)
+        shutil.copyfile(_log_of(path), _log_of(copy))
+        after = path.stat()
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns):
+            return
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _only_read(connection: sqlite3.Connection) -> sqlite3.Connection:
+    memory = _in_memory(connection)
+    memory.execute("PRAGMA query_only = ON")
+    return memory
+
+
+def _in_memory(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """A copy in memory; the connection is closed."""
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     memory.row_factory = sqlite3.Row
-    connection.backup(memory)
-    connection.close()
-    with transaction(memory, path):
-        upgrade(memory)
-    memory.execute("PRAGMA query_only = ON")
+    with closing(connection):
+        connection.backup(memory)
     return memory
 
 

@@ -118,7 +118,7 @@ def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
 
 
 @app.command
-def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
+def report(name: str = "quick", *, results: Path = Path("runs"), to: Path | None = None) -> int:
     """Rewrite the results of a sweep from its journal alone.
 
     Parameters
@@ -127,14 +127,26 @@ def report(name: str = "quick", *, results: Path = Path("runs")) -> int:
         Name of the sweep.
     results
         Folder that holds all sweeps.
+    to
+        Folder to write the results to; by default the sweep's own.
     """
-    from tune_app.results.write import write_results  # noqa: PLC0415 - imports pandas and matplotlib
+    from tune_app.results.whole_files import require_writable  # noqa: PLC0415
     from tune_app.sweep.folder import is_running  # noqa: PLC0415
     from tune_app.terminal.tables import summary  # noqa: PLC0415
 
-    with _open(name, results) as journal:
-        write_results(journal, results / name, live=is_running(results / name))
-        Console().print(summary(journal, results / name))
+    own = results / name
+    with _open(name, results) as journal, ended_by_signals():
+        try:
+            require_writable(to or own)
+        except OSError as error:
+            raise ValueError(
+                f"{to or own} cannot be written ({error.strerror}); choose another folder for the "
+                f"results with --to, or see them with {_NAME} status {name}"
+            ) from error
+        from tune_app.results.write import write_results  # noqa: PLC0415 - imports matplotlib
+
+        write_results(journal, to or own, live=to is None and is_running(own))
+        Console().print(summary(journal, to or own))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -60,12 +62,18 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 def is_running(folder: Path) -> bool:
     """Whether a process is running the sweep now."""
-    lock = FileLock(folder / LOCK, timeout=0)
+    # Not by FileLock, which needs write access: another user may look, too.
     try:
-        with lock:
-            return False
-    except Timeout:
-        return True
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _describe(holder: Path) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.sweeps import new_journal, observe
+from tests.write_protection import protect, write_protected
 from tune_app.journal.journal import Journal, JournalError
 from tune_app.journal.records import DIVERGED, Action, Decision, Failure, FailureClass, Status
 
@@ -393,3 +394,35 @@ def test_a_reader_that_is_killed_harms_nobody(tmp_path: Path) -> None:
             reader.wait()
         journal.record(observe(cell, 2, 2.0), stop(cell, 2))
         assert [point.tokens for point in journal.observations()] == [1, 2]
+
+
+@pytest.mark.parametrize("beside", [(), ("-wal",), ("-wal", "-shm")])
+def test_a_journal_is_read_without_write_access(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with write_protected() as folder, new_journal(path) as journal:
+        cell = journal.cells()[0].key
+        journal.record(observe(cell, 100, 2.0), None)
+        if not beside:
+            journal.close()
+        for end in ("", *beside):
+            shutil.copyfile(f"{path}{end}", folder / f"{path.name}{end}")
+        files = {file: file.read_bytes() for file in folder.iterdir()}
+        protect(folder)
+        with pytest.raises(PermissionError):
+            (folder / "new").touch()
+        with Journal.open(folder / path.name, read_only=True) as reader:
+            assert [point.tokens for point in reader.observations(cell)] == [100]
+            with pytest.raises(sqlite3.OperationalError):
+                reader.beat(cell, 100, "host")
+        assert {file: file.read_bytes() for file in files} == files
+        assert len(list(folder.iterdir())) == 1 + len(beside)
+
+
+def test_a_journal_that_this_user_may_not_read_is_told(tmp_path: Path) -> None:
+    with write_protected() as folder:
+        path = folder / "journal.sqlite3"
+        new_journal(path).close()
+        path.chmod(0)
+        protect(folder)
+        with pytest.raises(JournalError, match=r"journal.sqlite3 cannot be read \(Permission"):
+            Journal.open(path, read_only=True)
