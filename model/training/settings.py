@@ -30,13 +30,13 @@ class TrainingSettings:
     batch_size: int = 16
     """Sequences per step."""
     learning_rate: float = 4e-3
-    """The baseline's, at its peak; model.mup derives each model's own."""
+    """The baseline's learning rate at its peak; model.mup derives each model's own."""
     schedule: str = "cosine"
-    """A key of model.training.schedules.SCHEDULES."""
+    """Course of the learning rate: a key of model.training.schedules.SCHEDULES."""
     warmup_fraction: float = 0.05
     """Share of the tokens over which the learning rate rises."""
     weight_decay: float = 0.1
-    """Of matrices; AdamW multiplies it by the learning rate."""
+    """Weight decay of matrices; AdamW multiplies it by the learning rate."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Decay rates of AdamW's two moments."""
     gradient_clip: float = 1.0

@@ -224,12 +224,13 @@ class SweepResults:
 
     def gap(self, design: Design) -> float | None:
         """Bits per byte above the baseline (negative: better), over the seeds both finished."""
-        if self.baseline is None:
-            return None
-        baseline = self.baseline.scores
-        return _mean(
-            score - baseline[seed] for seed, score in design.scores.items() if seed in baseline
-        )
+        return _mean(gap for cell in design.cells if (gap := self.cell_gap(cell)) is not None)
+
+    def cell_gap(self, cell: CellResult) -> float | None:
+        """Bits per byte above the baseline's cell of the same seed, on the full dev split."""
+        scores = {} if self.baseline is None else self.baseline.scores
+        baseline = scores.get(cell.cell.values.get("seed", 0))
+        return None if cell.score is None or baseline is None else cell.score - baseline
 
     def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
         """Bits per byte above the baseline's at equal tokens, on the sample of dev documents.

@@ -22,7 +22,7 @@ from tune_app.journal.records import PHASES, Decision
 from tune_app.results.summary import CellResult, SweepResults
 from tune_app.results.whole_files import replacing
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Characters with which a spreadsheet formula can start."""
@@ -33,7 +33,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
 
     The cell's values have their own names (nested ones are left out). Prefixes: `solved_` for the
     solved sizes, `parameters_` for parameters by part, `last_` for the report's drawn metrics at
-    the last evaluation.
+    the last evaluation. `tune_app.results.columns` says what each column means.
     """
     rank = {
         result.cell.key: place
@@ -55,7 +55,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
                 "status": result.cell.status.value,
                 "rank": rank.get(result.cell.key),
                 **_cell_values(result),
-                **_outcome(result, drawn),
+                **_outcome(results, result, drawn),
             }
             for result in results.cells
         ]
@@ -67,6 +67,7 @@ def curve_rows(results: SweepResults) -> list[Row]:
     names = in_order(
         name for result in results.cells for point in result.curve for name in point.metrics
     )
+    gaps = {result.cell.key: dict(results.gap_curve(result)) for result in results.cells}
     return [
         {
             "label": result.cell.label,
@@ -75,11 +76,17 @@ def curve_rows(results: SweepResults) -> list[Row]:
             "tokens": point.tokens,
             "baseline_tokens": point.baseline_tokens,
             **{name: point.metrics.get(name) for name in names},
+            "gap_bits_per_byte": gaps[point.cell].get(point.baseline_tokens),
             **{f"seconds_{phase}": point.seconds.get(phase) for phase in PHASES},
         }
         for result in results.cells
         for point in result.curve
     ]
+
+
+def names_of(rows: Sequence[Row]) -> list[str]:
+    """The columns of a table; none if it has no rows."""
+    return list(rows[0]) if rows else []
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -91,7 +98,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if rows:
-            writer.writerow(rows[0])
+            writer.writerow(names_of(rows))
         writer.writerows([_field(value) for value in row.values()] for row in rows)
 
 
@@ -103,7 +110,7 @@ def _field(value: Any) -> Any:
 
 def write_parquet(rows: Sequence[Row], path: Path) -> None:
     """Writes a Parquet file; an unknown value is null, a column of mixed types is text."""
-    names = list(rows[0]) if rows else []
+    names = names_of(rows)
     table = pa.table({name: _column([row[name] for row in rows]) for name in names})
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
@@ -146,16 +153,19 @@ def _cell_values(result: CellResult) -> Row:
     }
 
 
-def _outcome(result: CellResult, drawn: Sequence[str]) -> Row:
+def _outcome(results: SweepResults, result: CellResult, drawn: Sequence[str]) -> Row:
     last, seconds = result.last, result.seconds
+    sample_gaps = dict(results.gap_curve(result))
     return {
         "tokens_trained": 0 if last is None else last.tokens,
         "baseline_tokens_trained": 0 if last is None else last.baseline_tokens,
         "full_bits_per_byte": last and last.full_bits_per_byte,
         "full_perplexity": last and last.full_perplexity,
+        "gap_bits_per_byte": results.cell_gap(result),
         "sample_bits_per_byte": last and last.bits_per_byte,
         "sample_perplexity": last and last.perplexity,
         "sample_baseline_token_perplexity": last and last.baseline_token_perplexity,
+        "sample_gap_bits_per_byte": last and sample_gaps.get(last.baseline_tokens),
         "train_loss": last and last.train_loss,
         **{
             # Prefixed, because the bare name may be a setting of the cell, such as learning_rate.

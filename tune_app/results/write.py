@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tune_app import formats
 from tune_app.journal.journal import Journal
+from tune_app.results.columns import dictionary
 from tune_app.results.mirrors.optuna import STUDY, write_study
 from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
 from tune_app.results.plots.all_plots import draw, png
@@ -17,6 +18,7 @@ from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
     curve_rows,
+    names_of,
     write_csv,
     write_decisions,
     write_failures,
@@ -35,6 +37,8 @@ class ResultPaths:
     csv: Path
     parquet: Path
     curves: Path
+    columns: Path
+    """The data dictionary of the tables."""
     decisions: Path
     failures: Path
     report: Path
@@ -65,6 +69,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         csv=folder / "results.csv",
         parquet=folder / "results.parquet",
         curves=folder / "curves.parquet",
+        columns=folder / "columns.csv",
         decisions=folder / "decisions.jsonl",
         failures=folder / "failures.jsonl",
         report=folder / "report.html",
@@ -72,10 +77,11 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         tensorboard=folder / TENSORBOARD,
         plots=tuple(folder / "plots" / f"{picture.name}.png" for picture in pictures),
     )
-    rows = cell_rows(results)
+    rows, curves = cell_rows(results), curve_rows(results)
     write_csv(rows, paths.csv)
     write_parquet(rows, paths.parquet)
-    write_parquet(curve_rows(results), paths.curves)
+    write_parquet(curves, paths.curves)
+    write_csv(dictionary(names_of(rows), names_of(curves)), paths.columns)
     write_decisions(results, paths.decisions)
     write_failures(results, paths.failures)
     for picture, path in zip(pictures, paths.plots, strict=True):

@@ -20,6 +20,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.results.mirrors.study_url import study_url
+from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
 from tune_app.results.summary import Design, SweepResults, summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
@@ -339,4 +340,9 @@ def _places(folder: Path) -> list[tuple[str, str]]:
         ("table", folder / "results.csv", str(folder / "results.csv")),
         ("study", study, "optuna-dashboard " + shlex.quote(study_url(study))),
     ]
-    return [(name, text) for name, path, text in places if path.exists()]
+    found = [(name, text) for name, path, text in places if path.exists()]
+    if unsent := offline_runs(folder):
+        runs, them = ("run", "it") if len(unsent) == 1 else ("runs", "them")
+        text = f"{len(unsent)} offline {runs}; to upload {them}: {sync_command(folder)}"
+        found.append(("W&B", text))
+    return found

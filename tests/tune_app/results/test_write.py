@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tune_app.terminal.tables import summary
 
 _EQUAL = (
     "results.csv",
+    "columns.csv",
     "decisions.jsonl",
     "failures.jsonl",
     "report.html",
@@ -46,6 +48,10 @@ def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
     assert all(path.is_file() for path in (*paths.plots, paths.study))
     assert len(list(paths.tensorboard.iterdir())) == 11
     assert paths.results.leader is not None
+    header = paths.csv.read_text("utf-8").partition("\n")[0].split(",")
+    with paths.columns.open(encoding="utf-8") as file:
+        described = [line["column"] for line in csv.DictReader(file) if line["table"] == "results"]
+    assert described == header
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 

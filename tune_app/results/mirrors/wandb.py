@@ -1,8 +1,7 @@
 """The curves on Weights & Biases, if requested: one run per cell, grouped by sweep.
 
-Offline runs are kept in the sweep's folder and need no account; upload them later with
-
-    wandb sync runs/NAME/wandb/offline-run-*
+Offline runs are kept in the sweep's folder and need no account; the summary at the end of a sweep
+has the command that uploads them.
 
 A background thread sends everything, so that a slow network or a failing service never delays the
 sweep.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 import time
@@ -9,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tests.tune_app.journals import make_journal
 from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.results.mirrors.wandb import WandbListener
+from tune_app.results.mirrors.wandb_runs import offline_runs
+from tune_app.terminal.tables import summary
 
 _AXES = {"embedding": ("tied", "untied")}
 
@@ -39,6 +43,26 @@ def test_offline_writes_a_run_a_cell(
     assert all(b"dev/bits_per_byte" in data for data in stored)
     assert [record.message for record in caplog.records] == []
     assert capfd.readouterr().out == ""
+    assert offline_runs(tmp_path) == sorted(runs)
+
+
+def test_the_end_of_a_sweep_says_how_to_upload_offline_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    for name in ("offline-run-1", "offline-run-2", "run-3"):
+        (folder / "wandb" / name).mkdir(parents=True)
+    console = Console(file=io.StringIO(), width=400)
+    with make_journal(tmp_path / "j", axes=_AXES) as journal:
+        console.print(summary(journal, folder))
+        (folder / "wandb" / "offline-run-1" / "run-1.wandb.synced").touch()
+        console.print(summary(journal, folder))
+    first, second = [
+        line
+        for line in console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+        if line.startswith("W&B")
+    ]
+    assert "2 offline runs; to upload them: wandb sync '" in first
+    assert first.endswith("a b/wandb'/offline-run-*")
+    assert "1 offline run; to upload it" in second
 
 
 def test_online_without_a_key_is_refused_with_the_remedy(tmp_path: Path) -> None:

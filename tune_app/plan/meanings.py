@@ -1,0 +1,39 @@
+"""What each setting of a cell means, as the docstrings of its field say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import docstring_parser
+
+from model.spec import ModelSpec
+from model.training.settings import TrainingSettings
+from tune_app.plan.cell import TrialSettings
+
+_OTHERS: Mapping[str, str] = {
+    "tokenizer": "Kind of the tokenizer: byte_level_bpe or imported.",
+    "tokenizer_options": "The tokenizer's other settings, by name.",
+    "seed": "Seed of the weights and of the order of the training text.",
+}
+
+UNITS: Mapping[str, str] = {
+    "target_parameters": "parameters",
+    "vocab_size": "tokens",
+    "context": "tokens",
+    "tokens": "baseline tokens",
+    "batch_size": "sequences",
+    "evaluation_bytes": "bytes",
+}
+"""Units of the settings that have one."""
+
+
+@cache
+def meanings() -> Mapping[str, str]:
+    """A sentence for each setting of a cell, by name. Reads the source of three classes."""
+    fields = {
+        parameter.arg_name: " ".join((parameter.description or "").replace("`", "").split())
+        for kind in (ModelSpec, TrainingSettings, TrialSettings)
+        for parameter in docstring_parser.parse_from_object(kind).params
+    }
+    return {**fields, **_OTHERS}

@@ -1,0 +1,186 @@
+"""What each column of the tables means, and its unit: the data dictionary beside the results.
+
+Settings take their meaning from the docstrings of their fields, metrics from their declarations in
+`tune_app/journal/metrics.py`; everything else is described here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tune_app.journal.metrics import Metric, is_declared, metric
+from tune_app.journal.records import PHASES
+from tune_app.plan.meanings import UNITS, meanings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """The description of a column."""
+
+    meaning: str
+    """Empty if nothing is known about it, as for a column of another version."""
+    unit: str = ""
+    """Empty if it has none."""
+
+
+_BITS = "bits/byte"
+_FULL_GAP = Column(
+    meaning="full_bits_per_byte minus that of the baseline's cell of the same seed; negative is "
+    "better. Empty unless both have finished",
+    unit=_BITS,
+)
+_SAMPLE_GAP = Column(
+    meaning="bits per byte of the sample above the baseline's of the same seed at equal "
+    "baseline tokens; negative is better. The baseline's curve is interpolated linearly and never "
+    "extrapolated: empty where it does not reach",
+    unit=_BITS,
+)
+
+_RESULTS: Mapping[str, Column] = {
+    "position": Column(meaning="place in the sweep's list of cells; the baseline is 0"),
+    "key": Column(
+        meaning="a hash of what determines the cell's result; names its checkpoints in the store"
+    ),
+    "label": Column(meaning="short name of the cell, unique in the sweep"),
+    "design": Column(meaning="name of the cells that differ only in their seed"),
+    "is_baseline": Column(
+        meaning="whether the cell is the baseline, on the first of the sweep's seeds"
+    ),
+    "status": Column(
+        meaning="infeasible, pending, running, finished (trained to the end), stopped (early, by "
+        "a rule or for a diverged loss) or failed (by an error)"
+    ),
+    "rank": Column(
+        meaning="place of the design by its mean full_bits_per_byte, 1 is best; only finished "
+        "cells have one"
+    ),
+    "solved_d_attention": Column(meaning="solved n_heads × head_dim"),
+    "solved_expansion": Column(meaning="solved d_ff / d_model"),
+    "parameters_total": Column(meaning="all trainable parameters", unit="parameters"),
+    "embedding_share": Column(
+        meaning="parameters of the embedding and the lm_head over all parameters, as solved"
+    ),
+    "tokens_trained": Column(
+        meaning="tokens of the cell's own tokenizer, up to its last evaluation", unit="tokens"
+    ),
+    "baseline_tokens_trained": Column(
+        meaning="the same amount of text in tokens of the baseline's tokenizer",
+        unit="baseline tokens",
+    ),
+    "full_bits_per_byte": Column(
+        meaning="bits per byte of the full dev split at the end of training; cells are ranked by "
+        "it",
+        unit=_BITS,
+    ),
+    "full_perplexity": Column(
+        meaning="perplexity of the full dev split at the end of training",
+        unit="per token of the cell's own tokenizer",
+    ),
+    "gap_bits_per_byte": _FULL_GAP,
+    "sample_bits_per_byte": Column(
+        meaning="bits per byte of the sample of dev documents at the last evaluation", unit=_BITS
+    ),
+    "sample_perplexity": Column(
+        meaning="perplexity of the sample at the last evaluation",
+        unit="per token of the cell's own tokenizer",
+    ),
+    "sample_baseline_token_perplexity": Column(
+        meaning="exp(sample_bits_per_byte · ln 2 · the baseline's bytes per token): perplexity of "
+        "the sample in the baseline's token units, comparable across tokenizers",
+        unit="per token of the baseline's tokenizer",
+    ),
+    "sample_gap_bits_per_byte": _SAMPLE_GAP,
+    "train_loss": Column(
+        meaning="mean training loss between the last two evaluations", unit="nats/token"
+    ),
+    "rule": Column(
+        meaning="what ended the cell: completed, diverged, or the name of a stopping rule"
+    ),
+    "reason": Column(meaning="why the cell ended, or why it is infeasible, with the numbers"),
+    "tokens_per_second": Column(
+        meaning="tokens_trained / seconds_train", unit="tokens of the own tokenizer/s"
+    ),
+    "seconds_total": Column(meaning="wall time of all phases together", unit="s"),
+    "training_flops": Column(
+        meaning="FLOPs of the trained tokens, forward and backward, counted from the sizes",
+        unit="FLOPs",
+    ),
+    "attempts": Column(meaning="how often a worker started the cell"),
+    "resumes": Column(meaning="attempts that resumed from a checkpoint"),
+    "failures": Column(meaning="attempts that ended in an error; see failures.jsonl"),
+    "failed_by": Column(meaning="kind of the failure that ended the cell"),
+}
+
+_CURVES: Mapping[str, Column] = {
+    "label": _RESULTS["label"],
+    "status": _RESULTS["status"],
+    "cell": Column(meaning="key of the cell"),
+    "tokens": Column(meaning="tokens of the cell's own tokenizer trained so far", unit="tokens"),
+    "baseline_tokens": Column(
+        meaning="the same amount of text in tokens of the baseline's tokenizer; curves are "
+        "compared at equal values",
+        unit="baseline tokens",
+    ),
+    "gap_bits_per_byte": _SAMPLE_GAP,
+}
+
+_PHASES: Mapping[str, str] = {
+    "start": "starting the trial: building the model, reading a checkpoint",
+    "data": "getting and opening the packed tokens",
+    "compile": "compiling the model",
+    "train": "training steps",
+    "evaluate": "evaluations on dev",
+}
+
+
+def of_results(name: str) -> Column:
+    """The description of a column of results.csv."""
+    settings = meanings()
+    if name in _RESULTS:
+        return _RESULTS[name]
+    if name in settings:
+        return Column(meaning=settings[name], unit=UNITS.get(name, ""))
+    family, _, member = name.partition("_")
+    if family == "solved":
+        return Column(meaning=f"{member} of the solved model", unit=UNITS.get(member, ""))
+    if family == "parameters":
+        part = member.replace("_", " ")
+        return Column(meaning=f"parameters of this part, all layers: {part}", unit="parameters")
+    if family == "last" and is_declared(member):
+        return _of_metric(metric(member), "at the last evaluation: ")
+    return _of_phase(name)
+
+
+def of_curves(name: str) -> Column:
+    """The description of a column of curves.parquet."""
+    if name in _CURVES:
+        return _CURVES[name]
+    if is_declared(name):
+        return _of_metric(metric(name))
+    return _of_phase(name)
+
+
+def dictionary(results: Iterable[str], curves: Iterable[str]) -> Sequence[Mapping[str, str]]:
+    """A row for each column of the two tables, in their order."""
+    described = [("results", name, of_results(name)) for name in results]
+    described += [("curves", name, of_curves(name)) for name in curves]
+    return [
+        {"table": table, "column": name, "unit": column.unit, "meaning": column.meaning}
+        for table, name, column in described
+    ]
+
+
+def _of_metric(declared: Metric, front: str = "") -> Column:
+    return Column(meaning=f"{front}{declared.title}", unit=declared.unit)
+
+
+def _of_phase(name: str) -> Column:
+    phase = name.removeprefix("seconds_")
+    if phase not in PHASES:
+        return Column(meaning="")
+    return Column(
+        meaning=f"wall time of {_PHASES.get(phase, phase)}; without what a lost host did after its "
+        "last checkpoint",
+        unit="s",
+    )
