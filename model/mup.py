@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from model.roles import SIZES, Kind, Role
 from model.spec import ModelConfig
@@ -30,7 +31,13 @@ from model.spec import ModelConfig
 class Scales:
     """A model's multipliers, and the factors of its parameters' learning rates.
 
+    Together with its ModelConfig they define the model: the same weights under other multipliers
+    give other logits. `transfer` and `own` make them, `values` and `from_values` take them through
+    a file.
+
     All are 1 for the baseline itself except `residual`, which depends on the depth alone.
+
+    Raises ValueError for a multiplier that is not a positive number.
     """
 
     residual: float
@@ -43,6 +50,28 @@ class Scales:
     """Factor of all learning rates inside residual blocks; it depends on the depth alone."""
     baseline_sizes: Mapping[str, int]
     """The baseline's sizes by name; a hidden matrix's fan-in is compared with the one it reads."""
+
+    def __post_init__(self) -> None:
+        for name in ("residual", "logits", "attention_logits", "block_rate"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise ValueError(
+                    f"the multiplier {name} is {value!r}; it must be a positive number"
+                )
+
+    @classmethod
+    def own(cls, config: ModelConfig) -> Scales:
+        """The scales of a model that is its own baseline."""
+        return transfer(config, baseline=config)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Scales:
+        """The inverse of `values`."""
+        return cls(**{**values, "baseline_sizes": dict(values["baseline_sizes"])})
+
+    def values(self) -> dict[str, Any]:
+        """As plain values, for a checkpoint."""
+        return {**asdict(self), "baseline_sizes": dict(self.baseline_sizes)}
 
     def rate(self, role: Role) -> float:
         """Factor of the learning rate for a parameter with this role."""

@@ -73,7 +73,9 @@ def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
     tokens = 0
     for arrays in documents:
         batch = TensorBatch.of(arrays, device=device)
-        features_BTE, weight_VE = model.output(model(batch.inputs_BT, dict(batch.extras)))
+        features_BTE, weight_VE = model.output(
+            model.hidden_states(batch.inputs_BT, dict(batch.extras))
+        )
         # Only what is scored goes through the head, by far the largest product.
         scored = slice(None) if batch.mask_BT is None else batch.mask_BT.flatten()
         features_NE = features_BTE.flatten(0, 1)[scored]

@@ -73,7 +73,7 @@ class Attention(Protocol):
 class MultiHeadAttention(nn.Module):
     """Causal attention, each head with its own queries, keys and values: 4·D·A."""
 
-    def __init__(self, config: ModelConfig, *, logit_scale: float = 1.0) -> None:
+    def __init__(self, config: ModelConfig, *, logit_scale: float) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.scale = logit_scale / math.sqrt(config.head_dim)

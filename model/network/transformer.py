@@ -1,9 +1,10 @@
-"""The decoder: tokens to hidden states to loss.
+"""The decoder: tokens to hidden states to logits or a loss.
 
 Pre-norm residual blocks of attention and feed-forward, rotary positions, no biases. `model.parts`
 says how many parameters each part has.
 
-Shapes: B sequences, T tokens, D width, V vocabulary, K half of the head size in the rotary table.
+Shapes: B sequences, T tokens, D width, E features that the head reads, V vocabulary, K half of the
+head size in the rotary table.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from model.mup import Scales, transfer
+from model.mup import Scales
 from model.network.attention import ATTENTIONS, rotary_table
 from model.network.context import Context, LossOutput
 from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
@@ -54,8 +55,9 @@ class Transformer(nn.Module):
 
     Args:
         config: every size of the model.
-        scales: multipliers that carry the baseline's learning rate to this model; None when the
-            model is its own baseline.
+        scales: its multipliers, which are as much part of the model as its sizes. Those of a
+            trained model are in its checkpoint; `Scales.own(config)` are those of a model that is
+            its own baseline.
 
     Raises ValueError for an unknown variant and for a parameter without a role. Weights are drawn
     from torch's global generator; under `torch.device("meta")` nothing is allocated.
@@ -64,10 +66,10 @@ class Transformer(nn.Module):
     cos_TK: Tensor
     sin_TK: Tensor
 
-    def __init__(self, config: ModelConfig, *, scales: Scales | None = None) -> None:
+    def __init__(self, config: ModelConfig, *, scales: Scales) -> None:
         super().__init__()
         self.config = config
-        self.scales = transfer(config, baseline=config) if scales is None else scales
+        self.scales = scales
         self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
         self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
         self.final_norm = _variant(NORMS, "norm", config.norm)(config.d_model, in_block=False)
@@ -77,12 +79,21 @@ class Transformer(nn.Module):
         initialise(self)
 
     def forward(self, tokens_BT: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Normalized hidden states [B, T, D] of token ids [B, T]; T is at most the context.
+        """Logits [B, T, V] of the token after each position.
+
+        All of them are in memory at once; `loss` and `model.evaluation` do without.
 
         Args:
-            tokens_BT: token ids.
+            tokens_BT: token ids [B, T]; T is at most the context.
             extras: further inputs of a variant, by name: [B, …] each.
         """
+        features_BTE, weight_VE = self.output(self.hidden_states(tokens_BT, extras))
+        return features_BTE @ weight_VE.T
+
+    def hidden_states(
+        self, tokens_BT: Tensor, extras: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """The residual stream [B, T, D] after the last block and its norm; see `output`."""
         return self._hidden(tokens_BT, self.context(tokens_BT.shape[1], extras))
 
     def loss(

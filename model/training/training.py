@@ -99,6 +99,7 @@ class Training:
         device: str = "cpu",
     ) -> None:
         self.config = config
+        self.scales = transfer(config, baseline=baseline)
         self.training = training
         self.device = device
         self.tokens = 0
@@ -114,7 +115,7 @@ class Training:
         np.random.seed(training.seed)
         torch.manual_seed(training.seed)
         # Drawn on the CPU, so that training starts from the same weights on every device.
-        self.model = Transformer(config, scales=transfer(config, baseline=baseline)).to(device)
+        self.model = Transformer(config, scales=self.scales).to(device)
         self._optimizer = adamw(
             self.model, betas=training.betas, weight_decay=training.weight_decay
         )
@@ -164,9 +165,13 @@ class Training:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps depend on; torch.load reads it with weights_only=True."""
+        """All that the next steps depend on; torch.load reads it with weights_only=True.
+
+        `config` and `scales` define the model whose weights `model` holds.
+        """
         return {
             "config": self.config.values(),
+            "scales": self.scales.values(),
             "training": asdict(self.training),
             "environment": dict(self.environment),
             "model": self.model.state_dict(),
@@ -185,8 +190,14 @@ class Training:
         """
         micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
         then = {**asdict(self.training), **micro_batch}
-        for name, now in (("config", self.config.values()), ("training", then)):
-            if changed := differences(state[name], now):
+        # States of before scales were recorded lack them.
+        scales = _flat(state.get("scales", self.scales.values()))
+        for saved, now in (
+            (state["config"], self.config.values()),
+            (scales, _flat(self.scales.values())),
+            (state["training"], then),
+        ):
+            if changed := differences(saved, now):
                 raise ValueError(
                     f"the saved state belongs to another run ({'; '.join(changed)}); "
                     "resume with the settings it was saved with, or start anew"
@@ -280,6 +291,13 @@ def _reported(output: LossOutput) -> dict[str, Tensor]:
             "rename it"
         )
     return {**output.auxiliary_losses, **output.diagnostics}
+
+
+def _flat(scales: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of scales, with a name for each of the baseline's sizes."""
+    sizes = scales["baseline_sizes"]
+    own = {name: value for name, value in scales.items() if name != "baseline_sizes"}
+    return own | {f"the baseline's {name}": size for name, size in sizes.items()}
 
 
 def _precision(asked: str, device: str) -> str:

@@ -84,7 +84,7 @@ def test_without_the_rule_it_does_not() -> None:
 def test_the_baseline_learns_at_its_own_rate() -> None:
     scales = transfer(BASELINE, baseline=BASELINE)
     assert (scales.residual, scales.logits, scales.attention_logits) == (0.5, 1, 1)
-    groups = parameter_groups(Transformer(BASELINE), weight_decay=0.1)
+    groups = parameter_groups(Transformer(BASELINE, scales=Scales.own(BASELINE)), weight_decay=0.1)
     assert {group["rate"] for group in groups} == {1.0}
 
 

@@ -66,6 +66,20 @@ def below(url: str, name: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
 
 
+def store_and_name(url: str) -> tuple[str, str]:
+    """The URL of the store that holds an object `FOLDER/NAME`, and that name: the inverse of
+    `below`. Raises ValueError if the URL has no folder above the object."""
+    if "://" not in url:
+        path = Path(url).expanduser().absolute()
+        return str(path.parent.parent), f"{path.parent.name}/{path.name}"
+    parts = urlsplit(url)
+    above, _, name = parts.path.rpartition("/")
+    store, _, folder = above.rpartition("/")
+    if not folder or not name:
+        raise ValueError(f"{_shown(parts)} is not the URL of an object in a folder of a store")
+    return urlunsplit(parts._replace(path=store)), f"{unquote(folder)}/{unquote(name)}"
+
+
 def _path_store(parts: SplitResult) -> PathStore:
     _options(parts, (), PATH_EXAMPLE)
     if parts.netloc not in ("", "localhost") or len(parts.path) < 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -20,7 +20,9 @@ from tune_app.journal.records import CellRecord, FailureClass
 from tune_app.stopping.curves import by_cell
 from tune_app.stores.base import Store, StoreError, StoreFullError, StoreRefusedError
 from tune_app.stores.open import is_folder, open_store
+from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES
+from tune_app.trial.tokenizer_files import keep_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +109,24 @@ def share_tokens(url: str, corpora: Mapping[str, PreparedCorpus], console: Conso
     finally:
         store.close()
     return Tokens(store=url, corpora=shared)
+
+
+def keep_tokenizers(folder: Path, url: str, corpora: Iterable[PreparedCorpus]) -> None:
+    """Writes the tokenizers of a sweep into its folder, and into a store that is elsewhere.
+
+    A model can then be loaded with its tokenizer from either (`tune_app.trial.trained`), long after
+    the cache of corpora is gone. Raises StoreError.
+    """
+    places: list[Store] = [PathStore(folder)]
+    store = open_store(url)
+    if not isinstance(store, PathStore) or not Path(store.url).is_relative_to(folder.absolute()):
+        places.append(store)
+    try:
+        for corpus in corpora:
+            for place in places:
+                keep_tokenizer(corpus, place)
+    finally:
+        store.close()
 
 
 def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:

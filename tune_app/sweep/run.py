@@ -39,7 +39,13 @@ from tune_app.sweep.folder import (
     refuse_another,
     refuse_other_sizes,
 )
-from tune_app.sweep.preflight import check_storage, seconds_between_losses, share_tokens, tidy_up
+from tune_app.sweep.preflight import (
+    check_storage,
+    keep_tokenizers,
+    seconds_between_losses,
+    share_tokens,
+    tidy_up,
+)
 from tune_app.sweep.source import source_version
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
 from tune_app.terminal.live import view_for
@@ -85,6 +91,7 @@ def run_sweep(
                     journal.cells(),
                     cells_at_once=means.cells_at_once,
                 )
+                keep_tokenizers(folder, stores.checkpoints, corpora.values())
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
             ended_by = _run(

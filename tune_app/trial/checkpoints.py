@@ -22,11 +22,14 @@ from typing import Any
 import torch
 
 from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
-from tune_app.trial.former_states import in_todays_form
+from tune_app.trial.former_states import NewerStateError, in_todays_form
 
 logger = logging.getLogger(__name__)
 
 _HASH_IN_NAME = 12
+
+UNREADABLE = (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
+"""What reading a damaged checkpoint may raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,7 @@ class Checkpoints:
             bits_per_byte=bits_per_byte,
         )
         self._store.write(f"{manifest.stem}.pt", content)
-        if (reason := _mismatch(manifest, self._store.read(f"{manifest.stem}.pt"))) is not None:
+        if (reason := mismatch(manifest, self._store.read(f"{manifest.stem}.pt"))) is not None:
             self._store.remove(f"{manifest.stem}.pt")
             raise TornError(f"{self._store.url} did not keep {manifest.stem}.pt: {reason}")
         self._store.write(f"{manifest.stem}.json", json.dumps(asdict(manifest)).encode())
@@ -113,7 +116,8 @@ class Checkpoints:
 
         If there is none under the cell's key, those under its former key are tried.
 
-        Raises StoreError if the store does not answer: that says nothing about its contents.
+        Raises StoreError if the store does not answer: that says nothing about its contents. Raises
+        NewerStateError for one of a newer version.
         A checkpoint that cannot be read counts as damaged only if an older one can be read.
         """
         restored = self._newest_of(self._cell)
@@ -132,7 +136,9 @@ class Checkpoints:
                 unread = unread or error
                 damaged.append(f"the checkpoint {name} cannot be read ({error})")
                 continue
-            except (ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+            except NewerStateError:
+                raise
+            except UNREADABLE as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 damaged.append(f"the checkpoint {name} is damaged ({reason})")
                 self._seen_damaged.add(name)
@@ -155,10 +161,9 @@ class Checkpoints:
             content = self._store.read(f"{name}.pt")
         except NotStoredError as error:
             raise ValueError("half of it is missing") from error
-        if (reason := _mismatch(manifest, content)) is not None:
+        if (reason := mismatch(manifest, content)) is not None:
             raise ValueError(reason)
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return in_todays_form(state, cell=self._cell), manifest.tokens
+        return in_todays_form(unpacked(content), cell=self._cell), manifest.tokens
 
     def _warn(self, damaged: list[str], consequence: str) -> None:
         if damaged:
@@ -213,7 +218,12 @@ class Checkpoints:
         return [min(scores, key=lambda name: scores[name])] if scores else []
 
 
-def _mismatch(manifest: Manifest, content: bytes) -> str | None:
+def unpacked(content: bytes) -> Any:
+    """The state in a checkpoint's file; code in it is not run. Raises one of UNREADABLE."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def mismatch(manifest: Manifest, content: bytes) -> str | None:
     """How a content differs from its manifest, or None."""
     if len(content) != manifest.bytes:
         return f"it has {len(content):,} bytes instead of {manifest.bytes:,}"

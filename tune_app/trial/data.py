@@ -9,6 +9,7 @@ from data.batches import EvaluationDocuments, TrainingBatches
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from tune_app.plan.cell import Cell
+from tune_app.trial.tokenizer_files import TokenizerIdentity
 
 EVALUATION_BATCH = 16
 """Sequences scored at once; bounds memory and does not change the scores."""
@@ -27,6 +28,8 @@ class TrialData:
     def __init__(self, cell: Cell, *, corpora: Callable[[TokenizerSpec], PreparedCorpus]) -> None:
         self._settings = cell.settings
         corpus = corpora(cell.tokenizer)
+        self.tokenizer = TokenizerIdentity.of(corpus.manifest)
+        """Of the tokenizer that encoded the text."""
         baseline = corpora(cell.baseline_tokenizer)
         context, sample_bytes = cell.model.context, cell.settings.evaluation_bytes
         self.batches = TrainingBatches(

@@ -25,6 +25,7 @@ from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoint_upload import LONGEST_PAUSE, Uploads
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.data import TrialData
+from tune_app.trial.former_states import FORMAT
 from tune_app.trial.step_metrics import StepMetrics
 
 logger = logging.getLogger(__name__)
@@ -263,7 +264,11 @@ class Trial:
         return observation
 
     def _state(self) -> dict[str, Any]:
+        """What a checkpoint holds: all that the trial depends on, and what defines its model."""
         return {
+            "format": FORMAT,
+            "cell": self.cell.values(),
+            "tokenizer": self._data.tokenizer.values(),
             "training": self._training.state_dict(),
             "baseline": self._baseline.values(),
             "evaluations": self._evaluations,
@@ -287,6 +292,13 @@ class Trial:
             raise ValueError(
                 f"the checkpoint was trained with another baseline ({'; '.join(changed)}); "
                 "resume with the original settings, or start over"
+            )
+        tokenizer = self._data.tokenizer.values()
+        if changed := differences(state.get("tokenizer", tokenizer), tokenizer):
+            logger.warning(
+                "the checkpoint was trained on tokens of another tokenizer (%s); if the corpus has "
+                "changed since, train anew with another store for the checkpoints",
+                "; ".join(changed),
             )
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from model.evaluation.bits_per_byte import evaluate
+from model.mup import Scales
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 
@@ -49,14 +50,14 @@ class Documents:
 @pytest.fixture
 def model() -> Transformer:
     torch.manual_seed(0)
-    return Transformer(CONFIG)
+    return Transformer(CONFIG, scales=Scales.own(CONFIG))
 
 
 def test_it_is_the_count_by_hand(model: Transformer) -> None:
     nats, tokens = 0.0, 0
     for window in Documents(batch_size=1):
         targets, scored = window.targets_BT, window.mask_BT
-        features, weight = model.output(model(torch.from_numpy(window.inputs_BT)))
+        features, weight = model.output(model.hidden_states(torch.from_numpy(window.inputs_BT)))
         probabilities = functional.softmax((features @ weight.T).double(), dim=-1)[0]
         for position in np.flatnonzero(scored[0]):
             nats -= math.log(probabilities[position, targets[0, position]].item())

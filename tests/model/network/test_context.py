@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.evaluation.bits_per_byte import evaluate
+from model.mup import Scales
 from model.network.context import Context
 from model.network.feed_forward import FEED_FORWARDS, SwiGLU
 from model.network.parameters import declare
@@ -101,7 +102,7 @@ def test_diagnostics_are_the_mean_over_layers_and_by_micro_batches(telling: Mode
 
 def test_evaluation_ignores_what_is_reported(telling: ModelConfig) -> None:
     torch.manual_seed(0)
-    model = Transformer(telling)
+    model = Transformer(telling, scales=Scales.own(telling))
     batch = Batches().batch(0)
     inputs_BT, targets_BT = torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.targets_BT)
     output = model.loss(inputs_BT, targets_BT)
@@ -113,7 +114,7 @@ def test_evaluation_ignores_what_is_reported(telling: ModelConfig) -> None:
 def test_a_network_without_reports_has_only_its_cross_entropy() -> None:
     batch = Batches().batch(0)
     inputs_BT, targets_BT = torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.targets_BT)
-    output = Transformer(CONFIG).loss(inputs_BT, targets_BT)
+    output = Transformer(CONFIG, scales=Scales.own(CONFIG)).loss(inputs_BT, targets_BT)
     assert output.total is output.cross_entropy
     assert not output.auxiliary_losses and not output.diagnostics
     assert set(start().step().metrics) == {"learning_rate", "gradient_norm"}
@@ -121,7 +122,7 @@ def test_a_network_without_reports_has_only_its_cross_entropy() -> None:
 
 def test_a_pass_with_reports_is_captured_as_one_graph(telling: ModelConfig) -> None:
     torch.manual_seed(0)
-    model = Transformer(telling)
+    model = Transformer(telling, scales=Scales.own(telling))
     batch = Batches().batch(0)
     arrays = (
         torch.from_numpy(batch.inputs_BT),
@@ -135,7 +136,7 @@ def test_a_pass_with_reports_is_captured_as_one_graph(telling: ModelConfig) -> N
 
 
 def test_a_report_that_is_no_scalar_is_refused() -> None:
-    context = Transformer(CONFIG).context(16)
+    context = Transformer(CONFIG, scales=Scales.own(CONFIG)).context(16)
     with pytest.raises(ValueError, match=r"loads was reported with the shape \(8,\)"):
         context.report("loads", torch.ones(8))
     with pytest.raises(ValueError, match=r"balance was reported with the shape \(1,\)"):

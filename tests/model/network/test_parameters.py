@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.mup import transfer
+from model.mup import Scales, transfer
 from model.network.embeddings import EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS, SwiGLU
 from model.network.parameters import (
@@ -52,7 +52,7 @@ def test_a_parameter_without_a_role_is_refused_when_the_model_is_built(
     monkeypatch.setitem(FEED_FORWARDS, "swiglu", Forgetful)
     message = r"blocks\.0\.feed_forward\.slope_F of Forgetful has no role.*declare\(self, slope_F="
     with pytest.raises(UndeclaredParameterError, match=message):
-        Transformer(CONFIG)
+        Transformer(CONFIG, scales=Scales.own(CONFIG))
 
 
 def test_a_new_parameter_starts_learns_and_decays_as_it_declares(
@@ -71,7 +71,7 @@ def test_a_new_parameter_starts_learns_and_decays_as_it_declares(
 
 
 def test_a_shared_parameter_has_one_role() -> None:
-    model = Transformer(CONFIG)
+    model = Transformer(CONFIG, scales=Scales.own(CONFIG))
     first, second = model.blocks[0].feed_forward, model.blocks[1].feed_forward
     second.up.weight = first.up.weight
     assert roles(model)["blocks.0.feed_forward.up.weight"].fan_in == CONFIG.d_model
@@ -105,7 +105,10 @@ def test_a_projection_of_a_part_of_a_size_learns_by_its_own_fan_in() -> None:
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
 def test_every_parameter_of_the_network_has_the_role_of_its_kind(embedding: str) -> None:
-    model = Transformer(replace(CONFIG, embedding=embedding))
+    model = Transformer(
+        replace(CONFIG, embedding=embedding),
+        scales=Scales.own(replace(CONFIG, embedding=embedding)),
+    )
     declared = list(declared_parameters(model))
     assert [d.name for d in declared] == [name for name, _ in model.named_parameters()]
     for d in declared:
@@ -127,29 +130,31 @@ def test_every_parameter_of_the_network_has_the_role_of_its_kind(embedding: str)
 
 def test_roles_survive_copies_and_the_way_from_the_meta_device() -> None:
     with torch.device("meta"):
-        model = Transformer(CONFIG)
+        model = Transformer(CONFIG, scales=Scales.own(CONFIG))
     of_meta = roles(model)
     model.to_empty(device="cpu")
     initialise(model)
     assert roles(model) == roles(copy.deepcopy(model)) == of_meta
     for parameter in model.parameters():
         assert 0 < parameter.abs().max() < 2
-    model.load_state_dict(Transformer(CONFIG).state_dict(), assign=True)
+    model.load_state_dict(Transformer(CONFIG, scales=Scales.own(CONFIG)).state_dict(), assign=True)
     assert roles(model) == of_meta
     adamw(model, betas=(0.9, 0.95), weight_decay=0.1)
 
 
 def test_models_of_one_seed_have_equal_blocks_whatever_their_vocabulary() -> None:
     torch.manual_seed(0)
-    small = Transformer(CONFIG)
+    small = Transformer(CONFIG, scales=Scales.own(CONFIG))
     torch.manual_seed(0)
-    large = Transformer(replace(CONFIG, vocab_size=193))
+    large = Transformer(
+        replace(CONFIG, vocab_size=193), scales=Scales.own(replace(CONFIG, vocab_size=193))
+    )
     for ours, theirs in zip(small.blocks.parameters(), large.blocks.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_a_shared_parameter_is_one_parameter() -> None:
-    model = Transformer(CONFIG)
+    model = Transformer(CONFIG, scales=Scales.own(CONFIG))
     first, second = model.blocks[0].feed_forward.up, model.blocks[1].feed_forward.up
     second.weight = first.weight
     names = [declared.name for declared in declared_parameters(model)]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.mup import Scales
 from model.network.attention import ATTENTIONS, causal_attention, rotary_table, rotate
 from model.network.embeddings import EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
@@ -25,17 +26,12 @@ VARIANTS = [
 
 def build(config: ModelConfig = CONFIG) -> Transformer:
     torch.manual_seed(0)
-    return Transformer(config)
+    return Transformer(config, scales=Scales.own(config))
 
 
 def tokens(*shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, CONFIG.vocab_size, shape, generator=generator)
-
-
-def logits_of(model: Transformer, tokens_BT: Tensor) -> Tensor:
-    features_BTE, weight_VE = model.output(model(tokens_BT))
-    return features_BTE @ weight_VE.T
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -51,10 +47,10 @@ def test_gradients_flow_to_every_parameter(variant: dict[str, str]) -> None:
 
 def test_no_token_sees_the_ones_after_it() -> None:
     model, tokens_BT = build(), tokens(1, 16)
-    before = logits_of(model, tokens_BT)
+    before = model(tokens_BT)
     changed_BT = tokens_BT.clone()
     changed_BT[:, 9] = (changed_BT[:, 9] + 1) % CONFIG.vocab_size
-    after = logits_of(model, changed_BT)
+    after = model(changed_BT)
     assert torch.equal(before[:, :9], after[:, :9])
     assert (before[:, 9:] != after[:, 9:]).any(dim=-1).all()
 

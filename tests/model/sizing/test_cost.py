@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from model.mup import Scales
 from model.network.transformer import Transformer
 from model.sizing.budget import solve
 from model.sizing.cost import (
@@ -41,10 +42,10 @@ def test_a_second_matrix_for_the_head_costs_parameters_but_no_operations() -> No
 @pytest.mark.parametrize("feed_forward", ["swiglu", "relu_squared"])
 def test_operations_of_matrices_are_those_that_torch_counts(feed_forward: str) -> None:
     config = replace(CONFIG, feed_forward=feed_forward)
-    model = Transformer(config)
+    model = Transformer(config, scales=Scales.own(config))
     tokens_BT = torch.zeros(3, config.context, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
-        features_BTE, weight_VE = model.embeddings.output(model(tokens_BT))
+        features_BTE, weight_VE = model.embeddings.output(model.hidden_states(tokens_BT))
         torch.nn.functional.linear(features_BTE, weight_VE)
     counts = counter.get_flop_counts()["Global"]
     # Attention, one kernel or written out as batched products, counts what it masks too.
@@ -57,7 +58,7 @@ def test_operations_of_matrices_are_those_that_torch_counts(feed_forward: str) -
 
 
 def test_state_is_four_fp32_numbers_a_parameter_as_adam_keeps_them() -> None:
-    model = Transformer(CONFIG)
+    model = Transformer(CONFIG, scales=Scales.own(CONFIG))
     adam = torch.optim.AdamW(model.parameters(), lr=0.1)
     tokens_BT = torch.zeros(1, CONFIG.context, dtype=torch.int64)
     model.loss(tokens_BT, tokens_BT).total.backward()
@@ -84,7 +85,7 @@ def test_the_estimate_of_activations_is_near_what_autograd_keeps(
         feed_forward=feed_forward,
     )
     config = solve(spec)
-    model = Transformer(config)
+    model = Transformer(config, scales=Scales.own(config))
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     # The tensors are held, so that no two have the same address.
     kept: dict[int, Tensor] = {}
@@ -98,7 +99,7 @@ def test_the_estimate_of_activations_is_near_what_autograd_keeps(
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=bf16),
     ):
-        output_BTD = model(tokens_BT)
+        output_BTD = model.hidden_states(tokens_BT)
     measured = sum(
         tensor.untyped_storage().nbytes()
         for address, tensor in kept.items()

@@ -177,7 +177,7 @@ def test_the_loss_is_the_mean_over_the_scored_targets() -> None:
     training = start(replace(SETTINGS, precision="fp32"), batches=MaskedBatches(UNEVEN_BT))
     batch = CountingBatches().batch(0)
     features_BTE, weight_VE = training.model.output(
-        training.model(torch.from_numpy(batch.inputs_BT))
+        training.model.hidden_states(torch.from_numpy(batch.inputs_BT))
     )
     logits_SV = (features_BTE @ weight_VE.T)[torch.from_numpy(UNEVEN_BT)]
     targets_S = torch.from_numpy(batch.targets_BT[UNEVEN_BT])
