@@ -1,4 +1,4 @@
-"""Classifies failures and decides what to do about them, purely.
+"""Classifies failures, purely, and decides what to do about them.
 
-Imports the journal's records and the stores' errors.
+Imports the journal's records, the stores' errors and the machine's limits.
 """

@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tune_app.cluster.capacity import ClusterSize, Machines, node_types
 from tune_app.command_line import ROOT
 from tune_app.devices import VISIBLE, visible_gpu
+from tune_app.machine_limits import usable_cpus
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def connected(
 
     Args:
         address: of a running cluster; None starts Ray here.
-        cpus: CPUs that a Ray started here announces; at least those of this machine.
+        cpus: CPUs that a Ray started here announces; at least those that this process may use.
         gpus: GPUs per cell.
         show: whether to show Ray's own messages.
         device: of a sweep on this machine; `cuda:1` gives Ray that GPU alone.
@@ -69,7 +70,7 @@ def connected(
     if address is None:
         # Statistics for the dashboard, which does not run here.
         os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
-        local = {"num_cpus": max(cpus, os.cpu_count() or 1), "include_dashboard": False}
+        local = {"num_cpus": max(cpus, usable_cpus()), "include_dashboard": False}
     # Workers import packages from the folder that Ray is started in. Start it in the program's, as
     # the user's folder may contain a model.py.
     with writing_explained(), signals_kept_from_ray(), chdir(ROOT), _only_gpu(address, device):

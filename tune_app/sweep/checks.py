@@ -17,9 +17,11 @@ from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device, gpu_count, mps_available
 from tune_app.journal.records import CellRecord
+from tune_app.machine_limits import usable_cpus, usable_memory
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
+from tune_app.sweep.memory import within_memory
 from tune_app.sweep.preflight import check_storage
 from tune_app.sweep.store_location import chosen_store
 
@@ -49,6 +51,8 @@ def check_all(
         if cell.config is not None:
             Cell.from_values(cell.values).training_config()
     means = Means.of(options, size or this_machine(options.device))
+    if size is None and not options.on_a_cluster and options.cells_at_once is None:
+        means = within_memory(means, left, memory=usable_memory())
     with reading_explained(plan.corpus):
         find_corpus(plan.corpus)
     folder = options.results / plan.name
@@ -57,7 +61,7 @@ def check_all(
         return means
     if size is None and not options.on_a_cluster:
         checked_device(options.device)
-        refuse_beyond_this_machine(means, cpus=os.cpu_count() or 1, gpus=gpu_count())
+        refuse_beyond_this_machine(means, cpus=usable_cpus(), gpus=gpu_count())
     _check_wandb(folder, options.wandb)
     check_storage(
         chosen_store(options.checkpoints, folder),
@@ -72,9 +76,7 @@ def check_all(
 def this_machine(device: str = AUTO) -> ClusterSize:
     """This machine as a cluster of one, with only that GPU if the device is one of several."""
     gpus = min(1, gpu_count()) if ":" in device else gpu_count()
-    machine = Machines(
-        name=platform.node(), number=1, cpus=float(os.cpu_count() or 1), gpus=float(gpus)
-    )
+    machine = Machines(name=platform.node(), number=1, cpus=float(usable_cpus()), gpus=float(gpus))
     return ClusterSize(now=(machine,), mps=mps_available())
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
+from tune_app.machine_limits import usable_cpus
 from tune_app.sweep.checks import this_machine
 
 
@@ -36,8 +36,8 @@ def test_means_follow_from_options_and_machines(
     assert (got.cells_at_once, got.cpus, got.gpus) == means
 
 
-def test_this_machine_offers_all_of_its_cpus() -> None:
-    assert this_machine().cells_at_once(cpus=1, gpus=0) == os.cpu_count()
+def test_this_machine_offers_the_cpus_that_it_may_use() -> None:
+    assert this_machine().cells_at_once(cpus=1, gpus=0) == usable_cpus()
 
 
 @pytest.mark.parametrize(
