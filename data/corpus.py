@@ -21,6 +21,9 @@ HUB_PREFIX = "hf:"
 GROUPING_MARK = "#"
 """Separates a path from the grouping of its text: `novels.txt#paragraphs`."""
 
+FIELD_MARK = ":"
+"""Separates a path from the field of its documents: `reviews.jsonl:review`."""
+
 
 def _published(name: str) -> Callable[[], Source]:
     return lambda: HubDataset(name, PUBLISHED[name])
@@ -35,8 +38,9 @@ NAMED: dict[str, Callable[[], Source]] = {
 def find_corpus(corpus: str) -> Source:
     """The corpus of a name (`stdlib`, `wikitext-2`, `hf:owner/name:config:field` …) or a path.
 
-    A known name wins over a file of that name; `./wikitext-2` means the folder. How plain text is
-    split into documents depends on its content, unless the path says it: `novels.txt#paragraphs`.
+    A known name wins over a file of that name; `./wikitext-2` means the folder. A path may be
+    followed by the field that holds the documents, `reviews.jsonl:review`, or by how plain text is
+    split into documents, `novels.txt#paragraphs`, which otherwise depends on its content.
 
     Raises CorpusError if it is neither.
     """
@@ -51,23 +55,32 @@ def find_corpus(corpus: str) -> Source:
         return NAMED[corpus]()
     if corpus.startswith(HUB_PREFIX):
         return HubDataset(corpus, parse_hub_name(corpus.removeprefix(HUB_PREFIX)))
-    path = Path(corpus)
-    place, mark, grouping = corpus.rpartition(GROUPING_MARK)
-    if mark and not path.exists() and (_means_a_path(place) or Path(place).exists()):
-        if grouping not in GROUPINGS:
-            raise CorpusError(
-                f"unknown grouping {grouping!r} of the text in {place}; "
-                f"expected one of {', '.join(GROUPINGS)}"
-            )
-        return open_path(corpus, Path(place), grouping=grouping)
-    if corpus and (_means_a_path(corpus) or path.exists()):
-        return open_path(corpus, path)
+    path, field, grouping = _parts_of(corpus)
+    if grouping is not None and grouping not in GROUPINGS:
+        raise CorpusError(
+            f"unknown grouping {grouping!r} of the text in {path}; "
+            f"expected one of {', '.join(GROUPINGS)}"
+        )
+    if corpus and (_means_a_path(str(path)) or path.exists()):
+        return open_path(corpus, path, field=field, grouping=grouping)
     near = get_close_matches(corpus, NAMED, n=2, cutoff=0.5)
     suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
     raise CorpusError(
         f"no corpus is called {corpus!r}.{suggestion} Known: {', '.join(NAMED)}, "
         f"{HUB_PREFIX}owner/name, or a path to a file ({', '.join(FORMATS)}) or a folder"
     )
+
+
+def _parts_of(corpus: str) -> tuple[Path, str | None, str | None]:
+    """Path, field and grouping. What exists as a whole is a path, whatever marks are in it."""
+    if Path(corpus).exists():
+        return Path(corpus), None, None
+    for mark in (GROUPING_MARK, FIELD_MARK):
+        place, _, rest = corpus.rpartition(mark)
+        if place and rest and (Path(place).suffix.lower() in FORMATS or Path(place).exists()):
+            is_field = mark == FIELD_MARK
+            return Path(place), rest if is_field else None, None if is_field else rest
+    return Path(corpus), None, None
 
 
 def _means_a_path(corpus: str) -> bool:

@@ -60,9 +60,8 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table.add_column(overflow="fold")
     # As Text, so that brackets in a name are not read as markup.
     table.add_row("corpus", Text(f"{manifest.corpus}  {manifest.corpus_sha256[:_SHORT_HASH]}"))
-    table.add_row("splits", manifest.splitting)
-    if manifest.grouping:
-        table.add_row("documents", manifest.grouping)
+    for name, fact in corpus_facts(manifest):
+        table.add_row(name, fact)
     table.add_row(
         "tokenizer",
         f"{manifest.tokenizer.key}  {manifest.tokenizer_sha256[:_SHORT_HASH]}",
@@ -70,6 +69,23 @@ def _properties(corpus: PreparedCorpus) -> Table:
     table.add_row("packed as", manifest.token_type)
     table.add_row("folder", Text(str(corpus.folder)))
     return table
+
+
+def corpus_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """What a user must know about how a corpus was read: name and sentence."""
+    facts = [("splits", manifest.splitting)]
+    if manifest.grouping:
+        facts.append(("documents", manifest.grouping))
+    left_out = [
+        f"{number:,} {kind}"
+        for number, kind in ((manifest.null_documents, "null"), (manifest.blank_documents, "blank"))
+        if number
+    ]
+    if left_out:
+        facts.append(("left out", f"{' and '.join(left_out)} documents"))
+    if "test" not in manifest.splits:
+        facts.append(("test", "none, so the leader cannot be checked on unseen text"))
+    return facts
 
 
 def _splits(manifest: Manifest) -> Table:

@@ -8,27 +8,30 @@ from __future__ import annotations
 
 import mmap
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.division import RULE, SMALLEST_BYTES, split_by_bytes
 from data.errors import CorpusError, reading_explained
 from data.progress import Report
 from data.sources.base import Document, Source
-from data.splits import SPLITS, SplitName, shuffle_key
+from data.splits import NEEDED_SPLITS, SPLITS, SplitName, shuffle_key
 from data.tokenizers.cutting import PIECE_BYTES, Cutting
 
 
 class GatheredSplit:
-    """The text of one split on disk. Blank documents are left out."""
+    """The text of one split on disk. Null and blank documents are left out and counted."""
 
     def __init__(self, name: SplitName, path: Path) -> None:
         self.name = name
         self.path = path
+        self.null_documents = 0
         self.blank_documents = 0
         self._sizes = array("q")
         self._keys = array("Q")
@@ -50,8 +53,11 @@ class GatheredSplit:
         """[documents]: which document comes first, second … in the shuffled order."""
         return np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable")
 
-    def add(self, text: bytes, file: BinaryIO) -> None:
+    def add(self, text: bytes | None, file: BinaryIO) -> None:
         """Appends a document to the open file."""
+        if text is None:
+            self.null_documents += 1
+            return
         if not text.strip():
             self.blank_documents += 1
             return
@@ -95,44 +101,82 @@ class GatheredSplit:
             report(stage, done + size, total)
 
 
-def gather(source: Source, folder: Path, report: Report) -> dict[SplitName, GatheredSplit]:
-    """Reads a corpus once and writes the text of each split to a file in `folder`.
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """The text of a corpus on disk."""
 
-    Raises CorpusError if a split gets no text.
+    splits: dict[SplitName, GatheredSplit]
+    """Those with text; always train and dev."""
+    splitting: str
+    """How documents were split, for people."""
+    null_documents: int
+    blank_documents: int
+    """Left out."""
+
+
+def gather(source: Source, folder: Path, report: Report) -> Gathered:
+    """Reads a corpus and writes the text of each split to a file in `folder`.
+
+    A corpus with too few documents to be split by a hash is read a second time and split by bytes.
+
+    Raises CorpusError if train or dev gets no text.
     """
-    gathered = {split: GatheredSplit(split, folder / f"{split}.text") for split in SPLITS}
+    splits, splitting = _read(source.documents(), source.name, folder, report), source.splitting
+    documents = sum(split.documents for split in splits.values())
+    nulls = sum(split.null_documents for split in splits.values())
+    blanks = sum(split.blank_documents for split in splits.values())
+    size = sum(split.text_bytes for split in splits.values())
+    some_empty = not all(split.documents for split in splits.values())
+    if source.divisible and some_empty and size >= SMALLEST_BYTES:
+        by_bytes = split_by_bytes(source.documents(), size)
+        splits = _read(by_bytes, source.name, folder, report)
+        splitting = f"{RULE}; {documents:,} documents are too few to split by a hash"
+    _check_train_and_dev(source, splits, documents=documents, left_out=nulls + blanks)
+    for split in splits.values():
+        if not split.documents:
+            split.path.unlink()
+    return Gathered(
+        splits={name: split for name, split in splits.items() if split.documents},
+        splitting=splitting,
+        null_documents=nulls,
+        blank_documents=blanks,
+    )
+
+
+def _read(
+    documents: Iterable[Document], corpus: str, folder: Path, report: Report
+) -> dict[SplitName, GatheredSplit]:
+    splits = {split: GatheredSplit(split, folder / f"{split}.text") for split in SPLITS}
     done = reported = 0
     with ExitStack() as stack:
-        files = {split: stack.enter_context(gathered[split].path.open("wb")) for split in SPLITS}
-        for split, text in _readable(source):
-            gathered[split].add(text, files[split])
-            done += len(text)
+        files = {name: stack.enter_context(split.path.open("wb")) for name, split in splits.items()}
+        for name, text in _readable(documents, corpus):
+            splits[name].add(text, files[name])
+            done += len(text or b"")
             if done >= reported + PIECE_BYTES:
                 report("read", done, 0)
                 reported = done
     report("read", done, done)
-    _check_every_split_has_text(source, gathered)
-    return gathered
+    return splits
 
 
-def _readable(source: Source) -> Iterator[Document]:
+def _readable(documents: Iterable[Document], corpus: str) -> Iterator[Document]:
     # A generator of its own, to distinguish failed reads from failed writes.
-    with reading_explained(source.name):
-        yield from source.documents()
+    with reading_explained(corpus):
+        yield from documents
 
 
-def _check_every_split_has_text(source: Source, gathered: dict[SplitName, GatheredSplit]) -> None:
-    documents = sum(split.documents for split in gathered.values())
-    blank = sum(split.blank_documents for split in gathered.values())
+def _check_train_and_dev(
+    source: Source, splits: dict[SplitName, GatheredSplit], *, documents: int, left_out: int
+) -> None:
     if not documents:
-        raise CorpusError(
-            f"{source.name} has no text: its {blank:,} documents are blank; "
-            "give a corpus with text in it"
-        )
-    for split in gathered.values():
-        if not split.documents:
+        what = f"its {left_out:,} documents are blank" if left_out else "it is blank"
+        raise CorpusError(f"{source.name} has no text: {what}; give a corpus with text in it")
+    for name in NEEDED_SPLITS:
+        if not splits[name].documents:
+            size = sum(split.text_bytes for split in splits.values())
             raise CorpusError(
-                f"the split {split.name!r} of {source.name} has no text "
-                f"({documents:,} documents in all, split {source.splitting}); give more "
-                "documents, or a folder with text in each of train, dev and test"
+                f"the split {name!r} of {source.name} has no text ({documents:,} documents with "
+                f"{size:,} bytes in all, split {source.splitting}); give more text (a single file "
+                f"needs {SMALLEST_BYTES:,} bytes), or a folder with text in train and dev"
             )

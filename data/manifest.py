@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import DamagedCorpusError, first_line
-from data.splits import SPLITS, SplitName
+from data.splits import NEEDED_SPLITS, SPLITS, SplitName
 from data.tokenizers.spec import TokenizerSpec
 
 FORMAT_VERSION = 3
@@ -66,7 +66,12 @@ class Manifest:
     token_type: str
     """`uint16` or `uint32`."""
     splits: dict[SplitName, SplitRecord]
+    """Train, dev and, if the corpus has one, test."""
     files: dict[str, FileRecord]
+    null_documents: int = 0
+    """Rows without a value, which were left out."""
+    blank_documents: int = 0
+    """Rows with nothing but white space, which were left out."""
 
     def as_json(self) -> str:
         """For a file or another program."""
@@ -93,7 +98,12 @@ class Manifest:
 
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> Manifest:
-        splits = {split: SplitRecord(**values["splits"][split]) for split in SPLITS}
+        found = values["splits"]
+        splits = {
+            split: SplitRecord(**found[split])
+            for split in SPLITS
+            if split in found or split in NEEDED_SPLITS
+        }
         files = {name: FileRecord(**record) for name, record in values["files"].items()}
         tokenizer = TokenizerSpec(**values["tokenizer"])
         return cls(**{**values, "tokenizer": tokenizer, "splits": splits, "files": files})

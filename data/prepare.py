@@ -57,12 +57,8 @@ def prepare(
         corpus_sha256 = source.content_hash()
     folder = (cache or default_cache()) / _key(corpus_sha256, kind.spec)
     prepared = _opened_or_built(source, corpus_sha256, kind, folder, report)
-    for one, other in prepared.equal_splits():
-        logger.warning(
-            "the splits %r and %r of %s are the same text; give each its own, or a single file, "
-            "which is split for you",
-            *(one, other, source.name),
-        )
+    for problem in (*prepared.equal_splits(), *prepared.undivided_splits()):
+        logger.warning("%s: %s", source.name, problem)
     return prepared
 
 
@@ -108,11 +104,11 @@ def _build(
         unchanged = source.content_hash() == corpus_sha256
     if not unchanged:
         raise CorpusError(f"{source.name} changed while it was read; run again once it is complete")
-    texts = TrainingTexts(gathered["train"], kind, report)
+    texts = TrainingTexts(gathered.splits["train"], kind, report)
     tokenizer = interruptible(lambda: kind.train(texts))
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     splits = {}
-    for name, split in gathered.items():
+    for name, split in gathered.splits.items():
         splits[name] = pack(split, kind, tokenizer, folder, report)
         split.path.unlink()
     files = {path.name: FileRecord.of(path) for path in sorted(folder.iterdir())}
@@ -120,7 +116,7 @@ def _build(
         format_version=FORMAT_VERSION,
         corpus=source.name,
         corpus_sha256=corpus_sha256,
-        splitting=source.splitting,
+        splitting=gathered.splitting,
         grouping=source.grouping,
         tokenizer=kind.spec,
         end_of_text=kind.end_of_text(tokenizer),
@@ -128,6 +124,8 @@ def _build(
         token_type=token_type(kind.spec.vocab_size).name,
         splits=splits,
         files=files,
+        null_documents=gathered.null_documents,
+        blank_documents=gathered.blank_documents,
     )
     (folder / MANIFEST_FILE).write_text(manifest.as_json(), encoding="utf-8")
 
@@ -137,11 +135,30 @@ _NAME = "stellux prepare" if Path(sys.argv[0]).stem == "stellux" else "python -m
 
 app = App(
     name=_NAME,
-    help="Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.",
+    help="""Prepare a corpus: train its tokenizer, pack its tokens, show its manifest.
+
+    A corpus is stdlib, wikitext-2, wikitext-103, tinystories,
+    hf:owner/name[:configuration][:field], a .txt, .jsonl or .parquet file, or a
+    folder with one of these for each of train, dev (or val, valid, validation)
+    and, if you like, test. A single file is split 90/5/5 by a hash of each
+    document; with too few documents, by bytes: the first 90 % train, the next
+    5 % dev, the last 5 % test.
+
+    A document is a row of a .jsonl or .parquet file: its field text, or the one
+    named behind the path, as in reviews.jsonl:review. Null and blank rows are
+    left out and counted.
+
+    Plain text has no rows. Its documents are
+    separators: what is between lines of <|endoftext|>, if it has such lines;
+    headings: else articles, each from a line like " = Title = ", if it has such;
+    paragraphs: else what is between blank lines;
+    pieces: else, in a single file, pieces of 4 to 8 KiB, cut at line ends.
+    #separators, #headings, #paragraphs or #pieces behind the path chooses.""",
     help_epilogue=f"""Examples:
   {_NAME}
   {_NAME} wikitext-103 --vocab-size 16000
-  {_NAME} novels.jsonl --vocab-size 8000 --json""",
+  {_NAME} reviews.jsonl:review --vocab-size 8000 --json
+  {_NAME} novel.txt#paragraphs""",
     help_format="plaintext",
     version_flags=[],
 )
@@ -161,9 +178,7 @@ def main(
     Parameters
     ----------
     corpus
-        stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name[:configuration][:field],
-        a .txt, .jsonl or .parquet file, or a folder with one of these for train, dev and test.
-        After a path, #separators, #headings or #paragraphs sets how plain text makes documents.
+        A name or a path, as above.
     vocab_size
         Tokens of the tokenizer, end-of-text included.
     tokenizer
@@ -181,7 +196,7 @@ def main(
             prepared = prepare(corpus, spec, cache=cache, report=report)
     except CorpusError as error:
         errors.print(f"error: {error}", style="red", markup=False, highlight=False)
-        return 1
+        return 2
     except KeyboardInterrupt:
         errors.print("interrupted; nothing was kept, the same command starts over")
         return 130

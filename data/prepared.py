@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +15,9 @@ from tokenizers import Tokenizer
 from data.manifest import TOKENIZER_FILE, Manifest
 from data.splits import SplitName
 from data.tokenizers.base import kind_of
+
+_LONG_DOCUMENT = 1 << 18
+"""Bytes: as much as an evaluation scores by default."""
 
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -74,14 +78,29 @@ class PreparedCorpus:
         """Bytes of text over tokens of text, end-of-text not counted."""
         return self.manifest.splits[split].bytes_per_token
 
-    def equal_splits(self) -> list[tuple[SplitName, SplitName]]:
-        """Pairs of splits with the same documents in the same order: a user's mistake."""
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split; train and dev are always there."""
+        return "test" in self.manifest.splits
+
+    def equal_splits(self) -> Iterator[str]:
+        """A sentence for each two splits with the same documents in the same order."""
         files = self.manifest.files
-        return [
-            (one, other)
-            for one, other in combinations(self.manifest.splits, 2)
-            if all(files[name(one)] == files[name(other)] for name in (tokens_file, bytes_file))
-        ]
+        for one, other in combinations(self.manifest.splits, 2):
+            if all(files[name(one)] == files[name(other)] for name in (tokens_file, bytes_file)):
+                yield (
+                    f"the splits {one!r} and {other!r} are the same text; give each its own, or a "
+                    "single file, which is split for you"
+                )
+
+    def undivided_splits(self) -> Iterator[str]:
+        """A sentence for dev if it is one long document, from which no sample can be taken."""
+        dev = self.manifest.splits["dev"]
+        if dev.documents == 1 and dev.text_bytes > _LONG_DOCUMENT and self.manifest.grouping:
+            yield (
+                f"dev is a single document of {dev.text_bytes / 1e6:,.1f} MB, which every "
+                "evaluation scores in full; write #pieces behind the corpus to cut it"
+            )
 
     def split(self, name: SplitName) -> PackedSplit:
         """The packed documents of a split."""

@@ -12,6 +12,9 @@ from typing import Literal, TypeAlias, get_args
 SplitName: TypeAlias = Literal["train", "dev", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
+NEEDED_SPLITS: tuple[SplitName, ...] = ("train", "dev")
+"""Without a test split a corpus can be trained and ranked on, and its leader not checked."""
+
 SPLIT_ALIASES: dict[str, SplitName] = {
     "train": "train",
     "dev": "dev",

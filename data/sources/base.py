@@ -13,8 +13,9 @@ class Document(NamedTuple):
     """One document of a corpus."""
 
     split: SplitName
-    text: bytes
-    """Valid UTF-8. It may be blank: blank documents are dropped later, in one place."""
+    text: bytes | None
+    """Valid UTF-8; None for a null row. Null and blank documents are left out and counted later, in
+    one place."""
 
 
 class Source(Protocol):
@@ -28,6 +29,11 @@ class Source(Protocol):
     @property
     def splitting(self) -> str:
         """How documents are split into train, dev and test, for people."""
+        ...
+
+    @property
+    def divisible(self) -> bool:
+        """Whether no document has a split of its own, so that the text may be split elsewhere."""
         ...
 
     @property
@@ -48,10 +54,10 @@ class Source(Protocol):
         ...
 
 
-def checked_row(text: bytes | None, row: int, corpus: str, column: str) -> bytes:
+def checked_row(text: bytes | None, row: int, corpus: str, column: str) -> bytes | None:
     """A value of an Arrow column of strings, which may be null or, in a faulty file, not UTF-8."""
     if text is None:
-        return b""
+        return None
     try:
         text.decode()
     except UnicodeDecodeError as error:

@@ -77,6 +77,10 @@ class HubDataset:
         return self._assignment[0]
 
     @property
+    def divisible(self) -> bool:
+        return len(self._tables) == 1
+
+    @property
     def grouping(self) -> str:
         return ""
 
@@ -96,7 +100,7 @@ class HubDataset:
         for split, table in self._tables.items():
             rows = self._rows(table)
             for text in grouping(row or b"\n" for row in rows) if grouping else rows:
-                yield Document(assign(split, text), text)
+                yield Document(assign(split, text or b""), text)
 
     @cached_property
     def _tables(self) -> dict[SplitName, Dataset]:
@@ -182,7 +186,7 @@ class HubDataset:
             column = batch.column(self.place.field).cast(pa.large_binary())
             yield pa.concat_arrays(column.chunks)
 
-    def _rows(self, table: Any) -> Iterator[bytes]:
+    def _rows(self, table: Any) -> Iterator[bytes | None]:
         row = 0
         for column in self._columns(table):
             for text in column.to_pylist():

@@ -38,6 +38,7 @@ class StandardLibrary:
     name = "stdlib"
     splitting = "90/5/5 by a hash of each file's path"
     grouping = ""
+    divisible = False
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or Path(sysconfig.get_path("stdlib"))
@@ -51,6 +52,8 @@ class StandardLibrary:
 
     def documents(self) -> Iterator[Document]:
         for path, text in self._files():
+            if not text.strip():
+                continue  # an empty __init__.py is no document that could be missed
             yield Document(split_by_hash(path.encode()), text)
 
     def _files(self) -> Iterator[tuple[str, bytes]]:

@@ -28,7 +28,7 @@ def refusal(corpus: str | Path) -> str:
 
 
 def texts(corpus: str | Path) -> list[str]:
-    return [document.text.decode() for document in find_corpus(str(corpus)).documents()]
+    return [(document.text or b"").decode() for document in find_corpus(str(corpus)).documents()]
 
 
 class TestNames:
@@ -114,7 +114,9 @@ class TestFiles:
         assert len(texts(path)) == 2
         assert len(texts(f"{path}#paragraphs")) == 3
         assert found.content_hash() != said.content_hash()
-        assert "expected one of separators, headings, paragraphs" in refusal(f"{path}#lines")
+        assert "expected one of separators, headings, paragraphs, pieces" in refusal(
+            f"{path}#lines"
+        )
 
     def test_a_path_may_hold_the_mark_of_a_grouping(self, tmp_path) -> None:
         (tmp_path / "a#paragraphs").mkdir()
@@ -204,10 +206,60 @@ class TestFiles:
         pq.write_table(pa.table({"text": column}), path)
         assert "row 1 of the column 'text' is not UTF-8 at byte 4" in refusal(path)
 
-    def test_nulls_are_blank_documents(self, tmp_path) -> None:
-        pq.write_table(pa.table({"text": ["a", None]}), tmp_path / "a.parquet")
-        (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
-        assert texts(tmp_path / "a.parquet") == texts(tmp_path / "a.jsonl") == ["a", ""]
+    def test_nulls_are_not_blank_documents(self, tmp_path) -> None:
+        pq.write_table(pa.table({"text": ["a", None, ""]}), tmp_path / "a.parquet")
+        (tmp_path / "a.jsonl").write_text('{"text": "a"}\n{"text": null}\n{"text": ""}\n')
+        for name in ("a.parquet", "a.jsonl"):
+            documents = find_corpus(str(tmp_path / name)).documents()
+            assert [document.text for document in documents] == [b"a", None, b""]
+
+    def test_a_field_is_named_behind_the_path(self, tmp_path) -> None:
+        rows = [{"id": "1", "a:b": "colon", "review": "good"}]
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+        for name in ("a.jsonl", "a.parquet"):
+            path = tmp_path / name
+            assert texts(f"{path}:review") == ["good"]
+            found = {find_corpus(f"{path}:{field}").content_hash() for field in ("id", "review")}
+            assert len(found) == 2
+            assert "no" in (message := refusal(path)) and "'text'" in message
+            assert "as in a.parquet:id" in message or "as in a.jsonl:a:b" in message
+            assert "'reviw'" in refusal(f"{path}:reviw")
+        (tmp_path / "a.txt").write_text("text")
+        assert "plain text has no fields" in refusal(f"{tmp_path}/a.txt:review")
+        assert "each row is a document" in refusal(f"{tmp_path}/a.jsonl#paragraphs")
+        assert "does not exist" in refusal(f"{tmp_path}/b.jsonl:review")
+
+    def test_the_field_text_may_be_named(self, tmp_path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"text": "a"}')
+        assert find_corpus(f"{path}:text").content_hash() == find_corpus(str(path)).content_hash()
+
+    def test_a_field_of_every_file_in_a_folder(self, tmp_path) -> None:
+        for name in ("train", "dev"):
+            (tmp_path / f"{name}.jsonl").write_text(f'{{"review": "{name}"}}')
+        assert texts(f"{tmp_path}:review") == texts(f"{tmp_path}/:review") == ["train", "dev"]
+
+    @pytest.mark.parametrize("line_end", ["\n", "\r\n", " ", ""])
+    def test_text_without_blank_lines_is_cut_into_pieces(self, tmp_path, line_end) -> None:
+        path = tmp_path / "a.txt"
+        text = f"Grüße{line_end}" * 5_000
+        path.write_text(text, encoding="utf-8", newline="")
+        found = find_corpus(str(path))
+        assert found.grouping == "pieces of 4 to 8 KiB, cut at line ends, else at white space"
+        pieces = texts(path)
+        assert len(pieces) >= 7
+        assert "".join(pieces).replace("\r\n", "\n").replace("\n", "") == text.replace(
+            "\r\n", ""
+        ).replace("\n", "")
+        assert found.content_hash() == find_corpus(f"{path}#pieces").content_hash()
+        assert len(texts(f"{path}#paragraphs")) == 1
+
+    def test_a_grouping_that_the_content_calls_for_may_be_named(self, tmp_path) -> None:
+        path = tmp_path / "a.txt"
+        path.write_text("one\n\ntwo")
+        asked = find_corpus(f"{path}#paragraphs")
+        assert asked.content_hash() == find_corpus(str(path)).content_hash()
 
     def test_loops_and_broken_links(self, tmp_path) -> None:
         (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
@@ -248,8 +300,19 @@ class TestFolders:
 
     def test_a_missing_split(self, tmp_path) -> None:
         (tmp_path / "train.txt").write_text("a")
+        (tmp_path / "test.txt").write_text("b")
+        assert "no file for the split 'dev'" in refusal(tmp_path)
+
+    def test_a_test_split_is_not_needed(self, tmp_path) -> None:
+        (tmp_path / "train.txt").write_text("a")
         (tmp_path / "valid.txt").write_text("b")
-        assert "no file for the split 'test'" in refusal(tmp_path)
+        assert texts(tmp_path) == ["a", "b"]
+
+    def test_a_file_of_a_folder_may_be_a_single_document(self, tmp_path) -> None:
+        for name in ("train", "dev"):
+            (tmp_path / f"{name}.txt").write_text("line\n" * 5_000)
+        assert len(texts(tmp_path)) == 2
+        assert len(texts(f"{tmp_path}#pieces")) > 7
 
     def test_real_folder_without_train(self, shared_data) -> None:
         assert "no file for the split 'train'" in refusal(shared_data / "wikitext-2")

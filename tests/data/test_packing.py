@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.display import corpus_facts
 from data.errors import CorpusError
 from data.packing import token_type
 from data.prepare import prepare
@@ -110,6 +111,51 @@ def test_a_corpus_of_blank_documents(tmp_path) -> None:
 def test_a_corpus_too_small_for_three_splits(tmp_path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("only one document")
-    with pytest.raises(CorpusError, match=r"split 'dev' of .* has no text"):
+    with pytest.raises(CorpusError, match=r"split 'dev' of .* has no text .*needs 2,000 bytes"):
         prepare(str(path), TokenizerSpec(vocab_size=257), cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*/*"))
+
+
+def test_a_few_documents_are_split_by_bytes(tmp_path, story) -> None:
+    path = tmp_path / "a.txt"
+    texts = [story(number, words=1_000) for number in range(3)]
+    path.write_text("\n<|endoftext|>\n".join(texts))
+    corpus = prepare(str(path), TokenizerSpec(vocab_size=300), cache=tmp_path / "cache")
+    splits = corpus.manifest.splits
+    size = sum(map(len, texts))
+    for name, share in (("train", 0.9), ("dev", 0.05), ("test", 0.05)):
+        assert splits[name].text_bytes == pytest.approx(share * size, abs=0.01 * size)
+    assert sum(split.text_bytes for split in splits.values()) == size
+    assert "3 documents are too few to split by a hash" in corpus.manifest.splitting
+    text = (
+        documents_of(corpus, "train") + documents_of(corpus, "dev") + documents_of(corpus, "test")
+    )
+    assert sorted("".join(text)) == sorted("".join(texts))
+    # A prefix of the text trains, and none of it is scored.
+    assert "".join(texts).endswith("".join(documents_of(corpus, "test")))
+
+
+def test_what_is_left_out_is_counted(tmp_path, story) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [story(number) for number in range(200)] + [None] * 30 + [" "] * 2
+    path.write_text("".join(json.dumps({"review": row}) + "\n" for row in rows))
+    spec = TokenizerSpec(vocab_size=300)
+    manifest = prepare(f"{path}:review", spec, cache=tmp_path / "cache").manifest
+    assert (manifest.null_documents, manifest.blank_documents) == (30, 2)
+    assert ("left out", "30 null and 2 blank documents") in corpus_facts(manifest)
+
+
+def test_a_corpus_without_a_test_split(tmp_path, story) -> None:
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(story(i) for i in range(50)) + name)
+    (tmp_path / "test.txt").write_text("\n")
+    spec = TokenizerSpec(vocab_size=300)
+    for _ in range(2):  # built, then read back
+        corpus = prepare(str(tmp_path), spec, cache=tmp_path / "cache")
+        assert list(corpus.manifest.splits) == ["train", "dev"]
+        assert not corpus.has_test
+    assert not list(corpus.folder.glob("*test*"))
+    (tmp_path / "test.txt").unlink()
+    without = prepare(str(tmp_path), spec, cache=tmp_path / "cache")
+    assert not without.has_test
+    assert dict(corpus_facts(without.manifest))["test"].startswith("none")

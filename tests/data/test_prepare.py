@@ -342,11 +342,11 @@ class TestCommand:
             (["stories.jsonl", "--vocabulary", "60000"], "supports a vocabulary of"),
         ],
     )
-    def test_a_mistake_is_one_line_and_a_failure(
+    def test_a_mistake_is_one_line_and_code_2(
         self, stories, tmp_path, run_prepare, arguments, words
     ) -> None:
         result = run_prepare(*arguments)
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert result.stdout == ""
         assert result.stderr.count("\n") == 1
         assert words in result.stderr
