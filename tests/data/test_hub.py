@@ -89,21 +89,21 @@ def test_one_published_split_is_split_by_hash(hub, run_prepare, parquet, story) 
     assert found["train"] > 90
     assert "90/5/5 by a hash" in json.loads(result.stdout)["splitting"]
     wrong = run_prepare("hf:someone/prose", *ask, HF_ENDPOINT=hub.endpoint)
-    assert wrong.returncode == 1
+    assert wrong.returncode == 2
     assert "no column 'text' (columns 'body')" in wrong.stderr
     assert "hf:owner/name:configuration:field" in wrong.stderr
 
 
 def test_an_unknown_dataset(hub, run_prepare) -> None:
     result = run_prepare("hf:nobody/nothing", HF_ENDPOINT=hub.endpoint)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "no dataset nobody/nothing" in result.stderr
 
 
 def test_an_unknown_configuration(wikitext, run_prepare) -> None:
     result = run_prepare("wikitext-103", HF_ENDPOINT=wikitext.endpoint)
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "wikitext-103-raw-v1" in result.stderr
     assert "wikitext-2-raw-v1" in result.stderr
@@ -111,7 +111,7 @@ def test_an_unknown_configuration(wikitext, run_prepare) -> None:
 
 def test_no_network(run_prepare) -> None:
     result = run_prepare("tinystories", HF_HUB_OFFLINE="1")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.count("\n") == 1
     assert "cannot be reached" in result.stderr
     assert "use stdlib or a local file" in result.stderr
