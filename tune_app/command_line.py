@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,22 +141,26 @@ def lasting_console() -> Console:
 def ended_by_signals() -> Iterator[None]:
     """Inside the block, SIGTERM and a closed terminal raise KeyboardInterrupt, like Ctrl-C.
 
-    Signals that the process was started to ignore, as with `nohup`, stay ignored.
+    Signals that the process was started to ignore, as with `nohup`, stay ignored; a thread other
+    than the main one cannot handle signals and leaves them alone.
     """
 
     def interrupt(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, interrupt)
-        for number in ENDING
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    before = {number: signal.signal(number, interrupt) for number in handled(ENDING)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def handled(numbers: Sequence[signal.Signals]) -> list[signal.Signals]:
+    """Those of the signals that this thread may handle, and that the process does not ignore."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class _LogHandler(logging.StreamHandler[TextIO]):

@@ -96,7 +96,12 @@ def connected(
 
 
 def check_places(*, local: bool) -> None:
-    """`refuse_places` for this process."""
+    """`refuse_places` for this process; raises ValueError as well if it uses Ray already."""
+    if ray.is_initialized():
+        raise ValueError(
+            "this process is connected to Ray already, and a sweep makes a connection of its own; "
+            "call ray.shutdown() first, or run the sweep in another process"
+        )
     temporary: str = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
     refuse_places(Path(sys.executable), Path(temporary), local=local)
 

@@ -22,7 +22,7 @@ from ray.tune.experiment import Trial
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.idle_notice import Waiting
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.command_line import ENDING
+from tune_app.command_line import ENDING, handled
 from tune_app.faults.policy import micro_batch_size
 from tune_app.formats import duration
 from tune_app.journal.full_disk import wait_until_written
@@ -222,7 +222,7 @@ def interrupts(halt: Halt) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the sweep cleanly; a second signal, immediately.
 
     `timeout` signals twice in quick succession, which counts once. Signals that the process was
-    started to ignore, as with `nohup`, stay ignored.
+    started to ignore, as with `nohup`, stay ignored. Only the main thread handles signals.
     """
     asked_at = -math.inf
 
@@ -235,11 +235,7 @@ def interrupts(halt: Halt) -> Iterator[None]:
         elif now - asked_at > _SAME_SIGNAL:
             raise KeyboardInterrupt
 
-    before = {
-        number: signal.signal(number, end)
-        for number in (signal.SIGINT, *ENDING)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    before = {number: signal.signal(number, end) for number in handled((signal.SIGINT, *ENDING))}
     try:
         yield
     finally:

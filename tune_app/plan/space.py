@@ -63,11 +63,22 @@ def load_space(name: str) -> Space:
         names = runpy.run_path(str(path))
     except Exception as error:
         raise SpaceError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    return space_from(names, name=path.stem, source=str(path))
+
+
+def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
+    """A space from the names that a space file defines, such as AXES; lower-case ones are ignored.
+
+    Args:
+        source: what an error message calls the space.
+
+    Raises SpaceError if it is invalid.
+    """
     unknown = [key for key in names if key.isupper() and key not in _NAMES]
     if unknown:
-        raise SpaceError(f"{path} sets unknown {unknown[0]}; expected {', '.join(_NAMES)}")
+        raise SpaceError(f"{source} sets unknown {unknown[0]}; expected {', '.join(_NAMES)}")
     space = Space(
-        name=path.stem,
+        name=name,
         axes=names.get("AXES", {}),
         fixed=names.get("FIXED", {}),
         baseline=names.get("BASELINE", {}),
@@ -75,24 +86,25 @@ def load_space(name: str) -> Space:
         scheduler=names.get("SCHEDULER", {}),
         kill_rule=names.get("KILL_RULE", {}),
     )
-    _check(space, path)
+    _check(space, source)
     return space
 
 
-def _check(space: Space, path: Path) -> None:
+def _check(space: Space, source: str) -> None:
     if not isinstance(space.axes, Mapping) or not space.axes:
-        raise SpaceError(f"{path} has no AXES; it must map names to lists of values")
+        raise SpaceError(f"{source} has no AXES; it must map names to lists of values")
     for part in ("fixed", "baseline", "scheduler", "kill_rule"):
         if not isinstance(getattr(space, part), Mapping):
-            raise SpaceError(f"{path}: {part.upper()} must map names to values")
+            raise SpaceError(f"{source}: {part.upper()} must map names to values")
     for name, values in space.axes.items():
         if _is_distribution(values):
             if not isinstance(space.samples, int) or space.samples < 1:
                 raise SpaceError(
-                    f"{path}: {name} is a distribution, so SAMPLES must say how many values to draw"
+                    f"{source}: {name} is a distribution, so SAMPLES must say how many values "
+                    "to draw"
                 )
         elif not isinstance(values, (list, tuple)) or not values:
-            raise SpaceError(f"{path}: {name} is {values!r}; it must be a list of values")
+            raise SpaceError(f"{source}: {name} is {values!r}; it must be a list of values")
 
 
 def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) -> list[Cell]:

@@ -19,7 +19,6 @@ from data.prepared import PreparedCorpus
 from tune_app.cluster.capacity import ClusterSize
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.command_line import INTERRUPTED
 from tune_app.formats import count
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
@@ -39,6 +38,7 @@ from tune_app.sweep.folder import (
     refuse_another,
     refuse_other_sizes,
 )
+from tune_app.sweep.outcome import Outcome
 from tune_app.sweep.preflight import (
     check_storage,
     keep_tokenizers,
@@ -52,20 +52,32 @@ from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
-SIGNALS = ("interrupted", "terminated")
-"""Reasons that mean a person ended the sweep; it can be continued as it was."""
-
 
 def run_sweep(
     plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
 ) -> int:
+    """Runs a sweep as `train_sweep` does, prints its result, and returns the exit code."""
+    outcome = train_sweep(plan, rules, options, console=console, command=command)
+    folder = options.results / plan.name
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        console.print(summary(journal, folder))
+    if outcome.ended_by is not None:
+        console.print(
+            f"\nThe sweep ended early: {outcome.ended_by}.", markup=False, highlight=False
+        )
+    if outcome.interrupted:
+        console.print(f"Continue it with: {command}", markup=False, soft_wrap=True)
+    return outcome.exit_code
+
+
+def train_sweep(
+    plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
+) -> Outcome:
     """Runs a sweep, or what is left of it, and writes its results.
 
     Args:
+        console: shows what is about to run, and the progress.
         command: the command line that continues the sweep.
-
-    Returns the exit code: 0 if every cell has ended, 1 if one failed or the baseline ended the
-    sweep, 130 after an interruption.
 
     Raises ValueError for user mistakes: a corpus that cannot be used, a sweep of the same name
     with other settings, a sweep that is already running.
@@ -111,15 +123,8 @@ def run_sweep(
             from tune_app.results.write import write_results  # noqa: PLC0415
 
             write_results(journal, folder)
-            console.print(summary(journal, folder))
-            statuses = [cell.status for cell in journal.cells()]
-    if ended_by is None or all(status.ended for status in statuses):
-        return 0 if all(status.ended for status in statuses) else 1
-    console.print(f"\nThe sweep ended early: {ended_by}.", markup=False, highlight=False)
-    if ended_by not in SIGNALS:
-        return 1
-    console.print(f"Continue it with: {command}", markup=False, soft_wrap=True)
-    return INTERRUPTED
+            statuses = tuple(cell.status for cell in journal.cells())
+    return Outcome(statuses=statuses, reason=ended_by)
 
 
 def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCorpus]:

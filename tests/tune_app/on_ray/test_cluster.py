@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 import ray
 
+from tune_app.command_line import ended_by_signals
 from tune_app.on_ray import cluster, tuner
 from tune_app.on_ray.scheduler import Halt
 
@@ -86,6 +88,30 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
             assert halt.reason is None
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_beside_the_main_one_leaves_signals_alone() -> None:
+    """As in a server or a widget's callback: Python lets only the main thread handle signals."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with tuner.interrupts(Halt()), ended_by_signals():
+                assert signal.getsignal(signal.SIGINT) is before
+        except BaseException as error:
+            failures.append(error)
+
+    before = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert failures == []
+
+
+def test_a_process_that_uses_ray_already_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    with pytest.raises(ValueError, match=r"connected to Ray already.*call ray.shutdown\(\) first"):
+        cluster.check_places(local=True)
 
 
 def test_a_home_that_ray_may_not_write_to_is_told_with_the_remedy() -> None:

@@ -1,0 +1,43 @@
+"""How a run of a sweep ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tune_app.command_line import INTERRUPTED
+from tune_app.journal.records import Status
+
+SIGNALS = ("interrupted", "terminated")
+"""Reasons that mean a person ended the sweep; it can be continued as it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of a run of a sweep, which may leave cells to be trained by another one."""
+
+    statuses: tuple[Status, ...]
+    """Of every cell, in the sweep's order."""
+    reason: str | None
+    """Why the run ended before its cells did; None if nothing ended it."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell has ended as it was meant to."""
+        return all(status.ended for status in self.statuses)
+
+    @property
+    def ended_by(self) -> str | None:
+        """Why cells are left to be trained; None if none is."""
+        return None if self.complete else self.reason
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person ended the run before its cells did."""
+        return self.ended_by in SIGNALS
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every cell has ended, 130 after an interruption, else 1."""
+        if self.complete:
+            return 0
+        return INTERRUPTED if self.interrupted else 1
