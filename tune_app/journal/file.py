@@ -8,6 +8,7 @@ process ends, even after a crash.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -20,6 +21,9 @@ from filelock import FileLock, Timeout
 
 from tune_app.journal.disk import free_bytes
 from tune_app.journal.schema import SCHEMA_VERSION, upgrade, version_of
+
+LOCK_PATIENCE = 0.2
+"""Seconds: those who only ask for the lock hold it for a moment."""
 
 ROOM = 8 << 20
 """Free bytes that a journal needs: its log grows to 4 MiB before it is merged into the file."""
@@ -45,7 +49,7 @@ def lock_for_writing(path: Path) -> FileLock:
 
     Raises JournalError if another process holds it.
     """
-    lock = FileLock(path.with_name(path.name + ".lock"), timeout=0, thread_local=False)
+    lock = FileLock(_lock_file(path), timeout=LOCK_PATIENCE, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
@@ -54,6 +58,29 @@ def lock_for_writing(path: Path) -> FileLock:
             "there, or start this one under another --name"
         ) from None
     return lock
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a live process holds the lock for writing the journal at `path`.
+
+    The operating system frees the lock of a process that was killed. Writes nothing.
+    """
+    try:
+        file = os.open(_lock_file(path), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # it was never opened for writing here, as with a copy
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    else:
+        return False
+    finally:
+        os.close(file)
+
+
+def _lock_file(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:

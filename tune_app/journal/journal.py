@@ -17,7 +17,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from tune_app.journal.file import (
     JournalError,
     JournalFullError,
     connect,
+    is_being_written,
     lock_for_writing,
     open_existing,
     remove_database,
@@ -38,8 +39,10 @@ from tune_app.journal.file import (
 from tune_app.journal.metrics import metric
 from tune_app.journal.records import (
     DIVERGED,
+    Amendment,
     Attempt,
     CellRecord,
+    Change,
     Decision,
     Failure,
     FailureClass,
@@ -96,12 +99,7 @@ class Journal:
             with cls(connection, path=unfinished, clock=clock) as journal, journal._transaction():
                 create_tables(connection)
                 connection.execute("INSERT INTO sweep VALUES (?)", [rows.dump(asdict(sweep))])
-                connection.executemany(
-                    "INSERT INTO cells (key, label, position, cell, status, reason, config,"
-                    " parameters, flops_per_token, attempts, baseline_config, former_key)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [rows.cell_row(CellRecord.of(cell)) for cell in cells],
-                )
+                journal._insert(CellRecord.of(cell) for cell in cells)
             # Once closed it is a single file, and the rename is atomic.
             unfinished.replace(path)
             return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
@@ -122,7 +120,11 @@ class Journal:
         if read_only:
             return cls(open_existing(path, read_only=True), path=path, clock=clock)
         with _lock_to_keep(path) as lock:
-            return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
+            journal = cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
+            if journal._count(Status.RUNNING):
+                # Their process is dead, since it would hold the lock.
+                journal.mark_interrupted()
+            return journal
 
     def close(self) -> None:
         self._connection.close()
@@ -152,15 +154,38 @@ class Journal:
     def sweep(self) -> SweepRecord:
         return rows.sweep(self._connection.execute("SELECT record FROM sweep").fetchone()[0])
 
+    @property
+    def is_driven(self) -> bool:
+        """Whether a live process runs the sweep: only that one writes its journal.
+
+        The one way to tell: for the status, the report, and what the cloud shows.
+        """
+        return self._lock is not None or is_being_written(self._path)
+
     def cells(self) -> list[CellRecord]:
-        """Every cell, the baseline first."""
+        """Every cell, the baseline first; none is running if no live process runs the sweep."""
         found = self._connection.execute("SELECT * FROM cells ORDER BY position")
-        return [rows.cell_record(row) for row in found]
+        return self._as_driven([rows.cell_record(row) for row in found])
 
     def cell(self, key: str) -> CellRecord:
         row = self._connection.execute("SELECT * FROM cells WHERE key = ?", [key]).fetchone()
         assert row is not None, f"no cell {key}"
-        return rows.cell_record(row)
+        return self._as_driven([rows.cell_record(row)])[0]
+
+    def _as_driven(self, cells: list[CellRecord]) -> list[CellRecord]:
+        """The cells; what a dead process left running is interrupted."""
+        if all(cell.status is not Status.RUNNING for cell in cells) or self.is_driven:
+            return cells
+        return [
+            replace(cell, status=Status.INTERRUPTED) if cell.status is Status.RUNNING else cell
+            for cell in cells
+        ]
+
+    def _count(self, status: Status) -> int:
+        found = self._connection.execute(
+            "SELECT count(*) FROM cells WHERE status = ?", [status.value]
+        )
+        return int(found.fetchone()[0])
 
     def observations(self, cell: str | None = None) -> list[Observation]:
         """In order of arrival; of one cell, or of all."""
@@ -200,6 +225,11 @@ class Journal:
         """Scores on held-out splits, in the order they were written."""
         return [rows.score(row) for row in self._select("scores", None)]
 
+    def amendments(self) -> list[Amendment]:
+        """The commands that changed the sweep, in order."""
+        found = self._connection.execute("SELECT * FROM amendments ORDER BY number")
+        return [rows.amendment(row) for row in found]
+
     def arrivals_after(self, arrival: int) -> list[tuple[int, Observation]]:
         """Observations newer than an arrival number: what a live view has not shown yet."""
         found = self._connection.execute(
@@ -225,7 +255,8 @@ class Journal:
                 return
             assert arrival is not None
             self._connection.execute(
-                "INSERT INTO decisions VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO decisions (arrival, cell, tokens, action, rule, reason, evidence, at,"
+                " amendment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT count(*) FROM amendments))",
                 rows.decision_row(decision, arrival=arrival, at=now),
             )
             status = decision.action.status
@@ -323,6 +354,84 @@ class Journal:
                 " :text_bytes, :at)",
                 rows.score_row(replace(score, at=self._clock())),
             )
+
+    def amend(
+        self,
+        sweep: SweepRecord,
+        *,
+        command: str,
+        changes: Sequence[Change],
+        added: Sequence[PlannedCell],
+        left_out: Collection[str],
+        again: Collection[str],
+        labels: Mapping[str, str],
+    ) -> Amendment:
+        """Changes the sweep, completely or not at all; returns the record of it.
+
+        Args:
+            sweep: the record from now on.
+            command: what the user asked.
+            changes: in what the sweep differs from before.
+            added: new cells, with positions behind all others.
+            left_out: keys of cells that are not to be trained from now on.
+            again: keys of cells left out earlier that are to be trained again.
+            labels: the label of every cell by its key, new ones included.
+        """
+        arrival = self._connection.execute("SELECT max(arrival) FROM observations").fetchone()[0]
+        number = len(self.amendments()) + 1
+        amendment = Amendment(
+            number=number,
+            at=self._clock(),
+            arrival=arrival or 0,
+            command=command,
+            changes=tuple(changes),
+            added=len(added),
+            left_out=len(left_out),
+        )
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO amendments (number, at, arrival, command, changes, added, left_out)"
+                " VALUES (:number, :at, :arrival, :command, :changes, :added, :left_out)",
+                rows.amendment_row(amendment),
+            )
+            self._connection.execute("UPDATE sweep SET record = ?", [rows.dump(asdict(sweep))])
+            self._insert(replace(CellRecord.of(cell), amendment=number) for cell in added)
+            # Labels are unique; two cells may swap theirs.
+            self._connection.execute("UPDATE cells SET label = '#' || key")
+            self._connection.executemany(
+                "UPDATE cells SET label = ? WHERE key = ?",
+                [(label, key) for key, label in labels.items()],
+            )
+            for key in left_out:
+                self._set_status(key, Status.LEFT_OUT, f"not named by the command: {command}")
+            for key in again:
+                self._set_status(key, Status.PENDING, "")
+        return amendment
+
+    def plan_again(self, sweep: SweepRecord, cells: Sequence[PlannedCell]) -> None:
+        """Replaces the plan of a sweep that never started a cell, completely or not at all."""
+        assert not self.attempts(), "a sweep that has trained is amended"
+        with self._transaction():
+            self._connection.execute("DELETE FROM amendments")
+            self._connection.execute("DELETE FROM cells")
+            self._connection.execute("UPDATE sweep SET record = ?", [rows.dump(asdict(sweep))])
+            self._insert(CellRecord.of(cell) for cell in cells)
+
+    def mark_interrupted(self) -> None:
+        """Records that no cell is in training any more: those that were are interrupted."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE cells SET status = ? WHERE status = ?",
+                [Status.INTERRUPTED.value, Status.RUNNING.value],
+            )
+
+    def _insert(self, cells: Iterable[CellRecord]) -> None:
+        self._connection.executemany(
+            "INSERT INTO cells (key, label, position, cell, status, reason, config, parameters,"
+            " flops_per_token, attempts, baseline_config, former_key, amendment)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            map(rows.cell_row, cells),
+        )
 
     def _add_failure(self, failure: Failure) -> None:
         self._connection.execute(

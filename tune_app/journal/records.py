@@ -25,16 +25,26 @@ class Status(str, Enum):
     """The parameter budget has no solution; it was never started."""
     PENDING = "pending"
     RUNNING = "running"
+    """A live process trains it now."""
+    INTERRUPTED = "interrupted"
+    """It was in training when its sweep ended or was killed; it resumes when that is continued."""
     FINISHED = "finished"
     STOPPED = "stopped"
     """Stopped early, by a stopping rule or for a diverged loss."""
     FAILED = "failed"
     """Ended by an error in the trial."""
+    LEFT_OUT = "left out"
+    """Not ended, and not named by the newest command: trained once a command names it again."""
 
     @property
     def ended(self) -> bool:
         """Whether the cell stays as it is when the sweep is continued."""
-        return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED)
+        return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED, Status.LEFT_OUT)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the cell is still to be trained to its end, or is being trained."""
+        return self in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
 
 
 DIVERGED = "diverged"
@@ -171,6 +181,8 @@ class Decision:
     """The numbers behind it, as plain values."""
     at: float = 0.0
     """Seconds since the epoch; set by the journal."""
+    amendment: int = 0
+    """Number of the amendment whose rules made it, 0 for the sweep's first; set by the journal."""
 
 
 class FailureClass(str, Enum):
@@ -261,11 +273,42 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something in which a sweep differed before and after an amendment."""
+
+    name: str
+    """`seeds`, `scheduler`, `kill_rule`, `space`, or an axis."""
+    before: Any
+    """A plain value: a list of the values of an axis, the record of a rule."""
+    after: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amendment:
+    """A command that changed a sweep: added cells, left some out, or set other stopping rules."""
+
+    number: int
+    """From 1."""
+    at: float
+    """Seconds since the epoch."""
+    arrival: int
+    """Arrival number of the last observation before it, 0 for none."""
+    command: str
+    changes: tuple[Change, ...]
+    added: int
+    """Cells that were added."""
+    left_out: int
+    """Cells that had not ended, and that the command did not name."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CellRecord(PlannedCell):
     """A planned cell and its status; `reason` says why it is infeasible, stopped or failed."""
 
     status: Status
     attempts: int = 0
+    amendment: int = 0
+    """Number of the amendment that added it, 0 if it was in the sweep from the start."""
 
     @classmethod
     def of(cls, planned: PlannedCell) -> CellRecord:

@@ -11,8 +11,10 @@ from typing import Any
 
 from tune_app.journal.records import (
     Action,
+    Amendment,
     Attempt,
     CellRecord,
+    Change,
     Decision,
     Failure,
     FailureClass,
@@ -55,6 +57,7 @@ def cell_row(cell: CellRecord) -> tuple[Any, ...]:
         cell.attempts,
         _dump_or_none(cell.baseline_config),
         cell.former_key,
+        cell.amendment,
     )
 
 
@@ -72,6 +75,7 @@ def cell_record(row: sqlite3.Row) -> CellRecord:
         flops_per_token=row["flops_per_token"],
         attempts=row["attempts"],
         former_key=row["former_key"],
+        amendment=row["amendment"],
     )
 
 
@@ -84,6 +88,7 @@ def decision(row: sqlite3.Row) -> Decision:
         reason=row["reason"],
         evidence=json.loads(row["evidence"]),
         at=row["at"],
+        amendment=row["amendment"],
     )
 
 
@@ -98,6 +103,17 @@ def decision_row(decision: Decision, *, arrival: int, at: float) -> tuple[Any, .
         dump(dict(decision.evidence)),
         at,
     )
+
+
+def amendment_row(amendment: Amendment) -> dict[str, Any]:
+    changes = json.dumps([asdict(change) for change in amendment.changes])
+    return {**asdict(amendment), "changes": changes}
+
+
+def amendment(row: sqlite3.Row) -> Amendment:
+    values = dict(row)
+    changes = tuple(Change(**change) for change in json.loads(values.pop("changes")))
+    return Amendment(**values, changes=changes)
 
 
 def failure_row(failure: Failure) -> dict[str, Any]:

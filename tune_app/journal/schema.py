@@ -93,6 +93,18 @@ CREATE TABLE scores (
     at REAL NOT NULL,
     UNIQUE (cell, split)
 ) STRICT;
+-- `arrival` is that of the last observation before the amendment, 0 for none.
+CREATE TABLE amendments (
+    number INTEGER PRIMARY KEY,
+    at REAL NOT NULL,
+    arrival INTEGER NOT NULL,
+    command TEXT NOT NULL,
+    changes TEXT NOT NULL,
+    added INTEGER NOT NULL,
+    left_out INTEGER NOT NULL
+) STRICT;
+ALTER TABLE cells ADD COLUMN amendment INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE decisions ADD COLUMN amendment INTEGER NOT NULL DEFAULT 0;
 """
 
 
@@ -149,7 +161,8 @@ def _add_columns_of_3(connection: sqlite3.Connection) -> None:
 
 
 def _to_version_4(connection: sqlite3.Connection) -> None:
-    """Scores on a held-out split are added."""
+    """Scores on a held-out split are added, and amendments: by which one a cell was added, and by
+    the rules of which one a decision was made (0: the sweep's first command)."""
     _execute(connection, _ADDED_IN_4)
 
 

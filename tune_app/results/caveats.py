@@ -33,7 +33,7 @@ def caveats(results: SweepResults) -> list[str]:
 
 
 def _unfinished(results: SweepResults) -> Iterator[str]:
-    waiting = results.with_status(Status.PENDING, Status.RUNNING)
+    waiting = [cell for cell in results.cells if cell.cell.status.waits]
     if waiting:
         yield (
             f"The sweep has not ended: {len(waiting)} of {len(results.cells)} cells are still to "

@@ -26,7 +26,9 @@ _ORDER = (
     Status.FAILED,
     Status.INFEASIBLE,
     Status.RUNNING,
+    Status.INTERRUPTED,
     Status.PENDING,
+    Status.LEFT_OUT,
 )
 
 
@@ -77,7 +79,8 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
                 else ""
             )
             + ")"
-            for cell in results.with_status(Status.RUNNING, Status.PENDING)
+            for cell in results.cells
+            if cell.cell.status.waits or cell.cell.status is Status.LEFT_OUT
         ],
         "spent": _spent(results),
         "pictures": [

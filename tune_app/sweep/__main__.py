@@ -131,7 +131,6 @@ def report(name: str = "quick", *, results: Path = Path("runs"), to: Path | None
         Folder to write the results to; by default the sweep's own.
     """
     from tune_app.results.whole_files import require_writable  # noqa: PLC0415
-    from tune_app.sweep.folder import is_running  # noqa: PLC0415
     from tune_app.terminal.tables import summary  # noqa: PLC0415
 
     own = results / name
@@ -145,7 +144,7 @@ def report(name: str = "quick", *, results: Path = Path("runs"), to: Path | None
             ) from error
         from tune_app.results.write import write_results  # noqa: PLC0415 - imports matplotlib
 
-        write_results(journal, to or own, live=to is None and is_running(own))
+        write_results(journal, to or own, live=to is None and journal.is_driven)
         Console().print(summary(journal, to or own))
     return 0
 

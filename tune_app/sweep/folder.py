@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import platform
@@ -17,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from model.spec import ModelConfig
+from tune_app.journal.file import is_being_written
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import SweepRecord
 from tune_app.plan.plan import with_corpus_named
@@ -61,19 +60,8 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process is running the sweep now."""
-    # Not by FileLock, which needs write access: another user may look, too.
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in (errno.EAGAIN, errno.EACCES)
-    finally:
-        os.close(descriptor)
-    return False
+    """Whether a live process runs the sweep now: `Journal.is_driven`, without opening it."""
+    return is_being_written(folder / JOURNAL)
 
 
 def _describe(holder: Path) -> str:

@@ -117,6 +117,7 @@ def train_sweep(
                 stores=stores,
                 tokens=tokens,
             )
+            journal.mark_interrupted()
             tidy_up(stores.checkpoints, journal.cells())
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.

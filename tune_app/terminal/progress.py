@@ -30,7 +30,9 @@ _STATUSES = (
     Status.FAILED,
     Status.INFEASIBLE,
     Status.RUNNING,
+    Status.INTERRUPTED,
     Status.PENDING,
+    Status.LEFT_OUT,
 )
 """In display order."""
 
@@ -183,11 +185,7 @@ class SweepProgress:
 
     def over(self) -> list[CellRecord]:
         """The cells that this run of the sweep will not train any further."""
-        return [
-            cell
-            for cell in self._cells.values()
-            if cell.status not in (Status.PENDING, Status.RUNNING)
-        ]
+        return [cell for cell in self._cells.values() if not cell.status.waits]
 
     def saved_by_stopping(self) -> tuple[int, float]:
         """Baseline tokens that stopped cells did not train, and the seconds saved.

@@ -28,11 +28,13 @@ STATUS_STYLES = {
     Status.FAILED: "red",
     Status.INFEASIBLE: "magenta",
     Status.RUNNING: "cyan",
+    Status.INTERRUPTED: "yellow",
     Status.PENDING: "dim",
+    Status.LEFT_OUT: "dim",
 }
 
 _RETRIED = "retried"
-_WHAT_WIDTH = max(len(status.value) for status in Status)
+_WHAT_WIDTH = max(len(status.value) for status in Status if status.ended)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -202,11 +202,19 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
         (formats.one_line(progress.sweep.name), "bold"),
         f"  {len(cells)} cells: {progress.counts()}",
     )
-    parts: list[RenderableType] = [head, Text(), table]
+    parts: list[RenderableType] = [head, *_nobody_runs_it(journal, cells), Text(), table]
     failures = journal.failures()
     if told := _ends(journal, progress, failures) + sentences.setbacks(progress, failures):
         parts += [Text(), sentences.below_each_other(told)]
     return Group(*parts)
+
+
+def _nobody_runs_it(journal: Journal, cells: Sequence[CellRecord]) -> list[Text]:
+    """How to continue a sweep that no process runs; nothing if one does, or if nothing is left."""
+    if journal.is_driven or all(cell.status.ended for cell in cells):
+        return []
+    command = formats.one_line(journal.sweep().command)
+    return [Text(f"no process runs it; continue it with: {command}", style="yellow")]
 
 
 def _alive(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.observations import changed
+from tests.tune_app.old_journals import remove_what_version_4_added
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
 from tune_app.journal.records import (
@@ -53,12 +54,37 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         (decision,) = journal.decisions()
         assert replace(decision, at=0.0) == stop(second.key, 100)
         assert [cell.status for cell in journal.cells()] == [
-            Status.RUNNING,
+            Status.INTERRUPTED,
             Status.STOPPED,
             Status.PENDING,
         ]
         assert journal.cell(second.key).reason == "worse than the cutoff"
         assert journal.cell(first.key).attempts == 1
+
+
+def test_what_a_killed_process_left_running_is_interrupted(tmp_path: Path) -> None:
+    """While the writer lives its cells run, for every reader; then they do not."""
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        key = journal.cells()[0].key
+        journal.start_attempt(key)
+        with Journal.open(path, read_only=True) as reader:
+            assert reader.is_driven
+            assert reader.cell(key).status is Status.RUNNING
+    with closing(sqlite3.connect(path)) as connection:
+        query = "SELECT key FROM cells WHERE status = 'running'"
+        assert connection.execute(query).fetchall() == [(key,)], "as the writer left it"
+    before = path.read_bytes()
+    with Journal.open(path, read_only=True) as reader:
+        assert not reader.is_driven
+        assert reader.cell(key).status is reader.cells()[0].status is Status.INTERRUPTED
+    assert path.read_bytes() == before
+    with Journal.open(path) as journal:
+        assert journal.cell(key).status is Status.INTERRUPTED
+        journal.start_attempt(key)
+        assert journal.cell(key).status is Status.RUNNING
+        journal.mark_interrupted()
+        assert journal.cell(key).status is Status.INTERRUPTED
 
 
 def test_a_cell_has_one_score_for_ever(tmp_path: Path) -> None:
@@ -84,7 +110,7 @@ def test_a_journal_of_version_3_has_no_scores_yet(tmp_path: Path) -> None:
         record = json.loads(connection.execute("SELECT record FROM sweep").fetchone()[0])
         del record["test_bytes"]
         connection.execute("UPDATE sweep SET record = ?", [json.dumps(record)])
-        connection.execute("DROP TABLE scores")
+        remove_what_version_4_added(connection)
         connection.execute("PRAGMA user_version = 3")
     with Journal.open(path) as journal:
         assert journal.sweep().test_bytes is None

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.tune_app.old_journals import remove_what_version_4_added
 from tests.tune_app.sweeps import new_journal, observe
 from tests.write_protection import protect, write_protected
 from tune_app.journal.journal import Journal, JournalError
@@ -102,9 +104,12 @@ def writes(journal: Journal, cell: str, turn: int) -> list[Callable[[], object]]
 
 
 def contents(journal: Journal) -> object:
-    """Everything that writes change."""
+    """Everything that writes change. What was running is interrupted for who opens it next."""
     return (
-        journal.cells(),
+        [
+            replace(cell, status=Status.INTERRUPTED) if cell.status is Status.RUNNING else cell
+            for cell in journal.cells()
+        ],
         [repr(observation) for observation in journal.observations()],
         journal.decisions(),
         journal.failures(),
@@ -271,7 +276,8 @@ def version_1(path: Path) -> list[str]:
         journal.start_attempt(keys[0])
         journal.record(observe(keys[1], 50, math.nan), stop(keys[1], 50, DIVERGED))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for table in ("failures", "attempts", "heartbeats", "scores"):
+        remove_what_version_4_added(connection)
+        for table in ("failures", "attempts", "heartbeats"):
             connection.execute(f"DROP TABLE {table}")
         for column in ("baseline_config", "former_key"):
             connection.execute(f"ALTER TABLE cells DROP COLUMN {column}")

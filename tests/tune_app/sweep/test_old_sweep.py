@@ -156,7 +156,7 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
         assert [cell.status for cell in cells] == [
             Status.FINISHED,
             Status.STOPPED,
-            Status.RUNNING,
+            Status.INTERRUPTED,
             Status.PENDING,
             Status.PENDING,
         ]

@@ -14,7 +14,7 @@ from tests.write_protection import protect, write_protected
 from tune_app.command_line import run_command
 from tune_app.journal.journal import Journal
 from tune_app.sweep.__main__ import MODULE, app
-from tune_app.sweep.folder import exclusive, is_running
+from tune_app.sweep.folder import is_running
 
 
 def code_of(*arguments: str) -> object:
@@ -36,8 +36,7 @@ def test_status_reads_and_report_writes_elsewhere(
     monkeypatch.setitem(sys.modules, "tune_app.results.write", module)
     with write_protected() as results:
         own = results / "mine"
-        new_journal(own / "journal.sqlite3").close()
-        with exclusive(own):
+        with new_journal(own / "journal.sqlite3"):
             assert is_running(own)
         protect(results)
         assert not is_running(own)

@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 _STATES = {
     Status.PENDING: TrialState.WAITING,
     Status.RUNNING: TrialState.RUNNING,
+    Status.INTERRUPTED: TrialState.WAITING,
+    Status.LEFT_OUT: TrialState.WAITING,
     Status.FINISHED: TrialState.COMPLETE,
     Status.STOPPED: TrialState.PRUNED,
     Status.FAILED: TrialState.FAIL,

@@ -1,0 +1,12 @@
+"""Journals as older versions left them, made from one of today."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+def remove_what_version_4_added(connection: sqlite3.Connection) -> None:
+    for table in ("scores", "amendments"):
+        connection.execute(f"DROP TABLE {table}")
+    for table in ("cells", "decisions"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN amendment")
