@@ -31,6 +31,9 @@ REPOSITORY = Path(__file__).parents[2]
 EMPTY = {"tmp": 0o1777, "var/tmp": 0o1777, "run": 0o755, "home": 0o755, "root": 0o711}
 """Folders of the host's that a machine does not see, and their modes in it."""
 
+IN_MEMORY = ("tmp", "run")
+"""Those that are new at each boot."""
+
 DOCKER = (
     *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
     *("net_bind_service", "net_raw", "sys_chroot", "mknod", "audit_write", "setfcap"),
@@ -66,12 +69,18 @@ mount -t tmpfs -o "size=$3,mode=1777,nosuid,nodev" tmpfs dev/shm
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs tmp
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs run
 hostname "$2"
+shift 3
+while [ "$1" != -- ]; do
+    mkdir -p ".$2"
+    mount -t overlay -o "$1" overlay ".$2"
+    shift 2
+done
+shift
 pivot_root . dev/old
 cd /
 umount -l /dev/old
 rmdir /dev/old
-rm -rf /run/*  # umount writes there
-shift 3
+rm -rf /run/mount  # umount writes there
 exec "$@"
 """
 
@@ -150,7 +159,10 @@ class Machine:
     # Power
 
     def boot(self) -> None:
-        """Starts it: the same disk and network; /tmp, /run and /dev/shm are empty."""
+        """Starts it: the same disk and network; /tmp, /run and /dev/shm are empty.
+
+        But for the checkout and its Python, where they lie there on the host.
+        """
         with self._power:
             assert not self.is_on, f"{self.name} is on"
             self._entry, self._init = started_init(
@@ -165,6 +177,13 @@ class Machine:
                     *("--propagation", "private"),
                     *(tool("sh"), "-ec", _BOOT, "boot", str(self._root), self.name),
                     str(self.shared_memory),
+                    *(
+                        word
+                        for folder, options in self._lent
+                        if _is_in_memory(folder)
+                        for word in (options, str(folder))
+                    ),
+                    "--",
                     *(tool("setpriv"), *self._bounds(), "--", *init_command()),
                 ]
             )
@@ -318,25 +337,24 @@ class Machine:
         return self._keeper.root / self._root.relative_to("/")
 
     def _make_disk(self) -> None:
-        upper, work = self.folder / "upper", self.folder / "work"
-        for folder in (self.folder, upper, work, self._root):
+        for folder in (self.folder, self._root):
             folder.mkdir(mode=0o755)
-        upper.chmod(0o755)
+        options = self._overlay("", Path("/"))
+        upper = self.folder / "upper"
         (upper / "var").mkdir()
         for name, mode in EMPTY.items():
             (upper / name).mkdir()
             (upper / name).chmod(mode)
             os.setxattr(upper / name, "trusted.overlay.opaque", b"y")
-        options = f"lowerdir=/,upperdir={upper},workdir={work},redirect_dir=on,volatile"
-        lines = [
-            f"mount -t overlay -o {shlex.quote(options)} overlay {shlex.quote(str(self._root))}"
+        lines = [f"mount -t overlay -o {shlex.quote(options)},volatile overlay {self._root}"]
+        self._lent = [
+            (folder, self._overlay(f"-{number}", folder)) for number, folder in enumerate(_lent())
         ]
-        for folder in _bound():
-            target = shlex.quote(str(self._root / folder.relative_to("/")))
-            lines.append(
-                f"mkdir -p {target} && mount --bind {shlex.quote(str(folder))} {target} "
-                f"&& mount -o remount,bind,ro {target}"
-            )
+        for folder, options in self._lent:
+            if not _is_in_memory(folder):
+                target = shlex.quote(str(self._root / folder.relative_to("/")))
+                lines.append(f"mkdir -p {target}")
+                lines.append(f"mount -t overlay -o {shlex.quote(options)} overlay {target}")
         self._keeper.run("\n".join(lines))
         files = {
             "hostname": f"{self.name}\n",
@@ -348,6 +366,14 @@ class Machine:
             file = self._outer_root / "etc" / name
             file.unlink(missing_ok=True)
             file.write_text(text, "utf-8")
+
+    def _overlay(self, suffix: str, lower: Path) -> str:
+        """Options of a mount that shows a folder of the host's and keeps what is changed in it."""
+        upper, work = self.folder / f"upper{suffix}", self.folder / f"work{suffix}"
+        for folder in (upper, work):
+            folder.mkdir()
+            folder.chmod(0o755)
+        return f"lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=on"
 
     def _bounds(self) -> list[str]:
         if self.capabilities is None:
@@ -419,13 +445,22 @@ def _followed(root: Path, path: Path) -> Path:
     return done
 
 
-def _bound() -> list[Path]:
-    """What a machine needs of the host that its disk would not show: Python and the checkout."""
+def _lent() -> list[Path]:
+    """What a machine needs of the host that its disk does not show: Python and the checkout."""
     needed = [Path(sys.base_prefix).resolve(), Path(sys.prefix).resolve(), REPOSITORY.resolve()]
     device = Path("/").stat().st_dev
-    return [
-        folder
-        for folder in dict.fromkeys(needed)
-        if folder.stat().st_dev != device
-        or any(folder.is_relative_to(Path("/") / name) for name in EMPTY)
-    ]
+    lent: list[Path] = []
+    for folder in sorted(dict.fromkeys(needed)):  # a folder before what is in it
+        hidden = any(folder.is_relative_to(Path("/") / name) for name in EMPTY)
+        elsewhere = folder.stat().st_dev != device
+        shown = any(
+            folder.is_relative_to(other) and folder.stat().st_dev == other.stat().st_dev
+            for other in lent
+        )
+        if (hidden or elsewhere) and not shown:
+            lent.append(folder)
+    return lent
+
+
+def _is_in_memory(folder: Path) -> bool:
+    return any(folder.is_relative_to(Path("/") / name) for name in IN_MEMORY)
