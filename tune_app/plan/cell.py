@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from data.tokenizers.spec import TokenizerSpec
-from model.spec import ModelSpec
+from model.spec import PINS, ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
 from tune_app.plan.former_names import former_key
+from tune_app.plan.plain import plain
 from tune_app.plan.tokenizer import (
     KIND,
     OPTIONS,
@@ -37,6 +38,10 @@ that a cell pins are only the cell's; sizes that a space pins in FIXED are the b
 
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
 _OWN_FIELDS = (*_MODEL_FIELDS, *TOKENIZER_FIELDS)
+_WHOLE = frozenset(
+    {*PINS, *(name for name, value in identity.FROZEN_DEFAULTS.items() if type(value) is int)}
+)
+"""Settings that are whole numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +86,11 @@ class Cell:
         A baseline without a tokenizer uses the cell's. A tokenizer's file is read once; after that
         the cell's values contain its SHA-256.
 
+        NumPy's numbers are taken as plain ones, and 5e6 as a whole number where one is needed.
+
         Raises ValueError for an unknown name or an impossible value.
         """
-        rest = dict(values)
+        rest = _as_meant(values)
         seed = rest.pop("seed", 0)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2³² - 1")
@@ -161,3 +168,14 @@ class Cell:
 
 def _resolved(model: ModelSpec, names: Mapping[str, Any]) -> TokenizerSpec:
     return tokenizer_of({**names, SIZE: model.vocab_size}).resolved()
+
+
+def _as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values, with 5e6 as a whole number where the setting is one."""
+    settled: dict[str, Any] = plain(values)
+    for name, value in settled.items():
+        if name in _WHOLE and isinstance(value, float) and value.is_integer():
+            settled[name] = int(value)
+        elif name == identity.BASELINE and isinstance(value, Mapping):
+            settled[name] = _as_meant(value)
+    return settled

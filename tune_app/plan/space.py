@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import itertools
 import runpy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import search_spaces
 from tune_app.plan.cell import BASELINE_MODEL, Cell
+from tune_app.plan.plain import plain
 
 _NAMES = ("AXES", "FIXED", "BASELINE", "SAMPLES", "SCHEDULER", "KILL_RULE")
 
@@ -33,6 +34,13 @@ class Space:
     """Draws from the distributions, if an axis is one."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     kill_rule: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.axes, Mapping):
+            axes = {name: _listed(values) for name, values in self.axes.items()}
+            object.__setattr__(self, "axes", axes)
+        for part in ("fixed", "baseline", "scheduler", "kill_rule"):
+            object.__setattr__(self, part, plain(getattr(self, part)))
 
 
 def known_spaces() -> list[str]:
@@ -61,7 +69,7 @@ def load_space(name: str) -> Space:
         raise SpaceError(f"there is no search space at {path}")
     try:
         names = runpy.run_path(str(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpaceError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     return space_from(names, name=path.stem, source=str(path))
 
@@ -76,7 +84,10 @@ def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
     """
     unknown = [key for key in names if key.isupper() and key not in _NAMES]
     if unknown:
-        raise SpaceError(f"{source} sets unknown {unknown[0]}; expected {', '.join(_NAMES)}")
+        raise SpaceError(
+            f"{source} sets unknown {unknown[0]}; expected {', '.join(_NAMES)}; names of your own "
+            "must not be all capitals"
+        )
     space = Space(
         name=name,
         axes=names.get("AXES", {}),
@@ -104,7 +115,27 @@ def _check(space: Space, source: str) -> None:
                     "to draw"
                 )
         elif not isinstance(values, (list, tuple)) or not values:
-            raise SpaceError(f"{source}: {name} is {values!r}; it must be a list of values")
+            raise SpaceError(
+                f"{source}: {name} is {values!r}; it must be a list of values{_hint(values)}"
+            )
+    if space.samples is not None and not any(map(_is_distribution, space.axes.values())):
+        raise SpaceError(f"{source}: SAMPLES is {space.samples!r}, but no axis is a distribution")
+    if "seed" in {*space.fixed, *space.baseline}:
+        raise SpaceError(f"{source} sets a seed; use --seeds")
+
+
+def _listed(values: Any) -> Any:
+    """An axis with its values as a list, if they are in an array or a range."""
+    return plain(list(values) if isinstance(values, range) else values)
+
+
+def _hint(values: Any) -> str:
+    """What to write in place of something that is not a list."""
+    if isinstance(values, (str, int, float)):
+        return f": [{values!r}]"
+    if isinstance(values, Mapping) or callable(values):
+        return ", or a distribution from optuna.distributions"
+    return ": list(…)" if isinstance(values, Iterable) and values else ""
 
 
 def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) -> list[Cell]:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,24 +26,36 @@ def _whole(_: Any, tokens: Sequence[Token]) -> int:
     """A whole number as people write it: 150000, 150k, 5M."""
     text = tokens[0].value.strip().lower().replace("_", "").replace(",", "")
     factor = _MULTIPLES.get(text[-1:], 1)
-    number = float(text[:-1] if factor > 1 else text) * factor
+    try:
+        number = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        number = math.nan
     if not number.is_integer():
-        raise ValueError(f"{tokens[0].value} is not a whole number")
+        raise ValueError(
+            f"{tokens[0].value!r} is not a whole number; write it as in 150000, 150k or 5M"
+        )
     return int(number)
 
 
 def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:
-    """name=value pairs. A value is JSON, `free` or None (left free), or else a string."""
+    """name=value pairs."""
     pairs: list[tuple[str, Any]] = []
     for token in tokens:
-        name, equals, text = token.value.partition("=")
+        name, equals, text = map(str.strip, token.value.partition("="))
         if not equals or not name:
             raise ValueError(f"{token.value!r}; expected name=value")
-        try:
-            pairs.append((name, None if text in _FREE else json.loads(text)))
-        except ValueError:
-            pairs.append((name, text))
+        pairs.append((name, _value(text)))
     return tuple(pairs)
+
+
+def _value(text: str) -> Any:
+    """A value: JSON, a Python literal as .001 or True, inf, `free` (None), or else a string."""
+    if text in _FREE:
+        return None
+    for read in (json.loads, ast.literal_eval, float):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return read(text)
+    return text
 
 
 Count = Annotated[int | None, Parameter(converter=_whole)]

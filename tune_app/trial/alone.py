@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -90,11 +92,21 @@ def train_alone(
 def read_cell(text: str) -> Cell:
     """A cell from JSON, or from a file of it. Raises ValueError saying what is wrong with it."""
     if text.endswith(".json"):
-        text = Path(text).read_text("utf-8")
+        text = Path(text).read_text("utf-8-sig")  # a BOM may be there
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_each_once)
     except ValueError as error:
         raise ValueError(f"the cell is not valid JSON ({error}): {text[:60]}") from error
     if not isinstance(values, dict):
         raise ValueError(f"the cell is {text[:60]}; it must be a JSON object")
     return Cell.from_values(values)
+
+
+def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError if a name is in it twice: the last one would win."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is given twice")
+    return values

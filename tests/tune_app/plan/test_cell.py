@@ -44,6 +44,14 @@ def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> 
     assert Cell.from_values(change).key != Cell.from_values({}).key
 
 
+def test_a_whole_number_may_be_written_as_a_float_and_makes_the_same_cell() -> None:
+    written = Cell.from_values({"tokens": 5e4, "n_layers": 4.0, "baseline": {"n_heads": 2.0}})
+    assert written == Cell.from_values(
+        {"tokens": 50_000, "n_layers": 4, "baseline": {"n_heads": 2}}
+    )
+    assert type(written.settings.tokens) is int
+
+
 def test_defaults_left_out_or_given_make_the_same_cell() -> None:
     assert Cell.from_values({}).key == Cell.from_values({"embedding_ratio": 0.35, "seed": 0}).key
 

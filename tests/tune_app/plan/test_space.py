@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,14 @@ def test_labels_name_what_varies() -> None:
         ("AXES = {'n_heads': 4}", "n_heads is 4; it must be a list"),
         ("AXES = {'n_heads': []}", "n_heads is \\[\\]; it must be a list"),
         ("AXES = {'n_heads': [4]}\nFIXD = {}", "sets unknown FIXD; expected AXES, FIXED"),
+        ("AXES = {'n_heads': [4]}\nRATE = 1", "unknown RATE; .* your own must not be all capitals"),
+        ("AXES = {'embedding': 'tied'}", "is 'tied'; it must be a list of values: \\['tied'\\]"),
+        ("AXES = {'n_heads': (n for n in (2, 4))}", "it must be a list of values: list\\(…\\)"),
+        ("AXES = {'n_heads': {2, 4}}", "it must be a list of values: list\\(…\\)"),
+        ("AXES = {'n_heads': {'grid_search': [2]}}", "or a distribution from optuna.distributions"),
+        ("AXES = {'n_heads': [4]}\nSAMPLES = 3", "SAMPLES is 3, but no axis is a distribution"),
+        ("AXES = {'n_heads': [4]}\nBASELINE = {'seed': 3}", "sets a seed; use --seeds"),
+        ("import sys\nsys.exit(0)", "cannot be read: SystemExit: 0"),
         ("AXES = {", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError"),
         (
@@ -112,6 +121,29 @@ def test_labels_name_what_varies() -> None:
 def test_a_file_that_is_no_space_says_why(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         load_space(write(tmp_path, text))
+
+
+def test_numbers_may_come_from_numpy_and_ranges(tmp_path: Path) -> None:
+    text = (
+        "import numpy as np\n"
+        "AXES = {'learning_rate': np.logspace(-3, -2, 2), 'n_layers': range(2, 4),\n"
+        "        'weight_decay': [np.float32(0.1)], 'betas': [np.array([0.9, 0.99])]}\n"
+        "FIXED = {'tokens': 5e6, 'batch_size': np.int64(8), 'deterministic': np.True_}\n"
+    )
+    cells = expand(load_space(write(tmp_path, text)), {}, seeds=[0])
+    plain_text = (
+        "AXES = {'learning_rate': [0.001, 0.01], 'n_layers': [2, 3],\n"
+        "        'weight_decay': [0.1], 'betas': [(0.9, 0.99)]}\n"
+        "FIXED = {'tokens': 5_000_000, 'batch_size': 8, 'deterministic': True}\n"
+    )
+    assert cells == expand(load_space(write(tmp_path, plain_text)), {}, seeds=[0])
+    assert len(cells) == 1 + 4
+    assert json.loads(json.dumps(cells[1].values()))["learning_rate"] == 0.001
+
+
+def test_a_value_that_is_listed_twice_is_one_cell() -> None:
+    space = Space(name="x", axes={"glu_expansion": [2, 2.0, 2.66]})
+    assert len(expand(space, {}, seeds=[0])) == 2
 
 
 def test_an_unknown_name_suggests_a_near_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -62,11 +63,33 @@ def test_pins_and_what_is_left_free_can_be_set() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("gradient_clip=inf", ("gradient_clip", math.inf)),
+        ("learning_rate=.001", ("learning_rate", 0.001)),
+        (" learning_rate = 1E-3", ("learning_rate", 0.001)),
+        ("deterministic=False", ("deterministic", False)),
+        ("betas=(0.9, .99)", ("betas", (0.9, 0.99))),
+        ("betas=.9,.99", ("betas", (0.9, 0.99))),
+        ("schedule='cosine'", ("schedule", "cosine")),
+        # A decimal comma with zeros is no number: refused where the value is used.
+        ("learning_rate=0,001", ("learning_rate", "0,001")),
+        ("corpus=runs/1.txt", ("corpus", "runs/1.txt")),
+    ],
+)
+def test_a_value_is_read_as_people_write_it(text: str, value: tuple[str, Any]) -> None:
+    assert read("--set", text).set == (value,)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--set", "learning_rate"), "'learning_rate'; expected name=value"),
         (("--scheduler-set", "=3"), "'=3'; expected name=value"),
-        (("--tokens", "1.5"), "1.5 is not a whole number"),
+        (("--tokens", "1.5"), "'1.5' is not a whole number; write it as in 150000, 150k or 5M"),
+        (("--tokens", "5MB"), "'5MB' is not a whole number"),
+        (("--tokens", "nan"), "'nan' is not a whole number"),
+        (("--tokens", ""), "'' is not a whole number"),
         (("--kill-rule", "nats"), "nats"),
     ],
 )

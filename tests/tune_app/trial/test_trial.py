@@ -294,6 +294,9 @@ def kept(folder: Path, cell: Cell) -> Checkpoints:
         ("{", "not valid JSON"),
         ("[1]", "must be a JSON object"),
         ('{"width": 3}', "unknown setting 'width'"),
+        ('{"seed": 1, "seed": 2}', "not valid JSON \\('seed' is given twice\\)"),
+        ('{"learning_rate": NaN}', "learning_rate is nan"),
+        ('{"learning_rate": "1e-3"}', "learning_rate is '1e-3'; it must be a number"),
     ],
 )
 def test_a_cell_that_cannot_be_read_says_why(text: str, message: str) -> None:
@@ -303,8 +306,9 @@ def test_a_cell_that_cannot_be_read_says_why(text: str, message: str) -> None:
 
 def test_a_cell_may_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "cell.json"
-    path.write_text('{"embedding_ratio": 0.25}')
-    assert read_cell(str(path)).model.embedding_ratio == 0.25
+    for text in ('{"embedding_ratio": 0.25}', '\ufeff{"embedding_ratio": 0.25}'):
+        path.write_text(text, "utf-8")
+        assert read_cell(str(path)).model.embedding_ratio == 0.25
 
 
 @pytest.fixture(autouse=True)
