@@ -6,7 +6,7 @@ import sqlite3
 
 
 def remove_what_version_4_added(connection: sqlite3.Connection) -> None:
-    for table in ("scores", "amendments"):
+    for table in ("scores", "amendments", "checkpoints"):
         connection.execute(f"DROP TABLE {table}")
     for table in ("cells", "decisions"):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN amendment")

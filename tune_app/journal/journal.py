@@ -230,6 +230,11 @@ class Journal:
         found = self._connection.execute("SELECT * FROM amendments ORDER BY number")
         return [rows.amendment(row) for row in found]
 
+    def checkpoints(self) -> dict[str, str]:
+        """Path or URL of the newest checkpoint of each cell that has one: see `keep`."""
+        found = self._connection.execute("SELECT cell, url FROM checkpoints")
+        return {row["cell"]: row["url"] for row in found}
+
     def arrivals_after(self, arrival: int) -> list[tuple[int, Observation]]:
         """Observations newer than an arrival number: what a live view has not shown yet."""
         found = self._connection.execute(
@@ -331,6 +336,22 @@ class Journal:
             self._connection.execute(
                 "INSERT OR REPLACE INTO heartbeats (cell, tokens, host, at) VALUES (?, ?, ?, ?)",
                 [cell, tokens, host, self._clock()],
+            )
+
+    def keep(self, cell: str, url: str | None) -> None:
+        """Records the cell's newest checkpoint in the store; None if there is none any more.
+
+        Args:
+            cell: key of the cell.
+            url: path or URL; relative to the sweep's folder if it is inside it.
+        """
+        with self._transaction():
+            if url is None:
+                self._connection.execute("DELETE FROM checkpoints WHERE cell = ?", [cell])
+                return
+            self._connection.execute(
+                "INSERT OR REPLACE INTO checkpoints (cell, url, at) VALUES (?, ?, ?)",
+                [cell, url, self._clock()],
             )
 
     def fail(self, failure: Failure) -> Failure:

@@ -105,6 +105,11 @@ CREATE TABLE amendments (
 ) STRICT;
 ALTER TABLE cells ADD COLUMN amendment INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE decisions ADD COLUMN amendment INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE checkpoints (
+    cell TEXT PRIMARY KEY REFERENCES cells (key),
+    url TEXT NOT NULL,
+    at REAL NOT NULL
+) STRICT;
 """
 
 
@@ -161,8 +166,8 @@ def _add_columns_of_3(connection: sqlite3.Connection) -> None:
 
 
 def _to_version_4(connection: sqlite3.Connection) -> None:
-    """Scores on a held-out split are added, and amendments: by which one a cell was added, and by
-    the rules of which one a decision was made (0: the sweep's first command)."""
+    """Scores on a held-out split, the newest checkpoints and amendments are added: by which one a
+    cell was added, and by the rules of which one a decision was made (0: the first command)."""
     _execute(connection, _ADDED_IN_4)
 
 

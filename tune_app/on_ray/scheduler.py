@@ -23,6 +23,7 @@ from tune_app.journal.records import DIVERGED, Action, Failure, FailureClass, Ob
 from tune_app.on_ray.lost_processes import Pulse, creation_error, diagnose
 from tune_app.on_ray.messages import (
     CELL,
+    CHECKPOINT,
     DAMAGED,
     EARLY,
     ERROR,
@@ -70,6 +71,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     is full, the sweep waits at the report that could not be written.
 
     Args:
+        checkpoint_url: from the name of a checkpoint in the store to what the journal records.
         stop_on_error: whether any failed cell ends the sweep too.
         cluster: returns the machines that train now or may be added; None for this machine only.
     """
@@ -81,6 +83,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         referee: RecordingReferee,
         listener: SweepListener,
         halt: Halt,
+        checkpoint_url: Callable[[str], str] = str,
         stop_on_error: bool = False,
         cluster: Callable[[], ClusterSize] | None = None,
     ) -> None:
@@ -89,9 +92,11 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._referee = referee
         self._listener = listener
         self._halt = halt
+        self._checkpoint_url = checkpoint_url
         self._stop_on_error = stop_on_error
         self._cluster = cluster
         self._cells = {cell.key: cell for cell in journal.cells()}
+        self._checkpoints = journal.checkpoints()
         self._pulses: dict[str, Pulse] = {}
         self._beaten_at: dict[str, float] = {}
         self._given_up: set[str] = set()
@@ -132,6 +137,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             )
             return str(TrialScheduler.CONTINUE)
         self._beat(key, result)
+        if (name := result.get(CHECKPOINT)) is not None:
+            self._keep(key, self._checkpoint_url(name))
         if ERROR in result:
             failure = Failure(
                 cell=key,
@@ -248,6 +255,12 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if now - self._beaten_at.get(key, -HEARTBEAT_SECONDS) >= HEARTBEAT_SECONDS:
             self._beaten_at[key] = now
             self._written(lambda: self._journal.beat(key, tokens, host))
+
+    def _keep(self, key: str, url: str) -> None:
+        """Records a cell's newest checkpoint, if it is another than before."""
+        if self._checkpoints.get(key) != url:
+            self._checkpoints[key] = url
+            self._written(lambda: self._journal.keep(key, url))
 
     def _note_damage(self, key: str, damage: str, resumed_from: int, host: str) -> None:
         onward = f"resumed from {resumed_from:,} tokens" if resumed_from else "started again"

@@ -24,6 +24,7 @@ from tune_app.faults.policy import classify
 from tune_app.journal.records import FailureClass
 from tune_app.on_ray.messages import (
     CELL,
+    CHECKPOINT,
     DAMAGED,
     EARLY,
     ERROR,
@@ -123,7 +124,11 @@ class CellTrainable(tune.Trainable):
             }
         if observation is not None:
             report[OBSERVATION] = json.dumps(observation.to_values())
-        return report | {TOKENS: self._trial.tokens, WARNINGS: self._warnings.taken()}
+        return report | {
+            TOKENS: self._trial.tokens,
+            CHECKPOINT: self._trial.stored,
+            WARNINGS: self._warnings.taken(),
+        }
 
     def cleanup(self) -> None:
         """Saves the running cell when a sweep is interrupted."""

@@ -36,6 +36,7 @@ from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.recording_referee import RecordingReferee
+from tune_app.stores.open import below, from_folder
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def run_cells(
                 referee=RecordingReferee(journal, rules.build(tokens=sweep.tokens), write=write),
                 listener=listener,
                 halt=halt,
+                checkpoint_url=lambda name: from_folder(below(checkpoints, name), folder),
                 stop_on_error=options.on_error == "stop",
                 cluster=cluster_size if options.on_a_cluster else None,
             )

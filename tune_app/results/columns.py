@@ -110,6 +110,10 @@ _RESULTS: Mapping[str, Column] = {
     "resumes": Column(meaning="attempts that resumed from a checkpoint"),
     "failures": Column(meaning="attempts that ended in an error; see failures.jsonl"),
     "failed_by": Column(meaning="kind of the failure that ended the cell"),
+    "checkpoint": Column(
+        meaning="path, relative to this folder, or URL of the cell's newest checkpoint, which "
+        "tune_app.trial.trained.load reads; empty if none is kept"
+    ),
 }
 
 _CURVES: Mapping[str, Column] = {

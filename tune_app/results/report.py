@@ -82,6 +82,11 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
             for cell in results.cells
             if cell.cell.status.waits or cell.cell.status is Status.LEFT_OUT
         ],
+        "checkpoints": [
+            {"label": cell.cell.label, "status": cell.cell.status.value, "place": cell.checkpoint}
+            for cell in results.cells
+            if cell.checkpoint is not None
+        ],
         "spent": _spent(results),
         "pictures": [
             {

@@ -46,6 +46,8 @@ class CellResult:
     """In chronological order."""
     attempts: tuple[Attempt, ...]
     """In chronological order."""
+    checkpoint: str | None = None
+    """Path or URL of its newest checkpoint, relative to the sweep's folder if it is inside it."""
 
     @property
     def failure(self) -> Failure | None:
@@ -282,7 +284,7 @@ def summarise(journal: Journal) -> SweepResults:
         sweep, records = journal.sweep(), journal.cells()
         curves = Curves(records, baseline=sweep.baseline, observations=journal.observations())
         decisions, failures = journal.decisions(), journal.failures()
-        attempts = journal.attempts()
+        attempts, checkpoints = journal.attempts(), journal.checkpoints()
     endings = {decision.cell: decision for decision in decisions if decision.action.ends}
     cells = tuple(
         CellResult(
@@ -291,6 +293,7 @@ def summarise(journal: Journal) -> SweepResults:
             decision=endings.get(cell.key),
             failures=tuple(failure for failure in failures if failure.cell == cell.key),
             attempts=tuple(attempt for attempt in attempts if attempt.cell == cell.key),
+            checkpoint=checkpoints.get(cell.key),
         )
         for cell in records
     )

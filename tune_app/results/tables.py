@@ -183,6 +183,7 @@ def _outcome(results: SweepResults, result: CellResult, drawn: Sequence[str]) ->
         "resumes": result.resumes,
         "failures": len(result.failures),
         "failed_by": result.failure and result.failure.kind.value,
+        "checkpoint": result.checkpoint,
     }
 
 

@@ -66,6 +66,14 @@ def below(url: str, name: str) -> str:
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
 
 
+def from_folder(url: str, folder: Path) -> str:
+    """The path or URL of an object, relative to a folder if it is inside it: it stays right when
+    the folder is moved."""
+    if "://" in url or not Path(url).is_relative_to(folder.absolute()):
+        return url
+    return Path(url).relative_to(folder.absolute()).as_posix()
+
+
 def store_and_name(url: str) -> tuple[str, str]:
     """The URL of the store that holds an object `FOLDER/NAME`, and that name: the inverse of
     `below`. Raises ValueError if the URL has no folder above the object."""

@@ -19,9 +19,10 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellRecord, FailureClass
 from tune_app.stopping.curves import by_cell
 from tune_app.stores.base import Store, StoreError, StoreFullError, StoreRefusedError
-from tune_app.stores.open import is_folder, open_store
+from tune_app.stores.open import below, from_folder, is_folder, open_store
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES
+from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.tokenizer_files import keep_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -129,16 +130,26 @@ def keep_tokenizers(folder: Path, url: str, corpora: Iterable[PreparedCorpus]) -
         store.close()
 
 
-def tidy_up(url: str, cells: Sequence[CellRecord]) -> None:
-    """Removes half-written files of killed processes, once the sweep has no process left."""
+def tidy_up(url: str, journal: Journal, folder: Path) -> None:
+    """Removes half-written files of killed processes, once the sweep has no process left, and
+    records the newest checkpoint of each cell as the store has it.
+
+    Complete checkpoints are not removed: a finished cell keeps its last and its best.
+    """
     store = open_store(url)
+    known = journal.checkpoints()
     try:
-        for cell in cells:
-            if cell.attempts:
-                for key in filter(None, (cell.key, cell.former_key)):
-                    store.remove_leftovers(key, older_than=0.0)
+        for cell in journal.cells():
+            if not cell.attempts:
+                continue
+            for key in filter(None, (cell.key, cell.former_key)):
+                store.remove_leftovers(key, older_than=0.0)
+            name = Checkpoints(store, cell=cell.key, former_key=cell.former_key).newest_name()
+            kept = None if name is None else from_folder(below(url, name), folder)
+            if kept != known.get(cell.key):
+                journal.keep(cell.key, kept)
     except StoreError as error:
-        logger.warning("could not remove half-written checkpoints from %s: %s", store.url, error)
+        logger.warning("could not look through the checkpoints in %s: %s", store.url, error)
     finally:
         store.close()
 

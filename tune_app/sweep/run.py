@@ -118,7 +118,7 @@ def train_sweep(
                 tokens=tokens,
             )
             journal.mark_interrupted()
-            tidy_up(stores.checkpoints, journal.cells())
+            tidy_up(stores.checkpoints, journal, folder)
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415

@@ -76,6 +76,8 @@ class Uploads:
         self._thread: threading.Thread | None = None
         self.stored_tokens = 0
         """Tokens of the newest checkpoint in the store."""
+        self.stored: str | None = None
+        """The name of that checkpoint."""
 
     @property
     def idle(self) -> bool:
@@ -144,12 +146,12 @@ class Uploads:
                     return
                 parcel = self._parcel
                 self._sending = True
-            error = self._send(parcel)
+            name, error = self._send(parcel)
             with self._changed:
                 self._sending = False
                 if error is None:
                     self._parcel = None
-                    self.stored_tokens = parcel.tokens
+                    self.stored, self.stored_tokens = name, parcel.tokens
                     self._changed.notify_all()
                 if error is None and failing_since is not None:
                     logger.warning(
@@ -177,21 +179,21 @@ class Uploads:
     def _since(self, start: float) -> float:
         return self._clock() - start
 
-    def _send(self, parcel: _Parcel) -> str | None:
-        """Why it could not be stored, or None.
+    def _send(self, parcel: _Parcel) -> tuple[str | None, str | None]:
+        """The name it is stored under, or why it could not be stored.
 
         In words: the frames of an exception would keep the parcel in memory.
         """
         try:
-            self._checkpoints.save(
+            name = self._checkpoints.save(
                 parcel.state,
                 tokens=parcel.tokens,
                 bits_per_byte=parcel.bits_per_byte,
                 last=parcel.last,
             )
         except OSError as error:
-            return str(error)
+            return None, str(error)
         except Exception as error:
             logger.exception("a checkpoint could not be written because of a bug in this program")
-            return str(error) or type(error).__name__
-        return None
+            return None, str(error) or type(error).__name__
+        return name, None

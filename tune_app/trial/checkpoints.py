@@ -47,12 +47,19 @@ class Manifest:
     def stem(self) -> str:
         return f"{self.cell}/{self.tokens}-{self.sha256[:_HASH_IN_NAME]}"
 
+    @property
+    def name(self) -> str:
+        """Of the state in the store."""
+        return f"{self.stem}.pt"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
     """The state to resume from, and the newer checkpoints that were skipped."""
 
     tokens: int = 0
+    name: str = ""
+    """Of the checkpoint in the store."""
     state: Mapping[str, Any] | None = None
     """None if there is no intact checkpoint."""
     damaged: tuple[str, ...] = field(default=())
@@ -86,8 +93,8 @@ class Checkpoints:
         tokens: int,
         bits_per_byte: float | None = None,
         last: bool = False,
-    ) -> None:
-        """Writes a checkpoint; once this returns, the checkpoint survives a crash.
+    ) -> str:
+        """Writes a checkpoint and returns its name; from then on it survives a crash.
 
         After a cell's last checkpoint only that and the best are kept. One with more tokens is
         removed only if `newest` found it damaged. Raises StoreError if it cannot be written, and
@@ -110,6 +117,17 @@ class Checkpoints:
             raise TornError(f"{self._store.url} did not keep {manifest.stem}.pt: {reason}")
         self._store.write(f"{manifest.stem}.json", json.dumps(asdict(manifest)).encode())
         self._prune(manifest, keep=1 if last else self._keep)
+        return manifest.name
+
+    def newest_name(self) -> str | None:
+        """The name of the newest complete checkpoint, without reading it; None if there is none.
+
+        Raises StoreError.
+        """
+        for cell in filter(None, (self._cell, self._former_key)):
+            if manifests := self._manifests(cell):
+                return f"{manifests[0]}.pt"
+        return None
 
     def newest(self) -> Restored:
         """The newest intact checkpoint; damaged ones are skipped with a warning.
@@ -144,7 +162,7 @@ class Checkpoints:
                 self._seen_damaged.add(name)
                 continue
             self._warn(damaged, f"the one at {tokens:,} tokens is used")
-            return Restored(tokens=tokens, state=state, damaged=tuple(damaged))
+            return Restored(tokens=tokens, name=f"{name}.pt", state=state, damaged=tuple(damaged))
         if unread is not None:
             raise unread
         self._warn(damaged, "no older one is intact, so the cell starts again")

@@ -1,10 +1,10 @@
-"""Loads a cell's trained model from its checkpoint.
+"""Loads a cell's trained model, with its tokenizer, from a checkpoint.
 
-from tune_app.trial.trained import load
+For example, with a name from the column `checkpoint` of runs/quick/results.csv:
 
-trained = load("runs/quick/checkpoints/3f2a…/153600-0c5e….pt")
-tokens = trained.tokenizer.encode("def main", add_special_tokens=False).ids
-logits_BTV = trained.model(torch.tensor([[trained.end_of_text, *tokens]]))
+    trained = load("checkpoints/3f2a…/153600-0c5e….pt", folder="runs/quick")
+    tokens = trained.tokenizer.encode("def main", add_special_tokens=False).ids
+    logits_BTV = trained.model(torch.tensor([[trained.end_of_text, *tokens]]))
 """
 
 from __future__ import annotations
@@ -83,7 +83,11 @@ class TrainedModel:
 
 
 def load(
-    checkpoint: str | Path, *, tokenizer: str | Path | None = None, device: str = "cpu"
+    checkpoint: str | Path,
+    *,
+    folder: str | Path = ".",
+    tokenizer: str | Path | None = None,
+    device: str = "cpu",
 ) -> TrainedModel:
     """The trained model in a checkpoint, with its tokenizer. Its logits are the trained model's.
 
@@ -91,6 +95,7 @@ def load(
 
     Args:
         checkpoint: path or URL of a `.pt` file, as the column `checkpoint` of results.csv has it.
+        folder: where a relative path starts; for that column, the folder of the sweep.
         tokenizer: path of its tokenizer.json; None looks for it in the folders above the
             checkpoint, or in its store.
         device: `cpu`, `cuda`, …
@@ -99,7 +104,8 @@ def load(
     version or something else than a checkpoint; TokenizerError for another tokenizer than it was
     trained with; StoreError if a remote store does not answer.
     """
-    store, name = _place(str(checkpoint))
+    where = str(checkpoint)
+    store, name = _place(where if "://" in where else str(Path(folder, Path(where).expanduser())))
     try:
         state = _state(store, name)
         identity = None

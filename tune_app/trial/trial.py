@@ -68,6 +68,7 @@ class Trial:
         self.cell = cell
         self.resumed_from = 0
         """Tokens of the checkpoint that the trial started from."""
+        self._resumed_name: str | None = None
         self.damaged: tuple[str, ...] = ()
         """A sentence for each newer checkpoint that could not be used."""
         self._clock = clock
@@ -116,6 +117,12 @@ class Trial:
     def tokens(self) -> int:
         """Tokens trained, of the cell's own tokenizer."""
         return self._training.tokens
+
+    @property
+    def stored(self) -> str | None:
+        """The name of the newest checkpoint in the store; None if there is none."""
+        stored = None if self._uploads is None else self._uploads.stored
+        return stored or self._resumed_name
 
     @property
     def finished(self) -> bool:
@@ -309,7 +316,7 @@ class Trial:
         if state["observation"] is not None:
             self._last = Observation.from_values(state["observation"])
             self._unreported = True
-        self.resumed_from = restored.tokens
+        self.resumed_from, self._resumed_name = restored.tokens, restored.name
         logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
 
     def _seconds_by_phase(self) -> dict[str, float]:

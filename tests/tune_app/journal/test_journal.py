@@ -103,7 +103,15 @@ def test_a_cell_has_one_score_for_ever(tmp_path: Path) -> None:
         assert (other.cell, other.bits_per_byte, other.perplexity) == (second, math.inf, math.inf)
 
 
-def test_a_journal_of_version_3_has_no_scores_yet(tmp_path: Path) -> None:
+def test_a_cell_has_its_newest_checkpoint(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, _ = (cell.key for cell in journal.cells())
+        for cell, url in ((first, "a"), (second, "s3://bucket/b"), (first, "c"), (second, None)):
+            journal.keep(cell, url)
+        assert journal.checkpoints() == {first: "c"}
+
+
+def test_a_journal_of_version_3_has_no_scores_and_checkpoints_yet(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     new_journal(path).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -114,7 +122,7 @@ def test_a_journal_of_version_3_has_no_scores_yet(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 3")
     with Journal.open(path) as journal:
         assert journal.sweep().test_bytes is None
-        assert journal.scores() == []
+        assert (journal.scores(), journal.checkpoints()) == ([], {})
         (cell, *_) = journal.cells()
         journal.score(
             Score(

@@ -15,7 +15,7 @@ from tests.tune_app.sweeps import TOKENS, new_journal, observe
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Action, Observation, Status
-from tune_app.on_ray.messages import CELL, HOST, OBSERVATION, OOM_KILLS, PROCESS
+from tune_app.on_ray.messages import CELL, CHECKPOINT, HOST, OBSERVATION, OOM_KILLS, PROCESS
 from tune_app.on_ray.messages import TOKENS as TRAINED
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
 from tune_app.stopping.curves import Curves
@@ -50,9 +50,10 @@ class Sweep:
             referee=RecordingReferee(journal, {"rule": At250(action)}),
             listener=QuietListener(),
             halt=self.halt,
+            checkpoint_url=lambda name: f"checkpoints/{name}",
         )
 
-    def report(self, observation: Observation) -> str:
+    def report(self, observation: Observation, *, checkpoint: str | None = None) -> str:
         """What Tune is told to do with the trial."""
         trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}})
         report = {
@@ -60,6 +61,7 @@ class Sweep:
             PROCESS: 1,
             OOM_KILLS: 0,
             TRAINED: observation.tokens,
+            CHECKPOINT: checkpoint,
             OBSERVATION: json.dumps(observation.to_values()),
         }
         return self._scheduler.on_trial_result(None, trial, report)
@@ -74,6 +76,15 @@ def test_decisions_become_what_tune_is_told(journal: Journal) -> None:
     assert sweep.report(observe(other, TOKENS, 1.0, whole=1.0)) == TrialScheduler.STOP
     assert journal.cell(other).status is Status.FINISHED
     assert sweep.halt.reason is None
+
+
+def test_the_newest_checkpoint_of_a_cell_is_recorded(journal: Journal) -> None:
+    _, cell, _ = (cell.key for cell in journal.cells())
+    sweep = Sweep(journal, Action.CONTINUE)
+    sweep.report(observe(cell, 125, 1.0), checkpoint="cell/100-ab.pt")
+    sweep.report(observe(cell, 250, 1.0), checkpoint="cell/200-cd.pt")
+    sweep.report(observe(cell, 375, 1.0))
+    assert journal.checkpoints() == {cell: "checkpoints/cell/200-cd.pt"}
 
 
 def test_a_paused_cell_leaves_its_place_and_passes_the_pause_the_next_time(

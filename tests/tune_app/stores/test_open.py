@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.stores.servers import Sshd
-from tune_app.stores.open import open_store
+from tune_app.stores.open import below, from_folder, open_store, store_and_name
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,20 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ValueError) as error:
         open_store(url)
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["/srv/a store", "file:///srv", "sftp://me@head:22/srv?key=~/k", "s3://bucket/p?region=x"],
+)
+def test_the_url_of_an_object_leads_back_to_its_store(store: str) -> None:
+    assert store_and_name(below(store, "cell/7-ab.pt")) == (store, "cell/7-ab.pt")
+
+
+def test_an_object_inside_a_folder_is_named_from_there(tmp_path: Path) -> None:
+    assert from_folder(f"{tmp_path}/store/cell/7.pt", tmp_path) == "store/cell/7.pt"
+    for url in ("s3://bucket/cell/7.pt", "/srv/cell/7.pt"):
+        assert from_folder(url, tmp_path) == url
 
 
 def test_an_sftp_path_can_be_relative_to_the_home_folder(

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from data.prepare import prepare
+from data.tokenizers.spec import TokenizerSpec
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.faults.policy import respond
 from tune_app.journal.records import Failure, FailureClass
@@ -14,10 +16,12 @@ from tune_app.stores.path import PathStore
 from tune_app.sweep.preflight import (
     check_storage,
     checkpoint_bytes,
+    keep_tokenizers,
     seconds_between_losses,
     tidy_up,
 )
 from tune_app.trial.checkpoint_interval import ASSUMED_BETWEEN_LOSSES
+from tune_app.trial.checkpoints import Checkpoints
 
 
 def test_a_store_with_room_is_taken_and_left_as_it_was(tmp_path: Path) -> None:
@@ -69,5 +73,33 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
         (tmp_path / "store" / key).mkdir(parents=True)
         (tmp_path / "store" / key / "5-abc.pt.1f.tmp").write_bytes(b"half")
         (tmp_path / "store" / key / "4-abc.pt").write_bytes(b"whole")
-        tidy_up(str(tmp_path / "store"), journal.cells())
+        tidy_up(str(tmp_path / "store"), journal, tmp_path)
+        assert journal.checkpoints() == {}, "without a manifest it is not complete"
     assert [path.name for path in (tmp_path / "store" / key).iterdir()] == ["4-abc.pt"]
+
+
+def test_the_journal_learns_which_checkpoints_are_there(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        one, other, _ = (cell.key for cell in journal.cells())
+        for key in (one, other):
+            journal.start_attempt(key)
+        saved = Checkpoints(PathStore(tmp_path / "inside"), cell=one).save({}, tokens=7)
+        journal.keep(other, "inside/removed/9-abc.pt")
+        tidy_up(str(tmp_path / "inside"), journal, tmp_path)
+        assert journal.checkpoints() == {one: f"inside/{saved}"}
+        tidy_up(str(tmp_path / "inside"), journal, tmp_path / "elsewhere")
+        assert journal.checkpoints() == {one: f"{tmp_path}/inside/{saved}"}
+
+
+def test_a_tokenizer_is_kept_with_the_sweep_and_in_a_store_elsewhere(
+    small_corpus: Path, cache: Path, tmp_path: Path
+) -> None:
+    corpus = prepare(str(small_corpus), TokenizerSpec(vocab_size=512), cache=cache)
+    folder, store = tmp_path / "sweep", tmp_path / "store"
+    folder.mkdir()
+    store.mkdir()
+    keep_tokenizers(folder, str(folder / "checkpoints"), [corpus])
+    assert not (folder / "checkpoints").exists(), "it is in the sweep's folder already"
+    keep_tokenizers(folder, str(store), [corpus])
+    (one,), (other,) = (where.glob("tokenizers/*/tokenizer.json") for where in (folder, store))
+    assert one.read_bytes() == other.read_bytes() == (corpus.folder / one.name).read_bytes()

@@ -11,8 +11,10 @@ import pytest
 
 from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tune_app.journal.records import Status
+from tune_app.trial.trained import load
 
-TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall")
+TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall", "checkpoint")
+"""Parts of the names of columns that depend on the clock; a checkpoint's name hashes such."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,13 @@ def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
     assert (folder / "study.sqlite3").exists()
     assert list(folder.rglob("*.png"))
     assert list((folder / "tensorboard").rglob("events.*"))
+    best = pd.read_parquet(folder / "results.parquet").set_index("rank").loc[1]
+    leader = load(best["checkpoint"], folder=folder)
+    assert leader.observation is not None and leader.tokenizer.get_vocab_size() == 512
+    assert leader.observation.full_bits_per_byte == best["full_bits_per_byte"]
+    assert best["checkpoint"] in (folder / "report.html").read_text("utf-8")
     with sweeps.journal("undisturbed") as journal:
+        assert journal.checkpoints().keys() == {c.key for c in journal.cells() if c.attempts}
         cells = journal.cells()
         *trained, infeasible = cells
         assert trained[0].status is Status.FINISHED, "the baseline is immune"
