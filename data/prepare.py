@@ -184,7 +184,7 @@ def main(
     tokenizer
         byte_level_bpe, which is trained on the corpus, or the path of a tokenizer.json.
     cache
-        Where prepared corpora are kept; default $STELLUX_CACHE, else ~/.cache/stellux.
+        Where prepared corpora are kept; default: $STELLUX_CACHE, else ~/.cache/stellux.
     json
         Write the manifest as JSON.
     """

@@ -36,7 +36,7 @@ def require_types(values: Any) -> None:
         try:
             settled = _settled(value, hint)
         except _MismatchError:
-            raise ValueError(f"{field.name} is {value!r}; it must be {_described(hint)}") from None
+            raise ValueError(f"{field.name} is {value!r}; it must be {described(hint)}") from None
         if settled is not value:
             object.__setattr__(values, field.name, settled)
 
@@ -95,16 +95,17 @@ def _settled_mapping(value: Any, arguments: Sequence[Any]) -> dict[Any, Any]:
     return {_settled(name, names): _settled(item, items) for name, item in value.items()}
 
 
-def _described(hint: Any) -> str:
+def described(hint: Any) -> str:
+    """An annotation in words: `a whole number or none`."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return " or ".join(_described(argument) for argument in arguments)
+        return " or ".join(described(argument) for argument in arguments)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
     if origin is tuple and Ellipsis not in arguments:
-        return f"a list of {len(arguments)}: {', '.join(map(_described, arguments))}"
+        return f"a list of {len(arguments)}: {', '.join(map(described, arguments))}"
     if origin in (list, tuple, Sequence):
-        return f"a list, each item {_described(arguments[0])}"
+        return f"a list, each item {described(arguments[0])}"
     if origin in (dict, Mapping):
-        return f"a mapping of names, each value {_described(arguments[1])}"
+        return f"a mapping of names, each value {described(arguments[1])}"
     return _KINDS.get(hint, "anything" if hint is Any else str(hint))

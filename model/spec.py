@@ -83,11 +83,11 @@ class ModelSpec:
     embedding: str = "tied"
     """`tied` (the head is the embedding, transposed) or `untied`."""
     attention: str = "multi_head"
-    """Kind of the attention, by its name in `model.parts`."""
+    """Kind of the attention."""
     feed_forward: str = "swiglu"
-    """Kind of the feed-forward, by its name in `model.parts`."""
+    """Kind of the feed-forward."""
     norm: str = "rms_norm"
-    """Kind of the norms, by its name in `model.parts`."""
+    """Kind of the norms."""
     n_heads: int | None = 4
     """Attention heads. If free, they follow from the width, or, if `head_dim` is pinned, from the
     attention's width."""

@@ -1,4 +1,4 @@
-"""The console command: stellux sweep | status | trial | prepare | cloud.
+"""The console command: stellux sweep | plan | status | report | list | trial | prepare | cloud.
 
 A sub-command is imported only when it is called, so that help appears immediately.
 """
@@ -10,16 +10,22 @@ from importlib import import_module
 
 from cyclopts import App
 
-from tune_app.command_line import CONSOLE, own_arguments, run_command
+from tune_app.command_line import CONSOLE, examples, own_arguments, run_command, version_text
 
 COMMANDS = {
-    "sweep": ("tune_app.sweep", "Run or plan a sweep, or rewrite its report."),
+    "sweep": ("tune_app.sweep", "Run a sweep, or continue it."),
+    "plan": ("tune_app.sweep", "Check everything and show what a sweep would run."),
     "status": ("tune_app.sweep", "Show the progress of a sweep."),
+    "report": ("tune_app.sweep", "Rewrite the results of a sweep from its journal."),
+    "list": ("tune_app.sweep", "List the sweeps in a folder."),
+    "settings": ("tune_app.sweep", "Show every setting of a cell, for --set and spaces."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
+OF_A_SWEEP = ("plan", "status", "report", "list", "settings")
+"""Sub-commands of `stellux sweep` that may be called without that word."""
 
 
 def main() -> int:
@@ -30,7 +36,7 @@ def main() -> int:
     module, _ = COMMANDS[name]
     # `prepare` is a file, the others are packages.
     file = module if name == "prepare" else f"{module}.__main__"
-    arguments = ["status", *own_arguments()] if name == "status" else own_arguments()
+    arguments = [name, *own_arguments()] if name in OF_A_SWEEP else own_arguments()
     return run_command(import_module(file).app, module, arguments)
 
 
@@ -40,8 +46,13 @@ def _overview() -> App:
         name=CONSOLE,
         help="Find how a small language model should spend its parameters.\n\n"
         f"Each command has its own help, for example {CONSOLE} sweep --help.",
+        help_epilogue=examples(
+            f"{CONSOLE} sweep",
+            f"{CONSOLE} plan embedding_glu --corpus wikitext-103",
+            f"{CONSOLE} status embedding_glu",
+        ),
         help_format="plaintext",
-        version_flags=[],
+        version=version_text,
     )
     for position, (name, (_, text)) in enumerate(COMMANDS.items()):
         app.command(App(name=name, help=text, sort_key=position))

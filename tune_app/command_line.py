@@ -7,6 +7,7 @@ import importlib.util
 import io
 import logging
 import os
+import platform
 import shlex
 import shutil
 import signal
@@ -14,10 +15,12 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TextIO, cast
 
+import tomllib
 from cyclopts import App
 from rich.console import Console
 
@@ -64,6 +67,23 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         errors.print(f"\ninterrupted; continue with: {command}", markup=False, highlight=False)
         return INTERRUPTED
     return code or 0
+
+
+def version_text() -> str:
+    """Versions of Stellux and of what decides a result. Imports none of it."""
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
+        own = str(tomllib.loads(project.read_text("utf-8"))["project"]["version"])
+    else:
+        own = version(CONSOLE)
+    others = ", ".join(f"{name} {version(name)}" for name in ("torch", "ray"))
+    return f"{CONSOLE} {own}, {others}, Python {platform.python_version()}"
+
+
+def examples(*commands: str) -> str:
+    """Examples for the end of a help screen, one a line. A heading `Examples:` inside a docstring
+    would be taken for a section of it and dropped."""
+    return "\n  ".join(("Examples:", *commands))
 
 
 PACKAGES = ("data", "model", "search_spaces", "tune_app")

@@ -111,6 +111,11 @@ def one_line(text: str) -> str:
     return " ".join(_CONTROLS.sub(" ", _ESCAPES.sub("", text)).split())
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 cell`, `2 cells`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def listed(parts: Iterable[tuple[int, str]]) -> str:
     """Non-zero counts with their names: `3 finished, 1 failed`."""
     return ", ".join(f"{number} {name}" for number, name in parts if number)

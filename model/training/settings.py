@@ -32,7 +32,7 @@ class TrainingSettings:
     learning_rate: float = 4e-3
     """The baseline's learning rate at its peak; model.mup derives each model's own."""
     schedule: str = "cosine"
-    """Course of the learning rate: a key of model.training.schedules.SCHEDULES."""
+    """How the learning rate falls: as a cosine, or (wsd) only in the last part of training."""
     warmup_fraction: float = 0.05
     """Share of the tokens over which the learning rate rises."""
     weight_decay: float = 0.1

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import tomllib
+from cyclopts import App
+from rich.console import Console
 
 from tune_app.__main__ import COMMANDS, main
-from tune_app.command_line import command_name, ended_by_signals, own_arguments, repeated
+from tune_app.command_line import (
+    command_name,
+    ended_by_signals,
+    own_arguments,
+    repeated,
+    version_text,
+)
+from tune_app.plan.settings import cell_settings
+from tune_app.plan.space import known_spaces
 
 ROOT = Path(__file__).parents[2]
+APPS = (
+    "tune_app.sweep.__main__",
+    "tune_app.trial.__main__",
+    "data.prepare",
+    "tune_app.cloud.commands",
+)
 
 
 def test_help_names_each_command_and_imports_none_of_them() -> None:
@@ -47,19 +67,76 @@ def test_each_command_shows_its_own_help(
 
 @pytest.mark.parametrize(
     ("name", "example"),
-    [("sweep", "stellux sweep plan embedding_glu"), ("trial", "stellux trial '{")],
+    [
+        ("sweep", "stellux sweep my_space.py --seeds 0,1 --set learning_rate=2e-3"),
+        ("plan", "stellux sweep plan embedding_glu --corpus wikitext-103 --device cuda"),
+        ("trial", """stellux trial '{"d_model": 256, "embedding_ratio": null}'"""),
+        ("prepare", "stellux prepare wikitext-103 --vocab-size 16000"),
+        ("cloud", "stellux cloud status --cluster cluster.yaml"),
+    ],
 )
-def test_help_shows_examples(
+def test_help_shows_examples_on_lines_of_their_own(
     name: str, example: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A heading `Examples:` would be dropped: docstrings have a section of that name."""
-    argv = ["/somewhere/bin/stellux", name, "--help"]
-    module = f"tune_app.{name}.__main__"
-    monkeypatch.setattr(sys, "argv", argv)
-    monkeypatch.delitem(sys.modules, module, raising=False)  # its text names the command
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/stellux", name, "--help"])
+    monkeypatch.setenv("COLUMNS", "80")
+    for module in APPS:  # their texts name the command as it was started
+        monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(SystemExit):
         main()
-    assert example in capsys.readouterr().out
+    assert f"  {example}" in map(str.rstrip, capsys.readouterr().out.splitlines())
+
+
+def every_command() -> Iterator[tuple[App, list[str]]]:
+    """Each command line with the words of each of its commands, and without any."""
+    for module in APPS:
+        app = import_module(module).app
+        yield app, []
+        yield from ((app, [name]) for name in app.resolved_commands() if not name.startswith("-"))
+
+
+def test_help_fits_the_screen_and_breaks_no_example() -> None:
+    for app, words in every_command():
+        for width in (80, 140):
+            screen = io.StringIO()
+            app.help_print(words, console=Console(file=screen, width=width))
+            lines = [line.rstrip() for line in screen.getvalue().splitlines()]
+            command = app[words[0]] if words else app
+            assert max(map(len, lines)) <= width
+            assert set((command.help_epilogue or "").splitlines()) <= set(lines), words
+
+
+def test_every_option_says_its_default_and_none_always_fails() -> None:
+    for app, words in every_command():
+        command = app[words[0]] if words else app
+        if command.default_command is None:
+            continue
+        for argument in command.assemble_argument_collection(parse_docstring=True):
+            names, field = argument.names, argument.field_info
+            assert not any(name.startswith(("--empty", "--no-")) for name in names)
+            if not argument.show or not any(name.startswith("--") for name in names):
+                continue
+            told = str(argument.parameter.help or field.help)
+            shown = field.default not in (None, field.empty, ())
+            assert shown or field.required or "default: " in told or "repeat" in told, names
+
+
+def test_trial_names_every_setting() -> None:
+    told = import_module("tune_app.trial.__main__").app.help
+    names = {one.name for group in cell_settings() for one in group.settings}
+    assert names <= set(re.findall(r"\w+", told))
+
+
+def test_help_names_every_search_space() -> None:
+    app, _ = next(every_command())
+    told = str(app.assemble_argument_collection()[0].parameter.help)
+    assert all(name in told for name in known_spaces())
+
+
+def test_the_version_names_what_decides_results() -> None:
+    told = version_text()
+    assert told.startswith("stellux 0.")
+    assert all(f"{name} {version(name)}" in told for name in ("torch", "ray"))
 
 
 def test_an_unknown_command_is_refused_with_the_one_that_was_meant(

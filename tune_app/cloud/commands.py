@@ -24,17 +24,28 @@ from rich.table import Table
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError
-from tune_app.command_line import command_name
+from tune_app.command_line import command_name, examples, version_text
 
 MODULE = "tune_app.cloud"
 LEFT = 1
 """Exit code if a machine is still rented after a reap."""
 
+_NAME = command_name(MODULE)
+
 app = App(
-    name=command_name(MODULE),
-    help="Run a sweep on the cluster, see what it costs, end its machines, fetch its results.",
+    name=_NAME,
+    help="""Run a sweep on the cluster, see what it costs, end its machines, fetch its
+    results.
+
+    On the cluster's head no option is needed; from your own machine name the
+    cluster's YAML, whose head is then asked by SSH.""",
+    help_epilogue=examples(
+        f"{_NAME} start --cluster cluster.yaml embedding_glu",
+        f"{_NAME} status --cluster cluster.yaml",
+        f"{_NAME} fetch --cluster cluster.yaml --to results",
+    ),
     help_format="plaintext",
-    version_flags=[],
+    version=version_text,
 )
 
 
@@ -47,9 +58,9 @@ def start(
     Parameters
     ----------
     arguments
-        Of python -m tune_app.sweep, all but --address.
+        Those of the sweep, all but --address.
     cluster
-        The cluster's YAML, to start it from your own machine; on the head without.
+        The cluster's YAML; default: this machine is the head.
     """
     return _sweep(cluster, "start", arguments)
 
@@ -61,7 +72,7 @@ def follow(*, cluster: Path | None = None) -> int:
     Parameters
     ----------
     cluster
-        The cluster's YAML, to ask its head by SSH.
+        The cluster's YAML; default: this machine is the head.
     """
     return _sweep(cluster, "follow")
 
@@ -73,7 +84,7 @@ def stop(*, cluster: Path | None = None) -> int:
     Parameters
     ----------
     cluster
-        The cluster's YAML, to ask its head by SSH.
+        The cluster's YAML; default: this machine is the head.
     """
     return _sweep(cluster, "stop")
 
@@ -85,9 +96,9 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     Parameters
     ----------
     cluster
-        The cluster's YAML, to ask its head by SSH.
+        The cluster's YAML; default: this machine is the head.
     socket
-        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+        Of the daemon; default: STELLUX_CLOUD_SOCKET, else /run/stellux/cloud.sock.
     """
     console = Console()
     try:
@@ -119,9 +130,9 @@ def reap(
     Parameters
     ----------
     cluster
-        The cluster's YAML, to ask its head by SSH.
+        The cluster's YAML; default: this machine is the head.
     socket
-        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+        Of the daemon; default: STELLUX_CLOUD_SOCKET, else /run/stellux/cloud.sock.
     apart
         Seconds between the two checks.
     within
@@ -157,9 +168,9 @@ def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     Parameters
     ----------
     cluster
-        The cluster's YAML, to ask its head by SSH.
+        The cluster's YAML; default: this machine is the head.
     socket
-        Of the daemon; default STELLUX_CLOUD_SOCKET, or /run/stellux/cloud.sock.
+        Of the daemon; default: STELLUX_CLOUD_SOCKET, else /run/stellux/cloud.sock.
     """
     _daemon(cluster, socket, user="root").open()
     return 0
@@ -174,7 +185,7 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
     cluster
         The cluster's YAML, whose head is meant.
     to
-        Target folder; default stellux-NAME-results, by the cluster's name.
+        Target folder; default: stellux-NAME-results, by the cluster's name.
     """
     from tune_app.cloud.head.remote import shell_of  # noqa: PLC0415
     from tune_app.cloud.head_machine.choose import found, head_of, read_cluster  # noqa: PLC0415

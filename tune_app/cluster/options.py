@@ -44,7 +44,7 @@ class RunOptions:
     gpus: Annotated[
         float | None,
         Parameter(
-            help="GPUs per cell; a fraction shares one. Default: 1 if this machine (with "
+            help="GPUs per cell; a fraction shares one; default: 1 if this machine (with "
             "--address: the cluster) has or can get a GPU, else 0."
         ),
     ] = None

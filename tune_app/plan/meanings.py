@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import docstring_parser
 
@@ -13,7 +14,8 @@ from tune_app.plan.cell import TrialSettings
 
 _OTHERS: Mapping[str, str] = {
     "tokenizer": "Kind of the tokenizer: byte_level_bpe or imported.",
-    "tokenizer_options": "The tokenizer's other settings, by name.",
+    "tokenizer_options": "The tokenizer's other settings, by name, as in "
+    '{"file": "tokenizer.json"} for an imported one.',
     "seed": "Seed of the weights and of the order of the training text.",
 }
 
@@ -31,9 +33,14 @@ UNITS: Mapping[str, str] = {
 @cache
 def meanings() -> Mapping[str, str]:
     """A sentence for each setting of a cell, by name. Reads the source of three classes."""
-    fields = {
+    kinds = (ModelSpec, TrainingSettings, TrialSettings)
+    fields = {name: text for kind in kinds for name, text in meanings_of(kind).items()}
+    return {**fields, **_OTHERS}
+
+
+def meanings_of(kind: type[Any]) -> Mapping[str, str]:
+    """The docstrings of the fields that a dataclass itself declares, each in one line."""
+    return {
         parameter.arg_name: " ".join((parameter.description or "").replace("`", "").split())
-        for kind in (ModelSpec, TrainingSettings, TrialSettings)
         for parameter in docstring_parser.parse_from_object(kind).params
     }
-    return {**fields, **_OTHERS}

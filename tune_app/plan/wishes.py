@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,48 +19,86 @@ from cyclopts import Group, Parameter, Token
 _WHAT = Group("What to train", sort_key=1)
 _RULES = Group("What to stop", sort_key=2)
 
+HELP = "help"
+"""In place of a setting: a request for the names of all settings."""
+
 _FREE = ("free", "None")
+_COUNT = re.compile(r"\d+(\.\d+)?[kmb]", re.IGNORECASE)
 _MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
 def _whole(_: Any, tokens: Sequence[Token]) -> int:
-    """A whole number as people write it: 150000, 150k, 5M."""
-    text = tokens[0].value.strip().lower().replace("_", "").replace(",", "")
-    factor = _MULTIPLES.get(text[-1:], 1)
+    return _counted(tokens[0].value)
+
+
+def _counted(text: str) -> int:
+    """A whole number as people write it: 150000, 150k, 5M. Raises ValueError for another."""
+    plain = text.strip().lower().replace("_", "").replace(",", "")
+    factor = _MULTIPLES.get(plain[-1:], 1)
     try:
-        number = float(text[:-1] if factor > 1 else text) * factor
+        number = float(plain[:-1] if factor > 1 else plain) * factor
     except ValueError:
         number = math.nan
     if not number.is_integer():
-        raise ValueError(
-            f"{tokens[0].value!r} is not a whole number; write it as in 150000, 150k or 5M"
-        )
+        raise ValueError(f"{text!r} is not a whole number; write it as in 150000, 150k or 5M")
     return int(number)
 
 
+def _seeds(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
+    """Whole numbers, separated by commas or spaces: 0,1,2 or 0 1 2."""
+    texts = [text for token in tokens for text in token.value.replace(",", " ").split()]
+    for text in texts:
+        if not text.isdecimal():
+            raise ValueError(
+                f"{text!r} is not a seed; write --seeds 0,1,2 with whole numbers, and the space "
+                "in front of the options"
+            )
+    return tuple(int(text) for text in texts)
+
+
+def _joined(seeds: Sequence[int]) -> str:
+    return ",".join(map(str, seeds))
+
+
 def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:
-    """name=value pairs."""
+    """name=value pairs, or a request for all names."""
     pairs: list[tuple[str, Any]] = []
     for token in tokens:
         name, equals, text = map(str.strip, token.value.partition("="))
-        if not equals or not name:
-            raise ValueError(f"{token.value!r}; expected name=value")
-        pairs.append((name, _value(text)))
+        if token.value == HELP:
+            pairs.append((HELP, None))
+        elif equals and name:
+            pairs.append((name, _value(text)))
+        else:
+            raise ValueError(f"{token.value!r}; expected name=value, or {HELP} for all names")
     return tuple(pairs)
 
 
 def _value(text: str) -> Any:
-    """A value: JSON, a Python literal as .001 or True, inf, `free` (None), or else a string."""
+    """A value: JSON, a Python literal as .001 or True, inf, a count as 5M, `free` (None), or else a
+    string."""
     if text in _FREE:
         return None
     for read in (json.loads, ast.literal_eval, float):
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return read(text)
-    return text
+    return _counted(text) if _COUNT.fullmatch(text) else text
 
 
-Count = Annotated[int | None, Parameter(converter=_whole)]
+Count = Annotated[int | None, Parameter(converter=_whole, metavar="COUNT")]
 """A whole number on the command line; k, M and B are understood."""
+
+Seeds = Annotated[
+    tuple[int, ...],
+    Parameter(
+        converter=_seeds,
+        consume_multiple=(1, None),
+        negative="",
+        metavar="INT,...",
+        show_default=_joined,
+    ),
+]
+"""Seeds on the command line: 0,1,2, 0 1 2, or the option repeated."""
 
 Settings = Annotated[
     tuple[tuple[str, Any], ...],
@@ -82,36 +121,64 @@ class Wishes:
 
     name: Annotated[str | None, Parameter(group=_WHAT)] = None
     """Name of the sweep and its folder; default: the name of the space."""
-    corpus: Annotated[str | None, Parameter(group=_WHAT)] = None
-    """A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path."""
+    corpus: Annotated[
+        str | None,
+        Parameter(
+            group=_WHAT,
+            help="A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path; "
+            "default: the space's, else stdlib.",
+        ),
+    ] = None
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
-    """Parameter budget of every model, ± 0.5 %, e.g. 10M."""
+    """Parameter budget of every model, ± 0.5 %, e.g. 2M; default: the space's, else 10M."""
     vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
         None
     )
-    """Vocabulary size of the tokenizer."""
+    """Vocabulary size of the tokenizer, e.g. 8k; default: the space's, else 16k."""
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
-    """Baseline tokens to train each cell on, e.g. 5M."""
-    seeds: Annotated[tuple[int, ...], Parameter(group=_WHAT, negative="")] = (0,)
-    """One cell per seed; repeat the option."""
-    set: Annotated[Settings, Parameter(group=_WHAT)] = ()
-    """Any other setting of the cells, e.g. learning_rate=2e-3; repeat the option."""
+    """Baseline tokens to train each cell on, e.g. 20M; default: the space's, else 5M."""
+    seeds: Annotated[Seeds, Parameter(group=_WHAT)] = (0,)
+    """Train each configuration once per seed, e.g. 0,1,2."""
+    set: Annotated[
+        Settings,
+        Parameter(
+            group=_WHAT,
+            help="Another setting of the cells, e.g. learning_rate=2e-3; repeat the option. "
+            "`--set help` shows all settings.",
+        ),
+    ] = ()
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
     """Rule that stops cells by rank: asha or none; default: the space's, else asha."""
-    scheduler_set: Annotated[Settings, Parameter(group=_RULES)] = ()
-    """A setting of the scheduler, e.g. reduction_factor=3; repeat the option."""
+    scheduler_set: Annotated[
+        Settings,
+        Parameter(
+            group=_RULES,
+            help="A setting of the scheduler, e.g. reduction_factor=3; repeat the option. "
+            "`--scheduler-set help` shows all settings.",
+        ),
+    ] = ()
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
-    """ASHA's η: the best 1/η of the cells pass a rung; default: 2."""
+    """ASHA's η: the best 1/η of the cells pass a rung; default: the space's, else 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
-    """ASHA's first rung, as a share of the training tokens; default: 0.25."""
+    """ASHA's first rung, as a share of the training tokens; default: the space's, else 0.25."""
     kill_rule: Annotated[
-        Literal["ppl", "bpb", "sigma", "off"] | None, Parameter(group=_RULES, negative="")
+        Literal["ppl", "bpb", "sigma", "off"] | None,
+        Parameter(
+            group=_RULES,
+            negative="",
+            help="Unit of the kill margin (sigma: spread of the baseline's seeds), or off; "
+            "default: the space's, else ppl.",
+        ),
     ] = None
-    """Unit of the kill margin (sigma: spread of the baseline's seeds); default: ppl."""
     kill_margin: Annotated[float | None, Parameter(group=_RULES)] = None
-    """How much worse than the baseline a cell may be; default: 0.5."""
+    """How much worse than the baseline a cell may be; default: the space's, else 0.5."""
     kill_span: Annotated[Count, Parameter(group=_RULES)] = None
-    """Stop a cell that exceeds the margin for this many tokens; default: 1M, or the space's."""
+    """Stop a cell that exceeds the margin for this many tokens; default: the space's, else 1M."""
+
+    @property
+    def asks_for_names(self) -> bool:
+        """Whether the user wants to see the names of the settings."""
+        return (HELP, None) in (*self.set, *self.scheduler_set)
 
     @property
     def values(self) -> dict[str, Any]:

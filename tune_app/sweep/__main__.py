@@ -1,28 +1,32 @@
 """The command line of a sweep.
 
-python -m tune_app.sweep [SPACE]         run a sweep, or continue it
-python -m tune_app.sweep plan [SPACE]    show what would run, without running it
-python -m tune_app.sweep status [NAME]   show the progress of a sweep
-python -m tune_app.sweep report [NAME]   rewrite its results from the journal
+python -m tune_app.sweep [SPACE]           run a sweep, or continue it
+python -m tune_app.sweep plan [SPACE]      check everything and show what would run
+python -m tune_app.sweep status [NAME]     show the progress of a sweep
+python -m tune_app.sweep report [NAME]     rewrite its results from the journal
+python -m tune_app.sweep list [RESULTS]    list the sweeps in a folder
+python -m tune_app.sweep settings          show every setting of a cell
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from rich.console import Console
 
 from tune_app.cluster.options import RunOptions
 from tune_app.command_line import (
     command_name,
     ended_by_signals,
+    examples,
     lasting_console,
     own_arguments,
     repeated,
     run_command,
+    version_text,
 )
 from tune_app.plan.wishes import Wishes
 
@@ -32,84 +36,82 @@ if TYPE_CHECKING:
 
 MODULE = "tune_app.sweep"
 _NAME = command_name(MODULE)
+_RUNS = Path("runs")
 
 app = App(
     name=_NAME,
-    help=f"""Find how a small language model should spend its parameters.
+    help="""Find how a small language model should spend its parameters.
 
     Trains every cell of a search space at one parameter budget, stops cells that
     fall behind, and writes tables, plots and a report. Repeat the command to
-    continue an interrupted sweep.
-
-    For example:
-
-    {_NAME}
-
-    {_NAME} plan embedding_glu --corpus wikitext-103
-
-    {_NAME} embedding_glu --corpus wikitext-103 --tokens 20M --gpus 1
-
-    {_NAME} my_space.py --name mine --seeds 0 --seeds 1 --set learning_rate=2e-3
-
-    {_NAME} status mine""",
+    continue an interrupted sweep; put `plan` in front of its options to see what
+    it would do.""",
+    help_epilogue=examples(
+        _NAME,
+        f"{_NAME} plan embedding_glu --tokens 20M",
+        f"{_NAME} embedding_glu --corpus wikitext-103 --device cuda",
+        f"{_NAME} my_space.py --seeds 0,1 --set learning_rate=2e-3",
+        f"{_NAME} status my_space",
+    ),
     help_format="plaintext",
-    version_flags=[],
+    version=version_text,
 )
 
 _WISHES = Wishes()
 _OPTIONS = RunOptions()
+Space = Annotated[
+    str,
+    Parameter(
+        help="The search space: quick, embedding, glu, embedding_glu, or the path to a .py file."
+    ),
+]
+Name = Annotated[str, Parameter(help="Name of the sweep.")]
+Results = Annotated[Path, Parameter(help="Folder that holds all sweeps.")]
 
 
 @app.default
-def run(space: str = "quick", *, wishes: Wishes = _WISHES, options: RunOptions = _OPTIONS) -> int:
-    """Run a sweep, or continue the one with this name.
-
-    Parameters
-    ----------
-    space
-        quick, embedding, glu, embedding_glu, or the path to a .py file.
-    """
+def run(space: Space = "quick", *, wishes: Wishes = _WISHES, options: RunOptions = _OPTIONS) -> int:
+    """Run a sweep, or continue the one with this name."""
     from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
 
+    if wishes.asks_for_names:
+        return settings()
     command = repeated(MODULE, own_arguments())
     with ended_by_signals():
         planned, rules = _plan(space, wishes)
         return run_sweep(planned, rules, options, console=lasting_console(), command=command)
 
 
-@app.command
-def plan(space: str = "quick", *, wishes: Wishes = _WISHES, cpus: int = 1) -> int:
-    """Show what would run: cells, solved models, tokens, expected time and memory.
+@app.command(
+    sort_key=1,
+    help_epilogue=examples(
+        f"{_NAME} plan",
+        f"{_NAME} plan embedding_glu --corpus wikitext-103 --device cuda",
+    ),
+)
+def plan(
+    space: Space = "quick", *, wishes: Wishes = _WISHES, options: RunOptions = _OPTIONS
+) -> int:
+    """Check everything and show what would run, without running it.
 
-    Parameters
-    ----------
-    space
-        quick, embedding, glu, embedding_glu, or the path to a .py file.
-    cpus
-        CPUs per cell, for the time estimate.
+    Takes the options of the sweep itself. Checks corpus, device, folders and
+    checkpoint store; shows the cells with their solved models, the rules that stop
+    them, and the expected time and memory. A corpus that is not prepared yet is
+    prepared.
     """
-    from tune_app.sweep.estimate import plan_rows  # noqa: PLC0415 - imports torch
-    from tune_app.terminal.tables import plan_table  # noqa: PLC0415
+    from tune_app.sweep.dry_run import dry_run  # noqa: PLC0415 - imports torch
 
-    console = Console()
-    planned, _ = _plan(space, wishes)
-    with console.status("timing a few training steps of the baseline on this machine"):
-        rows = plan_rows(planned, threads=cpus)
-    console.print(plan_table(rows))
-    return 0
+    if wishes.asks_for_names:
+        return settings()
+    arguments = own_arguments()
+    command = repeated(MODULE, arguments[1:] if arguments[:1] == ["plan"] else arguments)
+    planned, rules = _plan(space, wishes)
+    return dry_run(planned, rules, options, console=lasting_console(), command=command)
 
 
-@app.command
-def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
-    """Show the progress of a sweep, while it runs or afterwards.
-
-    Parameters
-    ----------
-    name
-        Name of the sweep.
-    results
-        Folder that holds all sweeps.
-    """
+@app.command(sort_key=2, help_epilogue=examples(f"{_NAME} status", f"{_NAME} status my_space"))
+def status(name: Name = "quick", *, results: Results = _RUNS) -> int:
+    """Show the progress of a sweep, while it runs or afterwards."""
     from tune_app.terminal.tables import status_table  # noqa: PLC0415
 
     with _open(name, results) as journal:
@@ -117,19 +119,19 @@ def status(name: str = "quick", *, results: Path = Path("runs")) -> int:
     return 0
 
 
-@app.command
-def report(name: str = "quick", *, results: Path = Path("runs"), to: Path | None = None) -> int:
-    """Rewrite the results of a sweep from its journal alone.
-
-    Parameters
-    ----------
-    name
-        Name of the sweep.
-    results
-        Folder that holds all sweeps.
-    to
-        Folder to write the results to; by default the sweep's own.
-    """
+@app.command(
+    sort_key=3,
+    help_epilogue=examples(f"{_NAME} report my_space", f"{_NAME} report my_space --to elsewhere"),
+)
+def report(
+    name: Name = "quick",
+    *,
+    results: Results = _RUNS,
+    to: Annotated[
+        Path | None, Parameter(help="Folder to write the results to; default: the sweep's own.")
+    ] = None,
+) -> int:
+    """Rewrite the results of a sweep from its journal alone."""
     from tune_app.results.whole_files import require_writable  # noqa: PLC0415
     from tune_app.terminal.tables import summary  # noqa: PLC0415
 
@@ -146,6 +148,44 @@ def report(name: str = "quick", *, results: Path = Path("runs"), to: Path | None
 
         write_results(journal, to or own, live=to is None and journal.is_driven)
         Console().print(summary(journal, to or own))
+    return 0
+
+
+@app.command(
+    name="list",
+    sort_key=4,
+    help_epilogue=examples(f"{_NAME} list", f"{_NAME} list /data/runs"),
+)
+def list_(results: Results = _RUNS) -> int:
+    """List the sweeps in a folder: state, cells done, leader, start."""
+    from tune_app.sweep.listing import list_sweeps  # noqa: PLC0415 - imports numpy
+    from tune_app.terminal.sweeps import sweeps_table  # noqa: PLC0415
+
+    Console().print(sweeps_table(list_sweeps(results)))
+    return 0
+
+
+@app.command(sort_key=5, help_epilogue=examples(f"{_NAME} settings"))
+def settings() -> int:
+    """Show every setting of a cell and of the scheduler, for --set and spaces."""
+    from tune_app.plan.settings import (  # noqa: PLC0415 - reads the source of some classes
+        SettingsGroup,
+        cell_settings,
+        settings_of,
+    )
+    from tune_app.stopping.all_rules import SCHEDULERS  # noqa: PLC0415
+    from tune_app.terminal.settings import settings_table  # noqa: PLC0415
+
+    schedulers = [
+        SettingsGroup(title=f"Scheduler {name}", settings=settings_of(kind))
+        for name, kind in SCHEDULERS.items()
+    ]
+    how = (
+        "Set one with --set name=value, those of a scheduler with --scheduler-set, all of them in "
+        "the FIXED and AXES of a search space. Counts may be written as 150k or 5M; a size that is "
+        "free is chosen by the solver to meet the parameter budget."
+    )
+    Console().print(settings_table([*cell_settings(), *schedulers], how=how))
     return 0
 
 

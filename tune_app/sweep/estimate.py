@@ -16,7 +16,7 @@ from model.sizing.cost import training_memory_bytes
 from model.spec import ModelSpec
 from model.training.hardware import bf16_is_fast
 from model.training.training import Training
-from tune_app.devices import default_device, use_threads
+from tune_app.devices import use_threads
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell, PlanRow, PlanSizes
@@ -31,23 +31,23 @@ _EVALUATION_SHARE = 2 / 3
 """Time per scored token over time per trained token: a third of the FLOPs, but in fp32."""
 
 
-def plan_rows(plan: SweepPlan, *, threads: int) -> list[PlanRow]:
+def plan_rows(plan: SweepPlan, *, threads: int, device: str) -> list[PlanRow]:
     """One row per cell, with its time on this machine if it is trained to the end.
 
-    Time is measured on the baseline, with `threads` CPUs (or the first GPU), and scaled to the
-    other cells by training FLOPs. The measured steps run eagerly, because compiling would take too
-    long for a plan; compiled trials are faster.
+    Time is measured on the baseline, on the device with `threads` CPUs, and scaled to the other
+    cells by training FLOPs. The measured steps run eagerly, because compiling would take too long
+    for a plan; compiled trials are faster.
     """
     solved = plan.baseline.solved
     assert solved is not None
     baseline = Cell.from_values(plan.baseline.values)
-    seconds_per_token = _seconds_per_token(baseline, solved, threads=threads)
+    seconds_per_token = _seconds_per_token(baseline, solved, threads=threads, device=device)
     assert plan.baseline.flops_per_token is not None
     seconds_per_flop = seconds_per_token / plan.baseline.flops_per_token
-    return [_row(cell, seconds_per_flop) for cell in plan.cells]
+    return [_row(cell, seconds_per_flop, device) for cell in plan.cells]
 
 
-def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
+def _row(record: PlannedCell, seconds_per_flop: float, device: str) -> PlanRow:
     cell = Cell.from_values(record.values)
     settings = cell.settings
     solved = record.solved
@@ -84,7 +84,7 @@ def _row(record: PlannedCell, seconds_per_flop: float) -> PlanRow:
         memory_bytes=training_memory_bytes(
             config,
             batch_size=settings.batch_size,
-            bytes_per_activation=2 if bf16_is_fast(default_device()) else 4,
+            bytes_per_activation=2 if bf16_is_fast(device) else 4,
         ),
     )
 
@@ -100,7 +100,7 @@ def _asked(model: ModelSpec) -> dict[str, Any]:
     }
 
 
-def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int) -> float:
+def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int, device: str) -> float:
     """Seconds per training token: the fastest of a few steps after the first."""
     config = solved.model
     before = torch.get_num_threads()
@@ -115,7 +115,7 @@ def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int) -> flo
                 batch_size=cell.settings.batch_size,
             ),
             baseline=solved.baseline,
-            device=default_device(),
+            device=device,
         )
         return min(_timed_steps(training)) / (cell.settings.batch_size * config.context)
     finally:

@@ -19,7 +19,6 @@ from data.prepared import PreparedCorpus
 from tune_app.cluster.capacity import ClusterSize
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.formats import count
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.records import Status, SweepRecord
@@ -27,9 +26,9 @@ from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.all_mirrors import mirrors
-from tune_app.stopping.all_rules import StoppingRules, describe_scheduler
+from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import is_same_but_seed
-from tune_app.stopping.rule import Trial
+from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.folder import (
     JOURNAL,
@@ -83,14 +82,15 @@ def train_sweep(
     with other settings, a sweep that is already running.
     """
     folder = options.results / plan.name
-    with exclusive(folder), _cluster(plan, options, folder) as cluster:
-        means = check_all(plan, options, size=cluster, cells=_left(plan, folder))
+    with exclusive(folder), cluster_of(plan, options, folder) as cluster:
+        means = check_all(plan, options, size=cluster, cells=left_to_train(plan, folder))
         if cluster is not None:
             _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
         record = sweep_record(plan, rules, corpora, command=command)
         with _journal(folder, record, plan.cells) as journal:
-            _announce(plan, rules, journal, corpora, console)
+            ended = sum(cell.status.ended and cell.config is not None for cell in journal.cells())
+            announce(plan, rules, corpora, console, ended=ended)
             sweep = journal.sweep()
             stores = stores_of(
                 options.checkpoints, folder, name=sweep.name, created_at=sweep.created_at
@@ -183,17 +183,22 @@ def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) ->
     if not path.exists():
         return Journal.create(path, record, cells)
     # Check before opening for writing: a refused journal of an older version is not migrated.
-    with Journal.open(path, read_only=True) as journal:
-        record, cells = as_recorded(journal, record, cells)
-        refuse_another(journal, record, cells)
-        refuse_other_sizes(journal, cells)
+    refuse_recorded(folder, record, cells)
     return Journal.open(path)
 
 
+def refuse_recorded(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) -> None:
+    """Raises ValueError unless the folder's journal is of this sweep, with these sizes."""
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        record, cells = as_recorded(journal, record, cells)
+        refuse_another(journal, record, cells)
+        refuse_other_sizes(journal, cells)
+
+
 @contextmanager
-def _cluster(plan: SweepPlan, options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
+def cluster_of(plan: SweepPlan, options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
     """Connects to the cluster, if the options name one and there is something left to train."""
-    if not _left(plan, folder):
+    if not left_to_train(plan, folder):
         yield None
         return
     from tune_app.on_ray.cluster import check_places, cluster_size, connected  # noqa: PLC0415 - Ray
@@ -206,7 +211,7 @@ def _cluster(plan: SweepPlan, options: RunOptions, folder: Path) -> Iterator[Clu
         yield cluster_size()
 
 
-def _left(plan: SweepPlan, folder: Path) -> Sequence[PlannedCell]:
+def left_to_train(plan: SweepPlan, folder: Path) -> Sequence[PlannedCell]:
     """The cells that are still to be trained."""
     if not (folder / JOURNAL).exists():
         return plan.cells
@@ -227,51 +232,6 @@ def _lost_baseline(journal: Journal) -> str | None:
         if cell.status is Status.STOPPED and is_same_but_seed(cell.values, baseline.values):
             return f"the baseline diverged: {cell.reason}; start another sweep with other settings"
     return None
-
-
-def _announce(
-    plan: SweepPlan,
-    rules: StoppingRules,
-    journal: Journal,
-    corpora: Mapping[str, PreparedCorpus],
-    console: Console,
-) -> None:
-    """Prints what is about to run, and the stopping rules."""
-    ended = sum(cell.status.ended for cell in journal.cells())
-    done = f", {ended} of them done" if ended else ""
-    lines = [
-        f"Sweep {plan.name}: {len(plan.cells)} cells{done}, {count(plan.tokens)} tokens each, "
-        f"on {plan.corpus}",
-        *(f"  documents  {one}" for one in {c.manifest.grouping for c in corpora.values()} if one),
-        f"  baseline   {plan.baseline.label}",
-        f"  scheduler  {describe_scheduler(rules.scheduler_record, plan.tokens)}",
-        f"  kill rule  {rules.kill_rule.describe(plan.tokens)}",
-        *(f"  note       {note}" for note in rules.notes(_trial(plan, corpora))),
-    ]
-    lines += [
-        f"  infeasible {cell.label}: {cell.reason}" for cell in plan.cells if cell.config is None
-    ]
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def _trial(plan: SweepPlan, corpora: Mapping[str, PreparedCorpus]) -> Trial:
-    """What the rules know about a trial; the dev sample is the same text for every cell."""
-    cell = Cell.from_values(plan.baseline.values)
-    corpus = next(iter(corpora.values()))
-    whole = int(corpus.split("dev").document_bytes.sum())
-    sample = EvaluationDocuments(
-        corpus.split("dev"),
-        context=cell.model.context,
-        batch_size=1,
-        end_of_text=corpus.end_of_text,
-        max_bytes=cell.settings.evaluation_bytes,
-    )
-    return Trial(
-        tokens=plan.tokens,
-        evaluations=cell.settings.evaluations,
-        sample_bytes=sample.text_bytes,
-        wanted_bytes=min(whole, cell.settings.evaluation_bytes),
-    )
 
 
 def _run(

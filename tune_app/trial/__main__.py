@@ -6,16 +6,17 @@ import sys
 
 from cyclopts import App
 
-from tune_app.command_line import command_name, run_command
+from tune_app.command_line import command_name, examples, run_command, version_text
 
 MODULE = "tune_app.trial"
 _NAME = command_name(MODULE)
 
 app = App(
     name=_NAME,
-    help=f"""Train one cell from start to end, without Ray.
+    help="""Train one cell from start to end, without Ray.
 
-    A cell is JSON with any of these settings; the others keep their defaults.
+    A cell is JSON with any of these settings; the others keep their defaults,
+    which `stellux settings` shows with what they mean.
 
     Model: target_parameters, vocab_size, embedding_ratio, glu_expansion, embedding,
     attention, feed_forward, norm, context; sizes: d_model, n_layers, n_heads,
@@ -29,17 +30,14 @@ app = App(
     Evaluation: corpus, evaluations, evaluation_bytes.
 
     A size, embedding_ratio or glu_expansion set to null is left free: the solver
-    chooses it to meet the parameter budget.
-
-    For example:
-
-    {_NAME} '{{"embedding_ratio": 0.45, "glu_expansion": 4.0, "tokens": 300000}}'
-
-    {_NAME} '{{"d_model": 256, "n_layers": 6, "embedding_ratio": null}}'
-
-    {_NAME} '{{"corpus": "wikitext-2"}}' --checkpoints my_trial --threads 2""",
+    chooses it to meet the parameter budget.""",
+    help_epilogue=examples(
+        f"""{_NAME} '{{"embedding_ratio": 0.45, "tokens": 300000}}'""",
+        f"""{_NAME} '{{"d_model": 256, "embedding_ratio": null}}'""",
+        f"{_NAME} cell.json --checkpoints my_trial --threads 2",
+    ),
     help_format="plaintext",
-    version_flags=[],
+    version=version_text,
 )
 
 
@@ -59,7 +57,8 @@ def train(
     cell
         Settings as JSON, or the path to a .json file.
     checkpoints
-        Store to write checkpoints to and resume from: a folder, sftp://user@host/path, s3://bucket.
+        Store to write checkpoints to and resume from: a folder, sftp://user@host/path or
+        s3://bucket; default: none.
     checkpoint_every
         Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs.
     threads

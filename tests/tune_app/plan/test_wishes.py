@@ -75,10 +75,32 @@ def test_pins_and_what_is_left_free_can_be_set() -> None:
         # A decimal comma with zeros is no number: refused where the value is used.
         ("learning_rate=0,001", ("learning_rate", "0,001")),
         ("corpus=runs/1.txt", ("corpus", "runs/1.txt")),
+        ("corpus=5x.txt", ("corpus", "5x.txt")),
+        ("tokens=5M", ("tokens", 5_000_000)),
+        ("evaluation_bytes=1_000", ("evaluation_bytes", 1_000)),
     ],
 )
 def test_a_value_is_read_as_people_write_it(text: str, value: tuple[str, Any]) -> None:
     assert read("--set", text).set == (value,)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--seeds", "0,1,2"),
+        ("--seeds", "0", "1", "2"),
+        ("--seeds", "0,", "1,2"),
+        ("--seeds", "0", "--seeds", "1", "2"),
+    ],
+)
+def test_seeds_are_written_with_commas_spaces_or_repeated(words: tuple[str, ...]) -> None:
+    assert read(*words).seeds == (0, 1, 2)
+
+
+def test_the_names_of_the_settings_can_be_asked_for() -> None:
+    assert read("--set", "help").asks_for_names
+    assert read("--scheduler-set", "help").asks_for_names
+    assert not read("--set", "corpus=help").asks_for_names
 
 
 @pytest.mark.parametrize(
@@ -90,6 +112,8 @@ def test_a_value_is_read_as_people_write_it(text: str, value: tuple[str, Any]) -
         (("--tokens", "5MB"), "'5MB' is not a whole number"),
         (("--tokens", "nan"), "'nan' is not a whole number"),
         (("--tokens", ""), "'' is not a whole number"),
+        (("--seeds", "0", "quick"), "'quick' is not a seed; write --seeds 0,1,2"),
+        (("--seeds", "-1"), "'-1' is not a seed"),
         (("--kill-rule", "nats"), "nats"),
     ],
 )

@@ -1,0 +1,104 @@
+"""The dry run of a sweep: everything that the sweep checks and decides before it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from tune_app import formats
+from tune_app.cluster.options import Means, RunOptions
+from tune_app.devices import AUTO, checked_device
+from tune_app.journal.journal import Journal
+from tune_app.plan.plan import SweepPlan
+from tune_app.plan.rows import PlannedCell, PlanRow
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.sweep.announcement import announce
+from tune_app.sweep.checks import check_all
+from tune_app.sweep.estimate import plan_rows
+from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.run import (
+    cluster_of,
+    left_to_train,
+    prepared_corpora,
+    refuse_recorded,
+    sweep_record,
+)
+from tune_app.sweep.store_location import chosen_store
+from tune_app.terminal.facts import Fact
+from tune_app.terminal.tables import plan_table
+
+
+def dry_run(
+    plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
+) -> int:
+    """Checks what a sweep with these options would check, and shows what it would do.
+
+    Nothing is trained beyond a few timed steps, and no sweep is created. A corpus that is not
+    prepared yet is prepared, which the sweep then need not do.
+
+    Args:
+        command: the command line that starts the sweep.
+
+    Raises ValueError or OSError as the sweep itself would.
+    """
+    folder = options.results / plan.name
+    left = [cell for cell in left_to_train(plan, folder) if cell.config is not None]
+    with cluster_of(plan, options, folder) as cluster:
+        means = check_all(plan, options, size=cluster, cells=left, dry=True)
+    corpora = prepared_corpora(plan, console)
+    if (folder / JOURNAL).exists():
+        refuse_recorded(folder, sweep_record(plan, rules, corpora, command=command), plan.cells)
+    device = checked_device(AUTO if options.on_a_cluster else options.device)
+    with console.status("timing a few training steps of the baseline on this machine"):
+        rows = plan_rows(plan, threads=means.cpus, device=device)
+    console.print(plan_table(rows))
+    console.print()
+    facts = _facts(plan, options, means, left=left, rows=rows, device=device)
+    ended = len(plan.feasible) - len(left)
+    announce(plan, rules, corpora, console, ended=ended, infeasible=False, more=facts)
+    console.print()
+    if left:
+        console.print(
+            f"Nothing was started. Start it with: {command}", markup=False, soft_wrap=True
+        )
+    else:
+        console.print(Text("Every cell has been trained; nothing is left to do."))
+    return 0
+
+
+def _facts(
+    plan: SweepPlan,
+    options: RunOptions,
+    means: Means,
+    *,
+    left: Sequence[PlannedCell],
+    rows: Sequence[PlanRow],
+    device: str,
+) -> list[Fact]:
+    folder = options.results / plan.name
+    state = "new"
+    if (folder / JOURNAL).exists():
+        with Journal.open(folder / JOURNAL, read_only=True) as journal:
+            state = "running now" if journal.is_driven else "continued"
+    place = f"on {options.address}" if options.on_a_cluster else "on this machine"
+    each = f"{means.gpus:g} GPUs, " if means.gpus else ""
+    keys = {cell.key for cell in left}
+    seconds = sum(
+        row.expected_seconds or 0.0
+        for cell, row in zip(plan.cells, rows, strict=True)
+        if cell.key in keys
+    )
+    at_once = max(1, min(means.cells_at_once, len(left)))
+    time = f"about {formats.duration(seconds / at_once)} for {formats.counted(len(left), 'cell')}"
+    return [
+        ("results", f"{folder} ({state})"),
+        ("checkpoints", chosen_store(options.checkpoints, folder)),
+        ("device", f"{means.device}, {each}{formats.counted(means.cpus, 'CPU')} per cell, {place}"),
+        (
+            "time",
+            f"{time}, {at_once} at once, measured on {device} of this machine; less if cells are "
+            "stopped",
+        ),
+    ]

@@ -1,0 +1,65 @@
+"""The sweeps in a results folder, read from their journals alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tune_app import formats
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
+from tune_app.results.summary import summarise
+from tune_app.sweep.folder import JOURNAL
+from tune_app.terminal.sweeps import SweepRow
+
+
+def list_sweeps(results: Path) -> list[SweepRow]:
+    """The sweeps in a results folder, the newest first; those that cannot be read last.
+
+    Raises ValueError if there is no such folder, or no sweep in it.
+    """
+    if not results.is_dir():
+        raise ValueError(
+            f"there is no folder {str(results)!r}; name the one that holds your sweeps: --results"
+        )
+    found = [_row(journal.parent) for journal in results.glob(f"*/{JOURNAL}")]
+    if not found:
+        raise ValueError(
+            f"there is no sweep in {str(results)!r}; name another folder with --results"
+        )
+    return sorted(found, key=lambda row: (bool(row.problem), -row.created_at, row.folder.name))
+
+
+def _row(folder: Path) -> SweepRow:
+    try:
+        with Journal.open(folder / JOURNAL, read_only=True) as journal, journal.one_moment():
+            sweep, cells = journal.sweep(), journal.cells()
+            leader, running = summarise(journal).leader, journal.is_driven
+    except Exception as error:  # whatever one folder holds, the others are listed
+        return SweepRow(folder=folder, problem=formats.one_line(str(error)) or repr(error))
+    statuses = {status: sum(cell.status is status for cell in cells) for status in Status}
+    return SweepRow(
+        folder=folder,
+        state=state_of(statuses, running=running),
+        ended=sum(cell.status.ended for cell in cells),
+        cells=len(cells),
+        leader="" if leader is None else leader.label,
+        created_at=sweep.created_at,
+    )
+
+
+def state_of(statuses: Mapping[Status, int], *, running: bool) -> str:
+    """The state of a sweep that has so many cells of each status."""
+    if running:
+        return "running"
+    if all(status.ended for status, number in statuses.items() if number):
+        return "done"
+    left = [status for status, number in statuses.items() if number and not status.ended]
+    if left == [Status.FAILED]:
+        return "failed"
+    begun = any(
+        number
+        for status, number in statuses.items()
+        if status not in (Status.PENDING, Status.INFEASIBLE)
+    )
+    return "unfinished" if begun else "not started"
