@@ -53,6 +53,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.journal.schema import SCHEMA_VERSION, create_tables
+from tune_app.plan.cell_names import named
 from tune_app.plan.rows import PlannedCell
 
 __all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError"]
@@ -163,14 +164,20 @@ class Journal:
         return self._lock is not None or is_being_written(self._path)
 
     def cells(self) -> list[CellRecord]:
-        """Every cell, the baseline first; none is running if no live process runs the sweep."""
-        found = self._connection.execute("SELECT * FROM cells ORDER BY position")
-        return self._as_driven([rows.cell_record(row) for row in found])
+        """Every cell, the baseline first; none is running if no live process runs the sweep.
+
+        Labels are made anew from the values, so that they are unique among all cells of a sweep
+        that was extended, and those of this version in an older journal.
+        """
+        with self.one_moment():
+            found = self._connection.execute("SELECT * FROM cells ORDER BY position").fetchall()
+            axes = self.sweep().axes
+        return self._as_driven(named([rows.cell_record(row) for row in found], axes))
 
     def cell(self, key: str) -> CellRecord:
-        row = self._connection.execute("SELECT * FROM cells WHERE key = ?", [key]).fetchone()
-        assert row is not None, f"no cell {key}"
-        return self._as_driven([rows.cell_record(row)])[0]
+        found = next((cell for cell in self.cells() if cell.key == key), None)
+        assert found is not None, f"no cell {key}"
+        return found
 
     def _as_driven(self, cells: list[CellRecord]) -> list[CellRecord]:
         """The cells; what a dead process left running is interrupted."""

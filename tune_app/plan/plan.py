@@ -11,7 +11,7 @@ from model.sizing.budget import InfeasibleBudget
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
 from tune_app.plan.cell import Cell
-from tune_app.plan.labels import describe
+from tune_app.plan.cell_names import named
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space, expand
@@ -65,8 +65,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     axes = tuple(space.axes)
     differing = axes if len(wishes.seeds) == 1 else (*axes, "seed")
     records = tuple(
-        _planned(cell, describe(cell.values(), differing), position)
-        for position, cell in enumerate(cells)
+        named([_planned(cell, position) for position, cell in enumerate(cells)], differing)
     )
     baseline = records[0]
     if baseline.config is None:
@@ -81,7 +80,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     return SweepPlan(
         name=name,
         space=space.name,
-        cells=_distinct(records),
+        cells=records,
         corpus=str(baseline.values["corpus"]),
         tokens=tokens,
         seeds=tuple(wishes.seeds),
@@ -99,11 +98,11 @@ def with_corpus_named(cells: Sequence[PlannedCell], corpus: str) -> tuple[Planne
     return tuple(renamed)
 
 
-def _planned(cell: Cell, name: str, position: int) -> PlannedCell:
+def _planned(cell: Cell, position: int) -> PlannedCell:
     planned = PlannedCell(
         key=cell.key,
         former_key=cell.former_key,
-        label=name,
+        label=cell.key,
         position=position,
         values=cell.values(),
     )
@@ -118,16 +117,3 @@ def _planned(cell: Cell, name: str, position: int) -> PlannedCell:
         parameters=parameter_table(solved.model).as_dict(),
         flops_per_token=training_flops_per_token(solved.model),
     )
-
-
-def _distinct(records: Sequence[PlannedCell]) -> tuple[PlannedCell, ...]:
-    """Makes labels unique: a baseline off the grid may get the same label as a cell on it."""
-    seen: dict[str, int] = {}
-    distinct = []
-    for record in records:
-        seen[record.label] = seen.get(record.label, 0) + 1
-        repeat = seen[record.label]
-        distinct.append(
-            record if repeat == 1 else replace(record, label=f"{record.label} ({repeat})")
-        )
-    return tuple(distinct)

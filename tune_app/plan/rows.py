@@ -15,7 +15,7 @@ class PlannedCell:
 
     key: str
     label: str
-    """Short name for people, unique in the sweep: what differs between its cells."""
+    """Short name for people, unique in the sweep (see `cell_names.py`)."""
     position: int
     """Place in the sweep's list; the baseline is 0."""
     values: Mapping[str, Any]

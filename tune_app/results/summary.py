@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tune_app.journal.journal import Journal
@@ -30,6 +31,7 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
+from tune_app.plan.cell_names import CellNames
 from tune_app.stopping.curves import Curves, interpolate, without_seed
 
 
@@ -183,6 +185,11 @@ class SweepResults:
     """In chronological order."""
     failures: tuple[Failure, ...]
     """In chronological order, including those that ended only an attempt."""
+
+    @cached_property
+    def names(self) -> CellNames:
+        """How values and combinations of them are called in this sweep."""
+        return CellNames([result.cell.values for result in self.cells], self.sweep.axes)
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.plan.labels import describe
 from tune_app.plan.space import Space, SpaceError, expand, known_spaces, load_space
 
 
@@ -82,16 +81,6 @@ def test_distributions_are_drawn_the_same_each_time(tmp_path: Path) -> None:
     assert len(cells) == 1 + 2 * 3
     assert all(0.2 <= cell.model.embedding_ratio <= 0.5 for cell in cells)
     assert cells[1:] != expand(space, {}, seeds=[1])[1:]
-
-
-def test_labels_name_what_varies() -> None:
-    values = expand(load_space("quick"), {}, seeds=[0])[0].values()
-    assert describe(values, ("embedding_ratio", "glu_expansion")) == "35% × 2.66"
-    assert describe(values, ("feed_forward", "seed")) == "swiglu × seed 0"
-    assert describe(values, ("learning_rate",)).startswith("learning_rate 0.0")
-    assert describe({"vocab_size": 4_096, "ranks": [8, 16]}, ("vocab_size", "ranks")) == (
-        "vocab_size 4,096 × ranks [8, 16]"
-    )
 
 
 @pytest.mark.parametrize(

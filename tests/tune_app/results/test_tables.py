@@ -45,7 +45,7 @@ def test_a_row_a_cell_all_with_the_same_columns(rows: dict[str, dict[str, Any]])
 def test_values_of_the_sample_and_of_the_full_split_have_columns_of_their_own(
     rows: dict[str, dict[str, Any]],
 ) -> None:
-    finished, stopped = rows["35% × 2.66"], rows["25% × 3.0"]
+    finished, stopped = rows["35% × 2.66"], rows["25% × 3"]
     assert finished["full_bits_per_byte"] != finished["sample_bits_per_byte"]
     assert stopped["full_bits_per_byte"] is None and stopped["rank"] is None
     assert stopped["sample_bits_per_byte"] > 0
@@ -61,7 +61,7 @@ def test_ranks_count_finished_cells_alone(rows: dict[str, dict[str, Any]]) -> No
 
 
 def test_sizes_parts_and_costs_belong_together(rows: dict[str, dict[str, Any]]) -> None:
-    row = rows["35% × 3.0"]
+    row = rows["35% × 3"]
     parts = ("embedding", "lm_head", "attention", "feed_forward", "norms")
     assert sum(row[f"parameters_{part}"] for part in parts) == row["parameters_total"]
     assert row["parameters_embedding"] == row["vocab_size"] * row["solved_d_model"]
@@ -75,14 +75,14 @@ def test_sizes_parts_and_costs_belong_together(rows: dict[str, dict[str, Any]]) 
 def test_cells_without_sizes_or_results_have_empty_fields(
     results: SweepResults, rows: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    infeasible = rows["45% × 4.0"]
+    infeasible = rows["45% × 4"]
     assert infeasible["solved_d_model"] is None and infeasible["tokens_trained"] == 0
     write_csv(cell_rows(results), tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
         read = {row["label"]: row for row in csv.DictReader(file)}
-    assert read["45% × 4.0"]["solved_d_model"] == ""
-    assert "lower the share" in read["45% × 4.0"]["reason"]
-    assert read["45% × 2.0"]["sample_bits_per_byte"] == "nan", "diverged, not unknown"
+    assert read["45% × 4"]["solved_d_model"] == ""
+    assert "lower the share" in read["45% × 4"]["reason"]
+    assert read["45% × 2"]["sample_bits_per_byte"] == "nan", "diverged, not unknown"
     best = rows["35% × 2.66"]["full_bits_per_byte"]
     assert float(read["35% × 2.66"]["full_bits_per_byte"]) == best, "to the last bit"
 
@@ -134,7 +134,7 @@ def test_the_last_value_of_a_metric_stands_beside_a_setting_of_its_name(
     assert row["learning_rate"] == 0.004
     assert row["last_learning_rate"] == pytest.approx(0.0)
     assert row["last_gradient_norm"] == 0.5
-    assert rows["45% × 4.0"]["last_gradient_norm"] is None, "infeasible"
+    assert rows["45% × 4"]["last_gradient_norm"] is None, "infeasible"
 
 
 def test_text_from_outside_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:

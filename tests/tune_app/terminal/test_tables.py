@@ -35,7 +35,7 @@ SOLVED = PlanRow(
     memory_bytes=1_500_000_000,
 )
 REFUSED = PlanRow(
-    label="90% × 4.0",
+    label="90% × 4",
     asked_share=0.9,
     asked_expansion=4.0,
     tokens=5_000_000,
@@ -56,7 +56,7 @@ def test_plan_shows_asked_and_solved_values() -> None:
 def test_plan_gives_reasons_and_the_nearest_request_below() -> None:
     text = _text(plan_table([SOLVED, REFUSED]), width=120)
     assert "1 of 2 cells are feasible; 5.0M tokens each; 1h 01m of trial time" in text
-    assert "infeasible 90% × 4.0  no width gives 10.0M ± 0.5 %; nearest: share 88 %, × 4.0" in text
+    assert "infeasible 90% × 4  no width gives 10.0M ± 0.5 %; nearest: share 88 %, × 4.0" in text
 
 
 def test_plan_leaves_out_what_nobody_knows() -> None:
@@ -145,13 +145,13 @@ def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path
         status = _text(status_table(journal), width=160)
         result = _text(summary(journal, folder), width=160)
     assert re.search(r"full dev bpb  attempts  resumes$", status, re.MULTILINE)
-    assert re.search(r"^25% × 2\.0 +finished .* 2 +1$", status, re.MULTILINE)
-    assert re.search(r"^25% × 3\.0 +finished .* 1 +0$", status, re.MULTILINE)
+    assert re.search(r"^25% × 2 +finished .* 2 +1$", status, re.MULTILINE)
+    assert re.search(r"^25% × 3 +finished .* 1 +0$", status, re.MULTILINE)
     lost = (
-        "retried    25% × 2.0  host failure at 56k/150k tokens on worker-1: the worker's process "
+        "retried    25% × 2  host failure at 56k/150k tokens on worker-1: the worker's process "
         "is gone (the node died)"
     )
-    failed = "failed     45% × 3.0  code failure at 19k/150k tokens: RuntimeError: DataLoader <w"
+    failed = "failed     45% × 3  code failure at 19k/150k tokens: RuntimeError: DataLoader <w"
     for text in (status, result):
         assert lost in text
         assert failed in text

@@ -8,30 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from tune_app.journal.records import Status
-from tune_app.plan.labels import axis_name, describe, describe_value, is_number, ordered
-from tune_app.results.plots.style import (
-    DASHES,
-    FEW,
-    GREY,
-    MARKERS,
-    PALETTE,
-    Plot,
-    add_legends,
-    dress,
-    handle,
-    new_figure,
-    say,
-    shades,
-)
+from tune_app.plan.labels import axis_name, is_number, ordered
+from tune_app.results.plots.legends import add_legends
+from tune_app.results.plots.style import FEW, Plot, Styles, dress, new_figure, say
+from tune_app.results.plots.ticks import value_ticks
 from tune_app.results.summary import Design, SweepResults
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    label: str
     designs: tuple[Design, ...]
     look: Mapping[str, Any]
 
@@ -41,9 +29,11 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     values = ordered([design.values.get(axis) for design in results.designs])
     numeric = all(map(is_number, values))
     places = {repr(value): value if numeric else place for place, value in enumerate(values)}
-    lines = _lines(results, axis)
+    others = [other for other in results.axes if other != axis]
+    styles = Styles(results, others)
+    lines = _lines(results, axis, others, styles)
     stopped = results.with_status(Status.STOPPED)
-    figure = new_figure(height=5.0 if stopped else 4.6)
+    figure = new_figure(height=4.2 if stopped else 3.9)
     if stopped:
         height = 0.06 * min(len(lines), FEW) + 0.06
         strip, axes = figure.subplots(2, 1, sharex=True, height_ratios=[height, 1])
@@ -62,15 +52,12 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
                 scores = list(design.scores.values())
                 seed = {**line.look, "linestyle": "none", "markersize": 4, "alpha": 0.45}
                 axes.plot([place] * len(scores), scores, **seed)
-    _ticks(axes, axis, values, numeric)
+    value_ticks(axes, axis, values, results.names)
     if not results.ranking:
         say(axes, "no cell has finished yet")
-    others = [other for other in results.axes if other != axis]
-    if others and len(lines) <= FEW:
-        keys = [handle(line.label, **line.look) for line in lines]
-        add_legends(figure, [(", ".join(map(axis_name, others)), keys)])
+    add_legends(figure, styles.handles())
     caption = "Cells that trained to the end, scored on the full dev split."
-    if others and len(lines) > FEW:
+    if others:
         caption += f" A line joins cells that differ only in {name}."
     if len(results.sweep.seeds) > 1:
         caption += " Small marks are seeds, large ones their mean."
@@ -82,53 +69,32 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     return Plot(name=f"by_{axis}", figure=figure, caption=caption)
 
 
-def _lines(results: SweepResults, axis: str) -> list[_Line]:
-    others = [other for other in results.axes if other != axis]
+def _lines(results: SweepResults, axis: str, others: Sequence[str], styles: Styles) -> list[_Line]:
+    """One line per combination of the other axes, in the order of their values."""
     groups: dict[str, list[Design]] = {}
     for design in results.designs:
-        key = repr([design.values.get(other) for other in others])
+        key = repr([styles.apart(design), *(design.values.get(other) for other in others)])
         groups.setdefault(key, []).append(design)
-    columns = [
-        ordered([design.values.get(other) for design in results.designs]) for other in others
-    ]
-
-    def rank(designs: Sequence[Design]) -> list[int]:
-        return [
-            [repr(value) for value in column].index(repr(designs[0].values.get(other)))
-            for other, column in zip(others, columns, strict=True)
-        ]
-
-    sorted_groups = sorted(groups.values(), key=rank)
-    # The first axis has the same colours as in the curves. Other axes have their own, so that blue
-    # does not mean a share in one plot and an expansion in the next.
-    first = bool(others) and others[0] == results.axes[0]
-    colours = PALETTE if first and len(columns[0]) <= len(PALETTE) else ()
-    many = len(sorted_groups) > FEW
-    shade = shades(len(sorted_groups))
-    place = {repr(value): index for index, value in enumerate(ordered(_column(results, axis)))}
+    values = ordered([design.values.get(axis) for design in results.designs])
+    place = {repr(value): index for index, value in enumerate(values)}
+    many = len(groups) > FEW
     lines = []
-    for index, designs in enumerate(sorted_groups):
-        look = {
-            "color": GREY if many else colours[rank(designs)[0]] if colours else shade[index],
-            "marker": "o" if many else MARKERS[index],
-            "linestyle": "-" if many else DASHES[index % len(DASHES)],
-            "linewidth": 0.7 if many else 1.6,
-            "markersize": 4.5 if many else 6.5,
-        }
+    for designs in sorted(groups.values(), key=lambda designs: styles.rank(designs[0])):
+        look = styles.of(designs[0])
+        along = sorted(designs, key=lambda design: place[repr(design.values.get(axis))])
         lines.append(
             _Line(
-                label=describe(designs[0].values, others),
-                designs=tuple(
-                    sorted(designs, key=lambda design: place[repr(design.values.get(axis))])
-                ),
-                look=look,
+                designs=tuple(along),
+                look={
+                    "color": look.colour,
+                    "marker": look.marker,
+                    "linestyle": look.dash,
+                    "linewidth": 1.0 if many else 1.6,
+                    "markersize": 9 if styles.apart(designs[0]) else 5.0 if many else 6.5,
+                },
             )
         )
     return lines
-
-
-def _column(results: SweepResults, axis: str) -> list[Any]:
-    return [design.values.get(axis) for design in results.designs]
 
 
 def _mark_stopped(
@@ -152,18 +118,3 @@ def _mark_stopped(
     strip.tick_params(bottom=False, labelbottom=False)
     strip.spines[:].set_visible(False)
     strip.set_facecolor("#f3f3f3")
-
-
-def _ticks(axes: Axes, axis: str, values: Sequence[Any], numeric: bool) -> None:
-    if numeric and min(values) > 0 and max(values) / min(values) >= 20:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
-    if len(values) <= FEW:
-        axes.set_xticks(
-            values if numeric else range(len(values)),
-            labels=[describe_value(axis, value) for value in values],
-        )
-    elif numeric:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: describe_value(axis, value)))
-    if not numeric:
-        axes.set_xlim(-0.5, len(values) - 0.5)

@@ -17,13 +17,12 @@ from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
 from tune_app.journal.records import Status
 from tune_app.results.pareto import pareto_front
+from tune_app.results.plots.legends import add_legends, handle
 from tune_app.results.plots.style import (
     GREY,
     Plot,
     Styles,
-    add_legends,
     dress,
-    handle,
     new_figure,
     say,
     stop_marker,
@@ -71,7 +70,7 @@ COSTS = (
 def cost_plot(results: SweepResults, cost: Cost) -> Plot:
     styles = Styles(results)
     stopped = _stopped(results, cost)
-    figure = new_figure(height=6.2 if stopped else 5.2)
+    figure = new_figure(height=5.2 if stopped else 4.2)
     if stopped:
         top, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
         dress(top, x="", y="stopped\n(sample of dev)")

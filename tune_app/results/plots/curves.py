@@ -14,13 +14,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from tune_app.journal.records import DIVERGED, Status
+from tune_app.results.plots.legends import add_legends, handle
 from tune_app.results.plots.style import (
     GREY,
     Plot,
     Styles,
-    add_legends,
     dress,
-    handle,
     new_figure,
     say,
     stop_marker,
@@ -42,7 +41,7 @@ def curves_plot(results: SweepResults) -> Plot:
         for cell in design.cells
         if not design.is_baseline
     )
-    figure = new_figure(height=7.2 if gaps else 4.8)
+    figure = new_figure(height=6.2 if gaps else 3.8)
     panels = figure.subplots(2 if gaps else 1, 1, sharex=True, squeeze=False)[:, 0]
     dress(panels[0], title="Curves", x="", y="dev bits per byte")
     ends = draw_cells(panels[0], results, lambda cell: cell.points, shown_from=_STEEP)

@@ -10,7 +10,8 @@ from matplotlib.ticker import EngFormatter
 
 from tune_app.journal.metrics import metric
 from tune_app.results.plots.curves import draw_cells
-from tune_app.results.plots.style import Plot, Styles, add_legends, dress, new_figure
+from tune_app.results.plots.legends import add_legends
+from tune_app.results.plots.style import Plot, Styles, dress, new_figure
 from tune_app.results.summary import SweepResults
 
 _CAPTION = "Metrics of the training steps before each evaluation."
@@ -25,7 +26,7 @@ def metrics_plot(results: SweepResults) -> Plot | None:
     names = results.drawn_metrics
     if not names:
         return None
-    figure = new_figure(height=1.4 + 2.0 * len(names))
+    figure = new_figure(height=0.5 + 2.0 * len(names))
     panels: list[Axes] = list(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0])
     ends: dict[str, Line2D] = {}
     for axes, name in zip(panels, names, strict=True):

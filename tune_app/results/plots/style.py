@@ -1,4 +1,4 @@
-"""How a design looks in a plot: colour by the sweep's first axis, marker and dash by the others.
+"""How a design looks in a plot: colour by the sweep's first axis, marker and dash by others.
 
 The palette is Okabe and Ito's, which colour-blind people can distinguish
 (https://jfly.uni-koeln.de/color/); markers repeat the information without colour.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -17,13 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tune_app.journal.records import DIVERGED
-from tune_app.plan.labels import axis_name, describe, ordered
+from tune_app.plan.labels import axis_name, ordered
+from tune_app.results.plots.legends import MARGIN, handle
 from tune_app.results.summary import Design, SweepResults
 from tune_app.stopping.all_rules import title_of
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
-
-_Place = Literal["outside lower left", "outside lower center", "outside lower right"]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", ">", "p", "h")
@@ -70,76 +69,143 @@ class Look:
     dash: Any
 
 
+_APART = Look(colour="#000000", marker="*", dash="-")
+
+
 class Styles:
     """The look of every design of one sweep.
 
-    If the other axes have more combinations than there are markers, all get the same one.
+    Colours are by the first of the axes. Markers and dashes are by the combinations of the others;
+    if there are more combinations than markers, markers are by the second axis and dashes by the
+    third. A baseline with values outside the axes has a look of its own.
+
+    Args:
+        results: of the sweep.
+        axes: those that the look depends on; all by default.
     """
 
-    def __init__(self, results: SweepResults) -> None:
-        self._first, self._others = results.axes[:1], results.axes[1:]
-        self._colours = _combinations(results, self._first)
-        self._marks = _combinations(results, self._others)
-        count = len(self._colours)
-        self._palette = PALETTE if count <= len(PALETTE) else shades(count)
+    def __init__(self, results: SweepResults, axes: Sequence[str] | None = None) -> None:
+        self._names = results.names
+        chosen = tuple(results.axes if axes is None else axes)
+        self._colours = _Channel(results, chosen[:1])
+        # One axis alone has its markers too, so that colours are not all that tells it.
+        others = _Channel(results, chosen[1:] or chosen)
+        if len(others) <= FEW:
+            self._marks = self._dashes = others
+        else:
+            self._marks, self._dashes = (_Channel(results, chosen[at : at + 1]) for at in (1, 2))
+        own = chosen[:1] == results.axes[:1] and len(self._colours) <= len(PALETTE)
+        # Only the sweep's first axis has the palette, so that blue never means a share in one plot
+        # and an expansion in the next.
+        self._palette = PALETTE if own else shades(len(self._colours))
+        self._apart = sorted({text for d in results.designs if (text := self.apart(d))})
+
+    def apart(self, design: Design) -> str:
+        """The values of a design outside the axes, or empty."""
+        return self._names.off_axes(design.values)
 
     def of(self, design: Design) -> Look:
-        colour = list(self._colours).index(_key(design.values, self._first))
-        mark = list(self._marks).index(_key(design.values, self._others))
-        if len(self._marks) > FEW:
-            mark = 0
+        if self.apart(design):
+            return _APART
         return Look(
-            colour=self._palette[colour], marker=MARKERS[mark], dash=DASHES[mark % len(DASHES)]
+            colour=self._palette[self._colours.place(design)],
+            marker=_entry(MARKERS, self._marks.place(design), self._marks),
+            dash=_entry(DASHES, self._dashes.place(design), self._dashes),
         )
 
+    def rank(self, design: Design) -> tuple[bool, int, int, int]:
+        """The place of a design's look among all of them, in the order of the axes' values."""
+        channels = (self._colours, self._marks, self._dashes)
+        first, second, third = (channel.place(design) for channel in channels)
+        return bool(self.apart(design)), first, second, third
+
     def handles(self) -> list[tuple[str, list[Line2D]]]:
-        """Legend entries, a titled group for the colours and one for the marks."""
+        """Legend entries: a titled group for the colours, for the markers and for the dashes."""
         groups = []
-        colours = list(enumerate(self._colours.values()))
+        colours = list(enumerate(self._colours.labels))
         if len(colours) > FEW:
             # Shades in the order of the values; a few of them are enough.
             colours = [colours[round(step * (len(colours) - 1) / 4)] for step in range(5)]
+        alone = self._marks.axes == self._colours.axes
         if len(colours) > 1:
-            lines = [
-                handle(label, color=self._palette[index], linewidth=3) for index, label in colours
+            looks = [
+                {"marker": _entry(MARKERS, index, self._marks), "linewidth": 1.8}
+                if alone
+                else {"linewidth": 3}
+                for index, _ in colours
             ]
-            groups.append((axis_name(self._first[0]), lines))
-        if 1 < len(self._marks) <= FEW:
+            groups.append(
+                (
+                    self._colours.title,
+                    [
+                        handle(label, color=self._palette[index], **look)
+                        for (index, label), look in zip(colours, looks, strict=True)
+                    ],
+                )
+            )
+        if not alone and 1 < len(self._marks) <= FEW:
             lines = [
                 handle(
-                    label, color=GREY, marker=MARKERS[index], linestyle=DASHES[index % len(DASHES)]
+                    label,
+                    color=GREY,
+                    marker=MARKERS[index],
+                    linestyle=DASHES[index % len(DASHES)]
+                    if self._dashes is self._marks
+                    else "none",
                 )
-                for index, label in enumerate(self._marks.values())
+                for index, label in enumerate(self._marks.labels)
             ]
-            groups.append((", ".join(map(axis_name, self._others)), lines))
+            groups.append((self._marks.title, lines))
+        if self._dashes is not self._marks and 1 < len(self._dashes) <= FEW:
+            lines = [
+                handle(label, color=GREY, linestyle=DASHES[index % len(DASHES)])
+                for index, label in enumerate(self._dashes.labels)
+            ]
+            groups.append((self._dashes.title, lines))
+        if self._apart:
+            star = {"color": _APART.colour, "marker": _APART.marker, "markersize": 9}
+            groups.append(("baseline", [handle(text, **star) for text in self._apart]))
         return groups
 
 
-def _combinations(results: SweepResults, axes: Sequence[str]) -> dict[str, str]:
-    """The legend labels of the axes' combinations that occur, in order."""
-    columns = [ordered([design.values.get(axis) for design in results.designs]) for axis in axes]
-    places = [{repr(value): place for place, value in enumerate(column)} for column in columns]
-    found = {_key(design.values, axes): design.values for design in results.designs}
+class _Channel:
+    """The combinations of some axes' values, in order: what a colour or a marker stands for."""
 
-    def order(key: str) -> list[int]:
-        return [place[repr(found[key].get(axis))] for place, axis in zip(places, axes, strict=True)]
+    def __init__(self, results: SweepResults, axes: Sequence[str]) -> None:
+        self.axes = tuple(axes)
+        self.title = ", ".join(map(axis_name, axes))
+        inside = [d.values for d in results.designs if not results.names.off_axes(d.values)]
+        columns = [ordered([values.get(axis) for values in inside]) for axis in axes]
+        places = [{repr(value): place for place, value in enumerate(column)} for column in columns]
+        found = {self._key(values): values for values in inside}
 
-    return {key: describe(found[key], axes) for key in sorted(found, key=order)}
+        def order(key: str) -> list[int]:
+            pairs = zip(places, axes, strict=True)
+            return [place[repr(found[key].get(axis))] for place, axis in pairs]
+
+        keys = sorted(found, key=order)
+        self._places = {key: place for place, key in enumerate(keys)}
+        self.labels = [results.names.combination(found[key], axes) for key in keys]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def place(self, design: Design) -> int:
+        return self._places.get(self._key(design.values), 0)
+
+    def _key(self, values: Mapping[str, Any]) -> str:
+        return repr([values.get(axis) for axis in self.axes])
 
 
-def _key(values: Mapping[str, Any], axes: Sequence[str]) -> str:
-    return repr([values.get(axis) for axis in axes])
-
-
-def handle(label: str, **look: Any) -> Line2D:
-    """A line for a legend entry, not part of any plot."""
-    return Line2D([], [], label=label, **{"linewidth": 1.4, "markersize": 6, **look})
+def _entry(looks: Sequence[Any], place: int, channel: _Channel) -> Any:
+    """The look of a combination; all have the first one if there are too many to tell apart."""
+    return looks[place % len(looks)] if len(channel) <= FEW else looks[0]
 
 
 def new_figure(height: float) -> Figure:
     """White and narrow, so that its text stays readable on a phone."""
     figure = Figure(figsize=(5.8, height), dpi=176, facecolor="white")
-    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
+    figure.set_layout_engine("constrained", w_pad=MARGIN, h_pad=MARGIN)
     return figure
 
 
@@ -159,30 +225,3 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY, fontsize=11)
     axes.tick_params(left=False, labelleft=False)
     axes.grid(False)
-
-
-def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) -> None:
-    """Up to three titled legends side by side below the plots, where they cover nothing."""
-    groups = [(title, lines) for title, lines in groups if lines]
-    rows = max((len(lines) for _, lines in groups), default=0)
-    blank = handle(" ", linestyle="none")
-    places: tuple[_Place, ...] = (
-        "outside lower left",
-        "outside lower center",
-        "outside lower right",
-    )
-    for (title, lines), place in zip(groups, places, strict=False):
-        # Blank entries align the titles, because matplotlib aligns legends at the bottom.
-        padding = [blank] * (rows - len(lines)) if len(groups) > 1 else []
-        figure.legend(
-            handles=[*lines, *padding],
-            title=title,
-            loc=place,
-            ncols=min(4, len(lines)) if len(groups) == 1 else 1,
-            fontsize=9.5,
-            title_fontproperties={"weight": "bold", "size": 9.5},
-            alignment="left",
-            frameon=False,
-            handlelength=2.4,
-            labelspacing=0.35,
-        )

@@ -60,16 +60,16 @@ def test_a_trial_a_cell_in_the_state_of_the_cell(sweep: tuple[Path, Journal]) ->
     assert [trial.user_attrs["key"] for trial in trials] == [cell.key for cell in cells]
     states = {trial.user_attrs["label"]: trial.state for trial in trials}
     assert states["35% × 2.66"] is TrialState.COMPLETE
-    assert states["25% × 3.0"] is states["35% × 4.0"] is states["45% × 2.0"] is TrialState.PRUNED
-    assert states["45% × 3.0"] is states["45% × 4.0"] is TrialState.FAIL
+    assert states["25% × 3"] is states["35% × 4"] is states["45% × 2"] is TrialState.PRUNED
+    assert states["45% × 3"] is states["45% × 4"] is TrialState.FAIL
 
 
 def test_values_steps_and_reasons_are_the_journal_s(sweep: tuple[Path, Journal]) -> None:
     folder, journal = sweep
     trials = {trial.user_attrs["label"]: trial for trial in _trials(folder / "study.sqlite3")}
-    cell = next(cell for cell in journal.cells() if cell.label == "35% × 3.0")
+    cell = next(cell for cell in journal.cells() if cell.label == "35% × 3")
     curve = journal.observations(cell.key)
-    trial = trials["35% × 3.0"]
+    trial = trials["35% × 3"]
     assert trial.value == curve[-1].full_bits_per_byte
     assert trial.intermediate_values == {
         point.baseline_tokens: point.bits_per_byte for point in curve
@@ -77,11 +77,11 @@ def test_values_steps_and_reasons_are_the_journal_s(sweep: tuple[Path, Journal])
     assert trial.params == {"embedding_ratio": 0.35, "glu_expansion": 3.0}
     assert cell.parameters is not None
     assert trial.user_attrs["parameters"] == cell.parameters["total"]
-    pruned = trials["25% × 3.0"]
+    pruned = trials["25% × 3"]
     assert pruned.value is None, "its last value would be ranked"
     assert "not in the better half" in pruned.user_attrs["reason"]
-    assert math.isnan(trials["45% × 2.0"].intermediate_values[56_250])
-    assert "ran out of shared memory" in trials["45% × 3.0"].user_attrs["reason"]
+    assert math.isnan(trials["45% × 2"].intermediate_values[56_250])
+    assert "ran out of shared memory" in trials["45% × 3"].user_attrs["reason"]
 
 
 def test_best_trial_is_the_leader(sweep: tuple[Path, Journal]) -> None:

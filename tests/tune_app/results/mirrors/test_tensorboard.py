@@ -83,7 +83,7 @@ def test_times_say_how_long_a_cell_took(sweep: tuple[Path, Journal]) -> None:
 
 def test_values_that_are_no_numbers_are_left_out(sweep: tuple[Path, Journal]) -> None:
     folder, _ = sweep
-    scalars = _scalars(folder / "rebuilt" / "08_45%_×_2.0")
+    scalars = _scalars(folder / "rebuilt" / "08_45%_×_2")
     assert set(scalars["dev/bits_per_byte"]) == {18_750, 37_500}
 
 
