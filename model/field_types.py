@@ -6,6 +6,7 @@ import types
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _KINDS: Mapping[Any, str] = {
@@ -14,6 +15,7 @@ _KINDS: Mapping[Any, str] = {
     str: "a name",
     bool: "true or false",
     types.NoneType: "none",
+    Path: "a path",
 }
 
 
@@ -24,21 +26,36 @@ class _MismatchError(Exception):
 def require_types(values: Any) -> None:
     """Checks every field of a frozen dataclass against its annotation, and normalises its value.
 
-    Annotations may be int, float, str, bool, None, Literal, unions, lists, tuples and mappings of
-    them. A whole number becomes a float where only a float is allowed, so that 3 and 3.0 make
-    equal objects; a list becomes a tuple, so that what is read from JSON equals what was written.
+    See `settled` for the annotations that are known, and for what is normalised.
 
     Raises ValueError naming the field, its value and what it must be.
     """
-    hints = _hints(values.__class__)
-    for field in fields(values):
-        value, hint = getattr(values, field.name), hints[field.name]
+    kind = values.__class__
+    given = {field.name: getattr(values, field.name) for field in fields(values)}
+    for name, value in settled(kind, given).items():
+        if value is not given[name]:
+            object.__setattr__(values, name, value)
+
+
+def settled(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of some fields of a dataclass, checked against their annotations and normalised.
+
+    Annotations may be int, float, str, bool, Path, None, Literal, unions, lists, tuples and
+    mappings of them. A whole number becomes a float where only a float is allowed, so that 3 and
+    3.0 make equal objects; a list becomes a tuple, so that what is read from JSON equals what was
+    written; text becomes a path.
+
+    Raises ValueError naming the field, its value and what it must be.
+    """
+    hints = _hints(kind)
+    checked = {}
+    for name, value in given.items():
         try:
-            settled = _settled(value, hint)
+            checked[name] = _settled(value, hints[name])
         except _MismatchError:
-            raise ValueError(f"{field.name} is {value!r}; it must be {described(hint)}") from None
-        if settled is not value:
-            object.__setattr__(values, field.name, settled)
+            expected = described(hints[name])
+            raise ValueError(f"{name} is {value!r}; it must be {expected}") from None
+    return checked
 
 
 @cache
@@ -57,6 +74,8 @@ def _settled(value: Any, hint: Any) -> Any:
         return _settled_mapping(value, arguments)
     if origin is Literal:
         fits = any(value == choice and type(value) is type(choice) for choice in arguments)
+    elif hint is Path and isinstance(value, (str, Path)):
+        value, fits = Path(value), True
     elif hint is float and type(value) is int:
         value, fits = float(value), True
     else:

@@ -119,6 +119,19 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.cluster",
         "tune_app.on_ray",
     ),
+    "tune_app.api": (
+        "data",
+        "model",
+        "tune_app.formats",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+        "tune_app.trial",
+        "tune_app.results",
+        "tune_app.terminal",
+        "tune_app.cluster",
+        "tune_app.sweep",
+    ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
     "tune_app.cloud": ("tune_app.formats", "tune_app.command_line", "tune_app.sweep"),
     "tune_app": (
@@ -126,6 +139,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.command_line",
         "tune_app.sweep",
         "tune_app.trial",
+        "tune_app.api",
         "tune_app.cloud",
     ),
     "benchmarks": ("data", "model", "tune_app"),

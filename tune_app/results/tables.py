@@ -116,22 +116,26 @@ def write_parquet(rows: Sequence[Row], path: Path) -> None:
         pq.write_table(table, temporary)
 
 
-def write_decisions(results: SweepResults, path: Path) -> None:
-    """Writes one JSON object per decision and line, in chronological order."""
+def decision_rows(results: SweepResults) -> list[Row]:
+    """One row per decision, in chronological order."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for decision in results.decisions:
-            record = _decision(decision, labels[decision.cell])
-            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+    return [_decision(decision, labels[decision.cell]) for decision in results.decisions]
 
 
-def write_failures(results: SweepResults, path: Path) -> None:
-    """Writes one JSON object per failure and line, in chronological order, with tracebacks."""
+def failure_rows(results: SweepResults) -> list[Row]:
+    """One row per failure, in chronological order, with its traceback."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
+    return [
+        {"label": labels[failure.cell], **asdict(failure), "kind": failure.kind.value}
+        for failure in results.failures
+    ]
+
+
+def write_json_lines(rows: Sequence[Row], path: Path) -> None:
+    """Writes one JSON object per row and line."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        for failure in results.failures:
-            record = {"label": labels[failure.cell], **asdict(failure), "kind": failure.kind.value}
-            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _cell_values(result: CellResult) -> Row:

@@ -18,10 +18,11 @@ from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
     curve_rows,
+    decision_rows,
+    failure_rows,
     names_of,
     write_csv,
-    write_decisions,
-    write_failures,
+    write_json_lines,
     write_parquet,
 )
 from tune_app.results.whole_files import replacing
@@ -82,8 +83,8 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     write_parquet(rows, paths.parquet)
     write_parquet(curves, paths.curves)
     write_csv(dictionary(names_of(rows), names_of(curves)), paths.columns)
-    write_decisions(results, paths.decisions)
-    write_failures(results, paths.failures)
+    write_json_lines(decision_rows(results), paths.decisions)
+    write_json_lines(failure_rows(results), paths.failures)
     for picture, path in zip(pictures, paths.plots, strict=True):
         with replacing(path) as temporary:
             temporary.write_bytes(picture.png)

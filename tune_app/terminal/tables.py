@@ -293,7 +293,7 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
             else "run the same command again to continue"
         )
         facts.add_row("left", f"{to_go} of {len(progress.cells)} cells; {remedy}")
-    parts: list[RenderableType] = [*_leader(results), Text(), facts]
+    parts: list[RenderableType] = [*leader_lines(results), Text(), facts]
     told = [
         sentences.failed(progress, cell.failure)
         for cell in results.with_status(Status.FAILED)
@@ -309,7 +309,8 @@ def _failures(failures: Sequence[Failure]) -> str:
     return f"{len(failures)}: {sentences.by_class(failures)}; {ended} of them ended a cell"
 
 
-def _leader(results: SweepResults) -> list[Text]:
+def leader_lines(results: SweepResults) -> list[Text]:
+    """The best design, its score, and how far it is from the baseline."""
     leader = results.leader
     if leader is None:
         return [Text("no leader: no cell has finished", style="bold yellow")]

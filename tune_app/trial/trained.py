@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from model.mup import Scales
 from model.network.transformer import Transformer
@@ -80,6 +81,24 @@ class TrainedModel:
         if self.identity is None:
             raise TokenizerError("this checkpoint is older than the record of its tokenizer")
         return self.identity.end_of_text
+
+    def logits(self, text: str) -> Tensor:
+        """Logits [T + 1, V]: after the start of a document, and after each of the text's T tokens.
+
+        Raises ValueError if the text is longer than the context, TokenizerError if the tokenizer
+        was not found.
+        """
+        tokens = self.tokenizer.encode(text, add_special_tokens=False).ids
+        if len(tokens) >= self.config.context:
+            raise ValueError(
+                f"the text has {len(tokens)} tokens; at most {self.config.context - 1} fit into "
+                f"the context of {self.config.context}, after the start of the document"
+            )
+        device = next(self.model.parameters()).device
+        tokens_BT = torch.tensor([[self.end_of_text, *tokens]], device=device)
+        with torch.inference_mode():
+            logits_BTV: Tensor = self.model(tokens_BT)
+        return logits_BTV[0]
 
 
 def load(

@@ -19,9 +19,10 @@ from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
     curve_rows,
+    decision_rows,
+    failure_rows,
     write_csv,
-    write_decisions,
-    write_failures,
+    write_json_lines,
     write_parquet,
 )
 
@@ -161,7 +162,7 @@ def test_failures_attempts_and_resumes_are_there(tmp_path: Path) -> None:
     names = ("status", "attempts", "resumes", "failures", "failed_by")
     assert [lost[name] for name in names] == ["finished", 2, 1, 1, None]
     assert [failed[name] for name in names] == ["failed", 1, 0, 1, "code"]
-    write_failures(results, tmp_path / "failures.jsonl")
+    write_json_lines(failure_rows(results), tmp_path / "failures.jsonl")
     lines = (tmp_path / "failures.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     by_label = {record.pop("label"): record for record in records}
@@ -181,7 +182,7 @@ def test_failures_attempts_and_resumes_are_there(tmp_path: Path) -> None:
 
 
 def test_decisions_are_strict_json_in_order(results: SweepResults, tmp_path: Path) -> None:
-    write_decisions(results, tmp_path / "decisions.jsonl")
+    write_json_lines(decision_rows(results), tmp_path / "decisions.jsonl")
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is no JSON")

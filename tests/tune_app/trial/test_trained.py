@@ -82,6 +82,17 @@ def test_the_loaded_model_is_the_trained_one(trial: Trial, sweep: Path) -> None:
     assert (loaded.tokens, Cell.from_values(loaded.cell)) == (trial.tokens, CELL)
 
 
+def test_the_logits_of_a_text_follow_the_start_of_a_document(sweep: Path) -> None:
+    loaded = load(checkpoint(sweep))
+    tokens = loaded.tokenizer.encode("def main").ids
+    with torch.no_grad():
+        (expected_TV,) = loaded.model(torch.tensor([[loaded.end_of_text, *tokens]]))
+    assert torch.equal(loaded.logits("def main"), expected_TV)
+    assert loaded.logits("").shape == (1, 512)
+    with pytest.raises(ValueError, match="at most 31 fit into the context of 32"):
+        loaded.logits(100 * "def main")
+
+
 def test_the_tokenizer_is_found_beside_it_and_by_its_path(sweep: Path, tmp_path: Path) -> None:
     loaded = load(checkpoint(sweep))
     text = "def main() -> int:\n"

@@ -1,0 +1,178 @@
+"""The results of a sweep as they are at one moment, from its journal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from tune_app import formats
+from tune_app.api.shown import shown_html, shown_text
+from tune_app.journal.journal import Journal
+from tune_app.results.columns import dictionary
+from tune_app.results.summary import CellResult, SweepResults, summarise
+from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
+from tune_app.sweep.folder import JOURNAL
+from tune_app.terminal.tables import leader_lines
+
+if TYPE_CHECKING:
+    from tune_app.trial.trained import TrainedModel
+
+_SHOWN = {
+    "label": "cell",
+    "status": "status",
+    "rank": "rank",
+    "baseline_tokens_trained": "tokens",
+    "full_bits_per_byte": "dev bpb",
+    "gap_bits_per_byte": "gap",
+    "sample_bits_per_byte": "sample bpb",
+    "reason": "reason",
+}
+"""Columns of the short table, and their headers there."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Sweep:
+    """A sweep as it was when it was opened: open it again to see what has come since.
+
+    Shows itself with its leader and a short table.
+    """
+
+    folder: Path
+    """Of its journal, its report and its plots."""
+    results: SweepResults
+    """Everything that was found, as objects: cells, designs, ranking, gaps."""
+    ended_by: str | None = None
+    """Why `run_sweep` left cells to be trained; None if it left none, or did not run it."""
+
+    @property
+    def name(self) -> str:
+        return self.results.sweep.name
+
+    @cached_property
+    def cells(self) -> pd.DataFrame:
+        """A row for each cell, with the columns of results.csv; `columns` explains them."""
+        return _frame(cell_rows(self.results))
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """A row for each evaluation, with the columns of curves.parquet."""
+        return _frame(curve_rows(self.results))
+
+    @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """A row for each decision of the stopping rules: the cell, the reason, the evidence."""
+        return _frame(decision_rows(self.results))
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """A row for each lost process, error and damaged checkpoint."""
+        return _frame(failure_rows(self.results))
+
+    @cached_property
+    def columns(self) -> pd.DataFrame:
+        """The meaning and the unit of each column of `cells` and `curves`."""
+        rows = dictionary(names_of(cell_rows(self.results)), names_of(curve_rows(self.results)))
+        return _frame(rows)
+
+    @property
+    def report(self) -> Path:
+        """The report of its last run."""
+        return self.folder / "report.html"
+
+    @property
+    def leader(self) -> str | None:
+        """Label of the best design; None if no cell has finished."""
+        leader = self.results.leader
+        return None if leader is None else leader.label
+
+    def load_leader(self, *, device: str = "cpu") -> TrainedModel:
+        """The model of the best design, on the seed on which it scored best, and its tokenizer.
+
+        Raises ValueError if no cell has finished, CheckpointError if its checkpoint is gone.
+        """
+        leader = self.results.leader
+        if leader is None:
+            raise ValueError(
+                f"the sweep {self.name} has no leader: no cell has finished; load one with "
+                "load(label)"
+            )
+        return self._load(min(leader.finished, key=lambda cell: cell.score or 0.0), device=device)
+
+    def load(self, cell: str, *, device: str = "cpu") -> TrainedModel:
+        """The model and the tokenizer of a cell, as of its newest checkpoint.
+
+        Args:
+            cell: its label or its key.
+            device: `cpu`, `cuda`, …
+
+        Raises ValueError for an unknown cell or one without a checkpoint, CheckpointError if the
+        checkpoint is gone or damaged.
+        """
+        for one in self.results.cells:
+            if cell in (one.cell.label, one.cell.key):
+                return self._load(one, device=device)
+        labels = ", ".join(one.cell.label for one in self.results.cells)
+        raise ValueError(f"the sweep {self.name} has no cell {cell!r}; expected one of {labels}")
+
+    def __repr__(self) -> str:
+        return shown_text(self._lines(), self._short())
+
+    def _repr_html_(self) -> str:
+        return shown_html(self._lines(), self._short())
+
+    def _lines(self) -> list[str]:
+        counts = Counter(one.cell.status.value for one in self.results.cells)
+        listed = formats.listed((number, status) for status, number in counts.items())
+        lines = [f"Sweep {self.name}: {len(self.results.cells)} cells: {listed}"]
+        if self.ended_by is not None:
+            lines.append(f"ended early: {self.ended_by}")
+        lines += [line.plain for line in leader_lines(self.results)]
+        return [*lines, f"report: {self.report}"] if self.report.exists() else lines
+
+    def _short(self) -> pd.DataFrame:
+        return self.cells[[*_SHOWN]].rename(columns=_SHOWN)
+
+    def _load(self, result: CellResult, *, device: str) -> TrainedModel:
+        if result.checkpoint is None:
+            raise ValueError(
+                f"the cell {result.cell.label!r} of the sweep {self.name} has no checkpoint; it is "
+                f"{result.cell.status.value}"
+            )
+        from tune_app.trial.trained import load  # noqa: PLC0415 - imports torch
+
+        return load(result.checkpoint, folder=self.folder, device=device)
+
+
+def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:
+    """The results of a sweep, while it runs or afterwards. Writes nothing.
+
+    Args:
+        name: of the sweep.
+        results: the folder that holds all sweeps.
+
+    Raises ValueError if there is no such sweep.
+    """
+    return sweep_in(Path(results) / name)
+
+
+def sweep_in(folder: Path, *, ended_by: str | None = None) -> Sweep:
+    """The results of the sweep in a folder. Raises ValueError if there is none."""
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        return Sweep(folder=folder, results=summarise(journal), ended_by=ended_by)
+
+
+def _frame(rows: Sequence[Any]) -> pd.DataFrame:
+    """Rows as a table; whole numbers stay whole where some are unknown."""
+    frame = pd.DataFrame(list(rows))
+    whole = [
+        name
+        for name in frame
+        if {type(row[name]) for row in rows if row[name] is not None} == {int}
+    ]
+    return frame.astype(dict.fromkeys(whole, "Int64"))
