@@ -20,6 +20,7 @@ def caveats(results: SweepResults) -> list[str]:
     """Sentences for the report; only those that apply to this sweep."""
     return [
         *_unfinished(results),
+        *_chosen_on_dev(results),
         *_chance(results),
         *_scale(results),
         *_edges(results),
@@ -38,6 +39,42 @@ def _unfinished(results: SweepResults) -> Iterator[str]:
         yield (
             f"The sweep has not ended: {len(waiting)} of {len(results.cells)} cells are still to "
             "train. The ranking may change."
+        )
+
+
+def _chosen_on_dev(results: SweepResults) -> Iterator[str]:
+    leader = results.leader
+    if leader is None:
+        return
+    flattered = (
+        f"The leader was chosen by its score on the dev split from {len(results.cells)} cells, so "
+        "that score flatters it."
+    )
+    if (score := leader.test_mean) is not None:
+        gap = None if leader.is_baseline else results.test_gap(leader)
+        against = "" if gap is None else f", {formats.gap(gap)} against the baseline there"
+        yield (
+            f"{flattered} On the test split, which decided nothing, it has "
+            f"{formats.bits_per_byte(score)} bits per byte{against}."
+        )
+    elif results.sweep.test_bytes == 0:
+        yield f"{flattered} The corpus has no test split to check it on."
+    elif any(cell.cell.status.waits for cell in results.cells):
+        yield f"{flattered} A test split, if there is one, is scored once the sweep has ended."
+    else:
+        yield (
+            f"{flattered} It was not scored on a test split: the same command does so, if the "
+            "corpus has one and the leader's last checkpoint can be read."
+        )
+    earlier = [
+        design.label
+        for design in results.designs
+        if design.test_scores and design is not leader and not design.is_baseline
+    ]
+    if earlier:
+        yield (
+            f"{', '.join(earlier)} led earlier and so was scored on the test split as well; "
+            "choosing by these scores would be a contest on that split."
         )
 
 

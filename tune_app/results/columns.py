@@ -78,6 +78,15 @@ _RESULTS: Mapping[str, Column] = {
         unit="per token of the cell's own tokenizer",
     ),
     "gap_bits_per_byte": _FULL_GAP,
+    "test_bits_per_byte": Column(
+        meaning="bits per byte of the test split, which ranks nothing; only for cells of a design "
+        "that led at the end of the sweep, and for the baseline",
+        unit=_BITS,
+    ),
+    "test_perplexity": Column(
+        meaning="perplexity of the test split; for the same cells",
+        unit="per token of the cell's own tokenizer",
+    ),
     "sample_bits_per_byte": Column(
         meaning="bits per byte of the sample of dev documents at the last evaluation", unit=_BITS
     ),

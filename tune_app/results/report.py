@@ -63,6 +63,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "counts": _counts(results),
         "leader": _leader(results),
         "several_seeds": len(sweep.seeds) > 1,
+        "tested": any(design.test_scores for design in results.ranking),
         "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
         "training": _training(results),
         "stopped": [_stopped(results, cell) for cell in results.with_status(Status.STOPPED)],
@@ -138,7 +139,19 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
         "spread": spread,
         "perplexity": formats.perplexity(leader.perplexity),
         "gap": "" if leader.is_baseline else formats.gap(results.gap(leader)),
+        "test": _tested(results, leader),
         "against": _against(results, leader),
+    }
+
+
+def _tested(results: SweepResults, leader: Design) -> dict[str, str] | None:
+    """The leader's score on the test split, and the gap to the baseline there."""
+    if leader.test_mean is None:
+        return None
+    gap = None if leader.is_baseline else results.test_gap(leader)
+    return {
+        "score": formats.bits_per_byte(leader.test_mean),
+        "gap": "" if gap is None else formats.gap(gap),
     }
 
 
@@ -177,6 +190,7 @@ def _ranked(results: SweepResults, place: int, design: Design) -> dict[str, Any]
         "deviation": "" if design.deviation is None else f"{design.deviation:.4f}",
         "seeds": f"{len(design.finished)}/{len(design.cells)}",
         "perplexity": formats.perplexity(design.perplexity),
+        "test": "" if design.test_mean is None else formats.bits_per_byte(design.test_mean),
         "gap": "baseline" if design.is_baseline else formats.gap(results.gap(design)),
         "parameters": formats.parameters(table.get("total")),
         "share": _percent(table.get("embedding_share"), 1),

@@ -28,6 +28,7 @@ from tune_app.journal.records import (
     Decision,
     Failure,
     Observation,
+    Score,
     Status,
     SweepRecord,
 )
@@ -50,6 +51,8 @@ class CellResult:
     """In chronological order."""
     checkpoint: str | None = None
     """Path or URL of its newest checkpoint, relative to the sweep's folder if it is inside it."""
+    test: Score | None = None
+    """Its score on the test split, which ranks nothing; only leaders and the baseline have one."""
 
     @property
     def failure(self) -> Failure | None:
@@ -153,6 +156,21 @@ class Design:
         return statistics.stdev(self.scores.values()) if len(self.scores) > 1 else None
 
     @property
+    def test_scores(self) -> dict[int, float]:
+        """Bits per byte on the test split, by seed; empty unless every finished seed has one."""
+        scores = {
+            cell.cell.values.get("seed", 0): cell.test.bits_per_byte
+            for cell in self.finished
+            if cell.test is not None
+        }
+        return scores if len(scores) == len(self.finished) else {}
+
+    @property
+    def test_mean(self) -> float | None:
+        """Mean bits per byte on the test split over the finished seeds."""
+        return _mean(self.test_scores.values())
+
+    @property
     def perplexity(self) -> float | None:
         """On the full dev split, per own token; geometric mean over the finished seeds."""
         values = [
@@ -241,6 +259,13 @@ class SweepResults:
         baseline = scores.get(cell.cell.values.get("seed", 0))
         return None if cell.score is None or baseline is None else cell.score - baseline
 
+    def test_gap(self, design: Design) -> float | None:
+        """Bits per byte above the baseline on the test split, over the seeds scored of both."""
+        baseline = {} if self.baseline is None else self.baseline.test_scores
+        return _mean(
+            score - baseline[seed] for seed, score in design.test_scores.items() if seed in baseline
+        )
+
     def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
         """Bits per byte above the baseline's at equal tokens, on the sample of dev documents.
 
@@ -292,6 +317,8 @@ def summarise(journal: Journal) -> SweepResults:
         curves = Curves(records, baseline=sweep.baseline, observations=journal.observations())
         decisions, failures = journal.decisions(), journal.failures()
         attempts, checkpoints = journal.attempts(), journal.checkpoints()
+        scores = journal.scores()
+    tested = {score.cell: score for score in scores if score.split == "test"}
     endings = {decision.cell: decision for decision in decisions if decision.action.ends}
     cells = tuple(
         CellResult(
@@ -301,6 +328,7 @@ def summarise(journal: Journal) -> SweepResults:
             failures=tuple(failure for failure in failures if failure.cell == cell.key),
             attempts=tuple(attempt for attempt in attempts if attempt.cell == cell.key),
             checkpoint=checkpoints.get(cell.key),
+            test=tested.get(cell.key),
         )
         for cell in records
     )

@@ -166,6 +166,8 @@ def _outcome(results: SweepResults, result: CellResult, drawn: Sequence[str]) ->
         "full_bits_per_byte": last and last.full_bits_per_byte,
         "full_perplexity": last and last.full_perplexity,
         "gap_bits_per_byte": results.cell_gap(result),
+        "test_bits_per_byte": result.test and result.test.bits_per_byte,
+        "test_perplexity": result.test and result.test.perplexity,
         "sample_bits_per_byte": last and last.bits_per_byte,
         "sample_perplexity": last and last.perplexity,
         "sample_baseline_token_perplexity": last and last.baseline_token_perplexity,

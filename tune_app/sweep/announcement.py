@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 
 from data.batches import EvaluationDocuments
+from data.display import corpus_facts
+from data.division import RULE
 from data.prepared import PreparedCorpus
 from tune_app.formats import count, counted
 from tune_app.plan.cell import Cell
@@ -37,9 +39,9 @@ def announce(
     done = f", {ended} of them done" if ended else ""
     cells = f"{counted(len(plan.cells), 'cell')}{done}"
     head = f"Sweep {plan.name}: {cells}, {count(plan.tokens)} tokens each, on {plan.corpus}"
-    groupings = {corpus.manifest.grouping for corpus in corpora.values()}
+    manifest = next(iter(corpora.values())).manifest
     facts = [
-        *(("documents", grouping) for grouping in groupings if grouping),
+        *(fact for fact in corpus_facts(manifest) if fact[0] != "splits" or RULE in fact[1]),
         ("baseline", plan.baseline.label),
         ("scheduler", describe_scheduler(rules.scheduler_record, plan.tokens)),
         ("kill rule", rules.kill_rule.describe(plan.tokens)),

@@ -37,6 +37,7 @@ from tune_app.sweep.folder import (
     refuse_another,
     refuse_other_sizes,
 )
+from tune_app.sweep.leader_score import score_leader
 from tune_app.sweep.outcome import Outcome
 from tune_app.sweep.preflight import (
     check_storage,
@@ -119,6 +120,8 @@ def train_sweep(
             )
             journal.mark_interrupted()
             tidy_up(stores.checkpoints, journal, folder)
+            if ended_by is None:
+                score_leader(journal, corpora, folder, console=console)
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415
@@ -170,12 +173,18 @@ def sweep_record(
         created_at=time.time(),
         command=command,
         axes=plan.axes,
+        test_bytes=_test_bytes(corpora),
         versions={
             "source": source_version(),
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "ray", "tokenizers", "optuna")},
         },
     )
+
+
+def _test_bytes(corpora: Mapping[str, PreparedCorpus]) -> int:
+    corpus = next(iter(corpora.values()))
+    return corpus.manifest.splits["test"].text_bytes if corpus.has_test else 0
 
 
 def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) -> Journal:

@@ -324,7 +324,18 @@ def leader_lines(results: SweepResults) -> list[Text]:
         Text.assemble(f"leader on {trust}: ", (formats.one_line(leader.label), "bold green")),
         Text(score),
         Text(_against_baseline(results, leader)),
+        *_on_test(results, leader),
     ]
+
+
+def _on_test(results: SweepResults, leader: Design) -> list[Text]:
+    """The leader's score on the test split, where it has one."""
+    if leader.test_mean is None:
+        return []
+    score = f"{formats.bits_per_byte(leader.test_mean)} bits per byte on the test split"
+    gap = None if leader.is_baseline else results.test_gap(leader)
+    against = "" if gap is None else f", {formats.gap(gap)} against the baseline there"
+    return [Text(f"{score}, which decided nothing{against}")]
 
 
 def _against_baseline(results: SweepResults, leader: Design) -> str:

@@ -238,7 +238,7 @@ def test_caveats_hold_for_the_sweep_at_hand(tmp_path: Path) -> None:
     [
         ({"axes": {"embedding": ("tied", "untied")}}, ("confounded", "expansion", "ASHA")),
         ({"tokens": 40_000_000}, ("Few tokens",)),
-        ({}, ("tokenizers", "still to train", "flatters")),
+        ({}, ("tokenizers", "still to train", "spares the lucky ones")),
     ],
 )
 def test_caveats_that_do_not_hold_are_left_out(

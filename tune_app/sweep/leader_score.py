@@ -1,0 +1,84 @@
+"""Scores the leader on the test split, once, at the end of a sweep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from data.prepared import PreparedCorpus
+from tune_app.devices import default_device
+from tune_app.formats import one_line
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Score
+from tune_app.plan.tokenizer import tokenizer_of
+from tune_app.results.summary import CellResult, SweepResults, summarise
+from tune_app.trial import held_out
+
+logger = logging.getLogger(__name__)
+
+
+def cells_to_score(results: SweepResults) -> list[CellResult]:
+    """The finished cells of the leading design and of the baseline that have no test score yet.
+
+    Scoring every cell would be a second contest, on the test split. The baseline, which was chosen
+    before anything was trained, is the yardstick: the gap to it is what the leader owes to its
+    design, and not to having been chosen on the dev split.
+    """
+    designs = [results.leader, results.baseline]
+    cells = [cell for design in designs if design is not None for cell in design.finished]
+    return list({cell.cell.key: cell for cell in cells if cell.test is None}.values())
+
+
+def score_leader(
+    journal: Journal, corpora: Mapping[str, PreparedCorpus], folder: Path, *, console: Console
+) -> None:
+    """Scores what `cells_to_score` names and records it; says what cannot be scored, and why.
+
+    Each score is on the disk before the next one is computed, so a sweep that is killed here goes
+    on here. No error in here ends the sweep: its ranking does not need these scores.
+
+    Args:
+        corpora: by tokenizer key.
+        folder: of the sweep.
+    """
+    if not all(corpus.has_test for corpus in corpora.values()):
+        return
+    cells = cells_to_score(summarise(journal))
+    if not cells:
+        return
+    labels = ", ".join(one_line(result.cell.label) for result in cells)
+    _say(console, f"scoring on the test split, which decides nothing: {labels}")
+    try:
+        for result in cells:
+            corpus = corpora[tokenizer_of(result.cell.values).key]
+            try:
+                journal.score(_score(result, corpus, folder))
+            except (ValueError, OSError, RuntimeError) as error:
+                logger.warning(
+                    "%s is not scored on the test split: %s",
+                    result.cell.label,
+                    one_line(str(error)) or type(error).__name__,
+                )
+    except KeyboardInterrupt:
+        _say(console, "interrupted; the same command scores what is left")
+
+
+def _score(result: CellResult, corpus: PreparedCorpus, folder: Path) -> Score:
+    assert result.last is not None, "a finished cell has an observation"
+    if result.checkpoint is None:
+        raise ValueError("no checkpoint of it is kept")
+    return held_out.score(
+        result.cell.key,
+        result.checkpoint,
+        corpus,
+        tokens=result.last.tokens,
+        folder=folder,
+        device=default_device(),
+    )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
