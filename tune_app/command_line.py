@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,7 +61,8 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         print_what_can_be_printed()
         code: int | None = app(own_arguments() if arguments is None else arguments)
     except (ValueError, OSError) as error:
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False)
+        text = fitting(f"error: {error}", sys.stderr)
+        errors.print(text, style="red", markup=False, highlight=False)
         return MISTAKE
     except KeyboardInterrupt:
         command = repeated(module, own_arguments() if arguments is None else arguments)
@@ -189,6 +191,21 @@ class _LogHandler(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return fitting(super().format(record), self.stream)
+
+
+def fitting(text: str, stream: TextIO) -> str:
+    """The text with its lines broken between words if the stream is a terminal.
+
+    Words such as paths stay whole, to be copied. Elsewhere a message is one line, to be searched.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    wrap = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(wrap.fill(line) for line in text.splitlines())
 
 
 def own_arguments() -> list[str]:

@@ -22,6 +22,7 @@ from tune_app.__main__ import COMMANDS, main
 from tune_app.command_line import (
     command_name,
     ended_by_signals,
+    fitting,
     own_arguments,
     repeated,
     version_text,
@@ -202,6 +203,23 @@ def test_a_file_in_the_working_folder_that_hides_a_package_is_named_and_not_run(
         assert "start in another folder, or use the command `stellux`" in done.stderr
         assert done.stderr.count("\n") == 1
     assert not (tmp_path / "i-ran").exists()
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_messages_are_broken_between_words_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a/path/of/forty/letters/and-of/some/more"
+    text = f"error: the sweep in the folder {path} is already running; wait for it"
+    assert fitting(text, io.StringIO()) == text
+    lines = fitting(text, Screen()).split("\n")
+    assert " ".join(lines) == text
+    assert max(len(line) for line in lines if line != path) <= 40
 
 
 WRITES = """

@@ -34,6 +34,12 @@ class SweepListener(Protocol):
     def cell_failed(self, failure: Failure) -> None:
         """An attempt ended in an error."""
 
+    def ending(self, reason: str) -> None:
+        """A signal asked the sweep to end early; its cells are saved now, which takes seconds.
+
+        Called from a thread of its own, perhaps during another call.
+        """
+
     def sweep_ended(self) -> None:
         """After the last trial, or when the sweep is interrupted."""
 
@@ -50,6 +56,8 @@ class QuietListener:
     def observed(self, observation: Observation, decision: Decision | None) -> None: ...
 
     def cell_failed(self, failure: Failure) -> None: ...
+
+    def ending(self, reason: str) -> None: ...
 
     def sweep_ended(self) -> None: ...
 
@@ -74,6 +82,9 @@ class Broadcast:
 
     def cell_failed(self, failure: Failure) -> None:
         self._tell(lambda listener: listener.cell_failed(failure))
+
+    def ending(self, reason: str) -> None:
+        self._tell(lambda listener: listener.ending(reason))
 
     def sweep_ended(self) -> None:
         self._tell(lambda listener: listener.sweep_ended())

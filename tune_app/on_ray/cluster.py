@@ -73,7 +73,7 @@ def connected(
         local = {"num_cpus": max(cpus, usable_cpus()), "include_dashboard": False}
     # Workers import packages from the folder that Ray is started in. Start it in the program's, as
     # the user's folder may contain a model.py.
-    with writing_explained(), signals_kept_from_ray(), chdir(ROOT), _only_gpu(address, device):
+    with writing_explained(), signals_kept_from_ray(), chdir(ROOT), only_gpu(address, device):
         ray.init(
             # Without an address Ray would connect to any cluster that it finds on this machine.
             address=address or "local",
@@ -139,7 +139,7 @@ def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
 
 
 @contextmanager
-def _only_gpu(address: str | None, device: str) -> Iterator[None]:
+def only_gpu(address: str | None, device: str) -> Iterator[None]:
     """Ray processes that start inside the block on this machine see only the device's GPU."""
     gpu = None if address else visible_gpu(device)
     if gpu is None:

@@ -6,12 +6,14 @@ import logging
 import math
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
@@ -91,7 +93,7 @@ def run_cells(
         "device": means.device,
     }
     left = list(cells)
-    with _scratch(folder / SCRATCH) as scratch, interrupts(halt):
+    with _scratch(folder / SCRATCH) as scratch, interrupts(halt, listener.ending):
         # Repeats if a rule paused a cell, or if Tune gave one up: it never retries a cell whose
         # process was lost while it was being reset for that cell.
         while left and halt.reason is None:
@@ -220,13 +222,24 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def interrupts(halt: Halt) -> Iterator[None]:
+def interrupts(halt: Halt, tell: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal end the sweep cleanly; a second signal, immediately.
 
     `timeout` signals twice in quick succession, which counts once. Signals that the process was
     started to ignore, as with `nohup`, stay ignored. Only the main thread handles signals.
+
+    tell: is called with the reason at once, in a thread of its own: a signal may come in the middle
+    of whatever the main thread does, its output included.
     """
     asked_at = -math.inf
+    reasons: SimpleQueue[str | None] = SimpleQueue()  # the only queue that a handler may use
+
+    def tell_reason() -> None:
+        if (reason := reasons.get()) is not None:
+            tell(reason)
+
+    teller = threading.Thread(target=tell_reason, daemon=True)
+    teller.start()
 
     def end(number: int, _: FrameType | None) -> None:
         nonlocal asked_at
@@ -234,6 +247,7 @@ def interrupts(halt: Halt) -> Iterator[None]:
         if halt.reason is None:
             asked_at = now
             halt.reason = "interrupted" if number == signal.SIGINT else "terminated"
+            reasons.put(halt.reason)
         elif now - asked_at > _SAME_SIGNAL:
             raise KeyboardInterrupt
 
@@ -243,3 +257,4 @@ def interrupts(halt: Halt) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        reasons.put(None)

@@ -90,6 +90,11 @@ class _View(QuietListener):
             line = sentences.failed(self.progress, failure)
         self._say(line)
 
+    def ending(self, reason: str) -> None:
+        with self._lock:
+            line = sentences.ending(self.progress, reason)
+        self._say(line)
+
     def _decided(self, observation: Observation, decision: Decision) -> None:
         self._say(sentences.decided(self.progress, observation, decision))
 

@@ -86,6 +86,16 @@ def training(progress: SweepProgress) -> Sentence:
     return Sentence(what=Text("training", style="cyan"), text=Text(", ".join(told)))
 
 
+def ending(progress: SweepProgress, reason: str) -> Sentence:
+    """What happens once a signal has asked the sweep to end."""
+    running = len(progress.with_status(Status.RUNNING))
+    cells = f"{formats.counted(running, 'cell')} in training, then " if running else ""
+    return Sentence(
+        what=Text("saving", style="yellow"),
+        text=Text(f"{cells}the results … ({reason}; a second signal ends the sweep at once)"),
+    )
+
+
 def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sentence]:
     """One sentence per cell that failed and was restarted, in the order of the cells.
 

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 import ray
@@ -63,16 +64,19 @@ def test_a_signal_to_end_halts_the_sweep_and_two_at_once_are_one(
     number: signal.Signals, reason: str
 ) -> None:
     before = signal.getsignal(number)
-    halt = Halt()
-    with tuner.interrupts(halt):
+    halt, told = Halt(), SimpleQueue[str]()
+    with tuner.interrupts(halt, told.put):
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
         assert halt.reason == reason
+        # At once, and once: whoever waits for the cells to be saved has to know why.
+        assert told.get(timeout=10) == reason
+    assert told.empty()
     assert signal.getsignal(number) is before
 
 
 def test_a_second_wish_to_end_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tuner.interrupts(Halt()):
+    with tuner.interrupts(Halt(), print):
         os.kill(os.getpid(), signal.SIGTERM)
         monkeypatch.setattr(tuner, "_SAME_SIGNAL", -1.0)
         with pytest.raises(KeyboardInterrupt):
@@ -83,7 +87,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         halt = Halt()
-        with tuner.interrupts(halt):
+        with tuner.interrupts(halt, print):
             os.kill(os.getpid(), signal.SIGHUP)
             assert halt.reason is None
     finally:
@@ -96,7 +100,7 @@ def test_a_thread_beside_the_main_one_leaves_signals_alone() -> None:
 
     def work() -> None:
         try:
-            with tuner.interrupts(Halt()), ended_by_signals():
+            with tuner.interrupts(Halt(), print), ended_by_signals():
                 assert signal.getsignal(signal.SIGINT) is before
         except BaseException as error:
             failures.append(error)
@@ -120,3 +124,16 @@ def test_a_home_that_ray_may_not_write_to_is_told_with_the_remedy() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/.ray")
     with pytest.raises(ConnectionError), cluster.writing_explained():
         raise ConnectionError("no cluster at that address")
+
+
+def test_ray_sees_only_the_gpu_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    with cluster.only_gpu(None, "cuda:1"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+    for address, device in ((None, "cuda"), (None, "cpu"), ("auto", "cuda")):
+        with cluster.only_gpu(address, device):
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "4,5"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with cluster.only_gpu(None, "cuda:0"):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ

@@ -289,6 +289,20 @@ def test_a_lost_host_is_told_with_its_remedy_and_ends_no_cell(
     assert cell.key not in {over.key for over in view.progress.over()}
 
 
+@pytest.mark.parametrize("kind", [LiveView, PlainView])
+def test_a_sweep_that_is_to_end_says_at_once_what_takes_a_while(
+    waiting: Journal, kind: type[LiveView] | type[PlainView]
+) -> None:
+    output = io.StringIO()
+    view = kind(Console(file=output, width=200), clock=Clock())
+    view.sweep_started(waiting)
+    view.cell_started(waiting.cells()[0])
+    view.ending("interrupted")
+    view.sweep_ended()
+    told = r"saving +1 cell in training, then the results … \(interrupted; a second signal ends"
+    assert re.search(told, output.getvalue())
+
+
 def name(journal: Journal, share: float, expansion: float) -> str:
     """The label of a cell by its values."""
     (label,) = (
