@@ -59,6 +59,7 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         from data.printable import print_what_can_be_printed  # noqa: PLC0415 - it may be hidden
 
         print_what_can_be_printed()
+        app.suppress_keyboard_interrupt = False  # it would end without a word
         code: int | None = app(own_arguments() if arguments is None else arguments)
     except (ValueError, OSError) as error:
         text = fitting(f"error: {error}", sys.stderr)

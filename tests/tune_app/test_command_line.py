@@ -25,6 +25,7 @@ from tune_app.command_line import (
     fitting,
     own_arguments,
     repeated,
+    run_command,
     version_text,
 )
 from tune_app.plan.settings import cell_settings
@@ -250,6 +251,20 @@ def test_signals_to_end_are_as_ctrl_c(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), ended_by_signals():
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
+
+
+def test_ctrl_c_is_answered_with_the_command_to_repeat(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = App(result_action="return_value")
+
+    @app.default
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/stellux", "sweep", "mine"])
+    assert run_command(app, "tune_app.sweep", []) == 130
+    assert "interrupted; continue with:" in capsys.readouterr().err
 
 
 def test_a_checkout_in_a_path_with_a_space_is_refused_by_make(tmp_path: Path) -> None:

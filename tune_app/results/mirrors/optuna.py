@@ -18,7 +18,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -57,48 +57,99 @@ _STATES = {
     Status.INFEASIBLE: TrialState.FAIL,
 }
 _PATIENCE = 30.0
-"""Seconds to wait for a study that another process has locked."""
+"""Seconds to wait for a study that another process has locked, once all cells have ended."""
+_PATIENCE_LIVE = 1.0
+"""Seconds to wait for it while cells are training: the driver does nothing else meanwhile."""
+_LOOK_AGAIN = 10.0
+"""Seconds until a running sweep looks whether a locked study is free again."""
 _METRIC_NAMES = "study:metric_names"
 """System attribute in which Optuna keeps the name of the value for its plots."""
+
+
+class StudyLockedError(sqlite3.OperationalError):
+    """Another process has the study locked; nothing was changed in it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is locked by another process; close it there")
 
 
 def write_study(journal: Journal, path: Path) -> None:
     """Rebuilds the study at `path` from the journal.
 
     An existing study is overwritten in one transaction, not replaced by another file, so that an
-    open dashboard stays up to date. Raises sqlite3.OperationalError if another process keeps it
-    locked for 30 seconds.
+    open dashboard stays up to date. Raises StudyLockedError if another process keeps it locked for
+    30 seconds.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".study-") as scratch:
-        fresh = Path(scratch) / path.name
-        _build(summarise(journal), fresh)
-        try:
-            with closing(sqlite3.connect(fresh)) as source, closing(_connect(path)) as target:
-                _copy(source, target, path)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            # The file is not a SQLite database, or is corrupt.
-            os.replace(fresh, path)  # noqa: PTH105
+    _rebuild(journal, path, patience=_PATIENCE, tell=True)
 
 
 class StudyListener(QuietListener):
-    """Keeps the study up to date while the sweep runs."""
+    """Keeps the study up to date while the sweep runs.
+
+    While another process has the study locked, the sweep goes on and the study stays behind. It is
+    rebuilt from the journal once it is free.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._journal: Journal | None = None
         self._storage: RDBStorage | None = None
         self._trials: dict[str, int] = {}
+        self._look_at = 0.0
+        """When to look again whether the study is free; it stays behind until then."""
+        self._told = False
 
     def sweep_started(self, journal: Journal) -> None:
         self._journal = journal
-        self._attach()
+        self._keep_up(self._attach)
 
     def cell_started(self, cell: CellRecord) -> None:
+        self._keep_up(lambda: self._start(cell.key))
+
+    def observed(self, observation: Observation, decision: Decision | None) -> None:
+        self._keep_up(lambda: self._observe(observation, decision))
+
+    def cell_failed(self, failure: Failure) -> None:
+        if failure.ended:
+            self._keep_up(lambda: self._end(failure.cell))
+
+    def sweep_ended(self) -> None:
+        self._close()
+
+    def _keep_up(self, update: Callable[[], None]) -> None:
+        """Makes the update; all that were missed, if the study was locked and is free again."""
+        if self._look_at:
+            if time.monotonic() < self._look_at:
+                return
+            update = self._attach
+        try:
+            update()
+            self._look_at = 0.0
+        except Exception as error:
+            if not _is_locked(error):
+                raise
+            self._close()
+            self._look_at = time.monotonic() + _LOOK_AGAIN
+            if not self._told:
+                self._told = True
+                logger.warning(
+                    "%s is locked by another process; it is brought up to date when it is free",
+                    self._path,
+                )
+
+    def _attach(self) -> None:
+        assert self._journal is not None
+        _rebuild(self._journal, self._path, patience=_PATIENCE_LIVE, tell=False)
+        self._storage = _open(self._path, timeout=_PATIENCE_LIVE)
+        (study,) = self._storage.get_all_studies()
+        self._trials = {
+            trial.user_attrs["key"]: trial._trial_id
+            for trial in self._storage.get_all_trials(study._study_id, deepcopy=False)
+        }
+
+    def _start(self, key: str) -> None:
         assert self._storage is not None
-        trial = self._trials[cell.key]
+        trial = self._trials[key]
         state = self._storage.get_trial(trial).state
         if state.is_finished():
             # Optuna cannot reopen a trial, so rebuild the study from the journal.
@@ -108,7 +159,7 @@ class StudyListener(QuietListener):
             self._storage.set_trial_state_values(trial, TrialState.RUNNING)
             self._storage.set_trial_user_attr(trial, "status", Status.RUNNING.value)
 
-    def observed(self, observation: Observation, decision: Decision | None) -> None:
+    def _observe(self, observation: Observation, decision: Decision | None) -> None:
         assert self._storage is not None
         trial = self._trials[observation.cell]
         self._storage.set_trial_intermediate_value(
@@ -116,23 +167,6 @@ class StudyListener(QuietListener):
         )
         if decision is not None and decision.action.ends:
             self._end(observation.cell)
-
-    def cell_failed(self, failure: Failure) -> None:
-        if failure.ended:
-            self._end(failure.cell)
-
-    def sweep_ended(self) -> None:
-        self._close()
-
-    def _attach(self) -> None:
-        assert self._journal is not None
-        write_study(self._journal, self._path)
-        self._storage = _open(self._path)
-        (study,) = self._storage.get_all_studies()
-        self._trials = {
-            trial.user_attrs["key"]: trial._trial_id
-            for trial in self._storage.get_all_trials(study._study_id, deepcopy=False)
-        }
 
     def _end(self, key: str) -> None:
         """Ends the trial in the state that a rebuilt study would have."""
@@ -149,6 +183,34 @@ class StudyListener(QuietListener):
             self._storage.remove_session()
             self._storage.engine.dispose()
             self._storage = None
+
+
+def _is_locked(error: BaseException | None) -> bool:
+    """Whether an error of SQLite, or one of Optuna's around it, is a lock of another process."""
+    while error is not None:
+        if isinstance(error, StudyLockedError):
+            return True
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _rebuild(journal: Journal, path: Path, *, patience: float, tell: bool) -> None:
+    """See `write_study`; waits `patience` seconds for a lock, and logs that if `tell`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".study-") as scratch:
+        fresh = Path(scratch) / path.name
+        _build(summarise(journal), fresh)
+        try:
+            with closing(sqlite3.connect(fresh)) as source, closing(_connect(path)) as target:
+                _copy(source, target, path, patience=patience, tell=tell)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            # The file is not a SQLite database, or is corrupt.
+            os.replace(fresh, path)  # noqa: PTH105
 
 
 def _build(results: SweepResults, path: Path) -> None:
@@ -244,29 +306,36 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, tuple, Mapping)) else value
 
 
-def _copy(source: sqlite3.Connection, target: sqlite3.Connection, path: Path) -> None:
+def _copy(
+    source: sqlite3.Connection,
+    target: sqlite3.Connection,
+    path: Path,
+    *,
+    patience: float,
+    tell: bool,
+) -> None:
     """Copies in one transaction. SQLite would wait for a lock forever and ignore Ctrl-C."""
     started = time.monotonic()
-    waiting = False
+    told = False
 
     def progress(code: int, _remaining: int, _total: int) -> None:
-        nonlocal waiting
+        nonlocal told
         if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return
-        if not waiting:
-            waiting = True
-            logger.warning("%s is locked by another process; waiting for %g s", path, _PATIENCE)
-        if time.monotonic() - started > _PATIENCE:
-            raise sqlite3.OperationalError(f"{path} is locked by another process; close it there")
+        if time.monotonic() - started > patience:
+            raise StudyLockedError(path)
+        if tell and not told:
+            told = True
+            logger.warning("%s is locked by another process; waiting for %g s", path, patience)
 
     source.backup(target, progress=progress, sleep=0.1)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=1)
+    return sqlite3.connect(path, timeout=0.1)
 
 
-def _open(path: Path) -> RDBStorage:
+def _open(path: Path, *, timeout: float = 30.0) -> RDBStorage:
     # Optuna logs every new study through its own handler.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
-    return RDBStorage(study_url(path), engine_kwargs={"connect_args": {"timeout": 30}})
+    return RDBStorage(study_url(path), engine_kwargs={"connect_args": {"timeout": timeout}})

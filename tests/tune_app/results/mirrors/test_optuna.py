@@ -141,6 +141,35 @@ def test_a_study_that_another_process_has_locked_is_told_and_given_up(
     assert not list(tmp_path.glob(".study-*"))
 
 
+def test_a_locked_study_holds_no_sweep_up_and_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = "tune_app.results.mirrors.optuna"
+    monkeypatch.setattr(f"{module}._PATIENCE_LIVE", 0.05)
+    monkeypatch.setattr(f"{module}._LOOK_AGAIN", 3_600.0)
+    path = tmp_path / "study.sqlite3"
+    axes = {"embedding": ("tied",)}
+    with make_journal(tmp_path / "j", axes=axes, fates={("tied",): "pending"}) as journal:
+        listener = StudyListener(path)
+        listener.sweep_started(journal)
+        steps = play(journal, journal.cells()[0], "finished", 150_000, listener)
+        next(steps)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            for _ in range(4):
+                next(steps)
+            other.execute("ROLLBACK")
+        assert len(_trials(path)[0].intermediate_values) == 1
+        monkeypatch.setattr(listener, "_look_at", 1e-9)
+        list(steps)
+        listener.sweep_ended()
+        write_study(journal, tmp_path / "rebuilt.sqlite3")
+    assert _content(path) == _content(tmp_path / "rebuilt.sqlite3")
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert "is locked by another process; it is brought up to date when" in warning.getMessage()
+    assert not list(tmp_path.glob(".study-*"))
+
+
 def test_a_continued_sweep_has_no_trial_twice(tmp_path: Path) -> None:
     axes = {"embedding": ("tied", "untied")}
     fates = {("tied",): "running 3", ("untied",): "failed 2"}
