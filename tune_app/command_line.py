@@ -14,7 +14,7 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -174,6 +174,27 @@ def ended_by_signals() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in handled(ENDING)}
     try:
         yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def asked_to_end() -> Iterator[Callable[[], bool]]:
+    """Inside the block, Ctrl-C, SIGTERM and a closed terminal are only noted, so that the program
+    can finish a step; a second signal raises KeyboardInterrupt. Yields whether one came."""
+    came = False
+
+    def note(number: int, _: FrameType | None) -> None:
+        nonlocal came
+        if came:
+            raise KeyboardInterrupt
+        came = True
+
+    numbers = handled((signal.SIGINT, *ENDING))
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield lambda: came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,7 +6,14 @@ import sys
 
 from cyclopts import App
 
-from tune_app.command_line import command_name, examples, run_command, version_text
+from tune_app.command_line import (
+    asked_to_end,
+    command_name,
+    examples,
+    run_command,
+    version_text,
+)
+from tune_app.trial.places import DEFAULT_STORE
 
 MODULE = "tune_app.trial"
 _NAME = command_name(MODULE)
@@ -45,9 +52,9 @@ app = App(
 def train(
     cell: str = "{}",
     *,
-    checkpoints: str | None = None,
+    checkpoints: str = DEFAULT_STORE,
     checkpoint_every: float | None = None,
-    threads: int | None = None,
+    threads: int = 1,
     device: str = "auto",
 ) -> int:
     """Train one cell.
@@ -58,11 +65,11 @@ def train(
         Settings as JSON, or the path to a .json file.
     checkpoints
         Store to write checkpoints to and resume from: a folder, sftp://user@host/path or
-        s3://bucket; default: none.
+        s3://bucket. Each cell has its own folder in it.
     checkpoint_every
         Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs.
     threads
-        CPU threads; default: all.
+        CPU threads. More help only where nothing else runs, and give other last bits.
     device
         auto (a GPU if there is one), cpu, cuda, one of several GPUs as in cuda:1, or mps.
     """
@@ -74,6 +81,7 @@ def train(
         checkpoint_every=checkpoint_every,
         threads=threads,
         device=device,
+        asked_to_end=asked_to_end,
     )
 
 

@@ -1,9 +1,10 @@
-"""Trains one cell in this process and prints its progress."""
+"""Trains one cell in this process, prints its progress and keeps its model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,78 +16,116 @@ from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.sizing.table import parameter_table
 from tune_app.devices import checked_device, use_threads
+from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
 from tune_app.stopping.divergence import diverged
-from tune_app.stores.open import open_store
+from tune_app.stores.open import below, open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.places import DEFAULT_STORE
+from tune_app.trial.tokenizer_files import keep_tokenizer
 from tune_app.trial.trial import Trial
+
+_SLICE_SECONDS = 0.5
+"""Longest training between two looks at whether it is asked to end."""
+
+
+def _never() -> AbstractContextManager[Callable[[], bool]]:
+    return nullcontext(lambda: False)
 
 
 def train_alone(
     cell: str,
     *,
-    checkpoints: str | None,
-    checkpoint_every: float | None,
-    threads: int | None,
-    device: str,
+    checkpoints: str = DEFAULT_STORE,
+    checkpoint_every: float | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    asked_to_end: Callable[[], AbstractContextManager[Callable[[], bool]]] = _never,
 ) -> int:
     """Trains a cell to its end; returns the exit code, 1 if it diverged.
 
+    A cell with checkpoints in the store continues from its newest.
+
     Args:
         cell: values as JSON, or the path of a .json file.
-        checkpoints: URL of their store; None for none.
+        checkpoints: URL of their store.
         checkpoint_every: seconds; None for the best interval.
-        threads: CPU threads; None for all.
+        threads: CPU threads. One by default: more are slower where something else runs.
         device: `auto` for the first GPU if there is one.
+        asked_to_end: entered while the cell trains; yields whether to save and end now.
+
+    Raises KeyboardInterrupt, once the cell is saved, if asked to end.
     """
-    if threads is not None:
-        use_threads(threads)
+    use_threads(threads)
     wanted = read_cell(cell)
     console = Console()
+    store = open_store(checkpoints)
+    store.check()
 
     def corpus(tokenizer: TokenizerSpec) -> PreparedCorpus:
         with progress_display(console) as report:
-            return prepare(wanted.settings.corpus, tokenizer, report=report)
+            prepared = prepare(wanted.settings.corpus, tokenizer, report=report)
+        keep_tokenizer(prepared, store)
+        return prepared
 
-    store = None if checkpoints is None else open_store(checkpoints)
-    if store is not None:
-        store.check()
     trial = Trial(
         wanted,
         corpora=corpus,
-        checkpoints=None
-        if store is None
-        else Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
+        checkpoints=Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
         timing=CheckpointTiming(interval=checkpoint_every),
         device=checked_device(device),
     )
+    try:
+        with asked_to_end() as asked:
+            return _train(trial, console, store=checkpoints, asked_to_end=asked)
+    finally:
+        trial.close()
+        store.close()
+
+
+def _train(trial: Trial, console: Console, *, store: str, asked_to_end: Callable[[], bool]) -> int:
     console.print(parameter_table(trial.config).as_text(), markup=False, highlight=False)
-    if trial.resumed_from:
-        console.print(f"resumed at {trial.resumed_from:,} tokens")
+    if trial.trained:
+        console.print("This cell is trained already; its last evaluation was:")
+    elif trial.resumed_from:
+        console.print(f"resumed at {trial.resumed_from:,} tokens", highlight=False)
     console.print(f"{'tokens':>12}{'dev bpb':>10}{'dev ppl':>10}{'train loss':>12}{'tokens/s':>10}")
     observation = None
     while not trial.finished:
-        observation = trial.advance()
-        assert observation is not None, "without a time limit there is always an observation"
-        console.print(
-            f"{observation.tokens:>12,}{observation.bits_per_byte:>10.4f}"
-            f"{observation.perplexity:>10.2f}{observation.train_loss:>12.4f}"
-            f"{observation.tokens_per_second:>10,.0f}",
-            highlight=False,
-        )
-        if (kill := diverged(observation)) is not None:
-            console.print(f"diverged: {kill.reason}", markup=False)
-            trial.close()
-            return 1
-    trial.close()
+        if (seen := trial.advance(at_most=_SLICE_SECONDS)) is not None:
+            observation = seen
+            console.print(_line(seen), highlight=False)
+            if (kill := diverged(seen)) is not None:
+                console.print(f"diverged: {kill.reason}", markup=False)
+                return 1
+        if asked_to_end() and not trial.finished:
+            console.print("saving …", style="dim")
+            trial.save()
+            raise KeyboardInterrupt
     assert observation is not None, "even a finished trial repeats its last observation"
     console.print(
         f"full dev split: {observation.full_bits_per_byte:.4f} bits per byte, "
         f"perplexity {observation.full_perplexity:.2f}",
         highlight=False,
     )
+    if trial.stored is not None:
+        console.print(
+            f"The trained model is in {below(store, trial.stored)}\n"
+            "tune_app.trial.trained.load reads it; the same command trains nothing again.",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     return 0
+
+
+def _line(observation: Observation) -> str:
+    return (
+        f"{observation.tokens:>12,}{observation.bits_per_byte:>10.4f}"
+        f"{observation.perplexity:>10.2f}{observation.train_loss:>12.4f}"
+        f"{observation.tokens_per_second:>10,.0f}"
+    )
 
 
 def read_cell(text: str) -> Cell:

@@ -30,6 +30,7 @@ class TrialData:
         corpus = corpora(cell.tokenizer)
         self.tokenizer = TokenizerIdentity.of(corpus.manifest)
         """Of the tokenizer that encoded the text."""
+        self.corpus_sha256 = corpus.manifest.corpus_sha256
         baseline = corpora(cell.baseline_tokenizer)
         context, sample_bytes = cell.model.context, cell.settings.evaluation_bytes
         self.batches = TrainingBatches(

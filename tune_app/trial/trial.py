@@ -130,6 +130,11 @@ class Trial:
         return self._all_evaluated and not self._unreported and self._held is None
 
     @property
+    def trained(self) -> bool:
+        """Whether it resumed from the end of its training, so that nothing is left to train."""
+        return self._unreported and self._all_evaluated
+
+    @property
     def _all_evaluated(self) -> bool:
         return self._evaluations >= self.cell.settings.evaluations
 
@@ -276,6 +281,7 @@ class Trial:
             "format": FORMAT,
             "cell": self.cell.values(),
             "tokenizer": self._data.tokenizer.values(),
+            "corpus_sha256": self._data.corpus_sha256,
             "training": self._training.state_dict(),
             "baseline": self._baseline.values(),
             "evaluations": self._evaluations,
@@ -300,13 +306,7 @@ class Trial:
                 f"the checkpoint was trained with another baseline ({'; '.join(changed)}); "
                 "resume with the original settings, or start over"
             )
-        tokenizer = self._data.tokenizer.values()
-        if changed := differences(state.get("tokenizer", tokenizer), tokenizer):
-            logger.warning(
-                "the checkpoint was trained on tokens of another tokenizer (%s); if the corpus has "
-                "changed since, train anew with another store for the checkpoints",
-                "; ".join(changed),
-            )
+        self._check_data(state)
         self._training.load_state_dict(state["training"])
         self._evaluations = state["evaluations"]
         self._steps = StepMetrics(state["steps"])
@@ -318,6 +318,20 @@ class Trial:
             self._unreported = True
         self.resumed_from, self._resumed_name = restored.tokens, restored.name
         logger.info("cell %s resumes from %d tokens", self.cell.key, restored.tokens)
+
+    def _check_data(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError if a state was trained on another text; older states do not say."""
+        corpus = self._data.corpus_sha256
+        if (trained := state.get("corpus_sha256", corpus)) != corpus:
+            raise ValueError(
+                f"the corpus {self.cell.settings.corpus} has changed since the checkpoint was "
+                f"taken (its SHA-256 was {trained[:12]}…, now it is {corpus[:12]}…); put it back, "
+                "or train anew with checkpoints in another folder"
+            )
+        tokenizer = self._data.tokenizer.values()
+        if changed := differences(state.get("tokenizer", tokenizer), tokenizer):
+            # The same text gives another file with another version of the tokenizers library.
+            logger.warning("resumed with another tokenizer: %s", "; ".join(changed))
 
     def _seconds_by_phase(self) -> dict[str, float]:
         """Wall seconds by phase; compilation in the first step counts as `compile`."""
