@@ -187,7 +187,7 @@ def compare(
     }
     plan = _plan({name: value for name, value in wanted.items() if value is not None}, trials)
     # Imported here so that the trials alone do not pay for it when they start.
-    from tune_app.sweep.run import prepared_corpora, sweep_record  # noqa: PLC0415
+    from tune_app.sweep.corpora import prepared_corpora, sweep_record  # noqa: PLC0415
 
     corpora = prepared_corpora(plan, Console())
     record = sweep_record(plan, NO_RULES, corpora, command="")

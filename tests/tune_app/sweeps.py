@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.tune_app.observations import observation
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Observation, SweepRecord
-from tune_app.plan.plan import make_plan
+from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.kill_rule import KillRule
@@ -16,18 +17,28 @@ from tune_app.stopping.kill_rule import KillRule
 TOKENS = 1_000
 
 
+def planned(
+    *,
+    expansions: Sequence[float] = (2.0, 2.66, 4.0),
+    seeds: Sequence[int] = (0,),
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    **fixed: Any,
+) -> SweepPlan:
+    """A small plan; `axes` and `fixed` add to those of `new_journal`."""
+    sizes = {"target_parameters": 1_000_000, "vocab_size": 4_096, "tokens": TOKENS}
+    space = Space(
+        name="small",
+        axes={"glu_expansion": list(expansions), **(axes or {})},
+        fixed={**sizes, **fixed},
+    )
+    return make_plan(space, Wishes(seeds=tuple(seeds)))
+
+
 def new_journal(
     path: Path, *, expansions: Sequence[float] = (2.0, 2.66, 4.0), seeds: Sequence[int] = (0,)
 ) -> Journal:
     """A journal of pending cells; the baseline is the first."""
-    plan = make_plan(
-        Space(
-            name="small",
-            axes={"glu_expansion": list(expansions)},
-            fixed={"target_parameters": 1_000_000, "vocab_size": 4_096, "tokens": TOKENS},
-        ),
-        Wishes(seeds=seeds),
-    )
+    plan = planned(expansions=expansions, seeds=seeds)
     record = SweepRecord(
         name=plan.name,
         space=plan.space,

@@ -25,7 +25,9 @@ def announce(
     console: Console,
     *,
     ended: int,
+    cells: int | None = None,
     infeasible: bool = True,
+    first: Sequence[Fact] = (),
     more: Sequence[Fact] = (),
 ) -> None:
     """Prints what is about to run, and the stopping rules.
@@ -33,14 +35,17 @@ def announce(
     Args:
         corpora: by tokenizer key.
         ended: number of cells that an earlier run has trained or stopped.
+        cells: number of cells of the sweep, if it has more than the plan names.
         infeasible: whether to name the cells without a solution.
+        first: other facts, shown above: what the sweep continues.
         more: other facts, shown below.
     """
     done = f", {ended} of them done" if ended else ""
-    cells = f"{counted(len(plan.cells), 'cell')}{done}"
-    head = f"Sweep {plan.name}: {cells}, {count(plan.tokens)} tokens each, on {plan.corpus}"
+    number = f"{counted(cells or len(plan.cells), 'cell')}{done}"
+    head = f"Sweep {plan.name}: {number}, {count(plan.tokens)} tokens each, on {plan.corpus}"
     manifest = next(iter(corpora.values())).manifest
     facts = [
+        *first,
         *(fact for fact in corpus_facts(manifest) if fact[0] != "splits" or RULE in fact[1]),
         ("baseline", plan.baseline.label),
         ("scheduler", describe_scheduler(rules.scheduler_record, plan.tokens)),

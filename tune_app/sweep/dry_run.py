@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -12,19 +13,16 @@ from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device
 from tune_app.journal.journal import Journal
 from tune_app.plan.plan import SweepPlan
-from tune_app.plan.rows import PlannedCell, PlanRow
+from tune_app.plan.rows import PlanRow
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
+from tune_app.sweep.continuation import continuation
+from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.estimate import plan_rows
-from tune_app.sweep.folder import JOURNAL
-from tune_app.sweep.run import (
-    cluster_of,
-    left_to_train,
-    prepared_corpora,
-    refuse_recorded,
-    sweep_record,
-)
+from tune_app.sweep.folder import JOURNAL, is_running
+from tune_app.sweep.run import cluster_of
+from tune_app.sweep.standing import Standing, standing_of
 from tune_app.sweep.store_location import chosen_store
 from tune_app.terminal.facts import Fact
 from tune_app.terminal.tables import plan_table
@@ -44,20 +42,27 @@ def dry_run(
     Raises ValueError or OSError as the sweep itself would.
     """
     folder = options.results / plan.name
-    left = [cell for cell in left_to_train(plan, folder) if cell.config is not None]
-    with cluster_of(plan, options, folder) as cluster:
+    standing = standing_of(folder, plan, rules, command=command)
+    left = standing.left
+    with cluster_of(options, left) as cluster:
         means = check_all(plan, options, size=cluster, cells=left, dry=True)
     corpora = prepared_corpora(plan, console)
-    if (folder / JOURNAL).exists():
-        refuse_recorded(folder, sweep_record(plan, rules, corpora, command=command), plan.cells)
+    standing.refuse_other_text(sweep_record(standing.plan, rules, corpora, command=command))
     device = checked_device(AUTO if options.on_a_cluster else options.device)
     with console.status("timing a few training steps of the baseline on this machine"):
         rows = plan_rows(plan, threads=means.cpus, device=device)
     console.print(plan_table(rows))
     console.print()
-    facts = _facts(plan, options, means, left=left, rows=rows, device=device)
-    ended = len(plan.feasible) - len(left)
-    announce(plan, rules, corpora, console, ended=ended, infeasible=False, more=facts)
+    announce(
+        plan,
+        rules,
+        corpora,
+        console,
+        ended=len(plan.feasible) - len(left),
+        infeasible=False,
+        first=continuation(standing, _trained(folder)),
+        more=_facts(standing, options, means, rows=rows, device=device),
+    )
     console.print()
     if left:
         console.print(
@@ -68,20 +73,27 @@ def dry_run(
     return 0
 
 
+def _trained(folder: Path) -> dict[str, int]:
+    """Tokens of each cell at its last sign of life."""
+    if not (folder / JOURNAL).exists():
+        return {}
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        return {key: beat.tokens for key, beat in journal.heartbeats().items()}
+
+
 def _facts(
-    plan: SweepPlan,
+    standing: Standing,
     options: RunOptions,
     means: Means,
     *,
-    left: Sequence[PlannedCell],
     rows: Sequence[PlanRow],
     device: str,
 ) -> list[Fact]:
+    plan, left = standing.plan, standing.left
     folder = options.results / plan.name
     state = "new"
-    if (folder / JOURNAL).exists():
-        with Journal.open(folder / JOURNAL, read_only=True) as journal:
-            state = "running now" if journal.is_driven else "continued"
+    if standing.sweep is not None:
+        state = "running now" if is_running(folder) else "continued"
     place = f"on {options.address}" if options.on_a_cluster else "on this machine"
     each = f"{means.gpus:g} GPUs, " if means.gpus else ""
     keys = {cell.key for cell in left}

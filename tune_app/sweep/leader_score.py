@@ -53,9 +53,8 @@ def score_leader(
     _say(console, f"scoring on the test split, which decides nothing: {labels}")
     try:
         for result in cells:
-            corpus = corpora[tokenizer_of(result.cell.values).key]
             try:
-                journal.score(_score(result, corpus, folder))
+                journal.score(_score(result, corpora, folder))
             except (ValueError, OSError, RuntimeError) as error:
                 logger.warning(
                     "%s is not scored on the test split: %s",
@@ -66,14 +65,17 @@ def score_leader(
         _say(console, "interrupted; the same command scores what is left")
 
 
-def _score(result: CellResult, corpus: PreparedCorpus, folder: Path) -> Score:
+def _score(result: CellResult, corpora: Mapping[str, PreparedCorpus], folder: Path) -> Score:
     assert result.last is not None, "a finished cell has an observation"
+    tokenizer = tokenizer_of(result.cell.values).key
+    if tokenizer not in corpora:
+        raise ValueError(f"no cell of the newest command has its tokenizer, {tokenizer}")
     if result.checkpoint is None:
         raise ValueError("no checkpoint of it is kept")
     return held_out.score(
         result.cell.key,
         result.checkpoint,
-        corpus,
+        corpora[tokenizer],
         tokens=result.last.tokens,
         folder=folder,
         device=default_device(),

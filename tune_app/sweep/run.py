@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import platform
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.text import Text
 
-from data.batches import EvaluationDocuments, TrainingBatches
-from data.display import progress_display
-from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from tune_app.cluster.capacity import ClusterSize
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
-from tune_app.journal.records import Status, SweepRecord
-from tune_app.plan.cell import Cell
+from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.all_mirrors import mirrors
@@ -30,13 +22,9 @@ from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
-from tune_app.sweep.folder import (
-    JOURNAL,
-    as_recorded,
-    exclusive,
-    refuse_another,
-    refuse_other_sizes,
-)
+from tune_app.sweep.continuation import continuation
+from tune_app.sweep.corpora import prepared_corpora, sweep_record
+from tune_app.sweep.folder import JOURNAL, exclusive
 from tune_app.sweep.leader_score import score_leader
 from tune_app.sweep.outcome import Outcome
 from tune_app.sweep.preflight import (
@@ -46,7 +34,7 @@ from tune_app.sweep.preflight import (
     share_tokens,
     tidy_up,
 )
-from tune_app.sweep.source import source_version
+from tune_app.sweep.standing import standing_of
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
@@ -83,15 +71,29 @@ def train_sweep(
     with other settings, a sweep that is already running.
     """
     folder = options.results / plan.name
-    with exclusive(folder), cluster_of(plan, options, folder) as cluster:
-        means = check_all(plan, options, size=cluster, cells=left_to_train(plan, folder))
+    with ExitStack() as stack:
+        stack.enter_context(exclusive(folder))
+        standing = standing_of(folder, plan, rules, command=command)
+        cluster = stack.enter_context(cluster_of(options, standing.left))
+        means = check_all(plan, options, size=cluster, cells=standing.left)
         if cluster is not None:
             _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
-        record = sweep_record(plan, rules, corpora, command=command)
-        with _journal(folder, record, plan.cells) as journal:
-            ended = sum(cell.status.ended and cell.config is not None for cell in journal.cells())
-            announce(plan, rules, corpora, console, ended=ended)
+        record = sweep_record(standing.plan, rules, corpora, command=command)
+        standing.refuse_other_text(record)
+        with standing.open_journal(folder, record) as journal:
+            cells = journal.cells()
+            announce(
+                standing.plan,
+                rules,
+                corpora,
+                console,
+                ended=sum(cell.status.ended and cell.config is not None for cell in cells),
+                cells=len(cells),
+                first=continuation(
+                    standing, {key: beat.tokens for key, beat in journal.heartbeats().items()}
+                ),
+            )
             sweep = journal.sweep()
             stores = stores_of(
                 options.checkpoints, folder, name=sweep.name, created_at=sweep.created_at
@@ -108,7 +110,7 @@ def train_sweep(
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
             ended_by = _run(
-                plan,
+                standing.plan,
                 rules,
                 journal,
                 corpora,
@@ -131,83 +133,10 @@ def train_sweep(
     return Outcome(statuses=statuses, reason=ended_by)
 
 
-def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCorpus]:
-    """The corpus encoded with each tokenizer of the plan, by tokenizer key; checks every cell.
-
-    Raises ValueError if the corpus is not available or too small for a context.
-    """
-    cells = [Cell.from_values(record.values) for record in plan.feasible]
-    corpora = {}
-    for tokenizer in plan.tokenizers:
-        with progress_display(console) as report:
-            corpora[tokenizer.key] = prepare(plan.corpus, tokenizer, report=report)
-    for cell in cells:
-        corpus = corpora[cell.tokenizer.key]
-        context = cell.model.context
-        TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
-        EvaluationDocuments(
-            corpus.split("dev"), context=context, batch_size=1, end_of_text=corpus.end_of_text
-        )
-    return corpora
-
-
-def sweep_record(
-    plan: SweepPlan,
-    rules: StoppingRules,
-    corpora: Mapping[str, PreparedCorpus],
-    *,
-    command: str,
-) -> SweepRecord:
-    """What the journal records about a plan, its stopping rules and its corpus."""
-    return SweepRecord(
-        name=plan.name,
-        space=plan.space,
-        corpus=plan.corpus,
-        corpus_sha256=next(iter(corpora.values())).manifest.corpus_sha256,
-        baseline=plan.baseline.key,
-        tokens=plan.tokens,
-        seeds=plan.seeds,
-        scheduler=rules.scheduler_record,
-        kill_rule=rules.kill_rule.as_dict(),
-        bytes_per_token={key: corpus.bytes_per_token("dev") for key, corpus in corpora.items()},
-        created_at=time.time(),
-        command=command,
-        axes=plan.axes,
-        test_bytes=_test_bytes(corpora),
-        versions={
-            "source": source_version(),
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "ray", "tokenizers", "optuna")},
-        },
-    )
-
-
-def _test_bytes(corpora: Mapping[str, PreparedCorpus]) -> int:
-    corpus = next(iter(corpora.values()))
-    return corpus.manifest.splits["test"].text_bytes if corpus.has_test else 0
-
-
-def _journal(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) -> Journal:
-    path = folder / JOURNAL
-    if not path.exists():
-        return Journal.create(path, record, cells)
-    # Check before opening for writing: a refused journal of an older version is not migrated.
-    refuse_recorded(folder, record, cells)
-    return Journal.open(path)
-
-
-def refuse_recorded(folder: Path, record: SweepRecord, cells: Sequence[PlannedCell]) -> None:
-    """Raises ValueError unless the folder's journal is of this sweep, with these sizes."""
-    with Journal.open(folder / JOURNAL, read_only=True) as journal:
-        record, cells = as_recorded(journal, record, cells)
-        refuse_another(journal, record, cells)
-        refuse_other_sizes(journal, cells)
-
-
 @contextmanager
-def cluster_of(plan: SweepPlan, options: RunOptions, folder: Path) -> Iterator[ClusterSize | None]:
+def cluster_of(options: RunOptions, left: Sequence[PlannedCell]) -> Iterator[ClusterSize | None]:
     """Connects to the cluster, if the options name one and there is something left to train."""
-    if not left_to_train(plan, folder):
+    if not left:
         yield None
         return
     from tune_app.on_ray.cluster import check_places, cluster_size, connected  # noqa: PLC0415 - Ray
@@ -220,25 +149,30 @@ def cluster_of(plan: SweepPlan, options: RunOptions, folder: Path) -> Iterator[C
         yield cluster_size()
 
 
-def left_to_train(plan: SweepPlan, folder: Path) -> Sequence[PlannedCell]:
-    """The cells that are still to be trained."""
-    if not (folder / JOURNAL).exists():
-        return plan.cells
-    with Journal.open(folder / JOURNAL, read_only=True) as journal:
-        return [cell for cell in journal.cells() if not cell.status.ended]
-
-
 def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
     from tune_app.on_ray.cluster import blind_nodes  # noqa: PLC0415 - imports Ray
 
     refuse_unshared(url, cluster, blind_nodes)
 
 
-def _lost_baseline(journal: Journal) -> str | None:
+def _in_order(journal: Journal) -> list[CellRecord]:
+    """The cells that are to be trained, the baseline on every seed first: all others of a seed are
+    compared with it."""
+    baseline = journal.cell(journal.sweep().baseline)
+    left = [cell for cell in journal.cells() if not cell.status.ended]
+    return sorted(left, key=lambda cell: not is_same_but_seed(cell.values, baseline.values))
+
+
+def _lost_baseline(journal: Journal, plan: SweepPlan) -> str | None:
     """Why the sweep cannot continue: its baseline diverged in an earlier run."""
+    named = {cell.key for cell in plan.cells}
     baseline = journal.cell(journal.sweep().baseline)
     for cell in journal.cells():
-        if cell.status is Status.STOPPED and is_same_but_seed(cell.values, baseline.values):
+        if (
+            cell.status is Status.STOPPED
+            and cell.key in named
+            and is_same_but_seed(cell.values, baseline.values)
+        ):
             return f"the baseline diverged: {cell.reason}; start another sweep with other settings"
     return None
 
@@ -256,10 +190,10 @@ def _run(
     tokens: Tokens | None,
 ) -> str | None:
     """Trains the cells that have not ended. Returns why it ended early, or None."""
-    cells = [cell for cell in journal.cells() if not cell.status.ended]
+    cells = _in_order(journal)
     if not cells:
         return None
-    if (reason := _lost_baseline(journal)) is not None:
+    if (reason := _lost_baseline(journal, plan)) is not None:
         return reason
     # Ray takes a second to import; --help and a finished sweep do without.
     from tune_app.on_ray.cluster import connected  # noqa: PLC0415

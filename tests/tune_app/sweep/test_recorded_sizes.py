@@ -11,12 +11,11 @@ import pytest
 
 from model.sizing.budget import InfeasibleBudget, solve
 from model.spec import ModelConfig, ModelSpec
-from tests.tune_app.sweeps import new_journal, observe
-from tune_app.journal.records import Action, Decision
+from tests.tune_app.sweeps import new_journal
 from tune_app.plan.cell import Cell
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
-from tune_app.sweep.folder import refuse_other_sizes
+from tune_app.sweep.extension import refuse_other_sizes
 
 SOLVER = "tune_app.plan.solved.solve"
 
@@ -56,7 +55,7 @@ def test_the_sizes_of_the_journal_are_those_of_its_plan(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         for cell in journal.cells():
             assert cell.solved == SolvedModels.of(Cell.from_values(cell.values))
-        refuse_other_sizes(journal, planned_again(journal.cells()))
+        refuse_other_sizes(journal.cells(), planned_again(journal.cells()))
 
 
 def test_other_sizes_than_the_journals_are_refused(
@@ -72,7 +71,7 @@ def test_other_sizes_than_the_journals_are_refused(
             f"to d_ff {d_ff + 8}; continue the sweep with the version that started it, "
             "or start a new one under another --name$",
         ):
-            refuse_other_sizes(journal, cells)
+            refuse_other_sizes(journal.cells(), cells)
 
 
 def test_another_baseline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,26 +83,11 @@ def test_another_baseline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
             for cell, again in zip(cells, planned_again(cells), strict=True)
         ]
         with pytest.raises(ValueError, match=r"^the baseline of cell '2\.66' was planned"):
-            refuse_other_sizes(journal, other)
+            refuse_other_sizes(journal.cells(), other)
 
 
 def test_a_budget_that_has_no_solution_any_more_is_refused(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         cells = [replace(cell, config=None) for cell in journal.cells()]
         with pytest.raises(ValueError, match="solves it to no sizes at all"):
-            refuse_other_sizes(journal, cells)
-
-
-def test_a_sweep_whose_cells_have_ended_is_only_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with new_journal(tmp_path / "journal.sqlite3") as journal:
-        for cell in journal.cells():
-            journal.record(
-                observe(cell.key, 100, 2.0),
-                Decision(
-                    cell=cell.key, tokens=100, action=Action.FINISH, rule="completed", reason=""
-                ),
-            )
-        monkeypatch.setattr(SOLVER, other_for(4.0))
-        refuse_other_sizes(journal, planned_again(journal.cells()))
+            refuse_other_sizes(journal.cells(), cells)

@@ -20,8 +20,8 @@ from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.sweep_rules import planned_rules
+from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.preflight import share_tokens
-from tune_app.sweep.run import prepared_corpora, sweep_record
 from tune_app.terminal.progress import SweepProgress
 from tune_app.trial.data import TrialData
 

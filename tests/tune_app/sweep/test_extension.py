@@ -1,0 +1,207 @@
+"""A command on a sweep that exists: what is trained is adopted, what is new is added."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.sweeps import new_journal, observe, planned
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Action, Decision, Status
+from tune_app.plan.plan import SweepPlan
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.sweep.extension import AnotherSweepError, Extension, extension
+from tune_app.sweep.more_tokens import same_until
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return new_journal(tmp_path / "journal.sqlite3")
+
+
+def extended(
+    journal: Journal, plan: SweepPlan, rules: StoppingRules | None = None, command: str = "again"
+) -> Extension:
+    sweep = journal.sweep()
+    asked = rules or StoppingRules.from_record(sweep)
+    return extension(sweep, journal.cells(), plan, asked, command=command)
+
+
+def amend(journal: Journal, change: Extension) -> None:
+    journal.amend(
+        change.sweep,
+        command=change.sweep.command,
+        changes=change.changes,
+        added=change.added,
+        left_out=[cell.key for cell in change.left_out],
+        again=[cell.key for cell in change.again],
+        labels=change.labels,
+    )
+
+
+def finish(journal: Journal, key: str, status: Status = Status.FINISHED) -> None:
+    journal.start_attempt(key)
+    action = Action.FINISH if status is Status.FINISHED else Action.STOP
+    decision = Decision(cell=key, tokens=100, action=action, rule="completed", reason="")
+    journal.record(observe(key, 100, 2.0), decision)
+
+
+def test_the_same_command_changes_nothing(journal: Journal) -> None:
+    assert extended(journal, planned()).is_empty
+    assert extended(journal, planned(expansions=(4.0, 2.66, 2.0))).is_empty, "in any order"
+
+
+def test_more_seeds_are_added_and_nothing_is_trained_again(journal: Journal) -> None:
+    for cell in journal.cells():
+        finish(journal, cell.key)
+    before = {cell.key: cell for cell in journal.cells()}
+    change = extended(journal, planned(seeds=(0, 1)), command="with seeds")
+    assert [(one.name, one.before, one.after) for one in change.changes] == [("seeds", [0], [0, 1])]
+    amend(journal, change)
+    cells = journal.cells()
+    assert [cell.label for cell in cells] == [
+        *("2.66 × seed 0", "2 × seed 0", "4 × seed 0"),
+        *("2.66 × seed 1", "2 × seed 1", "4 × seed 1"),
+    ]
+    assert [cell.position for cell in cells] == list(range(6))
+    for cell in cells[:3]:
+        assert replace(cell, label="") == replace(before[cell.key], label="")
+    assert {cell.status for cell in cells[3:]} == {Status.PENDING}
+    assert [cell.amendment for cell in cells] == [0, 0, 0, 1, 1, 1]
+    sweep = journal.sweep()
+    assert (sweep.seeds, sweep.axes) == ((0, 1), ("glu_expansion", "seed"))
+    assert sweep.command == "with seeds"
+    assert sweep.baseline == cells[0].key
+    (amendment,) = journal.amendments()
+    assert (amendment.number, amendment.added, amendment.arrival) == (1, 3, 3)
+    assert extended(journal, planned(seeds=(0, 1))).is_empty, "the same command again"
+
+
+def test_another_baseline_seed_alone_keeps_the_others_in_the_results(journal: Journal) -> None:
+    for cell in journal.cells():
+        finish(journal, cell.key)
+    change = extended(journal, planned(seeds=(3,)))
+    assert (len(change.added), change.left_out) == (3, ())
+    assert change.sweep.seeds == (0, 3)
+    amend(journal, change)
+    assert journal.sweep().baseline == journal.cells()[0].key
+
+
+def test_another_value_of_an_axis_is_added(journal: Journal) -> None:
+    change = extended(journal, planned(expansions=(2.0, 2.66, 3.0, 4.0)))
+    assert [cell.label for cell in change.added] == ["3"]
+    assert change.changes[0].name == "glu_expansion"
+    assert change.changes[0].after == [2.0, 2.66, 3.0, 4.0]
+
+
+def test_another_axis_names_every_cell_anew(journal: Journal) -> None:
+    change = extended(
+        journal, planned(axes={"feed_forward": ["swiglu", "geglu"]}, expansions=(2.66, 4.0))
+    )
+    assert sorted(change.labels.values()) == [
+        *("2 × swiglu", "2.66 × geglu", "2.66 × swiglu", "4 × geglu", "4 × swiglu"),
+    ]
+    assert change.sweep.axes == ("glu_expansion", "feed_forward")
+    assert [cell.label for cell in change.left_out] == ["2"]
+
+
+def test_what_a_command_does_not_name_is_kept_and_comes_back(journal: Journal) -> None:
+    baseline, low, high = (cell.key for cell in journal.cells())
+    finish(journal, baseline)
+    journal.start_attempt(low)
+    amend(journal, extended(journal, planned(expansions=(2.66,)), command="fewer"))
+    statuses = {cell.key: cell.status for cell in journal.cells()}
+    assert statuses == {
+        baseline: Status.FINISHED,
+        low: Status.LEFT_OUT,
+        high: Status.LEFT_OUT,
+    }
+    assert "not named by the command: fewer" in journal.cell(low).reason
+    assert extended(journal, planned(expansions=(2.66,))).is_empty, "said once"
+    amend(journal, extended(journal, planned(expansions=(2.66, 4.0))))
+    assert journal.cell(high).status is Status.PENDING
+    assert journal.cell(low).status is Status.LEFT_OUT
+    first, second = journal.amendments()
+    assert (first.left_out, second.left_out, second.added) == (2, 0, 0)
+
+
+def test_rules_change_with_a_note_and_decisions_say_which_made_them(journal: Journal) -> None:
+    baseline, low, high = (cell.key for cell in journal.cells())
+    finish(journal, low, Status.STOPPED)
+    rules = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=None)
+    change = extended(journal, planned(), rules)
+    assert [one.name for one in change.changes] == ["scheduler", "kill_rule"]
+    assert not change.added
+    amend(journal, change)
+    assert StoppingRules.from_record(journal.sweep()) == rules
+    assert journal.cell(low).status is Status.STOPPED
+    finish(journal, high)
+    assert [one.amendment for one in journal.decisions()] == [0, 1]
+    assert journal.cell(baseline).status is Status.PENDING
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ({"learning_rate": 2e-3}, r"\(learning_rate is 0.004 there, 0.002 here\)"),
+        ({"vocab_size": 2_048}, r"\(vocab_size is 4096 there, 2048 here\)"),
+        ({"corpus": "wikitext-2"}, r'\(corpus is "stdlib" there, "wikitext-2" here\)'),
+        (
+            {"tokens": 2_000},
+            r"\(tokens is 1000 there, 2000 here\).*the cosine schedule spans all tokens, so that "
+            "over 2,000 instead of 1,000 the learning rate would be another from",
+        ),
+    ],
+)
+def test_what_trains_the_baseline_differently_is_refused_by_name(
+    journal: Journal, fixed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(AnotherSweepError, match=message) as refused:
+        extended(journal, planned(**fixed))
+    assert "--name small-2" in str(refused.value)
+    assert not any(cell.key in str(refused.value) for cell in journal.cells()), "no hashes"
+
+
+def test_a_sweep_that_is_done_is_reported_by_any_version(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned()
+    other = replace(
+        plan, cells=tuple(replace(cell, config={**cell.config, "d_ff": 8}) for cell in plan.cells)
+    )
+    with pytest.raises(ValueError, match="this version of Stellux solves it to d_ff 8"):
+        extended(journal, other)
+    for cell in journal.cells():
+        finish(journal, cell.key)
+    assert extended(journal, other).is_empty
+    with pytest.raises(ValueError, match="this version of Stellux solves it to d_ff 8"):
+        extended(journal, replace(other, cells=(*other.cells, *planned(expansions=(3.0,)).cells)))
+
+
+def test_an_amendment_is_written_whole_or_not_at_all(journal: Journal, tmp_path: Path) -> None:
+    """It fails at its last statement: the new label of a cell is that of another."""
+    before = (journal.sweep(), journal.cells(), journal.amendments())
+    change = extended(journal, planned(seeds=(0, 1), expansions=(2.66, 4.0)))
+    clash = dict.fromkeys(change.labels, "same")
+    with pytest.raises(Exception, match="UNIQUE constraint failed"):
+        amend(journal, replace(change, labels=clash))
+    assert (journal.sweep(), journal.cells(), journal.amendments()) == before
+    amend(journal, change)
+    assert len(journal.cells()) == 5
+
+
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "until"), [("cosine", 0.0, 0), ("wsd", 0.05, 0), ("wsd", 0.0, 8_192)]
+)
+def test_the_rate_is_the_same_until_a_schedule_feels_its_end(
+    schedule: str, warmup: float, until: int
+) -> None:
+    values = {
+        **{"schedule": schedule, "warmup_fraction": warmup},
+        **{"tokens": 10_240, "batch_size": 4, "context": 256},
+    }
+    assert same_until(values, tokens=20_480) == until
+    assert same_until(values, tokens=10_240) == 10_240

@@ -1,0 +1,102 @@
+"""What a command finds in its folder: its content decides, not how it or its corpus is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from data.corpus import find_corpus
+from tests.tune_app.sweep.test_extension import finish
+from tests.tune_app.sweeps import new_journal, planned
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
+from tune_app.plan.plan import SweepPlan, with_corpus_named
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.sweep.continuation import continuation
+from tune_app.sweep.extension import AnotherSweepError
+from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.standing import Standing, standing_of
+
+
+def found(folder: Path, plan: SweepPlan) -> Standing:
+    with Journal.open(folder / JOURNAL, read_only=True) as journal:
+        rules = StoppingRules.from_record(journal.sweep())
+    return standing_of(folder, plan, rules, command="again")
+
+
+def test_a_sweep_that_never_trained_binds_nobody(tmp_path: Path) -> None:
+    with new_journal(tmp_path / JOURNAL) as journal:
+        record = journal.sweep()
+    other = planned(learning_rate=2e-3)
+    standing = found(tmp_path, other)
+    assert standing.replaces
+    assert standing.left == other.cells
+    assert continuation(standing, {}) == [
+        ("replaces", "the plan of an earlier command with other settings; it started no cell")
+    ]
+    wanted = replace(record, baseline=other.baseline.key, created_at=5.0)
+    with standing.open_journal(tmp_path, wanted) as journal:
+        assert [cell.key for cell in journal.cells()] == [cell.key for cell in other.cells]
+        assert journal.sweep() == wanted
+        assert journal.amendments() == []
+        journal.start_attempt(other.baseline.key)
+    with pytest.raises(AnotherSweepError, match=r"learning_rate is 0\.002 there, 0\.004 here"):
+        found(tmp_path, planned())
+
+
+def test_it_says_what_it_continues_and_from_where(tmp_path: Path) -> None:
+    with new_journal(tmp_path / JOURNAL) as journal:
+        first, second, third = (cell.key for cell in journal.cells())
+        finish(journal, first)
+        journal.start_attempt(second)
+        journal.beat(second, 650, "here")
+    standing = found(tmp_path, planned(seeds=(0, 1)))
+    assert [cell.key for cell in standing.left][:2] == [second, third]
+    assert len(standing.left) == 5
+    facts = continuation(standing, {second: 650})
+    assert facts[0][1].endswith(
+        "1 done, 1 resumed from the newest checkpoint (2 had 650 tokens), 4 not started yet"
+    )
+    assert facts[1:] == [
+        ("added", "3 cells: 2.66 × seed 1, 2 × seed 1, 4 × seed 1"),
+        ("changed", "seeds 0 → 0, 1"),
+    ]
+
+
+def test_a_corpus_by_another_path_is_the_same_and_another_text_is_not(tmp_path: Path) -> None:
+    for name, text in (("one.txt", "a b"), ("two.txt", "a b"), ("three.txt", "c")):
+        (tmp_path / name).write_text(text)
+    plan = planned(corpus=str(tmp_path / "one.txt"))
+    with new_journal(tmp_path / JOURNAL) as journal:
+        sha256 = find_corpus(str(tmp_path / "one.txt")).content_hash()
+        record = replace(
+            journal.sweep(),
+            corpus=str(tmp_path / "one.txt"),
+            corpus_sha256=sha256,
+            baseline=plan.baseline.key,
+        )
+        journal.plan_again(record, plan.cells)
+        finish(journal, plan.baseline.key)
+    moved = planned(corpus=str(tmp_path / "two.txt"))
+    assert {cell.key for cell in moved.cells}.isdisjoint(cell.key for cell in plan.cells)
+    standing = found(tmp_path, moved)
+    assert standing.plan.cells == with_corpus_named(moved.cells, str(tmp_path / "one.txt"))
+    assert standing.extension is not None
+    assert standing.extension.is_empty
+    standing.refuse_other_text(record)
+    with pytest.raises(AnotherSweepError, match="has other text now"):
+        standing.refuse_other_text(replace(record, corpus_sha256="f" * 64))
+    with pytest.raises(AnotherSweepError, match=r"makes other tokens .*\(3.1000 bytes per token"):
+        standing.refuse_other_text(replace(record, bytes_per_token={"byte_level_bpe-4096": 3.1}))
+    with pytest.raises(AnotherSweepError, match=r"one.txt\" there, .*three.txt\" here"):
+        found(tmp_path, planned(corpus=str(tmp_path / "three.txt")))
+
+
+def test_nothing_is_left_of_a_sweep_that_is_done(tmp_path: Path) -> None:
+    with new_journal(tmp_path / JOURNAL) as journal:
+        for cell in journal.cells():
+            finish(journal, cell.key, Status.STOPPED)
+    assert found(tmp_path, planned()).left == ()
+    assert len(found(tmp_path, planned(seeds=(0, 1))).left) == 3

@@ -1,0 +1,258 @@
+"""What a command changes in a sweep that exists: which cells it adds, and which rules it sets.
+
+Pure: records and a plan in, what to write out. Cells are known by their identity, so what is
+trained is adopted and only what is new is added. Whatever decides but does not train, the stopping
+rules, may change at any time. A setting that changes the baseline itself makes another contest, in
+which nothing trained so far could be compared: that is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from model.spec import ModelConfig
+from tune_app.journal.records import CellRecord, Change, Status, SweepRecord
+from tune_app.plan.cell_names import named
+from tune_app.plan.identity import BASELINE, canonical
+from tune_app.plan.labels import ordered
+from tune_app.plan.plan import SweepPlan
+from tune_app.plan.rows import PlannedCell
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.stopping.curves import is_same_but_seed
+from tune_app.sweep.more_tokens import why_not_continued
+
+_SEED = "seed"
+
+
+class AnotherSweepError(ValueError):
+    """The command asks for another contest than the one in the folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """What a command changes in a sweep."""
+
+    sweep: SweepRecord
+    """The sweep's record from now on."""
+    changes: tuple[Change, ...]
+    added: tuple[PlannedCell, ...]
+    """New cells; their positions are behind those of all others."""
+    left_out: tuple[CellRecord, ...]
+    """Cells that have not ended and that the command does not name. They are kept, not trained."""
+    again: tuple[CellRecord, ...]
+    """Cells that an earlier command left out, and that this one names."""
+    labels: Mapping[str, str]
+    """The label of every cell by its key."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the command asks for the sweep as it is."""
+        return not (self.changes or self.added or self.left_out or self.again)
+
+
+def extension(
+    sweep: SweepRecord,
+    recorded: Sequence[CellRecord],
+    plan: SweepPlan,
+    rules: StoppingRules,
+    *,
+    command: str,
+) -> Extension:
+    """What the command changes.
+
+    Args:
+        sweep: the record in the journal.
+        recorded: its cells.
+        plan: what the command asks for, with the corpus under its recorded name.
+        rules: the stopping rules it asks for.
+        command: the command line that continues the sweep.
+
+    Raises AnotherSweepError if the baseline would be trained differently, and ValueError if this
+    version solves a cell that is still to be trained to other sizes.
+    """
+    plan = replace(plan, cells=tuple(map(_as_written, plan.cells)))
+    refuse_another_contest(sweep, recorded, plan)
+    known = {cell.key for cell in recorded}
+    asked = {cell.key for cell in plan.cells}
+    new = [cell for cell in plan.cells if cell.key not in known]
+    left_out = tuple(one for one in recorded if one.key not in asked and not one.status.ended)
+    again = tuple(one for one in recorded if one.key in asked and one.status is Status.LEFT_OUT)
+    to_train = [one for one in recorded if one.key in asked and not one.status.ended]
+    if new or again or to_train:
+        refuse_other_sizes(recorded, plan.cells)
+    first = 1 + max(cell.position for cell in recorded)
+    placed = [replace(cell, position=first + at) for at, cell in enumerate(new)]
+    # What was left out before it began is no part of the results.
+    before = [one for one in recorded if one.attempts or one.status is not Status.LEFT_OUT]
+    after: list[PlannedCell] = [
+        one
+        for one in recorded
+        if one.attempts
+        or one.key in asked
+        or one.status in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED)
+    ]
+    after += placed
+    scheduler, kill_rule = _rules(sweep, rules)
+    seeds = tuple(_values(after, _SEED))
+    axes = _axes(sweep, plan, [*recorded, *placed]) if new else _without_seed(sweep.axes)
+    changed = replace(
+        sweep,
+        space=plan.space,
+        seeds=seeds,
+        axes=(*axes, _SEED) if len(seeds) > 1 or _SEED in sweep.axes else axes,
+        scheduler=scheduler,
+        kill_rule=kill_rule,
+        command=command,
+    )
+    every: list[PlannedCell] = [*recorded, *placed]
+    labels = {one.key: one.label for one in (named(every, changed.axes) if new else every)}
+    return Extension(
+        sweep=changed,
+        changes=tuple(_changes(sweep, before, changed, after)),
+        added=tuple(replace(cell, label=labels[cell.key]) for cell in placed),
+        left_out=left_out,
+        again=again,
+        labels=labels,
+    )
+
+
+def refuse_another_contest(
+    sweep: SweepRecord, recorded: Sequence[CellRecord], plan: SweepPlan
+) -> None:
+    """Raises AnotherSweepError, naming the settings, if the baseline would train differently."""
+    one = next(cell for cell in recorded if cell.key == sweep.baseline).values
+    other = plan.baseline.values
+    if is_same_but_seed(one, other):
+        return
+    differing = [
+        f"{name} is {_short(one.get(name))} there, {_short(other.get(name))} here"
+        for name in {**one, **other}
+        if name not in (_SEED, BASELINE) and _text(one.get(name)) != _text(other.get(name))
+    ]
+    if not differing:
+        nested_one, nested_other = dict(one[BASELINE]), dict(other[BASELINE])
+        differing = [
+            f"the baseline's {name} is {_short(nested_one.get(name))} there, "
+            f"{_short(nested_other.get(name))} here"
+            for name in nested_one | nested_other
+            if _text(nested_one.get(name)) != _text(nested_other.get(name))
+        ]
+    why = ""
+    if _text(one.get("tokens")) != _text(other.get("tokens")):
+        why = f"; {why_not_continued(one, tokens=int(other['tokens']))}"
+    raise AnotherSweepError(
+        f"there is already a different sweep named {plan.name!r} ({'; '.join(differing)}), and "
+        f"cells trained in different ways cannot be compared{why}; give this one another name, for "
+        f"example --name {plan.name}-2, or use the same settings to continue that one"
+    )
+
+
+def refuse_other_sizes(recorded: Sequence[CellRecord], cells: Sequence[PlannedCell]) -> None:
+    """Raises ValueError if the solver now gives a cell other sizes than the journal records.
+
+    The remaining cells would not be comparable with those already trained. A sweep with nothing
+    left to train is only reported, so it is not asked about.
+    """
+    now = {cell.key: cell for cell in cells}
+    for cell in recorded:
+        if cell.key not in now:
+            continue
+        _refuse_other(f"cell {cell.label!r}", cell.config, now[cell.key].config)
+        # Older versions did not record the baseline's sizes; they are solved when needed.
+        if cell.baseline_config is not None:
+            _refuse_other(
+                f"the baseline of cell {cell.label!r}",
+                cell.baseline_config,
+                now[cell.key].baseline_config,
+            )
+
+
+def _refuse_other(what: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
+    one = {} if then is None else ModelConfig(**then).values()
+    other = {} if now is None else ModelConfig(**now).values()
+    differing = [name for name in one | other if one.get(name) != other.get(name)]
+    if differing:
+        raise ValueError(
+            f"{what} was planned with {_sizes(one, differing)}, but this version of Stellux solves "
+            f"it to {_sizes(other, differing)}; continue the sweep with the version that "
+            "started it, or start a new one under another --name"
+        )
+
+
+def _sizes(config: Mapping[str, Any], names: Sequence[str]) -> str:
+    if not config:
+        return "no sizes at all"
+    return ", ".join(f"{name} {config[name]}" for name in names)
+
+
+def _axes(sweep: SweepRecord, plan: SweepPlan, cells: Sequence[PlannedCell]) -> tuple[str, ...]:
+    """The axes of both, and any other setting in which cells differ; without the seed.
+
+    The baseline's own settings are no axis: a space may set some for it alone.
+    """
+    axes = list(dict.fromkeys([*_without_seed(plan.axes), *_without_seed(sweep.axes)]))
+    others = [cell for cell in cells if not is_same_but_seed(cell.values, plan.baseline.values)]
+    names = dict.fromkeys(name for cell in others for name in cell.values)
+    return (
+        *axes,
+        *(
+            name
+            for name in names
+            if name not in (*axes, _SEED, BASELINE) and len(_values(others, name)) > 1
+        ),
+    )
+
+
+def _changes(
+    sweep: SweepRecord,
+    before: Sequence[PlannedCell],
+    changed: SweepRecord,
+    after: Sequence[PlannedCell],
+) -> Iterator[Change]:
+    for axis in (*_without_seed(changed.axes), _SEED):
+        one, other = _values(before, axis), _values(after, axis)
+        if _text(one) != _text(other):
+            yield Change(name="seeds" if axis == _SEED else axis, before=one, after=other)
+    for name in ("space", "scheduler", "kill_rule"):
+        one, other = getattr(sweep, name), getattr(changed, name)
+        if one != other:
+            yield Change(name=name, before=one, after=other)
+
+
+def _rules(sweep: SweepRecord, rules: StoppingRules) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """The records of scheduler and kill rule from now on; as they are if they mean the same."""
+    scheduler, kill_rule = rules.scheduler_record, rules.kill_rule.as_dict()
+    try:
+        recorded = StoppingRules.from_record(sweep)
+    except ValueError:  # rules that this version does not know
+        return scheduler, kill_rule
+    return (
+        sweep.scheduler if recorded.scheduler_record == scheduler else scheduler,
+        sweep.kill_rule if recorded.kill_rule.as_dict() == kill_rule else kill_rule,
+    )
+
+
+def _values(cells: Iterable[PlannedCell], axis: str) -> list[Any]:
+    return ordered([cell.values.get(axis) for cell in cells])
+
+
+def _without_seed(axes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(axis for axis in axes if axis != _SEED)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def _text(value: Any) -> str:
+    """The same text for values that mean the same, as 3 and 3.0."""
+    return json.dumps(canonical(value), sort_keys=True)
+
+
+def _as_written(cell: PlannedCell) -> PlannedCell:
+    """The cell as a journal returns it, with lists for tuples."""
+    return replace(cell, values=json.loads(json.dumps(cell.values)))

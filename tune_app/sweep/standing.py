@@ -1,0 +1,148 @@
+"""What a command finds in its sweep's folder, and what it makes of it.
+
+Found out before anything is written or prepared, so that a refusal costs nothing and leaves the
+folder as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data.corpus import find_corpus
+from data.errors import reading_explained
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import CellRecord, SweepRecord
+from tune_app.plan.plan import SweepPlan, with_corpus_named
+from tune_app.plan.rows import PlannedCell
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.sweep.extension import AnotherSweepError, Extension, extension
+from tune_app.sweep.folder import JOURNAL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What a command finds in its folder."""
+
+    plan: SweepPlan
+    """What the command asks for, with the corpus under its recorded name."""
+    sweep: SweepRecord | None = None
+    """The record of the sweep that is there; None if there is none."""
+    recorded: Sequence[CellRecord] = ()
+    """Its cells."""
+    extension: Extension | None = None
+    """What the command changes in it; None if there is no sweep, or one that binds nobody."""
+    replaces: bool = False
+    """Whether it never started a cell and was planned differently: the command replaces it."""
+
+    @property
+    def continues(self) -> bool:
+        """Whether the command continues a sweep, extended or as it was."""
+        return self.extension is not None
+
+    @property
+    def left(self) -> tuple[PlannedCell, ...]:
+        """The cells that are to be trained."""
+        if self.extension is None:
+            return self.plan.feasible
+        named = {cell.key for cell in self.plan.cells}
+        again = {cell.key for cell in self.extension.again}
+        standing = (
+            cell
+            for cell in self.recorded
+            if cell.key in named and (not cell.status.ended or cell.key in again)
+        )
+        return (*standing, *(cell for cell in self.extension.added if cell.config is not None))
+
+    def refuse_other_text(self, record: SweepRecord) -> None:
+        """Raises AnotherSweepError if the corpus has other text than when the sweep was begun.
+
+        record: the sweep that is asked for, with its prepared corpora.
+        """
+        if self.sweep is None or self.extension is None:
+            return
+        remedy = f"restore it, or give this sweep another name, as in --name {self.plan.name}-2"
+        if record.corpus_sha256 != self.sweep.corpus_sha256:
+            raise AnotherSweepError(
+                f"the corpus {self.plan.corpus} has other text now than when the sweep "
+                f"{self.plan.name!r} was begun, and scores on different texts cannot be compared; "
+                f"{remedy}"
+            )
+        for key, size in record.bytes_per_token.items():
+            if self.sweep.bytes_per_token.get(key, size) != size:
+                raise AnotherSweepError(
+                    f"the tokenizer {key} makes other tokens of {self.plan.corpus} now than when "
+                    f"the sweep was begun ({size:.4f} bytes per token instead of "
+                    f"{self.sweep.bytes_per_token[key]:.4f}); use the versions of Stellux and of "
+                    f"tokenizers that it was begun with, or --name {self.plan.name}-2"
+                )
+
+    def open_journal(self, folder: Path, record: SweepRecord) -> Journal:
+        """Opens the journal for writing and brings it up to the command, in one transaction.
+
+        record: the sweep that is asked for, with its prepared corpora.
+        """
+        path = folder / JOURNAL
+        if self.sweep is None:
+            return Journal.create(path, record, self.plan.cells)
+        journal = Journal.open(path)
+        try:
+            if self.replaces:
+                journal.plan_again(record, self.plan.cells)
+            elif self.extension is not None and not self.extension.is_empty:
+                _amend(journal, self.extension, record)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+
+def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command: str) -> Standing:
+    """What the command finds in the folder; reads only.
+
+    Raises AnotherSweepError if the folder holds a sweep that trained another contest, ValueError if
+    this version solves its cells to other sizes, JournalError if its journal cannot be read.
+    """
+    path = folder / JOURNAL
+    if not path.exists():
+        return Standing(plan=plan)
+    with Journal.open(path, read_only=True) as journal:
+        sweep, recorded = journal.sweep(), journal.cells()
+    plan = with_corpus_of(sweep, plan)
+    trained = any(cell.attempts for cell in recorded)
+    try:
+        change = extension(sweep, recorded, plan, rules, command=command)
+    except ValueError:
+        if trained:
+            raise
+        change = None
+    if not trained and (change is None or not change.is_empty):
+        return Standing(plan=plan, sweep=sweep, recorded=recorded, replaces=True)
+    return Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change)
+
+
+def with_corpus_of(sweep: SweepRecord, plan: SweepPlan) -> SweepPlan:
+    """The plan, with the sweep's name for the corpus if its content is the same.
+
+    A corpus that was moved, or is given by another path, is still the same corpus.
+    """
+    if sweep.corpus == plan.corpus:
+        return plan
+    with reading_explained(plan.corpus):
+        if find_corpus(plan.corpus).content_hash() != sweep.corpus_sha256:
+            return plan
+    return replace(plan, corpus=sweep.corpus, cells=with_corpus_named(plan.cells, sweep.corpus))
+
+
+def _amend(journal: Journal, change: Extension, record: SweepRecord) -> None:
+    bytes_per_token = {**record.bytes_per_token, **change.sweep.bytes_per_token}
+    journal.amend(
+        replace(change.sweep, bytes_per_token=bytes_per_token),
+        command=change.sweep.command,
+        changes=change.changes,
+        added=change.added,
+        left_out=[cell.key for cell in change.left_out],
+        again=[cell.key for cell in change.again],
+        labels=change.labels,
+    )
