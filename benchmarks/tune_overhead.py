@@ -55,7 +55,7 @@ from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan, make_plan
-from tune_app.plan.space import load_space
+from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Count, Wishes
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.kill_rule import KillRule

@@ -3,9 +3,12 @@
 A space is a Python file with these names, of which only AXES is required:
 
     AXES      what varies: for each name a list of values (all combinations are tried), or an
-              Optuna distribution (drawn SAMPLES times with the sweep's first seed)
+              Optuna distribution (drawn at random with the sweep's first seed; a draw without a
+              solution at the parameter budget is drawn again, and more SAMPLES keep the earlier
+              ones)
     FIXED     values that all cells share
-    BASELINE  values of the baseline that differ from the project's defaults
+    BASELINE  values of the baseline that differ from the project's defaults; needed for an axis
+              whose default does not suit the other values, such as vocab_size
     SAMPLES   draws from the distributions, for each combination of the lists
     SCHEDULER, KILL_RULE   settings of the stopping rules for this space
 

@@ -29,7 +29,7 @@ from tune_app.command_line import (
     version_text,
 )
 from tune_app.plan.settings import cell_settings
-from tune_app.plan.space import known_spaces
+from tune_app.plan.space_file import known_spaces
 
 ROOT = Path(__file__).parents[2]
 APPS = (

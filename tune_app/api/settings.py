@@ -16,7 +16,8 @@ from tune_app.cluster.options import RunOptions
 from tune_app.plan import identity
 from tune_app.plan.meanings import meanings
 from tune_app.plan.plain import plain
-from tune_app.plan.space import Space, load_space, space_from
+from tune_app.plan.space import Space, space_from
+from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Wishes
 
 T = TypeVar("T", Wishes, RunOptions)

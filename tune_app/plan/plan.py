@@ -11,10 +11,11 @@ from model.sizing.budget import InfeasibleBudget
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
 from tune_app.plan.cell import Cell
-from tune_app.plan.cell_names import named
+from tune_app.plan.cell_names import CellNames, named
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space, expand
+from tune_app.plan.space_file import at_its_line
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.plan.wishes import Wishes
 
@@ -33,10 +34,17 @@ class SweepPlan:
     tokens: int
     seeds: tuple[int, ...]
     axes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know about the draws from distributions."""
 
     @property
     def baseline(self) -> PlannedCell:
         return self.cells[0]
+
+    @property
+    def title(self) -> str:
+        """What the cells' names are made of: `learning rate × heads`."""
+        return CellNames([cell.values for cell in self.cells], self.axes).title
 
     @property
     def feasible(self) -> tuple[PlannedCell, ...]:
@@ -61,21 +69,29 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
             f"the sweep's name is {name!r}; it names a folder, so use letters, digits, '.', '_' "
             "and '-', and start with a letter or a digit"
         )
-    cells = expand(space, wishes.values, seeds=wishes.seeds)
+    try:
+        expansion = expand(space, wishes.values, seeds=wishes.seeds)
+    except ValueError as error:
+        raise at_its_line(error, space, overridden=wishes.values) from None
     axes = tuple(space.axes)
     differing = axes if len(wishes.seeds) == 1 else (*axes, "seed")
     records = tuple(
-        named([_planned(cell, position) for position, cell in enumerate(cells)], differing)
+        named(
+            [_planned(cell, position) for position, cell in enumerate(expansion.cells)], differing
+        )
     )
     baseline = records[0]
     if baseline.config is None:
-        raise ValueError(f"the baseline itself is infeasible: {baseline.reason}")
+        raise ValueError(
+            f"the baseline itself is infeasible: {baseline.reason}{_unset(space, wishes, baseline)}"
+        )
     for shared in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
         if len({str(cell.values[shared]) for cell in records}) > 1:
-            raise ValueError(
+            mixed = ValueError(
                 f"{shared} differs between cells, so they could not be compared; "
                 "use the same value for all"
             )
+            raise at_its_line(mixed, space, overridden=wishes.values)
     tokens = int(baseline.values["tokens"])
     return SweepPlan(
         name=name,
@@ -85,6 +101,31 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         tokens=tokens,
         seeds=tuple(wishes.seeds),
         axes=differing,
+        notes=expansion.notes,
+    )
+
+
+def _unset(space: Space, wishes: Wishes, baseline: PlannedCell) -> str:
+    """The axes whose default the baseline has, since the space gives it no value on them."""
+    given = {**space.fixed, **wishes.values, **space.baseline}
+    unset = [
+        (axis, baseline.values[axis])
+        for axis, values in space.axes.items()
+        if axis not in given
+        and not (isinstance(values, (list, tuple)) and baseline.values[axis] in values)
+    ]
+    if not unset:
+        return ""
+    defaults = ", ".join(f"{axis} {value}" for axis, value in unset)
+    values = ", ".join(
+        f'"{axis}": {space.axes[axis][0]!r}'
+        if isinstance(space.axes[axis], (list, tuple))
+        else f'"{axis}": …'
+        for axis, _ in unset
+    )
+    return (
+        f". The baseline has the default on an axis ({defaults}), since the space does not set it; "
+        f"add for example BASELINE = {{{values}}}"
     )
 
 

@@ -1,20 +1,22 @@
-"""Reads a search space and expands it into cells, the baseline first."""
+"""A search space: what varies and what is fixed; and the cells it stands for."""
 
 from __future__ import annotations
 
-import difflib
 import itertools
-import runpy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import search_spaces
+from model.sizing.budget import InfeasibleBudget, solve
+from model.sizing.search import search
 from tune_app.plan.cell import BASELINE_MODEL, Cell
 from tune_app.plan.plain import plain
+from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
 
-_NAMES = ("AXES", "FIXED", "BASELINE", "SAMPLES", "SCHEDULER", "KILL_RULE")
+PARTS = ("AXES", "FIXED", "BASELINE", "SCHEDULER", "KILL_RULE")
+"""The names of a space file that map settings to values."""
+_NAMES = (*PARTS, "SAMPLES")
 
 
 class SpaceError(ValueError):
@@ -34,6 +36,10 @@ class Space:
     """Draws from the distributions, if an axis is one."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     kill_rule: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    """The file it was read from."""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """The line of the file at which a part or a setting begins: AXES, AXES.learning_rate."""
 
     def __post_init__(self) -> None:
         if isinstance(self.axes, Mapping):
@@ -41,37 +47,6 @@ class Space:
             object.__setattr__(self, "axes", axes)
         for part in ("fixed", "baseline", "scheduler", "kill_rule"):
             object.__setattr__(self, part, plain(getattr(self, part)))
-
-
-def known_spaces() -> list[str]:
-    """Names of the spaces that come with the project."""
-    (folder,) = search_spaces.__path__
-    return sorted(path.stem for path in Path(folder).glob("[!_]*.py"))
-
-
-def load_space(name: str) -> Space:
-    """Loads a space by name, or by the path of its file.
-
-    A space is a Python file that runs when it is loaded, so only load files that you trust.
-    Raises SpaceError if there is no such space or if it is invalid.
-    """
-    path = Path(name)
-    if path.suffix != ".py":
-        if name not in known_spaces():
-            near = difflib.get_close_matches(name, known_spaces(), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise SpaceError(
-                f"unknown search space {name!r}; {hint}expected one of "
-                f"{', '.join(known_spaces())}, or the path of a .py file"
-            )
-        path = Path(search_spaces.__path__[0]) / f"{name}.py"
-    if not path.is_file():
-        raise SpaceError(f"there is no search space at {path}")
-    try:
-        names = runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:
-        raise SpaceError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    return space_from(names, name=path.stem, source=str(path))
 
 
 def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
@@ -138,16 +113,27 @@ def _hint(values: Any) -> str:
     return ": list(…)" if isinstance(values, Iterable) and values else ""
 
 
-def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) -> list[Cell]:
-    """The cells of a space, all seeds of the baseline first, each cell once.
+@dataclass(frozen=True, kw_only=True)
+class Expansion:
+    """The cells of a space."""
+
+    cells: tuple[Cell, ...]
+    """All seeds of the baseline first, each cell once."""
+    notes: tuple[str, ...]
+    """What a person should know about the draws."""
+
+
+def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) -> Expansion:
+    """The cells of a space.
 
     Args:
         space: what to vary.
         overrides: values that replace the space's FIXED ones.
-        seeds: each configuration becomes one cell per seed.
+        seeds: each configuration becomes one cell per seed. The first one also seeds the draws
+            from distributions.
 
     Raises:
-        ValueError: an override sets an axis, or a value is impossible.
+        ValueError: an override sets an axis, a value is impossible, or no draw is feasible.
     """
     clash = sorted(set(overrides) & set(space.axes))
     if clash:
@@ -162,34 +148,89 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
     baseline = {**BASELINE_MODEL, **fixed, **space.baseline}
     baseline_model = Cell.from_values(baseline).own_model()
     baseline["baseline"] = baseline_model
-    points = [
-        {**BASELINE_MODEL, **fixed, **point, "baseline": baseline_model}
-        for point in _points(space, seeds[0])
-    ]
+    shared = {**BASELINE_MODEL, **fixed, "baseline": baseline_model}
+    points, notes = _points(space, shared, RandomSampler(seed=seeds[0]))
     cells = [
         Cell.from_values({**values, "seed": seed})
-        for values in (baseline, *points)
+        for values in (baseline, *({**shared, **point} for point in points))
         for seed in seeds
     ]
-    return list({cell.key: cell for cell in cells}.values())
+    return Expansion(cells=tuple({cell.key: cell for cell in cells}.values()), notes=tuple(notes))
 
 
-def _points(space: Space, seed: int) -> list[dict[str, Any]]:
-    """All combinations of the listed values, each with the same draws of the distributions."""
+def _points(
+    space: Space, shared: Mapping[str, Any], sampler: Sampler
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """All combinations of the listed values, each with draws from the distributions; and notes.
+
+    A combination without any feasible draw keeps its first one, so that the plan shows why.
+    """
     grids = {name: values for name, values in space.axes.items() if not _is_distribution(values)}
     drawn = {name: values for name, values in space.axes.items() if _is_distribution(values)}
     combinations = [
         dict(zip(grids, values, strict=True)) for values in itertools.product(*grids.values())
     ]
     if not drawn:
-        return combinations
-    import optuna  # noqa: PLC0415 - takes half a second, and only distributions need it
-
+        return combinations, []
     assert space.samples is not None
-    sampler = optuna.samplers.RandomSampler(seed=seed)
-    study = optuna.create_study(sampler=sampler)
-    draws = [study.ask(drawn).params for _ in range(space.samples)]
-    return [{**combination, **draw} for combination in combinations for draw in draws]
+
+    def accepts(combination: Mapping[str, Any], draw: Mapping[str, Any]) -> bool:
+        return search(Cell.from_values({**shared, **combination, **draw}).model) is not None
+
+    found = feasible_draws(
+        sampler,
+        drawn,
+        [partial(accepts, combination) for combination in combinations],
+        wanted=space.samples,
+    )
+    if not any(draws.kept for draws in found):
+        refused = {**shared, **combinations[0], **found[0].infeasible[-1]}
+        raise SpaceError(
+            f"no draw from {', '.join(drawn)} is feasible, of {found[0].tried} for each "
+            f"combination; the last one: {_refusal(refused)}"
+        )
+    pairs = list(zip(combinations, found, strict=True))
+    points = [
+        {**combination, **draw}
+        for combination, draws in pairs
+        for draw in draws.kept or draws.infeasible[:1]
+    ]
+    return points, [*_redrawn(found), *_short(space, shared, pairs)]
+
+
+def _redrawn(found: Sequence[Draws]) -> Iterator[str]:
+    number = sum(len(draws.infeasible) for draws in found)
+    if number:
+        yield (
+            f"{number} of {sum(draws.tried for draws in found)} draws had no solution at the "
+            "parameter budget; others were drawn in their place"
+        )
+
+
+def _short(
+    space: Space, shared: Mapping[str, Any], pairs: Sequence[tuple[Mapping[str, Any], Draws]]
+) -> Iterator[str]:
+    """A note for each combination that has fewer draws than SAMPLES."""
+    for combination, draws in pairs:
+        if len(draws.kept) == space.samples:
+            continue
+        values = ", ".join(f"{name} {value}" for name, value in combination.items())
+        note = f"only {len(draws.kept)} of {space.samples} draws"
+        note += f" for {values}" if values else ""
+        note += f": of {draws.tried} different ones, {len(draws.infeasible)} are infeasible"
+        if draws.infeasible:
+            refusal = _refusal({**shared, **combination, **draws.infeasible[-1]})
+            note += f", the last one because {refusal[:1].lower()}{refusal[1:]}"
+        yield note
+
+
+def _refusal(values: Mapping[str, Any]) -> str:
+    """Why the values have no solution."""
+    try:
+        solve(Cell.from_values(values).model)
+    except InfeasibleBudget as error:
+        return str(error)
+    raise AssertionError("an infeasible draw has a solution")
 
 
 def _is_distribution(values: Any) -> bool:

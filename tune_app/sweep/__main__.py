@@ -192,7 +192,7 @@ def settings() -> int:
 def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
     """The plan of a sweep, and its stopping rules."""
     from tune_app.plan.plan import make_plan  # noqa: PLC0415 - imports numpy
-    from tune_app.plan.space import load_space  # noqa: PLC0415
+    from tune_app.plan.space_file import load_space  # noqa: PLC0415
     from tune_app.stopping.sweep_rules import planned_rules  # noqa: PLC0415
 
     loaded = load_space(space)

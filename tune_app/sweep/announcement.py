@@ -47,9 +47,11 @@ def announce(
     facts = [
         *first,
         *(fact for fact in corpus_facts(manifest) if fact[0] != "splits" or RULE in fact[1]),
+        *([("cells", f"named by {plan.title}")] if plan.title else []),
         ("baseline", plan.baseline.label),
         ("scheduler", describe_scheduler(rules.scheduler_record, plan.tokens)),
         ("kill rule", rules.kill_rule.describe(plan.tokens)),
+        *(("note", note) for note in plan.notes),
         *(("note", note) for note in rules.notes(_trial(plan, corpora))),
         *(
             ("infeasible", f"{cell.label}: {cell.reason}")

@@ -12,7 +12,7 @@ from tune_app import plan_sweep, run_sweep
 from tune_app.api.settings import names_of, settings_of
 from tune_app.cluster.options import RunOptions
 from tune_app.plan.plan import make_plan
-from tune_app.plan.space import load_space
+from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Wishes
 
 AXES = {"glu_expansion": [2.0, 4.0]}

@@ -8,7 +8,8 @@ import pytest
 
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import make_plan
-from tune_app.plan.space import Space, load_space
+from tune_app.plan.space import Space
+from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Wishes
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tune_app.plan.space import Space, SpaceError, expand, known_spaces, load_space
+from tune_app.plan.space import Space, SpaceError, expand
+from tune_app.plan.space_file import known_spaces, load_space
 
 
 def write(folder: Path, text: str) -> str:
@@ -20,7 +21,7 @@ def write(folder: Path, text: str) -> str:
     ("name", "cells"), [("quick", 12), ("embedding_glu", 12), ("embedding", 6), ("glu", 16)]
 )
 def test_the_spaces_of_the_project(name: str, cells: int) -> None:
-    expanded = expand(load_space(name), {}, seeds=[0])
+    expanded = expand(load_space(name), {}, seeds=[0]).cells
     assert len(expanded) == cells
     baseline = expanded[0]
     assert baseline.model == baseline.baseline
@@ -36,7 +37,7 @@ def test_every_file_in_the_folder_is_a_space() -> None:
 
 def test_the_baseline_is_in_front_even_where_the_grid_does_not_hold_it(tmp_path: Path) -> None:
     space = load_space(write(tmp_path, "AXES = {'glu_expansion': [2.0, 4.0]}"))
-    cells = expand(space, {}, seeds=[0])
+    cells = expand(space, {}, seeds=[0]).cells
     assert [cell.model.glu_expansion for cell in cells] == [2.66, 2.0, 4.0]
 
 
@@ -48,20 +49,20 @@ def test_a_space_may_choose_its_own_baseline(tmp_path: Path) -> None:
             "FIXED = {'embedding_ratio': 0.25}",
         )
     )
-    cells = expand(space, {}, seeds=[0])
+    cells = expand(space, {}, seeds=[0]).cells
     assert [cell.model.vocab_size for cell in cells] == [8192, 4096]
     assert all(cell.baseline.embedding_ratio == 0.25 for cell in cells)
 
 
 def test_seeds_multiply_the_cells_and_the_baselines_come_first() -> None:
-    cells = expand(load_space("quick"), {}, seeds=[3, 5])
+    cells = expand(load_space("quick"), {}, seeds=[3, 5]).cells
     assert len(cells) == 24
     assert [cell.seed for cell in cells[:4]] == [3, 5, 3, 5]
     assert cells[0].model == cells[1].model == cells[0].baseline
 
 
 def test_overrides_replace_fixed_values_and_not_axes() -> None:
-    cells = expand(load_space("quick"), {"tokens": 1_000, "learning_rate": 0.1}, seeds=[0])
+    cells = expand(load_space("quick"), {"tokens": 1_000, "learning_rate": 0.1}, seeds=[0]).cells
     assert {cell.settings.tokens for cell in cells} == {1_000}
     assert {cell.settings.learning_rate for cell in cells} == {0.1}
     with pytest.raises(SpaceError, match="glu_expansion is an axis of the space 'quick'"):
@@ -76,11 +77,11 @@ def test_distributions_are_drawn_the_same_each_time(tmp_path: Path) -> None:
         "SAMPLES = 3\n"
     )
     space = load_space(write(tmp_path, text))
-    cells = expand(space, {}, seeds=[0])
-    assert cells == expand(space, {}, seeds=[0])
+    cells = expand(space, {}, seeds=[0]).cells
+    assert cells == expand(space, {}, seeds=[0]).cells
     assert len(cells) == 1 + 2 * 3
     assert all(0.2 <= cell.model.embedding_ratio <= 0.5 for cell in cells)
-    assert cells[1:] != expand(space, {}, seeds=[1])[1:]
+    assert cells[1:] != expand(space, {}, seeds=[1]).cells[1:]
 
 
 @pytest.mark.parametrize(
@@ -119,20 +120,20 @@ def test_numbers_may_come_from_numpy_and_ranges(tmp_path: Path) -> None:
         "        'weight_decay': [np.float32(0.1)], 'betas': [np.array([0.9, 0.99])]}\n"
         "FIXED = {'tokens': 5e6, 'batch_size': np.int64(8), 'deterministic': np.True_}\n"
     )
-    cells = expand(load_space(write(tmp_path, text)), {}, seeds=[0])
+    cells = expand(load_space(write(tmp_path, text)), {}, seeds=[0]).cells
     plain_text = (
         "AXES = {'learning_rate': [0.001, 0.01], 'n_layers': [2, 3],\n"
         "        'weight_decay': [0.1], 'betas': [(0.9, 0.99)]}\n"
         "FIXED = {'tokens': 5_000_000, 'batch_size': 8, 'deterministic': True}\n"
     )
-    assert cells == expand(load_space(write(tmp_path, plain_text)), {}, seeds=[0])
+    assert cells == expand(load_space(write(tmp_path, plain_text)), {}, seeds=[0]).cells
     assert len(cells) == 1 + 4
     assert json.loads(json.dumps(cells[1].values()))["learning_rate"] == 0.001
 
 
 def test_a_value_that_is_listed_twice_is_one_cell() -> None:
     space = Space(name="x", axes={"glu_expansion": [2, 2.0, 2.66]})
-    assert len(expand(space, {}, seeds=[0])) == 2
+    assert len(expand(space, {}, seeds=[0]).cells) == 2
 
 
 def test_an_unknown_name_suggests_a_near_one(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tune_app.plan.space import Space, load_space
+from tune_app.plan.space import Space
+from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule

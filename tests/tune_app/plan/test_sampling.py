@@ -1,0 +1,97 @@
+"""Draws from distributions: the same again, feasible, and kept when more are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from tune_app.plan.plan import make_plan
+from tune_app.plan.sampling import RandomSampler, Told, feasible_draws
+from tune_app.plan.space import Space, SpaceError
+from tune_app.plan.wishes import Wishes
+
+LEARNING_RATE = {"learning_rate": FloatDistribution(1e-4, 1e-2, log=True)}
+SHARES = {"embedding_ratio": FloatDistribution(0.02, 0.9)}
+FIXED = {"target_parameters": 300_000, "vocab_size": 512, "context": 64, "tokens": 20_000}
+
+
+def space(axes: Mapping[str, Any] = SHARES, samples: int = 5, **fixed: Any) -> Space:
+    return Space(
+        name="x",
+        axes=axes,
+        samples=samples,
+        fixed={**FIXED, **fixed},
+        baseline={"embedding_ratio": 0.2},
+    )
+
+
+def test_draws_are_the_same_again_and_more_of_them_begin_alike() -> None:
+    few = RandomSampler(seed=3).ask(LEARNING_RATE, told=[], count=4)
+    assert all(1e-4 <= draw["learning_rate"] <= 1e-2 for draw in few)
+    assert RandomSampler(seed=3).ask(LEARNING_RATE, told=[], count=9)[:4] == few
+    told = [Told(values=values) for values in few]
+    more = RandomSampler(seed=3).ask(LEARNING_RATE, told=told, count=5)
+    assert RandomSampler(seed=3).ask(LEARNING_RATE, told=[], count=9)[4:] == more
+    assert RandomSampler(seed=4).ask(LEARNING_RATE, told=[], count=4) != few
+
+
+def test_infeasible_draws_are_drawn_again() -> None:
+    plan = make_plan(space(), Wishes())
+    assert len(plan.feasible) == len(plan.cells) == 1 + 5
+    assert len({cell.values["embedding_ratio"] for cell in plan.cells}) == 6
+    (note,) = plan.notes
+    assert "draws had no solution at the parameter budget; others were drawn" in note
+
+
+def test_more_samples_keep_the_cells_of_fewer() -> None:
+    axes = {**SHARES, "feed_forward": ["swiglu", "relu_squared"]}
+    few = {cell.key for cell in make_plan(space(axes, 3), Wishes()).cells}
+    more = {cell.key for cell in make_plan(space(axes, 6), Wishes(seeds=(0, 1))).cells}
+    assert few < more and (len(few), len(more)) == (1 + 2 * 3, 2 * (1 + 2 * 6))
+
+
+def test_equal_draws_are_one() -> None:
+    layers = {"n_heads": IntDistribution(1, 3)}
+    plan = make_plan(space(layers, 4, embedding_ratio=0.2), Wishes())
+    assert sorted(cell.values["n_heads"] for cell in plan.cells[1:]) == [1, 2, 3]
+    (note,) = plan.notes
+    assert note == "only 3 of 4 draws: of 3 different ones, 0 are infeasible"
+
+
+def test_a_combination_without_draws_says_how_many_were_tried_and_why() -> None:
+    axes = {**LEARNING_RATE, "embedding_ratio": [0.2, 0.95]}
+    plan = make_plan(space(axes, 1), Wishes())
+    assert [cell.config is None for cell in plan.cells] == [False, False, True]
+    replaced, note = plan.notes
+    assert replaced.startswith("20 of 21 draws had no solution")
+    assert note.startswith(
+        "only 0 of 1 draws for embedding_ratio 0.95: of 20 different ones, 20 are infeasible, "
+        "the last one because no width gives 300k"
+    )
+    with pytest.raises(
+        SpaceError, match=r"no draw from learning_rate is feasible, of 20 .*: No width gives"
+    ):
+        make_plan(space({**LEARNING_RATE, "embedding_ratio": [0.95]}, 1), Wishes())
+
+
+def test_another_sampler_learns_of_every_earlier_draw() -> None:
+    class Counting:
+        def ask(
+            self, distributions: Mapping[str, Any], *, told: Sequence[Told], count: int
+        ) -> list[dict[str, Any]]:
+            return [{"n_heads": len(told) + at} for at in range(count)]
+
+    odd, none = feasible_draws(
+        Counting(), {}, [lambda draw: draw["n_heads"] % 2 == 1, lambda _: False], wanted=3
+    )
+    assert [draw["n_heads"] for draw in odd.kept] == [1, 3, 5]
+    assert [draw["n_heads"] for draw in odd.infeasible] == [0, 2, 4]
+    assert not none.kept and none.tried == 60
+
+
+def test_drawing_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    make_plan(space(LEARNING_RATE, 1, embedding_ratio=0.2), Wishes())
+    assert capfd.readouterr() == ("", "")
