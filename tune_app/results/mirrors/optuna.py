@@ -38,6 +38,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation, Status
 from tune_app.plan.labels import ordered
+from tune_app.results.mirrors.study_rows import insert_trials
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.summary import CellResult, SweepResults, summarise
 
@@ -220,8 +221,8 @@ def _build(results: SweepResults, path: Path) -> None:
     storage.set_study_system_attr(study, _METRIC_NAMES, ["bits per byte"])
     for name in ("space", "corpus", "corpus_sha256", "tokens", "command"):
         storage.set_study_user_attr(study, name, getattr(results.sweep, name))
-    for result in results.cells:
-        storage.create_new_trial(study, _trial(results, result, distributions))
+    trials = [_trial(results, result, distributions) for result in results.cells]
+    insert_trials(storage, study, trials)
     storage.remove_session()
     storage.engine.dispose()
 

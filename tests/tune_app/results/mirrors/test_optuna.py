@@ -16,6 +16,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.tune_app.journals import make_journal, play
@@ -99,6 +101,38 @@ def test_live_and_rebuilt_are_the_same(sweep: tuple[Path, Journal], tmp_path: Pa
     assert trial.duration is not None
     spent = sum(journal.observations(journal.cells()[0].key)[-1].seconds.values())
     assert trial.duration.total_seconds() == pytest.approx(spent)
+
+
+def test_rows_written_at_once_are_those_that_optuna_writes(
+    sweep: tuple[Path, Journal], tmp_path: Path
+) -> None:
+    _, journal = sweep
+    write_study(journal, tmp_path / "ours.sqlite3")
+    trials = _trials(tmp_path / "ours.sqlite3")
+    storage = RDBStorage(study_url(tmp_path / "optunas.sqlite3"))
+    study = storage.create_new_study([StudyDirection.MINIMIZE], "same")
+    for trial in trials:
+        storage.create_new_trial(study, trial)
+    storage.engine.dispose()
+    assert _rows(tmp_path / "ours.sqlite3") == _rows(tmp_path / "optunas.sqlite3")
+    assert len(trials) == 12
+
+
+def _rows(path: Path) -> list[tuple[str, list[str]]]:
+    """The rows of each table about trials, without the rows' own numbers."""
+    with closing(sqlite3.connect(path)) as study:
+        tables = study.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'trial%'"
+        ).fetchall()
+        return [
+            (
+                name,
+                sorted(
+                    repr(row[name != "trials" :]) for row in study.execute(f"SELECT * FROM {name}")
+                ),
+            )
+            for (name,) in sorted(tables)
+        ]
 
 
 @pytest.mark.parametrize("name", ["a%20b", "what?mode=ro", "{x}", "[old]", "é #1"])
