@@ -75,7 +75,8 @@ def corpus_facts(manifest: Manifest) -> list[tuple[str, str]]:
     """What a user must know about how a corpus was read: name and sentence."""
     facts = [("splits", manifest.splitting)]
     if manifest.grouping:
-        facts.append(("documents", manifest.grouping))
+        documents = sum(split.documents for split in manifest.splits.values())
+        facts.append(("documents", f"{documents:,}: {manifest.grouping}"))
     left_out = [
         f"{number:,} {kind}"
         for number, kind in ((manifest.null_documents, "null"), (manifest.blank_documents, "blank"))

@@ -139,6 +139,17 @@ def test_what_cannot_be_scored_is_told_and_ends_nothing(
         assert len(scorer.scored) == len(set(scorer.scored)) == 2
 
 
+def test_a_leader_of_an_earlier_command_may_have_another_tokenizer(
+    tmp_path: Path, scorer: Scorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = cast(PreparedCorpus, SimpleNamespace(has_test=True))
+    with make_journal(tmp_path / "journal.sqlite3") as journal:
+        with_kept_checkpoints(journal)
+        score_leader(journal, {"byte_level_bpe-9": other}, Path(), console=Console(quiet=True))
+    assert "has its tokenizer, byte_level_bpe-4096" in caplog.text
+    assert scorer.scored == []
+
+
 def test_a_sweep_that_was_interrupted_here_goes_on_here(tmp_path: Path, scorer: Scorer) -> None:
     path = tmp_path / "journal.sqlite3"
     with make_journal(path, axes=AXES) as journal:
