@@ -41,8 +41,8 @@ def _row(folder: Path) -> SweepRow:
     return SweepRow(
         folder=folder,
         state=state_of(statuses, running=running),
-        ended=sum(cell.status.ended for cell in cells),
-        cells=len(cells),
+        done=statuses[Status.FINISHED] + statuses[Status.STOPPED],
+        cells=len(cells) - statuses[Status.INFEASIBLE] - statuses[Status.LEFT_OUT],
         leader="" if leader is None else leader.label,
         created_at=sweep.created_at,
     )

@@ -24,9 +24,10 @@ class SweepRow:
     """Its name is the one by which the commands know the sweep."""
     state: str = ""
     """What it does now, or in which state it was left."""
-    ended: int = 0
-    """Cells that have ended."""
+    done: int = 0
+    """Cells that are trained or were stopped."""
     cells: int = 0
+    """Those that are to be trained at all."""
     leader: str = ""
     """Label of the best design; empty if no cell has finished."""
     created_at: float = 0.0
@@ -63,7 +64,7 @@ def _columns(rows: Sequence[SweepRow]) -> list[Column]:
             rank=1,
             right=False,
         ),
-        Column.numbers("cells done", [f"{row.ended}/{row.cells}" for row in rows], rank=2),
+        Column.numbers("cells done", [f"{row.done}/{row.cells}" for row in rows], rank=2),
         Column(
             header="leader",
             cells=[Text(formats.one_line(row.leader) or formats.UNKNOWN) for row in rows],

@@ -24,6 +24,7 @@ from model.mup import Scales
 from model.network.transformer import Transformer
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
+from tune_app.devices import checked_device
 from tune_app.journal.records import Observation
 from tune_app.stores.base import NotStoredError, Store, StoreError
 from tune_app.stores.open import open_store, store_and_name
@@ -117,12 +118,14 @@ def load(
         folder: where a relative path starts; for that column, the folder of the sweep.
         tokenizer: path of its tokenizer.json; None looks for it in the folders above the
             checkpoint, or in its store.
-        device: `cpu`, `cuda`, …
+        device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for a GPU if there is one.
 
     Raises CheckpointError if there is no such file, if it is damaged, cut off, written by a newer
     version or something else than a checkpoint; TokenizerError for another tokenizer than it was
-    trained with; StoreError if a remote store does not answer.
+    trained with; StoreError if a remote store does not answer; ValueError if the machine has no
+    such device.
     """
+    device = checked_device(device)
     where = str(checkpoint)
     store, name = _place(where if "://" in where else str(Path(folder, Path(where).expanduser())))
     try:

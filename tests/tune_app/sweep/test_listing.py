@@ -28,7 +28,7 @@ def test_sweeps_are_listed_and_broken_ones_are_named(tmp_path: Path) -> None:
     assert set(rows) == {"done", "new", "empty", "rubbish"}
     assert rows["new"].state == "not started"
     assert rows["done"].leader
-    assert (rows["done"].state, rows["done"].ended, rows["done"].cells) == ("done", 2, 2)
+    assert (rows["done"].state, rows["done"].done, rows["done"].cells) == ("done", 2, 2)
     assert rows["empty"].problem and rows["rubbish"].problem
     for width in (80, 140):
         screen = io.StringIO()
