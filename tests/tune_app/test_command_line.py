@@ -71,7 +71,7 @@ def test_each_command_shows_its_own_help(
     ("name", "example"),
     [
         ("sweep", "stellux sweep my_space.py --seeds 0,1 --set learning_rate=2e-3"),
-        ("plan", "stellux sweep plan embedding_glu --corpus wikitext-103 --device cuda"),
+        ("plan", "stellux sweep plan embedding_glu --corpus wikitext-103 --gpus 1"),
         ("trial", """stellux trial '{"d_model": 256, "embedding_ratio": null}'"""),
         ("prepare", "stellux prepare wikitext-103 --vocab-size 16000"),
         ("cloud", "stellux cloud status --cluster cluster.yaml"),

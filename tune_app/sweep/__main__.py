@@ -86,7 +86,7 @@ def run(space: Space = "quick", *, wishes: Wishes = _WISHES, options: RunOptions
     sort_key=1,
     help_epilogue=examples(
         f"{_NAME} plan",
-        f"{_NAME} plan embedding_glu --corpus wikitext-103 --device cuda",
+        f"{_NAME} plan embedding_glu --corpus wikitext-103 --gpus 1",
     ),
 )
 def plan(

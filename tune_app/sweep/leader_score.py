@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from data.prepared import PreparedCorpus
-from tune_app.devices import default_device
+from tune_app.devices import AUTO, available_devices, default_device
 from tune_app.formats import one_line
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Score
@@ -33,7 +33,12 @@ def cells_to_score(results: SweepResults) -> list[CellResult]:
 
 
 def score_leader(
-    journal: Journal, corpora: Mapping[str, PreparedCorpus], folder: Path, *, console: Console
+    journal: Journal,
+    corpora: Mapping[str, PreparedCorpus],
+    folder: Path,
+    *,
+    console: Console,
+    device: str = AUTO,
 ) -> None:
     """Scores what `cells_to_score` names and records it; says what cannot be scored, and why.
 
@@ -43,6 +48,7 @@ def score_leader(
     Args:
         corpora: by tokenizer key.
         folder: of the sweep.
+        device: of this machine; another one takes its place if it is not there.
     """
     if not all(corpus.has_test for corpus in corpora.values()):
         return
@@ -54,7 +60,7 @@ def score_leader(
     try:
         for result in cells:
             try:
-                journal.score(_score(result, corpora, folder))
+                journal.score(_score(result, corpora, folder, device))
             except (ValueError, OSError, RuntimeError) as error:
                 logger.warning(
                     "%s is not scored on the test split: %s",
@@ -65,7 +71,9 @@ def score_leader(
         _say(console, "interrupted; the same command scores what is left")
 
 
-def _score(result: CellResult, corpora: Mapping[str, PreparedCorpus], folder: Path) -> Score:
+def _score(
+    result: CellResult, corpora: Mapping[str, PreparedCorpus], folder: Path, device: str
+) -> Score:
     assert result.last is not None, "a finished cell has an observation"
     tokenizer = tokenizer_of(result.cell.values).key
     if tokenizer not in corpora:
@@ -78,7 +86,7 @@ def _score(result: CellResult, corpora: Mapping[str, PreparedCorpus], folder: Pa
         corpora[tokenizer],
         tokens=result.last.tokens,
         folder=folder,
-        device=default_device(),
+        device=device if device in available_devices() else default_device(),
     )
 
 

@@ -123,7 +123,7 @@ def train_sweep(
             journal.mark_interrupted()
             tidy_up(stores.checkpoints, journal, folder)
             if ended_by is None:
-                score_leader(journal, corpora, folder, console=console)
+                score_leader(journal, corpora, folder, console=console, device=options.device)
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415

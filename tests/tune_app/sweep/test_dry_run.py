@@ -12,7 +12,7 @@ from tune_app.command_line import run_command
 from tune_app.sweep.__main__ import app, plan, run
 
 SPACE = """
-AXES = {"glu_expansion": [2.0, 2.66, 4.0]}
+AXES = {"glu_expansion": [2.0, 2.66, 3.0]}
 FIXED = {
     "target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32,
     "tokens": 4_096, "batch_size": 4, "evaluations": 6, "evaluation_bytes": 1_024,
@@ -35,7 +35,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A sweep's own command, without the command's name."""
     monkeypatch.setenv("STELLUX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "80")
-    sentences = "\n\n".join(f"{n} words say that {n * n} is a square" for n in range(2_000))
+    sentences = "\n\n".join(f"{n} words say that {n * n} is a square" for n in range(600))
     (tmp_path / "squares.txt").write_text(sentences)
     (tmp_path / "mine.py").write_text(SPACE % str(tmp_path / "squares.txt"))
     return [str(tmp_path / "mine.py"), "--results", str(tmp_path / "runs"), "--device", "cpu"]
