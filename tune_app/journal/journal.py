@@ -19,7 +19,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -99,7 +99,7 @@ class Journal:
             connection = connect(unfinished, read_only=False)
             with cls(connection, path=unfinished, clock=clock) as journal, journal._transaction():
                 create_tables(connection)
-                connection.execute("INSERT INTO sweep VALUES (?)", [rows.dump(asdict(sweep))])
+                connection.execute("INSERT INTO sweep VALUES (?)", [rows.sweep_row(sweep)])
                 journal._insert(CellRecord.of(cell) for cell in cells)
             # Once closed it is a single file, and the rename is atomic.
             unfinished.replace(path)
@@ -153,7 +153,9 @@ class Journal:
             self._connection.execute("ROLLBACK")
 
     def sweep(self) -> SweepRecord:
-        return rows.sweep(self._connection.execute("SELECT record FROM sweep").fetchone()[0])
+        """The sweep's record, under the name of its folder, which may have been renamed."""
+        record = self._connection.execute("SELECT record FROM sweep").fetchone()[0]
+        return rows.sweep(record, folder=self._path.absolute().parent.name)
 
     @property
     def is_driven(self) -> bool:
@@ -422,7 +424,7 @@ class Journal:
                 " VALUES (:number, :at, :arrival, :command, :changes, :added, :left_out)",
                 rows.amendment_row(amendment),
             )
-            self._connection.execute("UPDATE sweep SET record = ?", [rows.dump(asdict(sweep))])
+            self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(sweep)])
             self._insert(replace(CellRecord.of(cell), amendment=number) for cell in added)
             # Labels are unique; two cells may swap theirs.
             self._connection.execute("UPDATE cells SET label = '#' || key")
@@ -436,13 +438,19 @@ class Journal:
                 self._set_status(key, Status.PENDING, "")
         return amendment
 
+    def continued_by(self, command: str) -> None:
+        """Records the newest command line that continues the sweep."""
+        with self._transaction():
+            changed = replace(self.sweep(), command=command)
+            self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(changed)])
+
     def plan_again(self, sweep: SweepRecord, cells: Sequence[PlannedCell]) -> None:
         """Replaces the plan of a sweep that never started a cell, completely or not at all."""
         assert not self.attempts(), "a sweep that has trained is amended"
         with self._transaction():
             self._connection.execute("DELETE FROM amendments")
             self._connection.execute("DELETE FROM cells")
-            self._connection.execute("UPDATE sweep SET record = ?", [rows.dump(asdict(sweep))])
+            self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(sweep)])
             self._insert(CellRecord.of(cell) for cell in cells)
 
     def mark_interrupted(self) -> None:

@@ -328,6 +328,7 @@ class SweepRecord:
     """
 
     name: str
+    """That of its folder: renaming the folder renames the sweep."""
     space: str
     corpus: str
     corpus_sha256: str
@@ -349,5 +350,8 @@ class SweepRecord:
     """The values that differ between cells, in the order of the space."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Of the packages, and `source`: the commit of Stellux that started the sweep."""
+    begun_as: str = ""
+    """Its name when it was begun, under which a shared store and W&B know it; set by the journal.
+    """
     test_bytes: int | None = None
     """Bytes of the test split; 0 if the corpus has none, None if an older version did not say."""

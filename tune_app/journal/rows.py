@@ -36,11 +36,19 @@ def observation(record: str) -> Observation:
     return Observation.from_values(json.loads(record))
 
 
-def sweep(record: str) -> SweepRecord:
+def sweep(record: str, *, folder: str) -> SweepRecord:
+    """A sweep's record, under the name of its folder."""
     values = json.loads(record)
     for name in ("seeds", "axes"):
         values[name] = tuple(values[name])
-    return SweepRecord(**values)
+    return SweepRecord(**{**values, "begun_as": values["name"], "name": folder})
+
+
+def sweep_row(sweep: SweepRecord) -> str:
+    """Keeps the name under which the sweep was begun."""
+    values = asdict(sweep)
+    begun_as = values.pop("begun_as")
+    return dump({**values, "name": begun_as or sweep.name})
 
 
 def cell_row(cell: CellRecord) -> tuple[Any, ...]:

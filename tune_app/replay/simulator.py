@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Decision, Observation
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.referee import Referee
+from tune_app.stopping.rule_sets import rule_sets
 
 
 def replay(referee: Referee, observations: Iterable[Observation]) -> list[Decision]:
@@ -52,12 +54,34 @@ def fresh_referee(journal: Journal, rules: StoppingRules | None = None) -> Refer
 def replay_journal(journal: Journal, rules: StoppingRules | None = None) -> list[Decision]:
     """What the rules decide on a recorded sweep; only reads the journal.
 
-    With the sweep's own rules these are the recorded decisions, except for their times.
+    With the sweep's own rules these are the recorded decisions, except for their times. Where rules
+    or cells were changed on the way, each observation is judged by those of its time.
 
     Raises ValueError if this version does not know the sweep's rules.
     """
     with journal.one_moment():
-        return replay(fresh_referee(journal, rules), journal.observations())
+        if rules is not None:
+            return replay(fresh_referee(journal, rules), journal.observations())
+        return _replay_by_amendment(journal)
+
+
+def _replay_by_amendment(journal: Journal) -> list[Decision]:
+    sweep, cells, amendments = journal.sweep(), journal.cells(), journal.amendments()
+    arrivals = journal.arrivals_after(0)
+    ends = [*(one.arrival for one in amendments), arrivals[-1][0] if arrivals else 0]
+    decisions: list[Decision] = []
+    begin = 0
+    for number, (rules, end) in enumerate(zip(rule_sets(sweep, amendments), ends, strict=True)):
+        known = [cell for cell in cells if cell.amendment <= number]
+        referee = Referee(rules.build(tokens=sweep.tokens), Curves(known, baseline=sweep.baseline))
+        # The rules of each time start from everything observed before, as a continued sweep does.
+        for arrival, observation in arrivals:
+            if arrival <= begin:
+                referee.feed(observation)
+        judged = replay(referee, (one for arrival, one in arrivals if begin < arrival <= end))
+        decisions += [replace(decision, amendment=number) for decision in judged]
+        begin = end
+    return decisions
 
 
 def differing_decisions(journal: Journal) -> list[tuple[Decision | None, Decision | None]]:

@@ -20,6 +20,7 @@ def caveats(results: SweepResults) -> list[str]:
     """Sentences for the report; only those that apply to this sweep."""
     return [
         *_unfinished(results),
+        *_amended(results),
         *_chosen_on_dev(results),
         *_chance(results),
         *_scale(results),
@@ -39,6 +40,12 @@ def _unfinished(results: SweepResults) -> Iterator[str]:
         yield (
             f"The sweep has not ended: {len(waiting)} of {len(results.cells)} cells are still to "
             "train. The ranking may change."
+        )
+    left_out = results.with_status(Status.LEFT_OUT)
+    if left_out:
+        yield (
+            f"{len(left_out)} of {len(results.cells)} cells are left out: they have not ended, and "
+            "the newest command does not name them."
         )
 
 
@@ -75,6 +82,26 @@ def _chosen_on_dev(results: SweepResults) -> Iterator[str]:
         yield (
             f"{', '.join(earlier)} led earlier and so was scored on the test split as well; "
             "choosing by these scores would be a contest on that split."
+        )
+
+
+def _amended(results: SweepResults) -> Iterator[str]:
+    rules = [
+        one
+        for one in results.amendments
+        if {change.name for change in one.changes} & {"scheduler", "kill_rule"}
+    ]
+    if not rules:
+        return
+    earlier = [
+        cell
+        for cell in results.with_status(Status.STOPPED)
+        if cell.decision is not None and cell.decision.amendment < rules[-1].number
+    ]
+    if earlier:
+        yield (
+            f"The stopping rules were changed while the sweep ran: {len(earlier)} of its cells "
+            "were stopped by earlier rules than the present ones."
         )
 
 

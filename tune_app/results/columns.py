@@ -48,8 +48,9 @@ _RESULTS: Mapping[str, Column] = {
         meaning="whether the cell is the baseline, on the first of the sweep's seeds"
     ),
     "status": Column(
-        meaning="infeasible, pending, running, finished (trained to the end), stopped (early, by "
-        "a rule or for a diverged loss) or failed (by an error)"
+        meaning="infeasible, pending, running, interrupted (it resumes when the sweep is "
+        "continued), finished (trained to the end), stopped (early, by a rule or for a diverged "
+        "loss), failed (by an error) or left out (not ended, nor named by the newest command)"
     ),
     "rank": Column(
         meaning="place of the design by its mean full_bits_per_byte, 1 is best; only finished "
@@ -114,6 +115,10 @@ _RESULTS: Mapping[str, Column] = {
     "training_flops": Column(
         meaning="FLOPs of the trained tokens, forward and backward, counted from the sizes",
         unit="FLOPs",
+    ),
+    "amendment": Column(
+        meaning="number of the command that added the cell to a sweep that existed, as in the "
+        "report's settings; 0 if it was planned from the start"
     ),
     "attempts": Column(meaning="how often a worker started the cell"),
     "resumes": Column(meaning="attempts that resumed from a checkpoint"),

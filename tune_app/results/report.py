@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tune_app import formats
 from tune_app.journal.metrics import metric
 from tune_app.journal.records import PHASES, Status
+from tune_app.results.amendments import amendment_text
 from tune_app.results.caveats import caveats
 from tune_app.results.failures import failure_sections
 from tune_app.results.summary import CellResult, Design, SweepResults
@@ -271,6 +272,11 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
     versions = dict(sweep.versions)
     source = versions.pop("source", "unknown")
     return [
+        *((("begun as", sweep.begun_as),) if sweep.begun_as != sweep.name else ()),
+        *(
+            ("changed", f"{amendment_text(one, tokens=sweep.tokens)}; by {one.command}")
+            for one in results.amendments
+        ),
         ("space", f"{sweep.space} ({', '.join(sweep.axes)})"),
         ("baseline", next(c.cell.label for c in results.cells if c.cell.key == sweep.baseline)),
         ("scheduler", describe_scheduler(sweep.scheduler, sweep.tokens)),

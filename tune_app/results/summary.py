@@ -23,6 +23,7 @@ from tune_app.journal.metrics import in_order, metric
 from tune_app.journal.records import (
     DIVERGED,
     PHASES,
+    Amendment,
     Attempt,
     CellRecord,
     Decision,
@@ -203,6 +204,8 @@ class SweepResults:
     """In chronological order."""
     failures: tuple[Failure, ...]
     """In chronological order, including those that ended only an attempt."""
+    amendments: tuple[Amendment, ...]
+    """The commands that changed the sweep after its start, in order."""
 
     @cached_property
     def names(self) -> CellNames:
@@ -317,7 +320,7 @@ def summarise(journal: Journal) -> SweepResults:
         curves = Curves(records, baseline=sweep.baseline, observations=journal.observations())
         decisions, failures = journal.decisions(), journal.failures()
         attempts, checkpoints = journal.attempts(), journal.checkpoints()
-        scores = journal.scores()
+        scores, amendments = journal.scores(), journal.amendments()
     tested = {score.cell: score for score in scores if score.split == "test"}
     endings = {decision.cell: decision for decision in decisions if decision.action.ends}
     cells = tuple(
@@ -339,6 +342,7 @@ def summarise(journal: Journal) -> SweepResults:
         designs=_designs(sweep, cells),
         decisions=tuple(decisions),
         failures=tuple(failures),
+        amendments=tuple(amendments),
     )
 
 

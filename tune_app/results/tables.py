@@ -185,6 +185,7 @@ def _outcome(results: SweepResults, result: CellResult, drawn: Sequence[str]) ->
         **{f"seconds_{phase}": seconds[phase] for phase in PHASES},
         "seconds_total": sum(seconds.values()),
         "training_flops": result.training_flops,
+        "amendment": result.cell.amendment,
         "attempts": result.cell.attempts,
         "resumes": result.resumes,
         "failures": len(result.failures),
@@ -202,6 +203,7 @@ def _decision(decision: Decision, label: str) -> Row:
         "rule": decision.rule,
         "reason": decision.reason,
         "evidence": _strict(decision.evidence),
+        "amendment": decision.amendment,
         "at": decision.at,
     }
 

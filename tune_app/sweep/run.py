@@ -96,7 +96,7 @@ def train_sweep(
             )
             sweep = journal.sweep()
             stores = stores_of(
-                options.checkpoints, folder, name=sweep.name, created_at=sweep.created_at
+                options.checkpoints, folder, name=sweep.begun_as, created_at=sweep.created_at
             )
             tokens = None
             if any(not cell.status.ended for cell in journal.cells()):

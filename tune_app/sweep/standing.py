@@ -92,6 +92,8 @@ class Standing:
                 journal.plan_again(record, self.plan.cells)
             elif self.extension is not None and not self.extension.is_empty:
                 _amend(journal, self.extension, record)
+            elif self.left:
+                journal.continued_by(record.command)
         except BaseException:
             journal.close()
             raise

@@ -19,6 +19,7 @@ from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
+from tune_app.results.amendments import amendment_text
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
 from tune_app.results.summary import Design, SweepResults, summarise
@@ -145,7 +146,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
     heartbeats = {
         key: beat
         for key, beat in journal.heartbeats().items()
-        if progress.cell(key).status is Status.RUNNING
+        if progress.cell(key).status in (Status.RUNNING, Status.INTERRUPTED)
     }
     for key, beat in heartbeats.items():
         progress.advance(progress.cell(key), beat.tokens)
@@ -170,7 +171,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
                 ],
                 rank=3,
             ),
-            *_alive(cells, heartbeats, now=now),
+            *_alive(progress.with_status(Status.RUNNING), cells, heartbeats, now=now),
             Column.numbers(
                 "dev bpb",
                 [formats.bits_per_byte(point.bits_per_byte if point else None) for point in last],
@@ -202,29 +203,43 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
         (formats.one_line(progress.sweep.name), "bold"),
         f"  {len(cells)} cells: {progress.counts()}",
     )
-    parts: list[RenderableType] = [head, *_nobody_runs_it(journal, cells), Text(), table]
+    parts: list[RenderableType] = [head, *_history(journal, cells), Text(), table]
     failures = journal.failures()
     if told := _ends(journal, progress, failures) + sentences.setbacks(progress, failures):
         parts += [Text(), sentences.below_each_other(told)]
     return Group(*parts)
 
 
-def _nobody_runs_it(journal: Journal, cells: Sequence[CellRecord]) -> list[Text]:
-    """How to continue a sweep that no process runs; nothing if one does, or if nothing is left."""
-    if journal.is_driven or all(cell.status.ended for cell in cells):
-        return []
-    command = formats.one_line(journal.sweep().command)
-    return [Text(f"no process runs it; continue it with: {command}", style="yellow")]
+def _history(journal: Journal, cells: Sequence[CellRecord]) -> list[Text]:
+    """Its former name, what was changed in it, and how to continue it if no process runs it."""
+    sweep = journal.sweep()
+    lines = [
+        Text(f"changed {formats.one_line(amendment_text(one, tokens=sweep.tokens))}", style="dim")
+        for one in journal.amendments()
+    ]
+    if sweep.begun_as != sweep.name:
+        lines.insert(0, Text(f"begun as {formats.one_line(sweep.begun_as)}", style="dim"))
+    if not (journal.is_driven or all(cell.status.ended for cell in cells)):
+        command = formats.one_line(sweep.command)
+        if sweep.begun_as != sweep.name:
+            command += f" (with --name {formats.one_line(sweep.name)})"
+        lines.append(Text(f"no process runs it; continue it with: {command}", style="yellow"))
+    return lines
 
 
 def _alive(
-    cells: Sequence[CellRecord], heartbeats: Mapping[str, Heartbeat], *, now: float
+    running: Sequence[CellRecord],
+    cells: Sequence[CellRecord],
+    heartbeats: Mapping[str, Heartbeat],
+    *,
+    now: float,
 ) -> list[Column]:
     """Age of each running cell's last heartbeat; no column if there is none."""
-    if not heartbeats:
+    alive = {cell.key for cell in running} & heartbeats.keys()
+    if not alive:
         return []
     ages = [
-        f"{formats.duration(now - heartbeats[cell.key].at)} ago" if cell.key in heartbeats else ""
+        f"{formats.duration(now - heartbeats[cell.key].at)} ago" if cell.key in alive else ""
         for cell in cells
     ]
     return [Column.numbers("alive", ages, rank=5)]

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.journals import make_journal
-from tests.tune_app.sweeps import TOKENS, new_journal, observe
+from tests.tune_app.sweep.test_extension import amend
+from tests.tune_app.sweeps import TOKENS, new_journal, observe, planned
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action
 from tune_app.replay.simulator import differing_decisions, fresh_referee, replay, replay_journal
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.recording_referee import RecordingReferee
+from tune_app.sweep.extension import extension
 
 
 @pytest.fixture
@@ -54,6 +56,33 @@ def test_a_replay_makes_the_decisions_that_were_recorded(recorded: Journal) -> N
     assert sum(decision.action is Action.STOP for decision in decisions) >= 3
     assert replay_journal(recorded) == [dataclasses.replace(one, at=0.0) for one in decisions]
     assert differing_decisions(recorded) == []
+
+
+def test_a_replay_judges_by_the_rules_and_the_cells_of_its_time(tmp_path: Path) -> None:
+    """Half a sweep, then two more seeds and a harsher rule: `sigma` looks at the baseline on every
+    seed, so that a replay with the later cells would decide otherwise from the start."""
+    path = tmp_path / "journal.sqlite3"
+    journal = new_journal(path, expansions=(2.0, 2.66, 3.0), seeds=(0, 1))
+    sigma = KillRule(unit="sigma", margin=0.1, span=300, minimum_evaluations=2)
+    first = StoppingRules(kill_rule=sigma, scheduler=None)
+    second = StoppingRules(kill_rule=KillRule(unit="bpb", margin=0.0, span=100), scheduler=None)
+    for seeds, rules in (((0, 1), first), ((0, 1, 2, 3), second)):
+        plan = planned(expansions=(2.0, 2.66, 3.0), seeds=seeds)
+        amend(journal, extension(journal.sweep(), journal.cells(), plan, rules, command=""))
+        referee = RecordingReferee(journal, rules.build(tokens=TOKENS))
+        left = [cell.key for cell in journal.cells() if not cell.status.ended]
+        for step in range(1, 9):
+            for key in list(left):
+                level = 0.05 * journal.cell(key).position
+                whole = 2.0 if step == 8 else None
+                decision, _ = referee.judge(observe(key, 125 * step, 2.5 + level, whole=whole))
+                if decision is not None and decision.action.ends:
+                    left.remove(key)
+    decisions = journal.decisions()
+    stopped = {one.amendment for one in decisions if one.rule == "kill_rule"}
+    assert stopped == {1, 2}, "each rule has stopped a cell"
+    assert replay_journal(journal) == [dataclasses.replace(one, at=0.0) for one in decisions]
+    assert differing_decisions(journal) == []
 
 
 def test_other_rules_decide_otherwise_and_end_curves_early(recorded: Journal) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from tests.tune_app.sweeps import new_journal, observe, planned
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Decision, Status
 from tune_app.plan.plan import SweepPlan
+from tune_app.results.caveats import caveats
+from tune_app.results.report import write_report
+from tune_app.results.summary import summarise
+from tune_app.results.tables import cell_rows
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
+from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.more_tokens import same_until
+from tune_app.terminal.tables import status_table
 
 
 @pytest.fixture
@@ -179,6 +187,41 @@ def test_a_sweep_that_is_done_is_reported_by_any_version(
     assert extended(journal, other).is_empty
     with pytest.raises(ValueError, match="this version of Stellux solves it to d_ff 8"):
         extended(journal, replace(other, cells=(*other.cells, *planned(expansions=(3.0,)).cells)))
+
+
+def test_status_report_and_tables_tell_what_was_changed(tmp_path: Path) -> None:
+    """After the folder was renamed, too: its name is the sweep's, the journal keeps the first."""
+    with new_journal(tmp_path / "small" / JOURNAL) as journal:
+        _, low, _ = (cell.key for cell in journal.cells())
+        finish(journal, low, Status.STOPPED)
+        rules = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=None)
+        change = extended(journal, planned(expansions=(2.66, 3.0)), rules, "three")
+        amend(journal, change)
+    (tmp_path / "small").rename(tmp_path / "renamed")
+    with Journal.open(tmp_path / "renamed" / JOURNAL, read_only=True) as journal:
+        sweep, results = journal.sweep(), summarise(journal)
+        console = Console(width=200, file=io.StringIO(), record=True)
+        console.print(status_table(journal))
+    assert (sweep.name, sweep.begun_as) == ("renamed", "small")
+    status = console.export_text()
+    assert "begun as small" in status
+    assert "1 cell added; 1 cell left out; expansion 2, 2.66, 4 → 2, 2.66, 3" in status
+    assert "kill rule stop at ≥ 0.5 ppl" in status
+    assert "no process runs it; continue it with: three (with --name renamed)" in status
+    rows = {row["label"]: row for row in cell_rows(results)}
+    assert {label: (row["status"], row["amendment"]) for label, row in rows.items()} == {
+        "2.66": ("pending", 0),
+        "2": ("stopped", 0),
+        "4": ("left out", 0),
+        "3": ("pending", 1),
+    }
+    told = caveats(results)
+    assert any("1 of its cells were stopped by earlier rules" in text for text in told)
+    assert any("1 of 4 cells are left out" in text for text in told)
+    write_report(results, [], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "begun as" in page
+    assert "1 cell added; 1 cell left out" in page
 
 
 def test_an_amendment_is_written_whole_or_not_at_all(journal: Journal, tmp_path: Path) -> None:

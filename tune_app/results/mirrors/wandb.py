@@ -110,7 +110,7 @@ class WandbListener(QuietListener):
 
             assert self._sweep is not None
             cell = self._cells[key]
-            identity = f"{self._sweep.name} {self._sweep.created_at} {key}"
+            identity = f"{self._sweep.begun_as} {self._sweep.created_at} {key}"
             self._runs[key] = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "stellux"),
                 group=self._sweep.name,
