@@ -24,6 +24,7 @@ from tune_app.plan.labels import (
     is_number,
 )
 from tune_app.plan.rows import PlannedCell
+from tune_app.plan.shortening import BETWEEN, shortened
 
 SEED = "seed"
 
@@ -55,7 +56,7 @@ class CellNames:
     @property
     def title(self) -> str:
         """What the values in a name are: `learning rate × feed-forward × heads`."""
-        return " × ".join(map(axis_name, self._axes))
+        return BETWEEN.join(map(axis_name, self._axes))
 
     def value(self, axis: str, value: Any) -> str:
         """A value on an axis; a value that no cell has is described by itself."""
@@ -63,7 +64,7 @@ class CellNames:
 
     def combination(self, values: Mapping[str, Any], axes: Sequence[str]) -> str:
         """The values on some of the axes."""
-        return " × ".join(self.value(axis, values.get(axis)) for axis in axes)
+        return BETWEEN.join(self.value(axis, values.get(axis)) for axis in axes)
 
     def off_axes(self, values: Mapping[str, Any]) -> str:
         """Values outside the axes that most cells do not have: `feed-forward reglu`, or empty.
@@ -90,7 +91,9 @@ class CellNames:
 
     def all(self) -> list[str]:
         """The name of every cell, in their order."""
-        seeds = [f" × seed {values.get(SEED)}" if self._seeds else "" for values in self._cells]
+        seeds = [
+            f"{BETWEEN}seed {values.get(SEED)}" if self._seeds else "" for values in self._cells
+        ]
         return _numbered(
             [self.design(values) + seed for values, seed in zip(self._cells, seeds, strict=True)]
         )
@@ -127,10 +130,16 @@ def _texts(axis: str, values: Sequence[Any]) -> dict[str, str]:
     numbers = {key: value for key, value in distinct.items() if is_number(value)}
     texts = _number_texts(axis, numbers)
     others = {key: value for key, value in distinct.items() if key not in numbers}
-    texts |= zip(others, _short([describe_other(value) for value in others.values()]), strict=True)
+    texts |= zip(
+        others,
+        shortened([describe_other(value) for value in others.values()], _LONGEST),
+        strict=True,
+    )
     if len(set(texts.values())) < len(texts):
         # For example two files of one name in different folders.
-        texts |= zip(others, _short([_full(value) for value in others.values()]), strict=True)
+        texts |= zip(
+            others, shortened([_full(value) for value in others.values()], _LONGEST), strict=True
+        )
     return dict(zip(texts, _numbered(list(texts.values())), strict=True))
 
 
@@ -160,31 +169,6 @@ def _number(axis: str, value: int | float, digits: int) -> str:
         return f"{int(number):,}{unit}"
     own = len(number.normalize().as_tuple().digits)
     return f"{float(number):.{own if own <= _EXACT else digits}g}{unit}"
-
-
-def _short(texts: Sequence[str]) -> list[str]:
-    """The texts, long ones shortened so that they stay different from each other."""
-    if max(map(len, texts), default=0) <= _LONGEST:
-        return list(texts)
-    long = [text for text in texts if len(text) > _LONGEST]
-    letters = list(zip(*long, strict=False))
-    start = next((at for at, column in enumerate(letters) if len(set(column)) > 1), 0)
-    found: list[str] = []
-    for cut in (0, start):
-        found = [
-            text if len(text) <= _LONGEST else _middle_out(("…" if cut else "") + text[cut:])
-            for text in texts
-        ]
-        if len(set(found)) == len(found):
-            break
-    return found
-
-
-def _middle_out(text: str) -> str:
-    if len(text) <= _LONGEST:
-        return text
-    tail = _LONGEST // 3
-    return f"{text[: _LONGEST - tail - 1]}…{text[-tail:]}"
 
 
 def _numbered(texts: Sequence[str]) -> list[str]:

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tune_app import formats
+from tune_app.plan.shortening import narrowed
 
 _GUTTERS = (2, 1)
 """Spaces between columns; the wider gutter if all columns fit with it."""
-_SHORTEST = 10
+_SHORTEST = 24
 """Minimum width of a shortened column, in characters."""
 
 
@@ -48,6 +49,13 @@ class Column:
         header = max(Text(line).cell_len for line in self.header.split("\n"))
         return max([header, *(cell.cell_len for cell in self.cells)])
 
+    def within(self, width: int) -> Sequence[Text]:
+        """The cells in a column of this width; shortened ones stay different from each other."""
+        if not self.shortened or self.width <= width:
+            return self.cells
+        texts = narrowed([cell.plain for cell in self.cells], width)
+        return [Text(text, cell.style) for text, cell in zip(texts, self.cells, strict=True)]
+
     @property
     def needed(self) -> int:
         """Minimum width of the column."""
@@ -77,7 +85,9 @@ class FittingTable:
                 overflow="ellipsis",
                 width=column.needed + grown,
             )
-        for row in zip(*(column.cells for column in kept), strict=True):
+        widths = [column.width or 0 for column in table.columns]
+        texts = [column.within(width) for column, width in zip(kept, widths, strict=True)]
+        for row in zip(*texts, strict=True):
             table.add_row(*row)
         yield table
         left_out = [column for column in self.columns if column not in kept]

@@ -127,7 +127,7 @@ class PlainView(_View):
             self._said_at = self._now()
             progress = self.progress
             left = self._clock.sweep_left(progress)
-            over = f"{len(progress.over())}/{len(progress.cells)}"
+            over = "/".join(map(str, progress.over()))
         about = f", about {formats.duration(left)} left" if left else ""
         text = f"[{over}{about}] {line.what.plain} {line.text.plain}"
         self._console.print(Text(text), soft_wrap=True)
@@ -183,15 +183,20 @@ class LiveView(_View):
         name = formats.one_line(progress.sweep.name)
         one_line = len(name) + len(counts) + len(times) + 5 <= self._console.width
         return Text.assemble(
-            (name, "bold"), "  ", (times, "cyan"), " · " if one_line else "\n", counts
+            (name, "bold"),
+            "  ",
+            (times, "cyan"),
+            " · " if one_line else "\n",
+            counts,
+            *([(f"\ncells are named by {title}", "dim")] if (title := progress.title) else []),
         )
 
     def _running(self, progress: SweepProgress) -> list[RenderableType]:
         running = progress.with_status(Status.RUNNING)
         if not running:
             return []
-        # Above: a blank line and two for the sweep. Below: the best cells, two lines, the cursor.
-        room = max(2, self._console.height - 3 - (_BEST + 3) - 1)
+        # Above: a blank line and three for the sweep. Below: the best cells, two lines, the cursor.
+        room = max(2, self._console.height - 4 - (_BEST + 3) - 1)
         shown = running if len(running) <= room else running[: room - 1]
         parts: list[RenderableType] = [Text(), self._running_table(progress, shown)]
         if len(running) > len(shown):

@@ -20,6 +20,7 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
+from tune_app.plan.cell_names import CellNames
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.stopping.curves import Curves, value_at
 from tune_app.terminal.eta import measured_pace
@@ -183,9 +184,26 @@ class SweepProgress:
         number = Counter(cell.status for cell in self._cells.values())
         return formats.listed((number[status], status.value) for status in _STATUSES)
 
-    def over(self) -> list[CellRecord]:
-        """The cells that this run of the sweep will not train any further."""
-        return [cell for cell in self._cells.values() if not cell.status.waits]
+    @property
+    def title(self) -> str:
+        """What the cells' names are made of: `learning rate × heads`; empty if it is not known."""
+        axes = self.sweep.axes
+        values = [cell.values for cell in self._cells.values()]
+        if any(axis not in one for one in values for axis in axes):
+            return ""
+        return CellNames(values, axes).title
+
+    def over(self) -> tuple[int, int]:
+        """How many cells this run will not train any further, and how many there are to train.
+
+        Infeasible cells and those that the sweep leaves out are in neither.
+        """
+        cells = [
+            cell
+            for cell in self._cells.values()
+            if cell.status not in (Status.INFEASIBLE, Status.LEFT_OUT)
+        ]
+        return sum(not cell.status.waits for cell in cells), len(cells)
 
     def saved_by_stopping(self) -> tuple[int, float]:
         """Baseline tokens that stopped cells did not train, and the seconds saved.

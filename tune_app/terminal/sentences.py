@@ -33,6 +33,14 @@ STATUS_STYLES = {
     Status.LEFT_OUT: "dim",
 }
 
+_KINDS = {
+    FailureClass.CODE: "error in the program",
+    FailureClass.HOST: "lost host or process",
+    FailureClass.NETWORK: "lost connection",
+    FailureClass.STORAGE: "failure of the store or a disk",
+    FailureClass.NUMBERS: "NaN or infinite loss",
+    FailureClass.MEMORY: "out of memory",
+}
 _RETRIED = "retried"
 _WHAT_WIDTH = max(len(status.value) for status in Status if status.ended)
 
@@ -113,9 +121,11 @@ def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sente
 
 
 def by_class(failures: Iterable[Failure]) -> str:
-    """Number of failures by class: `3 host, 1 storage`."""
+    """Number of failures by class: `3 × lost host or process, 1 × NaN or infinite loss`."""
     number = Counter(failure.kind for failure in failures)
-    return formats.listed((number[kind], kind.value) for kind in FailureClass)
+    if number.total() == 1:
+        return _KINDS[next(iter(number))]
+    return formats.listed((number[kind], f"× {_KINDS[kind]}") for kind in FailureClass)
 
 
 def _failure(progress: SweepProgress, failure: Failure) -> str:

@@ -203,7 +203,8 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
         (formats.one_line(progress.sweep.name), "bold"),
         f"  {len(cells)} cells: {progress.counts()}",
     )
-    parts: list[RenderableType] = [head, *_history(journal, cells), Text(), table]
+    named = [Text(f"cells are named by {title}", "dim")] if (title := progress.title) else []
+    parts: list[RenderableType] = [head, *named, *_history(journal, cells), Text(), table]
     failures = journal.failures()
     if told := _ends(journal, progress, failures) + sentences.setbacks(progress, failures):
         parts += [Text(), sentences.below_each_other(told)]
@@ -321,7 +322,10 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
 
 def _failures(failures: Sequence[Failure]) -> str:
     ended = sum(failure.ended for failure in failures)
-    return f"{len(failures)}: {sentences.by_class(failures)}; {ended} of them ended a cell"
+    if len(failures) == 1:
+        return f"1: {sentences.by_class(failures)}{'; it ended its cell' if ended else ''}"
+    number = "all" if ended == len(failures) else str(ended) if ended else "none"
+    return f"{len(failures)}: {sentences.by_class(failures)}; {number} of them ended a cell"
 
 
 def leader_lines(results: SweepResults) -> list[Text]:

@@ -11,6 +11,7 @@ import pytest
 from tune_app.plan.cell_names import CellNames
 from tune_app.plan.labels import spans_decades
 from tune_app.plan.plan import make_plan
+from tune_app.plan.shortening import narrowed, shortened
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
 
@@ -70,6 +71,17 @@ def test_long_names_are_shortened_and_stay_different() -> None:
     assert all(len(name) <= 24 for name in names({"schedule": long}))
     hostile = ["$a$", "$b$ [red]", "_x", "<b>", "line\nbreak", ""]
     assert "line break" in names({"schedule": hostile})
+
+
+def test_shortened_texts_keep_the_part_in_which_they_differ() -> None:
+    files = [f"/data/tok/first_tokenizer_v{at}_16k.json" for at in (1, 2)]
+    assert shortened([*files, "x"], 10) == ["…r_v1_16k…", "…r_v2_16k…", "x"]
+    assert shortened(["a long name", "another name"], 8) == ["a lon…me", "anoth…me"]
+    assert shortened(["ab" * 40], 5) == ["aba…b"]
+    assert shortened([], 5) == []
+    names = [f"0.0001 × {file} × 4" for file in files]
+    assert narrowed(names, 20) == ["0.0001 × …_v1_1… × 4", "0.0001 × …_v2_1… × 4"]
+    assert all(len(name) <= 8 for name in narrowed(names, 8))
 
 
 def test_a_baseline_that_differs_off_the_axes_says_in_what() -> None:

@@ -155,7 +155,10 @@ def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path
     for text in (status, result):
         assert lost in text
         assert failed in text
-    assert "failures  3: 1 code, 1 host, 1 numbers; 2 of them ended a cell" in result
+    assert (
+        "failures  3: 1 × error in the program, 1 × lost host or process, "
+        "1 × NaN or infinite loss; 2 of them ended a cell"
+    ) in result
 
 
 def test_a_cell_that_is_lost_often_is_told_of_once(tmp_path: Path) -> None:
@@ -175,8 +178,9 @@ def test_a_cell_that_is_lost_often_is_told_of_once(tmp_path: Path) -> None:
         text = _text(status_table(journal), width=160)
     assert text.count("retried") == 1
     assert (
-        f"{running.label}  5 times (4 host, 1 storage), the latest: host failure: number 4" in text
-    )
+        f"{running.label}  5 times (4 × lost host or process, 1 × failure of the store or a disk), "
+        "the latest: host failure: number 4"
+    ) in text
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -243,3 +247,30 @@ def _text(renderable: RenderableType, *, width: int) -> str:
     with console.capture() as capture:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def test_one_failure_is_told_in_words(tmp_path: Path) -> None:
+    axes = {"embedding": ("tied", "untied")}
+    fates = {("untied",): "diverged 3"}
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes, fates=fates) as journal:
+        assert "failures  1: NaN or infinite loss; it ended its cell" in _text(
+            summary(journal, tmp_path), width=120
+        )
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_cells_of_three_axes_can_be_told_apart(tmp_path: Path, width: int) -> None:
+    axes = {
+        "learning_rate": (0.00316227766, 0.00318993),
+        "feed_forward": ("swiglu", "[red]geglu[/red] of a very long name $a$", "relu_squared"),
+        "tokenizer": ("first", "another"),
+    }
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
+        labels = [cell.label for cell in journal.cells()]
+        lines = _text(status_table(journal), width=width).splitlines()
+    assert len(set(labels)) == 12
+    assert lines[1] == "cells are named by learning rate × feed-forward × tokenizer"
+    rows = lines[4:16]
+    names = [row[: row.index("finished")].rstrip() for row in rows]
+    assert len(set(names)) == 12 and all(name.startswith("0.00316 ×") for name in names[:2])
+    assert all(len(line) <= width for line in lines)
