@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from data.display import corpus_facts
+from data.division import split_by_bytes
 from data.errors import CorpusError
 from data.packing import token_type
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from data.sources.base import Document
 from data.splits import SPLITS
 from data.tokenizers.spec import TokenizerSpec
 
@@ -133,6 +135,25 @@ def test_a_few_documents_are_split_by_bytes(tmp_path, story) -> None:
     assert sorted("".join(text)) == sorted("".join(texts))
     # A prefix of the text trains, and none of it is scored.
     assert "".join(texts).endswith("".join(documents_of(corpus, "test")))
+
+
+@pytest.mark.parametrize("sizes", [[2_000], [1, 1_999], [1_800, 100, 100], [700] * 3, [90] * 40])
+@pytest.mark.parametrize("word", ["ab\n", "语言 ", "é", "x"])
+def test_by_bytes_nothing_is_lost_and_characters_stay_whole(sizes: list[int], word: str) -> None:
+    texts = [
+        (word * size).encode()[: size // len(word.encode()) * len(word.encode())] or b"y"
+        for size in sizes
+    ]
+    documents = [Document("train", text) for text in (*texts, None, b" \n")]
+    total = sum(map(len, texts))
+    found = list(split_by_bytes(documents, total))
+    assert b"".join(one.text or b"" for one in found) == b"".join(texts)
+    assert [one.split for one in found] == sorted((one.split for one in found), key=SPLITS.index)
+    for one in found:
+        assert one.text and one.text.decode()
+    for name, share in (("train", 0.9), ("dev", 0.05), ("test", 0.05)):
+        size = sum(len(one.text or b"") for one in found if one.split == name)
+        assert abs(size - share * total) <= 0.0125 * total + 4
 
 
 def test_what_is_left_out_is_counted(tmp_path, story) -> None:

@@ -125,8 +125,9 @@ class Wishes:
         str | None,
         Parameter(
             group=_WHAT,
-            help="A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path; "
-            "default: the space's, else stdlib.",
+            help="A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path, "
+            "as in reviews.jsonl:review; see `stellux prepare --help`. Default: the space's, else "
+            "stdlib.",
         ),
     ] = None
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None

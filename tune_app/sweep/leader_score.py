@@ -8,7 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from data.display import progress_display
 from data.prepared import PreparedCorpus
+from data.progress import Report
 from tune_app.devices import AUTO, available_devices, default_device
 from tune_app.formats import one_line
 from tune_app.journal.journal import Journal
@@ -60,7 +62,8 @@ def score_leader(
     try:
         for result in cells:
             try:
-                journal.score(_score(result, corpora, folder, device))
+                with progress_display(console) as report:
+                    journal.score(_score(result, corpora, folder, device, report))
             except (ValueError, OSError, RuntimeError) as error:
                 logger.warning(
                     "%s is not scored on the test split: %s",
@@ -72,7 +75,11 @@ def score_leader(
 
 
 def _score(
-    result: CellResult, corpora: Mapping[str, PreparedCorpus], folder: Path, device: str
+    result: CellResult,
+    corpora: Mapping[str, PreparedCorpus],
+    folder: Path,
+    device: str,
+    report: Report,
 ) -> Score:
     assert result.last is not None, "a finished cell has an observation"
     tokenizer = tokenizer_of(result.cell.values).key
@@ -87,6 +94,7 @@ def _score(
         tokens=result.last.tokens,
         folder=folder,
         device=device if device in available_devices() else default_device(),
+        report=report,
     )
 
 

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from data.batches import EvaluationDocuments
+from data.batches import Batch, EvaluationDocuments
 from data.prepared import PreparedCorpus
+from data.progress import Report, silent
 from data.splits import SplitName
 from model.evaluation.bits_per_byte import evaluate
 from tune_app.journal.records import Score
 from tune_app.trial.data import EVALUATION_BATCH
 from tune_app.trial.trained import CheckpointError, load
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reported:
+    """Documents that report how much of their text is scored."""
+
+    documents: EvaluationDocuments
+    stage: str
+    report: Report
+
+    @property
+    def text_bytes(self) -> int:
+        return self.documents.text_bytes
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number, batch in enumerate(self.documents):
+            done = self.text_bytes * number // len(self.documents)
+            self.report(self.stage, done, self.text_bytes)
+            yield batch
 
 
 def score(
@@ -22,6 +44,7 @@ def score(
     folder: Path,
     split: SplitName = "test",
     device: str = "cpu",
+    report: Report = silent,
 ) -> Score:
     """The score of a finished cell's checkpoint on all documents of a split.
 
@@ -33,6 +56,7 @@ def score(
         folder: of the sweep, where a relative path starts.
         split: of the corpus.
         device: `cpu`, `cuda`, …
+        report: hears of the bytes scored, as `score CELL`.
 
     Raises CheckpointError, TokenizerError or StoreError if the checkpoint cannot be read or is
     another one, CorpusError if the split is shorter than the context.
@@ -48,7 +72,8 @@ def score(
         batch_size=EVALUATION_BATCH,
         end_of_text=corpus.end_of_text,
     )
-    found = evaluate(trained.model, documents)
+    reported = _Reported(documents=documents, stage=f"score {cell}", report=report)
+    found = evaluate(trained.model, reported)
     return Score(
         cell=cell,
         split=split,

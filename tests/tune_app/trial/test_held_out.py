@@ -35,7 +35,17 @@ def test_a_split_is_scored_as_the_trial_scores_it(
     kept = f"checkpoints/{name}"
     dev = score(CELL.key, kept, corpus, tokens=trial.tokens, folder=tmp_path, split="dev")
     assert (dev.bits_per_byte, dev.perplexity) == (seen.full_bits_per_byte, seen.full_perplexity)
-    test = score(CELL.key, kept, corpus, tokens=trial.tokens, folder=tmp_path)
+    heard: list[tuple[str, int, int]] = []
+    test = score(
+        CELL.key,
+        kept,
+        corpus,
+        tokens=trial.tokens,
+        folder=tmp_path,
+        report=lambda *said: heard.append(said),
+    )
+    assert heard[0] == (f"score {CELL.key}", 0, test.text_bytes)
+    assert 0 < heard[-1][1] < test.text_bytes
     assert (test.cell, test.split, test.tokens) == (CELL.key, "test", trial.tokens)
     assert test.text_bytes == corpus.manifest.splits["test"].text_bytes
     assert test.bits_per_byte != dev.bits_per_byte
