@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import subprocess
 from collections.abc import Callable
 
 import torch
@@ -12,8 +12,6 @@ from model.network.transformer import Transformer
 from model.sizing.cost import training_flops_per_token
 from model.spec import ModelConfig
 from model.training.hardware import compiler_found, compiler_name, kind_of
-
-logger = logging.getLogger(__name__)
 
 COMPILE_SECONDS = 12.0
 COMPILE_SECONDS_PER_LAYER = 1.5
@@ -29,29 +27,34 @@ All on two cores with AVX-512 bf16 and torch 2.13; faster machines both compile 
 REMEDY = "Install a C++ compiler and Python's headers, or set compile=off"
 
 
+def remedy_for(cause: str) -> str:
+    """What to do about a cause of `cause_of`."""
+    if "No space left" in cause or "Disk quota" in cause:
+        return "Make room in the folder of temporary files (TMPDIR), or set compile=off"
+    if "failed to map segment" in cause:
+        return (
+            "Set TMPDIR to a folder from which programs may run (this one is mounted noexec), or "
+            "set compile=off"
+        )
+    return REMEDY
+
+
 class CompilationError(RuntimeError):
     """compile is 'on', and torch.compile failed. The message is one line and names the cause."""
 
 
 def should_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -> bool:
-    """Whether to compile a run of `tokens` tokens; `auto` compiles where it pays.
+    """Whether to compile a run of `tokens` tokens; `auto` compiles where it pays."""
+    if mode != "auto":
+        return mode == "on"
+    return kind_of(device).COMPILES_BY_ITSELF and compile_pays(config, tokens=tokens)
 
-    If `auto` would compile but finds no compiler, the answer is no, with a warning. Raises
-    CompilationError if `on` finds none.
-    """
-    if mode == "off":
-        return False
-    if mode == "auto" and not (
-        kind_of(device).COMPILES_BY_ITSELF and compile_pays(config, tokens=tokens)
-    ):
-        return False
-    if not compiler_found(device):
-        name = compiler_name(device)
-        if mode == "on":
-            raise CompilationError(f"compile is 'on', but there is no {name}; {REMEDY}")
-        logger.warning("torch.compile finds no %s; training runs eager. %s", name, REMEDY)
-        return False
-    return True
+
+def missing_compiler(device: str) -> str:
+    """What torch.compile lacks on this machine, and the remedy; empty if it lacks nothing known."""
+    if compiler_found(device):
+        return ""
+    return f"there is no {compiler_name(device)}. {REMEDY}"
 
 
 def compile_pays(config: ModelConfig, *, tokens: int) -> bool:
@@ -78,10 +81,12 @@ def cause_of(error: BaseException) -> str:
     """Why torch.compile failed, in one line.
 
     Its exceptions wrap each other and end in advice on debugging; the compiler's own message is in
-    the innermost one, after the command line.
+    the innermost one, after the command line. Below that there is only the exit code of a process.
     """
     innermost = error
     while inner := getattr(innermost, "inner_exception", None) or innermost.__cause__:
+        if isinstance(inner, subprocess.CalledProcessError):
+            break
         innermost = inner
     lines = [line.strip() for line in str(innermost).splitlines() if line.strip()]
     text = lines[0] if lines else ""

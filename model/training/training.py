@@ -26,10 +26,11 @@ from model.network.context import LossOutput
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 from model.training.compilation import (
-    REMEDY,
     CompilationError,
     cause_of,
     compiled_loss,
+    missing_compiler,
+    remedy_for,
     should_compile,
 )
 from model.training.hardware import (
@@ -107,6 +108,8 @@ class Training:
         self.steps = 0
         self.compile_seconds = 0.0
         """Wall time that compilation took, in the first step."""
+        self.compile_failure = ""
+        """Why training is eager although compiling would pay; empty if it is not."""
         self.precision = _precision(training.precision, device)
         self._batches = batches
         if torch.device(device).type == "cpu":
@@ -123,6 +126,8 @@ class Training:
         self._loss = compiled_loss(self.model) if compiled else self.model.loss
         self._compiles = compiled
         self.environment = environment(device, precision=self.precision, compiled=compiled)
+        if compiled and (lack := missing_compiler(device)):
+            self._run_eager(lack)
 
     @property
     def finished(self) -> bool:
@@ -269,17 +274,20 @@ class Training:
                 self._accumulate(batch)
         except Exception as error:
             cause = cause_of(error)
-            if self.training.compile == "on":
-                raise CompilationError(
-                    f"compile is 'on', but torch.compile failed: {cause}. {REMEDY}"
-                ) from error
             # An error of the model itself is raised again by the eager step.
-            logger.warning("torch.compile failed, training runs eager: %s. %s", cause, REMEDY)
-            self._loss = self.model.loss
-            self.environment["compiled"] = False
+            self._run_eager(f"torch.compile failed: {cause}. {remedy_for(cause)}", error)
         finally:
             self._optimizer.zero_grad(set_to_none=True)
             self.compile_seconds = time.perf_counter() - started
+
+    def _run_eager(self, reason: str, error: Exception | None = None) -> None:
+        """Goes on without torch.compile, with a warning; CompilationError if compile is 'on'."""
+        if self.training.compile == "on":
+            raise CompilationError(f"compile is 'on', but {reason}") from error
+        logger.warning("training runs eager, because %s", reason)
+        self.compile_failure = reason
+        self.environment["compiled"] = False
+        self._loss, self._compiles = self.model.loss, False
 
 
 def _reported(output: LossOutput) -> dict[str, Tensor]:

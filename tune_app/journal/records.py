@@ -200,6 +200,8 @@ class FailureClass(str, Enum):
     """The loss or a gradient is NaN or infinite."""
     MEMORY = "memory"
     """Out of memory, by exception or by the cgroup's count of OOM kills."""
+    COMPILER = "compiler"
+    """torch.compile failed, so that the attempt trains eager."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from ray.tune.experiment import Trial
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tune_app.faults.oom_kills import oom_kills
+from tune_app.faults.reasons import reason_in
 from tune_app.journal.records import FailureClass
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
     """
     if isinstance(error, ActorDiedError) and _CREATION in str(error):
         host = _host_at(match[1]) if (match := _ADDRESS.search(_plain(error)[0])) else ""
-        return Loss(kind=FailureClass.CODE, reason=_plain(error)[-1], early=True, host=host)
+        return Loss(kind=FailureClass.CODE, reason=reason_in(_plain(error)), early=True, host=host)
     reason = "the process was lost"
     if error is not None:
         reason = f"{type(error).__name__}: {(_plain(error) or [''])[0]}"

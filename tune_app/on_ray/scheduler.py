@@ -25,6 +25,7 @@ from tune_app.on_ray.messages import (
     CELL,
     CHECKPOINT,
     DAMAGED,
+    EAGER,
     EARLY,
     ERROR,
     HOST,
@@ -32,6 +33,7 @@ from tune_app.on_ray.messages import (
     OBSERVATION,
     OOM_KILLS,
     PROCESS,
+    REASON,
     RESUMED_FROM,
     TOKENS,
     WARNINGS,
@@ -99,6 +101,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._checkpoints = journal.checkpoints()
         self._pulses: dict[str, Pulse] = {}
         self._beaten_at: dict[str, float] = {}
+        self._eager: dict[str, set[str]] = {}
+        """By cell: the reasons for training eager that the journal has."""
         self._given_up: set[str] = set()
         self._suspects: set[str] = set()
         """Machines already warned about because cells fail there before their first step."""
@@ -139,11 +143,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._beat(key, result)
         if (name := result.get(CHECKPOINT)) is not None:
             self._keep(key, self._checkpoint_url(name))
+        if eager := result.get(EAGER):
+            self._note_eager(key, eager, result[HOST])
         if ERROR in result:
             failure = Failure(
                 cell=key,
                 kind=FailureClass(result[KIND]),
-                reason=result[ERROR].strip().splitlines()[-1],
+                reason=result[REASON],
                 traceback=result[ERROR],
                 ended=True,
                 host=result[HOST],
@@ -262,6 +268,26 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._checkpoints[key] = url
             self._written(lambda: self._journal.keep(key, url))
 
+    def _note_eager(self, key: str, reason: str, host: str) -> None:
+        """Records that a cell trains eager, once for each reason."""
+        known = self._eager.setdefault(
+            key, {one.reason for one in self._journal.failures(key) if _is_eager(one)}
+        )
+        if reason in known:
+            return
+        known.add(reason)
+        failure = Failure(
+            cell=key,
+            kind=FailureClass.COMPILER,
+            reason=reason,
+            traceback="",
+            ended=False,
+            host=host,
+            tokens=self._pulse(key).tokens,
+            remedy="trained eager",
+        )
+        self._written(lambda: self._journal.fail(failure))
+
     def _note_damage(self, key: str, damage: str, resumed_from: int, host: str) -> None:
         onward = f"resumed from {resumed_from:,} tokens" if resumed_from else "started again"
         failure = Failure(
@@ -281,3 +307,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     def _written(self, write: Callable[[], T]) -> T:
         return wait_until_written(write, still_wanted=lambda: self._halt.reason is None)
+
+
+def _is_eager(failure: Failure) -> bool:
+    return failure.kind is FailureClass.COMPILER

@@ -21,11 +21,13 @@ from tune_app.cluster.corpus_fetch import TokenFetch
 from tune_app.devices import use_threads
 from tune_app.faults.oom_kills import oom_kills
 from tune_app.faults.policy import classify
+from tune_app.faults.reasons import reason_of
 from tune_app.journal.records import FailureClass
 from tune_app.on_ray.messages import (
     CELL,
     CHECKPOINT,
     DAMAGED,
+    EAGER,
     EARLY,
     ERROR,
     HOST,
@@ -33,6 +35,7 @@ from tune_app.on_ray.messages import (
     OBSERVATION,
     OOM_KILLS,
     PROCESS,
+    REASON,
     RESUMED_FROM,
     TOKENS,
     WARNINGS,
@@ -117,6 +120,7 @@ class CellTrainable(tune.Trainable):
             self._failed = classify(error)
             return report | {
                 ERROR: traceback.format_exc(),
+                REASON: reason_of(error),
                 EARLY: self._failed_early,
                 KIND: self._failed.value,
                 TOKENS: tokens,
@@ -127,6 +131,7 @@ class CellTrainable(tune.Trainable):
         return report | {
             TOKENS: self._trial.tokens,
             CHECKPOINT: self._trial.stored,
+            EAGER: self._trial.compile_failure,
             WARNINGS: self._warnings.taken(),
         }
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from tune_app import formats
-from tune_app.journal.records import Status
+from tune_app.journal.records import FailureClass, Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.summary import SweepResults
@@ -28,6 +28,7 @@ def caveats(results: SweepResults) -> list[str]:
         *_confounded(results),
         *_stopping(results),
         *_tokenizers(results),
+        *_eager(results),
         "The learning rate is set for the baseline and scaled to the other cells by width and "
         "depth (muP). A design with another best learning rate looks worse than it is.",
         "Seconds depend on the machine and on what else ran on it; FLOPs and bits per byte do not.",
@@ -212,6 +213,15 @@ def _stopping(results: SweepResults) -> Iterator[str]:
             f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats per token "
             f"at the baseline's {formats.perplexity(perplexity)}: the same margin is "
             "stricter at a higher perplexity and looser at a lower one."
+        )
+
+
+def _eager(results: SweepResults) -> Iterator[str]:
+    eager = {one.cell for one in results.failures if one.kind is FailureClass.COMPILER}
+    if eager:
+        yield (
+            f"torch.compile failed, so {len(eager)} of {len(results.cells)} cells trained eager, "
+            "at least in part: slower, and with other last bits than a compiled cell."
         )
 
 

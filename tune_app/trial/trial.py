@@ -125,6 +125,11 @@ class Trial:
         return stored or self._resumed_name
 
     @property
+    def compile_failure(self) -> str:
+        """Why it trains eager although compiling would pay; empty if it does not."""
+        return self._training.compile_failure
+
+    @property
     def finished(self) -> bool:
         """Whether training is done and its last evaluation returned."""
         return self._all_evaluated and not self._unreported and self._held is None

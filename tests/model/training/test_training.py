@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import math
@@ -19,7 +20,13 @@ from torch.nn import functional
 
 from model.sizing.budget import solve
 from model.spec import ModelConfig, ModelSpec
-from model.training.compilation import CompilationError, compile_pays, should_compile
+from model.training.compilation import (
+    CompilationError,
+    cause_of,
+    compile_pays,
+    remedy_for,
+    should_compile,
+)
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, StepResult, Training
 
@@ -298,7 +305,7 @@ def test_without_a_compiler_training_is_eager_and_says_so(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     training = start(replace(SETTINGS, compile="auto"))
-    assert "no C++ compiler (no-such-compiler); training runs eager" in caplog.text
+    assert "training runs eager, because there is no C++ compiler (no-such-compiler)" in caplog.text
     assert training.environment["compiled"] is False
     assert train(training, steps=2) == train(start(), steps=2)
 
@@ -342,7 +349,20 @@ def test_where_compiling_fails_training_goes_on_eager_and_says_why(
     assert train(training, steps=3) == train(start(), steps=3)
     (warning,) = [record.getMessage() for record in caplog.records]
     assert CAUSE in warning and "TORCHDYNAMO" not in warning
+    assert CAUSE in training.compile_failure
     assert training.state_dict()["environment"]["compiled"] is False
+
+
+def test_the_cause_is_what_the_compiler_said_and_the_remedy_fits_it() -> None:
+    compiler = subprocess.CalledProcessError(1, ["g++", "x.cpp", "-o", "x.so"])
+    error = WrappedError()
+    error.inner_exception.__cause__ = compiler
+    assert cause_of(error).startswith(CAUSE), "not the command line of the compiler"
+    assert "Install a C++ compiler" in remedy_for(cause_of(error))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert "Make room" in remedy_for(cause_of(full))
+    barred = ImportError("x.so: failed to map segment from shared object")
+    assert "mounted noexec" in remedy_for(cause_of(barred))
 
 
 def test_where_compiling_was_asked_for_its_failure_is_the_error(uncompilable: None) -> None:

@@ -14,10 +14,12 @@ from ray.tune.schedulers import TrialScheduler
 from tests.tune_app.sweeps import TOKENS, new_journal, observe
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
-from tune_app.journal.records import Action, Observation, Status
-from tune_app.on_ray.messages import CELL, CHECKPOINT, HOST, OBSERVATION, OOM_KILLS, PROCESS
+from tune_app.journal.records import Action, FailureClass, Observation, Status
+from tune_app.on_ray.messages import CELL, CHECKPOINT, EAGER, HOST, OBSERVATION, OOM_KILLS, PROCESS
 from tune_app.on_ray.messages import TOKENS as TRAINED
 from tune_app.on_ray.scheduler import Halt, SweepScheduler
+from tune_app.results.caveats import caveats
+from tune_app.results.summary import summarise
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.stopping.rule import Verdict
@@ -53,7 +55,9 @@ class Sweep:
             checkpoint_url=lambda name: f"checkpoints/{name}",
         )
 
-    def report(self, observation: Observation, *, checkpoint: str | None = None) -> str:
+    def report(
+        self, observation: Observation, *, checkpoint: str | None = None, eager: str = ""
+    ) -> str:
         """What Tune is told to do with the trial."""
         trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}})
         report = {
@@ -62,6 +66,7 @@ class Sweep:
             OOM_KILLS: 0,
             TRAINED: observation.tokens,
             CHECKPOINT: checkpoint,
+            EAGER: eager,
             OBSERVATION: json.dumps(observation.to_values()),
         }
         return self._scheduler.on_trial_result(None, trial, report)
@@ -85,6 +90,17 @@ def test_the_newest_checkpoint_of_a_cell_is_recorded(journal: Journal) -> None:
     sweep.report(observe(cell, 250, 1.0), checkpoint="cell/200-cd.pt")
     sweep.report(observe(cell, 375, 1.0))
     assert journal.checkpoints() == {cell: "checkpoints/cell/200-cd.pt"}
+
+
+def test_that_a_cell_trains_eager_is_recorded_once(journal: Journal) -> None:
+    _, cell, _ = (cell.key for cell in journal.cells())
+    for scheduler in (Sweep(journal, Action.CONTINUE), Sweep(journal, Action.CONTINUE)):
+        scheduler.report(observe(cell, 125, 1.0), eager="torch.compile failed: no Python.h")
+        scheduler.report(observe(cell, 250, 1.0), eager="torch.compile failed: no Python.h")
+    (failure,) = journal.failures()
+    assert (failure.kind, failure.ended) == (FailureClass.COMPILER, False)
+    assert failure.reason == "torch.compile failed: no Python.h"
+    assert "1 of 3 cells trained eager" in " ".join(caveats(summarise(journal)))
 
 
 def test_a_paused_cell_leaves_its_place_and_passes_the_pause_the_next_time(
