@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +59,17 @@ def run_sweep(
     else:
         planned = plan_sweep(space, **wishes)
     how = settings_of(RunOptions, options)
-    from tune_app.sweep.run import train_sweep  # noqa: PLC0415 - imports torch
-
     arguments = [planned.call, *(f"{name}={value!r}" for name, value in options.items())]
-    outcome = train_sweep(
-        planned.plan,
-        planned.rules,
-        how,
-        console=_console() if progress else Console(quiet=True),
-        command=f"run_sweep({', '.join(arguments)})",
-    )
+    with _no_talk_of_widgets():
+        from tune_app.sweep.run import train_sweep  # noqa: PLC0415 - imports torch
+
+        outcome = train_sweep(
+            planned.plan,
+            planned.rules,
+            how,
+            console=_console() if progress else Console(quiet=True),
+            command=f"run_sweep({', '.join(arguments)})",
+        )
     if outcome.interrupted:
         raise KeyboardInterrupt
     return sweep_in(how.results / planned.name, ended_by=outcome.ended_by)
@@ -76,3 +80,12 @@ def _console() -> Console:
     if sys.stdout.isatty():
         return Console()
     return Console(file=sys.stdout, force_jupyter=False, force_terminal=False, width=_WIDTH)
+
+
+@contextmanager
+def _no_talk_of_widgets() -> Iterator[None]:
+    """In a notebook tqdm and Ray recommend ipywidgets when they are imported; nothing uses it."""
+    logging.getLogger("ray.widgets").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        yield

@@ -18,7 +18,15 @@ from types import FrameType
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import (
+    Callback,
+    CheckpointConfig,
+    FailureConfig,
+    ProgressReporter,
+    RunConfig,
+    TuneConfig,
+    Tuner,
+)
 from ray.tune.experiment import Trial
 
 from tune_app.cluster.corpus_share import Tokens
@@ -152,6 +160,7 @@ def _tuner(
             # The scheduler decides what is retried, and how often.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+            progress_reporter=_Silent(),
             verbose=0,
         ),
     )
@@ -159,6 +168,13 @@ def _tuner(
 
 def _trial_name(trial: Trial) -> str:
     return str(trial.config[CELL]["key"])
+
+
+class _Silent(ProgressReporter):
+    """In a notebook Tune's own reporter clears what was printed, whatever its verbosity."""
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        return False
 
 
 class _Starts(Unsaved, Callback):

@@ -65,7 +65,7 @@ def test_a_sweep_that_is_not_there_or_has_no_leader_is_told_in_a_sentence(
     with pytest.raises(ValueError, match=r"no cell '35%'; expected one of 35% × 2\.66"):
         sweep.load("35%")
     with pytest.raises(ValueError, match="has no checkpoint; it is infeasible"):
-        sweep.load("45% × 4.0")
+        sweep.load("45% × 4")
     (tmp_path / "new").mkdir()
     fates = {("tied",): "pending"}
     axes = {"embedding": ("tied",)}
