@@ -136,6 +136,21 @@ class TestMistakes:
             assert len(told) == len(same) * (len(same) - 1) // 2
             assert all("are the same text" in message for message in told)
 
+    def test_a_dev_split_of_one_long_document_is_told(
+        self, tmp_path, story, caplog, monkeypatch
+    ) -> None:
+        monkeypatch.setattr("data.prepared._LONG_DOCUMENT", 10_000)
+        for first, name in enumerate(("train", "dev")):
+            texts = [story(1_000 * first + n) for n in range(60)]
+            (tmp_path / f"{name}.txt").write_text("\n".join(texts))
+        prepare(str(tmp_path), TOKENIZER, cache=tmp_path / "cache")
+        (record,) = caplog.records
+        assert "dev is a single document of 0.0 MB" in record.getMessage()
+        assert "write #pieces behind the corpus" in record.getMessage()
+        caplog.clear()
+        prepare(f"{tmp_path}#pieces", TOKENIZER, cache=tmp_path / "cache")
+        assert caplog.records == []
+
 
 class TestDamage:
     @pytest.fixture
