@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
 from data.display import progress_display
 from data.prepared import PreparedCorpus
 from data.progress import Report
-from tune_app.devices import AUTO, available_devices, default_device
+from tune_app.devices import AUTO, available_devices, default_device, use_threads
 from tune_app.formats import one_line
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Score
+from tune_app.machine_limits import usable_cpus
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.summary import CellResult, SweepResults, summarise
 from tune_app.trial import held_out
@@ -41,6 +44,7 @@ def score_leader(
     *,
     console: Console,
     device: str = AUTO,
+    threads: int = 1,
 ) -> None:
     """Scores what `cells_to_score` names and records it; says what cannot be scored, and why.
 
@@ -51,6 +55,7 @@ def score_leader(
         corpora: by tokenizer key.
         folder: of the sweep.
         device: of this machine; another one takes its place if it is not there.
+        threads: CPUs that the user gave to the sweep; no more are used than there are.
     """
     if not all(corpus.has_test for corpus in corpora.values()):
         return
@@ -62,7 +67,7 @@ def score_leader(
     try:
         for result in cells:
             try:
-                with progress_display(console) as report:
+                with progress_display(console) as report, _threads(min(threads, usable_cpus())):
                     journal.score(_score(result, corpora, folder, device, report))
             except (ValueError, OSError, RuntimeError) as error:
                 logger.warning(
@@ -96,6 +101,17 @@ def _score(
         device=device if device in available_devices() else default_device(),
         report=report,
     )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """CPU threads of this process while the block runs."""
+    before = torch.get_num_threads()
+    use_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _say(console: Console, text: str) -> None:

@@ -123,7 +123,14 @@ def train_sweep(
             journal.mark_interrupted()
             tidy_up(stores.checkpoints, journal, folder)
             if ended_by is None:
-                score_leader(journal, corpora, folder, console=console, device=options.device)
+                score_leader(
+                    journal,
+                    corpora,
+                    folder,
+                    console=console,
+                    device=options.device,
+                    threads=means.cpus * means.cells_at_once,
+                )
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415
