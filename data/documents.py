@@ -82,6 +82,12 @@ def by_blank_line(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield from _joined(document)
 
 
+def by_line(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Each line that is not blank."""
+    for line in lines:
+        yield from _joined([line])
+
+
 def by_pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Pieces of PIECE_BYTES to twice as many, cut by `cut`; the last may be shorter.
 
@@ -121,6 +127,7 @@ GROUPINGS: dict[str, Grouping] = {
     "separators": by_end_of_text,
     "headings": by_heading,
     "paragraphs": by_blank_line,
+    "lines": by_line,
     "pieces": by_pieces,
 }
 """By the name that a user can give."""
@@ -129,6 +136,7 @@ MEANINGS: dict[str, str] = {
     "separators": f"text between lines of {END_OF_TEXT}",
     "headings": "articles, each from a line like ' = Title = '",
     "paragraphs": "paragraphs, text between blank lines",
+    "lines": "lines, each a document",
     "pieces": f"pieces of {PIECE_BYTES // 1024} to {PIECE_BYTES // 512} KiB, cut at line ends, "
     "else at white space",
 }

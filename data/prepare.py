@@ -153,12 +153,13 @@ app = App(
     headings: else articles, each from a line like " = Title = ", if it has such;
     paragraphs: else what is between blank lines;
     pieces: else, in a single file, pieces of 4 to 8 KiB, cut at line ends.
-    #separators, #headings, #paragraphs or #pieces behind the path chooses.""",
+    #separators, #headings, #paragraphs, #pieces or #lines (each line a document)
+    behind the path chooses.""",
     help_epilogue=f"""Examples:
   {_NAME}
   {_NAME} wikitext-103 --vocab-size 16000
   {_NAME} reviews.jsonl:review --vocab-size 8000 --json
-  {_NAME} novel.txt#paragraphs""",
+  {_NAME} sentences.txt#lines""",
     help_format="plaintext",
     version_flags=[],
 )

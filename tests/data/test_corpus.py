@@ -114,9 +114,8 @@ class TestFiles:
         assert len(texts(path)) == 2
         assert len(texts(f"{path}#paragraphs")) == 3
         assert found.content_hash() != said.content_hash()
-        assert "expected one of separators, headings, paragraphs, pieces" in refusal(
-            f"{path}#lines"
-        )
+        assert len(texts(f"{path}#lines")) == 5
+        assert "one of separators, headings, paragraphs, lines, pieces" in refusal(f"{path}#words")
 
     def test_a_path_may_hold_the_mark_of_a_grouping(self, tmp_path) -> None:
         (tmp_path / "a#paragraphs").mkdir()
