@@ -88,6 +88,20 @@ def bf16_is_fast(device: str) -> bool:
     return kind_of(device).multiplies_bf16()
 
 
+def precision_on(device: str, asked: str) -> str:
+    """`bf16` or `fp32`; `auto` takes the faster.
+
+    Raises ValueError for `bf16` on a device without it in hardware.
+    """
+    if asked == "auto":
+        return "bf16" if bf16_is_fast(device) else "fp32"
+    if asked == "bf16" and not bf16_is_fast(device):
+        raise ValueError(
+            f"precision is 'bf16', which {device} has no instructions for; use 'auto' or 'fp32'"
+        )
+    return asked
+
+
 def compiler_found(device: str) -> bool:
     """Whether torch.compile has the compiler it needs: C++ on a CPU, C for Triton on a GPU."""
     return shutil.which(kind_of(device).compiler()[1]) is not None

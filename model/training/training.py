@@ -34,11 +34,11 @@ from model.training.compilation import (
     should_compile,
 )
 from model.training.hardware import (
-    bf16_is_fast,
     deterministic_algorithms,
     differences,
     environment,
     keep_freed_memory,
+    precision_on,
 )
 from model.training.optimizers import adamw, set_learning_rate
 from model.training.schedules import SCHEDULES
@@ -110,7 +110,7 @@ class Training:
         """Wall time that compilation took, in the first step."""
         self.compile_failure = ""
         """Why training is eager although compiling would pay; empty if it is not."""
-        self.precision = _precision(training.precision, device)
+        self.precision = precision_on(device, training.precision)
         self._batches = batches
         if torch.device(device).type == "cpu":
             keep_freed_memory()
@@ -306,16 +306,6 @@ def _flat(scales: Mapping[str, Any]) -> dict[str, Any]:
     sizes = scales["baseline_sizes"]
     own = {name: value for name, value in scales.items() if name != "baseline_sizes"}
     return own | {f"the baseline's {name}": size for name, size in sizes.items()}
-
-
-def _precision(asked: str, device: str) -> str:
-    if asked == "auto":
-        return "bf16" if bf16_is_fast(device) else "fp32"
-    if asked == "bf16" and not bf16_is_fast(device):
-        raise ValueError(
-            f"precision is 'bf16', which {device} has no instructions for; use 'auto' or 'fp32'"
-        )
-    return asked
 
 
 def _random_state() -> dict[str, Any]:

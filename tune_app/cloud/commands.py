@@ -34,8 +34,7 @@ _NAME = command_name(MODULE)
 
 app = App(
     name=_NAME,
-    help="""Run a sweep on the cluster, see what it costs, end its machines, fetch its
-    results.
+    help="""Run a sweep on rented machines: start, watch and stop it, fetch its results.
 
     On the cluster's head no option is needed; from your own machine name the
     cluster's YAML, whose head is then asked by SSH.""",
@@ -49,7 +48,7 @@ app = App(
 )
 
 
-@app.command
+@app.command(sort_key=1)
 def start(
     *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)], cluster: Path | None = None
 ) -> int:
@@ -65,7 +64,7 @@ def start(
     return _sweep(cluster, "start", arguments)
 
 
-@app.command
+@app.command(sort_key=2)
 def follow(*, cluster: Path | None = None) -> int:
     """Show the sweep's log until it ends. Ctrl-C leaves the sweep alone.
 
@@ -77,7 +76,7 @@ def follow(*, cluster: Path | None = None) -> int:
     return _sweep(cluster, "follow")
 
 
-@app.command
+@app.command(sort_key=3)
 def stop(*, cluster: Path | None = None) -> int:
     """Stop the sweep. It saves first, and continues when it is started again.
 
@@ -89,7 +88,7 @@ def stop(*, cluster: Path | None = None) -> int:
     return _sweep(cluster, "stop")
 
 
-@app.command
+@app.command(sort_key=4)
 def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     """Show the sweep and its cells, the rented machines, their cost, and what went wrong.
 
@@ -115,7 +114,7 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     return 0
 
 
-@app.command
+@app.command(sort_key=5)
 def reap(
     *,
     cluster: Path | None = None,
@@ -161,7 +160,7 @@ def reap(
     return 0
 
 
-@app.command(name="open")
+@app.command(name="open", sort_key=6)
 def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     """Allow launches again after a reap. On the head, only root may.
 
@@ -176,7 +175,7 @@ def open_(*, cluster: Path | None = None, socket: Path | None = None) -> int:
     return 0
 
 
-@app.command(name="fetch")
+@app.command(name="fetch", sort_key=7)
 def fetch_(*, cluster: Path, to: Path | None = None) -> int:
     """Copy journals, results and checkpoints from the head. Run again, it continues.
 

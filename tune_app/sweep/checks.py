@@ -13,6 +13,8 @@ from pathlib import Path
 
 from data.corpus import find_corpus
 from data.errors import reading_explained
+from model.training.compilation import missing_compiler
+from model.training.hardware import precision_on
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device, gpu_count, mps_available
@@ -61,7 +63,9 @@ def check_all(
         return means
     if size is None and not options.on_a_cluster:
         checked_device(options.device)
-        refuse_beyond_this_machine(means, cpus=usable_cpus(), gpus=gpu_count())
+        gpus = 1 if ":" in options.device else gpu_count()
+        refuse_beyond_this_machine(means, cpus=usable_cpus(), gpus=gpus)
+        refuse_untrainable(left, device=means.device)
     _check_wandb(folder, options.wandb)
     check_storage(
         chosen_store(options.checkpoints, folder),
@@ -94,6 +98,15 @@ def refuse_beyond_this_machine(means: Means, *, cpus: int, gpus: int) -> None:
         raise ValueError(
             f"a cell needs {means.cpus} CPUs, this machine has {cpus}; use at most --cpus {cpus}"
         )
+
+
+def refuse_untrainable(cells: Sequence[PlannedCell], *, device: str) -> None:
+    """Raises ValueError if a cell asks for a precision or for a compiler that is not there."""
+    configs = [Cell.from_values(cell.values).training_config() for cell in cells if cell.config]
+    for precision, compile_mode in {(one.precision, one.compile) for one in configs}:
+        precision_on(device, precision)
+        if compile_mode == "on" and (lack := missing_compiler(device)):
+            raise ValueError(f"compile is 'on', but {lack}")
 
 
 def require_writable(folder: Path) -> None:

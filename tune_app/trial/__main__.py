@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from tune_app.command_line import (
     asked_to_end,
@@ -52,7 +53,13 @@ app = App(
 def train(
     cell: str = "{}",
     *,
-    checkpoints: str = DEFAULT_STORE,
+    checkpoints: Annotated[
+        str,
+        Parameter(
+            help="Store to write checkpoints to and resume from: a folder, sftp://user@host/path "
+            "or s3://bucket. Each cell has its own folder in it."
+        ),
+    ] = DEFAULT_STORE,
     checkpoint_every: float | None = None,
     threads: int = 1,
     device: str = "auto",
@@ -63,9 +70,6 @@ def train(
     ----------
     cell
         Settings as JSON, or the path to a .json file.
-    checkpoints
-        Store to write checkpoints to and resume from: a folder, sftp://user@host/path or
-        s3://bucket. Each cell has its own folder in it.
     checkpoint_every
         Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs.
     threads

@@ -15,6 +15,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.sizing.table import parameter_table
+from model.training.compilation import CompilationError
 from tune_app.devices import checked_device, use_threads
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
@@ -58,6 +59,7 @@ def train_alone(
     Raises KeyboardInterrupt, once the cell is saved, if asked to end.
     """
     use_threads(threads)
+    device = checked_device(device)
     wanted = read_cell(cell)
     console = Console()
     store = open_store(checkpoints)
@@ -69,13 +71,16 @@ def train_alone(
         keep_tokenizer(prepared, store)
         return prepared
 
-    trial = Trial(
-        wanted,
-        corpora=corpus,
-        checkpoints=Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
-        timing=CheckpointTiming(interval=checkpoint_every),
-        device=checked_device(device),
-    )
+    try:
+        trial = Trial(
+            wanted,
+            corpora=corpus,
+            checkpoints=Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
+            timing=CheckpointTiming(interval=checkpoint_every),
+            device=device,
+        )
+    except CompilationError as error:
+        raise ValueError(str(error)) from error
     try:
         with asked_to_end() as asked:
             return _train(trial, console, store=checkpoints, asked_to_end=asked)

@@ -280,7 +280,7 @@ def test_batches_of_another_size_are_refused() -> None:
 
 
 def test_bf16_is_refused_where_the_hardware_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.training.bf16_is_fast", lambda device: False)
+    monkeypatch.setattr("model.training.hardware.bf16_is_fast", lambda device: False)
     assert start().precision == "fp32"
     with pytest.raises(ValueError, match="precision is 'bf16'"):
         start(replace(SETTINGS, precision="bf16"))

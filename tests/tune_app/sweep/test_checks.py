@@ -36,6 +36,9 @@ def test_a_dry_run_finds_the_resources_and_leaves_no_trace(tmp_path: Path) -> No
         ({"corpus": "nowhere.txt"}, {}, "nowhere.txt does not exist"),
         ({"corpus": "wikitext-3"}, {}, "Did you mean wikitext"),
         ({"warmup_fraction": 2.0}, {}, "warmup_fraction is 2.0"),
+        ({"precision": "bf16"}, {}, "precision is 'bf16', which cpu has no instructions for"),
+        ({"compile": "on"}, {}, "compile is 'on', but there is no C"),
+        ({}, {"device": "mps", "gpus": None}, "device 'mps' is not available on this machine"),
         ({}, {"wandb": "online"}, "W&B online needs a key"),
         ({}, {"checkpoints": "ftp://host/x"}, "unknown kind of store ftp"),
         ({}, {"checkpoints": "/dev/null/x"}, "choose another --checkpoints"),
@@ -50,6 +53,9 @@ def test_what_can_be_refused_at_once_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr("model.training.hardware.bf16_is_fast", lambda device: False)
+    monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     asked = RunOptions(**{"results": tmp_path / "runs", "gpus": 0, **options})
     with pytest.raises((ValueError, OSError), match=message):
