@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model.sizing.budget import solve
+from model.sizing.budget import InfeasibleBudget, solve
 from model.spec import ModelConfig
 from tune_app.plan.cell import Cell
 
@@ -20,8 +20,16 @@ class SolvedModels:
 
     @classmethod
     def of(cls, cell: Cell) -> SolvedModels:
-        """Runs the solver. Raises InfeasibleBudget if there is no solution."""
-        return cls(model=solve(cell.model), baseline=solve(cell.baseline))
+        """Runs the solver. Raises InfeasibleBudget if there is no solution, saying for which."""
+        model = solve(cell.model)
+        try:
+            return cls(model=model, baseline=solve(cell.baseline))
+        except InfeasibleBudget as error:
+            error.args = (
+                f"the cell's baseline, whose learning rate is transferred, is infeasible: {error}; "
+                'or give the cell another "baseline"',
+            )
+            raise
 
     @classmethod
     def from_values(cls, values: Mapping[str, Mapping[str, Any]]) -> SolvedModels:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from model.sizing.budget import InfeasibleBudget
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import make_plan
+from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space
 from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Wishes
@@ -109,3 +111,10 @@ def test_labels_say_what_is_free() -> None:
     )
     labels = [cell.label for cell in make_plan(space, Wishes()).cells]
     assert labels == ["35% × free", "35% × 10", "free × free", "free × 10"]
+
+
+def test_an_infeasible_baseline_of_a_feasible_cell_is_named() -> None:
+    values = {"target_parameters": 300_000, "vocab_size": 512, "n_heads": 2}
+    cell = Cell.from_values({**values, "embedding_ratio": 0.2})
+    with pytest.raises(InfeasibleBudget, match="the cell's baseline, .* is infeasible: No width"):
+        SolvedModels.of(cell)
