@@ -116,5 +116,5 @@ def test_labels_say_what_is_free() -> None:
 def test_an_infeasible_baseline_of_a_feasible_cell_is_named() -> None:
     values = {"target_parameters": 300_000, "vocab_size": 512, "n_heads": 2}
     cell = Cell.from_values({**values, "embedding_ratio": 0.2})
-    with pytest.raises(InfeasibleBudget, match="the cell's baseline, .* is infeasible: No width"):
+    with pytest.raises(InfeasibleBudget, match=r"the cell's baseline, .* is infeasible: No width"):
         SolvedModels.of(cell)
