@@ -34,6 +34,9 @@ _LONGEST_SOCKET = "ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma
 _MOST_SOCKET_BYTES = 107
 """Longest socket path that the kernel accepts."""
 
+_SHELL = "\"'\\`$&;|<>()"
+"""What a shell does not take as a letter, apart from spaces."""
+
 _HEAD = "node:__internal_head__"
 _NEVER = str(10 * 365 * 86_400)
 _ANSWER_SECONDS = 60.0
@@ -71,6 +74,8 @@ def connected(
         # Statistics for the dashboard, which does not run here.
         os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
         local = {"num_cpus": max(cpus, usable_cpus()), "include_dashboard": False}
+    if address is None:
+        keep_token_without_home()
     # Workers import packages from the folder that Ray is started in. Start it in the program's, as
     # the user's folder may contain a model.py.
     with writing_explained(), signals_kept_from_ray(), chdir(ROOT), only_gpu(address, device):
@@ -102,6 +107,12 @@ def check_places(*, local: bool) -> None:
             "this process is connected to Ray already, and a sweep makes a connection of its own; "
             "call ray.shutdown() first, or run the sweep in another process"
         )
+    try:
+        Path.home()
+    except RuntimeError:
+        raise ValueError(
+            "this user has no home folder, which Ray needs; set HOME to a folder, for example /tmp"
+        ) from None
     temporary: str = get_default_system_temp_dir()  # type: ignore[no-untyped-call]
     refuse_places(Path(sys.executable), Path(temporary), local=local)
 
@@ -116,10 +127,12 @@ def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
 
     Raises ValueError with the remedy.
     """
-    if any(map(str.isspace, str(python))):
+    special = sorted({sign for sign in str(python) if sign.isspace() or sign in _SHELL})
+    if special:
         raise ValueError(
-            f"Ray starts its workers through a shell, which splits {str(python)!r} at the space; "
-            "move the checkout to a path without spaces"
+            f"Ray starts its workers through a shell, which does not take {str(python)!r} as one "
+            f"word because of {' '.join(map(repr, special))}; move the checkout to a path without "
+            "spaces and such signs"
         )
     if not local:
         return
@@ -153,6 +166,19 @@ def only_gpu(address: str | None, device: str) -> Iterator[None]:
         del os.environ[VISIBLE]
         if before is not None:
             os.environ[VISIBLE] = before
+
+
+def keep_token_without_home() -> None:
+    """Gives Ray a token for this process if it cannot keep one in the user's home folder.
+
+    Ray makes a token in ~/.ray for whoever connects to the cluster. A container with an unknown
+    user often has a home that cannot be written to; the environment passes the token on instead.
+    """
+    folder = Path.home() / ".ray"
+    place = folder if os.access(folder, os.F_OK) else folder.parent
+    kept = os.access(folder / "auth_token", os.R_OK) or os.access(place, os.W_OK | os.X_OK)
+    if not kept and "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 @contextmanager

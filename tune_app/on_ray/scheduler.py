@@ -97,6 +97,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._checkpoint_url = checkpoint_url
         self._stop_on_error = stop_on_error
         self._cluster = cluster
+        self._controller: Any = None
         self._cells = {cell.key: cell for cell in journal.cells()}
         self._checkpoints = journal.checkpoints()
         self._pulses: dict[str, Pulse] = {}
@@ -111,12 +112,16 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         # Tune kills a process that is still saving after ten seconds, and has no setting for it.
-        controller = getattr(tune_controller, "_tune_controller", tune_controller)
-        assert hasattr(controller, "_actor_force_cleanup_timeout"), "of Ray 2.60.0"
-        controller._actor_force_cleanup_timeout = CLEANUP_SECONDS
+        self._controller = getattr(tune_controller, "_tune_controller", tune_controller)
+        assert hasattr(self._controller, "_actor_force_cleanup_timeout"), "of Ray 2.60.0"
+        # A process that never started has nothing to save: a sweep of such cells ends at once.
+        seconds = CLEANUP_SECONDS if self._pulses else 0.0
+        self._controller._actor_force_cleanup_timeout = seconds
 
     def started(self, key: str) -> None:
         """Records that a process has started a cell."""
+        if self._controller is not None:
+            self._controller._actor_force_cleanup_timeout = CLEANUP_SECONDS
         if key in self._given_up:
             return
         self._lost.discard(key)

@@ -23,6 +23,8 @@ PYTHON = Path("/home/me/stellux/.venv/bin/python")
     ("python", "temporary", "message"),
     [
         ("/home/my things/.venv/bin/python", "/tmp", "move the checkout to a path without spaces"),
+        ("/home/a(b/.venv/bin/python", "/tmp", r"as one word because of '\('; move the checkout"),
+        ("/home/$a's/python", "/tmp", "because of '\\$' \"'\"; move the checkout"),
         (PYTHON, "/tmp/my things", "which contains a space; set RAY_TMPDIR"),
         (PYTHON, "/tmp/" + 40 * "x", "45 bytes, at most 39 are allowed; set RAY_TMPDIR"),
     ],
@@ -112,6 +114,15 @@ def test_a_thread_beside_the_main_one_leaves_signals_alone() -> None:
     assert failures == []
 
 
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(ValueError, match=r"no home folder, .*; set HOME to a folder"):
+        cluster.check_places(local=False)
+
+
 def test_a_process_that_uses_ray_already_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     with pytest.raises(ValueError, match=r"connected to Ray already.*call ray.shutdown\(\) first"):
@@ -124,6 +135,20 @@ def test_a_home_that_ray_may_not_write_to_is_told_with_the_remedy() -> None:
         raise PermissionError(errno.EACCES, "Permission denied", "/.ray")
     with pytest.raises(ConnectionError), cluster.writing_explained():
         raise ConnectionError("no cluster at that address")
+
+
+def test_without_a_home_ray_gets_its_token_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # whatever it was is restored
+    for home, given in ((tmp_path, False), (tmp_path / "nowhere", True)):
+        os.environ.pop("RAY_AUTH_TOKEN", None)
+        monkeypatch.setenv("HOME", str(home))
+        cluster.keep_token_without_home()
+        assert ("RAY_AUTH_TOKEN" in os.environ) is given
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "the user's")
+    cluster.keep_token_without_home()
+    assert os.environ["RAY_AUTH_TOKEN"] == "the user's"
 
 
 def test_ray_sees_only_the_gpu_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Action, FailureClass, Observation, Status
 from tune_app.on_ray.messages import CELL, CHECKPOINT, EAGER, HOST, OBSERVATION, OOM_KILLS, PROCESS
 from tune_app.on_ray.messages import TOKENS as TRAINED
-from tune_app.on_ray.scheduler import Halt, SweepScheduler
+from tune_app.on_ray.scheduler import CLEANUP_SECONDS, Halt, SweepScheduler
 from tune_app.results.caveats import caveats
 from tune_app.results.summary import summarise
 from tune_app.stopping.curves import Curves
@@ -70,6 +70,16 @@ class Sweep:
             OBSERVATION: json.dumps(observation.to_values()),
         }
         return self._scheduler.on_trial_result(None, trial, report)
+
+
+def test_only_what_has_started_gets_time_to_save(journal: Journal) -> None:
+    scheduler = Sweep(journal, Action.STOP)._scheduler
+    controller = SimpleNamespace(_actor_force_cleanup_timeout=10)
+    cell = journal.cells()[0].key
+    scheduler.on_trial_add(SimpleNamespace(_tune_controller=controller), None)  # type: ignore[arg-type]
+    assert controller._actor_force_cleanup_timeout == 0.0
+    scheduler.started(cell)
+    assert controller._actor_force_cleanup_timeout == CLEANUP_SECONDS
 
 
 def test_decisions_become_what_tune_is_told(journal: Journal) -> None:
