@@ -51,7 +51,7 @@ def _where(standing: Standing, trained: Mapping[str, int]) -> str:
     done = sum(cell.status.ended for cell in standing.recorded if cell.key not in left)
     parts = [
         (done, "done"),
-        (len(begun), f"resumed from the newest checkpoint{_reached(begun, trained)}"),
+        (len(begun), f"resumed from what was saved last{_reached(begun, trained)}"),
         (len(failed), "tried again after a failure"),
         (len(left) - len(begun) - len(failed), "not started yet"),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.tune_app.sweeps import new_journal, observe, planned
+from tests.tune_app.sweeps import TOKENS, new_journal, observe, planned
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Decision, Status
 from tune_app.plan.plan import SweepPlan
@@ -18,7 +18,9 @@ from tune_app.results.report import write_report
 from tune_app.results.summary import summarise
 from tune_app.results.tables import cell_rows
 from tune_app.stopping.all_rules import StoppingRules
+from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.more_tokens import same_until
@@ -149,6 +151,39 @@ def test_rules_change_with_a_note_and_decisions_say_which_made_them(journal: Jou
     finish(journal, high)
     assert [one.amendment for one in journal.decisions()] == [0, 1]
     assert journal.cell(baseline).status is Status.PENDING
+
+
+def test_the_rules_judge_added_cells_by_the_earlier_arrivals_and_their_own_baseline(
+    journal: Journal,
+) -> None:
+    rules = StoppingRules(
+        kill_rule=KillRule(unit="bpb", margin=0.1, span=100, minimum_evaluations=2),
+        scheduler=AshaSettings(),
+    )
+
+    def referee() -> RecordingReferee:
+        return RecordingReferee(journal, rules.build(tokens=TOKENS))
+
+    judges = referee()
+    for cell, level in zip(journal.cells(), (2.0, 2.1, 2.2), strict=True):
+        judges.judge(observe(cell.key, 250, level))
+    amend(journal, extended(journal, planned(seeds=(0, 1)), rules))
+    judges = referee()
+    baseline, low, high = (cell.key for cell in journal.cells()[3:])
+    decision, _ = judges.judge(observe(low, 250, 2.3))
+    assert decision is not None
+    assert decision.evidence["arrivals"] == 3, "those of before the extension"
+    assert (decision.rule, decision.action) == ("asha", Action.STOP)
+    for tokens in (125, 375):
+        decision, _ = judges.judge(observe(high, tokens, 2.05))
+    assert decision is not None
+    assert decision.rule == "asha", "its baseline is not known yet: that of seed 0 is no substitute"
+    for tokens in (125, 375, 500):
+        judges.judge(observe(baseline, tokens, 1.5))
+    decision, _ = judges.judge(observe(high, 500, 2.0))
+    assert decision is not None
+    assert decision.rule == "kill_rule"
+    assert decision.evidence["evaluations"][-1]["baseline"] == 1.5
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,29 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str)
 
 
 @pytest.mark.sweeps
+def test_a_sweep_that_grew_from_its_baseline_is_the_whole_sweep(
+    sweeps: Sweeps, undisturbed: str
+) -> None:
+    """One at a time, so arrivals are in order: the same curves and the same decisions."""
+    alone = sweeps.folder / "alone.py"
+    alone.write_text(sweeps.space.read_text() + 'AXES = {"glu_expansion": [2.66]}\n')
+    code, output = sweeps.run("grown", space=alone)
+    assert code == 0, output
+    code, output = sweeps.run("grown")
+    assert code == 0, output
+    assert "1 done, 4 not started yet" in output
+    assert "changed    expansion 2.66 → 2, 2.5, 2.66, 2.8, 3, 4" in output
+    with sweeps.journal("grown") as journal, sweeps.journal("undisturbed") as reference:
+        grown, whole = facts(journal), facts(reference)
+        assert [cell.amendment for cell in journal.cells()] == [0, 1, 1, 1, 1, 1]
+        (amendment,) = journal.amendments()
+        assert amendment.added == 5
+    for record in (*grown["cells"], *grown["decisions"]):
+        record["amendment"] = 0
+    assert grown == whole
+
+
+@pytest.mark.sweeps
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: str) -> None:
     folder = sweeps.path("interrupted")
     process = sweeps.start("interrupted")

@@ -21,10 +21,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from tests.tune_app.journals import make_journal, play
+from tests.tune_app.sweep.test_extension import amend
+from tests.tune_app.sweeps import new_journal, observe, planned
 from tune_app.journal.journal import Journal
 from tune_app.results.mirrors.optuna import StudyListener, _times, write_study
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.summary import summarise
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.sweep.extension import extension
 
 
 def _trials(path: Path) -> list[FrozenTrial]:
@@ -308,3 +312,24 @@ def test_optuna_dashboard_shows_it(sweep: tuple[Path, Journal]) -> None:
         "Pruned": 6,
         "Fail": 2,
     }
+
+
+def test_an_extended_sweep_has_its_new_cells_as_trials(tmp_path: Path) -> None:
+    path = tmp_path / "study.sqlite3"
+    with new_journal(tmp_path / "journal.sqlite3", expansions=(2.66, 4.0)) as journal:
+        write_study(journal, path)
+        plan = planned(expansions=(2.66, 3.0, 4.0), seeds=(0, 1))
+        rules = StoppingRules.from_record(journal.sweep())
+        amend(journal, extension(journal.sweep(), journal.cells(), plan, rules, command=""))
+        listener = StudyListener(path)
+        listener.sweep_started(journal)
+        new = journal.cells()[-1]
+        listener.cell_started(journal.cell(new.key))
+        listener.observed(observe(new.key, 100, 2.0), None)
+        listener.sweep_ended()
+    trials = _trials(path)
+    assert [trial.number for trial in trials] == list(range(6))
+    assert trials[-1].user_attrs["key"] == new.key
+    assert trials[-1].intermediate_values == {100: 2.0}
+    assert {trial.params["seed"] for trial in trials} == {0, 1}
+    assert {trial.params["glu_expansion"] for trial in trials} == {2.66, 3.0, 4.0}
