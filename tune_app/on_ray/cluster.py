@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from tune_app.cluster.capacity import ClusterSize, Machines, node_types
 from tune_app.command_line import ROOT
 from tune_app.devices import VISIBLE, visible_gpu
 from tune_app.machine_limits import usable_cpus
+from tune_app.on_ray.quiet import settings, silence
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ _SHELL = "\"'\\`$&;|<>()"
 """What a shell does not take as a letter, apart from spaces."""
 
 _HEAD = "node:__internal_head__"
-_NEVER = str(10 * 365 * 86_400)
 _ANSWER_SECONDS = 60.0
 """For a node to look for a file: it may have to start a process first."""
 
@@ -59,36 +59,25 @@ def connected(
     Raises ValueError if this machine has fewer GPUs, or if Ray cannot start on it.
     """
     check_places(local=address is None)
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Tune's newer output prints a table of its own even with verbose=0.
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # Tune's own snapshots, which nothing reads.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")
-    # The sweep itself warns when it waits for machines.
-    os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", _NEVER)
-    os.environ.setdefault("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S_AUTOSCALER", _NEVER)
     local: dict[str, Any] = {}
     if address is None:
-        # Statistics for the dashboard, which does not run here.
-        os.environ.setdefault("REPORTER_UPDATE_INTERVAL_MS", "60000")
         local = {"num_cpus": max(cpus, usable_cpus()), "include_dashboard": False}
-    if address is None:
         keep_token_without_home()
-    # Workers import packages from the folder that Ray is started in. Start it in the program's, as
-    # the user's folder may contain a model.py.
-    with writing_explained(), signals_kept_from_ray(), chdir(ROOT), only_gpu(address, device):
-        ray.init(
-            # Without an address Ray would connect to any cluster that it finds on this machine.
-            address=address or "local",
-            log_to_driver=show,
-            logging_level=logging.INFO if show else logging.ERROR,
-            **local,
-        )
-    if not show:
-        _silence()
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(settings(local=address is None))
+        # Workers import packages from the folder that Ray is started in. Start it in the program's,
+        # as the user's folder may contain a model.py.
+        with writing_explained(), signals_kept_from_ray(), chdir(ROOT), only_gpu(address, device):
+            ray.init(
+                # Without an address Ray would connect to any cluster that it finds here.
+                address=address or "local",
+                log_to_driver=show,
+                logging_level=logging.INFO if show else logging.ERROR,
+                **local,
+            )
+        if not show:
+            stack.enter_context(silence())
+        stack.callback(ray.shutdown)
         resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         there = resources.get("GPU", 0.0)
         if address is None and there < gpus:
@@ -96,8 +85,6 @@ def connected(
                 f"a cell needs {gpus:g} GPUs, this machine has {there:g}; lower --gpus"
             )
         yield
-    finally:
-        ray.shutdown()
 
 
 def check_places(*, local: bool) -> None:
@@ -295,12 +282,3 @@ def _is_head() -> bool:
     """Whether the driver runs on the cluster's head."""
     mine = ray.get_runtime_context().get_node_id()
     return any(node["NodeID"] == mine and _HEAD in node["Resources"] for node in _nodes())
-
-
-def _silence() -> None:
-    """Turns off Ray's messages about lost processes and nodes; the journal reports these once."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    for name in ("ray.tune", "ray.air"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    # A thread prints what Ray's daemons report, and no setting turns it off.
-    ray._private.worker.print_to_stdstream = lambda data, ignore_prefix: None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ import pytest
 import ray
 
 from tune_app.command_line import ended_by_signals
-from tune_app.on_ray import cluster, tuner
+from tune_app.on_ray import cluster, quiet, tuner
 from tune_app.on_ray.scheduler import Halt
 
 PYTHON = Path("/home/me/stellux/.venv/bin/python")
@@ -127,6 +128,21 @@ def test_a_process_that_uses_ray_already_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     with pytest.raises(ValueError, match=r"connected to Ray already.*call ray.shutdown\(\) first"):
         cluster.check_places(local=True)
+
+
+def test_what_ray_is_told_for_a_sweep_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "7")
+    before = dict(os.environ)
+    worker, level = ray._private.worker, logging.getLogger("ray.tune").level
+    prints = worker.print_to_stdstream
+    with quiet.settings(local=True), quiet.silence():
+        assert os.environ["TUNE_GLOBAL_CHECKPOINT_S"] == "7", "the user's own"
+        assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
+        assert worker.print_to_stdstream is not prints
+        assert logging.getLogger("ray.tune").level == logging.CRITICAL
+    assert dict(os.environ) == before
+    assert worker.print_to_stdstream is prints
+    assert logging.getLogger("ray.tune").level == level
 
 
 def test_a_home_that_ray_may_not_write_to_is_told_with_the_remedy() -> None:
