@@ -61,6 +61,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "name": sweep.name,
         "subtitle": f"{len(results.cells)} cells{_size(results, ' of {} parameters')}, "
         f"{formats.count(sweep.tokens)} tokens each, on {sweep.corpus}",
+        "named_by": results.title,
         "counts": _counts(results),
         "leader": _leader(results),
         "several_seeds": len(sweep.seeds) > 1,

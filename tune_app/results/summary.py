@@ -213,6 +213,13 @@ class SweepResults:
         return CellNames([result.cell.values for result in self.cells], self.sweep.axes)
 
     @property
+    def title(self) -> str:
+        """What the cells' names are made of; empty if they have names of another version."""
+        values = [result.cell.values for result in self.cells]
+        known = all(axis in one for one in values for axis in self.sweep.axes)
+        return self.names.title if known else ""
+
+    @property
     def axes(self) -> tuple[str, ...]:
         """The sweep's axes without the seed."""
         return tuple(axis for axis in self.sweep.axes if axis != "seed")

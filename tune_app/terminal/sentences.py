@@ -40,6 +40,7 @@ _KINDS = {
     FailureClass.STORAGE: "failure of the store or a disk",
     FailureClass.NUMBERS: "NaN or infinite loss",
     FailureClass.MEMORY: "out of memory",
+    FailureClass.COMPILER: "failed compilation",
 }
 _RETRIED = "retried"
 _WHAT_WIDTH = max(len(status.value) for status in Status if status.ended)
@@ -124,8 +125,12 @@ def by_class(failures: Iterable[Failure]) -> str:
     """Number of failures by class: `3 × lost host or process, 1 × NaN or infinite loss`."""
     number = Counter(failure.kind for failure in failures)
     if number.total() == 1:
-        return _KINDS[next(iter(number))]
-    return formats.listed((number[kind], f"× {_KINDS[kind]}") for kind in FailureClass)
+        return _in_words(next(iter(number)))
+    return formats.listed((number[kind], f"× {_in_words(kind)}") for kind in FailureClass)
+
+
+def _in_words(kind: FailureClass) -> str:
+    return _KINDS.get(kind, f"{kind.value} failure")
 
 
 def _failure(progress: SweepProgress, failure: Failure) -> str:

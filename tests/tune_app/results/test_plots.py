@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
 from tune_app.journal.metrics import METRICS
@@ -18,6 +20,7 @@ from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.plots.curves import curves_plot
 from tune_app.results.plots.metrics import metrics_plot
+from tune_app.results.plots.ticks import apart
 from tune_app.results.summary import SweepResults, summarise
 
 Make = Callable[..., SweepResults]
@@ -156,3 +159,88 @@ def test_one_that_diverges_does_not_flatten_the_others(make: Make) -> None:
     top = curves_plot(results).figure.axes[0]
     late = [y for cell in results.cells for x, y in cell.points if x >= 37_500]
     assert top.get_ylim()[1] < max(late) + 0.2
+
+
+HARD = {
+    "learning_rate": (1e-4, 1.01e-4, 1.05e-4, 3.2e-4, 1e-3),
+    "feed_forward": ("$a$ and $b$", "[red]a very long name of a part[/red]", "_hidden"),
+    "schedule": ("/data/one/of/a/very/long/path.json", "/data/two/of/a/very/long/path.json"),
+}
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory: pytest.TempPathFactory) -> SweepResults:
+    """Three axes with values that are hard to show; the designs are stopped at random."""
+    fates = {values: "asha 2" for at, values in enumerate(product(*HARD.values())) if at % 7 == 3}
+    path = tmp_path_factory.mktemp("hard") / "journal.sqlite3"
+    with make_journal(path, axes=HARD, fates=fates) as journal:
+        return summarise(journal)
+
+
+def _boxes(artists: Iterable[Any]) -> list[Bbox]:
+    return [artist.get_window_extent() for artist in artists]
+
+
+def _overlap(boxes: Sequence[Bbox]) -> bool:
+    return any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("name", ["curves", "learning_rate", "feed_forward", "flops"])
+def test_whatever_the_values_nothing_is_cut_off_or_overlaps(hard: SweepResults, name: str) -> None:
+    plot = (
+        curves_plot(hard)
+        if name == "curves"
+        else cost_plot(hard, COSTS[1])
+        if name == "flops"
+        else axis_plot(hard, name)
+    )
+    figure = plot.figure
+    figure.draw_without_rendering()
+    legends = _boxes(figure.legends)
+    assert len(legends) >= 2 and not _overlap(legends)
+    panels = [axes.get_tightbbox() for axes in figure.axes]
+    for box in [*legends, *panels]:
+        assert box is not None
+        assert box.x0 >= -1 and box.y0 >= -1
+        assert box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+    assert max(box.y1 for box in legends) <= min(box.y0 for box in panels if box) + 1
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    if name != "feed_forward":
+        assert any(text.startswith(r"\$a\$ and \$b\$") for text in texts)
+        ticks = [one for one in figure.axes[-1].get_xticklabels() if one.get_text()]
+        assert len(ticks) >= 2 and not _overlap(_boxes(ticks))
+
+
+def test_values_over_decades_have_a_logarithmic_axis_and_their_own_ticks(
+    hard: SweepResults,
+) -> None:
+    axes = axis_plot(hard, "learning_rate").figure.axes[-1]
+    assert axes.get_xscale() == "log"
+    shown = [text.get_text() for text in axes.get_xticklabels()]
+    assert shown == ["0.0001", "", "", "0.00032", "0.001"]
+
+
+def test_labels_that_would_touch_are_left_out() -> None:
+    assert apart([0.0, 0.05, 0.5, 0.97, 1.0], [0.1] * 5) == [0, 2, 4]
+    assert apart([0.0, 0.01], [0.1, 0.1]) == [0]
+    assert apart([], []) == []
+
+
+def test_a_baseline_off_the_axes_has_a_mark_of_its_own(make: Make) -> None:
+    results = make(axes={"glu_expansion": (2.0, 2.66)})
+    first, *rest = results.cells
+    values = {**first.cell.values, "feed_forward": "reglu"}
+    baseline = replace(first, cell=replace(first.cell, values=values))
+    design = next(one for one in results.designs if one.is_baseline)
+    apart_from_it = replace(design, values={**design.values, "feed_forward": "reglu"})
+    results = replace(
+        results,
+        cells=(baseline, *rest, first),
+        designs=(
+            apart_from_it,
+            *(replace(one, is_baseline=False) for one in results.designs),
+        ),
+    )
+    figure = axis_plot(results, "glu_expansion").figure
+    assert [text.get_text() for text in figure.legends[-1].get_texts()] == ["feed-forward reglu"]
+    assert len(_points(figure.axes[-1], "*")) == 1

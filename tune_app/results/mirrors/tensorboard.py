@@ -27,6 +27,8 @@ from tune_app.results.summary import summarise
 TENSORBOARD = "tensorboard"
 """The name of its folder in a sweep's folder."""
 
+_LONGEST = 200
+"""Of a directory's name, in bytes."""
 _SCORE = tag("full_bits_per_byte")
 
 
@@ -95,9 +97,13 @@ class TensorBoardListener(QuietListener):
 
 
 def _writer(folder: Path, cell: CellRecord, *, suffix: str = "") -> Any:
-    """A writer into the cell's directory, whose name sorts by position."""
+    return SummaryWriter(str(folder / directory_name(cell)), filename_suffix=suffix)
+
+
+def directory_name(cell: CellRecord) -> str:
+    """The name of a cell's directory: sorted by position, and not too long for a file system."""
     name = re.sub(r"[^\w.%×+-]+", "_", cell.label)
-    return SummaryWriter(str(folder / f"{cell.position:02d}_{name}"), filename_suffix=suffix)
+    return f"{cell.position:02d}_{name.encode()[:_LONGEST].decode(errors='ignore')}"
 
 
 def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:

@@ -7,6 +7,7 @@ and fewer tokens, and a common scale would suggest a ranking.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
 from tune_app.journal.records import Status
 from tune_app.results.pareto import pareto_front
-from tune_app.results.plots.legends import add_legends, handle
+from tune_app.results.plots.legends import add_legends, handle, literal
 from tune_app.results.plots.style import (
     GREY,
     Plot,
@@ -33,6 +34,8 @@ from tune_app.results.summary import CellResult, Design, SweepResults
 _FRONT: dict[str, Any] = {"color": "#888888", "linewidth": 1.4}
 _WIDTH_OF_A_LETTER = 0.016
 """Approximately, as a share of the panel's width."""
+_LINE = 28
+"""Letters of a label in a line; half of the panel."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +128,23 @@ def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
     """Labels the points of the front at the lower left, where no other design can be."""
     axes.margins(x=0.08, y=0.16)
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    for charge, _, label in points:
-        share = _WIDTH_OF_A_LETTER * (len(label) + 1)
+    wrapped = [(charge, mean, textwrap.wrap(label, _LINE)) for charge, mean, label in points]
+    rows = max(len(lines) for _, _, lines in wrapped)
+    low -= 0.06 * (rows - 1) * (high - low)
+    axes.set_ylim(low, high)
+    for charge, _, lines in wrapped:
+        share = _width(lines) + _WIDTH_OF_A_LETTER
         left = min(left, max(0.0, (charge - share * right) / (1 - share)))
     axes.set_xlim(left, right)
     drop, above = 4.0, math.inf
-    for charge, mean, label in points:
+    for charge, mean, lines in wrapped:
         place, level = (charge - left) / (right - left), (mean - low) / (high - low)
-        # A label is about 1/20 of the panel high; move it down if it overlaps the previous one.
+        # A line is about 1/20 of the panel high; move it down if it overlaps the previous label.
         drop = drop + 11 if above - level < 0.06 else 4.0
-        above = level
-        room = place > _WIDTH_OF_A_LETTER * len(label)
+        above = level - 0.05 * (len(lines) - 1)
+        room = place > _width(lines)
         axes.annotate(
-            label,
+            literal("\n".join(lines)),
             (charge, mean),
             xytext=(-4 if room else 5, -drop),
             textcoords="offset points",
@@ -146,6 +153,12 @@ def _label(axes: Axes, points: Sequence[tuple[float, float, str]]) -> None:
             va="top",
             bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "alpha": 0.8, "linewidth": 0},
         )
+        drop += 11 * (len(lines) - 1)
+
+
+def _width(lines: Sequence[str]) -> float:
+    """Of a label, as a share of the panel's width."""
+    return _WIDTH_OF_A_LETTER * max(map(len, lines))
 
 
 def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, str, Design]]:

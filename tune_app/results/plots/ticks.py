@@ -14,9 +14,11 @@ from tune_app.plan.labels import describe_value, is_number, spans_decades
 from tune_app.results.plots.legends import literal
 from tune_app.results.plots.style import FEW
 
-LETTER = 0.0175
+_LETTER = 0.0175
 """Width of a letter of a tick, about, as a share of a plot's width."""
-_GAP = 2 * LETTER
+_LETTER_HEIGHT = 0.045
+"""Of a slanted name, in inches per letter."""
+_GAP = 2 * _LETTER
 _EDGE = 0.05
 """Empty share of a plot at each end of its axis."""
 _MANY = 24
@@ -61,7 +63,7 @@ def _number_ticks(axes: Axes, axis: str, values: Sequence[float], names: CellNam
     few = len(values) <= FEW
     marks = list(values) if few else _round_numbers(low, high, logarithmic=logarithmic)
     texts = [names.value(axis, mark) if few else describe_value(axis, mark) for mark in marks]
-    kept = apart([place(mark) for mark in marks], [LETTER * len(text) for text in texts])
+    kept = apart([place(mark) for mark in marks], [_LETTER * len(text) for text in texts])
     axes.set_xticks(marks, labels=[texts[at] if at in kept else "" for at in range(len(marks))])
 
 
@@ -71,11 +73,14 @@ def _name_ticks(axes: Axes, texts: Sequence[str]) -> None:
     shown = range(0, len(texts), every)
     axes.set_xticks(shown, labels=[literal(texts[at]) for at in shown])
     longest = max(len(texts[at]) for at in shown)
-    if LETTER * longest + _GAP > 1 / len(texts):
+    if _LETTER * longest + _GAP > 1 / len(texts):
         axes.tick_params(axis="x", labelrotation=35 if len(shown) <= FEW else 60)
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
             label.set_rotation_mode("anchor")
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        figure.set_figheight(figure.get_figheight() + _LETTER_HEIGHT * longest)
 
 
 def apart(places: Sequence[float], widths: Sequence[float]) -> list[int]:

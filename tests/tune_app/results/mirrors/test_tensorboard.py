@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from tensorboardX.proto.event_pb2 import Event
 
 from tests.tune_app.journals import make_journal, play
 from tune_app.journal.journal import Journal
-from tune_app.results.mirrors.tensorboard import TensorBoardListener, write_tensorboard
+from tune_app.results.mirrors.tensorboard import (
+    TensorBoardListener,
+    directory_name,
+    write_tensorboard,
+)
 
 Scalars = dict[str, dict[int, float]]
 
@@ -113,3 +118,12 @@ def test_a_continued_sweep_appends(tmp_path: Path) -> None:
     assert [path.name for path in target.iterdir()] == ["00_tied"]
     assert len(_scalars(target / "00_tied")["dev/bits_per_byte"]) == 8
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_any_label_makes_a_directory(sweep: tuple[Path, Journal]) -> None:
+    cell = sweep[1].cells()[0]
+    names = [
+        directory_name(replace(cell, label=label)) for label in ("a/b × $c$ [red]", "é" * 300, "..")
+    ]
+    assert names[0] == "00_a_b_×_c_red_"
+    assert all(len(name.encode()) < 210 and "/" not in name for name in names)
