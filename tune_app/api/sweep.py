@@ -146,7 +146,13 @@ class Sweep:
             )
         from tune_app.trial.trained import load  # noqa: PLC0415 - imports torch
 
-        return load(result.checkpoint, folder=self.folder, device=device)
+        solved = result.cell.solved
+        return load(
+            result.checkpoint,
+            folder=self.folder,
+            baseline=None if solved is None else solved.baseline,
+            device=device,
+        )
 
 
 def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:

@@ -126,7 +126,7 @@ _RESULTS: Mapping[str, Column] = {
     "failed_by": Column(meaning="kind of the failure that ended the cell"),
     "checkpoint": Column(
         meaning="path, relative to this folder, or URL of the cell's newest checkpoint, which "
-        "tune_app.trial.trained.load reads; empty if none is kept"
+        "tune_app.load_model reads; empty if none is kept"
     ),
 }
 

@@ -40,7 +40,7 @@ app = App(
     A size, embedding_ratio or glu_expansion set to null is left free: the solver
     chooses it to meet the parameter budget.""",
     help_epilogue=examples(
-        f"""{_NAME} '{{"embedding_ratio": 0.45, "tokens": 300000}}'""",
+        f"""{_NAME} '{{"target_parameters": 4000000, "tokens": 100000}}'""",
         f"""{_NAME} '{{"d_model": 256, "embedding_ratio": null}}'""",
         f"{_NAME} cell.json --checkpoints my_trial --threads 2",
     ),

@@ -117,7 +117,7 @@ def _train(trial: Trial, console: Console, *, store: str, asked_to_end: Callable
     if trial.stored is not None:
         console.print(
             f"The trained model is in {below(store, trial.stored)}\n"
-            "tune_app.trial.trained.load reads it; the same command trains nothing again.",
+            "`from tune_app import load_model` reads it; the same command trains nothing again.",
             highlight=False,
             markup=False,
             soft_wrap=True,

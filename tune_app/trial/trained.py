@@ -2,7 +2,9 @@
 
 For example, with a name from the column `checkpoint` of runs/quick/results.csv:
 
-    trained = load("checkpoints/3f2a…/153600-0c5e….pt", folder="runs/quick")
+    from tune_app import load_model
+
+    trained = load_model("checkpoints/3f2a…/153600-0c5e….pt", folder="runs/quick")
     tokens = trained.tokenizer.encode("def main", add_special_tokens=False).ids
     logits_BTV = trained.model(torch.tensor([[trained.end_of_text, *tokens]]))
 """
@@ -107,6 +109,7 @@ def load(
     *,
     folder: str | Path = ".",
     tokenizer: str | Path | None = None,
+    baseline: ModelConfig | None = None,
     device: str = "cpu",
 ) -> TrainedModel:
     """The trained model in a checkpoint, with its tokenizer. Its logits are the trained model's.
@@ -118,6 +121,8 @@ def load(
         folder: where a relative path starts; for that column, the folder of the sweep.
         tokenizer: path of its tokenizer.json; None looks for it in the folders above the
             checkpoint, or in its store.
+        baseline: sizes of the cell's baseline, for checkpoints of before they were recorded; a
+            journal has them (`CellRecord.solved`). Others ignore it.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, or `auto` for a GPU if there is one.
 
     Raises CheckpointError if there is no such file, if it is damaged, cut off, written by a newer
@@ -129,7 +134,7 @@ def load(
     where = str(checkpoint)
     store, name = _place(where if "://" in where else str(Path(folder, Path(where).expanduser())))
     try:
-        state = _state(store, name)
+        state = _state(store, name, baseline)
         identity = None
         if state.get("tokenizer") is not None:
             identity = TokenizerIdentity.from_values(state["tokenizer"])
@@ -172,7 +177,7 @@ def _place(checkpoint: str) -> tuple[Store, str]:
     return store, name
 
 
-def _state(store: Store, name: str) -> Mapping[str, Any]:
+def _state(store: Store, name: str, baseline: ModelConfig | None) -> Mapping[str, Any]:
     """The state of a trial in today's form, checked against its manifest where there is one."""
     try:
         content = store.read(name)
@@ -190,6 +195,8 @@ def _state(store: Store, name: str) -> Mapping[str, Any]:
         raise CheckpointError(
             f"{store.url}/{name} is cut off, or no checkpoint of PyTorch: {_first(error)}"
         ) from error
+    if isinstance(state, dict) and "baseline" not in state and baseline is not None:
+        state["baseline"] = baseline.values()
     state = in_todays_form(state, cell=name.partition("/")[0])
     training = state.get("training") if isinstance(state, Mapping) else None
     if not isinstance(training, Mapping) or not {"config", "model"} <= training.keys():
@@ -201,7 +208,8 @@ def _state(store: Store, name: str) -> Mapping[str, Any]:
     if "scales" not in training:
         raise CheckpointError(
             f"{store.url}/{name} records neither its multipliers nor its baseline, because an old "
-            "version wrote it; continue its sweep with this version, which records them"
+            "version wrote it; pass the baseline's sizes, which the sweep's journal has: "
+            "load(…, baseline=…)"
         )
     return checked
 

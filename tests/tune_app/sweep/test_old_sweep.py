@@ -24,11 +24,13 @@ from typing import Any
 
 import pytest
 
+from model.spec import ModelConfig
 from tests.tune_app.old_sweep.words import write_corpus
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.identity import key_of
+from tune_app.trial.trained import load
 
 ROOT = Path(__file__).parent.parent.parent.parent
 FIXTURE = ROOT / "tests/tune_app/old_sweep"
@@ -173,6 +175,10 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
             cell.former_key for cell in cells
         ]
         assert cells[2].baseline_config == cells[0].config
+        (checkpoint,) = (folder / "runs/s/checkpoints").rglob("*.pt")
+        loaded = load(checkpoint, baseline=cells[2].solved.baseline)
+        assert loaded.config.values() == ModelConfig(**cells[2].config).values()
+        assert (loaded.tokens, loaded.model.scales.logits) == (8_192, 20 / 21)
         assert [one.rule for one in journal.decisions()][:3] == ["asha", "asha", "completed"]
     code, output = sweep(folder, "status", "s")
     assert code == 0, output

@@ -18,6 +18,7 @@ from model.evaluation.bits_per_byte import evaluate
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 from tune_app.plan.cell import Cell
+from tune_app.plan.solved import SolvedModels
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.former_states import FORMAT
@@ -144,6 +145,8 @@ def test_a_state_without_scales_takes_them_from_its_baseline(trial: Trial, sweep
     torch.save(old, checkpoint(sweep))
     with pytest.raises(CheckpointError, match="neither its multipliers nor its baseline"):
         load(checkpoint(sweep))
+    loaded = load(checkpoint(sweep), baseline=SolvedModels.of(CELL).baseline)
+    assert loaded.model.scales == trial._training.model.scales
 
 
 class Hostile:
