@@ -180,7 +180,7 @@ def _lost_baseline(journal: Journal, plan: SweepPlan) -> str | None:
             and cell.key in named
             and is_same_but_seed(cell.values, baseline.values)
         ):
-            return f"the baseline diverged: {cell.reason}; start another sweep with other settings"
+            return f"the baseline diverged: {cell.reason}"
     return None
 
 

@@ -108,6 +108,14 @@ class SweepProgress:
         """Whether the cell is the baseline, on any seed."""
         return self._curves.is_baseline(cell.key)
 
+    @property
+    def lost_baseline(self) -> bool:
+        """Whether the baseline diverged on some seed, so that nothing can be compared with it.
+
+        Only divergence stops a baseline.
+        """
+        return any(self.is_baseline(cell) for cell in self.with_status(Status.STOPPED))
+
     def _baseline(self, cell: CellRecord) -> CellRecord | None:
         """The baseline that the cell is compared with; None if its seed has none."""
         key = self._curves.baseline_of(cell.key)

@@ -132,6 +132,11 @@ def _factor(value: float | None) -> str:
     return formats.UNKNOWN if value is None else f"{value:.2f}"
 
 
+_BASELINE_LOST = (
+    "the baseline diverged, so start another sweep with other settings under another --name"
+)
+
+
 def status_table(journal: Journal, *, clock: Callable[[], float] = time.time) -> RenderableType:
     """Every cell of a sweep, and the reason for each that ended without finishing.
 
@@ -204,23 +209,27 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
         f"  {len(cells)} cells: {progress.counts()}",
     )
     named = [Text(f"cells are named by {title}", "dim")] if (title := progress.title) else []
-    parts: list[RenderableType] = [head, *named, *_history(journal, cells), Text(), table]
+    parts: list[RenderableType] = [head, *named, *_history(journal, progress), Text(), table]
     failures = journal.failures()
     if told := _ends(journal, progress, failures) + sentences.setbacks(progress, failures):
         parts += [Text(), sentences.below_each_other(told)]
     return Group(*parts)
 
 
-def _history(journal: Journal, cells: Sequence[CellRecord]) -> list[Text]:
+def _history(journal: Journal, progress: SweepProgress) -> list[Text]:
     """Its former name, what was changed in it, and how to continue it if no process runs it."""
-    sweep = journal.sweep()
+    sweep = progress.sweep
     lines = [
         Text(f"changed {formats.one_line(amendment_text(one, tokens=sweep.tokens))}", style="dim")
         for one in journal.amendments()
     ]
     if sweep.begun_as != sweep.name:
         lines.insert(0, Text(f"begun as {formats.one_line(sweep.begun_as)}", style="dim"))
-    if not (journal.is_driven or all(cell.status.ended for cell in cells)):
+    if journal.is_driven or all(cell.status.ended for cell in progress.cells):
+        return lines
+    if progress.lost_baseline:
+        lines.append(Text(f"no process runs it; {_BASELINE_LOST}", style="yellow"))
+    else:
         command = formats.one_line(sweep.command)
         if sweep.begun_as != sweep.name:
             command += f" (with --name {formats.one_line(sweep.name)})"
@@ -304,9 +313,7 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
     to_go = sum(not cell.status.ended for cell in progress.cells)
     if to_go:
         remedy = (
-            "the baseline diverged, so start another sweep with other settings"
-            if results.baseline is not None and results.baseline.diverged
-            else "run the same command again to continue"
+            _BASELINE_LOST if progress.lost_baseline else "run the same command again to continue"
         )
         facts.add_row("left", f"{to_go} of {len(progress.cells)} cells; {remedy}")
     parts: list[RenderableType] = [*leader_lines(results), Text(), facts]

@@ -66,4 +66,7 @@ def test_a_baseline_that_diverges_ends_the_sweep(sweeps: Sweeps) -> None:
     assert "Continue it with" not in output
     code, output = sweeps.run("diverging", space=space)
     assert code == 1, "nothing is trained that could not be compared"
-    assert "start another sweep" in output
+    assert "start another sweep with other settings under another --name" in " ".join(
+        output.split()
+    )
+    assert "the same command" not in output, "one remedy"

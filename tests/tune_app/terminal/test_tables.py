@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tests.tune_app.journals import make_journal
+from tune_app.journal.journal import Journal
 from tune_app.journal.records import Failure, FailureClass, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.terminal.tables import plan_table, status_table, summary
@@ -159,6 +160,17 @@ def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path
         "failures  3: 1 × error in the program, 1 × lost host or process, "
         "1 × NaN or infinite loss; 2 of them ended a cell"
     ) in result
+
+
+def test_after_a_diverged_baseline_there_is_one_remedy(tmp_path: Path) -> None:
+    folder = tmp_path / "quick"
+    fates = {(0.35, 2.66): "diverged 2", (0.25, 2.0): "pending"}
+    make_journal(folder / "journal.sqlite3", fates=fates).close()
+    with Journal.open(folder / "journal.sqlite3", read_only=True) as journal:
+        for text in (status_table(journal), summary(journal, folder)):
+            told = _text(text, width=200)
+            assert "start another sweep with other settings under another --name" in told
+            assert "continue" not in told
 
 
 def test_a_cell_that_is_lost_often_is_told_of_once(tmp_path: Path) -> None:
