@@ -165,6 +165,15 @@ class TestFiles:
         path.write_bytes(b"caf\xc3")
         assert "byte 3 is 0xc3" in refusal(path)
 
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252"])
+    def test_other_encodings_are_refused(self, tmp_path, encoding) -> None:
+        path = tmp_path / "a.txt"
+        path.write_bytes("Was für ein schöner Tag".encode(encoding))
+        if encoding == "utf-16-le":  # without a BOM it is UTF-8 with many zeros, until an accent
+            assert "is 0xfc" in refusal(path)
+        else:
+            assert "byte" in refusal(path)
+
     def test_a_character_across_two_blocks_is_fine(self, tmp_path) -> None:
         path = tmp_path / "a.txt"
         path.write_bytes(b"a" * ((1 << 20) - 1) + "é".encode())

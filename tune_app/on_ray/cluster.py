@@ -37,6 +37,8 @@ _MOST_SOCKET_BYTES = 107
 
 _SHELL = "\"'\\`$&;|<>()"
 """What a shell does not take as a letter, apart from spaces."""
+_WITHOUT_DOCSTRINGS = 2
+"""Level of PYTHONOPTIMIZE."""
 
 _HEAD = "node:__internal_head__"
 _ANSWER_SECONDS = 60.0
@@ -88,7 +90,12 @@ def connected(
 
 
 def check_places(*, local: bool) -> None:
-    """`refuse_places` for this process; raises ValueError as well if it uses Ray already."""
+    """`refuse_places` for this process; raises ValueError as well if Ray cannot be used in it."""
+    if sys.flags.optimize >= _WITHOUT_DOCSTRINGS:
+        raise ValueError(
+            "Ray needs its docstrings, which `python -OO` and PYTHONOPTIMIZE=2 remove; "
+            "unset PYTHONOPTIMIZE"
+        )
     if ray.is_initialized():
         raise ValueError(
             "this process is connected to Ray already, and a sweep makes a connection of its own; "

@@ -95,6 +95,15 @@ def _path_store(parts: SplitResult) -> PathStore:
     return PathStore(Path(unquote(parts.path)))
 
 
+def _this_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError) as error:
+        raise ValueError(
+            f"this user has no name; give one in the URL, as in {SFTP_EXAMPLE}"
+        ) from error
+
+
 def _sftp_store(
     parts: SplitResult, port: int | None, connect_timeout: float, stall_timeout: float
 ) -> Store:
@@ -115,7 +124,7 @@ def _sftp_store(
     address = SshAddress(
         host=parts.hostname,
         port=22 if port is None else port,
-        user=unquote(parts.username or "") or getpass.getuser(),
+        user=unquote(parts.username or "") or _this_user(),
         key=options.get("key"),
         known_hosts=options.get("known_hosts"),
     )

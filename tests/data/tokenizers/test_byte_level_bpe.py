@@ -36,6 +36,7 @@ def tokenizer() -> Tokenizer:
 @given(text=st.text())
 @example(text="  leading\t\r\n\n and trailing \u00a0\u2028 ")
 @example(text="<|endoftext|>\x00e\u0301\U0001f600")
+@example(text="\ufeffשלום \u202eعربي\u202c \u200f\r\n a\u0308\u0323\r \u2028")
 def test_text_comes_back_exactly(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text).ids
     assert tokenizer.decode(ids, skip_special_tokens=False) == text

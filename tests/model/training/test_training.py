@@ -159,6 +159,7 @@ def test_micro_batches_add_up_to_the_batch() -> None:
     settings = replace(SETTINGS, precision="fp32")
     whole = train(start(settings))
     parts = train(start(replace(settings, micro_batch_size=2)))
+    assert max(step.metrics["gradient_norm"] for step in whole) > settings.gradient_clip
     for ours, theirs in zip(whole, parts, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
         assert ours.metrics["gradient_norm"] == pytest.approx(

@@ -6,9 +6,12 @@ import errno
 import logging
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from queue import SimpleQueue
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
@@ -143,6 +146,26 @@ def test_what_ray_is_told_for_a_sweep_ends_with_it(monkeypatch: pytest.MonkeyPat
     assert dict(os.environ) == before
     assert worker.print_to_stdstream is prints
     assert logging.getLogger("ray.tune").level == level
+
+
+def test_an_interpreter_without_docstrings_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(optimize=2))
+    with pytest.raises(ValueError, match=r"python -OO.* unset PYTHONOPTIMIZE"):
+        cluster.check_places(local=True)
+
+
+def test_a_sweep_on_this_machine_joins_no_cluster_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.setattr("ray.init", lambda **options: asked.append(options))
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(cluster, "usable_cpus", lambda: 3)
+    with cluster.connected(None, cpus=2, gpus=0.0, show=True):
+        pass
+    assert (asked[0]["address"], asked[0]["num_cpus"]) == ("local", 3)
 
 
 def test_a_home_that_ray_may_not_write_to_is_told_with_the_remedy() -> None:

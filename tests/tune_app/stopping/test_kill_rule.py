@@ -138,6 +138,13 @@ def test_sigma_measures_the_margin_on_the_baselines_seeds() -> None:
 def test_a_baseline_point_that_is_no_number_decides_nothing() -> None:
     baseline = [point(item.tokens, math.nan) for item in BASELINE]
     assert worse_than_baseline(curve([99] * 8), baseline, RULE) is None
+    baseline = [point(item.tokens, math.inf) for item in BASELINE]
+    assert worse_than_baseline(curve([99] * 8), baseline, RULE) is None
+
+
+def test_a_cell_at_infinity_or_without_a_number_is_worse() -> None:
+    for value in (math.inf, math.nan):
+        assert worse_than_baseline(curve([value] * 8), BASELINE, RULE) is not None
 
 
 def test_off_never_stops() -> None:

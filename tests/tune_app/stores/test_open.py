@@ -37,6 +37,21 @@ def test_a_url_opens_a_store_that_names_itself(url: str, again: str) -> None:
     assert again in repr(store)
 
 
+@pytest.mark.parametrize("error", [KeyError("uid not found"), OSError("No username set")])
+def test_a_user_without_a_name_is_asked_for_one(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As in a container that runs with any uid; the error differs between Pythons."""
+
+    def nameless() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    with pytest.raises(ValueError, match="this user has no name; give one in the URL"):
+        open_store("sftp://head/srv/store")
+    assert open_store("sftp://me@head/srv/store").url.startswith("sftp://me@head")
+
+
 def test_a_path_does_not_depend_on_where_a_process_works() -> None:
     assert open_store("runs/store").url == str(Path.cwd() / "runs/store")
     assert open_store("~/store").url == str(Path.home() / "store")
