@@ -33,20 +33,30 @@ _SETTINGS_HERE: Mapping[str, str] = {
 }
 """For a Ray that is started on this machine."""
 
+_WARNINGS = "PYTHONWARNINGS"
+
 _LEVELS = {"ray": logging.ERROR, "ray.tune": logging.CRITICAL, "ray.air": logging.CRITICAL}
 
 
 @contextmanager
 def settings(*, local: bool) -> Iterator[None]:
-    """Inside the block, the environment has Ray's settings for a sweep where it has none."""
+    """Inside the block, the environment has Ray's settings for a sweep where it has none.
+
+    It has no PYTHONWARNINGS=error: Ray's own processes cause warnings, and would end by them.
+    """
     wanted = {**_SETTINGS, **(_SETTINGS_HERE if local else {})}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
+    warnings = os.environ.get(_WARNINGS, "")
     os.environ.update(added)
+    if "error" in warnings:
+        del os.environ[_WARNINGS]
     try:
         yield
     finally:
         for name in added:
             os.environ.pop(name, None)
+        if "error" in warnings:
+            os.environ[_WARNINGS] = warnings
 
 
 @contextmanager

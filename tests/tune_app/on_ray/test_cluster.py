@@ -135,11 +135,13 @@ def test_a_process_that_uses_ray_already_is_refused(monkeypatch: pytest.MonkeyPa
 
 def test_what_ray_is_told_for_a_sweep_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "7")
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
     before = dict(os.environ)
     worker, level = ray._private.worker, logging.getLogger("ray.tune").level
     prints = worker.print_to_stdstream
     with quiet.settings(local=True), quiet.silence():
         assert os.environ["TUNE_GLOBAL_CHECKPOINT_S"] == "7", "the user's own"
+        assert "PYTHONWARNINGS" not in os.environ, "Ray's processes would end by their warnings"
         assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
         assert worker.print_to_stdstream is not prints
         assert logging.getLogger("ray.tune").level == logging.CRITICAL
