@@ -55,8 +55,8 @@ def _chosen_on_dev(results: SweepResults) -> Iterator[str]:
     if leader is None:
         return
     flattered = (
-        f"The leader was chosen by its score on the dev split from {len(results.cells)} cells, so "
-        "that score flatters it."
+        "The leader was chosen by its score on the dev split, "
+        f"among {len(results.ranking)} that finished, so that score flatters it."
     )
     if (score := leader.test_mean) is not None:
         gap = None if leader.is_baseline else results.test_gap(leader)
