@@ -56,6 +56,7 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
     errors = Console(stderr=True, soft_wrap=True)
     try:
         refuse_hidden_packages()
+        search_working_folder_last()
         from data.printable import print_what_can_be_printed  # noqa: PLC0415 - it may be hidden
 
         print_what_can_be_printed()
@@ -104,10 +105,32 @@ def refuse_hidden_packages() -> None:
             continue
         found = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
         if found and Path(found[0]).resolve() != (ROOT / package).resolve():
-            raise ValueError(
-                f"{found[0]} hides Stellux's own package {package!r}; start in another folder, or "
-                f"use the command `{CONSOLE}`, which does not import from the working folder"
-            )
+            raise _hidden(found[0], f"Stellux's own package {package!r}")
+
+
+def search_working_folder_last() -> None:
+    """For `python -m`, which searches it first: from now on a file there hides no library.
+
+    Raises ValueError if one was imported from there already.
+    """
+    here = Path.cwd()
+    if here == ROOT or Path(sys.path[0]).absolute() != here:
+        return
+    sys.path.append(sys.path.pop(0))
+    for name, module in list(sys.modules.items()):
+        file = Path(getattr(module, "__file__", None) or "/")
+        if here in (file.parent, file.parent.parent) and name not in _LOADED_BY_PYTHON:
+            raise _hidden(str(file), f"the module {name!r} that Stellux needs")
+
+
+_LOADED_BY_PYTHON = ("__main__", "sitecustomize", "usercustomize")
+
+
+def _hidden(file: str, what: str) -> ValueError:
+    return ValueError(
+        f"{file} hides {what}; start in another folder, or use the command `{CONSOLE}`, which does "
+        "not import from the working folder"
+    )
 
 
 class LastingOutput(io.TextIOBase):

@@ -223,6 +223,35 @@ def test_messages_are_broken_between_words_on_a_terminal_alone(
     assert max(len(line) for line in lines if line != path) <= 40
 
 
+def test_a_file_in_the_working_folder_hides_no_library(tmp_path: Path) -> None:
+    for name in ("statistics", "torch", "helper"):
+        (tmp_path / f"{name}.py").write_text("WHERE = 'here'")
+    code = (
+        "import sys\n"
+        "sys.path[0] = ''\n"  # as in `python -m`
+        "from tune_app.command_line import search_working_folder_last\n"
+        "search_working_folder_last()\n"
+        "import statistics\n"
+        "assert not hasattr(statistics, 'WHERE')\n"
+        "import helper\n"  # what a space of the user's imports is still found
+        "del sys.modules['helper']\n"
+        "sys.path.insert(0, '')\n"
+        "import torch\n"  # as if one of our packages had imported it before
+        "search_working_folder_last()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1].startswith(
+        f"ValueError: {tmp_path / 'torch.py'} hides the module 'torch' that Stellux needs; start"
+    )
+
+
 WRITES = """
 import sys
 from tune_app.command_line import lasting_console
