@@ -2,7 +2,7 @@
 
 For notebooks and scripts:
 
-    from tune_app import plan_sweep, run_sweep, open_sweep, load_model
+    from tune_app import plan_sweep, run_sweep, open_sweep, list_sweeps, load_model
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tune_app.api.planned import PlannedSweep, plan_sweep
     from tune_app.api.running import run_sweep
-    from tune_app.api.sweep import Sweep, open_sweep
+    from tune_app.api.sweep import Sweep, list_sweeps, open_sweep
     from tune_app.trial.trained import TrainedModel
     from tune_app.trial.trained import load as load_model
 
@@ -21,6 +21,7 @@ __all__ = [
     "PlannedSweep",
     "Sweep",
     "TrainedModel",
+    "list_sweeps",
     "load_model",
     "open_sweep",
     "plan_sweep",
@@ -31,6 +32,7 @@ _PLACES = {
     "PlannedSweep": ("tune_app.api.planned", "PlannedSweep"),
     "Sweep": ("tune_app.api.sweep", "Sweep"),
     "TrainedModel": ("tune_app.trial.trained", "TrainedModel"),
+    "list_sweeps": ("tune_app.api.sweep", "list_sweeps"),
     "load_model": ("tune_app.trial.trained", "load"),
     "open_sweep": ("tune_app.api.sweep", "open_sweep"),
     "plan_sweep": ("tune_app.api.planned", "plan_sweep"),

@@ -68,12 +68,14 @@ class PlannedSweep:
         plan = self.plan
         infeasible = len(plan.cells) - len(plan.feasible)
         return [
-            f"Sweep {plan.name}: {len(plan.cells)} cells"
+            f"Sweep {plan.name}: {formats.counted(len(plan.cells), 'cell')}"
             + (f", {infeasible} of them infeasible" if infeasible else "")
             + f", {formats.count(plan.tokens)} tokens each, on {plan.corpus}",
+            *([f"cells are named by {plan.title}"] if plan.title else []),
             f"baseline: {plan.baseline.label}",
             f"scheduler: {describe_scheduler(self.rules.scheduler_record, plan.tokens)}",
             f"kill rule: {self.rules.kill_rule.describe(plan.tokens)}",
+            *(f"note: {note}" for note in plan.notes),
             *(f"infeasible {cell.label}: {cell.reason}" for cell in plan.cells if cell.reason),
         ]
 

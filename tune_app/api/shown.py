@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -14,9 +15,10 @@ _WIDEST = 120
 
 
 def shown_text(lines: Sequence[str], table: pd.DataFrame) -> str:
-    """The lines, and the table below them without its index."""
+    """The lines, wrapped at words, and the table below them without its index."""
     text = _texts(table).to_string(index=False, line_width=_WIDEST, max_colwidth=_WIDEST // 3)
-    return "\n".join([*lines, "", text])
+    head = [textwrap.fill(line, _WIDEST, subsequent_indent="    ") for line in lines]
+    return "\n".join([*head, "", text])
 
 
 def shown_html(lines: Sequence[str], table: pd.DataFrame) -> str:

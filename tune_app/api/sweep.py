@@ -14,9 +14,11 @@ import pandas as pd
 from tune_app import formats
 from tune_app.api.shown import shown_html, shown_text
 from tune_app.journal.journal import Journal
+from tune_app.plan.cell_names import CellNames
 from tune_app.results.columns import dictionary
 from tune_app.results.summary import CellResult, SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
+from tune_app.sweep import listing
 from tune_app.sweep.folder import JOURNAL
 from tune_app.terminal.tables import leader_lines
 
@@ -129,7 +131,10 @@ class Sweep:
     def _lines(self) -> list[str]:
         counts = Counter(one.cell.status.value for one in self.results.cells)
         listed = formats.listed((number, status) for status, number in counts.items())
-        lines = [f"Sweep {self.name}: {len(self.results.cells)} cells: {listed}"]
+        lines = [f"Sweep {self.name}: {formats.counted(len(self.results.cells), 'cell')}: {listed}"]
+        values = [one.cell.values for one in self.results.cells]
+        if title := CellNames(values, self.results.sweep.axes).title:
+            lines.append(f"cells are named by {title}")
         if self.ended_by is not None:
             lines.append(f"ended early: {self.ended_by}")
         lines += [line.plain for line in leader_lines(self.results)]
@@ -165,6 +170,27 @@ def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:
     Raises ValueError if there is no such sweep.
     """
     return sweep_in(Path(results) / name)
+
+
+def list_sweeps(*, results: str | Path = "runs") -> pd.DataFrame:
+    """A row for each sweep in a folder, the newest first: name, state, cells, leader.
+
+    Raises ValueError if there is no such folder, or no sweep in it.
+    """
+    rows = listing.list_sweeps(Path(results))
+    return pd.DataFrame(
+        [
+            {
+                "name": row.folder.name,
+                "state": row.state or "unreadable",
+                "done": row.done,
+                "cells": row.cells,
+                "leader": row.leader,
+                "problem": row.problem,
+            }
+            for row in rows
+        ]
+    )
 
 
 def sweep_in(folder: Path, *, ended_by: str | None = None) -> Sweep:

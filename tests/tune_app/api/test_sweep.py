@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.tune_app.journals import make_journal
-from tune_app import Sweep, open_sweep
+from tune_app import Sweep, list_sweeps, open_sweep
 from tune_app.results.tables import cell_rows, curve_rows, write_parquet
 
 
@@ -74,6 +74,13 @@ def test_a_sweep_that_is_not_there_or_has_no_leader_is_told_in_a_sentence(
     assert new.leader is None and new.curves.empty and "1 pending" in repr(new)
     with pytest.raises(ValueError, match=r"no cell has finished"):
         new.load_leader()
+
+
+def test_the_sweeps_of_a_folder_are_listed(folder: Path, sweep: Sweep, tmp_path: Path) -> None:
+    (row,) = list_sweeps(results=folder.parent).to_dict("records")
+    assert (row["name"], row["cells"], row["leader"]) == ("demo", 11, sweep.leader)
+    with pytest.raises(ValueError, match="there is no sweep in"):
+        list_sweeps(results=tmp_path)
 
 
 def test_opening_writes_nothing(folder: Path) -> None:
