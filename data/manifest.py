@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,9 @@ class Manifest:
         }
         files = {name: FileRecord(**record) for name, record in values["files"].items()}
         tokenizer = TokenizerSpec(**values["tokenizer"])
-        return cls(**{**values, "tokenizer": tokenizer, "splits": splits, "files": files})
+        # A later version of the same format may say more about the same files.
+        known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
+        return cls(**{**known, "tokenizer": tokenizer, "splits": splits, "files": files})
 
     def check_sizes(self, folder: Path) -> None:
         """Raises DamagedCorpusError if a file is missing or has another size."""

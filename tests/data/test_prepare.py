@@ -193,6 +193,16 @@ class TestDamage:
         assert path.read_bytes() == content
         assert "altered" in caplog.text
 
+    def test_a_manifest_that_says_more_or_less_is_read(self, corpus, stories, builds) -> None:
+        path = corpus.folder / "manifest.json"
+        values = json.loads(path.read_text())
+        del values["null_documents"]
+        path.write_text(json.dumps(values | {"of_a_later_version": 7}))
+        assert PreparedCorpus.open(corpus.folder).manifest == corpus.manifest
+        builds.clear()
+        prepare(str(stories), TOKENIZER, cache=corpus.folder.parent)
+        assert builds == []
+
     def test_any_other_folder_is_no_corpus(self, tmp_path) -> None:
         with pytest.raises(DamagedCorpusError, match="is not a prepared corpus"):
             PreparedCorpus.open(tmp_path)
