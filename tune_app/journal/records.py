@@ -357,3 +357,5 @@ class SweepRecord:
     """
     test_bytes: int | None = None
     """Bytes of the test split; 0 if the corpus has none, None if an older version did not say."""
+    log_axes: tuple[str, ...] = ()
+    """Axes whose values were drawn on a logarithmic scale."""

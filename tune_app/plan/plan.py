@@ -34,6 +34,8 @@ class SweepPlan:
     tokens: int
     seeds: tuple[int, ...]
     axes: tuple[str, ...]
+    log_axes: tuple[str, ...] = ()
+    """Axes whose values are drawn on a logarithmic scale."""
     notes: tuple[str, ...] = ()
     """What a person should know about the draws from distributions."""
 
@@ -101,6 +103,9 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         tokens=tokens,
         seeds=tuple(wishes.seeds),
         axes=differing,
+        log_axes=tuple(
+            axis for axis, values in space.axes.items() if getattr(values, "log", False)
+        ),
         notes=expansion.notes,
     )
 

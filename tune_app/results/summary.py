@@ -34,6 +34,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.plan.cell_names import CellNames
+from tune_app.plan.labels import is_number, spans_decades
 from tune_app.stopping.curves import Curves, interpolate, without_seed
 
 
@@ -211,6 +212,13 @@ class SweepResults:
     def names(self) -> CellNames:
         """How values and combinations of them are called in this sweep."""
         return CellNames([result.cell.values for result in self.cells], self.sweep.axes)
+
+    def is_logarithmic(self, axis: str) -> bool:
+        """Whether the values on an axis are better shown on a logarithmic scale."""
+        values = [design.values.get(axis) for design in self.designs]
+        numbers = [value for value in values if value is not None and is_number(value)]
+        positive = len(numbers) == len(values) and all(number > 0 for number in numbers)
+        return (axis in self.sweep.log_axes and positive) or spans_decades(values)
 
     @property
     def title(self) -> str:

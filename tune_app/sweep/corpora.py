@@ -62,6 +62,7 @@ def sweep_record(
         created_at=time.time(),
         command=command,
         axes=plan.axes,
+        log_axes=plan.log_axes,
         test_bytes=_test_bytes(corpora),
         versions={
             "source": source_version(),

@@ -103,6 +103,7 @@ def extension(
         space=plan.space,
         seeds=seeds,
         axes=(*axes, _SEED) if len(seeds) > 1 or _SEED in sweep.axes else axes,
+        log_axes=tuple(dict.fromkeys([*sweep.log_axes, *plan.log_axes])),
         scheduler=scheduler,
         kill_rule=kill_rule,
         command=command,

@@ -92,6 +92,11 @@ def test_another_sampler_learns_of_every_earlier_draw() -> None:
     assert not none.kept and none.tried == 60
 
 
+def test_the_plan_knows_which_axes_are_drawn_on_a_logarithmic_scale() -> None:
+    axes = {**LEARNING_RATE, **SHARES, "n_heads": [2, 4]}
+    assert make_plan(space(axes, 1), Wishes()).log_axes == ("learning_rate",)
+
+
 def test_drawing_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     make_plan(space(LEARNING_RATE, 1, embedding_ratio=0.2), Wishes())
     assert capfd.readouterr() == ("", "")

@@ -220,6 +220,15 @@ def test_values_over_decades_have_a_logarithmic_axis_and_their_own_ticks(
     assert shown == ["0.0001", "", "", "0.00032", "0.001"]
 
 
+def test_what_was_drawn_on_a_logarithmic_scale_is_shown_on_one(make: Make) -> None:
+    results = make(axes={"learning_rate": (0.0037, 0.004, 0.0081)})
+    (axes,) = axis_plot(results, "learning_rate").figure.axes
+    assert axes.get_xscale() == "linear"
+    drawn = replace(results, sweep=replace(results.sweep, log_axes=("learning_rate",)))
+    (axes,) = axis_plot(drawn, "learning_rate").figure.axes
+    assert axes.get_xscale() == "log"
+
+
 def test_labels_that_would_touch_are_left_out() -> None:
     assert apart([0.0, 0.05, 0.5, 0.97, 1.0], [0.1] * 5) == [0, 2, 4]
     assert apart([0.0, 0.01], [0.1, 0.1]) == [0]

@@ -287,18 +287,20 @@ def _times(results: SweepResults, result: CellResult) -> tuple[datetime, datetim
 def _distributions(results: SweepResults) -> dict[str, BaseDistribution]:
     """One per axis, from the values of all cells, so that it is always the same."""
     return {
-        axis: _distribution([_plain(result.cell.values.get(axis)) for result in results.cells])
+        axis: _distribution(
+            [_plain(result.cell.values.get(axis)) for result in results.cells],
+            log=results.is_logarithmic(axis),
+        )
         for axis in results.sweep.axes
     }
 
 
-def _distribution(values: Sequence[Any]) -> BaseDistribution:
+def _distribution(values: Sequence[Any], *, log: bool) -> BaseDistribution:
     kinds = {type(value) for value in values}
     if kinds == {int}:
         return IntDistribution(min(values), max(values))
     if kinds <= {int, float}:
-        low, high = min(values), max(values)
-        return FloatDistribution(low, high, log=low > 0 and high / low >= 20)
+        return FloatDistribution(min(values), max(values), log=log)
     return CategoricalDistribution(ordered(values))
 
 

@@ -52,7 +52,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
                 scores = list(design.scores.values())
                 seed = {**line.look, "linestyle": "none", "markersize": 4, "alpha": 0.45}
                 axes.plot([place] * len(scores), scores, **seed)
-    value_ticks(axes, axis, values, results.names)
+    value_ticks(axes, axis, values, results)
     if not results.ranking:
         say(axes, "no cell has finished yet")
     add_legends(figure, styles.handles())

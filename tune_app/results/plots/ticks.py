@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from tune_app.plan.cell_names import CellNames
-from tune_app.plan.labels import describe_value, is_number, spans_decades
+from tune_app.plan.labels import describe_value, is_number
 from tune_app.results.plots.legends import literal
 from tune_app.results.plots.style import FEW
+from tune_app.results.summary import SweepResults
 
 _LETTER = 0.0175
 """Width of a letter of a tick, about, as a share of a plot's width."""
@@ -25,24 +25,24 @@ _MANY = 24
 """Up to this many names have a tick each."""
 
 
-def value_ticks(axes: Axes, axis: str, values: Sequence[Any], names: CellNames) -> None:
+def value_ticks(axes: Axes, axis: str, values: Sequence[Any], results: SweepResults) -> None:
     """Sets the scale and the ticks of the x axis.
 
     Args:
         axes: numbers are drawn at their values, other values at their places 0, 1, ….
         axis: of the sweep.
         values: that occur, each once and in order.
-        names: of the sweep's values.
+        results: of the sweep, for the names of its values and their scale.
     """
     if all(map(is_number, values)):
-        _number_ticks(axes, axis, values, names)
+        _number_ticks(axes, axis, values, results)
     else:
-        _name_ticks(axes, [names.value(axis, value) for value in values])
+        _name_ticks(axes, [results.names.value(axis, value) for value in values])
 
 
-def _number_ticks(axes: Axes, axis: str, values: Sequence[float], names: CellNames) -> None:
+def _number_ticks(axes: Axes, axis: str, values: Sequence[float], results: SweepResults) -> None:
     low, high = values[0], values[-1]
-    logarithmic = spans_decades(values)
+    logarithmic = low < high and results.is_logarithmic(axis)
     margin = (high - low) * _EDGE or abs(low) * _EDGE or 1.0
     if logarithmic:
         factor = (high / low) ** _EDGE
@@ -62,7 +62,9 @@ def _number_ticks(axes: Axes, axis: str, values: Sequence[float], names: CellNam
 
     few = len(values) <= FEW
     marks = list(values) if few else _round_numbers(low, high, logarithmic=logarithmic)
-    texts = [names.value(axis, mark) if few else describe_value(axis, mark) for mark in marks]
+    texts = [
+        results.names.value(axis, mark) if few else describe_value(axis, mark) for mark in marks
+    ]
     kept = apart([place(mark) for mark in marks], [_LETTER * len(text) for text in texts])
     axes.set_xticks(marks, labels=[texts[at] if at in kept else "" for at in range(len(marks))])
 
