@@ -42,6 +42,11 @@ class Status(str, Enum):
         return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED, Status.LEFT_OUT)
 
     @property
+    def done(self) -> bool:
+        """Whether the cell was trained, to its end or until it was stopped."""
+        return self in (Status.FINISHED, Status.STOPPED)
+
+    @property
     def waits(self) -> bool:
         """Whether the cell is still to be trained to its end, or is being trained."""
         return self in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)

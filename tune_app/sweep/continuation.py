@@ -48,7 +48,7 @@ def _where(standing: Standing, trained: Mapping[str, int]) -> str:
     known = [cell for cell in standing.recorded if cell.key in left]
     failed = [cell for cell in known if cell.status is Status.FAILED]
     begun = [cell for cell in known if cell.attempts and cell not in failed]
-    done = sum(cell.status.ended for cell in standing.recorded if cell.key not in left)
+    done = sum(cell.status.done for cell in standing.recorded)
     parts = [
         (done, "done"),
         (len(begun), f"resumed from what was saved last{_reached(begun, trained)}"),

@@ -88,7 +88,7 @@ def train_sweep(
                 rules,
                 corpora,
                 console,
-                ended=sum(cell.status.ended and cell.config is not None for cell in cells),
+                ended=sum(cell.status.done for cell in cells),
                 cells=len(cells),
                 first=continuation(
                     standing, {key: beat.tokens for key, beat in journal.heartbeats().items()}
