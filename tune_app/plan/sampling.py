@@ -56,7 +56,7 @@ class RandomSampler:
         import optuna  # noqa: PLC0415 - takes half a second, and only distributions need it
 
         # Optuna logs every new study through a handler of its own.
-        logging.getLogger("optuna.study.study").setLevel(logging.WARNING)
+        logging.getLogger("optuna.storages").setLevel(logging.WARNING)
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=self.seed))
         points = [study.ask(dict(distributions)).params for _ in range(len(told) + count)]
         return points[len(told) :]

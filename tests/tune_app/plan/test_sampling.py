@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,6 +98,13 @@ def test_the_plan_knows_which_axes_are_drawn_on_a_logarithmic_scale() -> None:
     assert make_plan(space(axes, 1), Wishes()).log_axes == ("learning_rate",)
 
 
-def test_drawing_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    make_plan(space(LEARNING_RATE, 1, embedding_ratio=0.2), Wishes())
-    assert capfd.readouterr() == ("", "")
+def test_optuna_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("optuna")  # which has handlers of its own and does not propagate
+    log.addHandler(caplog.handler)
+    try:
+        make_plan(space(LEARNING_RATE, 1, embedding_ratio=0.2), Wishes())
+        assert caplog.records == []
+        log.warning("heard")
+        assert len(caplog.records) == 1
+    finally:
+        log.removeHandler(caplog.handler)
