@@ -14,6 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from data.errors import first_line
 from data.manifest import TOKENIZER_FILE, Manifest
 from data.prepared import PreparedCorpus
 from data.tokenizers.base import with_plain_special_tokens
@@ -75,9 +76,18 @@ class TokenizerIdentity:
         if found != self.sha256:
             raise TokenizerError(
                 f"{origin} is not the tokenizer that the model was trained with: its SHA-256 is "
-                f"{found[:_HASH_IN_NAME]}…, not {self.sha256[:_HASH_IN_NAME]}…"
+                f"{found[:_HASH_IN_NAME]}…, not {self.sha256[:_HASH_IN_NAME]}…; the right one is "
+                f"in {self.folder} of the run"
             )
+        return parsed(content, origin=origin)
+
+
+def parsed(content: bytes, *, origin: str) -> Tokenizer:
+    """The tokenizer in a file. Raises TokenizerError if there is none in it."""
+    try:
         return with_plain_special_tokens(Tokenizer.from_str(content.decode()))
+    except Exception as error:  # the library raises nothing narrower
+        raise TokenizerError(f"{origin} is not a tokenizer.json ({first_line(error)})") from error
 
 
 def keep_tokenizer(corpus: PreparedCorpus, store: Store) -> None:

@@ -33,7 +33,12 @@ from tune_app.stores.open import open_store, store_and_name
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoints import UNREADABLE, Manifest, mismatch, unpacked
 from tune_app.trial.former_states import NewerStateError, in_todays_form
-from tune_app.trial.tokenizer_files import TokenizerError, TokenizerIdentity, find_tokenizer
+from tune_app.trial.tokenizer_files import (
+    TokenizerError,
+    TokenizerIdentity,
+    find_tokenizer,
+    parsed,
+)
 
 _LARGEST_CONTEXT = 1 << 20
 """A context is in no weight's shape, so nothing else bounds what a damaged one allocates."""
@@ -139,13 +144,20 @@ def load(
         if state.get("tokenizer") is not None:
             identity = TokenizerIdentity.from_values(state["tokenizer"])
         stores = list(_searched(store, name))
+        model = _model(state["training"]).to(device)
+        found = _tokenizer(identity, tokenizer, stores)
+        if found is not None and (size := _size(found)) != model.config.vocab_size:
+            raise TokenizerError(
+                f"the tokenizer has {size:,} tokens, but the model {model.config.vocab_size:,}; "
+                "pass the one that it was trained with"
+            )
         loaded = TrainedModel(
-            model=_model(state["training"]).to(device),
+            model=model,
             tokens=state["training"]["tokens"],
             cell=state.get("cell", {}),
             observation=_observation(state),
             identity=identity,
-            _tokenizer=_tokenizer(identity, tokenizer, stores),
+            _tokenizer=found,
             _searched=f"searched {', '.join(one.url for one in stores)}"
             if identity is not None
             else "the checkpoint is older than the record of it",
@@ -253,8 +265,13 @@ def _tokenizer(
     except OSError as error:
         raise TokenizerError(f"{path} cannot be read: {error.strerror}") from error
     if identity is None:
-        return Tokenizer.from_str(content.decode())
+        return parsed(content, origin=str(path))
     return identity.parsed(content, origin=str(path))
+
+
+def _size(tokenizer: Tokenizer) -> int:
+    """Ids from 0 to the greatest, of which some may have no token."""
+    return 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
 
 def _searched(store: Store, name: str) -> Iterator[Store]:

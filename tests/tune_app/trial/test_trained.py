@@ -141,6 +141,16 @@ def test_a_state_without_scales_takes_them_from_its_baseline(trial: Trial, sweep
     assert (loaded.cell, loaded.observation) == ({}, None)
     with pytest.raises(TokenizerError, match="older than the record"):
         _ = loaded.tokenizer
+    (file,) = sweep.glob("tokenizers/*/tokenizer.json")
+    assert load(checkpoint(sweep), tokenizer=file).tokenizer.get_vocab_size() == 512
+    smaller = json.loads(file.read_text())
+    del smaller["model"]["vocab"]["".join(smaller["model"]["merges"].pop())]
+    file.write_text(json.dumps(smaller))
+    with pytest.raises(TokenizerError, match="has 511 tokens, but the model 512"):
+        load(checkpoint(sweep), tokenizer=file)
+    file.write_text("{}")
+    with pytest.raises(TokenizerError, match=r"is not a tokenizer\.json"):
+        load(checkpoint(sweep), tokenizer=file)
     del old["baseline"]
     torch.save(old, checkpoint(sweep))
     with pytest.raises(CheckpointError, match="neither its multipliers nor its baseline"):
