@@ -115,4 +115,6 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        text, style="dim", markup=False, highlight=False, soft_wrap=not console.is_terminal
+    )

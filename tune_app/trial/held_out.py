@@ -56,7 +56,7 @@ def score(
         folder: of the sweep, where a relative path starts.
         split: of the corpus.
         device: `cpu`, `cuda`, …
-        report: hears of the bytes scored, as `score CELL`.
+        report: hears of the bytes scored, as `score on test`.
 
     Raises CheckpointError, TokenizerError or StoreError if the checkpoint cannot be read or is
     another one, CorpusError if the split is shorter than the context.
@@ -72,7 +72,7 @@ def score(
         batch_size=EVALUATION_BATCH,
         end_of_text=corpus.end_of_text,
     )
-    reported = _Reported(documents=documents, stage=f"score {cell}", report=report)
+    reported = _Reported(documents=documents, stage=f"score on {split}", report=report)
     found = evaluate(trained.model, reported)
     return Score(
         cell=cell,

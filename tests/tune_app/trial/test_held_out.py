@@ -44,7 +44,7 @@ def test_a_split_is_scored_as_the_trial_scores_it(
         folder=tmp_path,
         report=lambda *said: heard.append(said),
     )
-    assert heard[0] == (f"score {CELL.key}", 0, test.text_bytes)
+    assert heard[0] == ("score on test", 0, test.text_bytes)
     assert 0 < heard[-1][1] < test.text_bytes
     assert (test.cell, test.split, test.tokens) == (CELL.key, "test", trial.tokens)
     assert test.text_bytes == corpus.manifest.splits["test"].text_bytes
