@@ -112,7 +112,14 @@ def setbacks(progress: SweepProgress, failures: Sequence[Failure]) -> list[Sente
     """
     told = []
     for cell in progress.cells:
-        own = [failure for failure in failures if failure.cell == cell.key and not failure.ended]
+        own = [
+            failure
+            for failure in failures
+            # A failed compilation only makes the attempt slower.
+            if failure.cell == cell.key
+            and not failure.ended
+            and failure.kind is not FailureClass.COMPILER
+        ]
         if own:
             text = _failure(progress, own[-1])
             if len(own) > 1:

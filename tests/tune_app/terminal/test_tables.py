@@ -187,7 +187,17 @@ def test_a_cell_that_is_lost_often_is_told_of_once(tmp_path: Path) -> None:
                     ended=False,
                 )
             )
+        journal.fail(
+            Failure(
+                cell=running.key,
+                kind=FailureClass.COMPILER,
+                reason="there is no C++ compiler",
+                traceback="",
+                ended=False,
+            )
+        )
         text = _text(status_table(journal), width=160)
+    assert "compiler" not in text, "it was not retried for that"
     assert text.count("retried") == 1
     assert (
         f"{running.label}  5 times (4 × lost host or process, 1 × failure of the store or a disk), "
