@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from functools import partial
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import ray
@@ -41,6 +42,7 @@ _WITHOUT_DOCSTRINGS = 2
 """Level of PYTHONOPTIMIZE."""
 
 _HEAD = "node:__internal_head__"
+_CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0
 """For a node to look for a file: it may have to start a process first."""
 
@@ -61,6 +63,8 @@ def connected(
     Raises ValueError if this machine has fewer GPUs, or if Ray cannot start on it.
     """
     check_places(local=address is None)
+    if address is not None:
+        require_answer(address)
     local: dict[str, Any] = {}
     if address is None:
         local = {"num_cpus": max(cpus, usable_cpus()), "include_dashboard": False}
@@ -143,6 +147,23 @@ def refuse_places(python: Path, temporary: Path, *, local: bool) -> None:
             f"{len(os.fsencode(temporary))} bytes, at most {most} are allowed; set RAY_TMPDIR to a "
             "shorter one, for example /tmp"
         )
+
+
+def require_answer(address: str) -> None:
+    """Raises ValueError if nothing listens at `host:port`; Ray itself would try for minutes.
+
+    Other addresses, such as `auto`, are left to Ray.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return
+    try:
+        create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"no Ray cluster answers at {address} ({error}); start one there with `ray start "
+            "--head`, or leave --address out to train on this machine"
+        ) from error
 
 
 @contextmanager

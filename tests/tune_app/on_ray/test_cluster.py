@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -203,3 +204,14 @@ def test_ray_sees_only_the_gpu_of_the_device(monkeypatch: pytest.MonkeyPatch) ->
     with cluster.only_gpu(None, "cuda:0"):
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "0"
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        cluster.require_answer(address)
+    for unanswered in (address, "127.0.0.1:99999999"):
+        with pytest.raises(ValueError, match=r"no Ray cluster answers at .*leave --address out"):
+            cluster.require_answer(unanswered)
+    for left_to_ray in ("auto", "local", "ray://127.0.0.1:1"):
+        cluster.require_answer(left_to_ray)
