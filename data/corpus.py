@@ -55,6 +55,8 @@ def find_corpus(corpus: str) -> Source:
         return NAMED[corpus]()
     if corpus.startswith(HUB_PREFIX):
         return HubDataset(corpus, parse_hub_name(corpus.removeprefix(HUB_PREFIX)))
+    if corpus.startswith("~/"):  # a shell does not expand --corpus=~/texts
+        corpus = str(Path(corpus).expanduser())
     path, field, grouping = _parts_of(corpus)
     if grouping is not None and grouping not in GROUPINGS:
         raise CorpusError(

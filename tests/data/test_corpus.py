@@ -44,6 +44,11 @@ class TestNames:
         assert isinstance(find_corpus("wikitext-2"), HubDataset)
         assert "'train'" in refusal("./wikitext-2")
 
+    def test_a_tilde_is_the_home_folder(self, tmp_path, monkeypatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "a.txt").write_text("text")
+        assert texts("~/a.txt") == ["text"]
+
     def test_hub_names(self) -> None:
         assert parse_hub_name("a/b") == HubName(repository="a/b")
         assert parse_hub_name("a/b:c") == HubName(repository="a/b", configuration="c")

@@ -68,6 +68,8 @@ class RunOptions:
     """Show Ray's own messages."""
 
     def __post_init__(self) -> None:
+        # A shell does not expand --results=~/runs.
+        object.__setattr__(self, "results", self.results.expanduser())
         if self.cells_at_once is not None and self.cells_at_once < 1:
             raise ValueError(f"{self.cells_at_once} cells at once; it must be at least 1")
         if self.cpus < 1:

@@ -11,10 +11,11 @@ python -m tune_app.sweep settings          show every setting of a cell
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 from rich.console import Console
 
 from tune_app.cluster.options import RunOptions
@@ -66,7 +67,14 @@ Space = Annotated[
     ),
 ]
 Name = Annotated[str, Parameter(help="Name of the sweep.")]
-Results = Annotated[Path, Parameter(help="Folder that holds all sweeps.")]
+
+
+def _folder(_: Any, tokens: Sequence[Token]) -> Path:
+    """A shell does not expand --results=~/runs."""
+    return Path(tokens[0].value).expanduser()
+
+
+Results = Annotated[Path, Parameter(converter=_folder, help="Folder that holds all sweeps.")]
 
 
 @app.default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,11 @@ def test_means_follow_from_options_and_machines(
 
 def test_this_machine_offers_the_cpus_that_it_may_use() -> None:
     assert this_machine().cells_at_once(cpus=1, gpus=0) == usable_cpus()
+
+
+def test_results_may_be_in_the_home_folder() -> None:
+    """A shell expands `--results ~/runs` and not `--results=~/runs`."""
+    assert RunOptions(results=Path("~/runs")).results == Path.home() / "runs"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.metrics import tag
@@ -101,7 +102,7 @@ class WandbListener(QuietListener):
                 "W&B failed and is switched off; the sweep continues and its journal has "
                 "everything (%s: %s)",
                 type(error).__name__,
-                error,
+                formats.one_line(str(error)),
             )
 
     def _run(self, key: str) -> Any:
