@@ -61,6 +61,7 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
 
         print_what_can_be_printed()
         app.suppress_keyboard_interrupt = False  # it would end without a word
+        app.console = lasting_console()  # `--help | head` is no failure
         code: int | None = app(own_arguments() if arguments is None else arguments)
     except (ValueError, OSError) as error:
         text = fitting(f"error: {error}", sys.stderr)

@@ -129,6 +129,20 @@ def test_trial_names_every_setting() -> None:
     assert names <= set(re.findall(r"\w+", told))
 
 
+def test_help_that_is_read_in_part_is_no_failure() -> None:
+    helped = subprocess.Popen(
+        [sys.executable, "-m", "tune_app", "--help"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert helped.stdout is not None and helped.stderr is not None
+    helped.stdout.close()
+    assert (helped.wait(60), helped.stderr.read()) == (0, "")
+    helped.stderr.close()
+
+
 def test_help_names_every_search_space() -> None:
     app, _ = next(every_command())
     told = str(app.assemble_argument_collection()[0].parameter.help)

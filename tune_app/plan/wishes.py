@@ -126,7 +126,7 @@ class Wishes:
         Parameter(
             group=_WHAT,
             help="A name (stdlib, wikitext-2, wikitext-103, tinystories, hf:owner/name) or a path, "
-            "as in reviews.jsonl:review; see `stellux prepare --help`. Default: the space's, else "
+            "as in reviews.jsonl:review; see `stellux prepare --help`; default: the space's, else "
             "stdlib.",
         ),
     ] = None
