@@ -33,8 +33,9 @@ class RunOptions:
     cells_at_once: Annotated[
         int | None,
         Parameter(
-            help="Cells trained in parallel; default: as many as fit on the CPUs, in the memory and "
-            "on the GPUs that this machine or container has, or with --address on the cluster at its maximum size."
+            help="Cells trained in parallel; default: as many as fit on the CPUs, in the memory "
+            "and on the GPUs that this machine or container has, or with --address on the cluster "
+            "at its maximum size."
         ),
     ] = None
     cpus: int = 1
