@@ -82,7 +82,8 @@ def test_help_shows_examples_on_lines_of_their_own(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/somewhere/bin/stellux", name, "--help"])
     monkeypatch.setenv("COLUMNS", "80")
-    for module in APPS:  # their texts name the command as it was started
+    # Their texts name the command as it was started.
+    for module in (*APPS, "tune_app.cloud.__main__"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(SystemExit):
         main()
