@@ -202,6 +202,8 @@ def _run(
         return None
     if (reason := _lost_baseline(journal, plan)) is not None:
         return reason
+    if options.address is None:  # seconds, or a minute on a busy machine
+        console.print(Text("starting Ray on this machine", style="dim"))
     # Ray takes a second to import; --help and a finished sweep do without.
     from tune_app.on_ray.cluster import connected  # noqa: PLC0415
     from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415

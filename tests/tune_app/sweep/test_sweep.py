@@ -41,6 +41,7 @@ def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
     assert "leader" in undisturbed
     assert "not a verdict" in undisturbed
     assert "kill rule" in undisturbed
+    assert "starting Ray on this machine" in undisturbed
     for name in ("results.csv", "curves.parquet", "decisions.jsonl", "report.html"):
         assert (folder / name).stat().st_size > 0
     assert (folder / "study.sqlite3").exists()
