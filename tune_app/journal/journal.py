@@ -306,6 +306,8 @@ class Journal(JournalReader):
         assert not self.attempts(), "a sweep that has trained is amended"
         with self._transaction():
             self._connection.execute("DELETE FROM amendments")
+            # Cells whose process never started may have failed.
+            self._connection.execute("DELETE FROM failures")
             self._connection.execute("DELETE FROM cells")
             self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(sweep)])
             self._insert(CellRecord.of(cell) for cell in cells)

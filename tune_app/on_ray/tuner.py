@@ -123,10 +123,11 @@ def run_cells(
                 means=means,
                 on_a_cluster=options.on_a_cluster,
             ).fit()
+            now = {cell.key: cell for cell in journal.cells()}
             left = [
-                cell
-                for cell in (journal.cell(cell.key) for cell in left)
-                if not cell.status.ended and cell.status is not Status.FAILED
+                now[cell.key]
+                for cell in left
+                if not now[cell.key].status.ended and now[cell.key].status is not Status.FAILED
             ]
     return halt.reason
 

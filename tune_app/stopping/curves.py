@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tune_app.journal.records import CellRecord, Observation
+from tune_app.journal.records import CellRecord, Observation, Status
 
 
 def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,8 +96,15 @@ class Curves:
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """Keys of the baseline's cells, one a seed."""
-        return tuple(self._baselines.values())
+        """Keys of the baseline's cells, one a seed; without those that the sweep leaves out.
+
+        A curve that is not continued would hold up whatever waits for all of them.
+        """
+        return tuple(
+            key
+            for key in self._baselines.values()
+            if self._cells[key].status is not Status.LEFT_OUT
+        )
 
     def is_baseline(self, cell: str) -> bool:
         """Whether it is the baseline, on any seed."""

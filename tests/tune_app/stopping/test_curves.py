@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.tune_app.sweeps import new_journal, observe
+from tune_app.journal.records import Status
 from tune_app.stopping.curves import Curves, interpolate, is_same_but_seed, value_at
 from tune_app.stopping.divergence import diverged
 
@@ -45,6 +47,18 @@ def test_each_cell_has_the_baseline_of_its_own_seed(tmp_path: Path) -> None:
     assert not is_same_but_seed(cells[0].values, cells[2].values)
     without = Curves([cells[0], cells[3]], baseline=first)
     assert without.baseline_of(other_second) is None, "another seed's is no stand-in"
+
+
+def test_a_baseline_that_is_left_out_holds_up_no_rule(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3", seeds=(0, 1, 2)) as journal:
+        cells, baseline = journal.cells(), journal.sweep().baseline
+    *others, last = Curves(cells, baseline=baseline).baselines
+    left_out = [
+        replace(cell, status=Status.LEFT_OUT) if cell.key == last else cell for cell in cells
+    ]
+    curves = Curves(left_out, baseline=baseline)
+    assert curves.baselines == tuple(others)
+    assert curves.is_baseline(last)
 
 
 def test_observations_that_arrive_late_take_their_place(tmp_path: Path) -> None:

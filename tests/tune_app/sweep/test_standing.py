@@ -11,13 +11,22 @@ from data.corpus import find_corpus
 from tests.tune_app.sweep.test_extension import finish
 from tests.tune_app.sweeps import new_journal, planned
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import Status
+from tune_app.journal.records import Failure, FailureClass, Status
 from tune_app.plan.plan import SweepPlan, with_corpus_named
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.extension import AnotherSweepError
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.standing import Standing, standing_of
+
+
+NEVER_STARTED = Failure(
+    cell=planned().baseline.key,
+    kind=FailureClass.HOST,
+    reason="its process did not start",
+    traceback="",
+    ended=True,
+)
 
 
 def found(folder: Path, plan: SweepPlan) -> Standing:
@@ -29,6 +38,7 @@ def found(folder: Path, plan: SweepPlan) -> Standing:
 def test_a_sweep_that_never_trained_binds_nobody(tmp_path: Path) -> None:
     with new_journal(tmp_path / JOURNAL) as journal:
         record = journal.sweep()
+        journal.fail(NEVER_STARTED)
     other = planned(learning_rate=2e-3)
     standing = found(tmp_path, other)
     assert standing.replaces
@@ -40,7 +50,7 @@ def test_a_sweep_that_never_trained_binds_nobody(tmp_path: Path) -> None:
     with standing.open_journal(tmp_path, wanted) as journal:
         assert [cell.key for cell in journal.cells()] == [cell.key for cell in other.cells]
         assert journal.sweep() == wanted
-        assert journal.amendments() == []
+        assert (journal.amendments(), journal.failures()) == ([], [])
         journal.start_attempt(other.baseline.key)
     with pytest.raises(AnotherSweepError, match=r"learning_rate is 0\.002 there, 0\.004 here"):
         found(tmp_path, planned())
