@@ -1,4 +1,4 @@
 """A sweep from its command line to its results: prepare, start or continue, run, write.
 
-May import everything in `tune_app` except `study` and `cloud`.
+May import everything in `tune_app` except `api`, `cloud` and `replay`.
 """

@@ -19,7 +19,6 @@ from tune_app.sweep.extension import AnotherSweepError
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.standing import Standing, standing_of
 
-
 NEVER_STARTED = Failure(
     cell=planned().baseline.key,
     kind=FailureClass.HOST,
