@@ -15,15 +15,13 @@ import pytest
 from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
 
+from tests.readme import python_of_the_readme
 from tests.tune_app.real_sweeps import rows
-
-ROOT = Path(__file__).parents[3]
 
 
 def lines_of_the_readme() -> list[str]:
-    """Its Python block, one statement a cell."""
-    _, _, rest = (ROOT / "README.md").read_text("utf-8").partition("```python\n")
-    block = rest.partition("```")[0]
+    """Its Python block on notebooks, one statement a cell."""
+    block = python_of_the_readme("## Notebooks and scripts")
     return [ast.get_source_segment(block, node) or "" for node in ast.parse(block).body]
 
 

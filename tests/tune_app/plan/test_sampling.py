@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from tests.readme import python_of_the_readme
 from tune_app.plan.plan import make_plan
 from tune_app.plan.sampling import RandomSampler, Told, feasible_draws
 from tune_app.plan.space import Space, SpaceError
+from tune_app.plan.space_file import load_space
 from tune_app.plan.wishes import Wishes
 
 LEARNING_RATE = {"learning_rate": FloatDistribution(1e-4, 1e-2, log=True)}
@@ -96,6 +99,14 @@ def test_another_sampler_learns_of_every_earlier_draw() -> None:
 def test_the_plan_knows_which_axes_are_drawn_on_a_logarithmic_scale() -> None:
     axes = {**LEARNING_RATE, **SHARES, "n_heads": [2, 4]}
     assert make_plan(space(axes, 1), Wishes()).log_axes == ("learning_rate",)
+
+
+def test_the_space_of_the_readme_is_planned(tmp_path: Path) -> None:
+    file = tmp_path / "rates.py"
+    file.write_text(python_of_the_readme("## Your own space"), "utf-8")
+    plan = make_plan(load_space(str(file)), Wishes())
+    assert len(plan.feasible) == len(plan.cells) == 7
+    assert plan.log_axes == ("learning_rate",)
 
 
 def test_optuna_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
