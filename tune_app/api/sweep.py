@@ -14,7 +14,6 @@ import pandas as pd
 from tune_app import formats
 from tune_app.api.shown import shown_html, shown_text
 from tune_app.journal.journal import Journal
-from tune_app.plan.cell_names import CellNames
 from tune_app.results.columns import dictionary
 from tune_app.results.summary import CellResult, SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
@@ -132,8 +131,7 @@ class Sweep:
         counts = Counter(one.cell.status.value for one in self.results.cells)
         listed = formats.listed((number, status) for status, number in counts.items())
         lines = [f"Sweep {self.name}: {formats.counted(len(self.results.cells), 'cell')}: {listed}"]
-        values = [one.cell.values for one in self.results.cells]
-        if title := CellNames(values, self.results.sweep.axes).title:
+        if title := self.results.title:
             lines.append(f"cells are named by {title}")
         if self.ended_by is not None:
             lines.append(f"ended early: {self.ended_by}")

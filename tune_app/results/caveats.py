@@ -122,8 +122,9 @@ def _chance(results: SweepResults) -> Iterator[str]:
         if partial:
             names = ", ".join(design.label for design in partial)
             yield (
-                f"Not every seed of {names} trained to the end. The mean over those that did "
-                "flatters, because stopping spares the lucky ones."
+                f"Not every seed of {names} was trained to the end, so the means are not over the "
+                "same seeds. Where seeds were stopped the mean of the others flatters, because "
+                "stopping spares the lucky ones."
             )
 
 
