@@ -173,7 +173,7 @@ def test_status_answers_for_a_sweep(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["stellux", "status", "mine", "--results", str(tmp_path)])
     assert main() == 2
-    assert "there is no journal at" in capsys.readouterr().err
+    assert "there is no sweep 'mine' in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

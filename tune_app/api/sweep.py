@@ -105,21 +105,23 @@ class Sweep:
             )
         return self._load(min(leader.finished, key=lambda cell: cell.score or 0.0), device=device)
 
-    def load(self, cell: str, *, device: str = "cpu") -> TrainedModel:
+    def load(self, cell: str | float, *, device: str = "cpu") -> TrainedModel:
         """The model and the tokenizer of a cell, as of its newest checkpoint.
 
         Args:
-            cell: its label or its key.
+            cell: its label or its key; a number for a label that is one.
             device: `cpu`, `cuda`, …
 
         Raises ValueError for an unknown cell or one without a checkpoint, CheckpointError if the
         checkpoint is gone or damaged.
         """
+        # pandas.read_csv makes numbers of labels such as 2.66.
+        name = cell if isinstance(cell, str) else f"{cell:.15g}"
         for one in self.results.cells:
-            if cell in (one.cell.label, one.cell.key):
+            if name in (one.cell.label, one.cell.key):
                 return self._load(one, device=device)
         labels = ", ".join(one.cell.label for one in self.results.cells)
-        raise ValueError(f"the sweep {self.name} has no cell {cell!r}; expected one of {labels}")
+        raise ValueError(f"the sweep {self.name} has no cell {name!r}; expected one of {labels}")
 
     def __repr__(self) -> str:
         return shown_text(self._lines(), self._short())
@@ -167,7 +169,8 @@ def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:
 
     Raises ValueError if there is no such sweep.
     """
-    return sweep_in(Path(results) / name)
+    with listing.open_named(name, Path(results)) as journal:
+        return Sweep(folder=Path(results) / name, results=summarise(journal))
 
 
 def list_sweeps(*, results: str | Path = "runs") -> pd.DataFrame:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from tune_app.plan.former_names import SIZES
@@ -19,6 +20,9 @@ from tune_app.plan.former_names import SIZES
 IDENTITY_VERSION = 1
 """Part of every hash. A new version changes every key, so it needs a migration step of the journal
 (tune_app/journal/schema.py)."""
+
+_NOT_SET_BY_NAME = ("baseline", "seed")
+"""Values of a cell that are set in other ways."""
 
 MODEL_DEFAULTS: Mapping[str, Any] = {
     "target_parameters": 10_000_000,
@@ -114,7 +118,10 @@ def unknown_setting(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> st
     """The error message for a name that is not a setting."""
     if SIZES.get(name) in known:
         return f"unknown setting {name!r}; it is now called {SIZES[name]!r}"
-    return f"unknown setting {name!r}; expected one of {', '.join(known)}"
+    named = [one for one in known if one not in _NOT_SET_BY_NAME]
+    near = get_close_matches(name, named, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"unknown setting {name!r}; {hint}expected one of {', '.join(named)}"
 
 
 def _text(value: Any) -> str:

@@ -79,6 +79,7 @@ def feasible_draws(
     is_feasible: Sequence[Callable[[Values], bool]],
     *,
     wanted: int,
+    redraw: bool = True,
 ) -> list[Draws]:
     """The first `wanted` draws that are feasible and differ, for each combination.
 
@@ -87,6 +88,9 @@ def feasible_draws(
 
     Args:
         is_feasible: for each combination, whether it has a solution with these drawn values.
+        wanted: draws for each combination.
+        redraw: whether another draw may have a solution where one has none. If not, a combination
+            is given up at its first infeasible draw.
     """
     stream: list[Values] = []
     found = []
@@ -95,7 +99,7 @@ def feasible_draws(
         infeasible: list[Values] = []
         seen: set[str] = set()
         for at in range(wanted * _TRIES):
-            if len(kept) == wanted:
+            if len(kept) == wanted or (infeasible and not redraw):
                 break
             if at == len(stream):
                 told = [Told(values=values) for values in stream]

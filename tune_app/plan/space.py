@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
 from model.sizing.budget import InfeasibleBudget, solve
 from model.sizing.search import search
+from model.spec import ModelSpec
 from tune_app.plan.cell import BASELINE_MODEL, Cell
 from tune_app.plan.plain import plain
 from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
@@ -17,6 +18,8 @@ from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
 PARTS = ("AXES", "FIXED", "BASELINE", "SCHEDULER", "KILL_RULE")
 """The names of a space file that map settings to values."""
 _NAMES = (*PARTS, "SAMPLES")
+_SIZES = {one.name for one in fields(ModelSpec)}
+"""The settings on which it depends whether a cell has a solution."""
 
 
 class SpaceError(ValueError):
@@ -177,13 +180,18 @@ def _points(
     def accepts(combination: Mapping[str, Any], draw: Mapping[str, Any]) -> bool:
         return search(Cell.from_values({**shared, **combination, **draw}).model) is not None
 
+    redraw = bool(drawn.keys() & _SIZES)
     found = feasible_draws(
         sampler,
         drawn,
         [partial(accepts, combination) for combination in combinations],
         wanted=space.samples,
+        redraw=redraw,
     )
     if not any(draws.kept for draws in found):
+        if not redraw:
+            refusal = _refusal({**shared, **combinations[0], **found[0].infeasible[-1]})
+            raise SpaceError(f"no combination of the space is feasible; the first one: {refusal}")
         refused = {**shared, **combinations[0], **found[0].infeasible[-1]}
         raise SpaceError(
             f"no draw from {', '.join(drawn)} is feasible, of {found[0].tried} for each "
@@ -195,6 +203,8 @@ def _points(
         for combination, draws in pairs
         for draw in draws.kept or draws.infeasible[:1]
     ]
+    if not redraw:  # the plan says which combinations are infeasible, and why
+        return points, []
     return points, [*_redrawn(found), *_short(space, shared, pairs)]
 
 

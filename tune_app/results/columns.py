@@ -39,8 +39,9 @@ _SAMPLE_GAP = Column(
 
 _RESULTS: Mapping[str, Column] = {
     "position": Column(meaning="place in the sweep's list of cells; the baseline is 0"),
-    "key": Column(
-        meaning="a hash of what determines the cell's result; names its checkpoints in the store"
+    "cell": Column(
+        meaning="key of the cell, a hash of what determines its result: joins results, curves and "
+        "decisions, and names its checkpoints in the store"
     ),
     "label": Column(meaning="short name of the cell, unique in the sweep"),
     "design": Column(meaning="name of the cells that differ only in their seed"),
@@ -133,7 +134,7 @@ _RESULTS: Mapping[str, Column] = {
 _CURVES: Mapping[str, Column] = {
     "label": _RESULTS["label"],
     "status": _RESULTS["status"],
-    "cell": Column(meaning="key of the cell"),
+    "cell": _RESULTS["cell"],
     "tokens": Column(meaning="tokens of the cell's own tokenizer trained so far", unit="tokens"),
     "baseline_tokens": Column(
         meaning="the same amount of text in tokens of the baseline's tokenizer; curves are "

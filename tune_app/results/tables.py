@@ -48,7 +48,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
         [
             {
                 "position": result.cell.position,
-                "key": result.cell.key,
+                "cell": result.cell.key,
                 "label": result.cell.label,
                 "design": labels[result.cell.key],
                 "is_baseline": result.cell.key == results.sweep.baseline,

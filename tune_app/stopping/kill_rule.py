@@ -38,6 +38,7 @@ class KillRule(RuleSettings):
     span: int = 1_000_000
     """For how many baseline tokens a cell must be worse."""
     minimum_evaluations: int = 4
+    """At how many evaluations, at least, a cell must be worse."""
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from tune_app.plan.space import Space
@@ -10,6 +11,8 @@ from tune_app.stopping.all_rules import NO_SCHEDULER, StoppingRules, scheduler_f
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
 
+_SPAN_FRACTION = "span_fraction"
+"""A space's way to give the span of the kill rule, as a share of the tokens."""
 SPAN_TOKENS = 1_000_000
 """Default span of the kill rule, in baseline tokens."""
 
@@ -47,7 +50,13 @@ def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
 
 def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
     values = dict(space.kill_rule)
-    fraction = values.pop("span_fraction", None)
+    known = [*(one.name for one in fields(KillRule)), _SPAN_FRACTION]
+    if unknown := [name for name in values if name not in known]:
+        raise ValueError(
+            f"{space.source}: unknown setting {unknown[0]!r} in KILL_RULE; expected one of "
+            f"{', '.join(known)}"
+        )
+    fraction = values.pop(_SPAN_FRACTION, None)
     if fraction is not None:
         values["span"] = round(fraction * tokens)
     values.setdefault("span", SPAN_TOKENS)

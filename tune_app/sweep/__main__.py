@@ -175,13 +175,14 @@ def list_(results: Results = _RUNS) -> int:
 
 @app.command(sort_key=5, help_epilogue=examples(f"{_NAME} settings"))
 def settings() -> int:
-    """Show every setting of a cell and of the scheduler, for --set and spaces."""
+    """Show every setting of a cell and of the stopping rules, for --set and spaces."""
     from tune_app.plan.settings import (  # noqa: PLC0415 - reads the source of some classes
         SettingsGroup,
         cell_settings,
         settings_of,
     )
     from tune_app.stopping.all_rules import SCHEDULERS  # noqa: PLC0415
+    from tune_app.stopping.kill_rule import KillRule  # noqa: PLC0415
     from tune_app.terminal.settings import settings_table  # noqa: PLC0415
 
     schedulers = [
@@ -189,11 +190,14 @@ def settings() -> int:
         for name, kind in SCHEDULERS.items()
     ]
     how = (
-        "Set one with --set name=value, those of a scheduler with --scheduler-set, all of them in "
-        "the FIXED and AXES of a search space. Counts may be written as 150k or 5M; a size that is "
-        "free is chosen by the solver to meet the parameter budget."
+        "Set one of a cell with --set name=value, or in FIXED or AXES of a search space; one of a "
+        "scheduler with --scheduler-set or in SCHEDULER; one of the kill rule with --kill-rule "
+        "(its unit), --kill-margin and --kill-span or in KILL_RULE, where span_fraction is a span "
+        "as a share of the tokens. On the command line counts may be written as 150k or 5M. A size "
+        "that is free is chosen by the solver to meet the parameter budget."
     )
-    Console().print(settings_table([*cell_settings(), *schedulers], how=how))
+    kill_rule = SettingsGroup(title="Kill rule", settings=settings_of(KillRule))
+    Console().print(settings_table([*cell_settings(), *schedulers, kill_rule], how=how))
     return 0
 
 
@@ -209,10 +213,9 @@ def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
 
 
 def _open(name: str, results: Path) -> Any:
-    from tune_app.journal.journal import Journal  # noqa: PLC0415
-    from tune_app.sweep.folder import JOURNAL  # noqa: PLC0415
+    from tune_app.sweep.listing import open_named  # noqa: PLC0415 - imports numpy
 
-    return Journal.open(results / name / JOURNAL, read_only=True)
+    return open_named(name, results)
 
 
 if __name__ == "__main__":

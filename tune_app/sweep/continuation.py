@@ -51,7 +51,7 @@ def _where(standing: Standing, trained: Mapping[str, int]) -> str:
     done = sum(cell.status.done for cell in standing.recorded)
     parts = [
         (done, "done"),
-        (len(begun), f"resumed from what was saved last{_reached(begun, trained)}"),
+        (len(begun), f"resumed from the newest checkpoint{_reached(begun, trained)}"),
         (len(failed), "tried again after a failure"),
         (len(left) - len(begun) - len(failed), "not started yet"),
     ]
@@ -64,7 +64,8 @@ def _reached(cells: Sequence[CellRecord], trained: Mapping[str, int]) -> str:
     if not known:
         return ""
     told = [f"{cell.label} had {count(trained[cell.key])} tokens" for cell in known[:_MOST_NAMES]]
-    return f" ({', '.join(told)}{', …' if len(known) > _MOST_NAMES else ''})"
+    more = ", …" if len(known) > _MOST_NAMES else ""
+    return f", which may be earlier than where they were ({', '.join(told)}{more})"
 
 
 def _named(cells: Sequence[PlannedCell]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from tune_app import formats
@@ -28,6 +29,23 @@ def list_sweeps(results: Path) -> list[SweepRow]:
             f"there is no sweep in {str(results)!r}; name another folder with --results"
         )
     return sorted(found, key=lambda row: (bool(row.problem), -row.created_at, row.folder.name))
+
+
+def open_named(name: str, results: Path) -> Journal:
+    """The journal of a sweep, for reading.
+
+    Raises ValueError that names the sweeps there are, if there is none of this name.
+    """
+    path = results / name / JOURNAL
+    if path.parent.parent == results and not path.exists():
+        names = sorted(journal.parent.name for journal in results.glob(f"*/{JOURNAL}"))
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        there = (
+            f"it has {', '.join(names)}" if names else "it has none yet; stellux sweep starts one"
+        )
+        raise ValueError(f"there is no sweep {name!r} in {str(results)!r}; {hint}{there}")
+    return Journal.open(path, read_only=True)
 
 
 def _row(folder: Path) -> SweepRow:

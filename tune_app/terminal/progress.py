@@ -74,6 +74,10 @@ class SweepProgress:
         """A running cell has trained `tokens` of its own tokens."""
         self._trained[cell.key] = self.baseline_tokens(cell, tokens)
 
+    def reached(self, cell: CellRecord, tokens: int) -> None:
+        """A cell was seen at `tokens` of its own tokens; it may have been evaluated later."""
+        self._trained[cell.key] = max(self.tokens(cell), self.baseline_tokens(cell, tokens))
+
     def observe(self, observation: Observation, decision: Decision | None) -> None:
         self._curves.add(observation)
         self._trained[observation.cell] = observation.baseline_tokens

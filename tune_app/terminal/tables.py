@@ -154,7 +154,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
         if progress.cell(key).status in (Status.RUNNING, Status.INTERRUPTED)
     }
     for key, beat in heartbeats.items():
-        progress.advance(progress.cell(key), beat.tokens)
+        progress.reached(progress.cell(key), beat.tokens)
     cells = progress.cells
     last = [progress.last(cell) for cell in cells]
     table = FittingTable(

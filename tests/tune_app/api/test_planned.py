@@ -46,7 +46,11 @@ def test_a_space_may_be_a_path_axes_or_what_a_file_defines(tmp_path: Path) -> No
         (AXES, {}, r"needs a name for its folder: name='mine'"),
         (7, {}, "the space is 7; it must be a name, the path of a .py file, or axes"),
         ({"AXIS": 1, "AXES": {}}, {"name": "a"}, "the space sets unknown AXIS; expected AXES"),
-        ("quick", {"token": 5}, "unknown setting 'token'; expected one of name, corpus"),
+        (
+            "quick",
+            {"token": 5},
+            "unknown setting 'token'; did you mean tokens. expected one of name, corpus",
+        ),
         ("quick", {"learning_rate": 1.0}, r"give it as set=\{'learning_rate': 1.0\}"),
         ("quick", {"tokens": "5M"}, "tokens is '5M'; it must be a whole number or none"),
         ("quick", {"kill_rule": "loss"}, "kill_rule is 'loss'; it must be one of ppl, bpb"),

@@ -76,6 +76,8 @@ def test_a_sweep_that_its_baseline_ended_says_so(run: Run, tmp_path: Path) -> No
 def test_mistakes_are_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="planned already, so tokens cannot change; give it to pl"):
         run_sweep(plan_sweep("quick"), tokens=5, results=tmp_path / "runs")
-    with pytest.raises(ValueError, match="unknown setting 'cell_at_once'; expected one of name"):
+    with pytest.raises(
+        ValueError, match="unknown setting 'cell_at_once'; did you mean cells_at_once"
+    ):
         run_sweep("quick", cell_at_once=1)
     assert not (tmp_path / "runs").exists()

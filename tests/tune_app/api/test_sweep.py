@@ -60,12 +60,14 @@ def test_it_shows_its_leader_and_a_short_table(sweep: Sweep) -> None:
 def test_a_sweep_that_is_not_there_or_has_no_leader_is_told_in_a_sentence(
     folder: Path, sweep: Sweep, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"there is no journal at .*nosuch/journal.sqlite3; start"):
+    with pytest.raises(ValueError, match=r"there is no sweep 'nosuch' in .*; it has demo"):
         open_sweep("nosuch", results=folder.parent)
     with pytest.raises(ValueError, match=r"no cell '35%'; expected one of 35% × 2\.66"):
         sweep.load("35%")
     with pytest.raises(ValueError, match="has no checkpoint; it is infeasible"):
         sweep.load("45% × 4")
+    with pytest.raises(ValueError, match=r"no cell '2\.66'; expected"):
+        sweep.load(2.66)  # as pandas.read_csv reads a label that is a number
     (tmp_path / "new").mkdir()
     fates = {("tied",): "pending"}
     axes = {"embedding": ("tied",)}

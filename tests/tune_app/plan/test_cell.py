@@ -68,7 +68,7 @@ def test_the_baseline_shares_what_it_does_not_define() -> None:
     [
         (
             {"embeding_ratio": 0.3},
-            "unknown setting 'embeding_ratio'; expected one of .*embedding_ratio",
+            "unknown setting 'embeding_ratio'; did you mean embedding_ratio. expected",
         ),
         ({"embedding_ratio": 35}, "embedding_ratio is 35"),
         ({"tokens": 0}, "tokens is 0"),

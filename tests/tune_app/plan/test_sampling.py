@@ -66,19 +66,27 @@ def test_equal_draws_are_one() -> None:
 
 
 def test_a_combination_without_draws_says_how_many_were_tried_and_why() -> None:
-    axes = {**LEARNING_RATE, "embedding_ratio": [0.2, 0.95]}
+    axes = {"glu_expansion": FloatDistribution(2.0, 3.0), "embedding_ratio": [0.2, 0.95]}
     plan = make_plan(space(axes, 1), Wishes())
     assert [cell.config is None for cell in plan.cells] == [False, False, True]
-    replaced, note = plan.notes
-    assert replaced.startswith("20 of 21 draws had no solution")
+    *_, note = plan.notes
     assert note.startswith(
         "only 0 of 1 draws for embedding_ratio 0.95: of 20 different ones, 20 are infeasible, "
         "the last one because no width gives 300k"
     )
     with pytest.raises(
-        SpaceError, match=r"no draw from learning_rate is feasible, of 20 .*: No width gives"
+        SpaceError, match=r"no draw from glu_expansion is feasible, of 20 .*: No width gives"
     ):
-        make_plan(space({**LEARNING_RATE, "embedding_ratio": [0.95]}, 1), Wishes())
+        make_plan(space({**axes, "embedding_ratio": [0.95]}, 1), Wishes())
+
+
+def test_what_no_draw_can_change_is_not_redrawn() -> None:
+    """Learning rates do not decide whether a shape has a solution."""
+    plan = make_plan(space({**LEARNING_RATE, "embedding_ratio": [0.2, 0.95]}, 2), Wishes())
+    assert [cell.config is None for cell in plan.cells] == [False, False, False, True]
+    assert plan.notes == ()
+    with pytest.raises(SpaceError, match="no combination of the space is feasible; the first one"):
+        make_plan(space({**LEARNING_RATE, "embedding_ratio": [0.95]}, 2), Wishes())
 
 
 def test_another_sampler_learns_of_every_earlier_draw() -> None:

@@ -33,7 +33,7 @@ def refusal(folder: Path, text: str, **wishes: tuple[tuple[str, object], ...]) -
         ),
         (
             "AXES = {'n_heads': [2]}\nFIXED: dict = {\n'tokens': 5,\n'embeding': 'tied'}",
-            "mine.py, line 4: unknown setting 'embeding'; expected one of",
+            "mine.py, line 4: unknown setting 'embeding'; did you mean embedding? expected one of",
         ),
         (
             "AXES = {'n_heads': [2]}\nBASELINE = {\n'heads': 2}",

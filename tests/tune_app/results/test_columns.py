@@ -52,7 +52,7 @@ def test_gaps_are_to_the_baseline_of_the_same_seed(tmp_path: Path) -> None:
     of = {(row["glu_expansion"], row["seed"]): row for row in rows}
     assert of[2.66, 0]["gap_bits_per_byte"] == of[2.66, 1]["gap_bits_per_byte"] == 0
     assert of[4.0, 0]["gap_bits_per_byte"] is None, "stopped"
-    stopped, baseline = of[4.0, 0], results.curves.of(of[2.66, 0]["key"])
+    stopped, baseline = of[4.0, 0], results.curves.of(of[2.66, 0]["cell"])
     level = next(
         point.bits_per_byte
         for point in baseline
@@ -64,5 +64,5 @@ def test_gaps_are_to_the_baseline_of_the_same_seed(tmp_path: Path) -> None:
     assert finished["gap_bits_per_byte"] == gap
     curves = curve_rows(results)
     assert "gap_bits_per_byte" in names_of(curves)
-    last = next(row for row in reversed(curves) if row["cell"] == stopped["key"])
+    last = next(row for row in reversed(curves) if row["cell"] == stopped["cell"])
     assert last["gap_bits_per_byte"] == stopped["sample_gap_bits_per_byte"]

@@ -168,7 +168,7 @@ def test_failures_attempts_and_resumes_are_there(tmp_path: Path) -> None:
     by_label = {record.pop("label"): record for record in records}
     assert by_label["tied"].pop("at") > 0
     assert by_label["tied"] == {
-        "cell": lost["key"],
+        "cell": lost["cell"],
         "kind": "host",
         "reason": "the worker's process is gone",
         "traceback": "",

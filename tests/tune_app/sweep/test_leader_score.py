@@ -173,7 +173,7 @@ def test_the_scores_are_shown_apart_from_what_ranks(tmp_path: Path) -> None:
         journal.score(a_score(before.baseline.cells[0].cell.key, 2.75))
         results = summarise(journal)
         write_report(results, [], tmp_path / "report.html")
-        rows = {row["key"]: row for row in cell_rows(results)}
+        rows = {row["cell"]: row for row in cell_rows(results)}
         console = Console(file=io.StringIO(), width=120)
         console.print(summary(journal, tmp_path))
     leader = rows.pop(before.leader.cells[0].cell.key)

@@ -66,7 +66,8 @@ def test_it_says_what_it_continues_and_from_where(tmp_path: Path) -> None:
     assert len(standing.left) == 5
     facts = continuation(standing, {second: 650})
     assert facts[0][1].endswith(
-        "1 done, 1 resumed from what was saved last (2 had 650 tokens), 4 not started yet"
+        "1 done, 1 resumed from the newest checkpoint, which may be earlier than where they were "
+        "(2 had 650 tokens), 4 not started yet"
     )
     assert facts[1:] == [
         ("added", "3 cells: 2.66 × seed 1, 2 × seed 1, 4 × seed 1"),

@@ -139,6 +139,16 @@ def test_status_shows_the_progress_between_evaluations_and_how_old_it_is(tmp_pat
     assert "attempts" not in text, "no cell was started twice"
 
 
+def test_a_score_is_not_shown_beside_fewer_tokens_than_it_was_taken_at(tmp_path: Path) -> None:
+    """The last sign of life of a killed process may be older than its last evaluation."""
+    fates = {(0.25, 2.0): "running 3", (0.25, 2.66): "running 2"}
+    with make_journal(tmp_path / "quick" / "journal.sqlite3", fates=fates) as journal:
+        running, *_ = (cell for cell in journal.cells() if cell.status is Status.RUNNING)
+        journal.beat(running.key, 1_000, "worker-1")
+        text = _text(status_table(journal), width=120)
+    assert re.search(rf"^{re.escape(running.label)} +running +56k/150k ", text, re.MULTILINE)
+
+
 def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path) -> None:
     folder = tmp_path / "quick"
     fates = {(0.25, 2.0): "lost 3", (0.45, 3.0): "failed 1", (0.45, 2.0): "diverged 3"}
