@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import sys
+import sysconfig
 import textwrap
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -118,8 +119,12 @@ def search_working_folder_last() -> None:
     if here == ROOT or Path(sys.path[0]).absolute() != here:
         return
     sys.path.append(sys.path.pop(0))
+    if str(here) in sysconfig.get_paths().values():  # the libraries themselves
+        return
     for name, module in list(sys.modules.items()):
-        file = Path(getattr(module, "__file__", None) or "/")
+        if (path := getattr(module, "__file__", None)) is None:
+            continue
+        file = Path(path)
         if here in (file.parent, file.parent.parent) and name not in _LOADED_BY_PYTHON:
             raise _hidden(str(file), f"the module {name!r} that Stellux needs")
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import version
@@ -265,6 +266,20 @@ def test_a_file_in_the_working_folder_hides_no_library(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith(
         f"ValueError: {tmp_path / 'torch.py'} hides the module 'torch' that Stellux needs; start"
     )
+
+
+@pytest.mark.parametrize("folder", ["/", sysconfig.get_path("stdlib")])
+def test_neither_the_root_nor_a_folder_of_python_itself_hides_anything(folder: str) -> None:
+    """A service starts in the root; modules without a file are not in it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tune_app.sweep", "--version"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 WRITES = """
