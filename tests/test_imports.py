@@ -58,7 +58,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "tune_app.stores": (),
     "tune_app.plan": ("data", "model", "search_spaces"),
     "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.plan"),
-    "tune_app.stopping": ("tune_app.plan", "tune_app.journal"),
+    "tune_app.stopping": ("tune_app.formats", "tune_app.plan", "tune_app.journal"),
     "tune_app.faults": ("tune_app.machine_limits", "tune_app.stores", "tune_app.journal"),
     "tune_app.trial": (
         "data",

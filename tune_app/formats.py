@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 
 UNKNOWN = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -93,6 +94,15 @@ def perplexity(value: float | None) -> str:
 def number(value: float | None) -> str:
     """Any other number, to four digits: `0.004`, `0.8412`, `1.234e+06`."""
     return UNKNOWN if value is None else _not_finite(value) or f"{value:.4g}"
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number to some digits, whole above them, never with an exponent: `24`, `0.5`, `15,210`."""
+    if text := _not_finite(value):
+        return text
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{Decimal(f'{value:.{digits}g}'):f}"
 
 
 def gap(value: float | None) -> str:

@@ -35,6 +35,27 @@ def test_count(number: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("number", "digits", "text"),
+    [
+        (24.0, 4, "24"),
+        (2.34567, 4, "2.346"),
+        (1_664.4, 4, "1,664"),
+        (1_483.7, 3, "1,484"),
+        (-1_483.7, 3, "-1,484"),
+        (999.7, 3, "1,000"),
+        (99.96, 3, "100"),
+        (3.2e7, 4, "32,000,000"),
+        (0.00001234, 3, "0.0000123"),
+        (0.0, 3, "0"),
+        (math.inf, 3, "inf"),
+        (math.nan, 3, "NaN"),
+    ],
+)
+def test_plain_numbers_have_no_exponent(number: float, digits: int, text: str) -> None:
+    assert formats.plain(number, digits) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0, "0s"),

@@ -87,7 +87,8 @@ def _replay_by_amendment(journal: Journal) -> list[Decision]:
 def differing_decisions(journal: Journal) -> list[tuple[Decision | None, Decision | None]]:
     """Pairs of a recorded and a replayed decision on the same observation that differ.
 
-    None means no decision. Times are not compared.
+    None means no decision. Times are not compared, nor the reason's words, which other versions
+    may have put differently: the evidence holds its numbers.
 
     Raises ValueError if this version does not know the sweep's rules.
     """
@@ -95,14 +96,14 @@ def differing_decisions(journal: Journal) -> list[tuple[Decision | None, Decisio
     replayed = {_place(decision): decision for decision in replay_journal(journal)}
     places = [*recorded, *(place for place in replayed if place not in recorded)]
     pairs = [(recorded.get(place), replayed.get(place)) for place in places]
-    return [(one, other) for one, other in pairs if _timeless(one) != _timeless(other)]
+    return [(one, other) for one, other in pairs if _decided(one) != _decided(other)]
 
 
 def _place(decision: Decision) -> tuple[str, int]:
     return decision.cell, decision.tokens
 
 
-def _timeless(decision: Decision | None) -> tuple[object, ...] | None:
+def _decided(decision: Decision | None) -> tuple[object, ...] | None:
     if decision is None:
         return None
-    return decision.action, decision.rule, decision.reason, dict(decision.evidence)
+    return decision.action, decision.rule, dict(decision.evidence)

@@ -211,9 +211,9 @@ def _stopping(results: SweepResults) -> Iterator[str]:
         perplexity = last.baseline_token_perplexity
         nats = math.log1p(rule["margin"] / perplexity)
         yield (
-            f"The kill rule's margin of {rule['margin']:g} perplexity is {nats:.4f} nats per token "
-            f"at the baseline's {formats.perplexity(perplexity)}: the same margin is "
-            "stricter at a higher perplexity and looser at a lower one."
+            f"The kill rule's margin of {formats.plain(rule['margin'], 6)} perplexity is "
+            f"{nats:.4f} nats per token at the baseline's {formats.perplexity(perplexity)}: the "
+            "same margin is stricter at a higher perplexity and looser at a lower one."
         )
 
 

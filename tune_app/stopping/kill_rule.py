@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
 from tune_app.stopping.curves import Curves, value_at
 from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
@@ -64,7 +65,7 @@ class KillRule(RuleSettings):
         if self.unit == "off":
             return "off"
         return (
-            f"stop at ≥ {self.margin:g} {self.unit} worse than the baseline for "
+            f"stop at ≥ {plain(self.margin, 6)} {self.unit} worse than the baseline for "
             f"{self.span:,} tokens ({self.minimum_evaluations} evaluations or more)"
         )
 
@@ -155,9 +156,9 @@ def worse_than_baseline(
     return Verdict(
         action=Action.STOP,
         reason=(
-            f"{unit} {last['value']:.4g} is {last['value'] - last['baseline']:.3g} worse than the "
-            f"baseline's {last['baseline']:.4g}; ≥ {last['margin']:.3g} worse at each of the last "
-            f"{len(worse)} evaluations, over {span:,.0f} tokens"
+            f"{unit} {plain(last['value'])} is {plain(last['value'] - last['baseline'], 3)} worse "
+            f"than the baseline's {plain(last['baseline'])}; ≥ {plain(last['margin'], 3)} worse at "
+            f"each of the last {len(worse)} evaluations, over {span:,.0f} tokens"
         ),
         evidence={"rule": rule.as_dict(), "span": span, "evaluations": worse},
     )

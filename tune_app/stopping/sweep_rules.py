@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from tune_app.formats import plain
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.all_rules import NO_SCHEDULER, StoppingRules, scheduler_from_record
@@ -66,8 +67,8 @@ def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
     rule = KillRule.from_record(values)
     if rule.unit not in (own_unit, "off") and wishes.kill_margin is None:
         raise ValueError(
-            f"the kill rule's margin of {rule.margin:g} is in {own_unit}, not in {rule.unit}; "
-            f"set --kill-margin too, for example 0.01 for bpb or 3 for sigma"
+            f"the kill rule's margin of {plain(rule.margin, 6)} is in {own_unit}, not in "
+            f"{rule.unit}; set --kill-margin too, for example 0.01 for bpb or 3 for sigma"
         )
     if rule.unit == "sigma" and len(wishes.seeds) < 2:
         raise ValueError(

@@ -166,9 +166,13 @@ def report(
 )
 def list_(results: Results = _RUNS) -> int:
     """List the sweeps in a folder: state, cells done, leader, start."""
+    from tune_app.sweep.folder import JOURNAL  # noqa: PLC0415
     from tune_app.sweep.listing import list_sweeps  # noqa: PLC0415 - imports numpy
     from tune_app.terminal.sweeps import sweeps_table  # noqa: PLC0415
 
+    if results == _RUNS and not any(results.glob(f"*/{JOURNAL}")):
+        Console().print(f"no sweeps in {results} yet; start one with: {_NAME}", markup=False)
+        return 0
     Console().print(sweeps_table(list_sweeps(results)))
     return 0
 

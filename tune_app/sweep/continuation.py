@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from tune_app.formats import count, counted, listed
+from tune_app.journal.reached import Reached
 from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.rows import PlannedCell
 from tune_app.results.amendments import change_text
@@ -15,10 +16,10 @@ from tune_app.terminal.facts import Fact
 _MOST_NAMES = 4
 
 
-def continuation(standing: Standing, trained: Mapping[str, int]) -> list[Fact]:
+def continuation(standing: Standing, so_far: Mapping[str, Reached]) -> list[Fact]:
     """What is continued and from where, and what the command changes; empty for a new sweep.
 
-    trained: tokens of each cell at its last sign of life.
+    so_far: how far each cell has come.
     """
     if standing.replaces:
         return [
@@ -28,7 +29,7 @@ def continuation(standing: Standing, trained: Mapping[str, int]) -> list[Fact]:
     if change is None or sweep is None:
         return []
     begun = time.strftime("%Y-%m-%d %H:%M", time.localtime(sweep.created_at))
-    facts = [("continues", f"the sweep of {begun}: {_where(standing, trained)}")]
+    facts = [("continues", f"the sweep of {begun}: {_where(standing, so_far)}")]
     if change.added:
         facts.append(("added", _named(change.added)))
     facts += [("changed", change_text(one, tokens=sweep.tokens)) for one in change.changes]
@@ -42,7 +43,7 @@ def continuation(standing: Standing, trained: Mapping[str, int]) -> list[Fact]:
     return facts
 
 
-def _where(standing: Standing, trained: Mapping[str, int]) -> str:
+def _where(standing: Standing, so_far: Mapping[str, Reached]) -> str:
     """How many cells are done, resume, are tried again, or have not started."""
     left = {cell.key for cell in standing.left}
     known = [cell for cell in standing.recorded if cell.key in left]
@@ -51,21 +52,29 @@ def _where(standing: Standing, trained: Mapping[str, int]) -> str:
     done = sum(cell.status.done for cell in standing.recorded)
     parts = [
         (done, "done"),
-        (len(begun), f"resumed from the newest checkpoint{_reached(begun, trained)}"),
+        (len(begun), f"resumed{_resumed(begun, so_far)}"),
         (len(failed), "tried again after a failure"),
         (len(left) - len(begun) - len(failed), "not started yet"),
     ]
     return listed(parts)
 
 
-def _reached(cells: Sequence[CellRecord], trained: Mapping[str, int]) -> str:
-    """How far the cells had come, of a few."""
-    known = [cell for cell in cells if trained.get(cell.key)]
-    if not known:
-        return ""
-    told = [f"{cell.label} had {count(trained[cell.key])} tokens" for cell in known[:_MOST_NAMES]]
-    more = ", …" if len(known) > _MOST_NAMES else ""
-    return f", which may be earlier than where they were ({', '.join(told)}{more})"
+def _resumed(cells: Sequence[CellRecord], so_far: Mapping[str, Reached]) -> str:
+    """From where a few of the cells resume, of how many tokens they had come to."""
+    known = [(cell.label, so_far[cell.key]) for cell in cells if cell.key in so_far]
+    told = [f"{label} {_from(one)}" for label, one in known if one.tokens]
+    if not told:
+        return " from the newest checkpoint"
+    more = ", …" if len(told) > _MOST_NAMES else ""
+    return f" ({', '.join(told[:_MOST_NAMES])}{more})"
+
+
+def _from(one: Reached) -> str:
+    """A cell whose checkpoint the journal does not record may still have one in the store."""
+    if one.saved is None:
+        return f"had {count(one.tokens)} tokens; from its newest checkpoint"
+    of = "" if one.saved == one.tokens else f" of {count(one.tokens)}"
+    return f"from {count(one.saved)}{of} tokens"
 
 
 def _named(cells: Sequence[PlannedCell]) -> str:

@@ -12,6 +12,7 @@ from tune_app import formats
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device
 from tune_app.journal.journal import Journal
+from tune_app.journal.reached import Reached, reached
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlanRow
 from tune_app.stopping.all_rules import StoppingRules
@@ -50,17 +51,17 @@ def dry_run(
     standing.refuse_other_text(sweep_record(standing.plan, rules, corpora, command=command))
     device = checked_device(AUTO if options.on_a_cluster else options.device)
     with console.status("timing a few training steps of the baseline on this machine"):
-        rows = plan_rows(plan, threads=means.cpus, device=device)
+        rows = plan_rows(standing.plan, threads=means.cpus, device=device)
     console.print(plan_table(rows))
     console.print()
     announce(
-        plan,
+        standing.plan,
         rules,
         corpora,
         console,
         ended=len(plan.feasible) - len(left),
         infeasible=False,
-        first=continuation(standing, _trained(folder)),
+        first=continuation(standing, _reached(folder)),
         more=_facts(standing, options, means, rows=rows, device=device),
     )
     console.print()
@@ -73,12 +74,11 @@ def dry_run(
     return 0
 
 
-def _trained(folder: Path) -> dict[str, int]:
-    """Tokens of each cell at its last sign of life."""
+def _reached(folder: Path) -> dict[str, Reached]:
     if not (folder / JOURNAL).exists():
         return {}
     with Journal.open(folder / JOURNAL, read_only=True) as journal:
-        return {key: beat.tokens for key, beat in journal.heartbeats().items()}
+        return reached(journal)
 
 
 def _facts(

@@ -14,6 +14,7 @@ from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
+from tune_app.journal.reached import reached
 from tune_app.journal.records import CellRecord, Status
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
@@ -90,9 +91,7 @@ def train_sweep(
                 console,
                 ended=sum(cell.status.done for cell in cells),
                 cells=len(cells),
-                first=continuation(
-                    standing, {key: beat.tokens for key, beat in journal.heartbeats().items()}
-                ),
+                first=continuation(standing, reached(journal)),
             )
             sweep = journal.sweep()
             stores = stores_of(

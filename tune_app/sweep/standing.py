@@ -26,7 +26,7 @@ class Standing:
     """What a command finds in its folder."""
 
     plan: SweepPlan
-    """What the command asks for, with the corpus under its recorded name."""
+    """What the command asks for, with corpus and cells under the names they have in the sweep."""
     sweep: SweepRecord | None = None
     """The record of the sweep that is there; None if there is none."""
     recorded: Sequence[CellRecord] = ()
@@ -121,7 +121,15 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
         change = None
     if not trained and (change is None or not change.is_empty):
         return Standing(plan=plan, sweep=sweep, recorded=recorded, replaces=True)
+    if change is not None:
+        plan = _named_as_in(change, plan)
     return Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change)
+
+
+def _named_as_in(change: Extension, plan: SweepPlan) -> SweepPlan:
+    """The plan with the names that its cells have in the whole sweep."""
+    cells = tuple(replace(cell, label=change.labels[cell.key]) for cell in plan.cells)
+    return replace(plan, cells=cells, axes=change.sweep.axes)
 
 
 def with_corpus_of(sweep: SweepRecord, plan: SweepPlan) -> SweepPlan:

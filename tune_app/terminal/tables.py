@@ -17,6 +17,7 @@ from rich.text import Text
 
 from tune_app import formats
 from tune_app.journal.journal import Journal
+from tune_app.journal.reached import reached
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.results.amendments import amendment_text
@@ -148,14 +149,10 @@ def status_table(journal: Journal, *, clock: Callable[[], float] = time.time) ->
 
 def _status_table(journal: Journal, *, now: float) -> RenderableType:
     progress = SweepProgress.read(journal)
-    heartbeats = {
-        key: beat
-        for key, beat in journal.heartbeats().items()
-        if progress.cell(key).status in (Status.RUNNING, Status.INTERRUPTED)
-    }
-    for key, beat in heartbeats.items():
-        progress.reached(progress.cell(key), beat.tokens)
     cells = progress.cells
+    for key, so_far in reached(journal).items():
+        if progress.cell(key).status in (Status.RUNNING, Status.INTERRUPTED):
+            progress.reached(progress.cell(key), so_far.tokens)
     last = [progress.last(cell) for cell in cells]
     table = FittingTable(
         columns=[
@@ -176,7 +173,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
                 ],
                 rank=3,
             ),
-            *_alive(progress.with_status(Status.RUNNING), cells, heartbeats, now=now),
+            *_alive(progress.with_status(Status.RUNNING), cells, journal.heartbeats(), now=now),
             Column.numbers(
                 "dev bpb",
                 [formats.bits_per_byte(point.bits_per_byte if point else None) for point in last],

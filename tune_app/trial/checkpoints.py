@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from tune_app.journal.reached import tokens_of
 from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
 from tune_app.trial.former_states import NewerStateError, in_todays_form
 
@@ -192,7 +193,7 @@ class Checkpoints:
         stems = [
             name.removesuffix(".json") for name in self._store.names(cell) if name.endswith(".json")
         ]
-        return sorted((stem for stem in stems if _tokens(stem) is not None), key=_order)[::-1]
+        return sorted((stem for stem in stems if tokens_of(stem) is not None), key=_order)[::-1]
 
     def _prune(self, newest: Manifest, *, keep: int) -> None:
         """Keeps the newest few and the best; a failed removal only wastes space."""
@@ -206,9 +207,9 @@ class Checkpoints:
             kept = {newest.stem, *mine[:keep], *self._best(mine)}
             for name in self._store.names(self._cell):
                 stem, _, ending = name.rpartition(".")
-                if stem in kept or _tokens(stem) is None:
+                if stem in kept or tokens_of(stem) is None:
                     continue
-                ahead = (_tokens(stem) or 0) > newest.tokens
+                ahead = (tokens_of(stem) or 0) > newest.tokens
                 if ahead and stem not in self._seen_damaged:
                     # Another process got further, or is still writing it.
                     continue
@@ -250,12 +251,7 @@ def mismatch(manifest: Manifest, content: bytes) -> str | None:
     return None
 
 
-def _tokens(stem: str) -> int | None:
-    text = stem.rpartition("/")[2].partition("-")[0]
-    return int(text) if text.isdecimal() else None
-
-
 def _order(stem: str) -> tuple[int, str]:
-    tokens = _tokens(stem)
+    tokens = tokens_of(stem)
     assert tokens is not None
     return tokens, stem

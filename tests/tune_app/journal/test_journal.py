@@ -16,6 +16,7 @@ from tests.tune_app.observations import changed
 from tests.tune_app.old_journals import remove_what_version_4_added
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
+from tune_app.journal.reached import Reached, reached
 from tune_app.journal.records import (
     DIVERGED,
     Action,
@@ -109,6 +110,24 @@ def test_a_cell_has_its_newest_checkpoint(tmp_path: Path) -> None:
         for cell, url in ((first, "a"), (second, "s3://bucket/b"), (first, "c"), (second, None)):
             journal.keep(cell, url)
         assert journal.checkpoints() == {first: "c"}
+
+
+def test_a_cell_has_come_as_far_as_anything_recorded_says(tmp_path: Path) -> None:
+    with new_journal(tmp_path / "journal.sqlite3") as journal:
+        first, second, third = (cell.key for cell in journal.cells())
+        for cell in (first, second):
+            journal.start_attempt(cell)
+        journal.beat(first, 100, "here")
+        journal.record(observe(first, 300, 2.0), None)
+        journal.keep(first, f"checkpoints/{first}/200-0c5e.pt")
+        journal.beat(second, 100, "here")
+        journal.keep(second, f"s3://bucket/{second}/400-0c5e.pt")
+        assert reached(journal) == {
+            first: Reached(tokens=300, saved=200),
+            second: Reached(tokens=400, saved=400),
+        }
+        journal.keep(third, "named/otherwise.pt")
+        assert reached(journal)[third] == Reached(tokens=0, saved=None)
 
 
 def test_a_journal_of_version_3_has_no_scores_and_checkpoints_yet(tmp_path: Path) -> None:

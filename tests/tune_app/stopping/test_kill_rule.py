@@ -52,6 +52,12 @@ def test_stops_at_the_first_evaluation_that_makes_the_span_whole() -> None:
     assert "1 worse than the baseline's 24" in kill.reason
 
 
+def test_reasons_of_early_perplexities_are_written_out() -> None:
+    kill = worse_than_baseline(curve([1_664.4] * 5), curve([180.7] * 5), RULE)
+    assert kill is not None
+    assert kill.reason.startswith("ppl 1,664 is 1,484 worse than the baseline's 180.7; ≥ 0.5 worse")
+
+
 def test_exactly_the_margin_is_worse_and_a_hair_less_is_not() -> None:
     at_margin = curve([value.perplexity + 0.5 for value in BASELINE])
     below = curve([value.perplexity + 0.499 for value in BASELINE])

@@ -11,6 +11,7 @@ from data.corpus import find_corpus
 from tests.tune_app.sweep.test_extension import finish
 from tests.tune_app.sweeps import new_journal, planned
 from tune_app.journal.journal import Journal
+from tune_app.journal.reached import Reached
 from tune_app.journal.records import Failure, FailureClass, Status
 from tune_app.plan.plan import SweepPlan, with_corpus_named
 from tune_app.stopping.all_rules import StoppingRules
@@ -64,11 +65,18 @@ def test_it_says_what_it_continues_and_from_where(tmp_path: Path) -> None:
     standing = found(tmp_path, planned(seeds=(0, 1)))
     assert [cell.key for cell in standing.left][:2] == [second, third]
     assert len(standing.left) == 5
-    facts = continuation(standing, {second: 650})
-    assert facts[0][1].endswith(
-        "1 done, 1 resumed from the newest checkpoint, which may be earlier than where they were "
-        "(2 had 650 tokens), 4 not started yet"
-    )
+    facts = continuation(standing, {second: Reached(tokens=650, saved=400)})
+    assert facts[0][1].endswith("1 done, 1 resumed (2 from 400 of 650 tokens), 4 not started yet")
+    for so_far, told in (
+        ({second: Reached(tokens=400, saved=400)}, "1 resumed (2 from 400 tokens), 4"),
+        (
+            {second: Reached(tokens=650, saved=None)},
+            "1 resumed (2 had 650 tokens; from its newest checkpoint), 4",
+        ),
+        ({}, "1 resumed from the newest checkpoint, 4"),
+    ):
+        assert told in continuation(standing, so_far)[0][1]
+    assert standing.plan.baseline.label == "2.66 × seed 0", "as its cells are named once added"
     assert facts[1:] == [
         ("added", "3 cells: 2.66 × seed 1, 2 × seed 1, 4 × seed 1"),
         ("changed", "seeds 0 → 0, 1"),

@@ -146,7 +146,10 @@ def test_a_score_is_not_shown_beside_fewer_tokens_than_it_was_taken_at(tmp_path:
         running, *_ = (cell for cell in journal.cells() if cell.status is Status.RUNNING)
         journal.beat(running.key, 1_000, "worker-1")
         text = _text(status_table(journal), width=120)
+        journal.keep(running.key, f"checkpoints/{running.key}/90000-0c5e.pt")
+        saved = _text(status_table(journal), width=120)
     assert re.search(rf"^{re.escape(running.label)} +running +56k/150k ", text, re.MULTILINE)
+    assert re.search(rf"^{re.escape(running.label)} +running +90k/150k ", saved, re.MULTILINE)
 
 
 def test_status_and_summary_tell_of_failures_attempts_and_resumes(tmp_path: Path) -> None:
