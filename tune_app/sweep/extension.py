@@ -114,7 +114,7 @@ def extension(
         sweep=changed,
         changes=tuple(_changes(sweep, before, changed, after)),
         added=tuple(replace(cell, label=labels[cell.key]) for cell in placed),
-        left_out=left_out,
+        left_out=tuple(replace(cell, label=labels[cell.key]) for cell in left_out),
         again=again,
         labels=labels,
     )

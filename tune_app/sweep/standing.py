@@ -30,7 +30,7 @@ class Standing:
     sweep: SweepRecord | None = None
     """The record of the sweep that is there; None if there is none."""
     recorded: Sequence[CellRecord] = ()
-    """Its cells."""
+    """Its cells, under the names that the command gives them."""
     extension: Extension | None = None
     """What the command changes in it; None if there is no sweep, or one that binds nobody."""
     replaces: bool = False
@@ -123,6 +123,7 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
         return Standing(plan=plan, sweep=sweep, recorded=recorded, replaces=True)
     if change is not None:
         plan = _named_as_in(change, plan)
+        recorded = [replace(cell, label=change.labels[cell.key]) for cell in recorded]
     return Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change)
 
 

@@ -115,7 +115,7 @@ def test_another_axis_names_every_cell_anew(journal: Journal) -> None:
         *("2 × swiglu", "2.66 × geglu", "2.66 × swiglu", "4 × geglu", "4 × swiglu"),
     ]
     assert change.sweep.axes == ("glu_expansion", "feed_forward")
-    assert [cell.label for cell in change.left_out] == ["2"]
+    assert [cell.label for cell in change.left_out] == ["2 × swiglu"]
 
 
 def test_what_a_command_does_not_name_is_kept_and_comes_back(journal: Journal) -> None:

@@ -66,12 +66,14 @@ def test_it_says_what_it_continues_and_from_where(tmp_path: Path) -> None:
     assert [cell.key for cell in standing.left][:2] == [second, third]
     assert len(standing.left) == 5
     facts = continuation(standing, {second: Reached(tokens=650, saved=400)})
-    assert facts[0][1].endswith("1 done, 1 resumed (2 from 400 of 650 tokens), 4 not started yet")
+    assert facts[0][1].endswith(
+        "1 done, 1 resumed (2 × seed 0 from 400 of 650 tokens), 4 not started yet"
+    )
     for so_far, told in (
-        ({second: Reached(tokens=400, saved=400)}, "1 resumed (2 from 400 tokens), 4"),
+        ({second: Reached(tokens=400, saved=400)}, "1 resumed (2 × seed 0 from 400 tokens), 4"),
         (
             {second: Reached(tokens=650, saved=None)},
-            "1 resumed (2 had 650 tokens; from its newest checkpoint), 4",
+            "1 resumed (2 × seed 0 had 650 tokens; from its newest checkpoint), 4",
         ),
         ({}, "1 resumed from the newest checkpoint, 4"),
     ):
