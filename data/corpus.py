@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 
 from data.documents import GROUPINGS
@@ -13,6 +12,7 @@ from data.sources.files import open_path
 from data.sources.formats import FORMATS
 from data.sources.hub import PUBLISHED, HubDataset, parse_hub_name
 from data.sources.standard_library import StandardLibrary
+from data.suggestions import did_you_mean
 
 DEFAULT_CORPUS = "stdlib"
 
@@ -65,10 +65,9 @@ def find_corpus(corpus: str) -> Source:
         )
     if corpus and (_means_a_path(str(path)) or path.exists()):
         return open_path(corpus, path, field=field, grouping=grouping)
-    near = get_close_matches(corpus, NAMED, n=2, cutoff=0.5)
-    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    hint = did_you_mean(corpus, NAMED, most=2, cutoff=0.5)
     raise CorpusError(
-        f"no corpus is called {corpus!r}.{suggestion} Known: {', '.join(NAMED)}, "
+        f"no corpus is called {corpus!r}; {hint}expected one of {', '.join(NAMED)}, "
         f"{HUB_PREFIX}owner/name, or a path to a file ({', '.join(FORMATS)}) or a folder"
     )
 

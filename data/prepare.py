@@ -17,6 +17,7 @@ from rich.console import Console
 
 from data.cache import CACHE_VARIABLE, built_whole, default_cache, only_one_builder
 from data.corpus import DEFAULT_CORPUS, find_corpus
+from data.counts import from_command_line
 from data.display import manifest_table, progress_display
 from data.errors import CorpusError, DamagedCorpusError, reading_explained, writing_explained
 from data.gathering import gather
@@ -169,7 +170,12 @@ app = App(
 def main(
     corpus: str = DEFAULT_CORPUS,
     *,
-    vocab_size: Annotated[int, Parameter(name=["--vocab-size", "--vocabulary"])] = 4_096,
+    vocab_size: Annotated[
+        int,
+        Parameter(
+            name=["--vocab-size", "--vocabulary"], converter=from_command_line, metavar="COUNT"
+        ),
+    ] = 4_096,
     tokenizer: str = DEFAULT_KIND,
     cache: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -181,7 +187,7 @@ def main(
     corpus
         A name or a path, as above.
     vocab_size
-        Tokens of the tokenizer, end-of-text included.
+        Tokens of the tokenizer, end-of-text included, e.g. 8k.
     tokenizer
         byte_level_bpe, which is trained on the corpus, or the path of a tokenizer.json.
     cache

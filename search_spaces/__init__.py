@@ -10,9 +10,12 @@ A space is a Python file with these names, of which only AXES is required:
     BASELINE  values of the baseline that differ from the project's defaults; needed for an axis
               whose default does not suit the other values, such as vocab_size
     SAMPLES   draws from the distributions, for each combination of the lists
-    SCHEDULER, KILL_RULE   settings of the stopping rules for this space
+    SCHEDULER settings of the scheduler: reduction_factor, grace_fraction; or "name": "none"
+    KILL_RULE settings of the kill rule: unit (ppl, bpb, sigma or off), margin, span in tokens or
+              span_fraction of them, minimum_evaluations
 
-Names are the settings of a cell: see `python -m tune_app.trial --help`.
+Other names are the settings of a cell. `stellux settings` lists all of them, with what they mean.
+Counts may be text: "20k", "5M".
 
 Sizes may be pinned, and `embedding_ratio`, `glu_expansion` and `n_heads` left free (None): what is
 free absorbs the parameter budget. To compare feed-forwards at equal d_model and n_layers:

@@ -18,6 +18,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     # A room, and the rooms whose names it may import besides its own. Rooms stand in their order:
     # each may name only rooms above its own line.
     "data.errors": (),
+    "data.counts": (),
+    "data.suggestions": (),
     "data.progress": (),
     "data.printable": (),
     "data.splits": (),
@@ -26,6 +28,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "data.sources": ("data.errors", "data.progress", "data.splits", "data.documents"),
     "data": (
         "data.errors",
+        "data.counts",
+        "data.suggestions",
         "data.printable",
         "data.progress",
         "data.splits",
@@ -58,7 +62,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "tune_app.stores": (),
     "tune_app.plan": ("data", "model", "search_spaces"),
     "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.plan"),
-    "tune_app.stopping": ("tune_app.formats", "tune_app.plan", "tune_app.journal"),
+    "tune_app.stopping": ("data.counts", "tune_app.formats", "tune_app.plan", "tune_app.journal"),
     "tune_app.faults": ("tune_app.machine_limits", "tune_app.stores", "tune_app.journal"),
     "tune_app.trial": (
         "data",

@@ -18,7 +18,7 @@ COMMANDS = {
     "status": ("tune_app.sweep", "Show the progress of a sweep."),
     "report": ("tune_app.sweep", "Rewrite the results of a sweep from its journal."),
     "list": ("tune_app.sweep", "List the sweeps in a folder."),
-    "settings": ("tune_app.sweep", "Show every setting of a cell, for --set and spaces."),
+    "settings": ("tune_app.sweep", "Show every setting of a cell and of the rules."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),

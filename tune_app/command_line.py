@@ -65,7 +65,7 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         app.console = lasting_console()  # `--help | head` is no failure
         code: int | None = app(own_arguments() if arguments is None else arguments)
     except (ValueError, OSError) as error:
-        text = fitting(f"error: {error}", sys.stderr)
+        text = fitting(f"error: {_told(error)}", sys.stderr)
         errors.print(text, style="red", markup=False, highlight=False)
         return MISTAKE
     except KeyboardInterrupt:
@@ -73,6 +73,13 @@ def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -
         errors.print(f"\ninterrupted; continue with: {command}", markup=False, highlight=False)
         return INTERRUPTED
     return code or 0
+
+
+def _told(error: ValueError | OSError) -> str:
+    """The error as a sentence, without the number that the system gives to its own."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
+    return str(error)
 
 
 def version_text() -> str:

@@ -35,7 +35,7 @@ class TestNames:
     def test_an_unknown_name_is_answered_with_near_ones(self) -> None:
         message = refusal("wikitxt-2")
         assert "'wikitxt-2'" in message
-        assert "Did you mean wikitext-2" in message
+        assert "did you mean wikitext-2" in message
         assert "stdlib" in message
 
     def test_a_known_name_wins_over_a_folder_of_that_name(self, tmp_path, monkeypatch) -> None:

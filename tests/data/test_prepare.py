@@ -358,12 +358,13 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["stdlibb"], "Did you mean stdlib?"),
+            (["stdlibb"], "did you mean stdlib?"),
             (["nothing.txt"], "nothing.txt does not exist"),
             (["./" + "x" * 300 + ".txt"], "File name too long"),
             (["stories.jsonl", "--tokenizer", "bpe"], "expected one of byte_level_bpe, imported"),
             (["stories.jsonl", "--tokenizer", "no.json"], "no.json cannot be read"),
             (["stories.jsonl", "--vocabulary", "256"], "at least 257"),
+            (["stories.jsonl", "--vocab-size", "60k"], "supports a vocabulary of"),
             (["stories.jsonl", "--vocabulary", "60000"], "supports a vocabulary of"),
         ],
     )

@@ -12,11 +12,11 @@ import pandas as pd
 from tune_app import formats
 from tune_app.api.settings import names_of, refuse_unknown, settings_of, space_of, takes
 from tune_app.api.shown import shown_html, shown_text
-from tune_app.plan.plan import SweepPlan, make_plan
+from tune_app.plan.plan import SweepPlan
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.all_rules import StoppingRules, describe_scheduler
-from tune_app.stopping.sweep_rules import planned_rules
+from tune_app.stopping.sweep_rules import plan_with_rules
 
 _SIZES = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff")
 
@@ -98,10 +98,10 @@ def plan_sweep(
     refuse_unknown(wishes, names_of(Wishes))
     wanted = settings_of(Wishes, wishes)
     loaded = space_of(space, name=wanted.name)
-    plan = make_plan(loaded, wanted)
+    plan, rules = plan_with_rules(loaded, wanted)
     arguments = [repr(space), *(f"{name}={value!r}" for name, value in wishes.items())]
     return PlannedSweep(
         plan=plan,
-        rules=planned_rules(loaded, wanted, tokens=plan.tokens),
+        rules=rules,
         call=f"plan_sweep({', '.join(arguments)})",
     )

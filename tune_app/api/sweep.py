@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,17 +110,16 @@ class Sweep:
         """The model and the tokenizer of a cell, as of its newest checkpoint.
 
         Args:
-            cell: its label or its key; a number for a label that is one.
+            cell: its label or its key; a label that looks like a number also as the number, as
+                pandas reads it from results.csv.
             device: `cpu`, `cuda`, …
 
         Raises ValueError for an unknown cell or one without a checkpoint, CheckpointError if the
         checkpoint is gone or damaged.
         """
-        # pandas.read_csv makes numbers of labels such as 2.66.
+        if (found := _called(cell, self.results.cells)) is not None:
+            return self._load(found, device=device)
         name = cell if isinstance(cell, str) else f"{cell:.15g}"
-        for one in self.results.cells:
-            if name in (one.cell.label, one.cell.key):
-                return self._load(one, device=device)
         labels = ", ".join(one.cell.label for one in self.results.cells)
         raise ValueError(f"the sweep {self.name} has no cell {name!r}; expected one of {labels}")
 
@@ -198,6 +198,36 @@ def sweep_in(folder: Path, *, ended_by: str | None = None) -> Sweep:
     """The results of the sweep in a folder. Raises ValueError if there is none."""
     with Journal.open(folder / JOURNAL, read_only=True) as journal:
         return Sweep(folder=folder, results=summarise(journal), ended_by=ended_by)
+
+
+def _called(name: str | float, cells: Sequence[CellResult]) -> CellResult | None:
+    """The cell of this label or key, or the only one whose label or key is this number."""
+    for one in cells:
+        if name in (one.cell.label, one.cell.key):
+            return one
+    number = _number(name)
+    if number is None:
+        return None
+    equal = [
+        one
+        for one in cells
+        if any(
+            (known := _number(text)) is not None and math.isclose(known, number, rel_tol=1e-12)
+            for text in (one.cell.label, one.cell.key)
+        )
+    ]
+    return equal[0] if len(equal) == 1 else None
+
+
+def _number(name: Any) -> float | None:
+    """What a label means as a number: 2.66, or 16000 for `16,000`; None for another."""
+    if isinstance(name, bool):
+        return None
+    try:
+        number = float(name.replace(",", "") if isinstance(name, str) else name)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _frame(rows: Sequence[Any]) -> pd.DataFrame:

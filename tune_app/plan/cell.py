@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from data.counts import with_counts_read
 from data.tokenizers.spec import TokenizerSpec
 from model.spec import PINS, ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
@@ -42,6 +43,8 @@ _WHOLE = frozenset(
     {*PINS, *(name for name, value in identity.FROZEN_DEFAULTS.items() if type(value) is int)}
 )
 """Settings that are whole numbers."""
+_MAY_BE_FREE = frozenset({*PINS, "embedding_ratio", "glu_expansion"})
+"""Settings that the solver chooses if they are None."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +89,11 @@ class Cell:
         A baseline without a tokenizer uses the cell's. A tokenizer's file is read once; after that
         the cell's values contain its SHA-256.
 
-        NumPy's numbers are taken as plain ones, and 5e6 as a whole number where one is needed.
+        Values are taken as people write them (see `as_meant`): NumPy's numbers, 5e6, 20k, free.
 
         Raises ValueError for an unknown name or an impossible value.
         """
-        rest = _as_meant(values)
+        rest = as_meant(values)
         seed = rest.pop("seed", 0)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to 2³² - 1")
@@ -170,12 +173,24 @@ def _resolved(model: ModelSpec, names: Mapping[str, Any]) -> TokenizerSpec:
     return tokenizer_of({**names, SIZE: model.vocab_size}).resolved()
 
 
-def _as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain values, with 5e6 as a whole number where the setting is one."""
-    settled: dict[str, Any] = plain(values)
-    for name, value in settled.items():
-        if name in _WHOLE and isinstance(value, float) and value.is_integer():
-            settled[name] = int(value)
-        elif name == identity.BASELINE and isinstance(value, Mapping):
-            settled[name] = _as_meant(value)
-    return settled
+def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain values of settings, with what people write for a value in its place.
+
+    5e6 and the text 20k are whole numbers where the setting is one; free is None where the solver
+    may choose. What is not understood is left to be refused by name.
+    """
+    return {name: value_as_meant(name, value) for name, value in values.items()}
+
+
+def value_as_meant(name: str, value: Any) -> Any:
+    """One value, as `as_meant` takes it."""
+    value = plain(value)
+    if name in _WHOLE:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        value = with_counts_read(value)
+    if name in _MAY_BE_FREE and value == "free":
+        return None
+    if name == identity.BASELINE and isinstance(value, Mapping):
+        return as_meant(value)
+    return value

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from data.suggestions import did_you_mean
 from tune_app.plan.former_names import SIZES
 
 IDENTITY_VERSION = 1
@@ -114,14 +114,17 @@ def canonical(value: Any) -> Any:
     return value
 
 
-def unknown_setting(name: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """The error message for a name that is not a setting."""
+def unknown_setting(name: str, known: Collection[str], *, of: str = "") -> str:
+    """The error message for a name that is not a setting.
+
+    of: what has the settings, as in `the kill rule`; empty for a cell.
+    """
+    told = f"unknown setting {name!r}" + (f" of {of}" if of else "")
     if SIZES.get(name) in known:
-        return f"unknown setting {name!r}; it is now called {SIZES[name]!r}"
+        return f"{told}; it is now called {SIZES[name]!r}"
     named = [one for one in known if one not in _NOT_SET_BY_NAME]
-    near = get_close_matches(name, named, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"unknown setting {name!r}; {hint}expected one of {', '.join(named)}"
+    hint = did_you_mean(str(name), named)
+    return f"{told}; {hint}expected one of {', '.join(named) or 'none'}"
 
 
 def _text(value: Any) -> str:

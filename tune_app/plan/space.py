@@ -11,7 +11,7 @@ from typing import Any
 from model.sizing.budget import InfeasibleBudget, solve
 from model.sizing.search import search
 from model.spec import ModelSpec
-from tune_app.plan.cell import BASELINE_MODEL, Cell
+from tune_app.plan.cell import BASELINE_MODEL, Cell, as_meant, value_as_meant
 from tune_app.plan.plain import plain
 from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
 
@@ -46,9 +46,13 @@ class Space:
 
     def __post_init__(self) -> None:
         if isinstance(self.axes, Mapping):
-            axes = {name: _listed(values) for name, values in self.axes.items()}
+            axes = {name: _listed(name, values) for name, values in self.axes.items()}
             object.__setattr__(self, "axes", axes)
-        for part in ("fixed", "baseline", "scheduler", "kill_rule"):
+        for part in ("fixed", "baseline"):
+            values = getattr(self, part)
+            meant = as_meant(values) if isinstance(values, Mapping) else values
+            object.__setattr__(self, part, meant)
+        for part in ("scheduler", "kill_rule"):
             object.__setattr__(self, part, plain(getattr(self, part)))
 
 
@@ -102,9 +106,12 @@ def _check(space: Space, source: str) -> None:
         raise SpaceError(f"{source} sets a seed; use --seeds")
 
 
-def _listed(values: Any) -> Any:
+def _listed(name: str, values: Any) -> Any:
     """An axis with its values as a list, if they are in an array or a range."""
-    return plain(list(values) if isinstance(values, range) else values)
+    listed = plain(list(values) if isinstance(values, range) else values)
+    if type(listed) in (list, tuple):
+        return [value_as_meant(name, value) for value in listed]
+    return listed
 
 
 def _hint(values: Any) -> str:
@@ -166,7 +173,9 @@ def _points(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """All combinations of the listed values, each with draws from the distributions; and notes.
 
-    A combination without any feasible draw keeps its first one, so that the plan shows why.
+    A combination without any feasible draw keeps its first one, so that the plan shows why. If no
+    setting that the solver reads is drawn, the combination alone decides whether it is feasible:
+    nothing is drawn again, and nothing is blamed on the draws.
     """
     grids = {name: values for name, values in space.axes.items() if not _is_distribution(values)}
     drawn = {name: values for name, values in space.axes.items() if _is_distribution(values)}
@@ -176,11 +185,12 @@ def _points(
     if not drawn:
         return combinations, []
     assert space.samples is not None
+    sizes = [name for name in drawn if name in _SIZES]
 
     def accepts(combination: Mapping[str, Any], draw: Mapping[str, Any]) -> bool:
         return search(Cell.from_values({**shared, **combination, **draw}).model) is not None
 
-    redraw = bool(drawn.keys() & _SIZES)
+    redraw = bool(sizes)
     found = feasible_draws(
         sampler,
         drawn,
@@ -194,7 +204,7 @@ def _points(
             raise SpaceError(f"no combination of the space is feasible; the first one: {refusal}")
         refused = {**shared, **combinations[0], **found[0].infeasible[-1]}
         raise SpaceError(
-            f"no draw from {', '.join(drawn)} is feasible, of {found[0].tried} for each "
+            f"no draw from {', '.join(sizes)} is feasible, of {found[0].tried} for each "
             f"combination; the last one: {_refusal(refused)}"
         )
     pairs = list(zip(combinations, found, strict=True))
@@ -204,15 +214,17 @@ def _points(
         for draw in draws.kept or draws.infeasible[:1]
     ]
     if not redraw:  # the plan says which combinations are infeasible, and why
-        return points, []
-    return points, [*_redrawn(found), *_short(space, shared, pairs)]
+        pairs = [(combination, draws) for combination, draws in pairs if draws.kept]
+    return points, [*_redrawn(found, space.samples), *_short(space, shared, pairs)]
 
 
-def _redrawn(found: Sequence[Draws]) -> Iterator[str]:
-    number = sum(len(draws.infeasible) for draws in found)
+def _redrawn(found: Sequence[Draws], samples: int) -> Iterator[str]:
+    """A note on the combinations that have all their draws; `_short` tells of the others."""
+    full = [draws for draws in found if len(draws.kept) == samples]
+    number = sum(len(draws.infeasible) for draws in full)
     if number:
         yield (
-            f"{number} of {sum(draws.tried for draws in found)} draws had no solution at the "
+            f"{number} of {sum(draws.tried for draws in full)} draws had no solution at the "
             "parameter budget; others were drawn in their place"
         )
 

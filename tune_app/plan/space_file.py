@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
 import runpy
 import traceback
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import search_spaces
+from data.suggestions import did_you_mean
 from tune_app.plan.space import PARTS, Space, SpaceError, space_from
 
 
@@ -30,8 +30,7 @@ def load_space(name: str) -> Space:
     path = Path(name)
     if path.suffix != ".py":
         if name not in known_spaces():
-            near = difflib.get_close_matches(name, known_spaces(), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = did_you_mean(name, known_spaces())
             raise SpaceError(
                 f"unknown search space {name!r}; {hint}expected one of "
                 f"{', '.join(known_spaces())}, or the path of a .py file"
@@ -54,15 +53,19 @@ def load_space(name: str) -> Space:
     return replace(space, source=str(path), lines=lines)
 
 
-def at_its_line(error: ValueError, space: Space, *, overridden: Collection[str]) -> ValueError:
+def at_its_line(
+    error: ValueError, space: Space, *, overridden: Collection[str], part: str = ""
+) -> ValueError:
     """The error with the file and the line of the space's setting that it is about, if any.
 
-    overridden: settings that did not come from the space.
+    Args:
+        overridden: settings that did not come from the space.
+        part: the name in the file, such as FIXED, that has the setting; empty if any may.
     """
     own = {
         place: line
         for place, line in space.lines.items()
-        if place.partition(".")[2] not in overridden
+        if place.partition(".")[2] not in overridden and (not part or place.startswith(f"{part}."))
     }
     message = _located(f"{space.source}: {error}", space.source, own)
     return error if message == f"{space.source}: {error}" else SpaceError(message)

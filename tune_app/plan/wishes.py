@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,25 +21,12 @@ HELP = "help"
 """In place of a setting: a request for the names of all settings."""
 
 _FREE = ("free", "None")
-_COUNT = re.compile(r"\d+(\.\d+)?[kmb]", re.IGNORECASE)
-_MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
-def _whole(_: Any, tokens: Sequence[Token]) -> int:
-    return _counted(tokens[0].value)
+def _whole(kind: Any, tokens: Sequence[Token]) -> int:
+    from data.counts import from_command_line  # noqa: PLC0415 - it may be hidden
 
-
-def _counted(text: str) -> int:
-    """A whole number as people write it: 150000, 150k, 5M. Raises ValueError for another."""
-    plain = text.strip().lower().replace("_", "").replace(",", "")
-    factor = _MULTIPLES.get(plain[-1:], 1)
-    try:
-        number = float(plain[:-1] if factor > 1 else plain) * factor
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{text!r} is not a whole number; write it as in 150000, 150k or 5M")
-    return int(number)
+    return from_command_line(kind, tokens)
 
 
 def _seeds(_: Any, tokens: Sequence[Token]) -> tuple[int, ...]:
@@ -77,12 +62,14 @@ def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]
 def _value(text: str) -> Any:
     """A value: JSON, a Python literal as .001 or True, inf, a count as 5M, `free` (None), or else a
     string."""
+    from data.counts import counted, is_short  # noqa: PLC0415 - it may be hidden
+
     if text in _FREE:
         return None
     for read in (json.loads, ast.literal_eval, float):
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return read(text)
-    return _counted(text) if _COUNT.fullmatch(text) else text
+    return counted(text) if is_short(text) else text
 
 
 Count = Annotated[int | None, Parameter(converter=_whole, metavar="COUNT")]

@@ -40,8 +40,9 @@ _SAMPLE_GAP = Column(
 _RESULTS: Mapping[str, Column] = {
     "position": Column(meaning="place in the sweep's list of cells; the baseline is 0"),
     "cell": Column(
-        meaning="key of the cell, a hash of what determines its result: joins results, curves and "
-        "decisions, and names its checkpoints in the store"
+        meaning="key of the cell, a hash of what determines its result: joins results, curves, "
+        "decisions and failures (a label such as 2.66 may be read as a number), and names its "
+        "checkpoints in the store"
     ),
     "label": Column(meaning="short name of the cell, unique in the sweep"),
     "design": Column(meaning="name of the cells that differ only in their seed"),

@@ -26,12 +26,12 @@ class AshaSettings(RuleSettings):
     def __post_init__(self) -> None:
         if self.reduction_factor < 2:
             raise ValueError(
-                f"ASHA's reduction factor is {self.reduction_factor}; it must be at least 2"
+                f"reduction_factor of ASHA is {self.reduction_factor}; it must be at least 2"
             )
         if not 0 < self.grace_fraction < 1:
             raise ValueError(
-                f"ASHA's first rung is at {self.grace_fraction} of a trial; "
-                "it must be between 0 and 1, for example 0.25"
+                f"grace_fraction of ASHA is {self.grace_fraction}; it must be between 0 and 1, for "
+                "example 0.25 for a first rung at a quarter of a trial"
             )
 
     def milestones(self, tokens: int) -> tuple[int, ...]:

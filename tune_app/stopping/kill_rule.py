@@ -44,17 +44,17 @@ class KillRule(RuleSettings):
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise ValueError(
-                f"the kill rule's unit is {self.unit!r}; it must be one of {', '.join(UNITS)}"
+                f"unit of the kill rule is {self.unit!r}; it must be one of {', '.join(UNITS)}"
             )
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ValueError(
-                f"the kill rule's margin is {self.margin!r}; it must be a number of at least 0"
+                f"margin of the kill rule is {self.margin!r}; it must be a number of at least 0"
             )
         if self.span < 1:
-            raise ValueError(f"the kill rule's span is {self.span}; it must be at least 1 token")
+            raise ValueError(f"span of the kill rule is {self.span}; it must be at least 1 token")
         if self.minimum_evaluations < 1:
             raise ValueError(
-                f"the kill rule's minimum_evaluations is {self.minimum_evaluations}; "
+                f"minimum_evaluations of the kill rule is {self.minimum_evaluations}; "
                 "it must be at least 1"
             )
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol, Self, get_type_hints
 
 from tune_app.journal.records import Action, Observation
+from tune_app.plan.identity import unknown_setting
 from tune_app.stopping.curves import Curves
 
 
@@ -99,10 +100,7 @@ class RuleSettings(ABC):
         known = [one.name for one in fields(cls)]
         for name in values:
             if name not in (*known, "name"):
-                raise ValueError(
-                    f"unknown setting {name!r} of {cls.TITLE.by}; expected one of "
-                    f"{', '.join(known) or 'none'}"
-                )
+                raise ValueError(unknown_setting(name, known, of=cls.TITLE.by))
         hints = get_type_hints(cls)
         for name in values.keys() & set(known):
             kinds, kind = _KINDS.get(hints[name], ((object,), ""))

@@ -2,22 +2,59 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeVar
 
+from data.counts import with_counts_read
 from tune_app.formats import plain
+from tune_app.plan.identity import unknown_setting
+from tune_app.plan.plan import SweepPlan, make_plan
+from tune_app.plan.settings import Setting, settings_of
 from tune_app.plan.space import Space
+from tune_app.plan.space_file import at_its_line
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.all_rules import NO_SCHEDULER, StoppingRules, scheduler_from_record
 from tune_app.stopping.asha import AshaSettings
-from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.kill_rule import UNITS, KillRule
+from tune_app.stopping.misplaced import refuse_misplaced
+from tune_app.stopping.rule import RuleSettings
 
-_SPAN_FRACTION = "span_fraction"
-"""A space's way to give the span of the kill rule, as a share of the tokens."""
 SPAN_TOKENS = 1_000_000
 """Default span of the kill rule, in baseline tokens."""
 
+SPAN_FRACTION = "span_fraction"
+"""In a space's KILL_RULE: the span as a share of a trial's tokens."""
+
 _DEFAULT_SCHEDULER = AshaSettings.NAME
+
+Built = TypeVar("Built", bound=RuleSettings | None)
+
+
+def plan_with_rules(space: Space, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
+    """The plan of a new sweep, and its stopping rules.
+
+    Raises ValueError as `make_plan` and `planned_rules` do, and for a setting of a rule among those
+    of the cells, or the other way round.
+    """
+    refuse_misplaced(space, wishes, kill_rule=KILL_RULE_NAMES)
+    plan = make_plan(space, wishes)
+    return plan, planned_rules(space, wishes, tokens=plan.tokens)
+
+
+def kill_rule_settings() -> tuple[Setting, ...]:
+    """The settings that a space's KILL_RULE may have, for people."""
+    fraction = Setting(
+        name=SPAN_FRACTION,
+        default="none",
+        kind="a number",
+        meaning="The span as a share of a cell's tokens, in place of span; only in a space.",
+    )
+    return (*settings_of(KillRule, {"unit": UNITS}), fraction)
+
+
+KILL_RULE_NAMES = (*(field.name for field in fields(KillRule)), SPAN_FRACTION)
 
 
 def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules:
@@ -27,7 +64,13 @@ def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules
     """
     rules = StoppingRules(
         kill_rule=_planned_kill_rule(space, wishes, tokens),
-        scheduler=scheduler_from_record(_planned_scheduler(space, wishes)),
+        scheduler=_read(
+            scheduler_from_record,
+            _planned_scheduler(space, wishes),
+            space=space,
+            part="SCHEDULER",
+            overridden=wishes.scheduler_settings,
+        ),
     )
     rules.build(tokens=tokens)
     return rules
@@ -51,20 +94,14 @@ def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
 
 def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
     values = dict(space.kill_rule)
-    known = [*(one.name for one in fields(KillRule)), _SPAN_FRACTION]
-    if unknown := [name for name in values if name not in known]:
-        raise ValueError(
-            f"{space.source}: unknown setting {unknown[0]!r} in KILL_RULE; expected one of "
-            f"{', '.join(known)}"
-        )
-    fraction = values.pop(_SPAN_FRACTION, None)
-    if fraction is not None:
-        values["span"] = round(fraction * tokens)
-    values.setdefault("span", SPAN_TOKENS)
     wished = {"unit": wishes.kill_rule, "margin": wishes.kill_margin, "span": wishes.kill_span}
+    wished = {name: value for name, value in wished.items() if value is not None}
     own_unit = values.get("unit", KillRule().unit)
-    values |= {name: value for name, value in wished.items() if value is not None}
-    rule = KillRule.from_record(values)
+
+    def build(record: Mapping[str, Any]) -> KillRule:
+        return KillRule.from_record({**_with_span(record, tokens), **wished})
+
+    rule = _read(build, values, space=space, part="KILL_RULE", overridden=wished)
     if rule.unit not in (own_unit, "off") and wishes.kill_margin is None:
         raise ValueError(
             f"the kill rule's margin of {plain(rule.margin, 6)} is in {own_unit}, not in "
@@ -76,3 +113,40 @@ def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
             f"{len(wishes.seeds)}; add --seeds, or use the unit bpb"
         )
     return rule
+
+
+def _with_span(record: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+    """The kill rule of a space with its span in tokens. Raises ValueError for unknown settings."""
+    for name in record:
+        if name not in (*KILL_RULE_NAMES, "name"):
+            raise ValueError(unknown_setting(name, KILL_RULE_NAMES, of=KillRule.TITLE.by))
+    values = dict(record)
+    fraction = values.pop(SPAN_FRACTION, None)
+    if fraction is not None:
+        number = isinstance(fraction, (int, float)) and not isinstance(fraction, bool)
+        if not (number and math.isfinite(fraction) and fraction > 0):
+            raise ValueError(
+                f"{SPAN_FRACTION} of the kill rule is {fraction!r}; it must be a number above 0, "
+                "for example 0.2 for a fifth of a cell's tokens"
+            )
+        values["span"] = round(fraction * tokens)
+    values.setdefault("span", SPAN_TOKENS)
+    return values
+
+
+def _read(
+    build: Callable[[Mapping[str, Any]], Built],
+    record: Mapping[str, Any],
+    *,
+    space: Space,
+    part: str,
+    overridden: Collection[str],
+) -> Built:
+    """The settings of a rule, with counts such as 20k as numbers.
+
+    Raises ValueError, with the file and the line of the setting if it is one of the space's `part`.
+    """
+    try:
+        return build({name: with_counts_read(value) for name, value in record.items()})
+    except ValueError as error:
+        raise at_its_line(error, space, part=part, overridden=overridden) from None

@@ -5,7 +5,7 @@ python -m tune_app.sweep plan [SPACE]      check everything and show what would 
 python -m tune_app.sweep status [NAME]     show the progress of a sweep
 python -m tune_app.sweep report [NAME]     rewrite its results from the journal
 python -m tune_app.sweep list [RESULTS]    list the sweeps in a folder
-python -m tune_app.sweep settings          show every setting of a cell
+python -m tune_app.sweep settings          show every setting of a cell and of the stopping rules
 """
 
 from __future__ import annotations
@@ -186,34 +186,31 @@ def settings() -> int:
         settings_of,
     )
     from tune_app.stopping.all_rules import SCHEDULERS  # noqa: PLC0415
-    from tune_app.stopping.kill_rule import KillRule  # noqa: PLC0415
+    from tune_app.stopping.sweep_rules import kill_rule_settings  # noqa: PLC0415
     from tune_app.terminal.settings import settings_table  # noqa: PLC0415
 
     schedulers = [
         SettingsGroup(title=f"Scheduler {name}", settings=settings_of(kind))
         for name, kind in SCHEDULERS.items()
     ]
+    kill_rule = SettingsGroup(title="Kill rule", settings=kill_rule_settings())
     how = (
-        "Set one of a cell with --set name=value, or in FIXED or AXES of a search space; one of a "
-        "scheduler with --scheduler-set or in SCHEDULER; one of the kill rule with --kill-rule "
-        "(its unit), --kill-margin and --kill-span or in KILL_RULE, where span_fraction is a span "
-        "as a share of the tokens. On the command line counts may be written as 150k or 5M. A size "
-        "that is free is chosen by the solver to meet the parameter budget."
+        "Set one of a cell with --set name=value, or in FIXED and AXES of a search space; one of "
+        "the scheduler with --scheduler-set, or in SCHEDULER; one of the kill rule with "
+        "--kill-rule (its unit), --kill-margin and --kill-span, or in KILL_RULE. Counts may be "
+        'written as 150k or 5M, in a space as text: "150k". A size that is free is chosen by '
+        "the solver to meet the parameter budget."
     )
-    kill_rule = SettingsGroup(title="Kill rule", settings=settings_of(KillRule))
     Console().print(settings_table([*cell_settings(), *schedulers, kill_rule], how=how))
     return 0
 
 
 def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
     """The plan of a sweep, and its stopping rules."""
-    from tune_app.plan.plan import make_plan  # noqa: PLC0415 - imports numpy
     from tune_app.plan.space_file import load_space  # noqa: PLC0415
-    from tune_app.stopping.sweep_rules import planned_rules  # noqa: PLC0415
+    from tune_app.stopping.sweep_rules import plan_with_rules  # noqa: PLC0415 - imports numpy
 
-    loaded = load_space(space)
-    planned = make_plan(loaded, wishes)
-    return planned, planned_rules(loaded, wishes, tokens=planned.tokens)
+    return plan_with_rules(load_space(space), wishes)
 
 
 def _open(name: str, results: Path) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 
+from data.suggestions import did_you_mean
 from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
@@ -39,8 +39,7 @@ def open_named(name: str, results: Path) -> Journal:
     path = results / name / JOURNAL
     if path.parent.parent == results and not path.exists():
         names = sorted(journal.parent.name for journal in results.glob(f"*/{JOURNAL}"))
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+        hint = did_you_mean(name, names)
         there = (
             f"it has {', '.join(names)}" if names else "it has none yet; stellux sweep starts one"
         )

@@ -136,7 +136,7 @@ def _line(observation: Observation) -> str:
 def read_cell(text: str) -> Cell:
     """A cell from JSON, or from a file of it. Raises ValueError saying what is wrong with it."""
     if text.endswith(".json"):
-        text = Path(text).read_text("utf-8-sig")  # a BOM may be there
+        text = _content(Path(text))
     try:
         values = json.loads(text, object_pairs_hook=_each_once)
     except ValueError as error:
@@ -144,6 +144,20 @@ def read_cell(text: str) -> Cell:
     if not isinstance(values, dict):
         raise ValueError(f"the cell is {text[:60]}; it must be a JSON object")
     return Cell.from_values(values)
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")  # a BOM may be there
+    except OSError as error:
+        raise ValueError(
+            f"the cell's file {path} cannot be read ({error.strerror}); give the path of a .json "
+            "file, or the settings themselves as JSON"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"the cell's file {path} is not UTF-8 (byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def _each_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

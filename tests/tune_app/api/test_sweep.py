@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from tests.tune_app.journals import make_journal
 from tune_app import Sweep, list_sweeps, open_sweep
-from tune_app.results.tables import cell_rows, curve_rows, write_parquet
+from tune_app.api.sweep import _called
+from tune_app.results.tables import cell_rows, curve_rows, write_csv, write_parquet
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,33 @@ def test_a_sweep_that_is_not_there_or_has_no_leader_is_told_in_a_sentence(
     assert new.leader is None and new.curves.empty and "1 pending" in repr(new)
     with pytest.raises(ValueError, match=r"no cell has finished"):
         new.load_leader()
+
+
+def test_labels_that_look_like_numbers_survive_a_table(tmp_path: Path) -> None:
+    (tmp_path / "numbers").mkdir()
+    axes = {"glu_expansion": (2.66, 2.0), "vocab_size": (4096, 16_000)}
+    make_journal(tmp_path / "numbers" / "journal.sqlite3", axes=axes, fates={}).close()
+    cells = open_sweep("numbers", results=tmp_path).results.cells
+    labels = ("2.66", "2", "16,000", "0.0032")
+    cells = [
+        replace(one, cell=replace(one.cell, label=label))
+        for one, label in zip(cells, labels, strict=True)
+    ]
+    for name, place in (
+        *((2.66, 0), (np.float64(2.66), 0), ("2.66", 0), (2, 1), (2.0, 1), ("2.0", 1)),
+        *((np.int64(2), 1), (16_000, 2), ("16,000", 2), (0.0032, 3), (cells[3].cell.key, 3)),
+    ):
+        assert _called(name, cells) is cells[place], name
+    for name in (2.67, True, float("nan"), "", "two", None):
+        assert _called(name, cells) is None, name
+
+
+def test_one_column_joins_the_tables(sweep: Sweep, tmp_path: Path) -> None:
+    write_csv(cell_rows(sweep.results), tmp_path / "results.csv")
+    cells = pd.read_csv(tmp_path / "results.csv")
+    assert cells["cell"].is_unique
+    for other in (sweep.curves, sweep.decisions, sweep.failures):
+        assert len(other.merge(cells, on="cell", validate="many_to_one")) == len(other) > 0
 
 
 def test_the_sweeps_of_a_folder_are_listed(folder: Path, sweep: Sweep, tmp_path: Path) -> None:

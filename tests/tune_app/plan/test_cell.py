@@ -52,6 +52,13 @@ def test_a_whole_number_may_be_written_as_a_float_and_makes_the_same_cell() -> N
     assert type(written.settings.tokens) is int
 
 
+def test_counts_and_free_sizes_may_be_text() -> None:
+    written = {"tokens": "20k", "vocab_size": "4K", "d_model": "free", "embedding_ratio": 0.3}
+    plain = {"tokens": 20_000, "vocab_size": 4_000, "d_model": None, "embedding_ratio": 0.3}
+    assert Cell.from_values(written) == Cell.from_values(plain)
+    assert Cell.from_values(written).key == Cell.from_values(plain).key
+
+
 def test_defaults_left_out_or_given_make_the_same_cell() -> None:
     assert Cell.from_values({}).key == Cell.from_values({"embedding_ratio": 0.35, "seed": 0}).key
 
@@ -78,6 +85,9 @@ def test_the_baseline_shares_what_it_does_not_define() -> None:
         ({"baseline": 3}, "baseline is 3"),
         ({"embedding_ratio": "much"}, "embedding_ratio"),
         ({"batch_size": "8"}, "batch_size is '8'"),
+        ({"tokens": "1.2345k"}, "tokens is '1.2345k'"),
+        ({"learning_rate": "4k"}, "learning_rate is '4k'"),
+        ({"wdith": 1}, "'wdith'; expected one of (?!.*baseline)"),
         ({"output_head": "tied"}, "unknown setting 'output_head'; it is now called 'embedding'"),
         (
             {"baseline": {"heads": 2}},

@@ -85,8 +85,28 @@ def test_what_no_draw_can_change_is_not_redrawn() -> None:
     plan = make_plan(space({**LEARNING_RATE, "embedding_ratio": [0.2, 0.95]}, 2), Wishes())
     assert [cell.config is None for cell in plan.cells] == [False, False, False, True]
     assert plan.notes == ()
+    first, _, infeasible = (cell.values["learning_rate"] for cell in plan.cells[1:])
+    assert infeasible == first, "as in sweeps that drew again"
     with pytest.raises(SpaceError, match="no combination of the space is feasible; the first one"):
         make_plan(space({**LEARNING_RATE, "embedding_ratio": [0.95]}, 2), Wishes())
+
+
+def test_few_different_draws_are_told_where_they_could_be_trained() -> None:
+    axes = {"batch_size": IntDistribution(4, 6), "embedding_ratio": [0.2, 0.95]}
+    plan = make_plan(space(axes, 4), Wishes())
+    assert [cell.config is None for cell in plan.cells] == [False] * 4 + [True]
+    (note,) = plan.notes
+    assert note.startswith("only 3 of 4 draws for embedding_ratio 0.2: of 3 different ones, 0 are")
+
+
+def test_only_what_decides_sizes_is_blamed_and_only_what_was_replaced_is_counted() -> None:
+    drawn = {**LEARNING_RATE, "n_heads": IntDistribution(1, 64)}
+    with pytest.raises(SpaceError, match="no draw from n_heads is feasible, of "):
+        make_plan(space({**drawn, "embedding_ratio": [0.95]}, 1), Wishes())
+    replaced, short = make_plan(space({**drawn, "embedding_ratio": [0.2, 0.95]}, 1), Wishes()).notes
+    number, tried = (int(word) for word in replaced.split() if word.isdecimal())
+    assert tried == number + 1, "those of the combination that has its draw"
+    assert short.startswith("only 0 of 1 draws for embedding_ratio 0.95")
 
 
 def test_another_sampler_learns_of_every_earlier_draw() -> None:

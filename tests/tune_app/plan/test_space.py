@@ -131,6 +131,18 @@ def test_numbers_may_come_from_numpy_and_ranges(tmp_path: Path) -> None:
     assert json.loads(json.dumps(cells[1].values()))["learning_rate"] == 0.001
 
 
+def test_counts_may_be_text_as_with_set() -> None:
+    space = Space(
+        name="x",
+        axes={"vocab_size": ["4k", "8k", 8_000]},
+        fixed={"tokens": "20k", "target_parameters": "5M"},
+        baseline={"vocab_size": "8k"},
+    )
+    cells = expand(space, {}, seeds=[0]).cells
+    assert [cell.model.vocab_size for cell in cells] == [8_000, 4_000]
+    assert {cell.settings.tokens for cell in cells} == {20_000}
+
+
 def test_a_value_that_is_listed_twice_is_one_cell() -> None:
     space = Space(name="x", axes={"glu_expansion": [2, 2.0, 2.66]})
     assert len(expand(space, {}, seeds=[0]).cells) == 2

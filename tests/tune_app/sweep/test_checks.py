@@ -34,7 +34,7 @@ def test_a_dry_run_finds_the_resources_and_leaves_no_trace(tmp_path: Path) -> No
         ({}, {"gpus": 99}, "a cell needs 99 GPUs, torch finds .*; use"),
         ({}, {"cpus": 9_999}, "a cell needs 9999 CPUs, this machine has .*; use at most --cpus"),
         ({"corpus": "nowhere.txt"}, {}, "nowhere.txt does not exist"),
-        ({"corpus": "wikitext-3"}, {}, "Did you mean wikitext"),
+        ({"corpus": "wikitext-3"}, {}, "did you mean wikitext"),
         ({"warmup_fraction": 2.0}, {}, "warmup_fraction is 2.0"),
         ({"precision": "bf16"}, {}, "precision is 'bf16', which cpu has no instructions for"),
         ({"compile": "on"}, {}, "compile is 'on', but there is no C"),

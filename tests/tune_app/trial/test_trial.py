@@ -311,6 +311,18 @@ def test_a_cell_may_come_from_a_file(tmp_path: Path) -> None:
         assert read_cell(str(path)).model.embedding_ratio == 0.25
 
 
+def test_a_cell_s_file_that_cannot_be_read_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"file nofile\.json cannot be read \(No such file or dir"):
+        read_cell("nofile.json")
+    folder, other = tmp_path / "folder.json", tmp_path / "other.json"
+    folder.mkdir()
+    other.write_bytes(b'{"corpus": "\xff"}')
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+        read_cell(str(folder))
+    with pytest.raises(ValueError, match=r"is not UTF-8 \(byte 12\); save it as UTF-8"):
+        read_cell(str(other))
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)
