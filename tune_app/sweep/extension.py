@@ -20,11 +20,14 @@ from tune_app.plan.identity import BASELINE, canonical
 from tune_app.plan.labels import ordered
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
+from tune_app.plan.shortening import shortened
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.sweep.more_tokens import why_not_continued
 
 _SEED = "seed"
+_LONGEST = 80
+"""Longer values are shortened in a refusal, in characters."""
 
 
 class AnotherSweepError(ValueError):
@@ -129,15 +132,14 @@ def refuse_another_contest(
     if is_same_but_seed(one, other):
         return
     differing = [
-        f"{name} is {_short(one.get(name))} there, {_short(other.get(name))} here"
+        f"{name} is {_both(one.get(name), other.get(name))}"
         for name in {**one, **other}
         if name not in (_SEED, BASELINE) and _text(one.get(name)) != _text(other.get(name))
     ]
     if not differing:
         nested_one, nested_other = dict(one[BASELINE]), dict(other[BASELINE])
         differing = [
-            f"the baseline's {name} is {_short(nested_one.get(name))} there, "
-            f"{_short(nested_other.get(name))} here"
+            f"the baseline's {name} is {_both(nested_one.get(name), nested_other.get(name))}"
             for name in nested_one | nested_other
             if _text(nested_one.get(name)) != _text(nested_other.get(name))
         ]
@@ -244,9 +246,11 @@ def _without_seed(axes: Iterable[str]) -> tuple[str, ...]:
     return tuple(axis for axis in axes if axis != _SEED)
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "…"
+def _both(there: Any, here: Any) -> str:
+    """Both values, shortened so that the part in which they differ stays."""
+    texts = [json.dumps(value, ensure_ascii=False) for value in (there, here)]
+    one, other = shortened(texts, _LONGEST)
+    return f"{one} there, {other} here"
 
 
 def _text(value: Any) -> str:

@@ -86,6 +86,8 @@ def test_it_says_what_it_continues_and_from_where(tmp_path: Path) -> None:
 
 
 def test_a_corpus_by_another_path_is_the_same_and_another_text_is_not(tmp_path: Path) -> None:
+    tmp_path = tmp_path / ("deep" * 20)
+    tmp_path.mkdir()
     for name, text in (("one.txt", "a b"), ("two.txt", "a b"), ("three.txt", "c")):
         (tmp_path / name).write_text(text)
     plan = planned(corpus=str(tmp_path / "one.txt"))
