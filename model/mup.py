@@ -1,25 +1,28 @@
 """muP: carries the baseline's learning rate to models of other widths and depths.
 
 With one rate for all cells a sweep would compare widths and depths, not architectures. So the rate
-is set for the baseline, and this rule gives every cell its own, with its multipliers:
+is set for the baseline, and a parametrisation gives every cell its own, with its multipliers. For
+the width, all of them follow the maximal update parametrization for Adam (Yang et al., 2022,
+"Tensor Programs V", table 8): a hidden matrix learns at (baseline's fan-in / its fan-in) times the
+rate, embeddings and head at the rate itself, logits are multiplied by baseline's width / width,
+attention logits by √(baseline's head_dim / head_dim). They differ in the depth:
 
-    width   Maximal update parametrization for Adam (Yang et al., 2022, "Tensor Programs V",
-            table 8): a hidden matrix learns at (baseline's fan-in / its fan-in) times the rate,
-            embeddings and head at the rate itself, logits are multiplied by baseline's width /
-            width, attention logits by √(baseline's head_dim / head_dim).
-    depth   Residual branches are multiplied by 1/√(2·depth), and everything inside a block learns
-            at √(baseline's depth / depth) times the rate (Yang et al., 2023, "Tensor Programs VI",
-            Depth-μP for Adam; it is α = ½ in table 1 of Dey et al., 2025, "CompleteP", where a
-            branch multiplier of depth^-α goes with a rate of depth^(α-1)).
+    complete_p  Residual branches are multiplied by 1/√(2·baseline's depth) · baseline's depth /
+                depth, and rates do not depend on the depth (Dey et al., 2025, "CompleteP", table
+                1 with α = 1).
+    depth_mup   Residual branches are multiplied by 1/√(2·depth), and everything inside a block
+                learns at √(baseline's depth / depth) times the rate (Yang et al., 2023, "Tensor
+                Programs VI", Depth-μP for Adam; table 1 of CompleteP with α = ½).
 
-Weight decay is divided by a matrix's factor, so that rate × decay, the pull on its weights, is the
-same in every cell; that is this project's own choice.
+For the baseline itself they are equal. docs/transfer.md has the measurements that chose between
+them. Weight decay is divided by a matrix's factor, so that rate × decay, the pull on its weights,
+is the same in every cell; that is this project's own choice.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,7 +38,7 @@ class Scales:
     give other logits. `transfer` and `own` make them, `values` and `from_values` take them through
     a file.
 
-    All are 1 for the baseline itself except `residual`, which depends on the depth alone.
+    All are 1 for the baseline itself except `residual`, which is 1/√(2·its depth).
 
     Raises ValueError for a multiplier that is not a positive number.
     """
@@ -61,8 +64,8 @@ class Scales:
 
     @classmethod
     def own(cls, config: ModelConfig) -> Scales:
-        """The scales of a model that is its own baseline."""
-        return transfer(config, baseline=config)
+        """The scales of a model that is its own baseline, the same in every parametrization."""
+        return complete_p(config, config)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Scales:
@@ -82,13 +85,49 @@ class Scales:
         return depth_rate * self.baseline_sizes[role.reads] / role.fan_in
 
 
-def transfer(config: ModelConfig, *, baseline: ModelConfig) -> Scales:
-    """The scales of a model when the learning rate is set for `baseline`."""
-    depth_rate = math.sqrt(baseline.n_layers / config.n_layers)
+def transfer(config: ModelConfig, *, baseline: ModelConfig, parametrization: str) -> Scales:
+    """The scales of a model when the learning rate is set for `baseline`.
+
+    Raises ValueError for an unknown parametrization.
+    """
+    if parametrization not in PARAMETRIZATIONS:
+        raise ValueError(
+            f"unknown parametrization {parametrization!r}; "
+            f"expected one of {', '.join(PARAMETRIZATIONS)}"
+        )
+    return PARAMETRIZATIONS[parametrization](config, baseline)
+
+
+def complete_p(config: ModelConfig, baseline: ModelConfig) -> Scales:
+    """Branches by 1 / depth, rates by width alone (CompleteP, α = 1)."""
+    depth = baseline.n_layers / config.n_layers
+    return _by_width(
+        config, baseline, residual=depth / math.sqrt(2 * baseline.n_layers), block_rate=1.0
+    )
+
+
+def depth_mup(config: ModelConfig, baseline: ModelConfig) -> Scales:
+    """Branches and the rates inside blocks by 1 / √depth (Depth-μP; α = ½)."""
+    depth = baseline.n_layers / config.n_layers
+    return _by_width(
+        config, baseline, residual=1 / math.sqrt(2 * config.n_layers), block_rate=math.sqrt(depth)
+    )
+
+
+PARAMETRIZATIONS: Mapping[str, Callable[[ModelConfig, ModelConfig], Scales]] = {
+    "complete_p": complete_p,
+    "depth_mup": depth_mup,
+}
+"""By name; a new one is a function and a line here."""
+
+
+def _by_width(
+    config: ModelConfig, baseline: ModelConfig, *, residual: float, block_rate: float
+) -> Scales:
     return Scales(
-        residual=1 / math.sqrt(2 * config.n_layers),
+        residual=residual,
         logits=baseline.d_model / config.d_model,
         attention_logits=math.sqrt(baseline.head_dim / config.head_dim),
-        block_rate=depth_rate,
+        block_rate=block_rate,
         baseline_sizes={name: getattr(baseline, name) for name in SIZES},
     )

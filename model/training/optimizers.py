@@ -9,13 +9,18 @@ from torch import nn
 
 from model.network.parameters import declared_parameters
 from model.network.transformer import Transformer
+from model.roles import Kind
 
 EPSILON = 1e-12
 """Far below the square root of any second moment seen here, so muP need not scale it."""
 
 
 def adamw(
-    model: Transformer, *, betas: tuple[float, float], weight_decay: float
+    model: Transformer,
+    *,
+    betas: tuple[float, float],
+    weight_decay: float,
+    embedding_rate: float = 1.0,
 ) -> torch.optim.AdamW:
     """Fused AdamW (Loshchilov and Hutter, 2019) over all parameters, at learning rate 0.
 
@@ -23,7 +28,7 @@ def adamw(
     rate's factor: AdamW multiplies the two, and the product must be the same in every cell.
     """
     return torch.optim.AdamW(
-        parameter_groups(model, weight_decay=weight_decay),
+        parameter_groups(model, weight_decay=weight_decay, embedding_rate=embedding_rate),
         lr=0.0,
         betas=betas,
         eps=EPSILON,
@@ -31,14 +36,20 @@ def adamw(
     )
 
 
-def parameter_groups(model: Transformer, *, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: Transformer, *, weight_decay: float, embedding_rate: float = 1.0
+) -> list[dict[str, Any]]:
     """Groups of parameters with equal `rate`, a factor of the learning rate, and `weight_decay`.
+
+    embedding_rate: a further factor of the rates of embedding and head, the same at every size.
 
     Raises UndeclaredParameterError for a parameter without a role.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     for declared in declared_parameters(model):
         rate = model.scales.rate(declared.role)
+        if declared.role.kind in (Kind.EMBEDDING, Kind.HEAD):
+            rate *= embedding_rate
         decay = weight_decay / rate if declared.role.decays else 0.0
         members.setdefault((rate, decay), []).append(declared.parameter)
     return [

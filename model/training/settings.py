@@ -8,11 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from model.field_types import require_types
+from model.mup import PARAMETRIZATIONS
 from model.training.schedules import SCHEDULES
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILE_MODES = ("auto", "on", "off")
 CHOICES: Mapping[str, tuple[str, ...]] = {
+    "parametrization": tuple(PARAMETRIZATIONS),
     "schedule": tuple(SCHEDULES),
     "precision": PRECISIONS,
     "compile": COMPILE_MODES,
@@ -31,6 +33,10 @@ class TrainingSettings:
     """Sequences per step."""
     learning_rate: float = 4e-3
     """The baseline's learning rate at its peak; model.mup derives each model's own."""
+    embedding_rate: float = 1.0
+    """Factor of the learning rate of embedding and head."""
+    parametrization: str = "complete_p"
+    """How the learning rate is carried from the baseline to a cell's width and depth."""
     schedule: str = "cosine"
     """How the learning rate falls: as a cosine, or (wsd) only in the last part of training."""
     warmup_fraction: float = 0.05
@@ -103,6 +109,7 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda rate: 0 < rate < math.inf,
         "positive and finite, for example 4e-3",
     ),
+    "embedding_rate": (lambda factor: 0 < factor < math.inf, "positive and finite"),
     "warmup_fraction": (lambda share: 0 <= share < 1, "in [0, 1)"),
     "weight_decay": (lambda decay: 0 <= decay < math.inf, "0 or more, for example 0.1"),
     "betas": (

@@ -100,7 +100,7 @@ class Training:
         device: str = "cpu",
     ) -> None:
         self.config = config
-        self.scales = transfer(config, baseline=baseline)
+        self.scales = transfer(config, baseline=baseline, parametrization=training.parametrization)
         self.training = training
         self.device = device
         self.tokens = 0
@@ -120,7 +120,10 @@ class Training:
         # Drawn on the CPU, so that training starts from the same weights on every device.
         self.model = Transformer(config, scales=self.scales).to(device)
         self._optimizer = adamw(
-            self.model, betas=training.betas, weight_decay=training.weight_decay
+            self.model,
+            betas=training.betas,
+            weight_decay=training.weight_decay,
+            embedding_rate=training.embedding_rate,
         )
         compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
         self._loss = compiled_loss(self.model) if compiled else self.model.loss

@@ -3,13 +3,14 @@ D): what one update does to the activations of a model must not depend on its wi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from model.mup import Scales, transfer
+from model.mup import PARAMETRIZATIONS, Scales, complete_p, depth_mup, transfer
 from model.network.transformer import Transformer
 from model.roles import Role, embedding_matrix, head_matrix, hidden_matrix, vector
 from model.spec import ModelConfig
@@ -66,10 +67,12 @@ def effect_of_an_update(config: ModelConfig, scales: Scales) -> tuple[float, flo
     return hidden, logits
 
 
-def test_an_update_does_the_same_at_every_width_and_depth() -> None:
+@pytest.mark.parametrize("rule", PARAMETRIZATIONS.values(), ids=list(PARAMETRIZATIONS))
+def test_an_update_does_the_same_at_every_width_and_depth(
+    rule: Callable[[ModelConfig, ModelConfig], Scales],
+) -> None:
     effects = [
-        effect_of_an_update(scaled(*shape), transfer(scaled(*shape), baseline=BASELINE))
-        for shape in SHAPES
+        effect_of_an_update(scaled(*shape), rule(scaled(*shape), BASELINE)) for shape in SHAPES
     ]
     for of_all_shapes, spread in zip(zip(*effects, strict=True), (1.5, 2.5), strict=True):
         assert max(of_all_shapes) < spread * min(of_all_shapes), of_all_shapes
@@ -81,16 +84,32 @@ def test_without_the_rule_it_does_not() -> None:
         assert max(of_all_shapes) > 10 * min(of_all_shapes), of_all_shapes
 
 
-def test_the_baseline_learns_at_its_own_rate() -> None:
-    scales = transfer(BASELINE, baseline=BASELINE)
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_the_baseline_learns_at_its_own_rate(name: str) -> None:
+    scales = transfer(BASELINE, baseline=BASELINE, parametrization=name)
+    assert scales == Scales.own(BASELINE)
     assert (scales.residual, scales.logits, scales.attention_logits) == (0.5, 1, 1)
     groups = parameter_groups(Transformer(BASELINE, scales=Scales.own(BASELINE)), weight_decay=0.1)
     assert {group["rate"] for group in groups} == {1.0}
 
 
+def test_an_unknown_parametrization_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown parametrization 'mup'; expected one of comp"):
+        transfer(BASELINE, baseline=BASELINE, parametrization="mup")
+
+
+def test_in_complete_p_branches_shrink_with_the_depth_and_rates_do_not() -> None:
+    config = replace(BASELINE, d_model=64, n_layers=8)
+    scales = complete_p(config, BASELINE)
+    assert scales.residual == 1 / 8  # 1/√(2·2), times 2 layers / 8 layers
+    assert (scales.logits, scales.attention_logits, scales.block_rate) == (1 / 2, 1, 1)
+    assert scales.rate(hidden_matrix(reads="d_model", fan_in=64)) == 1 / 2
+    assert scales.rate(vector(in_block=True, start=1.0)) == 1
+
+
 def test_each_parameter_learns_by_what_it_reads_and_where_it_stands() -> None:
     config = replace(BASELINE, d_model=64, n_heads=4, head_dim=24, d_ff=320, n_layers=8)
-    scales = transfer(config, baseline=BASELINE)
+    scales = depth_mup(config, BASELINE)
     assert scales.logits == 1 / 2
     assert scales.residual == 1 / 4
     assert scales.attention_logits == pytest.approx((16 / 24) ** 0.5)
@@ -107,7 +126,7 @@ def test_each_parameter_learns_by_what_it_reads_and_where_it_stands() -> None:
 
 def test_every_parameter_is_in_a_group_with_its_own_rate_and_decay() -> None:
     config = replace(BASELINE, d_model=64, d_ff=320, n_layers=8)
-    model = Transformer(config, scales=transfer(config, baseline=BASELINE))
+    model = Transformer(config, scales=depth_mup(config, BASELINE))
     group_of = {
         id(parameter): group
         for group in parameter_groups(model, weight_decay=0.1)
@@ -131,9 +150,20 @@ def test_every_parameter_is_in_a_group_with_its_own_rate_and_decay() -> None:
         assert group["rate"] * group["weight_decay"] in (0.0, pytest.approx(0.1))
 
 
+@pytest.mark.parametrize("embedding", ["tied", "untied"])
+def test_embedding_and_head_may_learn_at_a_rate_of_their_own(embedding: str) -> None:
+    config = replace(BASELINE, embedding=embedding)
+    model = Transformer(config, scales=Scales.own(config))
+    outside = {id(parameter) for parameter in model.embeddings.parameters()}
+    for group in parameter_groups(model, weight_decay=0.1, embedding_rate=4.0):
+        for parameter in group["params"]:
+            assert group["rate"] == (4.0 if id(parameter) in outside else 1.0)
+        assert group["rate"] * group["weight_decay"] in (0.0, pytest.approx(0.1))
+
+
 def test_the_learning_rate_is_given_to_groups_by_their_rate() -> None:
     config = replace(BASELINE, d_model=64)
-    model = Transformer(config, scales=transfer(config, baseline=BASELINE))
+    model = Transformer(config, scales=depth_mup(config, BASELINE))
     optimizer = adamw(model, betas=(0.9, 0.95), weight_decay=0.1)
     set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5, 0.25}

@@ -50,6 +50,8 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "tokens": 5_000_000,
     "batch_size": 16,
     "learning_rate": 4e-3,
+    "embedding_rate": 1.0,
+    "parametrization": "depth_mup",
     "schedule": "cosine",
     "warmup_fraction": 0.05,
     "weight_decay": 0.1,

@@ -46,7 +46,10 @@ def in_todays_form(state: Any, *, cell: str) -> Any:
         translated["baseline"] = _config(state["baseline"])
         if "config" in training and "scales" not in training:
             baseline = ModelConfig(**translated["baseline"])
-            scales = transfer(ModelConfig(**training["config"]), baseline=baseline)
+            # States without scales are older than any other parametrization.
+            scales = transfer(
+                ModelConfig(**training["config"]), baseline=baseline, parametrization="depth_mup"
+            )
             training["scales"] = scales.values()
     if isinstance(state.get("observation"), Mapping):
         translated["observation"] = {**upgraded_observation(state["observation"]), "cell": cell}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from model.mup import Scales, transfer
+from model.mup import Scales, depth_mup
 from model.network.embeddings import EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS, SwiGLU
 from model.network.parameters import (
@@ -59,7 +59,7 @@ def test_a_new_parameter_starts_learns_and_decays_as_it_declares(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(FEED_FORWARDS, "swiglu", Declaring)
-    model = Transformer(CONFIG, scales=transfer(CONFIG, baseline=replace(CONFIG, n_layers=12)))
+    model = Transformer(CONFIG, scales=depth_mup(CONFIG, replace(CONFIG, n_layers=12)))
     slope_F = model.blocks[0].feed_forward.slope_F
     assert torch.equal(slope_F, torch.full((36,), 0.25))
     (group,) = (
@@ -99,7 +99,7 @@ def test_a_projection_of_a_part_of_a_size_learns_by_its_own_fan_in() -> None:
     assert expert.weight.shape == (5, 9)
     (declared,) = declared_parameters(expert)
     assert declared.role == hidden_matrix(reads="d_ff", fan_in=9)
-    scales = transfer(CONFIG, baseline=CONFIG)
+    scales = Scales.own(CONFIG)
     assert scales.rate(declared.role) == 36 / 9
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from tune_app.plan import identity
-from tune_app.plan.cell import Cell
+from tune_app.plan.cell import Cell, TrialSettings
 from tune_app.plan.identity import (
     FROZEN_DEFAULTS,
     MODEL_DEFAULTS,
@@ -16,6 +17,9 @@ from tune_app.plan.identity import (
     differing,
     key_of,
 )
+
+SETTINGS = {field.name: FROZEN_DEFAULTS[field.name] for field in fields(TrialSettings)}
+"""How a cell was trained where nothing else was said, when keys were introduced."""
 
 
 @pytest.mark.parametrize(
@@ -35,7 +39,7 @@ from tune_app.plan.identity import (
     ],
 )
 def test_keys_never_change(values: dict[str, Any], key: str) -> None:
-    assert Cell.from_values(values).key == key
+    assert Cell.from_values({**SETTINGS, **values}).key == key
 
 
 def test_every_setting_has_a_frozen_default() -> None:
@@ -74,6 +78,7 @@ def test_values_that_mean_the_same_have_one_form() -> None:
 
 def test_the_key_of_the_first_versions_is_known_where_they_could_train_the_cell() -> None:
     values = {
+        **SETTINGS,
         "target_parameters": 30_000,
         "vocab_size": 512,
         "n_heads": 2,

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from data.prepare import prepare
 from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
+from model.mup import depth_mup
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 from tune_app.plan.cell import Cell
@@ -137,7 +138,7 @@ def test_a_state_without_scales_takes_them_from_its_baseline(trial: Trial, sweep
     torch.save(old, checkpoint(sweep))
     checkpoint(sweep).with_suffix(".json").unlink()
     loaded = load(checkpoint(sweep))
-    assert loaded.model.scales == trial._training.model.scales
+    assert loaded.model.scales == depth_mup(trial.config, trial._baseline)
     assert (loaded.cell, loaded.observation) == ({}, None)
     with pytest.raises(TokenizerError, match="older than the record"):
         _ = loaded.tokenizer
@@ -156,7 +157,7 @@ def test_a_state_without_scales_takes_them_from_its_baseline(trial: Trial, sweep
     with pytest.raises(CheckpointError, match="neither its multipliers nor its baseline"):
         load(checkpoint(sweep))
     loaded = load(checkpoint(sweep), baseline=SolvedModels.of(CELL).baseline)
-    assert loaded.model.scales == trial._training.model.scales
+    assert loaded.model.scales == depth_mup(trial.config, trial._baseline)
 
 
 class Hostile:
