@@ -102,6 +102,12 @@ def test_it_is_continued_with_nothing_trained_again_to_the_same_end(
         before = {cell.label: cell for cell in journal.cells()}
         seen = len(journal.observations())
 
+    code, output = sweep(folder, "./old_space.py", "--name", "s")
+    assert code == 2
+    assert 'parametrization is "depth_mup" there, "complete_p" here' in output
+
+    same = OLD_SPACE.replace("FIXED = {", 'FIXED = {"parametrization": "depth_mup",')
+    (folder / "old_space.py").write_text(same)
     code, output = sweep(folder, "./old_space.py", "--name", "s", "--cells-at-once", "1")
 
     assert code == 0, output
