@@ -16,7 +16,8 @@ from tune_app import formats
 from tune_app.api.shown import shown_html, shown_text
 from tune_app.journal.journal import Journal
 from tune_app.results.columns import dictionary
-from tune_app.results.summary import CellResult, SweepResults, summarise
+from tune_app.results.designs import CellResult
+from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
 from tune_app.sweep import listing
 from tune_app.sweep.folder import JOURNAL

@@ -9,7 +9,8 @@ from typing import Any
 
 from tune_app import formats
 from tune_app.journal.records import Failure, Status
-from tune_app.results.summary import CellResult, SweepResults
+from tune_app.results.designs import CellResult
+from tune_app.results.summary import SweepResults
 
 _SHOWN = 100
 """Maximum failures in the table, so that a host lost again and again does not fill the page."""

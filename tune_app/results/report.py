@@ -15,8 +15,9 @@ from tune_app.journal.metrics import metric
 from tune_app.journal.records import PHASES, Status
 from tune_app.results.amendments import amendment_text
 from tune_app.results.caveats import caveats
+from tune_app.results.designs import CellResult, Design
 from tune_app.results.failures import failure_sections
-from tune_app.results.summary import CellResult, Design, SweepResults
+from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 from tune_app.stopping.all_rules import describe_scheduler, title_of
 from tune_app.stopping.kill_rule import KillRule

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from tune_app.journal.metrics import in_order
 from tune_app.journal.records import PHASES, Decision
-from tune_app.results.summary import CellResult, SweepResults
+from tune_app.results.designs import CellResult
+from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 
 Row = Mapping[str, Any]

@@ -19,7 +19,8 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import Score
 from tune_app.machine_limits import usable_cpus
 from tune_app.plan.tokenizer import tokenizer_of
-from tune_app.results.summary import CellResult, SweepResults, summarise
+from tune_app.results.designs import CellResult
+from tune_app.results.summary import SweepResults, summarise
 from tune_app.trial import held_out
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,10 @@ from tune_app.journal.reached import reached
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.results.amendments import amendment_text
+from tune_app.results.designs import Design
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
-from tune_app.results.summary import Design, SweepResults, summarise
+from tune_app.results.summary import SweepResults, summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
 from tune_app.terminal.progress import SweepProgress

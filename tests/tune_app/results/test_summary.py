@@ -12,7 +12,8 @@ import pytest
 from tests.tune_app.journals import BYTES_PER_TOKEN, make_journal
 from tests.tune_app.observations import changed
 from tune_app.journal.records import Status
-from tune_app.results.summary import CellResult, SweepResults, summarise
+from tune_app.results.designs import CellResult
+from tune_app.results.summary import SweepResults, summarise
 
 
 @pytest.fixture

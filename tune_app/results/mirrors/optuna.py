@@ -38,9 +38,10 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation, Status
 from tune_app.plan.labels import ordered
+from tune_app.results.designs import CellResult
 from tune_app.results.mirrors.study_rows import insert_trials
 from tune_app.results.mirrors.study_url import study_url
-from tune_app.results.summary import CellResult, SweepResults, summarise
+from tune_app.results.summary import SweepResults, summarise
 
 STUDY = "study.sqlite3"
 """The name of the study's file in a sweep's folder."""

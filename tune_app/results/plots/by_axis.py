@@ -12,10 +12,11 @@ from matplotlib.ticker import NullLocator
 
 from tune_app.journal.records import Status
 from tune_app.plan.labels import axis_name, is_number, ordered
+from tune_app.results.designs import Design
 from tune_app.results.plots.legends import add_legends
 from tune_app.results.plots.style import FEW, Plot, Styles, dress, new_figure, say
 from tune_app.results.plots.ticks import value_ticks
-from tune_app.results.summary import Design, SweepResults
+from tune_app.results.summary import SweepResults
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
 from tune_app.journal.records import Status
+from tune_app.results.designs import CellResult, Design
 from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.legends import add_legends, handle, literal
 from tune_app.results.plots.style import (
@@ -29,7 +30,7 @@ from tune_app.results.plots.style import (
     stop_marker,
     stop_name,
 )
-from tune_app.results.summary import CellResult, Design, SweepResults
+from tune_app.results.summary import SweepResults
 
 _FRONT: dict[str, Any] = {"color": "#888888", "linewidth": 1.4}
 _WIDTH_OF_A_LETTER = 0.016

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from tune_app.journal.records import DIVERGED, Status
+from tune_app.results.designs import CellResult
 from tune_app.results.plots.legends import add_legends, handle
 from tune_app.results.plots.style import (
     GREY,
@@ -25,7 +26,7 @@ from tune_app.results.plots.style import (
     stop_marker,
     stop_name,
 )
-from tune_app.results.summary import CellResult, SweepResults
+from tune_app.results.summary import SweepResults
 
 Points = list[tuple[int, float]]
 

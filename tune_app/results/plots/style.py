@@ -18,8 +18,9 @@ from matplotlib.lines import Line2D
 
 from tune_app.journal.records import DIVERGED
 from tune_app.plan.labels import axis_name, ordered
+from tune_app.results.designs import Design
 from tune_app.results.plots.legends import MARGIN, handle
-from tune_app.results.summary import Design, SweepResults
+from tune_app.results.summary import SweepResults
 from tune_app.stopping.all_rules import title_of
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
