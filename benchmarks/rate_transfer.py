@@ -1,0 +1,210 @@
+"""Whether one learning rate, set on the baseline, is right for the other cells of a space.
+
+`train` trains every cell at every rate and seed, and appends a line to a file as each run ends;
+started again, it trains what is missing. `table` reads such files and states what each cell loses
+by the transferred rate instead of its own best.
+
+python -m benchmarks.rate_transfer train runs.jsonl --rates 4e-3,8e-3,16e-3 --seeds 0,1
+python -m benchmarks.rate_transfer train runs.jsonl --values '{"parametrization": "depth_mup"}'
+python -m benchmarks.rate_transfer table runs.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Annotated, Any
+
+import torch
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+from data.prepare import prepare
+from search_spaces import quick
+from tune_app.plan.cell import Cell
+from tune_app.trial.trial import Trial
+
+SHAPES: Mapping[str, Mapping[str, float]] = {
+    "25% × 2": {"embedding_ratio": 0.25, "glu_expansion": 2.0},
+    "35% × 2.66": {"embedding_ratio": 0.35, "glu_expansion": 2.66},
+    "45% × 4": {"embedding_ratio": 0.45, "glu_expansion": 4.0},
+}
+"""The deepest cell of `quick`, its baseline, and the shallowest."""
+BASELINE = "35% × 2.66"
+
+app = App(name="python -m benchmarks.rate_transfer", help=__doc__, version_flags=[])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training, scored on the whole dev split."""
+
+    cell: str
+    values: Mapping[str, Any]
+    """What differs from the space."""
+    learning_rate: float
+    seed: int
+    bits_per_byte: float = math.nan
+
+    @property
+    def name(self) -> tuple[str, str, float, int]:
+        """What makes it the same run."""
+        return (self.cell, json.dumps(self.values, sort_keys=True), self.learning_rate, self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """A cell's scores by rate, and what the transferred rate costs it; bits per byte."""
+
+    scores: Mapping[float, float]
+    """Means over seeds, by learning rate."""
+    seeds: int
+    best_rate: float
+    fitted_rate: float
+    """Vertex of a parabola in log rate through the best score and its neighbours; the best rate
+    itself at an end of the range."""
+    loss: float
+    """Of the transferred rate, against the best score."""
+
+
+@app.command
+def train(
+    file: Path,
+    *,
+    rates: Annotated[str, Parameter(help="Learning rates of the baseline.")] = "4e-3,8e-3,16e-3",
+    seeds: Annotated[str, Parameter(help="Seeds.")] = "0",
+    values: Annotated[str, Parameter(help="Other values of the cells, as JSON.")] = "{}",
+    cells: Annotated[str, Parameter(help="Some of the cells, by name.")] = ",".join(SHAPES),
+    threads: int = 1,
+) -> None:
+    """Train what is missing in the file."""
+    torch.set_num_threads(threads)
+    done = {run.name for run in _runs([file])} if file.exists() else set()
+    for seed in map(int, seeds.split(",")):
+        for rate in map(float, rates.split(",")):
+            for cell in cells.split(","):
+                run = Run(cell=cell, values=json.loads(values), learning_rate=rate, seed=seed)
+                if run.name not in done:
+                    _append(file, run, _trained(run))
+
+
+@app.command
+def table(*files: Path, sigma: float | None = None) -> None:
+    """Print each cell's scores by rate, and its loss from the transferred rate.
+
+    Parameters
+    ----------
+    files
+        Written by `train`.
+    sigma
+        Seed noise in bits per byte, to state losses in it; by default that of the runs.
+    """
+    runs = list(_runs(files))
+    noise = sigma or seed_noise(runs)
+    console = Console()
+    for values in dict.fromkeys(run.name[1] for run in runs):
+        found = transfers([run for run in runs if run.name[1] == values], baseline=BASELINE)
+        rates = sorted({rate for one in found.values() for rate in one.scores})
+        shown = Table(title=f"{values}, σ = {noise:.4f}", title_justify="left")
+        for column in ("cell", *(f"{rate:g}" for rate in rates), "seeds", "fitted", "loss", "σ"):
+            shown.add_column(column, justify="left" if column == "cell" else "right")
+        for name, one in found.items():
+            scores = (f"{one.scores[r]:.4f}" if r in one.scores else "" for r in rates)
+            loss = (f"{one.loss:.4f}", f"{one.loss / noise:.1f}")
+            shown.add_row(name, *scores, str(one.seeds), f"{one.fitted_rate:.2g}", *loss)
+        console.print(shown)
+        worst = max(found, key=lambda name: found[name].loss)
+        console.print(f"worst: {worst}, {found[worst].loss:.4f} bits per byte\n")
+
+
+def transfers(runs: Sequence[Run], *, baseline: str) -> dict[str, Transfer]:
+    """By cell, the scores at each rate and the loss from the rate that is best for the baseline."""
+    scores: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        scores[run.cell][run.learning_rate].append(run.bits_per_byte)
+    means = {
+        cell: {rate: fmean(found) for rate, found in sorted(by_rate.items())}
+        for cell, by_rate in scores.items()
+    }
+    transferred = min(means[baseline], key=means[baseline].__getitem__)
+    return {
+        cell: Transfer(
+            scores=by_rate,
+            seeds=min(map(len, scores[cell].values())),
+            best_rate=(best := min(by_rate, key=by_rate.__getitem__)),
+            fitted_rate=_vertex(by_rate, best),
+            loss=by_rate.get(transferred, math.nan) - by_rate[best],
+        )
+        for cell, by_rate in means.items()
+    }
+
+
+def seed_noise(runs: Sequence[Run]) -> float:
+    """Standard deviation over seeds, pooled over all cells and rates with two or more."""
+    groups: dict[tuple[str, str, float], list[float]] = defaultdict(list)
+    for run in runs:
+        groups[run.name[:3]].append(run.bits_per_byte)
+    several = [group for group in groups.values() if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    if not freedom:
+        return math.nan
+    return math.sqrt(sum(stdev(group) ** 2 * (len(group) - 1) for group in several) / freedom)
+
+
+def _vertex(scores: Mapping[float, float], best: float) -> float:
+    rates = sorted(scores)
+    at = rates.index(best)
+    if not 0 < at < len(rates) - 1:
+        return best
+    (x0, x1, x2), (y0, y1, y2) = zip(
+        *((math.log(rate), scores[rate]) for rate in rates[at - 1 : at + 2]), strict=True
+    )
+    left, right = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)
+    curvature = (right - left) / (x2 - x0)
+    return math.exp((x0 + x1) / 2 - left / (2 * curvature)) if curvature > 0 else best
+
+
+def _trained(run: Run) -> float:
+    values = {
+        **quick.FIXED,
+        **SHAPES[run.cell],
+        "compile": "off",
+        "evaluations": 1,
+        "learning_rate": run.learning_rate,
+        "seed": run.seed,
+        **run.values,
+    }
+    shared = {name: values[name] for name in ("n_heads", "target_parameters") if name in values}
+    trial = Trial(
+        Cell.from_values({**values, "baseline": shared}),
+        corpora=lambda tokenizer: prepare(values.get("corpus", "stdlib"), tokenizer),
+    )
+    observation = None
+    while not trial.finished:
+        observation = trial.advance()
+        if observation is None or not math.isfinite(observation.train_loss):
+            break
+    return math.inf if observation is None else observation.metrics["full_bits_per_byte"]
+
+
+def _append(file: Path, run: Run, score: float) -> None:
+    line = {**vars(run), "bits_per_byte": score}
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(line, ensure_ascii=False) + "\n")
+    print(f"{run.cell}  {run.learning_rate:g}  seed {run.seed}  {score:.4f}", flush=True)
+
+
+def _runs(files: Sequence[Path]) -> Iterator[Run]:
+    for file in files:
+        for line in file.read_text("utf-8").splitlines():
+            yield Run(**json.loads(line))
+
+
+if __name__ == "__main__":
+    app()
