@@ -369,6 +369,7 @@ def test_ray_down_of_a_head_that_is_silent_deletes_nothing_and_says_where_to(
     server.begin()
 
 
+@pytest.mark.sweeps
 def test_ray_down_from_the_command_line(
     server: LoopbackHead, fake: FakeHetzner, config: dict[str, Any], tmp_path: Path
 ) -> None:
