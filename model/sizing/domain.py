@@ -124,18 +124,17 @@ class Problem:
             n_layers=n_layers,
         )
 
-    def heads(self, d_model: Amount, step: Amount, multiple: int = 2) -> tuple[Amount, Amount]:
+    def heads(self, d_model: Amount, step: Amount) -> tuple[Amount, Amount]:
         """(heads, head size) at a step of attention's width: 1, 2, … times the smallest.
 
-        A step adds to what is free: one head of the pinned size, or `multiple` to the size of each
-        head.
+        A step adds to what is free: one head of the pinned size, or 2 to the size of each head.
         """
         n_heads, head_dim = self.spec.n_heads, self.spec.head_dim
         if n_heads is None and head_dim is not None:
             return step, head_dim
         if n_heads is None:
             n_heads = np.maximum((d_model + REFERENCE_HEAD_DIM // 2) // REFERENCE_HEAD_DIM, 1)
-        return n_heads, multiple * step if head_dim is None else head_dim * step
+        return n_heads, 2 * step if head_dim is None else head_dim * step
 
     def attention(self, d_model: Amount, n_layers: Amount, step: Amount) -> Amount:
         """Parameters of attention at a step of its width."""

@@ -9,21 +9,31 @@ Of all solutions in the domain the one of least cost is taken. The cost is the s
 
     1   × |ln(A / d)|          attention as wide as the model, so that cells differ only in what
                                they are meant to differ in
-    0.1 × |ln(L / 12)|         depth near a reference; weak, because width, expansion and budget
-                               leave little choice of depth once A is near d
-    0.1 × |ln(f/d / 2.66)|     if neither f nor the expansion is set: expansion near a reference
-    0.1 × log2(8 / m)          m: the largest of 8, 4, 2, 1 that divides d, f and the head size;
-                               odd sizes slow matrix products, and hardware must not pick the winner
+    1   × u(d)                 sizes that matrix products like, because hardware must not pick the
+    0.5 × u(A), 0.5 × u(f)     winner: u is 0 for a multiple of 16, 0.1 for one of 8, 0.3 for one
+    0.5 × u(2 × head size)     of 4, 0.4 for an even size, 0.5 for an odd one
+    0.3 × |ln(L / 12)|         depth near a reference: decides only where the width is free, because
+                               share, expansion and budget leave little choice once A is near d
+    0.3 × |ln(f/d / 2.66)|     if neither f nor the expansion is set: expansion near a reference
     0.1 × misfit               the mean deviation of the total and of the ratios that are set, each
                                over its tolerance
+
+So the order of preferences is: pins and tolerances hold in any case; then attention's width and an
+aligned width, where a multiple of 16 rather than 8 is worth 10 % of attention's width, and 8 rather
+than 4 is worth 20 %; then attention, inner width and heads that are aligned, for half as much; then
+depth, expansion and the middle of the tolerances. The width counts most because every matrix has
+it. The step at 8 is the largest: below it, rows in bf16 do not begin at multiples of the 16 bytes
+that tensor cores load at once (NVIDIA, "Matrix Multiplication Background User's Guide", section
+"Requirements to Use Tensor Cores"). A head needs only 8, to which fused attention pads it. The
+weights are a choice; how far they move a score is measured in docs/shapes.md.
 
 Ties go to the smaller d, then L, then heads, then head size, then f.
 
 If width and depth are both pinned, shape must not decide between cells that share them: one size
 absorbs the budget, and the other is settled first, by criteria that depend neither on the budget
 nor on the variants. If neither f nor the expansion is set, f absorbs and A is settled, by
-|ln(A / d)| and the alignment of d and the head size. Otherwise A absorbs and f is settled, by its
-deviation from the expansion and the alignment of d and f. The cost above decides among what is
+|ln(A / d)| and the alignment of A and the head size. Otherwise A absorbs and f is settled, by its
+deviation from the expansion and its alignment. The cost above decides among what is
 left. A settled size moves only if no value of the other meets the budget.
 
 The search is exhaustive: it skips only what a lower bound of the cost rules out. The bounds rely on
@@ -55,12 +65,15 @@ from model.spec import ModelConfig, ModelSpec
 
 REFERENCE_DEPTH = 12
 REFERENCE_EXPANSION = 2.66
-DEPTH_WEIGHT = 0.1
-EXPANSION_WEIGHT = 0.1
-ALIGNMENT_WEIGHT = 0.1
+DEPTH_WEIGHT = 0.3
+EXPANSION_WEIGHT = 0.3
 MISFIT_WEIGHT = 0.1
-ALIGNMENTS = (8, 4, 2, 1)
-"""Multiples that make matrix products fast, best first."""
+MISALIGNED = {16: 0.0, 8: 0.1, 4: 0.3, 2: 0.4, 1: 0.5}
+"""The cost of a size by the largest of these numbers that divides it."""
+ALIGNMENT = max(MISALIGNED)
+OTHERS_WEIGHT = 0.5
+"""Of the alignment of sizes other than the width."""
+HEAD_ALIGNMENT = 8
 
 
 class _Solution(NamedTuple):
@@ -84,16 +97,12 @@ def search(spec: ModelSpec) -> ModelConfig | None:
     shapes = narrowed(problem, allowed_shapes(spec))
     if not len(shapes.d_model):
         return None
-    # If one size absorbs the budget there is one pair, and its solutions are not ordered by cost.
-    alignments = ALIGNMENTS if problem.absorbs is None else ALIGNMENTS[-1:]
-    bounds = _least_costs(problem, shapes, alignments)
+    bounds = _least_costs(problem, shapes)
     best = _NONE
-    for place in np.argsort(bounds, axis=None, kind="stable"):
-        alignment, pair = np.unravel_index(place, bounds.shape)
-        bound = bounds[alignment, pair]
-        if bound == math.inf or bound > best.cost:
+    for pair in np.argsort(bounds, kind="stable"):
+        if bounds[pair] > best.cost:
             break
-        best = min(best, _best_of_pair(problem, shapes, int(pair), alignments[alignment]))
+        best = min(best, _best_of_pair(problem, shapes, int(pair)))
     if best == _NONE:
         return None
     return ModelConfig(
@@ -111,16 +120,16 @@ def search(spec: ModelSpec) -> ModelConfig | None:
     )
 
 
-def _least_costs(problem: Problem, shapes: Shapes, alignments: tuple[int, ...]) -> Floats:
-    """Lower bounds of the cost of each pair's solutions, without misfit: [alignments, pairs]."""
+def _least_costs(problem: Problem, shapes: Shapes) -> Floats:
+    """Lower bounds of the cost of each pair's solutions: without misfit, and as if all sizes but
+    the width were aligned."""
     d_model = shapes.d_model
     least, most = (
         np.multiply(*problem.heads(d_model, step))
         for step in (shapes.attention_low, shapes.attention_high)
     )
-    cost = _shape_cost(np.clip(d_model, least, most) / d_model, shapes.n_layers)
-    costs: Floats = np.stack([cost + _alignment_cost(m) for m in alignments])
-    costs[d_model % np.array(alignments)[:, None] != 0] = np.inf
+    ratio = np.clip(d_model, least, most) / d_model
+    costs: Floats = _shape_cost(ratio, shapes.n_layers) + _misalignment(d_model)
     return costs
 
 
@@ -129,25 +138,28 @@ def _shape_cost(attention_ratio: Floats, n_layers: Integers | int) -> Floats:
     return np.abs(np.log(attention_ratio)) + DEPTH_WEIGHT * depth_cost
 
 
-def _alignment_cost(multiple: Integers | int) -> Floats:
-    halvings: Floats = np.log2(ALIGNMENTS[0] / np.asarray(multiple))
-    return ALIGNMENT_WEIGHT * halvings
+def _misalignment(sizes: Amount) -> Floats:
+    """u of the rule."""
+    divisors = np.gcd(sizes, ALIGNMENT)
+    misaligned: Floats = np.select(
+        [divisors == multiple for multiple in MISALIGNED], list(MISALIGNED.values())
+    )
+    return misaligned
 
 
-def _best_of_pair(problem: Problem, shapes: Shapes, pair: int, multiple: int) -> _Solution:
-    """The best heads and inner width for one width and depth, in multiples of `multiple`."""
+def _best_of_pair(problem: Problem, shapes: Shapes, pair: int) -> _Solution:
+    """The best heads and inner width for one width and depth."""
     spec = problem.spec
     d_model, n_layers = int(shapes.d_model[pair]), int(shapes.n_layers[pair])
-    n_heads, head_dim = _head_candidates(problem, shapes, pair, multiple)
-    if not len(head_dim):
-        return _NONE
+    steps = np.arange(shapes.attention_low[pair], shapes.attention_high[pair] + 1)
+    n_heads, head_dim = (size * np.ones_like(steps) for size in problem.heads(d_model, steps))
     sizes = problem.sizes(d_model, n_layers)
     attention = problem.parts.attention.parameters(
         Candidates(**{**vars(sizes), "n_heads": n_heads, "head_dim": head_dim})
     )
     # For each attention width, the values of d_ff that the total leaves.
     besides = problem.rest(d_model, n_layers) + attention
-    d_ff = _multiples(multiple, shapes.inner_low[pair], shapes.inner_high[pair])
+    d_ff = np.arange(shapes.inner_low[pair], shapes.inner_high[pair] + 1)
     inner = problem.feed_forward(d_model, n_layers, d_ff)
     first = np.searchsorted(inner, shapes.total_low[pair] - besides, side="left")
     beyond = np.searchsorted(inner, shapes.total_high[pair] - besides, side="right")
@@ -181,28 +193,6 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int, multiple: int) ->
     )
 
 
-def _head_candidates(
-    problem: Problem, shapes: Shapes, pair: int, multiple: int
-) -> tuple[Integers, Integers]:
-    """(heads, head size) within a pair's bounds whose head size is a multiple of `multiple`."""
-    d_model = shapes.d_model[pair]
-    least, most = (
-        math.prod(problem.heads(d_model, step[pair]))
-        for step in (shapes.attention_low, shapes.attention_high)
-    )
-    unit = math.prod(problem.heads(d_model, 1, max(multiple, 2)))
-    steps = _multiples(unit, least, most) // unit
-    n_heads, head_dim = problem.heads(d_model, steps, max(multiple, 2))
-    n_heads, head_dim = n_heads * np.ones_like(steps), head_dim * np.ones_like(steps)
-    kept = head_dim % multiple == 0
-    return n_heads[kept], head_dim[kept]
-
-
-def _multiples(of: int, low: int, high: int) -> Integers:
-    """The multiples of a number from `low` to `high`."""
-    return np.arange(-(-low // of), high // of + 1) * of
-
-
 def _deviations(
     spec: ModelSpec, embedding: Amount, total: Integers, sizes: Candidates
 ) -> tuple[Booleans, Floats]:
@@ -221,25 +211,28 @@ def _deviations(
 def _costs(problem: Problem, sizes: Candidates, misfit: Floats) -> tuple[Floats, Floats]:
     """(settled, cost) of candidates, see the rule."""
     spec, d_model = problem.spec, sizes.d_model
-    aligned_width = math.gcd(d_model, ALIGNMENTS[0])
     attention_ratio = sizes.d_attention / d_model
-    divisor = np.gcd(np.gcd(sizes.head_dim, sizes.d_ff), aligned_width)
+    expansion = sizes.d_ff / d_model
+    attention_misaligned = OTHERS_WEIGHT * (
+        _misalignment(sizes.d_attention)
+        + _misalignment(sizes.head_dim * (ALIGNMENT // HEAD_ALIGNMENT))
+    )
+    inner_misaligned = OTHERS_WEIGHT * _misalignment(sizes.d_ff)
     cost = (
         _shape_cost(attention_ratio, sizes.n_layers)
-        + _alignment_cost(divisor)
+        + _misalignment(d_model)
+        + attention_misaligned
+        + inner_misaligned
         + MISFIT_WEIGHT * misfit
     )
-    expansion = sizes.d_ff / d_model
     if spec.d_ff is None and spec.glu_expansion is None:
         cost = cost + EXPANSION_WEIGHT * np.abs(np.log(expansion / REFERENCE_EXPANSION))
     if problem.absorbs is None:
         return np.zeros_like(cost), cost
     if problem.absorbs == problem.parts.feed_forward.free:
-        settled = np.abs(np.log(attention_ratio))
-        settled = settled + _alignment_cost(np.gcd(sizes.head_dim, aligned_width))
-    else:
-        settled = _alignment_cost(np.gcd(sizes.d_ff, aligned_width))
-        if spec.glu_expansion is not None:
-            error = np.abs(expansion / spec.glu_expansion - 1)
-            settled = settled + MISFIT_WEIGHT * error / EXPANSION_TOLERANCE
+        return np.abs(np.log(attention_ratio)) + attention_misaligned, cost
+    settled = inner_misaligned
+    if spec.glu_expansion is not None:
+        error = np.abs(expansion / spec.glu_expansion - 1)
+        settled = settled + MISFIT_WEIGHT * error / EXPANSION_TOLERANCE
     return settled, cost

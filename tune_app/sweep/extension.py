@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from model.spec import ModelConfig
 from tune_app.journal.records import CellRecord, Change, Status, SweepRecord
 from tune_app.plan.cell_names import named
 from tune_app.plan.identity import BASELINE, canonical
@@ -24,6 +23,7 @@ from tune_app.plan.shortening import shortened
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import is_same_but_seed
 from tune_app.sweep.more_tokens import why_not_continued
+from tune_app.sweep.recorded_sizes import with_recorded_sizes
 
 _SEED = "seed"
 _LONGEST = 80
@@ -73,19 +73,17 @@ def extension(
         rules: the stopping rules it asks for.
         command: the command line that continues the sweep.
 
-    Raises AnotherSweepError if the baseline would be trained differently, and ValueError if this
-    version solves a cell that is still to be trained to other sizes.
+    Raises AnotherSweepError if the baseline would be trained differently, and ValueError if a cell
+    has a new design, and this version solves the others to sizes other than the recorded ones.
     """
     plan = replace(plan, cells=tuple(map(_as_written, plan.cells)))
     refuse_another_contest(sweep, recorded, plan)
+    plan = replace(plan, cells=with_recorded_sizes(recorded, plan.cells))
     known = {cell.key for cell in recorded}
     asked = {cell.key for cell in plan.cells}
     new = [cell for cell in plan.cells if cell.key not in known]
     left_out = tuple(one for one in recorded if one.key not in asked and not one.status.ended)
     again = tuple(one for one in recorded if one.key in asked and one.status is Status.LEFT_OUT)
-    to_train = [one for one in recorded if one.key in asked and not one.status.ended]
-    if new or again or to_train:
-        refuse_other_sizes(recorded, plan.cells)
     first = 1 + max(cell.position for cell in recorded)
     placed = [replace(cell, position=first + at) for at, cell in enumerate(new)]
     # What was left out before it began is no part of the results.
@@ -151,44 +149,6 @@ def refuse_another_contest(
         f"cells trained in different ways cannot be compared{why}; give this one another name, for "
         f"example --name {plan.name}-2, or use the same settings to continue that one"
     )
-
-
-def refuse_other_sizes(recorded: Sequence[CellRecord], cells: Sequence[PlannedCell]) -> None:
-    """Raises ValueError if the solver now gives a cell other sizes than the journal records.
-
-    The remaining cells would not be comparable with those already trained. A sweep with nothing
-    left to train is only reported, so it is not asked about.
-    """
-    now = {cell.key: cell for cell in cells}
-    for cell in recorded:
-        if cell.key not in now:
-            continue
-        _refuse_other(f"cell {cell.label!r}", cell.config, now[cell.key].config)
-        # Older versions did not record the baseline's sizes; they are solved when needed.
-        if cell.baseline_config is not None:
-            _refuse_other(
-                f"the baseline of cell {cell.label!r}",
-                cell.baseline_config,
-                now[cell.key].baseline_config,
-            )
-
-
-def _refuse_other(what: str, then: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> None:
-    one = {} if then is None else ModelConfig(**then).values()
-    other = {} if now is None else ModelConfig(**now).values()
-    differing = [name for name in one | other if one.get(name) != other.get(name)]
-    if differing:
-        raise ValueError(
-            f"{what} was planned with {_sizes(one, differing)}, but this version of Stellux solves "
-            f"it to {_sizes(other, differing)}; continue the sweep with the version that "
-            "started it, or start a new one under another --name"
-        )
-
-
-def _sizes(config: Mapping[str, Any], names: Sequence[str]) -> str:
-    if not config:
-        return "no sizes at all"
-    return ", ".join(f"{name} {config[name]}" for name in names)
 
 
 def _axes(sweep: SweepRecord, plan: SweepPlan, cells: Sequence[PlannedCell]) -> tuple[str, ...]:

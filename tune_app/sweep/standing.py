@@ -19,6 +19,7 @@ from tune_app.plan.rows import PlannedCell
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
 from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.recorded_sizes import are_other_sizes, with_recorded_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,8 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
     """What the command finds in the folder; reads only.
 
     Raises AnotherSweepError if the folder holds a sweep that trained another contest, ValueError if
-    this version solves its cells to other sizes, JournalError if its journal cannot be read.
+    the command adds designs to a sweep whose sizes were chosen by another rule, JournalError if its
+    journal cannot be read.
     """
     path = folder / JOURNAL
     if not path.exists():
@@ -119,9 +121,12 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
         if trained:
             raise
         change = None
-    if not trained and (change is None or not change.is_empty):
+    if not trained and (
+        change is None or not change.is_empty or are_other_sizes(recorded, plan.cells)
+    ):
         return Standing(plan=plan, sweep=sweep, recorded=recorded, replaces=True)
     if change is not None:
+        plan = replace(plan, cells=with_recorded_sizes(recorded, plan.cells))
         plan = _named_as_in(change, plan)
         recorded = [replace(cell, label=change.labels[cell.key]) for cell in recorded]
     return Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change)

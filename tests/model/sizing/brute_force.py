@@ -118,6 +118,13 @@ class Costs:
         return float(self.settled[order[0]]), float(self.cost[order[0]])
 
 
+def _unaligned(size):  # type: ignore[no-untyped-def]
+    """0, 0.1, 0.3, 0.4 or 0.5 for a multiple of 16, 8, 4, 2 or 1."""
+    size = np.asarray(size)
+    steps = [(16, 0.1), (8, 0.2), (4, 0.1), (2, 0.1)]
+    return sum(step * (size % multiple != 0) for multiple, step in steps)
+
+
 def _costs(spec: ModelSpec, *, d_model, n_layers, n_heads, head_dim, d_ff) -> Costs:  # type: ignore[no-untyped-def]
     """The costs of those sizes that meet all tolerances, of arrays that broadcast."""
     attention = n_heads * head_dim
@@ -138,20 +145,23 @@ def _costs(spec: ModelSpec, *, d_model, n_layers, n_heads, head_dim, d_ff) -> Co
     attention_error = np.abs(np.log(n_heads * head_dim / d_model))
     free_expansion = spec.d_ff is None and spec.glu_expansion is None
     expansion = d_ff / d_model
+    unaligned_attention = 0.5 * _unaligned(n_heads * head_dim) + 0.5 * _unaligned(2 * head_dim)
     cost = (
         attention_error
-        + 0.1 * np.abs(np.log(n_layers / 12))
-        + 0.1 * np.log2(8 / np.gcd(np.gcd(8, d_model), np.gcd(d_ff, head_dim)))
+        + 0.3 * np.abs(np.log(n_layers / 12))
+        + _unaligned(d_model)
+        + unaligned_attention
+        + 0.5 * _unaligned(d_ff)
         + 0.1 * misfit
     )
     if free_expansion:
-        cost = cost + 0.1 * np.abs(np.log(expansion / REFERENCE_EXPANSION))
+        cost = cost + 0.3 * np.abs(np.log(expansion / REFERENCE_EXPANSION))
     settled = np.zeros_like(cost)
     if spec.d_model is not None and spec.n_layers is not None:
         if free_expansion:
-            settled = attention_error + 0.1 * np.log2(8 / np.gcd(np.gcd(8, d_model), head_dim))
+            settled = attention_error + unaligned_attention
         else:
-            settled = 0.1 * np.log2(8 / np.gcd(np.gcd(8, d_model), d_ff))
+            settled = 0.5 * _unaligned(d_ff)
             if spec.glu_expansion is not None:
                 settled = settled + 0.1 * np.abs(expansion / spec.glu_expansion - 1) / 0.02
     return Costs(settled, cost)

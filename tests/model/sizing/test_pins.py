@@ -64,9 +64,10 @@ def test_depth_alone_may_be_pinned_and_the_width_follows_from_the_share() -> Non
 
 
 def test_without_a_share_depth_stays_near_the_reference() -> None:
-    config = solved(embedding_ratio=None, vocab_size=4_000)
-    assert config.n_layers == 12
-    assert config.expansion == pytest.approx(2.66, rel=0.02)
+    for vocab_size in (1_000, 3_000, 8_000, 16_000):
+        config = solved(embedding_ratio=None, vocab_size=vocab_size)
+        assert config.n_layers == pytest.approx(12, abs=1)
+        assert config.expansion == pytest.approx(2.66, rel=0.02)
 
 
 def test_free_heads_follow_from_the_width_or_from_their_size() -> None:

@@ -15,7 +15,7 @@ from tests.tune_app.sweeps import new_journal
 from tune_app.plan.cell import Cell
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
-from tune_app.sweep.extension import refuse_other_sizes
+from tune_app.sweep.recorded_sizes import are_other_sizes, with_recorded_sizes
 
 SOLVER = "tune_app.plan.solved.solve"
 
@@ -55,39 +55,59 @@ def test_the_sizes_of_the_journal_are_those_of_its_plan(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         for cell in journal.cells():
             assert cell.solved == SolvedModels.of(Cell.from_values(cell.values))
-        refuse_other_sizes(journal.cells(), planned_again(journal.cells()))
+        assert not are_other_sizes(journal.cells(), planned_again(journal.cells()))
 
 
-def test_other_sizes_than_the_journals_are_refused(
+def with_seed(cell: PlannedCell, seed: int) -> PlannedCell:
+    values = {**cell.values, "seed": seed}
+    return replace(cell, key=Cell.from_values(values).key, values=values)
+
+
+def test_what_is_recorded_keeps_its_sizes_and_so_do_more_seeds_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
-        d_ff = next(c.config["d_ff"] for c in journal.cells() if c.config and "4" in c.label)
-        monkeypatch.setattr(SOLVER, other_for(4.0))
-        cells = planned_again(journal.cells())
-        with pytest.raises(
-            ValueError,
-            match=f"^cell '4' was planned with d_ff {d_ff}, but this version of Stellux solves it "
-            f"to d_ff {d_ff + 8}; continue the sweep with the version that started it, "
-            "or start a new one under another --name$",
-        ):
-            refuse_other_sizes(journal.cells(), cells)
+        recorded = journal.cells()
+    monkeypatch.setattr(SOLVER, other_for(4.0))
+    now = planned_again(recorded)
+    assert are_other_sizes(recorded, now)
+    more = [with_seed(cell, 1) for cell in now]
+    kept = with_recorded_sizes(recorded, [*now, *more])
+    sizes = [(cell.config, cell.baseline_config) for cell in recorded]
+    assert [(cell.config, cell.baseline_config) for cell in kept] == sizes + sizes
+    assert [cell.key for cell in kept] == [cell.key for cell in [*now, *more]]
 
 
-def test_another_baseline_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_design_beside_sizes_of_another_rule_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
-        cells = planned_again(journal.cells())
-        monkeypatch.setattr(SOLVER, other_for(2.66))
-        other = [
-            replace(cell, baseline_config=again.baseline_config)
-            for cell, again in zip(cells, planned_again(cells), strict=True)
-        ]
-        with pytest.raises(ValueError, match=r"^the baseline of cell '2\.66' was planned"):
-            refuse_other_sizes(journal.cells(), other)
+        recorded = journal.cells()
+    d_ff = next(cell.config["d_ff"] for cell in recorded if cell.config and "4" in cell.label)
+    new = replace(recorded[0], key="new", label="3", values={"glu_expansion": 3.0})
+    assert with_recorded_sizes(recorded, [*planned_again(recorded), new])[-1] is new
+    monkeypatch.setattr(SOLVER, other_for(4.0))
+    with pytest.raises(
+        ValueError,
+        match=r"^cell '3' is new in the sweep, but this version of Stellux chooses sizes by "
+        rf"another rule than the one that began it \(cell '4': d_ff {d_ff} there, "
+        rf"d_ff {d_ff + 8} now\), .* start a new one under another --name$",
+    ):
+        with_recorded_sizes(recorded, [*planned_again(recorded), new])
 
 
-def test_a_budget_that_has_no_solution_any_more_is_refused(tmp_path: Path) -> None:
+def test_another_baseline_and_a_budget_without_a_solution_are_other_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
-        cells = [replace(cell, config=None) for cell in journal.cells()]
-        with pytest.raises(ValueError, match="solves it to no sizes at all"):
-            refuse_other_sizes(journal.cells(), cells)
+        recorded = journal.cells()
+    unsolved = [replace(cell, config=None) for cell in recorded]
+    assert are_other_sizes(recorded, unsolved)
+    assert with_recorded_sizes(recorded, unsolved)[0].config == recorded[0].config
+    now = planned_again(recorded)
+    monkeypatch.setattr(SOLVER, other_for(2.66))
+    other = [
+        replace(cell, baseline_config=again.baseline_config)
+        for cell, again in zip(now, planned_again(recorded), strict=True)
+    ]
+    assert are_other_sizes(recorded, other)
