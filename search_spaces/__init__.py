@@ -14,6 +14,10 @@ A space is a Python file with these names, of which only AXES is required:
     KILL_RULE settings of the kill rule: unit (ppl, bpb, sigma or off), margin, span in tokens or
               span_fraction of them, minimum_evaluations
 
+Settings whose values vary together are one axis under a tuple of names, with a row of values each:
+
+    AXES = {("embedding_ratio", "vocab_size"): [(0.25, 11_200), (0.35, 16_000), (0.45, 20_096)]}
+
 Other names are the settings of a cell. `stellux settings` lists all of them, with what they mean.
 Counts may be text: "20k", "5M".
 

@@ -54,7 +54,7 @@ def space_of(space: str | Path | Mapping[str, Any] | Space, *, name: str | None)
         raise ValueError(
             "a sweep whose space is given as values needs a name for its folder: name='mine'"
         )
-    as_in_a_file = any(str(key).isupper() for key in space)
+    as_in_a_file = any(isinstance(key, str) and key.isupper() for key in space)
     return space_from(space if as_in_a_file else {"AXES": space}, name=name, source="the space")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 from model.sizing.budget import InfeasibleBudget, solve
 from model.sizing.search import search
 from model.spec import ModelSpec
+from tune_app.plan import paired
 from tune_app.plan.cell import BASELINE_MODEL, Cell, as_meant, value_as_meant
 from tune_app.plan.plain import plain
 from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
@@ -32,9 +32,15 @@ class Space:
 
     name: str
     axes: Mapping[str, Any]
-    """Value name → list of values, or an Optuna distribution."""
+    """Value name → list of values, or an Optuna distribution.
+
+    A space file may also map a tuple of names to rows of values (see `paired`): they become one
+    axis for each name, and an entry of `paired`.
+    """
     fixed: Mapping[str, Any] = field(default_factory=dict)
     baseline: Mapping[str, Any] = field(default_factory=dict)
+    paired: tuple[tuple[str, ...], ...] = ()
+    """Names of axes that vary together, value by value."""
     samples: int | None = None
     """Draws from the distributions, if an axis is one."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
@@ -46,8 +52,12 @@ class Space:
 
     def __post_init__(self) -> None:
         if isinstance(self.axes, Mapping):
-            axes = {name: _listed(name, values) for name, values in self.axes.items()}
+            together = tuple(key for key in self.axes if isinstance(key, tuple))
+            axes = {
+                name: _listed(name, values) for name, values in paired.columns(self.axes).items()
+            }
             object.__setattr__(self, "axes", axes)
+            object.__setattr__(self, "paired", (*self.paired, *together))
         for part in ("fixed", "baseline"):
             values = getattr(self, part)
             meant = as_meant(values) if isinstance(values, Mapping) else values
@@ -70,6 +80,11 @@ def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
             f"{source} sets unknown {unknown[0]}; expected {', '.join(_NAMES)}; names of your own "
             "must not be all capitals"
         )
+    if isinstance(names.get("AXES"), Mapping):
+        try:
+            paired.refuse_impossible(names["AXES"])
+        except ValueError as error:
+            raise SpaceError(f"{source}: {error}") from None
     space = Space(
         name=name,
         axes=names.get("AXES", {}),
@@ -179,9 +194,7 @@ def _points(
     """
     grids = {name: values for name, values in space.axes.items() if not _is_distribution(values)}
     drawn = {name: values for name, values in space.axes.items() if _is_distribution(values)}
-    combinations = [
-        dict(zip(grids, values, strict=True)) for values in itertools.product(*grids.values())
-    ]
+    combinations = list(paired.combinations(grids, space.paired))
     if not drawn:
         return combinations, []
     assert space.samples is not None

@@ -121,9 +121,12 @@ def _lines(path: Path) -> dict[str, int]:
 def _entries(value: ast.expr) -> list[tuple[str, int]]:
     """The names in a literal mapping, and their lines."""
     if isinstance(value, ast.Dict):
+        keys = [
+            one for key in value.keys for one in (key.elts if isinstance(key, ast.Tuple) else [key])
+        ]
         return [
             (key.value, key.lineno)
-            for key in value.keys
+            for key in keys
             if isinstance(key, ast.Constant) and isinstance(key.value, str)
         ]
     if isinstance(value, ast.Call):
