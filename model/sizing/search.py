@@ -103,16 +103,35 @@ def search(spec: ModelSpec) -> ModelConfig | None:
         if bounds[pair] > best.cost:
             break
         best = min(best, _best_of_pair(problem, shapes, int(pair)))
-    if best == _NONE:
-        return None
+    return None if best == _NONE else _config(spec, best)
+
+
+def alternatives(spec: ModelSpec) -> dict[ModelConfig, float]:
+    """The solution of least cost at each depth, and its cost; the shallowest first.
+
+    If the depth is pinned, at each width, the narrowest first. What `search` picks is among them.
+    """
+    problem = Problem.of(spec)
+    shapes = narrowed(problem, allowed_shapes(spec))
+    apart = shapes.n_layers if spec.n_layers is None else shapes.d_model
+    bounds = _least_costs(problem, shapes)
+    best = {int(at): _NONE for at in sorted(set(apart))}
+    for pair in np.argsort(bounds, kind="stable"):
+        at = int(apart[pair])
+        if bounds[pair] <= best[at].cost:
+            best[at] = min(best[at], _best_of_pair(problem, shapes, int(pair)))
+    return {_config(spec, found): found.cost for found in best.values() if found != _NONE}
+
+
+def _config(spec: ModelSpec, sizes: _Solution) -> ModelConfig:
     return ModelConfig(
         vocab_size=spec.vocab_size,
         context=spec.context,
-        d_model=best.d_model,
-        n_layers=best.n_layers,
-        n_heads=best.n_heads,
-        head_dim=best.head_dim,
-        d_ff=best.d_ff,
+        d_model=sizes.d_model,
+        n_layers=sizes.n_layers,
+        n_heads=sizes.n_heads,
+        head_dim=sizes.head_dim,
+        d_ff=sizes.d_ff,
         embedding=spec.embedding,
         attention=spec.attention,
         feed_forward=spec.feed_forward,
