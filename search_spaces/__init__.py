@@ -6,6 +6,10 @@ A space is a Python file with these names, of which only AXES is required:
               Optuna distribution (drawn at random with the sweep's first seed; a draw without a
               solution at the parameter budget is drawn again, and more SAMPLES keep the earlier
               ones)
+    NUISANCE  settings of training, such as the learning rate, that are not the question but may
+              decide it: for each name a list of values. Every design is trained at all of them, and
+              designs are compared at their best, which is chosen on the first seed and scored on
+              the others; see tune_app/statistics/nuisance.py
     FIXED     values that all cells share
     BASELINE  values of the baseline that differ from the project's defaults; needed for an axis
               whose default does not suit the other values, such as vocab_size

@@ -33,6 +33,8 @@ class TrainingSettings:
     """Sequences per step."""
     learning_rate: float = 4e-3
     """The baseline's learning rate at its peak; model.mup derives each model's own."""
+    learning_rate_factor: float = 1.0
+    """Multiplies the learning rate of every parameter: how a space tries several rates per cell."""
     embedding_rate: float = 1.0
     """Factor of the learning rate of embedding and head."""
     parametrization: str = "complete_p"
@@ -108,6 +110,10 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learning_rate": (
         lambda rate: 0 < rate < math.inf,
         "positive and finite, for example 4e-3",
+    ),
+    "learning_rate_factor": (
+        lambda factor: 0 < factor < math.inf,
+        "positive and finite, for example 0.5 or 2",
     ),
     "embedding_rate": (lambda factor: 0 < factor < math.inf, "positive and finite"),
     "warmup_fraction": (lambda share: 0 <= share < 1, "in [0, 1)"),

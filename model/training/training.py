@@ -242,7 +242,7 @@ class Training:
         schedule = SCHEDULES[self.training.schedule]
         progress = min(1.0, (self.tokens + step_tokens / 2) / self.training.tokens)
         factor = schedule(progress, warmup_fraction=self.training.warmup_fraction)
-        return self.training.learning_rate * factor
+        return self.training.learning_rate * self.training.learning_rate_factor * factor
 
     def _accumulate(self, batch: TensorBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Adds up the gradients of the micro-batches; the mean loss, and what was reported.

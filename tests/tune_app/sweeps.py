@@ -22,6 +22,7 @@ def planned(
     expansions: Sequence[float] = (2.0, 2.66, 4.0),
     seeds: Sequence[int] = (0,),
     axes: Mapping[str, Sequence[Any]] | None = None,
+    nuisance: Mapping[str, Sequence[Any]] | None = None,
     **fixed: Any,
 ) -> SweepPlan:
     """A small plan; `axes` and `fixed` add to those of `new_journal`."""
@@ -29,6 +30,7 @@ def planned(
     space = Space(
         name="small",
         axes={"glu_expansion": list(expansions), **(axes or {})},
+        nuisance=nuisance or {},
         fixed={**sizes, **fixed},
     )
     return make_plan(space, Wishes(seeds=tuple(seeds)))

@@ -364,3 +364,5 @@ class SweepRecord:
     """Bytes of the test split; 0 if the corpus has none, None if an older version did not say."""
     log_axes: tuple[str, ...] = ()
     """Axes whose values were drawn on a logarithmic scale."""
+    nuisance: tuple[str, ...] = ()
+    """Axes that are nuisances: designs are compared at their best on them."""

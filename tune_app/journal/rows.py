@@ -39,7 +39,7 @@ def observation(record: str) -> Observation:
 def sweep(record: str, *, folder: str) -> SweepRecord:
     """A sweep's record, under the name of its folder."""
     values = json.loads(record)
-    for name in ("seeds", "axes", "log_axes"):
+    for name in ("seeds", "axes", "log_axes", "nuisance"):
         values[name] = tuple(values.get(name, ()))
     return SweepRecord(**{**values, "begun_as": values["name"], "name": folder})
 

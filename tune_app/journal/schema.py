@@ -6,12 +6,13 @@ never changed once a release has written journals with it.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 
 from tune_app.journal.version_3 import translate
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -118,6 +119,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _execute(connection, _SCHEMA + _ADDED_IN_2)
     _add_columns_of_3(connection)
     _to_version_4(connection)
+    _to_version_5(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -171,10 +173,19 @@ def _to_version_4(connection: sqlite3.Connection) -> None:
     _execute(connection, _ADDED_IN_4)
 
 
+def _to_version_5(connection: sqlite3.Connection) -> None:
+    """A sweep's record names its nuisance axes; before there were none."""
+    for row in connection.execute("SELECT rowid, record FROM sweep").fetchall():
+        record = {**json.loads(row[1]), "nuisance": []}
+        text = json.dumps(record, sort_keys=True)
+        connection.execute("UPDATE sweep SET record = ? WHERE rowid = ?", [text, row[0]])
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
     _to_version_4,
+    _to_version_5,
 )
 
 

@@ -50,6 +50,7 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "tokens": 5_000_000,
     "batch_size": 16,
     "learning_rate": 4e-3,
+    "learning_rate_factor": 1.0,
     "embedding_rate": 1.0,
     "parametrization": "depth_mup",
     "schedule": "cosine",

@@ -12,6 +12,7 @@ from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
 from tune_app.plan.cell import Cell
 from tune_app.plan.cell_names import CellNames, named
+from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space, expand
@@ -34,6 +35,8 @@ class SweepPlan:
     tokens: int
     seeds: tuple[int, ...]
     axes: tuple[str, ...]
+    nuisance: tuple[str, ...] = ()
+    """The axes that are nuisances: designs are compared at their best on them."""
     log_axes: tuple[str, ...] = ()
     """Axes whose values are drawn on a logarithmic scale."""
     notes: tuple[str, ...] = ()
@@ -47,6 +50,25 @@ class SweepPlan:
     def title(self) -> str:
         """What the cells' names are made of: `learning rate × heads`."""
         return CellNames([cell.values for cell in self.cells], self.axes).title
+
+    @property
+    def nuisance_text(self) -> str:
+        """What is done about the nuisance axes, in a line; empty if there are none."""
+        if not self.nuisance:
+            return ""
+        axes = "; ".join(
+            f"{axis_name(axis)} "
+            + ", ".join(
+                describe_value(axis, value)
+                for value in ordered([cell.values.get(axis) for cell in self.cells])
+            )
+            for axis in self.nuisance
+        )
+        first, *others = self.seeds
+        how = f"chosen on seed {first} and scored on {', '.join(map(str, others))}"
+        if not others:
+            how = f"chosen and scored on seed {first}, which is optimistic"
+        return f"{axes}: designs are compared at their best, {how}"
 
     @property
     def feasible(self) -> tuple[PlannedCell, ...]:
@@ -75,7 +97,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         expansion = expand(space, wishes.values, seeds=wishes.seeds)
     except ValueError as error:
         raise at_its_line(error, space, overridden=wishes.values) from None
-    axes = tuple(space.axes)
+    axes = (*space.axes, *space.nuisance)
     differing = axes if len(wishes.seeds) == 1 else (*axes, "seed")
     records = tuple(
         named(
@@ -103,6 +125,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         tokens=tokens,
         seeds=tuple(wishes.seeds),
         axes=differing,
+        nuisance=tuple(space.nuisance),
         log_axes=tuple(
             axis for axis, values in space.axes.items() if getattr(values, "log", False)
         ),

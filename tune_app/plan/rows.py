@@ -73,8 +73,9 @@ class PlanRow:
     asked_d_ff: int | None = None
     sizes: PlanSizes | None = None
     """None if the budget has no solution."""
-    learning_rate_factor: float | None = None
-    """muP: rate of the hidden matrices / that of the baseline's."""
+    hidden_rate: float | None = None
+    """Learning rate of the hidden matrices / that of the baseline's, by muP and the cell's own
+    factor."""
     expected_seconds: float | None = None
     memory_bytes: int | None = None
     infeasible: str = ""

@@ -10,12 +10,12 @@ from typing import Any
 from model.sizing.budget import InfeasibleBudget, solve
 from model.sizing.search import search
 from model.spec import ModelSpec
-from tune_app.plan import paired
+from tune_app.plan import nuisance, paired
 from tune_app.plan.cell import BASELINE_MODEL, Cell, as_meant, value_as_meant
 from tune_app.plan.plain import plain
 from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
 
-PARTS = ("AXES", "FIXED", "BASELINE", "SCHEDULER", "KILL_RULE")
+PARTS = ("AXES", nuisance.PART, "FIXED", "BASELINE", "SCHEDULER", "KILL_RULE")
 """The names of a space file that map settings to values."""
 _NAMES = (*PARTS, "SAMPLES")
 _SIZES = {one.name for one in fields(ModelSpec)}
@@ -37,6 +37,8 @@ class Space:
     A space file may also map a tuple of names to rows of values (see `paired`): they become one
     axis for each name, and an entry of `paired`.
     """
+    nuisance: Mapping[str, Any] = field(default_factory=dict)
+    """Name of a setting of training → list of values that every design is tried at."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
     baseline: Mapping[str, Any] = field(default_factory=dict)
     paired: tuple[tuple[str, ...], ...] = ()
@@ -58,6 +60,9 @@ class Space:
             }
             object.__setattr__(self, "axes", axes)
             object.__setattr__(self, "paired", (*self.paired, *together))
+        if isinstance(self.nuisance, Mapping):
+            tried = {name: _listed(name, values) for name, values in self.nuisance.items()}
+            object.__setattr__(self, "nuisance", tried)
         for part in ("fixed", "baseline"):
             values = getattr(self, part)
             meant = as_meant(values) if isinstance(values, Mapping) else values
@@ -88,6 +93,7 @@ def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
     space = Space(
         name=name,
         axes=names.get("AXES", {}),
+        nuisance=names.get(nuisance.PART, {}),
         fixed=names.get("FIXED", {}),
         baseline=names.get("BASELINE", {}),
         samples=names.get("SAMPLES"),
@@ -101,7 +107,7 @@ def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
 def _check(space: Space, source: str) -> None:
     if not isinstance(space.axes, Mapping) or not space.axes:
         raise SpaceError(f"{source} has no AXES; it must map names to lists of values")
-    for part in ("fixed", "baseline", "scheduler", "kill_rule"):
+    for part in ("nuisance", "fixed", "baseline", "scheduler", "kill_rule"):
         if not isinstance(getattr(space, part), Mapping):
             raise SpaceError(f"{source}: {part.upper()} must map names to values")
     for name, values in space.axes.items():
@@ -117,6 +123,10 @@ def _check(space: Space, source: str) -> None:
             )
     if space.samples is not None and not any(map(_is_distribution, space.axes.values())):
         raise SpaceError(f"{source}: SAMPLES is {space.samples!r}, but no axis is a distribution")
+    try:
+        nuisance.refuse_impossible(space.nuisance, taken={"AXES": space.axes, "FIXED": space.fixed})
+    except ValueError as error:
+        raise SpaceError(f"{source}: {error}") from None
     if "seed" in {*space.fixed, *space.baseline}:
         raise SpaceError(f"{source} sets a seed; use --seeds")
 
@@ -143,7 +153,7 @@ class Expansion:
     """The cells of a space."""
 
     cells: tuple[Cell, ...]
-    """All seeds of the baseline first, each cell once."""
+    """The baseline first: all seeds of it, then of its nuisance values. Each cell once."""
     notes: tuple[str, ...]
     """What a person should know about the draws."""
 
@@ -154,13 +164,13 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
     Args:
         space: what to vary.
         overrides: values that replace the space's FIXED ones.
-        seeds: each configuration becomes one cell per seed. The first one also seeds the draws
-            from distributions.
+        seeds: each configuration becomes one cell per nuisance value and seed. The first seed also
+            seeds the draws from distributions.
 
     Raises:
         ValueError: an override sets an axis, a value is impossible, or no draw is feasible.
     """
-    clash = sorted(set(overrides) & set(space.axes))
+    clash = sorted(set(overrides) & {*space.axes, *space.nuisance})
     if clash:
         raise SpaceError(
             f"{clash[0]} is an axis of the space {space.name!r}, so it cannot be set as well"
@@ -174,10 +184,16 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
     baseline_model = Cell.from_values(baseline).own_model()
     baseline["baseline"] = baseline_model
     shared = {**BASELINE_MODEL, **fixed, "baseline": baseline_model}
+    nuisances = nuisance.combinations(space.nuisance)
+    own = nuisance.baseline_first(nuisances, Cell.from_values(baseline).values())
     points, notes = _points(space, shared, RandomSampler(seed=seeds[0]))
     cells = [
-        Cell.from_values({**values, "seed": seed})
-        for values in (baseline, *({**shared, **point} for point in points))
+        Cell.from_values({**values, **trial, "seed": seed})
+        for values, trials in (
+            (baseline, own),
+            *(({**shared, **point}, nuisances) for point in points),
+        )
+        for trial in trials
         for seed in seeds
     ]
     return Expansion(cells=tuple({cell.key: cell for cell in cells}.values()), notes=tuple(notes))

@@ -47,7 +47,8 @@ def fresh_referee(journal: Journal, rules: StoppingRules | None = None) -> Refer
     sweep = journal.sweep()
     chosen = StoppingRules.from_record(sweep) if rules is None else rules
     return Referee(
-        chosen.build(tokens=sweep.tokens), Curves(journal.cells(), baseline=sweep.baseline)
+        chosen.build(tokens=sweep.tokens),
+        Curves(journal.cells(), baseline=sweep.baseline, nuisance=sweep.nuisance),
     )
 
 
@@ -73,7 +74,10 @@ def _replay_by_amendment(journal: Journal) -> list[Decision]:
     begin = 0
     for number, (rules, end) in enumerate(zip(rule_sets(sweep, amendments), ends, strict=True)):
         known = [cell for cell in cells if cell.amendment <= number]
-        referee = Referee(rules.build(tokens=sweep.tokens), Curves(known, baseline=sweep.baseline))
+        referee = Referee(
+            rules.build(tokens=sweep.tokens),
+            Curves(known, baseline=sweep.baseline, nuisance=sweep.nuisance),
+        )
         # The rules of each time start from everything observed before, as a continued sweep does.
         for arrival, observation in arrivals:
             if arrival <= begin:

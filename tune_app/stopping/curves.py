@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import bisect
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tune_app.journal.records import CellRecord, Observation, Status
+from tune_app.plan.identity import canonical
+from tune_app.plan.nuisance import nuisance_text
 
 
 def without_seed(values: Mapping[str, Any]) -> dict[str, Any]:
     """A cell's values without its seed: equal for all seeds of one configuration."""
     return {name: value for name, value in values.items() if name != "seed"}
+
+
+def design_values(values: Mapping[str, Any], nuisance: Collection[str]) -> dict[str, Any]:
+    """A cell's values without its seed and its nuisance values: equal for all of one design."""
+    return {name: value for name, value in values.items() if name not in (*nuisance, "seed")}
 
 
 def is_same_but_seed(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -64,6 +72,7 @@ class Curves:
     Args:
         cells: all of the sweep.
         baseline: key of the baseline's cell.
+        nuisance: the sweep's nuisance axes.
         observations: those so far.
     """
 
@@ -72,13 +81,18 @@ class Curves:
         cells: Iterable[CellRecord],
         *,
         baseline: str,
+        nuisance: Collection[str] = (),
         observations: Iterable[Observation] = (),
     ) -> None:
         self._cells = {cell.key: cell for cell in cells}
+        own = self._cells[baseline].values
+        self._nuisance = tuple(nuisance)
+        self._own = self._trial(own)
+        design = design_values(own, nuisance)
         self._baselines = {
-            cell.values.get("seed"): cell.key
+            (self._trial(cell.values), cell.values.get("seed")): cell.key
             for cell in self._cells.values()
-            if is_same_but_seed(cell.values, self._cells[baseline].values)
+            if design_values(cell.values, nuisance) == design
         }
         self._curves = by_cell(observations)
 
@@ -94,25 +108,41 @@ class Curves:
         """The curves of all cells that have been observed."""
         return self._curves
 
-    @property
-    def baselines(self) -> tuple[str, ...]:
-        """Keys of the baseline's cells, one a seed; without those that the sweep leaves out.
+    def baselines_of(self, cell: str) -> tuple[str, ...]:
+        """Keys of the baseline at the cell's nuisance values, one a seed; without those that the
+        sweep leaves out.
 
         A curve that is not continued would hold up whatever waits for all of them.
         """
+        own = self._trial(self._cells[cell].values)
         return tuple(
             key
-            for key in self._baselines.values()
-            if self._cells[key].status is not Status.LEFT_OUT
+            for (trial, _), key in self._baselines.items()
+            if trial == own and self._cells[key].status is not Status.LEFT_OUT
         )
 
     def is_baseline(self, cell: str) -> bool:
-        """Whether it is the baseline, on any seed."""
-        return cell in self._baselines.values()
+        """Whether it is the baseline, on any seed.
+
+        At other nuisance values than its own the baseline's design is a trial like the others'.
+        """
+        return any(key == cell for (trial, _), key in self._baselines.items() if trial == self._own)
 
     def baseline_of(self, cell: str) -> str | None:
-        """Key of the baseline on the cell's own seed; None if that seed has none.
+        """Key of the baseline on the cell's own seed and at its nuisance values, or None.
 
-        The baseline of another seed is no substitute: chance differences would count as worse.
+        The baseline of another seed is no substitute: chance differences would count as worse. Nor
+        is that of another nuisance value: a higher learning rate alone bends a curve, worse until
+        the rate falls and better afterwards, so the rate and not the design would be judged.
         """
-        return self._baselines.get(self._cells[cell].values.get("seed"))
+        values = self._cells[cell].values
+        return self._baselines.get((self._trial(values), values.get("seed")))
+
+    def at_nuisance(self, cell: str) -> str:
+        """The nuisance values of a cell as a part of a sentence: ` at learning rate factor 2`."""
+        text = nuisance_text(self._cells[cell].values, self._nuisance)
+        return f" at {text}" if text else ""
+
+    def _trial(self, values: Mapping[str, Any]) -> str:
+        """The nuisance values of a cell, as text."""
+        return json.dumps([canonical(values.get(axis)) for axis in self._nuisance])

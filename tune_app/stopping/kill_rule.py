@@ -4,8 +4,9 @@ A cell is stopped when its dev score has been at least `margin` worse than the b
 same amount of text, at every evaluation over at least `span` tokens, and at no fewer than
 `minimum_evaluations` of them. Everything here is a pure function of curves.
 
-The baseline's curve is interpolated linearly in tokens and never extrapolated. Where it is not
-known yet, nothing is decided until it is.
+The baseline is the one on the cell's own seed and at its nuisance values (see `curves.py`), so that
+nothing but the design differs. Its curve is interpolated linearly in tokens and never extrapolated.
+Where it is not known yet, or was stopped at that nuisance value, nothing is decided until it is.
 """
 
 from __future__ import annotations
@@ -94,14 +95,15 @@ class KillRule(RuleSettings):
         return ()
 
     def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
-        if curves.is_baseline(observation.cell):
-            return None
         baseline = curves.baseline_of(observation.cell)
+        if baseline == observation.cell:
+            return None
         return worse_than_baseline(
             curves.of(observation.cell),
             () if baseline is None else curves.of(baseline),
             self,
-            baseline_seeds=[curves.of(key) for key in curves.baselines],
+            at=curves.at_nuisance(observation.cell),
+            baseline_seeds=[curves.of(key) for key in curves.baselines_of(observation.cell)],
         )
 
 
@@ -110,6 +112,7 @@ def worse_than_baseline(
     baseline: Sequence[Observation],
     rule: KillRule,
     *,
+    at: str = "",
     baseline_seeds: Sequence[Sequence[Observation]] = (),
 ) -> Verdict | None:
     """Whether the rule stops a trial now.
@@ -118,6 +121,7 @@ def worse_than_baseline(
         trial: the trial's observations in order of tokens.
         baseline: the baseline's on the same seed; empty if there are none.
         rule: margin, span and unit.
+        at: the nuisance values of both in words, for the reason; empty if there are none.
         baseline_seeds: the baseline's curves over all seeds; only the unit `sigma` uses them.
 
     Returns:
@@ -157,8 +161,9 @@ def worse_than_baseline(
         action=Action.STOP,
         reason=(
             f"{unit} {plain(last['value'])} is {plain(last['value'] - last['baseline'], 3)} worse "
-            f"than the baseline's {plain(last['baseline'])}; ≥ {plain(last['margin'], 3)} worse at "
-            f"each of the last {len(worse)} evaluations, over {span:,.0f} tokens"
+            f"than the baseline's {plain(last['baseline'])}{at}; "
+            f"≥ {plain(last['margin'], 3)} worse at each of the last {len(worse)} evaluations, "
+            f"over {span:,.0f} tokens"
         ),
         evidence={"rule": rule.as_dict(), "span": span, "evaluations": worse},
     )

@@ -34,7 +34,8 @@ class RecordingReferee:
     ) -> None:
         self._journal = journal
         self._write = write
-        curves = Curves(journal.cells(), baseline=journal.sweep().baseline)
+        sweep = journal.sweep()
+        curves = Curves(journal.cells(), baseline=sweep.baseline, nuisance=sweep.nuisance)
         self._referee = Referee(rules, curves)
         for observation in journal.observations():
             self._referee.feed(observation)

@@ -195,7 +195,8 @@ def settings() -> int:
     ]
     kill_rule = SettingsGroup(title="Kill rule", settings=kill_rule_settings())
     how = (
-        "Set one of a cell with --set name=value, or in FIXED and AXES of a search space; one of "
+        "Set one of a cell with --set name=value, or in FIXED and AXES of a search space "
+        "(or in NUISANCE, to compare cells at their best of several values); one of "
         "the scheduler with --scheduler-set, or in SCHEDULER; one of the kill rule with "
         "--kill-rule (its unit), --kill-margin and --kill-span, or in KILL_RULE. Counts may be "
         'written as 150k or 5M, in a space as text: "150k". A size that is free is chosen by '

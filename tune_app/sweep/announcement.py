@@ -49,6 +49,7 @@ def announce(
         *(fact for fact in corpus_facts(manifest) if fact[0] != "splits" or RULE in fact[1]),
         *([("cells", f"named by {plan.title}")] if plan.title else []),
         ("baseline", plan.baseline.label),
+        *([("nuisance", plan.nuisance_text)] if plan.nuisance else []),
         ("scheduler", describe_scheduler(rules.scheduler_record, plan.tokens)),
         ("kill rule", rules.kill_rule.describe(plan.tokens)),
         *(("note", note) for note in plan.notes),

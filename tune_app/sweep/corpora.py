@@ -63,6 +63,7 @@ def sweep_record(
         command=command,
         axes=plan.axes,
         log_axes=plan.log_axes,
+        nuisance=plan.nuisance,
         test_bytes=_test_bytes(corpora),
         versions={
             "source": source_version(),

@@ -77,9 +77,10 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str) -> PlanRow:
             d_ff=config.d_ff,
             parameters=record.parameters["total"],
         ),
-        learning_rate_factor=transfer(
-            config, baseline=solved.baseline, parametrization=settings.parametrization
-        ).rate(hidden_matrix(reads="d_model", fan_in=config.d_model)),
+        hidden_rate=settings.learning_rate_factor
+        * transfer(config, baseline=solved.baseline, parametrization=settings.parametrization).rate(
+            hidden_matrix(reads="d_model", fan_in=config.d_model)
+        ),
         expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
         memory_bytes=training_memory_bytes(
             config,

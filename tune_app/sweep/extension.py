@@ -21,7 +21,7 @@ from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.shortening import shortened
 from tune_app.stopping.all_rules import StoppingRules
-from tune_app.stopping.curves import is_same_but_seed
+from tune_app.stopping.curves import design_values, is_same_but_seed
 from tune_app.sweep.more_tokens import why_not_continued
 from tune_app.sweep.recorded_sizes import with_recorded_sizes
 
@@ -98,13 +98,15 @@ def extension(
     after += placed
     scheduler, kill_rule = _rules(sweep, rules)
     seeds = tuple(_values(after, _SEED))
-    axes = _axes(sweep, plan, [*recorded, *placed]) if new else _without_seed(sweep.axes)
+    nuisance = _nuisance(sweep, plan)
+    axes = _axes(sweep, plan, [*recorded, *placed], nuisance) if new else _without_seed(sweep.axes)
     changed = replace(
         sweep,
         space=plan.space,
         seeds=seeds,
         axes=(*axes, _SEED) if len(seeds) > 1 or _SEED in sweep.axes else axes,
         log_axes=tuple(dict.fromkeys([*sweep.log_axes, *plan.log_axes])),
+        nuisance=tuple(axis for axis in nuisance if axis in axes),
         scheduler=scheduler,
         kill_rule=kill_rule,
         command=command,
@@ -151,13 +153,22 @@ def refuse_another_contest(
     )
 
 
-def _axes(sweep: SweepRecord, plan: SweepPlan, cells: Sequence[PlannedCell]) -> tuple[str, ...]:
+def _nuisance(sweep: SweepRecord, plan: SweepPlan) -> tuple[str, ...]:
+    """The nuisance axes of both, without those that the command asks about as axes."""
+    earlier = (axis for axis in sweep.nuisance if axis not in plan.axes)
+    return tuple(dict.fromkeys([*plan.nuisance, *earlier]))
+
+
+def _axes(
+    sweep: SweepRecord, plan: SweepPlan, cells: Sequence[PlannedCell], nuisance: Sequence[str]
+) -> tuple[str, ...]:
     """The axes of both, and any other setting in which cells differ; without the seed.
 
     The baseline's own settings are no axis: a space may set some for it alone.
     """
     axes = list(dict.fromkeys([*_without_seed(plan.axes), *_without_seed(sweep.axes)]))
-    others = [cell for cell in cells if not is_same_but_seed(cell.values, plan.baseline.values)]
+    own = design_values(plan.baseline.values, nuisance)
+    others = [cell for cell in cells if design_values(cell.values, nuisance) != own]
     names = dict.fromkeys(name for cell in others for name in cell.values)
     return (
         *axes,
@@ -179,6 +190,9 @@ def _changes(
         one, other = _values(before, axis), _values(after, axis)
         if _text(one) != _text(other):
             yield Change(name="seeds" if axis == _SEED else axis, before=one, after=other)
+    if sorted(sweep.nuisance) != sorted(changed.nuisance):
+        before_and_after = list(sweep.nuisance), list(changed.nuisance)
+        yield Change(name="nuisance", before=before_and_after[0], after=before_and_after[1])
     for name in ("space", "scheduler", "kill_rule"):
         one, other = getattr(sweep, name), getattr(changed, name)
         if one != other:

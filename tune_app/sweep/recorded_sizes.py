@@ -16,8 +16,9 @@ from typing import Any
 from model.spec import ModelConfig
 from tune_app.journal.records import CellRecord
 from tune_app.plan.identity import canonical
+from tune_app.plan.nuisance import TRAINING
 from tune_app.plan.rows import PlannedCell
-from tune_app.stopping.curves import without_seed
+from tune_app.stopping.curves import design_values
 
 
 def with_recorded_sizes(
@@ -98,5 +99,6 @@ def _sizes(config: Mapping[str, Any] | None, names: Sequence[str]) -> str:
 
 
 def _design(cell: PlannedCell) -> str:
-    """Equal for cells that differ in the seed alone."""
-    return json.dumps(canonical(without_seed(cell.values)), sort_keys=True)
+    """Equal for cells that differ only in the seed and in how they are trained."""
+    values = design_values(cell.values, TRAINING)
+    return json.dumps(canonical(values), sort_keys=True)

@@ -20,7 +20,7 @@ from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.stopping.all_rules import StoppingRules
-from tune_app.stopping.curves import is_same_but_seed
+from tune_app.stopping.curves import Curves, is_same_but_seed
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
@@ -162,11 +162,15 @@ def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
 
 
 def _in_order(journal: Journal) -> list[CellRecord]:
-    """The cells that are to be trained, the baseline on every seed first: all others of a seed are
-    compared with it."""
-    baseline = journal.cell(journal.sweep().baseline)
-    left = [cell for cell in journal.cells() if not cell.status.ended]
-    return sorted(left, key=lambda cell: not is_same_but_seed(cell.values, baseline.values))
+    """The cells that are to be trained, the baseline on every seed first, then at its other
+    nuisance values: the others are compared with it."""
+    sweep, cells = journal.sweep(), journal.cells()
+    curves = Curves(cells, baseline=sweep.baseline, nuisance=sweep.nuisance)
+
+    def turn(cell: CellRecord) -> tuple[bool, bool]:
+        return not curves.is_baseline(cell.key), curves.baseline_of(cell.key) != cell.key
+
+    return sorted((cell for cell in cells if not cell.status.ended), key=turn)
 
 
 def _lost_baseline(journal: Journal, plan: SweepPlan) -> str | None:

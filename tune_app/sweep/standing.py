@@ -135,7 +135,7 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
 def _named_as_in(change: Extension, plan: SweepPlan) -> SweepPlan:
     """The plan with the names that its cells have in the whole sweep."""
     cells = tuple(replace(cell, label=change.labels[cell.key]) for cell in plan.cells)
-    return replace(plan, cells=cells, axes=change.sweep.axes)
+    return replace(plan, cells=cells, axes=change.sweep.axes, nuisance=change.sweep.nuisance)
 
 
 def with_corpus_of(sweep: SweepRecord, plan: SweepPlan) -> SweepPlan:

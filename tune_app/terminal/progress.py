@@ -49,7 +49,9 @@ class SweepProgress:
     ) -> None:
         self.sweep = sweep
         self._cells = {cell.key: cell for cell in cells}
-        self._curves = Curves(cells, baseline=sweep.baseline, observations=observations)
+        self._curves = Curves(
+            cells, baseline=sweep.baseline, nuisance=sweep.nuisance, observations=observations
+        )
         self._trained = {
             key: curve[-1].baseline_tokens for key, curve in self._curves.by_cell().items()
         }

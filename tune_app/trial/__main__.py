@@ -32,9 +32,9 @@ app = App(
 
     Tokenizer: tokenizer, tokenizer_options.
 
-    Training: tokens, batch_size, learning_rate, embedding_rate, parametrization,
-    schedule, warmup_fraction, weight_decay, betas, gradient_clip, precision,
-    compile, deterministic, seed.
+    Training: tokens, batch_size, learning_rate, learning_rate_factor,
+    embedding_rate, parametrization, schedule, warmup_fraction, weight_decay, betas,
+    gradient_clip, precision, compile, deterministic, seed.
 
     Evaluation: corpus, evaluations, evaluation_bytes.
 

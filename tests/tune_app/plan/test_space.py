@@ -93,7 +93,7 @@ def test_distributions_are_drawn_the_same_each_time(tmp_path: Path) -> None:
         ("AXES = {}", "has no AXES"),
         ("AXES = {'n_heads': 4}", "n_heads is 4; it must be a list"),
         ("AXES = {'n_heads': []}", "n_heads is \\[\\]; it must be a list"),
-        ("AXES = {'n_heads': [4]}\nFIXD = {}", "sets unknown FIXD; expected AXES, FIXED"),
+        ("AXES = {'n_heads': [4]}\nFIXD = {}", "sets unknown FIXD; expected AXES, NUISANCE, FIXED"),
         ("AXES = {'n_heads': [4]}\nRATE = 1", "unknown RATE; .* your own must not be all capitals"),
         ("AXES = {'embedding': 'tied'}", "is 'tied'; it must be a list of values: \\['tied'\\]"),
         ("AXES = {'n_heads': (n for n in (2, 4))}", "it must be a list of values: list\\(…\\)"),
