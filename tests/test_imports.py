@@ -76,11 +76,13 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.faults",
     ),
     "tune_app.replay": ("tune_app.plan", "tune_app.journal", "tune_app.stopping"),
+    "tune_app.statistics": (),
     "tune_app.results": (
         "tune_app.formats",
         "tune_app.plan",
         "tune_app.journal",
         "tune_app.stopping",
+        "tune_app.statistics",
     ),
     "tune_app.terminal": (
         "tune_app.formats",

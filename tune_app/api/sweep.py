@@ -16,12 +16,13 @@ from tune_app import formats
 from tune_app.api.shown import shown_html, shown_text
 from tune_app.journal.journal import Journal
 from tune_app.results.columns import dictionary
+from tune_app.results.design_table import design_rows
 from tune_app.results.designs import CellResult
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
 from tune_app.sweep import listing
 from tune_app.sweep.folder import JOURNAL
-from tune_app.terminal.tables import leader_lines
+from tune_app.terminal.leader import leader_lines
 
 if TYPE_CHECKING:
     from tune_app.trial.trained import TrainedModel
@@ -63,6 +64,11 @@ class Sweep:
         return _frame(cell_rows(self.results))
 
     @cached_property
+    def designs(self) -> pd.DataFrame:
+        """A row for each design, the ranked ones first, with the columns of designs.csv."""
+        return _frame(design_rows(self.results))
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """A row for each evaluation, with the columns of curves.parquet."""
         return _frame(curve_rows(self.results))
@@ -79,9 +85,9 @@ class Sweep:
 
     @cached_property
     def columns(self) -> pd.DataFrame:
-        """The meaning and the unit of each column of `cells` and `curves`."""
-        rows = dictionary(names_of(cell_rows(self.results)), names_of(curve_rows(self.results)))
-        return _frame(rows)
+        """The meaning and the unit of each column of `cells`, `designs` and `curves`."""
+        tables = (cell_rows, design_rows, curve_rows)
+        return _frame(dictionary(*(names_of(rows(self.results)) for rows in tables)))
 
     @property
     def report(self) -> Path:

@@ -47,7 +47,7 @@ def _value(name: str, value: Any, tokens: int) -> str:
     if not isinstance(value, (list, tuple)):
         return str(value)
     shown = [describe_value(name, one) for one in value[:_MOST_VALUES]]
-    return ", ".join(shown + ["…"] * (len(value) > _MOST_VALUES))
+    return ", ".join(shown + ["…"] * (len(value) > _MOST_VALUES)) or "none"
 
 
 def _kill_rule(record: Mapping[str, Any], tokens: int) -> str:

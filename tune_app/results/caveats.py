@@ -9,6 +9,7 @@ from tune_app import formats
 from tune_app.journal.records import FailureClass, Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
+from tune_app.results import nuisance
 from tune_app.results.summary import SweepResults
 from tune_app.stopping.all_rules import title_of
 
@@ -29,10 +30,37 @@ def caveats(results: SweepResults) -> list[str]:
         *_stopping(results),
         *_tokenizers(results),
         *_eager(results),
-        "The learning rate is set for the baseline and scaled to the other cells by width and "
-        "depth (muP). A design with another best learning rate looks worse than it is.",
+        *_nuisance(results),
         "Seconds depend on the machine and on what else ran on it; FLOPs and bits per byte do not.",
     ]
+
+
+def _nuisance(results: SweepResults) -> Iterator[str]:
+    if {"learning_rate", "learning_rate_factor"}.isdisjoint(results.nuisance):
+        yield (
+            "The learning rate is set for the baseline and scaled to the other cells by width and "
+            "depth (muP). A design with another best learning rate looks worse than it is."
+        )
+    if results.nuisance:
+        names = " and ".join(map(axis_name, results.nuisance))
+        yield (
+            f"Designs are compared at their best of the {names} values that were tried; a better "
+            "one may lie between them or beyond."
+        )
+    if flattered := nuisance.optimism(results):
+        yield f"{flattered}."
+    scheduler = str(results.sweep.scheduler.get("name"))
+    by_rank = [
+        cell
+        for cell in results.with_status(Status.STOPPED)
+        if cell.decision and cell.decision.rule == scheduler
+    ]
+    if results.nuisance and by_rank:
+        yield (
+            f"{title_of(scheduler).by} compares cells of different nuisance values at equal "
+            "tokens. A higher learning rate looks worse until the rate falls, so it may be stopped "
+            "although it would end better."
+        )
 
 
 def _unfinished(results: SweepResults) -> Iterator[str]:
@@ -118,7 +146,7 @@ def _chance(results: SweepResults) -> Iterator[str]:
         yield f"Only one seed: another may change the ranking. {published}{distance}"
     else:
         yield f"{seeds} seeds say little about seed noise. {published}{distance}"
-        partial = [design for design in results.ranking if len(design.finished) < seeds]
+        partial = [design for design in results.ranking if len(design.finished) < design.wanted]
         if partial:
             names = ", ".join(design.label for design in partial)
             yield (

@@ -26,14 +26,14 @@ class Column:
 
 _BITS = "bits/byte"
 _FULL_GAP = Column(
-    meaning="full_bits_per_byte minus that of the baseline's cell of the same seed; negative is "
-    "better. Empty unless both have finished",
+    meaning="full_bits_per_byte minus that of the baseline's cell of the same seed and nuisance "
+    "values; negative is better. Empty unless both have finished",
     unit=_BITS,
 )
 _SAMPLE_GAP = Column(
-    meaning="bits per byte of the sample above the baseline's of the same seed at equal "
-    "baseline tokens; negative is better. The baseline's curve is interpolated linearly and never "
-    "extrapolated: empty where it does not reach",
+    meaning="bits per byte of the sample above the baseline's of the same seed and nuisance values "
+    "at equal baseline tokens; negative is better. The baseline's curve is interpolated linearly "
+    "and never extrapolated: empty where it does not reach",
     unit=_BITS,
 )
 
@@ -45,9 +45,12 @@ _RESULTS: Mapping[str, Column] = {
         "checkpoints in the store"
     ),
     "label": Column(meaning="short name of the cell, unique in the sweep"),
-    "design": Column(meaning="name of the cells that differ only in their seed"),
+    "design": Column(
+        meaning="name of the cells that differ only in their seed and their nuisance values"
+    ),
     "is_baseline": Column(
-        meaning="whether the cell is the baseline, on the first of the sweep's seeds"
+        meaning="whether the cell is the baseline, on the first of the sweep's seeds and at its "
+        "own nuisance values; of a design: whether that is among its cells"
     ),
     "status": Column(
         meaning="infeasible, pending, running, interrupted (it resumes when the sweep is "
@@ -56,7 +59,14 @@ _RESULTS: Mapping[str, Column] = {
     ),
     "rank": Column(
         meaning="place of the design by its mean full_bits_per_byte, 1 is best; only finished "
-        "cells have one"
+        "cells whose score counts have one"
+    ),
+    "is_chosen": Column(
+        meaning="whether the cell has the nuisance values that its design is compared at"
+    ),
+    "counts": Column(
+        meaning="whether the score is part of its design's: the cell is_chosen and finished, on a "
+        "seed that did not choose the value, as far as there are any"
     ),
     "solved_d_attention": Column(meaning="solved n_heads × head_dim"),
     "solved_expansion": Column(meaning="solved d_ff / d_model"),
@@ -132,6 +142,55 @@ _RESULTS: Mapping[str, Column] = {
     ),
 }
 
+_DESIGNS: Mapping[str, Column] = {
+    "full_bits_per_byte": Column(
+        meaning="mean over the seeds that count, at the chosen nuisance values; designs are ranked "
+        "by it",
+        unit=_BITS,
+    ),
+    "standard_deviation": Column(
+        meaning="of full_bits_per_byte over the seeds that count; empty if fewer than two",
+        unit=_BITS,
+    ),
+    "gap_bits_per_byte": Column(
+        meaning="mean difference to the baseline's design over the seeds that count for both, each "
+        "at its chosen nuisance values; negative is better",
+        unit=_BITS,
+    ),
+    "seeds_scored": Column(meaning="number of seeds that count"),
+    "chosen_on_seed": Column(meaning="the seed on which the nuisance values were chosen"),
+    "scored_on_seeds": Column(meaning="the seeds that count, separated by spaces"),
+    "held_out": Column(
+        meaning="whether the seeds that count had no part in the choice; if not, the score is "
+        "optimistic"
+    ),
+    "values_compared": Column(
+        meaning="nuisance values that finished on chosen_on_seed; the others were stopped, failed "
+        "or are still to train"
+    ),
+    "values_tried": Column(meaning="nuisance values of the design in all"),
+    "choice_reason": Column(meaning="why these nuisance values were chosen, with the numbers"),
+    "best_bits_per_byte": Column(
+        meaning="lowest mean over the finished seeds of any nuisance value; chosen by nothing but "
+        "its score, so flattered by chance",
+        unit=_BITS,
+    ),
+    "worst_bits_per_byte": Column(
+        meaning="highest mean over the finished seeds of any nuisance value", unit=_BITS
+    ),
+    "cells_finished": Column(meaning="cells of the design that trained to the end"),
+    "cells_stopped": Column(meaning="cells that were stopped early"),
+    "cells_failed": Column(meaning="cells that an error ended"),
+    "cells_to_train": Column(meaning="cells that are still to train, or in training"),
+    "charged_baseline_tokens": Column(
+        meaning="tokens trained by all cells of the design: every nuisance value and seed, stopped "
+        "and failed ones included",
+        unit="baseline tokens",
+    ),
+    "charged_training_flops": Column(meaning="their FLOPs, forward and backward", unit="FLOPs"),
+    "charged_seconds": Column(meaning="their wall time, all phases", unit="s"),
+}
+
 _CURVES: Mapping[str, Column] = {
     "label": _RESULTS["label"],
     "status": _RESULTS["status"],
@@ -181,9 +240,25 @@ def of_curves(name: str) -> Column:
     return _of_phase(name)
 
 
-def dictionary(results: Iterable[str], curves: Iterable[str]) -> Sequence[Mapping[str, str]]:
-    """A row for each column of the two tables, in their order."""
+def of_designs(name: str) -> Column:
+    """The description of a column of designs.csv."""
+    if name in _DESIGNS:
+        return _DESIGNS[name]
+    setting = name.removeprefix("chosen_")
+    if setting != name and setting in meanings():
+        return Column(
+            meaning=f"nuisance value that the design is compared at: {meanings()[setting]}",
+            unit=UNITS.get(setting, ""),
+        )
+    return of_results(name)
+
+
+def dictionary(
+    results: Iterable[str], designs: Iterable[str], curves: Iterable[str]
+) -> Sequence[Mapping[str, str]]:
+    """A row for each column of the tables, in their order."""
     described = [("results", name, of_results(name)) for name in results]
+    described += [("designs", name, of_designs(name)) for name in designs]
     described += [("curves", name, of_curves(name)) for name in curves]
     return [
         {"table": table, "column": name, "unit": column.unit, "meaning": column.meaning}

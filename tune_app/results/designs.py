@@ -1,7 +1,7 @@
 """The cells of a sweep with all that is recorded about them, and the designs that they belong to.
 
-Cells that differ only in their seed form one design, whose value is the mean over its finished
-seeds.
+Cells that differ only in their seed and in nuisance values form one design. Its value is the mean
+over its finished seeds, at the nuisance value that is chosen for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from tune_app.journal.records import (
@@ -25,7 +26,12 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
-from tune_app.stopping.curves import without_seed
+from tune_app.plan.cell_names import CellNames
+from tune_app.plan.identity import canonical
+from tune_app.plan.labels import ordered
+from tune_app.plan.nuisance import nuisance_text
+from tune_app.statistics.nuisance import Choice, choose
+from tune_app.stopping.curves import design_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,10 @@ class CellResult:
     def resumes(self) -> int:
         """Number of attempts that resumed from a checkpoint."""
         return sum(bool(attempt.resumed_from) for attempt in self.attempts)
+
+    @property
+    def seed(self) -> int:
+        return int(self.cell.values.get("seed", 0))
 
     @property
     def last(self) -> Observation | None:
@@ -107,19 +117,91 @@ class CellResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NuisanceTrial:
+    """The cells of a design at one combination of nuisance values, one a seed."""
+
+    values: Mapping[str, Any]
+    """The nuisance values by axis; empty in a sweep without nuisance axes."""
+    cells: tuple[CellResult, ...]
+
+    @property
+    def name(self) -> str:
+        """`learning rate factor 2`."""
+        return nuisance_text(self.values, tuple(self.values))
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Bits per byte on the full dev split, by seed."""
+        return {cell.seed: score for cell in self.cells if (score := cell.score) is not None}
+
+    @property
+    def mean(self) -> float | None:
+        """Mean bits per byte over the finished seeds."""
+        return mean_of(self.scores.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class Design:
-    """The cells that differ only in their seed."""
+    """The cells that differ only in their seed and in nuisance values.
+
+    It is compared at the nuisance value that `statistics.nuisance.choose` chooses.
+    """
 
     label: str
     values: Mapping[str, Any]
-    """Without the seed."""
-    cells: tuple[CellResult, ...]
+    """Without the seed and the nuisance values."""
+    trials: tuple[NuisanceTrial, ...]
+    """By nuisance value, ascending; one, without values, in a sweep without nuisance axes."""
+    seeds: tuple[int, ...]
+    """Of the sweep, in its order."""
     is_baseline: bool
 
     @property
+    def cells(self) -> tuple[CellResult, ...]:
+        """All of them, in the sweep's order."""
+        found = (cell for trial in self.trials for cell in trial.cells)
+        return tuple(sorted(found, key=lambda cell: cell.cell.position))
+
+    @cached_property
+    def choice(self) -> Choice | None:
+        """The nuisance value that it is compared at; None if none of its cells has finished."""
+        return choose(
+            [trial.scores for trial in self.trials],
+            [trial.name for trial in self.trials],
+            seeds=self.seeds,
+            waiting=[
+                [cell.seed for cell in trial.cells if cell.cell.status.waits]
+                for trial in self.trials
+            ],
+        )
+
+    @property
+    def chosen(self) -> NuisanceTrial | None:
+        """Its cells at the chosen nuisance value."""
+        return None if self.choice is None else self.trials[self.choice.value]
+
+    @property
     def finished(self) -> tuple[CellResult, ...]:
-        """The cells that may be ranked."""
-        return tuple(cell for cell in self.cells if cell.score is not None)
+        """The cells whose scores count: at the chosen nuisance value, on seeds that did not choose
+        it, as far as there are any."""
+        chosen, choice = self.chosen, self.choice
+        if chosen is None or choice is None:
+            return ()
+        return tuple(cell for cell in chosen.cells if cell.seed in choice.scored_on)
+
+    @property
+    def wanted(self) -> int:
+        """Number of seeds whose scores would count if all had finished."""
+        cells = self.trials[0].cells if self.chosen is None else self.chosen.cells
+        held_out = self.choice is not None and self.choice.held_out
+        chose = held_out and self.choice is not None and self.choice.chosen_on is not None
+        return len(cells) - 1 if chose else len(cells)
+
+    @property
+    def spread(self) -> tuple[float, float] | None:
+        """The lowest and the highest mean of its nuisance values; None if fewer than two."""
+        means = [mean for trial in self.trials if (mean := trial.mean) is not None]
+        return (min(means), max(means)) if len(means) > 1 else None
 
     @property
     def diverged(self) -> bool:
@@ -130,17 +212,13 @@ class Design:
 
     @property
     def scores(self) -> dict[int, float]:
-        """Bits per byte on the full dev split, by seed."""
-        return {
-            cell.cell.values.get("seed", 0): score
-            for cell in self.cells
-            if (score := cell.score) is not None
-        }
+        """Bits per byte on the full dev split that count, by seed."""
+        return {cell.seed: score for cell in self.finished if (score := cell.score) is not None}
 
     @property
     def mean(self) -> float | None:
-        """Mean bits per byte over the finished seeds."""
-        return statistics.fmean(self.scores.values()) if self.scores else None
+        """Mean bits per byte over the seeds that count."""
+        return mean_of(self.scores.values())
 
     @property
     def deviation(self) -> float | None:
@@ -151,9 +229,7 @@ class Design:
     def test_scores(self) -> dict[int, float]:
         """Bits per byte on the test split, by seed; empty unless every finished seed has one."""
         scores = {
-            cell.cell.values.get("seed", 0): cell.test.bits_per_byte
-            for cell in self.finished
-            if cell.test is not None
+            cell.seed: cell.test.bits_per_byte for cell in self.finished if cell.test is not None
         }
         return scores if len(scores) == len(self.finished) else {}
 
@@ -174,33 +250,67 @@ class Design:
 
     @property
     def training_seconds(self) -> float | None:
-        """Mean over the finished seeds."""
+        """Mean over the finished seeds; with nuisance axes, of all its trials on a seed."""
+        if len(self.trials) > 1:
+            return self._a_seed(sum(cell.seconds["train"] for cell in self.cells))
         return mean_of(cell.seconds["train"] for cell in self.finished)
 
     @property
     def training_flops(self) -> float | None:
-        """Mean over the finished seeds."""
+        """Mean over the finished seeds; with nuisance axes, of all its trials on a seed."""
+        if len(self.trials) > 1:
+            return self._a_seed(sum(cell.training_flops or 0.0 for cell in self.cells))
         return mean_of(
             flops for cell in self.finished if (flops := cell.training_flops) is not None
         )
+
+    def _a_seed(self, total: float) -> float | None:
+        """A cost of all its cells, stopped ones included, by the seeds that were trained."""
+        seeds = {cell.seed for cell in self.cells if cell.last is not None}
+        return total / len(seeds) if seeds and self.finished else None
 
 
 def designs_of(sweep: SweepRecord, cells: Sequence[CellResult]) -> tuple[Design, ...]:
     """The designs of a sweep, in the order of their first cells."""
     groups: dict[str, list[CellResult]] = {}
     for result in cells:
-        groups.setdefault(json.dumps(without_seed(result.cell.values), sort_keys=True), []).append(
-            result
-        )
+        values = design_values(result.cell.values, sweep.nuisance)
+        groups.setdefault(json.dumps(values, sort_keys=True), []).append(result)
+    of_designs = [design_values(group[0].cell.values, sweep.nuisance) for group in groups.values()]
+    labels = [
+        # Cells are named by their axes, with the seed last if there are several.
+        group[0].cell.label.removesuffix(f" × seed {group[0].seed}")
+        for group in groups.values()
+    ]
+    if sweep.nuisance:
+        axes = [axis for axis in sweep.axes if axis not in (*sweep.nuisance, "seed")]
+        labels = CellNames(of_designs, axes).all()
     return tuple(
         Design(
-            # Cells are named by their axes, with the seed last if there are several.
-            label=group[0].cell.label.removesuffix(f" × seed {group[0].cell.values.get('seed')}"),
-            values=without_seed(group[0].cell.values),
-            cells=tuple(group),
+            label=label,
+            values=values,
+            trials=_trials(group, sweep.nuisance),
+            seeds=sweep.seeds,
             is_baseline=any(result.cell.key == sweep.baseline for result in group),
         )
-        for group in groups.values()
+        for label, values, group in zip(labels, of_designs, groups.values(), strict=True)
+    )
+
+
+def _trials(group: Sequence[CellResult], axes: Sequence[str]) -> tuple[NuisanceTrial, ...]:
+    found: dict[str, list[CellResult]] = {}
+    for result in group:
+        key = json.dumps([canonical(result.cell.values.get(axis)) for axis in axes])
+        found.setdefault(key, []).append(result)
+    trials = [
+        NuisanceTrial(
+            values={axis: cells[0].cell.values.get(axis) for axis in axes}, cells=tuple(cells)
+        )
+        for cells in found.values()
+    ]
+    places = {axis: ordered([trial.values[axis] for trial in trials]) for axis in axes}
+    return tuple(
+        sorted(trials, key=lambda trial: [places[axis].index(trial.values[axis]) for axis in axes])
     )
 
 

@@ -13,10 +13,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tune_app import formats
 from tune_app.journal.metrics import metric
 from tune_app.journal.records import PHASES, Status
+from tune_app.results import nuisance
 from tune_app.results.amendments import amendment_text
 from tune_app.results.caveats import caveats
 from tune_app.results.designs import CellResult, Design
 from tune_app.results.failures import failure_sections
+from tune_app.results.nuisance import nuisance_section
 from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 from tune_app.stopping.all_rules import describe_scheduler, title_of
@@ -66,6 +68,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "counts": _counts(results),
         "leader": _leader(results),
         "several_seeds": len(sweep.seeds) > 1,
+        "nuisance": nuisance_section(results),
         "tested": any(design.test_scores for design in results.ranking),
         "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
         "training": _training(results),
@@ -120,7 +123,7 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
     leader = results.leader
     if leader is None:
         return None
-    seeds, finished = len(results.sweep.seeds), len(leader.finished)
+    seeds, finished = leader.wanted, len(leader.finished)
     if seeds == 1:
         trust = "a leader on one seed, not a verdict"
     elif finished == seeds:
@@ -140,6 +143,7 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
         "size": _size(results, "{} parameters only"),
         "score": formats.bits_per_byte(leader.mean),
         "spread": spread,
+        "how": nuisance.how_chosen(leader),
         "perplexity": formats.perplexity(leader.perplexity),
         "gap": "" if leader.is_baseline else formats.gap(results.gap(leader)),
         "test": _tested(results, leader),
@@ -191,7 +195,9 @@ def _ranked(results: SweepResults, place: int, design: Design) -> dict[str, Any]
         "is_baseline": design.is_baseline,
         "score": formats.bits_per_byte(design.mean),
         "deviation": "" if design.deviation is None else f"{design.deviation:.4f}",
-        "seeds": f"{len(design.finished)}/{len(design.cells)}",
+        "seeds": f"{len(design.finished)}/{design.wanted}",
+        "chosen": nuisance.values_text(design),
+        "compared": nuisance.compared(design),
         "perplexity": formats.perplexity(design.perplexity),
         "test": "" if design.test_mean is None else formats.bits_per_byte(design.test_mean),
         "gap": "baseline" if design.is_baseline else formats.gap(results.gap(design)),
@@ -281,6 +287,7 @@ def _settings(results: SweepResults) -> list[tuple[str, str]]:
         ),
         ("space", f"{sweep.space} ({', '.join(sweep.axes)})"),
         ("baseline", next(c.cell.label for c in results.cells if c.cell.key == sweep.baseline)),
+        *((("nuisance", ", ".join(results.nuisance)),) if results.nuisance else ()),
         ("scheduler", describe_scheduler(sweep.scheduler, sweep.tokens)),
         ("kill rule", KillRule.from_record(sweep.kill_rule).describe(sweep.tokens)),
         ("corpus", f"{sweep.corpus}, SHA-256 {sweep.corpus_sha256}"),

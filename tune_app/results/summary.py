@@ -8,6 +8,7 @@ comparable only with other cells at the same tokens.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,7 +56,7 @@ class SweepResults:
 
     def is_logarithmic(self, axis: str) -> bool:
         """Whether the values on an axis are better shown on a logarithmic scale."""
-        values = [design.values.get(axis) for design in self.designs]
+        values = [result.cell.values.get(axis) for result in self.cells]
         numbers = [value for value in values if value is not None and is_number(value)]
         positive = len(numbers) == len(values) and all(number > 0 for number in numbers)
         return (axis in self.sweep.log_axes and positive) or spans_decades(values)
@@ -69,8 +70,13 @@ class SweepResults:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The sweep's axes without the seed."""
-        return tuple(axis for axis in self.sweep.axes if axis != "seed")
+        """The sweep's axes without the seed and the nuisance axes: what designs differ in."""
+        return tuple(axis for axis in self.sweep.axes if axis not in (*self.nuisance, "seed"))
+
+    @property
+    def nuisance(self) -> tuple[str, ...]:
+        """The axes that designs are compared at their best on."""
+        return tuple(axis for axis in self.sweep.axes if axis in self.sweep.nuisance)
 
     @property
     def drawn_metrics(self) -> list[str]:
@@ -93,10 +99,18 @@ class SweepResults:
 
     @property
     def ranking(self) -> list[Design]:
-        """Designs with a finished cell, best first; ties by label."""
-        finished = [(design.mean, design.label, design) for design in self.designs]
-        ranked = [entry for entry in finished if entry[0] is not None]
-        return [design for _, _, design in sorted(ranked, key=lambda entry: entry[:2])]
+        """Designs with a finished cell, best first; ties by label.
+
+        In a sweep of several seeds, a design that was scored on the seed that chose its nuisance
+        value comes after those that were not: its luck counts in its score.
+        """
+        several = len(self.sweep.seeds) > 1
+        finished = [
+            (several and not design.choice.held_out, mean, design.label, design)
+            for design in self.designs
+            if design.choice is not None and (mean := design.mean) is not None
+        ]
+        return [design for *_, design in sorted(finished, key=lambda entry: entry[:3])]
 
     @property
     def leader(self) -> Design | None:
@@ -108,14 +122,23 @@ class SweepResults:
         return next((design for design in self.designs if design.is_baseline), None)
 
     def gap(self, design: Design) -> float | None:
-        """Bits per byte above the baseline (negative: better), over the seeds both finished."""
-        return mean_of(gap for cell in design.cells if (gap := self.cell_gap(cell)) is not None)
+        """Bits per byte above the baseline (negative: better), over the seeds that count for both;
+        each at its chosen nuisance value."""
+        baseline = {} if self.baseline is None else self.baseline.scores
+        return mean_of(
+            score - baseline[seed] for seed, score in design.scores.items() if seed in baseline
+        )
 
     def cell_gap(self, cell: CellResult) -> float | None:
-        """Bits per byte above the baseline's cell of the same seed, on the full dev split."""
-        scores = {} if self.baseline is None else self.baseline.scores
-        baseline = scores.get(cell.cell.values.get("seed", 0))
+        """Bits per byte above the baseline's cell of the same seed and nuisance values, on the full
+        dev split."""
+        key = self.curves.baseline_of(cell.cell.key)
+        baseline = None if key is None else self._scores.get(key)
         return None if cell.score is None or baseline is None else cell.score - baseline
+
+    @cached_property
+    def _scores(self) -> Mapping[str, float | None]:
+        return {cell.cell.key: cell.score for cell in self.cells}
 
     def test_gap(self, design: Design) -> float | None:
         """Bits per byte above the baseline on the test split, over the seeds scored of both."""
@@ -127,8 +150,8 @@ class SweepResults:
     def gap_curve(self, cell: CellResult) -> list[tuple[int, float]]:
         """Bits per byte above the baseline's at equal tokens, on the sample of dev documents.
 
-        Compares with the baseline on the cell's seed, whose curve is interpolated linearly in
-        tokens and never extrapolated.
+        Compares with the baseline on the cell's seed and at its nuisance values, whose curve is
+        interpolated linearly in tokens and never extrapolated.
         """
         key = self.curves.baseline_of(cell.cell.key)
         if key is None:
@@ -172,7 +195,12 @@ def summarise(journal: Journal) -> SweepResults:
     """The results of a sweep, from one consistent read of its journal."""
     with journal.one_moment():
         sweep, records = journal.sweep(), journal.cells()
-        curves = Curves(records, baseline=sweep.baseline, observations=journal.observations())
+        curves = Curves(
+            records,
+            baseline=sweep.baseline,
+            nuisance=sweep.nuisance,
+            observations=journal.observations(),
+        )
         decisions, failures = journal.decisions(), journal.failures()
         attempts, checkpoints = journal.attempts(), journal.checkpoints()
         scores, amendments = journal.scores(), journal.amendments()

@@ -44,6 +44,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
     labels = {
         result.cell.key: design.label for design in results.designs for result in design.cells
     }
+    roles = _nuisance_roles(results)
     drawn = results.drawn_metrics
     return _rectangular(
         [
@@ -55,12 +56,29 @@ def cell_rows(results: SweepResults) -> list[Row]:
                 "is_baseline": result.cell.key == results.sweep.baseline,
                 "status": result.cell.status.value,
                 "rank": rank.get(result.cell.key),
+                **roles.get(result.cell.key, {}),
                 **_cell_values(result),
                 **_outcome(results, result, drawn),
             }
             for result in results.cells
         ]
     )
+
+
+def _nuisance_roles(results: SweepResults) -> dict[str, Row]:
+    """Whether each cell has its design's chosen nuisance value, and whether its score counts; no
+    columns in a sweep without nuisance axes."""
+    if not results.nuisance:
+        return {}
+    return {
+        result.cell.key: {
+            "is_chosen": design.chosen is not None and trial is design.chosen,
+            "counts": result in design.finished,
+        }
+        for design in results.designs
+        for trial in design.trials
+        for result in trial.cells
+    }
 
 
 def curve_rows(results: SweepResults) -> list[Row]:

@@ -21,12 +21,12 @@ from tune_app.journal.reached import reached
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.results.amendments import amendment_text
-from tune_app.results.designs import Design
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
-from tune_app.results.summary import SweepResults, summarise
+from tune_app.results.summary import summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
+from tune_app.terminal.leader import leader_lines
 from tune_app.terminal.progress import SweepProgress
 from tune_app.terminal.sentences import STATUS_STYLES, Sentence
 
@@ -114,7 +114,7 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
             Column.numbers("tokens", [formats.count(row.tokens) for row in rows], rank=3)
         )
     optional = [
-        ("lr ×", 10, [_factor(row.learning_rate_factor) for row in rows]),
+        ("lr ×", 10, [_factor(row.hidden_rate) for row in rows]),
         ("time", 8, [formats.duration(row.expected_seconds) for row in rows]),
         ("memory", 9, [formats.size(row.memory_bytes) for row in rows]),
     ]
@@ -331,48 +331,6 @@ def _failures(failures: Sequence[Failure]) -> str:
         return f"1: {sentences.by_class(failures)}{'; it ended its cell' if ended else ''}"
     number = "all" if ended == len(failures) else str(ended) if ended else "none"
     return f"{len(failures)}: {sentences.by_class(failures)}; {number} of them ended a cell"
-
-
-def leader_lines(results: SweepResults) -> list[Text]:
-    """The best design, its score, and how far it is from the baseline."""
-    leader = results.leader
-    if leader is None:
-        return [Text("no leader: no cell has finished", style="bold yellow")]
-    seeds = len(leader.finished)
-    trust = "one seed, not a verdict" if seeds == 1 else f"the mean of {seeds} seeds"
-    score = f"{formats.bits_per_byte(leader.mean)} bits per byte"
-    if leader.deviation is not None:
-        score += f" (± {leader.deviation:.4f} over the seeds)"
-    score += f", perplexity {formats.perplexity(leader.perplexity)} on the full dev split"
-    return [
-        Text.assemble(f"leader on {trust}: ", (formats.one_line(leader.label), "bold green")),
-        Text(score),
-        Text(_against_baseline(results, leader)),
-        *_on_test(results, leader),
-    ]
-
-
-def _on_test(results: SweepResults, leader: Design) -> list[Text]:
-    """The leader's score on the test split, where it has one."""
-    if leader.test_mean is None:
-        return []
-    score = f"{formats.bits_per_byte(leader.test_mean)} bits per byte on the test split"
-    gap = None if leader.is_baseline else results.test_gap(leader)
-    against = "" if gap is None else f", {formats.gap(gap)} against the baseline there"
-    return [Text(f"{score}, which decided nothing{against}")]
-
-
-def _against_baseline(results: SweepResults, leader: Design) -> str:
-    if leader.is_baseline:
-        others = [design for design in results.ranking if design is not leader]
-        if not others:
-            return "it is the baseline, and nothing else has finished"
-        label, gap = formats.one_line(others[0].label), results.gap(others[0])
-        return f"it is the baseline; next is {label}, {formats.gap(gap)} against it"
-    gap = results.gap(leader)
-    if results.baseline is None or gap is None:
-        return "the baseline has not finished"
-    return f"{formats.gap(gap)} against the baseline {formats.one_line(results.baseline.label)}"
 
 
 def _places(folder: Path) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import pytest
 from tests.tune_app.journals import BYTES_PER_TOKEN, make_journal
 from tests.tune_app.observations import changed
 from tune_app.journal.records import Status
-from tune_app.results.designs import CellResult
+from tune_app.results.designs import CellResult, designs_of
 from tune_app.results.summary import SweepResults, summarise
 
 
@@ -31,9 +31,8 @@ def _with_score(results: SweepResults, label: str, score: float) -> SweepResults
         last = changed(result.curve[-1], full_bits_per_byte=score)
         return replace(result, curve=(*result.curve[:-1], last))
 
-    designs = [replace(d, cells=tuple(scored(c) for c in d.cells)) for d in results.designs]
     cells = tuple(scored(cell) for cell in results.cells)
-    return replace(results, cells=cells, designs=tuple(designs))
+    return replace(results, cells=cells, designs=designs_of(results.sweep, cells))
 
 
 def test_only_finished_cells_are_ranked_best_first(results: SweepResults) -> None:

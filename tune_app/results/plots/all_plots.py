@@ -6,6 +6,7 @@ import io
 
 from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
+from tune_app.results.plots.by_nuisance import nuisance_plot
 from tune_app.results.plots.curves import curves_plot
 from tune_app.results.plots.metrics import metrics_plot
 from tune_app.results.plots.style import Plot
@@ -17,6 +18,7 @@ def draw(results: SweepResults) -> list[Plot]:
     return [
         curves_plot(results),
         *(axis_plot(results, axis) for axis in results.axes),
+        *(nuisance_plot(results, axis) for axis in results.nuisance),
         *(cost_plot(results, cost) for cost in COSTS),
         *([] if training is None else [training]),
     ]

@@ -14,7 +14,16 @@ from tune_app.journal.records import Status
 from tune_app.plan.labels import axis_name, is_number, ordered
 from tune_app.results.designs import Design
 from tune_app.results.plots.legends import add_legends
-from tune_app.results.plots.style import FEW, Plot, Styles, dress, new_figure, say
+from tune_app.results.plots.style import (
+    FEW,
+    NUISANCE_CAPTION,
+    Plot,
+    Styles,
+    draw_spread,
+    dress,
+    new_figure,
+    say,
+)
 from tune_app.results.plots.ticks import value_ticks
 from tune_app.results.summary import SweepResults
 
@@ -49,7 +58,8 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         means = [math.nan if design.mean is None else design.mean for design in line.designs]
         axes.plot(along, means, **line.look)
         for place, design in zip(along, line.designs, strict=True):
-            if len(design.cells) > 1:
+            draw_spread(axes, place, design, line.look["color"])
+            if len(results.sweep.seeds) > 1:
                 scores = list(design.scores.values())
                 seed = {**line.look, "linestyle": "none", "markersize": 4, "alpha": 0.45}
                 axes.plot([place] * len(scores), scores, **seed)
@@ -60,6 +70,8 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     caption = "Cells that trained to the end, scored on the full dev split."
     if others:
         caption += f" A line joins cells that differ only in {name}."
+    if results.nuisance:
+        caption += f" {NUISANCE_CAPTION}"
     if len(results.sweep.seeds) > 1:
         caption += " Small marks are seeds, large ones their mean."
     if stopped:

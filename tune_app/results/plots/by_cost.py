@@ -22,8 +22,10 @@ from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.legends import add_legends, handle, literal
 from tune_app.results.plots.style import (
     GREY,
+    NUISANCE_CAPTION,
     Plot,
     Styles,
+    draw_spread,
     dress,
     new_figure,
     say,
@@ -98,7 +100,13 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
         caption="The grey line is the Pareto front of the designs that trained to the end: no "
         "other is both cheaper and better. Stopped cells are in the upper panel, at their cost and "
         "last value; they are not ranked."
-        + (" A design is the mean of its seeds." if len(results.sweep.seeds) > 1 else ""),
+        + (" A design is the mean of its seeds." if len(results.sweep.seeds) > 1 else "")
+        + (
+            f" {NUISANCE_CAPTION} It is charged with all its nuisance trials on a seed, stopped "
+            "ones included."
+            if results.nuisance
+            else ""
+        ),
     )
 
 
@@ -115,6 +123,7 @@ def _draw_finished(
         return {}
     for charge, mean, design in ranked:
         look = styles.of(design)
+        draw_spread(axes, charge, design, look.colour)
         axes.plot(charge, mean, color=look.colour, marker=look.marker, markersize=7.5, zorder=4)
     front = [ranked[index] for index in pareto_front([(x, y) for x, y, _ in ranked])]
     axes.step([x for x, _, _ in front], [y for _, y, _ in front], where="post", **_FRONT)

@@ -31,6 +31,8 @@ from tune_app.results.summary import SweepResults
 Points = list[tuple[int, float]]
 
 _BASELINE_WIDTH = 3.0
+_FAINT = 0.3
+"""Opacity of the curves at nuisance values that were not chosen."""
 _STEEP = 0.25
 """Initial share of the tokens, in which curves fall too steeply to be compared."""
 
@@ -63,7 +65,10 @@ def curves_plot(results: SweepResults) -> Plot:
         caption="A line is a cell, scored on the sample of dev documents while it trains. Filled "
         "mark: trained to the end. Open mark: stopped by the rule in the legend. Lower panel: gap "
         "to the baseline at equal tokens; negative is better. The steep first quarter may be "
-        "outside the plot.",
+        "outside the plot."
+        + (
+            " Faint lines are the nuisance values that were not chosen." if results.nuisance else ""
+        ),
     )
 
 
@@ -84,10 +89,14 @@ def draw_cells(
     for design in results.designs:
         look = styles.of(design)
         width = _BASELINE_WIDTH if design.is_baseline else 1.3
+        chosen = None if design.chosen is None else design.chosen.cells
         for result in design.cells:
             if not (points := points_of(result)):
                 continue
             tokens, values = zip(*points, strict=True)
+            if chosen is not None and result not in chosen:
+                axes.plot(tokens, values, color=look.colour, linewidth=0.7, alpha=_FAINT)
+                continue
             axes.plot(
                 tokens, values, color=look.colour, linestyle=look.dash, linewidth=width, alpha=0.85
             )

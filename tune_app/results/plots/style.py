@@ -32,6 +32,10 @@ GREY = "#666666"
 FEW = 8
 """Up to this many values have a mark, a tick and a legend entry each."""
 
+NUISANCE_CAPTION = (
+    "A design is shown at its chosen nuisance value; the thin line is its spread over all of them."
+)
+
 _STOP_MARKERS = {AshaSettings.NAME: "x", KillRule.NAME: "+", DIVERGED: "1"}
 _OTHER_STOP_MARKERS = ("2", "3", "4", "|", "_")
 
@@ -201,6 +205,13 @@ class _Channel:
 def _entry(looks: Sequence[Any], place: int, channel: _Channel) -> Any:
     """The look of a combination; all have the first one if there are too many to tell apart."""
     return looks[place % len(looks)] if len(channel) <= FEW else looks[0]
+
+
+def draw_spread(axes: Axes, place: float, design: Design, colour: str) -> None:
+    """A thin line from the best to the worst of a design's nuisance values, if it has several."""
+    if design.spread is not None:
+        low, high = design.spread
+        axes.plot([place, place], [low, high], color=colour, linewidth=1.0, alpha=0.5, zorder=2)
 
 
 def new_figure(height: float) -> Figure:
