@@ -1,4 +1,4 @@
-"""The console command: stellux sweep | plan | status | report | list | trial | prepare | cloud.
+"""The console command: stellux sweep, plan, shapes, status, report, list, trial, prepare, cloud.
 
 A sub-command is imported only when it is called, so that help appears immediately.
 """
@@ -15,6 +15,7 @@ from tune_app.command_line import CONSOLE, examples, own_arguments, run_command,
 COMMANDS = {
     "sweep": ("tune_app.sweep", "Run a sweep, or continue it."),
     "plan": ("tune_app.sweep", "Check everything and show what a sweep would run."),
+    "shapes": ("tune_app.sweep", "Show the admissible shapes of each cell."),
     "status": ("tune_app.sweep", "Show the progress of a sweep."),
     "report": ("tune_app.sweep", "Rewrite the results of a sweep from its journal."),
     "list": ("tune_app.sweep", "List the sweeps in a folder."),
@@ -24,7 +25,7 @@ COMMANDS = {
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
-OF_A_SWEEP = ("plan", "status", "report", "list", "settings")
+OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")
 """Sub-commands of `stellux sweep` that may be called without that word."""
 
 

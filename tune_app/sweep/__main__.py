@@ -2,6 +2,7 @@
 
 python -m tune_app.sweep [SPACE]           run a sweep, or continue it
 python -m tune_app.sweep plan [SPACE]      check everything and show what would run
+python -m tune_app.sweep shapes [SPACE]    show the admissible shapes of each cell
 python -m tune_app.sweep status [NAME]     show the progress of a sweep
 python -m tune_app.sweep report [NAME]     rewrite its results from the journal
 python -m tune_app.sweep list [RESULTS]    list the sweeps in a folder
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -117,7 +119,27 @@ def plan(
     return dry_run(planned, rules, options, console=lasting_console(), command=command)
 
 
-@app.command(sort_key=2, help_epilogue=examples(f"{_NAME} status", f"{_NAME} status my_space"))
+@app.command(
+    sort_key=2,
+    help_epilogue=examples(f"{_NAME} shapes", f"{_NAME} shapes embedding_glu --vocab-size 8k"),
+)
+def shapes(space: Space = "quick", *, wishes: Wishes = _WISHES) -> int:
+    """Show the admissible shapes of each cell, and which one is trained.
+
+    Many sizes meet a cell's budget and wishes. For each depth the best ones are
+    shown, with what they cost by the rule that chooses.
+    """
+    from tune_app.plan.shapes import admissible_shapes  # noqa: PLC0415
+    from tune_app.terminal.shapes import shapes_table  # noqa: PLC0415
+
+    if wishes.asks_for_names:
+        return settings()
+    planned, _ = _plan(space, replace(wishes, seeds=wishes.seeds[:1]))
+    lasting_console().print(shapes_table(admissible_shapes(planned)))
+    return 0
+
+
+@app.command(sort_key=3, help_epilogue=examples(f"{_NAME} status", f"{_NAME} status my_space"))
 def status(name: Name = "quick", *, results: Results = _RUNS) -> int:
     """Show the progress of a sweep, while it runs or afterwards."""
     from tune_app.terminal.tables import status_table  # noqa: PLC0415
@@ -128,7 +150,7 @@ def status(name: Name = "quick", *, results: Results = _RUNS) -> int:
 
 
 @app.command(
-    sort_key=3,
+    sort_key=4,
     help_epilogue=examples(f"{_NAME} report my_space", f"{_NAME} report my_space --to elsewhere"),
 )
 def report(
@@ -161,7 +183,7 @@ def report(
 
 @app.command(
     name="list",
-    sort_key=4,
+    sort_key=5,
     help_epilogue=examples(f"{_NAME} list", f"{_NAME} list /data/runs"),
 )
 def list_(results: Results = _RUNS) -> int:
@@ -177,7 +199,7 @@ def list_(results: Results = _RUNS) -> int:
     return 0
 
 
-@app.command(sort_key=5, help_epilogue=examples(f"{_NAME} settings"))
+@app.command(sort_key=6, help_epilogue=examples(f"{_NAME} settings"))
 def settings() -> int:
     """Show every setting of a cell and of the stopping rules, for --set and spaces."""
     from tune_app.plan.settings import (  # noqa: PLC0415 - reads the source of some classes

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
 import pytest
 
 from model.parts import FEED_FORWARDS, GatedFeedForward, Sizes
-from model.sizing.search import search
+from model.sizing.search import alternatives, search
 from model.spec import ModelSpec
 from tests.model.sizing.brute_force import (
     cost_of,
@@ -135,6 +136,27 @@ def test_sizes_depend_on_the_spec_alone_and_not_on_the_context() -> None:
         longer = search(ModelSpec.from_values({**spec.values(), "context": 1024}))
         assert longer is not None
         assert longer.values() == {**config.values(), "context": 1024}
+
+
+def test_the_alternatives_are_the_best_of_each_depth_and_hold_what_is_taken() -> None:
+    free = ModelSpec(
+        embedding_ratio=None, glu_expansion=None, target_parameters=500_000, vocab_size=4_000
+    )
+    for spec in (CELLS[4], free):
+        found = alternatives(spec)
+        assert search(spec) == min(found, key=lambda config: found[config])
+        assert [config.n_layers for config in found] == sorted(
+            depth for depth in range(2, 33) if search(replace(spec, n_layers=depth))
+        )
+        for config, cost in found.items():
+            assert config == search(replace(spec, n_layers=config.n_layers))
+            assert cost == pytest.approx(cost_of(spec, config)[1])
+    shape = replace(free, n_layers=8, d_model=64)
+    assert list(alternatives(shape)) == [search(shape)]
+    widths = [config.d_model for config in alternatives(replace(CELLS[4], n_layers=12))]
+    assert widths == sorted(widths)
+    assert 216 in widths
+    assert alternatives(ModelSpec(embedding_ratio=0.25, embedding="untied")) == {}
 
 
 def test_a_search_takes_milliseconds() -> None:
