@@ -65,7 +65,10 @@ _OPTIONS = RunOptions()
 Space = Annotated[
     str,
     Parameter(
-        help="The search space: quick, embedding, glu, embedding_glu, or the path to a .py file."
+        help="The search space: quick, embedding, glu, embedding_glu, quick_rates; "
+        "share_at_equal_width, share_at_equal_shape, share_at_equal_depth, depth_width; "
+        "quick_share_at_equal_width, quick_share_at_equal_shape, quick_share_at_equal_depth, "
+        "quick_depth_width; or the path to a .py file."
     ),
 ]
 Name = Annotated[str, Parameter(help="Name of the sweep.")]
