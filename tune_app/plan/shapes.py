@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from model.sizing.cost import training_flops_per_token
+from model.sizing.counts import count_parameters
 from model.sizing.search import alternatives
 from model.spec import ModelConfig
 from tune_app.plan.cell import Cell
@@ -17,6 +19,10 @@ class AdmissibleShape:
     label: str
     """Of the cell."""
     config: ModelConfig
+    parameters: int
+    """Total."""
+    flops_per_token: int
+    """Training FLOPs, forward and backward."""
     cost: float
     """By the rule in model.sizing.search; the least is taken."""
     taken: bool
@@ -32,6 +38,8 @@ def admissible_shapes(plan: SweepPlan) -> list[AdmissibleShape]:
         AdmissibleShape(
             label=cell.label,
             config=config,
+            parameters=count_parameters(config).total,
+            flops_per_token=training_flops_per_token(config),
             cost=cost,
             taken=config.values() == cell.config,
         )

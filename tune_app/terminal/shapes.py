@@ -8,9 +8,6 @@ from itertools import groupby, pairwise
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from model.sizing.cost import training_flops_per_token
-from model.sizing.counts import count_parameters
-from model.spec import ModelConfig
 from tune_app import formats
 from tune_app.plan.shapes import AdmissibleShape
 from tune_app.terminal.columns import Column, FittingTable
@@ -23,10 +20,8 @@ def shapes_table(shapes: Sequence[AdmissibleShape]) -> RenderableType:
     """A line for each shape, a cell below the other, with the shape that is taken marked."""
     styles = [_TAKEN if one.taken else _OTHER for one in shapes]
 
-    def column(header: str, rank: int, text: Callable[[ModelConfig], object]) -> Column:
-        texts = [
-            Text(str(text(one.config)), style) for one, style in zip(shapes, styles, strict=True)
-        ]
+    def column(header: str, rank: int, text: Callable[[AdmissibleShape], object]) -> Column:
+        texts = [Text(str(text(one)), style) for one, style in zip(shapes, styles, strict=True)]
         return Column.numbers(header, texts, rank=rank)
 
     first = [True, *(one.label != other.label for one, other in pairwise(shapes))][: len(shapes)]
@@ -39,16 +34,14 @@ def shapes_table(shapes: Sequence[AdmissibleShape]) -> RenderableType:
             rank=0,
             right=False,
         ),
-        column("n_layers", 0, lambda config: config.n_layers),
-        column("d_model", 0, lambda config: config.d_model),
-        column("heads\n×dim", 2, lambda config: f"{config.n_heads}×{config.head_dim}"),
-        column(
-            "attention\n/ width", 1, lambda config: f"{config.d_attention / config.d_model:.2f}"
-        ),
-        column("d_ff", 3, lambda config: config.d_ff),
-        column("expansion", 4, lambda config: f"{config.expansion:.2f}"),
-        column("params", 5, lambda config: formats.parameters(count_parameters(config).total)),
-        column("MFLOPs\n/ token", 6, lambda c: f"{training_flops_per_token(c) / 1e6:.2f}"),
+        column("n_layers", 0, lambda one: one.config.n_layers),
+        column("d_model", 0, lambda one: one.config.d_model),
+        column("heads\n×dim", 2, lambda one: f"{one.config.n_heads}×{one.config.head_dim}"),
+        column("attention\n/ width", 1, _attention),
+        column("d_ff", 3, lambda one: one.config.d_ff),
+        column("expansion", 4, lambda one: f"{one.config.expansion:.2f}"),
+        column("params", 5, lambda one: formats.parameters(one.parameters)),
+        column("MFLOPs\n/ token", 6, lambda one: f"{one.flops_per_token / 1e6:.2f}"),
         Column.numbers(
             "cost",
             [Text(f"{one.cost:.2f}", style) for one, style in zip(shapes, styles, strict=True)],
@@ -63,3 +56,7 @@ def shapes_table(shapes: Sequence[AdmissibleShape]) -> RenderableType:
         "--set n_layers=8"
     )
     return Group(FittingTable(columns=columns, name_left_out=True), Text(), Text(text))
+
+
+def _attention(shape: AdmissibleShape) -> str:
+    return f"{shape.config.d_attention / shape.config.d_model:.2f}"
