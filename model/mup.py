@@ -1,29 +1,32 @@
-"""muP: carries the baseline's learning rate to models of other widths and depths.
+"""muP: carries one learning rate to models of every width and depth.
 
 With one rate for all cells a sweep would compare widths and depths, not architectures. So the rate
-is set for the baseline, and a parametrisation gives every cell its own, with its multipliers. For
-the width, all of them follow the maximal update parametrization for Adam (Yang et al., 2022,
-"Tensor Programs V", table 8): a hidden matrix learns at (baseline's fan-in / its fan-in) times the
-rate, embeddings and head at the rate itself, logits are multiplied by baseline's width / width,
-attention logits by √(baseline's head_dim / head_dim). They differ in the depth:
+is that of one model, the reference, and a parametrization gives every cell its own, with its
+multipliers. For the width, all follow the maximal update parametrization for Adam (Yang et al.,
+2022, "Tensor Programs V", table 8): a hidden matrix learns at (reference's fan-in / its fan-in)
+times the rate, embeddings and head at the rate itself, logits are multiplied by reference's width /
+width, attention logits by √(reference's head_dim / head_dim). They differ in the reference and in
+the depth:
 
-    complete_p  Residual branches are multiplied by 1/√(2·baseline's depth) · baseline's depth /
+    complete_p  The reference is always REFERENCE, so that a rate means the same in every space.
+                Residual branches are multiplied by 1/√(2·reference's depth) · reference's depth /
                 depth, and rates do not depend on the depth (Dey et al., 2025, "CompleteP", table
                 1 with α = 1).
-    depth_mup   Residual branches are multiplied by 1/√(2·depth), and everything inside a block
-                learns at √(baseline's depth / depth) times the rate (Yang et al., 2023, "Tensor
-                Programs VI", Depth-μP for Adam; table 1 of CompleteP with α = ½).
+    depth_mup   The reference is the cell's baseline. Residual branches are multiplied by
+                1/√(2·depth), and everything inside a block learns at √(baseline's depth / depth)
+                times the rate (Yang et al., 2023, "Tensor Programs VI", Depth-μP for Adam; table 1
+                of CompleteP with α = ½).
 
-For the baseline itself they are equal. docs/transfer.md has the measurements that chose between
-them. Weight decay is divided by a matrix's factor, so that rate × decay, the pull on its weights,
-is the same in every cell; that is this project's own choice.
+docs/transfer.md has the measurements that chose between them. Weight decay is divided by a matrix's
+factor, so that rate × decay, the pull on its weights, is the same in every cell; that is this
+project's own choice.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model.roles import SIZES, Kind, Role
@@ -38,7 +41,7 @@ class Scales:
     give other logits. `transfer` and `own` make them, `values` and `from_values` take them through
     a file.
 
-    All are 1 for the baseline itself except `residual`, which is 1/√(2·its depth).
+    All are 1 for the reference itself except `residual`, which is 1/√(2·its depth).
 
     Raises ValueError for a multiplier that is not a positive number.
     """
@@ -51,8 +54,8 @@ class Scales:
     """Multiplies the logits of attention, after their division by √head_dim."""
     block_rate: float
     """Factor of all learning rates inside residual blocks; it depends on the depth alone."""
-    baseline_sizes: Mapping[str, int]
-    """The baseline's sizes by name; a hidden matrix's fan-in is compared with the one it reads."""
+    reference_sizes: Mapping[str, int]
+    """The reference's sizes by name; a hidden matrix's fan-in is compared with the one it reads."""
 
     def __post_init__(self) -> None:
         for name in ("residual", "logits", "attention_logits", "block_rate"):
@@ -64,17 +67,20 @@ class Scales:
 
     @classmethod
     def own(cls, config: ModelConfig) -> Scales:
-        """The scales of a model that is its own baseline, the same in every parametrization."""
-        return complete_p(config, config)
+        """The scales of a model that is its own reference."""
+        return depth_mup(config, config)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Scales:
-        """The inverse of `values`."""
-        return cls(**{**values, "baseline_sizes": dict(values["baseline_sizes"])})
+        """The inverse of `values`. Raises KeyError or TypeError for values of something else."""
+        rest = dict(values)
+        # What the sizes were called when the reference was always a baseline.
+        sizes = rest.pop("baseline_sizes") if "baseline_sizes" in rest else rest["reference_sizes"]
+        return cls(**{**rest, "reference_sizes": dict(sizes)})
 
     def values(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
-        return {**asdict(self), "baseline_sizes": dict(self.baseline_sizes)}
+        return {**asdict(self), "reference_sizes": dict(self.reference_sizes)}
 
     def rate(self, role: Role) -> float:
         """Factor of the learning rate for a parameter with this role."""
@@ -82,11 +88,11 @@ class Scales:
         if role.kind is not Kind.HIDDEN:
             return depth_rate
         assert role.reads is not None and role.fan_in is not None
-        return depth_rate * self.baseline_sizes[role.reads] / role.fan_in
+        return depth_rate * self.reference_sizes[role.reads] / role.fan_in
 
 
 def transfer(config: ModelConfig, *, baseline: ModelConfig, parametrization: str) -> Scales:
-    """The scales of a model when the learning rate is set for `baseline`.
+    """The scales of a model in a space with this baseline.
 
     Raises ValueError for an unknown parametrization.
     """
@@ -98,19 +104,42 @@ def transfer(config: ModelConfig, *, baseline: ModelConfig, parametrization: str
     return PARAMETRIZATIONS[parametrization](config, baseline)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a parametrization reads of a model."""
+
+    d_model: int
+    d_attention: int
+    d_ff: int
+    head_dim: int
+    n_layers: int
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Sizes:
+        """The sizes of a model."""
+        return cls(**{field.name: getattr(config, field.name) for field in fields(cls)})
+
+
+REFERENCE = Sizes(d_model=80, d_attention=80, d_ff=216, head_dim=40, n_layers=8)
+"""The model whose learning rate `complete_p` carries to others: the baseline of `quick`."""
+
+
 def complete_p(config: ModelConfig, baseline: ModelConfig) -> Scales:
-    """Branches by 1 / depth, rates by width alone (CompleteP, α = 1)."""
-    depth = baseline.n_layers / config.n_layers
+    """Branches by 1 / depth, rates by width alone (CompleteP, α = 1), from REFERENCE."""
+    depth = REFERENCE.n_layers / config.n_layers
     return _by_width(
-        config, baseline, residual=depth / math.sqrt(2 * baseline.n_layers), block_rate=1.0
+        config, REFERENCE, residual=depth / math.sqrt(2 * REFERENCE.n_layers), block_rate=1.0
     )
 
 
 def depth_mup(config: ModelConfig, baseline: ModelConfig) -> Scales:
-    """Branches and the rates inside blocks by 1 / √depth (Depth-μP; α = ½)."""
+    """Branches and the rates inside blocks by 1 / √depth (Depth-μP; α = ½), from the baseline."""
     depth = baseline.n_layers / config.n_layers
     return _by_width(
-        config, baseline, residual=1 / math.sqrt(2 * config.n_layers), block_rate=math.sqrt(depth)
+        config,
+        Sizes.of(baseline),
+        residual=1 / math.sqrt(2 * config.n_layers),
+        block_rate=math.sqrt(depth),
     )
 
 
@@ -118,16 +147,16 @@ PARAMETRIZATIONS: Mapping[str, Callable[[ModelConfig, ModelConfig], Scales]] = {
     "complete_p": complete_p,
     "depth_mup": depth_mup,
 }
-"""By name; a new one is a function and a line here."""
+"""By name, from a model and its baseline; a new one is a function and a line here."""
 
 
 def _by_width(
-    config: ModelConfig, baseline: ModelConfig, *, residual: float, block_rate: float
+    config: ModelConfig, reference: Sizes, *, residual: float, block_rate: float
 ) -> Scales:
     return Scales(
         residual=residual,
-        logits=baseline.d_model / config.d_model,
-        attention_logits=math.sqrt(baseline.head_dim / config.head_dim),
+        logits=reference.d_model / config.d_model,
+        attention_logits=math.sqrt(reference.head_dim / config.head_dim),
         block_rate=block_rate,
-        baseline_sizes={name: getattr(baseline, name) for name in SIZES},
+        reference_sizes={name: getattr(reference, name) for name in SIZES},
     )

@@ -32,13 +32,13 @@ class TrainingSettings:
     batch_size: int = 16
     """Sequences per step."""
     learning_rate: float = 4e-3
-    """The baseline's learning rate at its peak; model.mup derives each model's own."""
+    """Its peak, for the reference model of the parametrization, which derives each model's own."""
     learning_rate_factor: float = 1.0
     """Multiplies the learning rate of every parameter: how a space tries several rates per cell."""
     embedding_rate: float = 1.0
     """Factor of the learning rate of embedding and head."""
     parametrization: str = "complete_p"
-    """How the learning rate is carried from the baseline to a cell's width and depth."""
+    """How the learning rate is carried to a model's width and depth (model.mup)."""
     schedule: str = "cosine"
     """How the learning rate falls: as a cosine, or (wsd) only in the last part of training."""
     warmup_fraction: float = 0.05

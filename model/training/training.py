@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.mup import transfer
+from model.mup import Scales, transfer
 from model.network.batch import Batch, TensorBatch
 from model.network.context import LossOutput
 from model.network.transformer import Transformer
@@ -72,7 +72,7 @@ class StepResult:
     tokens: int
     """Trained so far, this step's included."""
     metrics: Mapping[str, float]
-    """What else was measured, by name: `learning_rate` (the baseline's), `gradient_norm` (before
+    """What else was measured, by name: `learning_rate` (the reference's), `gradient_norm` (before
     clipping), and what parts of the network report."""
 
 
@@ -83,7 +83,7 @@ class Training:
         config: the model's sizes.
         training: how it is trained.
         batches: gives each step a batch of [batch_size, at most context] token ids.
-        baseline: the model that the learning rate is set for.
+        baseline: of the space; `depth_mup` carries the learning rate from it.
         device: `cpu`, `cuda`, …
 
     Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
@@ -199,10 +199,10 @@ class Training:
         micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
         then = {**asdict(self.training), **micro_batch}
         # States of before scales were recorded lack them.
-        scales = _flat(state.get("scales", self.scales.values()))
+        scales = Scales.from_values(state.get("scales", self.scales.values()))
         for saved, now in (
             (state["config"], self.config.values()),
-            (scales, _flat(self.scales.values())),
+            (_flat(scales.values()), _flat(self.scales.values())),
             (state["training"], then),
         ):
             if changed := differences(saved, now):
@@ -305,10 +305,10 @@ def _reported(output: LossOutput) -> dict[str, Tensor]:
 
 
 def _flat(scales: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of scales, with a name for each of the baseline's sizes."""
-    sizes = scales["baseline_sizes"]
-    own = {name: value for name, value in scales.items() if name != "baseline_sizes"}
-    return own | {f"the baseline's {name}": size for name, size in sizes.items()}
+    """The values of scales, with a name for each of the reference's sizes."""
+    sizes = scales["reference_sizes"]
+    own = {name: value for name, value in scales.items() if name != "reference_sizes"}
+    return own | {f"the reference's {name}": size for name, size in sizes.items()}
 
 
 def _random_state() -> dict[str, Any]:

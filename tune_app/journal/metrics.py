@@ -124,7 +124,7 @@ CENTRAL: Mapping[str, Metric] = {
     ),
     "train_loss": Metric(title="training loss", unit="nats/token", group="train", drawn=True),
     "learning_rate": Metric(
-        title="learning rate of the baseline", unit="", group="train", gathered=last, drawn=True
+        title="learning rate of the reference", unit="", group="train", gathered=last, drawn=True
     ),
     "gradient_norm": Metric(
         title="gradient norm before clipping", unit="", group="train", drawn=True

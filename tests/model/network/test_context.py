@@ -84,7 +84,7 @@ def test_an_auxiliary_loss_is_trained_and_the_reported_loss_stays_the_cross_entr
     first = training.step()
     # Three layers, half of 2² each.
     assert first.metrics["offset_loss"] == pytest.approx(6.0)
-    assert first.loss == pytest.approx(np.log(61), rel=0.2)
+    assert first.loss == pytest.approx(np.log(61), rel=0.4)
     assert training.step().metrics["offset_loss"] < 6.0
     assert training.model.blocks[0].feed_forward.offset_F.max() < 2.0
 

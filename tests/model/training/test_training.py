@@ -96,7 +96,7 @@ def test_training_learns_and_ends() -> None:
     training = start(replace(SETTINGS, tokens=60 * BATCH * CONFIG.context))
     results = train(training, steps=60)
     assert training.finished
-    assert results[0].loss == pytest.approx(math.log(61), rel=0.2)
+    assert results[0].loss == pytest.approx(math.log(61), rel=0.4)
     assert results[-1].loss < 0.5
     assert [result.tokens for result in results[:2]] == [128, 256]
     assert all(result.metrics["gradient_norm"] > 0 for result in results)

@@ -84,7 +84,7 @@ def test_every_drawn_metric_has_a_panel_with_its_unit(
     results = make(axes={"heads": (2, 4)}, fates={(4,): "diverged 2"})
     plot = metrics_plot(results)
     assert plot is not None
-    titles = ["training loss, nats/token", "learning rate of the baseline"]
+    titles = ["training loss, nats/token", "learning rate of the reference"]
     titles.append("gradient norm before clipping")
     assert [axes.get_title(loc="left") for axes in plot.figure.axes] == titles
     finished = results.cells[0]

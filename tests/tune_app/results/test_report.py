@@ -117,7 +117,7 @@ def test_what_training_reported_is_listed_by_cell_with_its_units(tmp_path: Path)
     assert re.findall(r'<th class="number">([^<]+)</th>', section) == [
         "tokens",
         "training loss, nats/token",
-        "learning rate of the baseline",
+        "learning rate of the reference",
         "gradient norm before clipping",
     ]
     row = section[section.index("<td>35% × 2.66</td>") :]

@@ -198,7 +198,7 @@ def test_what_is_no_checkpoint_is_refused(sweep: Path, content: bytes) -> None:
     [
         ({"format": FORMAT + 1}, "but this version of Stellux reads up to"),
         ({"training": {"model": {}}}, "has 0 weights, but its configuration"),
-        ({"training": {"scales": {"logits": 1.0}}}, "no checkpoint of a cell: 'baseline_sizes'"),
+        ({"training": {"scales": {"logits": 1.0}}}, "no checkpoint of a cell: 'reference_sizes'"),
         ({"tokenizer": {"kind": "byte_level_bpe"}}, "no checkpoint of a cell"),
     ],
 )
