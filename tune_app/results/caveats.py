@@ -38,8 +38,8 @@ def caveats(results: SweepResults) -> list[str]:
 def _nuisance(results: SweepResults) -> Iterator[str]:
     if {"learning_rate", "learning_rate_factor"}.isdisjoint(results.nuisance):
         yield (
-            "The learning rate is set for the baseline and scaled to the other cells by width and "
-            "depth (muP). A design with another best learning rate looks worse than it is."
+            "One learning rate is carried to all cells by width and depth (muP). A design with "
+            "another best learning rate looks worse than it is (docs/transfer.md: by how much)."
         )
     if results.nuisance:
         names = " and ".join(map(axis_name, results.nuisance))
