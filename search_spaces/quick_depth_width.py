@@ -13,7 +13,9 @@ FIXED = {
     "n_heads": 2,
     "context": 128,
     "tokens": 150_000,
-    "batch_size": 8,
+    "batch_size": 4,
+    "warmup_fraction": 0.2,
+    "betas": (0.9, 0.99),
     "evaluation_bytes": 32_768,
 }
 

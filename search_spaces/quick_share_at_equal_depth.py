@@ -16,7 +16,9 @@ FIXED = {
     "glu_expansion": None,
     "context": 128,
     "tokens": 150_000,
-    "batch_size": 8,
+    "batch_size": 4,
+    "warmup_fraction": 0.2,
+    "betas": (0.9, 0.99),
     "evaluation_bytes": 32_768,
 }
 

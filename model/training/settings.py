@@ -31,11 +31,11 @@ class TrainingSettings:
 
     batch_size: int = 16
     """Sequences per step."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 8e-3
     """Its peak, for the reference model of the parametrization, which derives each model's own."""
     learning_rate_factor: float = 1.0
     """Multiplies the learning rate of every parameter: how a space tries several rates per cell."""
-    embedding_rate: float = 1.0
+    embedding_rate: float = 4.0
     """Factor of the learning rate of embedding and head."""
     parametrization: str = "complete_p"
     """How the learning rate is carried to a model's width and depth (model.mup)."""

@@ -189,7 +189,7 @@ def test_the_rules_judge_added_cells_by_the_earlier_arrivals_and_their_own_basel
 @pytest.mark.parametrize(
     ("fixed", "message"),
     [
-        ({"learning_rate": 2e-3}, r"\(learning_rate is 0.004 there, 0.002 here\)"),
+        ({"learning_rate": 2e-3}, r"\(learning_rate is 0.008 there, 0.002 here\)"),
         ({"vocab_size": 2_048}, r"\(vocab_size is 4096 there, 2048 here\)"),
         ({"corpus": "wikitext-2"}, r'\(corpus is "stdlib" there, "wikitext-2" here\)'),
         (

@@ -106,7 +106,8 @@ def test_it_is_continued_with_nothing_trained_again_to_the_same_end(
     assert code == 2
     assert 'parametrization is "depth_mup" there, "complete_p" here' in output
 
-    same = OLD_SPACE.replace("FIXED = {", 'FIXED = {"parametrization": "depth_mup",')
+    then = '"parametrization": "depth_mup", "embedding_rate": 1.0,'
+    same = OLD_SPACE.replace("FIXED = {", f"FIXED = {{{then}")
     (folder / "old_space.py").write_text(same)
     code, output = sweep(folder, "./old_space.py", "--name", "s", "--cells-at-once", "1")
 

@@ -52,7 +52,7 @@ def test_a_sweep_that_never_trained_binds_nobody(tmp_path: Path) -> None:
         assert journal.sweep() == wanted
         assert (journal.amendments(), journal.failures()) == ([], [])
         journal.start_attempt(other.baseline.key)
-    with pytest.raises(AnotherSweepError, match=r"learning_rate is 0\.002 there, 0\.004 here"):
+    with pytest.raises(AnotherSweepError, match=r"learning_rate is 0\.002 there, 0\.008 here"):
         found(tmp_path, planned())
 
 
