@@ -309,6 +309,7 @@ open(sys.argv[1], "w").write("written all the same")
 """
 
 
+@pytest.mark.sweeps
 def test_what_writes_goes_on_when_its_reader_ends(tmp_path: Path) -> None:
     kept = tmp_path / "results"
     writer = subprocess.Popen(

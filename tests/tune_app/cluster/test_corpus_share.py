@@ -232,6 +232,7 @@ store.close()
 """
 
 
+@pytest.mark.sweeps
 def test_eight_workers_at_once_get_their_tokens_from_an_sshd_that_turns_some_away(
     corpus: PreparedCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,6 +196,7 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.sweeps
 def test_it_stays_as_it_is_where_another_sweep_is_asked_for(folder: Path) -> None:
     path = folder / "runs/s/journal.sqlite3"
     before = path.read_bytes()
@@ -206,6 +207,7 @@ def test_it_stays_as_it_is_where_another_sweep_is_asked_for(folder: Path) -> Non
     assert not path.with_name("journal.sqlite3.v2").exists()
 
 
+@pytest.mark.sweeps
 def test_a_space_with_names_of_its_time_is_told_the_new_ones(folder: Path) -> None:
     (folder / "old_space.py").write_text(OLD_SPACE.replace('"embedding"', '"output_head"'))
     code, output = sweep(folder, "./old_space.py", "--name", "s")

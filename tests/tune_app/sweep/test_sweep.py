@@ -71,6 +71,7 @@ def test_the_output_of_a_pipe_is_plain(undisturbed: str) -> None:
     assert len(undisturbed.splitlines()) < 60
 
 
+@pytest.mark.sweeps
 def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str) -> None:
     with sweeps.journal("undisturbed") as journal:
         before = facts(journal)
