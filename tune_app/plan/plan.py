@@ -65,7 +65,8 @@ class SweepPlan:
             for axis in self.nuisance
         )
         first, *others = self.seeds
-        how = f"chosen on seed {first} and scored on {', '.join(map(str, others))}"
+        scored = f"{'seed' if len(others) == 1 else 'seeds'} {', '.join(map(str, others))}"
+        how = f"chosen on seed {first} and scored on {scored}"
         if not others:
             how = f"chosen and scored on seed {first}, which is optimistic"
         return f"{axes}: designs are compared at their best, {how}"

@@ -114,6 +114,11 @@ class SweepProgress:
         """Whether the cell is the baseline, on any seed."""
         return self._curves.is_baseline(cell.key)
 
+    def is_yardstick(self, cell: CellRecord) -> bool:
+        """Whether others are compared with the cell: it is the baseline on its seed and at its
+        nuisance values."""
+        return self._curves.baseline_of(cell.key) == cell.key
+
     @property
     def lost_baseline(self) -> bool:
         """Whether the baseline diverged on some seed, so that nothing can be compared with it.
@@ -165,7 +170,7 @@ class SweepProgress:
         tokens and never extrapolated. None if it is unknown there, and for the baseline itself.
         """
         last, baseline = self.last(cell), self._curves.baseline_of(cell.key)
-        if last is None or baseline is None or self.is_baseline(cell):
+        if last is None or baseline is None or self.is_yardstick(cell):
             return None
         level = value_at(
             self._curves.of(baseline), last.baseline_tokens, lambda point: point.bits_per_byte

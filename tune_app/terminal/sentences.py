@@ -191,7 +191,7 @@ def _of_cell(label: str, status: Status, text: str) -> Sentence:
 
 def gap_text(progress: SweepProgress, cell: CellRecord, gap: float | None) -> Text:
     """The gap to the baseline, coloured by its sign."""
-    if progress.is_baseline(cell):
+    if progress.is_yardstick(cell):
         return Text("baseline", style="dim")
     style = "" if gap is None else "green" if gap < 0 else "red"
     return Text(formats.gap(gap), style=style)
