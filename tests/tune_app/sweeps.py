@@ -37,10 +37,14 @@ def planned(
 
 
 def new_journal(
-    path: Path, *, expansions: Sequence[float] = (2.0, 2.66, 4.0), seeds: Sequence[int] = (0,)
+    path: Path,
+    *,
+    expansions: Sequence[float] = (2.0, 2.66, 4.0),
+    seeds: Sequence[int] = (0,),
+    nuisance: Mapping[str, Sequence[Any]] | None = None,
 ) -> Journal:
     """A journal of pending cells; the baseline is the first."""
-    plan = planned(expansions=expansions, seeds=seeds)
+    plan = planned(expansions=expansions, seeds=seeds, nuisance=nuisance)
     record = SweepRecord(
         name=plan.name,
         space=plan.space,
@@ -55,6 +59,7 @@ def new_journal(
         created_at=0.0,
         command="python -m tune_app.sweep",
         axes=plan.axes,
+        nuisance=plan.nuisance,
     )
     return Journal.create(path, record, plan.cells)
 

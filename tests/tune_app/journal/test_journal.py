@@ -151,6 +151,23 @@ def test_a_journal_of_version_3_has_no_scores_and_checkpoints_yet(tmp_path: Path
         assert len(journal.scores()) == 1
 
 
+def test_a_journal_of_version_4_has_no_nuisance_axes(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        record = json.loads(connection.execute("SELECT record FROM sweep").fetchone()[0])
+        del record["nuisance"]
+        connection.execute("UPDATE sweep SET record = ?", [json.dumps(record)])
+        connection.execute("PRAGMA user_version = 4")
+    with Journal.open(path, read_only=True) as journal:
+        assert journal.sweep().nuisance == ()
+    Journal.open(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        record = json.loads(connection.execute("SELECT record FROM sweep").fetchone()[0])
+        assert record["nuisance"] == []
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
 def test_observations_keep_the_order_of_arrival(tmp_path: Path) -> None:
     with new_journal(tmp_path / "journal.sqlite3") as journal:
         first, second, _ = (cell.key for cell in journal.cells())

@@ -12,6 +12,8 @@ from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.records import Status
 from tune_app.stopping.curves import Curves, interpolate, is_same_but_seed, value_at
 from tune_app.stopping.divergence import diverged
+from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.referee import Referee
 
 
 def test_a_curve_is_interpolated_between_its_points_and_never_beyond() -> None:
@@ -78,3 +80,41 @@ def test_a_loss_that_is_nan_or_infinite_is_divergence(value: float) -> None:
     assert verdict is not None
     assert verdict.reason == f"bits per byte is {value} at 1,024 tokens"
     assert verdict.evidence == {"bits_per_byte": str(value), "tokens": 1_024}
+
+
+def test_at_each_nuisance_value_the_baseline_is_the_one_at_that_value(tmp_path: Path) -> None:
+    axes = {"nuisance": {"learning_rate_factor": [0.5, 1]}, "seeds": (0, 1)}
+    with new_journal(tmp_path / "journal.sqlite3", expansions=(2.66, 4.0), **axes) as journal:
+        cells, sweep = journal.cells(), journal.sweep()
+    assert sweep.nuisance == ("learning_rate_factor",)
+    curves = Curves(cells, baseline=sweep.baseline, nuisance=sweep.nuisance)
+    by_label = {cell.label: cell.key for cell in cells}
+    own, sibling = by_label["2.66 × 1 × seed 1"], by_label["2.66 × 0.5 × seed 1"]
+    assert curves.is_baseline(own) and not curves.is_baseline(sibling), "only its own is immune"
+    assert curves.baseline_of(by_label["4 × 0.5 × seed 1"]) == sibling
+    assert curves.baseline_of(sibling) == sibling, "it is judged by no other"
+    assert curves.baselines_of(sibling) == (by_label["2.66 × 0.5 × seed 0"], sibling)
+    assert curves.at_nuisance(sibling) == " at learning rate factor 0.5"
+
+
+def test_the_kill_rule_compares_at_equal_nuisance_values(tmp_path: Path) -> None:
+    """At factor 1 the cell is as bad as the baseline at 0.5, which it is not compared with."""
+    nuisance = {"learning_rate_factor": [0.5, 1]}
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path, expansions=(2.66, 4.0), nuisance=nuisance) as journal:
+        cells, sweep = journal.cells(), journal.sweep()
+    by_label = {cell.label: cell.key for cell in cells}
+    rule = KillRule(unit="bpb", margin=0.1, span=200)
+    referee = Referee(
+        {"kill_rule": rule}, Curves(cells, baseline=sweep.baseline, nuisance=sweep.nuisance)
+    )
+    levels = {"2.66 × 1": 2.0, "2.66 × 0.5": 3.0, "4 × 0.5": 3.0, "4 × 1": 3.0}
+    decisions = {
+        label: referee.feed(observe(by_label[label], tokens, value))
+        for tokens in (100, 200, 300, 400)
+        for label, value in levels.items()
+    }
+    assert [label for label, one in decisions.items() if one is not None] == ["4 × 1"]
+    stopped = decisions["4 × 1"]
+    assert stopped is not None
+    assert "worse than the baseline's 2 at learning rate factor 1; " in stopped.reason

@@ -13,6 +13,7 @@ from tests.tune_app.sweeps import TOKENS, new_journal, observe, planned
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Decision, Status
 from tune_app.plan.plan import SweepPlan
+from tune_app.results.amendments import what_changed
 from tune_app.results.caveats import caveats
 from tune_app.results.report import write_report
 from tune_app.results.summary import summarise
@@ -284,3 +285,35 @@ def test_the_rate_is_the_same_until_a_schedule_feels_its_end(
     }
     assert same_until(values, tokens=20_480) == until
     assert same_until(values, tokens=10_240) == 10_240
+
+
+def test_a_nuisance_axis_comes_in_and_adopts_what_was_trained(journal: Journal) -> None:
+    for cell in journal.cells():
+        finish(journal, cell.key)
+    change = extended(journal, planned(nuisance={"learning_rate_factor": [1, 2]}))
+    assert [(one.name, one.before, one.after) for one in change.changes] == [
+        ("learning_rate_factor", [1.0], [1.0, 2.0]),
+        ("nuisance", [], ["learning_rate_factor"]),
+    ]
+    amend(journal, change)
+    assert journal.sweep().nuisance == ("learning_rate_factor",)
+    assert [(cell.label, cell.status) for cell in journal.cells()] == [
+        *((f"{name} × 1", Status.FINISHED) for name in ("2.66", "2", "4")),
+        *((f"{name} × 2", Status.PENDING) for name in ("2.66", "2", "4")),
+    ]
+    results = summarise(journal)
+    assert [design.label for design in results.designs] == ["2.66", "2", "4"]
+    assert results.axes == ("glu_expansion",)
+    (history,) = what_changed(results.amendments[0], tokens=TOKENS)[2:]
+    assert history == "nuisance none → learning_rate_factor"
+    # A third value and a seed later on; a command without them leaves them what they are.
+    more = planned(nuisance={"learning_rate_factor": [1, 2, 4]}, seeds=(0, 1))
+    change = extended(journal, more)
+    assert len(change.added) == 12 and len(change.left_out) == 0
+    amend(journal, change)
+    change = extended(journal, planned())
+    assert change.sweep.nuisance == ("learning_rate_factor",)
+    assert change.sweep.axes == ("glu_expansion", "learning_rate_factor", "seed")
+    # As an axis it is a question, and no nuisance any more.
+    asked = extended(journal, planned(axes={"learning_rate_factor": [1, 2]}))
+    assert asked.sweep.nuisance == () and asked.changes[-1].name == "nuisance"
