@@ -232,6 +232,7 @@ SETTINGS = (
     "schedule",
     "warmup_fraction",
     "weight_decay",
+    "betas",
 )
 
 

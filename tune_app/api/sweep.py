@@ -18,6 +18,7 @@ from tune_app.journal.journal import Journal
 from tune_app.results.columns import dictionary
 from tune_app.results.design_table import design_rows
 from tune_app.results.designs import CellResult
+from tune_app.results.equal_budgets import view_rows
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
 from tune_app.sweep import listing
@@ -69,6 +70,12 @@ class Sweep:
         return _frame(design_rows(self.results))
 
     @cached_property
+    def equal_budgets(self) -> pd.DataFrame:
+        """The ranking at equal tokens, training FLOPs and seconds, as in equal_budgets.csv; empty
+        until two designs have finished."""
+        return _frame(view_rows(self.results))
+
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """A row for each evaluation, with the columns of curves.parquet."""
         return _frame(curve_rows(self.results))
@@ -85,8 +92,8 @@ class Sweep:
 
     @cached_property
     def columns(self) -> pd.DataFrame:
-        """The meaning and the unit of each column of `cells`, `designs` and `curves`."""
-        tables = (cell_rows, design_rows, curve_rows)
+        """The meaning and the unit of each column of the other tables."""
+        tables = (cell_rows, design_rows, curve_rows, view_rows)
         return _frame(dictionary(*(names_of(rows(self.results)) for rows in tables)))
 
     @property

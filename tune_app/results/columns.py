@@ -191,6 +191,24 @@ _DESIGNS: Mapping[str, Column] = {
     "charged_seconds": Column(meaning="their wall time, all phases", unit="s"),
 }
 
+_EQUAL_BUDGETS: Mapping[str, Column] = {
+    "equal": Column(meaning="what is made equal between the ranked designs"),
+    "budget": Column(
+        meaning="the largest amount of it that every seed of every ranked design has reached",
+        unit="baseline tokens, FLOPs or s",
+    ),
+    "rank": Column(meaning="place at this budget; the ranking of the sweep is in designs.csv"),
+    "sample_bits_per_byte": Column(
+        meaning="score on the sample of dev documents at this budget, interpolated linearly on the "
+        "recorded curve, mean over the seeds that count. Before its end a cell has not had its low "
+        "learning rates, so this is not the score of a run planned for the budget",
+        unit=_BITS,
+    ),
+    "share_of_tokens": Column(
+        meaning="share of its training tokens that the design has trained at this budget"
+    ),
+}
+
 _CURVES: Mapping[str, Column] = {
     "label": _RESULTS["label"],
     "status": _RESULTS["status"],
@@ -253,13 +271,22 @@ def of_designs(name: str) -> Column:
     return of_results(name)
 
 
+def of_equal_budgets(name: str) -> Column:
+    """The description of a column of equal_budgets.csv."""
+    return _EQUAL_BUDGETS.get(name) or of_designs(name)
+
+
 def dictionary(
-    results: Iterable[str], designs: Iterable[str], curves: Iterable[str]
+    results: Iterable[str],
+    designs: Iterable[str],
+    curves: Iterable[str],
+    equal_budgets: Iterable[str],
 ) -> Sequence[Mapping[str, str]]:
     """A row for each column of the tables, in their order."""
     described = [("results", name, of_results(name)) for name in results]
     described += [("designs", name, of_designs(name)) for name in designs]
     described += [("curves", name, of_curves(name)) for name in curves]
+    described += [("equal_budgets", name, of_equal_budgets(name)) for name in equal_budgets]
     return [
         {"table": table, "column": name, "unit": column.unit, "meaning": column.meaning}
         for table, name, column in described

@@ -16,7 +16,9 @@ from tune_app.journal.records import PHASES, Status
 from tune_app.results import nuisance
 from tune_app.results.amendments import amendment_text
 from tune_app.results.caveats import caveats
+from tune_app.results.confounders import confounder_section
 from tune_app.results.designs import CellResult, Design
+from tune_app.results.equal_budgets import view_section
 from tune_app.results.failures import failure_sections
 from tune_app.results.nuisance import nuisance_section
 from tune_app.results.summary import SweepResults
@@ -69,6 +71,8 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "leader": _leader(results),
         "several_seeds": len(sweep.seeds) > 1,
         "nuisance": nuisance_section(results),
+        "views": view_section(results),
+        "confounders": confounder_section(results),
         "tested": any(design.test_scores for design in results.ranking),
         "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
         "training": _training(results),

@@ -11,6 +11,7 @@ from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.results.columns import dictionary
 from tune_app.results.design_table import design_rows
+from tune_app.results.equal_budgets import view_rows
 from tune_app.results.mirrors.optuna import STUDY, write_study
 from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
 from tune_app.results.plots.all_plots import draw, png
@@ -38,6 +39,8 @@ class ResultPaths:
     results: SweepResults
     csv: Path
     designs: Path
+    equal_budgets: Path
+    """The ranking at equal tokens, training FLOPs and seconds."""
     parquet: Path
     curves: Path
     columns: Path
@@ -71,6 +74,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         results=results,
         csv=folder / "results.csv",
         designs=folder / "designs.csv",
+        equal_budgets=folder / "equal_budgets.csv",
         parquet=folder / "results.parquet",
         curves=folder / "curves.parquet",
         columns=folder / "columns.csv",
@@ -82,11 +86,16 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         plots=tuple(folder / "plots" / f"{picture.name}.png" for picture in pictures),
     )
     rows, designs, curves = cell_rows(results), design_rows(results), curve_rows(results)
+    views = view_rows(results)
     write_csv(rows, paths.csv)
     write_csv(designs, paths.designs)
+    write_csv(views, paths.equal_budgets)
     write_parquet(rows, paths.parquet)
     write_parquet(curves, paths.curves)
-    write_csv(dictionary(names_of(rows), names_of(designs), names_of(curves)), paths.columns)
+    write_csv(
+        dictionary(names_of(rows), names_of(designs), names_of(curves), names_of(views)),
+        paths.columns,
+    )
     write_json_lines(decision_rows(results), paths.decisions)
     write_json_lines(failure_rows(results), paths.failures)
     for picture, path in zip(pictures, paths.plots, strict=True):

@@ -10,6 +10,7 @@ from tune_app.plan.cell import Cell
 from tune_app.plan.meanings import meanings
 from tune_app.results.columns import dictionary, of_curves, of_results
 from tune_app.results.design_table import design_rows
+from tune_app.results.equal_budgets import view_rows
 from tune_app.results.summary import summarise
 from tune_app.results.tables import cell_rows, curve_rows, names_of
 
@@ -19,11 +20,13 @@ def test_every_column_of_the_tables_has_a_line(tmp_path: Path) -> None:
         results = summarise(journal)
     cells, curves = names_of(cell_rows(results)), names_of(curve_rows(results))
     designs = names_of(design_rows(results))
-    lines = dictionary(cells, designs, curves)
+    views = names_of(view_rows(results))
+    lines = dictionary(cells, designs, curves, views)
     assert [(line["table"], line["column"]) for line in lines] == [
         *(("results", name) for name in cells),
         *(("designs", name) for name in designs),
         *(("curves", name) for name in curves),
+        *(("equal_budgets", name) for name in views),
     ]
     assert [line["column"] for line in lines if not line["meaning"]] == []
 
