@@ -62,7 +62,14 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "tune_app.stores": (),
     "tune_app.plan": ("data", "model", "search_spaces"),
     "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.plan"),
-    "tune_app.stopping": ("data.counts", "tune_app.formats", "tune_app.plan", "tune_app.journal"),
+    "tune_app.statistics": (),
+    "tune_app.stopping": (
+        "data.counts",
+        "tune_app.formats",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.statistics",
+    ),
     "tune_app.faults": ("tune_app.machine_limits", "tune_app.stores", "tune_app.journal"),
     "tune_app.trial": (
         "data",
@@ -76,7 +83,6 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.faults",
     ),
     "tune_app.replay": ("tune_app.plan", "tune_app.journal", "tune_app.stopping"),
-    "tune_app.statistics": (),
     "tune_app.results": (
         "tune_app.formats",
         "tune_app.plan",
@@ -133,6 +139,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.journal",
         "tune_app.stopping",
         "tune_app.trial",
+        "tune_app.statistics",
         "tune_app.results",
         "tune_app.terminal",
         "tune_app.cluster",

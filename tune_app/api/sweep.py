@@ -21,9 +21,11 @@ from tune_app.results.designs import CellResult
 from tune_app.results.equal_budgets import view_rows
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
+from tune_app.results.verdict import verdict
+from tune_app.statistics.noise import Noise
 from tune_app.sweep import listing
 from tune_app.sweep.folder import JOURNAL
-from tune_app.terminal.leader import leader_lines
+from tune_app.terminal.leader import leader_lines, verdict_line
 
 if TYPE_CHECKING:
     from tune_app.trial.trained import TrainedModel
@@ -103,12 +105,33 @@ class Sweep:
 
     @property
     def leader(self) -> str | None:
-        """Label of the best design; None if no cell has finished."""
+        """Label of the design with the lowest score, which need not be better than those in
+        `not_told_apart`; None if no cell has finished."""
         leader = self.results.leader
         return None if leader is None else leader.label
 
+    @property
+    def noise(self) -> Noise | None:
+        """The seeds' noise: the standard deviation of a score over seeds in bits per byte, from how
+        many runs; None if it is unknown."""
+        return self.results.contest.noise
+
+    @property
+    def not_told_apart(self) -> list[str] | None:
+        """Labels of the designs that the leader is ahead of by no more than noise, in the order of
+        the ranking; None if there is no leader or the noise is unknown."""
+        contest = self.results.contest
+        if contest.leader is None or contest.noise is None:
+            return None
+        return [design.label for design in contest.not_told_apart]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: by how much the leader leads, and what it is not told apart from."""
+        return verdict(self.results)
+
     def load_leader(self, *, device: str = "cpu") -> TrainedModel:
-        """The model of the best design, on the seed on which it scored best, and its tokenizer.
+        """The model of the leader, on the seed on which it scored best, and its tokenizer.
 
         Raises ValueError if no cell has finished, CheckpointError if its checkpoint is gone.
         """
@@ -152,6 +175,7 @@ class Sweep:
         if self.ended_by is not None:
             lines.append(f"ended early: {self.ended_by}")
         lines += [line.plain for line in leader_lines(self.results)]
+        lines += [line.plain for line in verdict_line(self.results)]
         return [*lines, f"report: {self.report}"] if self.report.exists() else lines
 
     def _short(self) -> pd.DataFrame:

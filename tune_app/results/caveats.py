@@ -11,6 +11,7 @@ from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results import nuisance
 from tune_app.results.summary import SweepResults
+from tune_app.results.verdict import more_seeds, sigmas_text
 from tune_app.stopping.all_rules import title_of
 
 _AMPLE = 20
@@ -136,36 +137,42 @@ def _amended(results: SweepResults) -> Iterator[str]:
 
 def _chance(results: SweepResults) -> Iterator[str]:
     seeds = len(results.sweep.seeds)
-    published = (
-        "Published three-seed records of similar models (parameter-golf) moved by 0.0006 to 0.003 "
-        "nats per token with the seed alone, shorter runs by more."
-    )
-    gap = _nats_between_first_two(results)
-    distance = "" if gap is None else f" First and second differ by {gap:.4f} nats per token."
-    if seeds == 1:
-        yield f"Only one seed: another may change the ranking. {published}{distance}"
-    else:
-        yield f"{seeds} seeds say little about seed noise. {published}{distance}"
+    few = "Only one seed" if seeds == 1 else f"Only {seeds} seeds"
+    yield f"{few}: another may change the ranking. {_how_much(results)}"
+    if seeds > 1:
         partial = [design for design in results.ranking if len(design.finished) < design.wanted]
         if partial:
             names = ", ".join(design.label for design in partial)
             yield (
                 f"Not every seed of {names} was trained to the end, so the means are not over the "
                 "same seeds. Where seeds were stopped the mean of the others flatters, because "
-                "stopping spares the lucky ones."
+                "stopping spares the lucky ones, and the noise between seeds looks smaller than it "
+                "is."
             )
 
 
-def _nats_between_first_two(results: SweepResults) -> float | None:
-    """Nats per baseline token between the first two of the ranking."""
-    ranking, baseline = results.ranking, results.baseline
-    if len(ranking) < 2 or baseline is None:
-        return None
-    first, second = ranking[0].mean, ranking[1].mean
-    bytes_per_token = results.sweep.bytes_per_token.get(tokenizer_of(baseline.values).key)
-    if first is None or second is None or bytes_per_token is None:
-        return None
-    return (second - first) * math.log(2) * bytes_per_token
+def _how_much(results: SweepResults) -> str:
+    """By how much the seed alone moves a score, and what that leaves of the first two."""
+    contest, ranking = results.contest, results.ranking
+    noise = contest.noise
+    if noise is None:
+        return (
+            f"By how much is unknown: {contest.why_unknown}. {more_seeds(results)} measures it; "
+            "until then nothing says that the leader is better than the second."
+        )
+    low, high = noise.interval
+    measured = (
+        f"The seed alone moves a score by σ = {noise.sigma:.4f} bits per byte (95 %: {low:.4f} to "
+        f"{high:.4f}), from {noise.source}"
+    )
+    measured += f" ({noise.detail})" if noise.detail else ""
+    if len(ranking) < 2:
+        return f"{measured}."
+    margin = contest.margins[ranking[1].label]
+    return (
+        f"{measured}. First and second differ by {margin.by:.4f}, {sigmas_text(margin)}; below "
+        f"{noise.limit * margin.unit:.4f} they are not told apart."
+    )
 
 
 def _scale(results: SweepResults) -> Iterator[str]:

@@ -59,7 +59,12 @@ _RESULTS: Mapping[str, Column] = {
     ),
     "rank": Column(
         meaning="place of the design by its mean full_bits_per_byte, 1 is best; only finished "
-        "cells whose score counts have one"
+        "cells whose score counts have one. Noise may have decided it: see told_apart"
+    ),
+    "told_apart": Column(
+        meaning="whether the design is behind the leader by more than the seeds' noise: by more "
+        "than 2 σ·√((1/n₁ + 1/n₂)/2) for means over n₁ and n₂ seeds. Empty for the leader, for "
+        "what has no rank, and if the noise is unknown"
     ),
     "is_chosen": Column(
         meaning="whether the cell has the nuisance values that its design is compared at"
@@ -143,6 +148,20 @@ _RESULTS: Mapping[str, Column] = {
 }
 
 _DESIGNS: Mapping[str, Column] = {
+    "behind_leader_bits_per_byte": Column(
+        meaning="full_bits_per_byte minus the leader's; empty for the leader", unit=_BITS
+    ),
+    "behind_leader_sigmas": Column(
+        meaning="the same in units of the seeds' noise, σ·√((1/n₁ + 1/n₂)/2); empty if that is "
+        "unknown"
+    ),
+    "noise_sigma": Column(
+        meaning="σ: standard deviation of a single seed's score over seeds, the same for all "
+        "designs; empty if it is unknown",
+        unit=_BITS,
+    ),
+    "noise_degrees_of_freedom": Column(meaning="from how many differences between seeds σ is"),
+    "noise_source": Column(meaning="which runs σ is from, or why it is unknown"),
     "full_bits_per_byte": Column(
         meaning="mean over the seeds that count, at the chosen nuisance values; designs are ranked "
         "by it",

@@ -33,6 +33,7 @@ def _row(results: SweepResults, design: Design, rank: int | None) -> Row:
         "standard_deviation": design.deviation,
         "gap_bits_per_byte": results.gap(design),
         "seeds_scored": len(design.finished),
+        **_noise(results, design),
         **(
             {
                 "best_bits_per_byte": spread and spread[0],
@@ -46,6 +47,23 @@ def _row(results: SweepResults, design: Design, rank: int | None) -> Row:
             for name, statuses in _COUNTED.items()
         },
         **charged(design),
+    }
+
+
+def _noise(results: SweepResults, design: Design) -> Row:
+    """How far it is behind the leader, and the noise by which that is measured."""
+    contest, leader = results.contest, results.leader
+    margin, noise = contest.margins.get(design.label), contest.noise
+    behind = None
+    if leader is not None and leader.mean is not None and design.mean is not None:
+        behind = None if design is leader else design.mean - leader.mean
+    return {
+        "behind_leader_bits_per_byte": behind,
+        "behind_leader_sigmas": margin and margin.sigmas,
+        "told_apart": contest.told_apart(design),
+        "noise_sigma": noise and noise.sigma,
+        "noise_degrees_of_freedom": noise and noise.degrees_of_freedom,
+        "noise_source": contest.why_unknown if noise is None else noise.source,
     }
 
 

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tune_app import formats
 from tune_app.journal.metrics import metric
 from tune_app.journal.records import PHASES, Status
-from tune_app.results import nuisance
+from tune_app.results import nuisance, verdict
 from tune_app.results.amendments import amendment_text
 from tune_app.results.caveats import caveats
 from tune_app.results.confounders import confounder_section
@@ -70,6 +70,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "counts": _counts(results),
         "leader": _leader(results),
         "several_seeds": len(sweep.seeds) > 1,
+        "noise": _noise(results),
         "nuisance": nuisance_section(results),
         "views": view_section(results),
         "confounders": confounder_section(results),
@@ -152,6 +153,19 @@ def _leader(results: SweepResults) -> dict[str, Any] | None:
         "gap": "" if leader.is_baseline else formats.gap(results.gap(leader)),
         "test": _tested(results, leader),
         "against": _against(results, leader),
+        "apart": verdict.standing_text(results.contest),
+        "verdict": verdict.verdict(results),
+    }
+
+
+def _noise(results: SweepResults) -> dict[str, str] | None:
+    """The seeds' noise, by which the designs are told apart; None if it is unknown."""
+    noise, leader = results.contest.noise, results.leader
+    if noise is None or leader is None:
+        return None
+    return {
+        "text": verdict.noise_text(noise, seeds=len(leader.scores)),
+        "limit": f"{noise.limit:.2g}",
     }
 
 
@@ -174,7 +188,8 @@ def _against(results: SweepResults, leader: Design) -> str:
         sentences.append("The leader is the baseline itself.")
     elif baseline is not None and baseline.mean is not None:
         sentences.append(
-            f"The baseline, {baseline.label}, has {formats.bits_per_byte(baseline.mean)}."
+            f"The baseline, {baseline.label}, has {formats.bits_per_byte(baseline.mean)}"
+            f"{verdict.against_baseline(results)}."
         )
     else:
         sentences.append("The baseline has not finished, so there is no gap to it.")
@@ -182,7 +197,8 @@ def _against(results: SweepResults, leader: Design) -> str:
         second = ranking[1]
         assert second.mean is not None and leader.mean is not None
         sentences.append(
-            f"Second is {second.label}, {formats.bits_per_byte(second.mean - leader.mean)} behind."
+            f"Second is {second.label}, {formats.bits_per_byte(second.mean - leader.mean)} behind"
+            f"{verdict.behind_text(results, second)}."
         )
     else:
         sentences.append("Nothing else has finished.")
@@ -205,6 +221,8 @@ def _ranked(results: SweepResults, place: int, design: Design) -> dict[str, Any]
         "perplexity": formats.perplexity(design.perplexity),
         "test": "" if design.test_mean is None else formats.bits_per_byte(design.test_mean),
         "gap": "baseline" if design.is_baseline else formats.gap(results.gap(design)),
+        "behind": verdict.sigmas_behind(results, design),
+        "close": design is results.leader or results.contest.told_apart(design) is False,
         "parameters": formats.parameters(table.get("total")),
         "share": _percent(table.get("embedding_share"), 1),
         "shape": f"{size.get('d_model', '?')} × {size.get('n_layers', '?')}",

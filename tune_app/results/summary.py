@@ -24,6 +24,7 @@ from tune_app.journal.records import (
 )
 from tune_app.plan.cell_names import CellNames
 from tune_app.plan.labels import is_number, spans_decades
+from tune_app.results.contest import Contest, contest_of
 from tune_app.results.designs import (
     CellResult,
     Design,
@@ -99,7 +100,9 @@ class SweepResults:
 
     @property
     def ranking(self) -> list[Design]:
-        """Designs with a finished cell, best first; ties by label.
+        """Designs with a finished cell, the lowest score first; ties by label.
+
+        Noise may have decided their order: `contest` says what is told apart.
 
         In a sweep of several seeds, a design that was scored on the seed that chose its nuisance
         value comes after those that were not: its luck counts in its score.
@@ -116,6 +119,11 @@ class SweepResults:
     def leader(self) -> Design | None:
         ranking = self.ranking
         return ranking[0] if ranking else None
+
+    @cached_property
+    def contest(self) -> Contest:
+        """The ranking against the seeds' noise."""
+        return contest_of(self.designs, self.ranking)
 
     @property
     def baseline(self) -> Design | None:

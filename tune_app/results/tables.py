@@ -44,6 +44,11 @@ def cell_rows(results: SweepResults) -> list[Row]:
     labels = {
         result.cell.key: design.label for design in results.designs for result in design.cells
     }
+    apart = {
+        result.cell.key: results.contest.told_apart(design)
+        for design in results.ranking
+        for result in design.finished
+    }
     roles = _nuisance_roles(results)
     drawn = results.drawn_metrics
     return _rectangular(
@@ -56,6 +61,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
                 "is_baseline": result.cell.key == results.sweep.baseline,
                 "status": result.cell.status.value,
                 "rank": rank.get(result.cell.key),
+                "told_apart": apart.get(result.cell.key),
                 **roles.get(result.cell.key, {}),
                 **_cell_values(result),
                 **_outcome(results, result, drawn),

@@ -19,6 +19,7 @@ from typing import ClassVar, Self
 
 from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
+from tune_app.statistics.noise import pooled
 from tune_app.stopping.curves import Curves, value_at
 from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
 
@@ -189,9 +190,10 @@ class _Limit:
         known = [value for value in values if value is not None]
         if self._rule.unit != "sigma":
             return (known[0], self._rule.margin) if known else None
-        if len(known) < len(values) or len(known) < 2:
+        noise = pooled([known], of="the baseline")
+        if len(known) < len(values) or noise is None:
             return None
-        return statistics.fmean(known), self._rule.margin * statistics.stdev(known)
+        return statistics.fmean(known), self._rule.margin * noise.sigma
 
 
 def _score(observation: Observation, rule: KillRule) -> float:

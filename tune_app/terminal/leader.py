@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.text import Text
 
 from tune_app import formats
-from tune_app.results import nuisance
+from tune_app.results import nuisance, verdict
 from tune_app.results.designs import Design
 from tune_app.results.summary import SweepResults
 
 
 def leader_lines(results: SweepResults) -> list[Text]:
-    """The best design, its score, and how far it is from the baseline."""
+    """The design that leads, its score, and how far it is from the baseline."""
     leader = results.leader
     if leader is None:
         return [Text("no leader: no cell has finished", style="bold yellow")]
@@ -53,4 +53,17 @@ def _against_baseline(results: SweepResults, leader: Design) -> str:
         return "the baseline has not finished"
     if gap is None:
         return "no seed counts for both the leader and the baseline"
-    return f"{formats.gap(gap)} against the baseline {formats.one_line(results.baseline.label)}"
+    return (
+        f"{formats.gap(gap)} against the baseline {formats.one_line(results.baseline.label)}"
+        f"{verdict.against_baseline(results)}"
+    )
+
+
+def verdict_line(results: SweepResults) -> list[Text]:
+    """The last line of a sweep: by how much the leader leads, and what is not told apart from it;
+    none without a leader."""
+    said = verdict.verdict(results)
+    if not said:
+        return []
+    sure = results.contest.noise is not None and not results.contest.not_told_apart
+    return [Text(said, style="" if sure else "yellow")]

@@ -248,7 +248,7 @@ class LiveView(_View):
         last = [progress.last(cell) for cell in best]
         table = FittingTable(
             columns=[
-                Column.names("best", [cell.label for cell in best]),
+                Column.names("leading", [cell.label for cell in best]),
                 Column.numbers(
                     "full dev bpb",
                     [formats.bits_per_byte(progress.score(cell)) for cell in best],

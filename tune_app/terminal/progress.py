@@ -190,7 +190,7 @@ class SweepProgress:
         return None if score is None or level is None else score - level
 
     def ranked(self) -> list[CellRecord]:
-        """Finished cells, best first by bits per byte on the full dev split."""
+        """Finished cells by bits per byte on the full dev split, the lowest first."""
         scored = [
             (score, cell.position, cell)
             for cell in self.cells

@@ -29,7 +29,7 @@ class SweepRow:
     cells: int = 0
     """Those that are to be trained at all."""
     leader: str = ""
-    """Label of the best design; empty if no cell has finished."""
+    """Label of the design that leads; empty if no cell has finished."""
     created_at: float = 0.0
     """Seconds since the epoch."""
     problem: str = ""

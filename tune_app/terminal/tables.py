@@ -20,13 +20,14 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.reached import reached
 from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heartbeat, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
+from tune_app.results import verdict
 from tune_app.results.amendments import amendment_text
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
-from tune_app.results.summary import summarise
+from tune_app.results.summary import SweepResults, summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
-from tune_app.terminal.leader import leader_lines
+from tune_app.terminal.leader import leader_lines, verdict_line
 from tune_app.terminal.progress import SweepProgress
 from tune_app.terminal.sentences import STATUS_STYLES, Sentence
 
@@ -149,7 +150,7 @@ def status_table(journal: Journal, *, clock: Callable[[], float] = time.time) ->
 
 
 def _status_table(journal: Journal, *, now: float) -> RenderableType:
-    progress = SweepProgress.read(journal)
+    progress, results = SweepProgress.read(journal), summarise(journal)
     cells = progress.cells
     for key, so_far in reached(journal).items():
         if progress.cell(key).status in (Status.RUNNING, Status.INTERRUPTED):
@@ -198,6 +199,7 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
                 ],
                 rank=6,
             ),
+            *_behind(results, cells),
             *_attempts(cells, journal.attempts()),
         ],
         name_left_out=True,
@@ -208,6 +210,8 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
     )
     named = [Text(f"cells are named by {title}", "dim")] if (title := progress.title) else []
     parts: list[RenderableType] = [head, *named, *_history(journal, progress), Text(), table]
+    if noise := verdict.mark_text(results):
+        parts.append(Text(noise, style="dim"))
     failures = journal.failures()
     if told := _ends(journal, progress, failures) + sentences.setbacks(progress, failures):
         parts += [Text(), sentences.below_each_other(told)]
@@ -251,6 +255,18 @@ def _alive(
         for cell in cells
     ]
     return [Column.numbers("alive", ages, rank=5)]
+
+
+def _behind(results: SweepResults, cells: Sequence[CellRecord]) -> list[Column]:
+    """How far the design of each cell is behind the leader; no column if nothing says how far."""
+    if not results.contest.margins:
+        return []
+    texts = {
+        result.cell.key: verdict.sigmas_behind(results, design)
+        for design in results.ranking
+        for result in design.finished
+    }
+    return [Column.numbers("behind\nleader", [texts.get(cell.key, "") for cell in cells], rank=5)]
 
 
 def _attempts(cells: Sequence[CellRecord], attempts: Sequence[Attempt]) -> list[Column]:
@@ -322,6 +338,8 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
     ] + sentences.setbacks(progress, results.failures)
     if told:
         parts += [Text(), sentences.below_each_other(told)]
+    if last := verdict_line(results):
+        parts += [Text(), *last]
     return Group(*parts)
 
 

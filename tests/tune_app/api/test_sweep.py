@@ -48,6 +48,8 @@ def test_tables_have_the_rows_and_the_types_of_the_written_ones(
 def test_the_leader_is_the_ranking_s_first(sweep: Sweep) -> None:
     (best,) = sweep.cells[sweep.cells["rank"] == 1]["label"]
     assert sweep.leader == best
+    assert (sweep.noise, sweep.not_told_apart) == (None, None), "one seed, and none is recorded"
+    assert sweep.verdict.startswith(f"{best} leads by ")
 
 
 def test_it_shows_its_leader_and_a_short_table(sweep: Sweep) -> None:
@@ -55,7 +57,8 @@ def test_it_shows_its_leader_and_a_short_table(sweep: Sweep) -> None:
     assert "12 cells: 4 finished, 6 stopped, 1 failed, 1 infeasible" in text
     assert f"leader on one seed, not a verdict: {sweep.leader}" in text
     assert "gap" in text and "<NA>" not in text
-    assert len(text.splitlines()) < 20 and max(map(len, text.splitlines())) <= 120
+    assert "the seeds' noise is unknown; train with --seeds 0,1,2" in text
+    assert len(text.splitlines()) < 22 and max(map(len, text.splitlines())) <= 120
     html = sweep._repr_html_()
     assert html.count("<tr") == 13 and "<script" not in html
 

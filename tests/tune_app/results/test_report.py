@@ -88,7 +88,7 @@ def test_a_leader_beside_the_baseline_shows_its_gap(tmp_path: Path) -> None:
 def test_finished_and_stopped_cells_never_share_a_table(tmp_path: Path) -> None:
     page = _page(_results(tmp_path), tmp_path)
     ranking, stopped = (
-        _section(page, "Finished, best first"),
+        _section(page, "Finished, lowest bits per byte first"),
         _section(page, "Stopped before the end"),
     )
     assert re.findall(r"<td>(\d\d% × [\d.]+)</td>", ranking) == [
@@ -130,7 +130,7 @@ def test_the_ranking_has_the_sizes_of_its_cells(tmp_path: Path) -> None:
     assert size is not None
     cells = re.findall(
         r'<td class="number">([^<]*)</td>',
-        _section(_page(results, tmp_path), "Finished, best first"),
+        _section(_page(results, tmp_path), "Finished, lowest bits per byte first"),
     )
     assert f"{size['d_model']} × {size['n_layers']}" in cells and str(size["d_ff"]) in cells
 
@@ -214,7 +214,7 @@ def test_infeasible_cells_have_their_reason_and_the_settings_their_numbers(tmp_p
 def test_a_sweep_that_has_not_begun_has_no_leader(tmp_path: Path) -> None:
     fates = {(share, expansion): "pending" for share in SHARES for expansion in EXPANSIONS}
     page = _page(_results(tmp_path, fates=fates), tmp_path)
-    assert "No leader yet" in page and "Finished, best first" not in page
+    assert "No leader yet" in page and "Finished, lowest bits per byte first" not in page
     assert "12 of 12 cells are still to train" in re.sub(r"\s+", " ", page)
 
 

@@ -140,7 +140,7 @@ def test_live_region_shows_running_cells_and_the_best(waiting: Journal, played: 
     gap = expected.bits_per_byte - baseline.bits_per_byte
     assert f"{abs(gap):.4f}" in row
     assert re.search(r"^25% × 2\.66 +starting +·{10} +– +– +– +– +\d+s$", text, re.MULTILINE)
-    best = text[text.index("\nbest") :]
+    best = text[text.index("\nleading") :]
     assert re.search(r"^35% × 2\.66 +2\.\d{4} .*baseline$", best, re.MULTILINE)
 
 

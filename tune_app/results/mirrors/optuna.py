@@ -42,6 +42,7 @@ from tune_app.results.designs import CellResult
 from tune_app.results.mirrors.study_rows import insert_trials
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.summary import SweepResults, summarise
+from tune_app.results.verdict import verdict
 
 STUDY = "study.sqlite3"
 """The name of the study's file in a sweep's folder."""
@@ -222,6 +223,9 @@ def _build(results: SweepResults, path: Path) -> None:
     storage.set_study_system_attr(study, _METRIC_NAMES, ["bits per byte"])
     for name in ("space", "corpus", "corpus_sha256", "tokens", "command"):
         storage.set_study_user_attr(study, name, getattr(results.sweep, name))
+    if not any(result.cell.status.waits for result in results.cells):
+        # Optuna calls the trial with the lowest value the best one.
+        storage.set_study_user_attr(study, "verdict", verdict(results) or "no cell has finished")
     trials = [_trial(results, result, distributions) for result in results.cells]
     insert_trials(storage, study, trials)
     storage.remove_session()
