@@ -78,14 +78,18 @@ def train(
     *,
     seeds: Annotated[str, Parameter(help="Seeds.")] = "0,1",
     values: Annotated[str, Parameter(help="Other values of the cells, as JSON.")] = "{}",
+    cells: Annotated[str, Parameter(help="Some of the cells, by name, in this order.")] = ",".join(
+        CELLS
+    ),
     threads: int = 1,
 ) -> None:
     """Train what is missing in the file."""
     torch.set_num_threads(threads)
     done = {run.name for run in _runs([file])} if file.exists() else set()
     for seed in map(int, seeds.split(",")):
-        for name, planned in _cells({**json.loads(values), "evaluations": 1}).items():
-            cell = planned.with_seed(seed)
+        planned = _cells({**json.loads(values), "evaluations": 1})
+        for name in cells.split(","):
+            cell = planned[name].with_seed(seed)
             for config in spread_shapes(cell.model):
                 run = _run(name, cell, config)
                 if run.name not in done:
