@@ -366,3 +366,5 @@ class SweepRecord:
     """Axes whose values were drawn on a logarithmic scale."""
     nuisance: tuple[str, ...] = ()
     """Axes that are nuisances: designs are compared at their best on them."""
+    paired: tuple[tuple[str, ...], ...] = ()
+    """Axes that vary together, value by value, see `tune_app.plan.paired`."""

@@ -41,6 +41,7 @@ def sweep(record: str, *, folder: str) -> SweepRecord:
     values = json.loads(record)
     for name in ("seeds", "axes", "log_axes", "nuisance"):
         values[name] = tuple(values.get(name, ()))
+    values["paired"] = tuple(map(tuple, values.get("paired", ())))
     return SweepRecord(**{**values, "begun_as": values["name"], "name": folder})
 
 

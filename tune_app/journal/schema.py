@@ -174,9 +174,9 @@ def _to_version_4(connection: sqlite3.Connection) -> None:
 
 
 def _to_version_5(connection: sqlite3.Connection) -> None:
-    """A sweep's record names its nuisance axes; before there were none."""
+    """A sweep's record names its nuisance axes and its paired ones; before there were none."""
     for row in connection.execute("SELECT rowid, record FROM sweep").fetchall():
-        record = {**json.loads(row[1]), "nuisance": []}
+        record = {**json.loads(row[1]), "nuisance": [], "paired": []}
         text = json.dumps(record, sort_keys=True)
         connection.execute("UPDATE sweep SET record = ? WHERE rowid = ?", [text, row[0]])
 

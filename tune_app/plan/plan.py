@@ -37,6 +37,8 @@ class SweepPlan:
     axes: tuple[str, ...]
     nuisance: tuple[str, ...] = ()
     """The axes that are nuisances: designs are compared at their best on them."""
+    paired: tuple[tuple[str, ...], ...] = ()
+    """Axes that vary together, value by value."""
     log_axes: tuple[str, ...] = ()
     """Axes whose values are drawn on a logarithmic scale."""
     notes: tuple[str, ...] = ()
@@ -127,6 +129,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         seeds=tuple(wishes.seeds),
         axes=differing,
         nuisance=tuple(space.nuisance),
+        paired=space.paired,
         log_axes=tuple(
             axis for axis, values in space.axes.items() if getattr(values, "log", False)
         ),

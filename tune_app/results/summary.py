@@ -74,6 +74,11 @@ class SweepResults:
         """The sweep's axes without the seed and the nuisance axes: what designs differ in."""
         return tuple(axis for axis in self.sweep.axes if axis not in (*self.nuisance, "seed"))
 
+    def apart_from(self, axis: str) -> list[str]:
+        """The axes that do not vary together with this one, nor are it."""
+        together = {name for names in self.sweep.paired if axis in names for name in names}
+        return [other for other in self.axes if other not in {axis, *together}]
+
     @property
     def nuisance(self) -> tuple[str, ...]:
         """The axes that designs are compared at their best on."""

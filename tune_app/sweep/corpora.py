@@ -64,6 +64,7 @@ def sweep_record(
         axes=plan.axes,
         log_axes=plan.log_axes,
         nuisance=plan.nuisance,
+        paired=plan.paired,
         test_bytes=_test_bytes(corpora),
         versions={
             "source": source_version(),

@@ -107,6 +107,7 @@ def extension(
         axes=(*axes, _SEED) if len(seeds) > 1 or _SEED in sweep.axes else axes,
         log_axes=tuple(dict.fromkeys([*sweep.log_axes, *plan.log_axes])),
         nuisance=tuple(axis for axis in nuisance if axis in axes),
+        paired=_paired(sweep, plan),
         scheduler=scheduler,
         kill_rule=kill_rule,
         command=command,
@@ -150,6 +151,15 @@ def refuse_another_contest(
         f"there is already a different sweep named {plan.name!r} ({'; '.join(differing)}), and "
         f"cells trained in different ways cannot be compared{why}; give this one another name, for "
         f"example --name {plan.name}-2, or use the same settings to continue that one"
+    )
+
+
+def _paired(sweep: SweepRecord, plan: SweepPlan) -> tuple[tuple[str, ...], ...]:
+    """The pairs that both have: an axis that one of them varies alone is paired no longer."""
+    return tuple(
+        names
+        for names in dict.fromkeys([*sweep.paired, *plan.paired])
+        if all(names in one.paired or not set(names) & set(one.axes) for one in (sweep, plan))
     )
 
 

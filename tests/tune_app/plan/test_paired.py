@@ -45,6 +45,7 @@ def test_the_plan_and_the_names_of_its_cells_have_each_setting_as_an_axis() -> N
     names = {"AXES": PAIRED, "FIXED": fixed, "BASELINE": {"vocab_size": 4_000}}
     plan = make_plan(space_of(names, name="mine"), Wishes())
     assert plan.axes == ("embedding_ratio", "vocab_size")
+    assert plan.paired == (plan.axes,)
     assert [cell.label for cell in plan.cells] == ["35% × 4,000", "25% × 2,900", "45% × 5,200"]
     assert space_of(PAIRED, name="mine").paired == tuple(PAIRED), "axes alone"
     with pytest.raises(ValueError, match=r"^vocab_size is an axis of the space 'mine'"):

@@ -252,3 +252,19 @@ def test_a_baseline_off_the_axes_has_a_mark_of_its_own(make: Make) -> None:
     figure = axis_plot(results, "glu_expansion").figure
     assert [text.get_text() for text in figure.legends[-1].get_texts()] == ["feed-forward reglu"]
     assert len(_points(figure.axes[-1], "*")) == 1
+
+
+def test_a_line_follows_an_axis_with_what_is_paired_with_it(tmp_path: Path) -> None:
+    axes = {"embedding_ratio": (0.25, 0.35), "vocab_size": (2_000, 4_096), "n_heads": (2, 4)}
+    with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
+        results = summarise(journal)
+    own = replace(
+        results, sweep=replace(results.sweep, paired=(("embedding_ratio", "vocab_size"),))
+    )
+    assert own.apart_from("embedding_ratio") == ["n_heads"]
+    assert own.apart_from("n_heads") == ["embedding_ratio", "vocab_size"]
+    plot = axis_plot(own, "vocab_size")
+    assert (
+        "A line joins cells that differ only in vocabulary, and in the embedding share that goes "
+        "with it."
+    ) in plot.caption

@@ -317,3 +317,15 @@ def test_a_nuisance_axis_comes_in_and_adopts_what_was_trained(journal: Journal) 
     # As an axis it is a question, and no nuisance any more.
     asked = extended(journal, planned(axes={"learning_rate_factor": [1, 2]}))
     assert asked.sweep.nuisance == () and asked.changes[-1].name == "nuisance"
+
+
+def test_axes_are_paired_as_long_as_all_cells_have_them_so(journal: Journal) -> None:
+    pair = ("glu_expansion", "n_heads")
+    plan = replace(planned(expansions=(2.66, 3.0)), axes=pair)
+    assert extended(journal, replace(plan, paired=(pair,))).sweep.paired == (), "one was alone"
+    alone = replace(journal.sweep(), axes=("batch_size",))
+    rules = StoppingRules.from_record(alone)
+    added = extension(alone, journal.cells(), replace(plan, paired=(pair,)), rules, command="")
+    assert added.sweep.paired == (pair,)
+    both = replace(alone, axes=pair, paired=(pair,))
+    assert extension(both, journal.cells(), plan, rules, command="").sweep.paired == ()

@@ -39,7 +39,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     values = ordered([design.values.get(axis) for design in results.designs])
     numeric = all(map(is_number, values))
     places = {repr(value): value if numeric else place for place, value in enumerate(values)}
-    others = [other for other in results.axes if other != axis]
+    others = results.apart_from(axis)
     styles = Styles(results, others)
     lines = _lines(results, axis, others, styles)
     stopped = results.with_status(Status.STOPPED)
@@ -69,7 +69,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     add_legends(figure, styles.handles())
     caption = "Cells that trained to the end, scored on the full dev split."
     if others:
-        caption += f" A line joins cells that differ only in {name}."
+        caption += f" A line joins cells that differ only in {name}{_with(results, axis)}."
     if results.nuisance:
         caption += f" {NUISANCE_CAPTION}"
     if len(results.sweep.seeds) > 1:
@@ -80,6 +80,16 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
             "these."
         )
     return Plot(name=f"by_{axis}", figure=figure, caption=caption)
+
+
+def _with(results: SweepResults, axis: str) -> str:
+    """`, and in the vocabulary that goes with it`, for an axis that does not vary alone."""
+    together = [other for other in results.axes if other not in (axis, *results.apart_from(axis))]
+    return (
+        f", and in the {' and '.join(map(axis_name, together))} that goes with it"
+        if together
+        else ""
+    )
 
 
 def _lines(results: SweepResults, axis: str, others: Sequence[str], styles: Styles) -> list[_Line]:
