@@ -155,7 +155,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.api",
         "tune_app.cloud",
     ),
-    "benchmarks": ("data", "model", "tune_app"),
+    "benchmarks": ("data", "model", "search_spaces", "tune_app"),
 }
 
 COMMAND_LINES = {

@@ -19,9 +19,12 @@ from tune_app.results.plots.style import (
     NUISANCE_CAPTION,
     Plot,
     Styles,
+    draw_noise,
     draw_spread,
     dress,
+    marked,
     new_figure,
+    noise_caption,
     say,
 )
 from tune_app.results.plots.ticks import value_ticks
@@ -52,6 +55,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         axes = strip = figure.add_subplot()
     dress(axes, x=name, y="bits per byte (full dev split)")
     strip.set_title(f"Bits per byte by {name}", loc="left", fontsize=12, fontweight="bold")
+    noise = draw_noise(axes, results)
     for line in lines:
         along = [places[repr(design.values.get(axis))] for design in line.designs]
         # NaN breaks the line at a design without a value, since nothing is known there.
@@ -59,6 +63,8 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         axes.plot(along, means, **line.look)
         for place, design in zip(along, line.designs, strict=True):
             draw_spread(axes, place, design, line.look["color"])
+            if look := marked(results, design):
+                axes.plot(place, design.mean, **{**line.look, **look})
             if len(results.sweep.seeds) > 1:
                 scores = list(design.scores.values())
                 seed = {**line.look, "linestyle": "none", "markersize": 4, "alpha": 0.45}
@@ -66,7 +72,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     value_ticks(axes, axis, values, results)
     if not results.ranking:
         say(axes, "no cell has finished yet")
-    add_legends(figure, styles.handles())
+    add_legends(figure, [*styles.handles(), *noise])
     caption = "Cells that trained to the end, scored on the full dev split."
     if others:
         caption += f" A line joins cells that differ only in {name}{_with(results, axis)}."
@@ -74,6 +80,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
         caption += f" {NUISANCE_CAPTION}"
     if len(results.sweep.seeds) > 1:
         caption += " Small marks are seeds, large ones their mean."
+    caption += noise_caption(results)
     if stopped:
         caption += (
             " An × above the plot marks a stopped cell, whose last value is not comparable with "

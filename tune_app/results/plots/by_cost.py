@@ -25,9 +25,12 @@ from tune_app.results.plots.style import (
     NUISANCE_CAPTION,
     Plot,
     Styles,
+    draw_noise,
     draw_spread,
     dress,
+    marked,
     new_figure,
+    noise_caption,
     say,
     stop_marker,
     stop_name,
@@ -93,13 +96,15 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
         say(axes, "no cell has finished yet")
         if not stopped:
             axes.set_xticks([])
-    add_legends(figure, [*styles.handles(), ("mark", list(marks.values()))])
+    noise = draw_noise(axes, results)
+    add_legends(figure, [*styles.handles(), ("mark", list(marks.values())), *noise])
     return Plot(
         name=f"pareto_{cost.name}",
         figure=figure,
         caption="The grey line is the Pareto front of the designs that trained to the end: no "
-        "other is both cheaper and better. Stopped cells are in the upper panel, at their cost and "
-        "last value; they are not ranked."
+        "other has both a lower cost and a lower score. Stopped cells are in the upper panel, at "
+        "their cost and last value; they are not ranked."
+        + noise_caption(results)
         + (" A design is the mean of its seeds." if len(results.sweep.seeds) > 1 else "")
         + (
             f" {NUISANCE_CAPTION} It is charged with all its nuisance trials on a seed, stopped "
@@ -124,7 +129,17 @@ def _draw_finished(
     for charge, mean, design in ranked:
         look = styles.of(design)
         draw_spread(axes, charge, design, look.colour)
-        axes.plot(charge, mean, color=look.colour, marker=look.marker, markersize=7.5, zorder=4)
+        axes.plot(
+            charge,
+            mean,
+            **{
+                "color": look.colour,
+                "marker": look.marker,
+                "markersize": 7.5,
+                "zorder": 4,
+                **marked(results, design),
+            },
+        )
     front = [ranked[index] for index in pareto_front([(x, y) for x, y, _ in ranked])]
     axes.step([x for x, _, _ in front], [y for _, y, _ in front], where="post", **_FRONT)
     _label(axes, [(charge, mean, design.label) for charge, mean, design in front])

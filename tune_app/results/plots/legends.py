@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
@@ -33,7 +34,7 @@ def handle(label: str, **look: Any) -> Line2D:
     )
 
 
-def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) -> None:
+def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Artist]]]) -> None:
     """Titled legends below the plots, where they cover nothing; the figure grows by their height.
 
     They stand side by side if they fit, else below each other, in as many columns as fit.
@@ -78,7 +79,7 @@ def add_legends(figure: Figure, groups: Sequence[tuple[str, Sequence[Line2D]]]) 
     )
 
 
-def _legend(figure: Figure, title: str, lines: Sequence[Line2D], *, columns: int) -> Legend:
+def _legend(figure: Figure, title: str, lines: Sequence[Artist], *, columns: int) -> Legend:
     return figure.legend(
         handles=list(lines),
         title=literal(textwrap.fill(title, _LINE)),

@@ -15,12 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from tune_app.journal.records import DIVERGED
 from tune_app.plan.labels import axis_name, ordered
 from tune_app.results.designs import Design
 from tune_app.results.plots.legends import MARGIN, handle
 from tune_app.results.summary import SweepResults
+from tune_app.results.verdict import noise_text
+from tune_app.statistics.noise import margin
 from tune_app.stopping.all_rules import title_of
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
@@ -35,6 +38,9 @@ FEW = 8
 NUISANCE_CAPTION = (
     "A design is shown at its chosen nuisance value; the thin line is its spread over all of them."
 )
+
+NOISE: Any = {"color": "#0072B2", "alpha": 0.10, "linewidth": 0, "zorder": 0}
+"""Of the band above the leader."""
 
 _STOP_MARKERS = {AshaSettings.NAME: "x", KillRule.NAME: "+", DIVERGED: "1"}
 _OTHER_STOP_MARKERS = ("2", "3", "4", "|", "_")
@@ -212,6 +218,44 @@ def draw_spread(axes: Axes, place: float, design: Design, colour: str) -> None:
     if design.spread is not None:
         low, high = design.spread
         axes.plot([place, place], [low, high], color=colour, linewidth=1.0, alpha=0.5, zorder=2)
+
+
+def draw_noise(axes: Axes, results: SweepResults) -> list[tuple[str, list[Any]]]:
+    """A band above the leader, as wide as designs with as many seeds are not told apart from it.
+
+    Returns its legend, empty if the noise is unknown or nothing is compared.
+    """
+    contest = results.contest
+    leader = contest.leader
+    if contest.noise is None or leader is None or leader.mean is None or not contest.margins:
+        return []
+    seeds = len(leader.scores)
+    band = margin(0.0, seeds=seeds, other_seeds=seeds, noise=contest.noise)
+    axes.axhspan(leader.mean, leader.mean + band.limit * band.unit, **NOISE)
+    label = f"within {band.limit:.2g} σ of the leader (σ = {band.unit:.4f})"
+    hollow = handle(
+        "not told apart from it", color=GREY, marker="o", linestyle="none", **hollow_look()
+    )
+    return [("noise", [Patch(label=label, **NOISE), hollow])]
+
+
+def hollow_look() -> dict[str, Any]:
+    """How a mark looks that is not told apart from the leader; a stopped cell's is a cross."""
+    return {"markerfacecolor": "white", "markeredgewidth": 1.6, "zorder": 5}
+
+
+def marked(results: SweepResults, design: Design) -> dict[str, Any]:
+    """What its place in the contest adds to the look of a design's mark."""
+    return hollow_look() if results.contest.told_apart(design) is False else {}
+
+
+def noise_caption(results: SweepResults) -> str:
+    """A sentence on the band and the hollow marks; empty if there are none."""
+    noise, leader = results.contest.noise, results.leader
+    if noise is None or leader is None or not results.contest.margins:
+        return ""
+    told = noise_text(noise, seeds=len(leader.scores))
+    return f" Hollow marks are not told apart from the leader: {told}."
 
 
 def new_figure(height: float) -> Figure:
