@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from matplotlib.patches import Rectangle
 
 from tests.tune_app.observations import observation
 from tune_app.journal.records import CellRecord, Status, SweepRecord
@@ -16,6 +17,8 @@ from tune_app.results.caveats import caveats
 from tune_app.results.columns import of_designs, of_results
 from tune_app.results.design_table import design_rows
 from tune_app.results.designs import CellResult, designs_of
+from tune_app.results.plots.by_axis import axis_plot
+from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.summary import SweepResults
 from tune_app.results.tables import cell_rows
 from tune_app.results.verdict import against_baseline, mark_text, verdict
@@ -216,3 +219,22 @@ def test_the_tables_say_it_for_every_design() -> None:
     assert {row["noise_sigma"] for row in designs.values()} == {0.017}
     assert all(of_designs(name).meaning for name in designs["3"])
     assert of_results("told_apart").meaning
+
+
+@pytest.mark.usefixtures("recorded")
+def test_plots_have_a_band_and_hollow_marks_for_what_is_not_told_apart() -> None:
+    results = made({2.66: [2.25], 4.0: [2.2], 3.0: [2.21], 2.0: [2.3]})
+    for plot in (axis_plot(results, "glu_expansion"), cost_plot(results, COSTS[1])):
+        (axes,) = plot.figure.axes
+        (band,) = axes.patches
+        assert isinstance(band, Rectangle)
+        assert (band.get_y(), band.get_height()) == pytest.approx((2.2, 0.034))
+        hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+        assert [y for line in hollow for y in line.get_ydata()] == [2.21]
+        assert "Hollow marks are not told apart from the leader: σ = 0.0170" in plot.caption
+
+
+@pytest.mark.usefixtures("unrecorded")
+def test_plots_without_known_noise_mark_nothing() -> None:
+    plot = axis_plot(made({2.66: [2.25], 4.0: [2.2]}), "glu_expansion")
+    assert not plot.figure.axes[0].patches and "Hollow" not in plot.caption
