@@ -39,6 +39,12 @@ class Contest:
             if design.label in self.margins and not self.margins[design.label].told_apart
         )
 
+    def by_noise(self, by: float, *, seeds: int) -> Margin | None:
+        """A difference between two means over so many seeds each; None if the noise is unknown."""
+        if self.noise is None:
+            return None
+        return margin(by, seeds=seeds, other_seeds=seeds, noise=self.noise)
+
     def told_apart(self, design: Design) -> bool | None:
         """Whether a design is behind the leader by more than noise; None for the leader, for one
         that is not ranked, and if the noise is unknown."""

@@ -20,6 +20,7 @@ from tune_app.journal.records import Observation
 from tune_app.results.designs import CellResult, Design
 from tune_app.results.summary import SweepResults
 from tune_app.results.tables import Row
+from tune_app.results.verdict import difference_text
 from tune_app.stopping.curves import interpolate
 
 Spent = Callable[[CellResult, Observation], float | None]
@@ -142,7 +143,8 @@ def view_sentences(results: SweepResults) -> list[str]:
         before, now = view.place(first.leader), view.places[0]
         sentences.append(
             f"At equal {view.unit.name} ({view.unit.text(view.budget)}) {now.design.label} leads, "
-            f"{formats.bits_per_byte(before.score - now.score)} bits per byte ahead of "
+            f"{formats.bits_per_byte(before.score - now.score)} bits per byte"
+            f"{_by_noise(results, before, now)} ahead of "
             f"{first.leader.label}, which leads at equal {first.unit.name}; by then "
             f"{now.design.label} has trained {now.done:.0%} of its tokens, {first.leader.label} "
             f"{before.done:.0%}."
@@ -151,6 +153,13 @@ def view_sentences(results: SweepResults) -> list[str]:
         names = _or([view.unit.name for view in found])
         return [f"{first.leader.label} leads at equal {names} alike."]
     return sentences
+
+
+def _by_noise(results: SweepResults, before: Place, now: Place) -> str:
+    """The gap in σ of the whole split at the end, which is rather less than that of the sample."""
+    seeds = min(len(place.design.finished) for place in (before, now))
+    text = difference_text(results, before.score - now.score, seeds=seeds)
+    return f" ({text.removeprefix(', ')})" if text else ""
 
 
 def view_section(results: SweepResults) -> dict[str, Any] | None:

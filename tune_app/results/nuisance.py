@@ -9,6 +9,7 @@ from tune_app import formats
 from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.results.designs import Design
 from tune_app.results.summary import SweepResults
+from tune_app.results.verdict import difference_text
 from tune_app.statistics.nuisance import Reversal, is_at_end, reversals
 
 _MOST_NAMES = 4
@@ -103,7 +104,7 @@ def turned(results: SweepResults) -> list[tuple[Design, Design, str]]:
     for one in reversals([_scores(design, names) for design in ranked]):
         found.setdefault((one.ahead, one.behind), []).append(one)
     return [
-        (ranked[ahead], ranked[behind], _sentence(ranked[ahead], ranked[behind], ones, names))
+        (ranked[ahead], ranked[behind], _sentence(results, ranked, ones, names))
         for (ahead, behind), ones in found.items()
     ]
 
@@ -194,9 +195,18 @@ def _scores(design: Design, names: Sequence[str]) -> list[dict[int, float]]:
 
 
 def _sentence(
-    ahead: Design, behind: Design, found: Sequence[Reversal], names: Sequence[str]
+    results: SweepResults,
+    ranked: Sequence[Design],
+    found: Sequence[Reversal],
+    names: Sequence[str],
 ) -> str:
-    where = " and ".join(f"at {names[one.value]} (by {one.by:.4f} bits per byte)" for one in found)
+    """found: the reversals of one pair."""
+    ahead, behind = ranked[found[0].ahead], ranked[found[0].behind]
+    where = " and ".join(
+        f"at {names[one.value]} (by {one.by:.4f} bits per byte"
+        f"{difference_text(results, one.by, seeds=one.seeds)})"
+        for one in found
+    )
     return (
         f"the ranking reverses within the nuisance: {behind.label} is behind {ahead.label}, each "
         f"at its chosen value, but ahead of it {where}"

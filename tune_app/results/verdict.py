@@ -93,6 +93,13 @@ def behind_text(results: SweepResults, design: Design) -> str:
     return f" ({sigmas_text(margin)}{'' if margin.told_apart else ', not told apart'})"
 
 
+def difference_text(results: SweepResults, by: float, *, seeds: int) -> str:
+    """What the noise says of a difference between two means over so many seeds each: `, 0.7 σ`;
+    empty if it is unknown."""
+    found = results.contest.by_noise(by, seeds=seeds)
+    return "" if found is None else f", {sigmas_text(found)}"
+
+
 def sigmas_behind(results: SweepResults, design: Design) -> str:
     """How far a design is behind the leader, for a column: `2.3 σ`, `≈ 0.7 σ` if it is not told
     apart from it, `leader`, or empty."""

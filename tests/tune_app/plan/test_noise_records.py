@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from tune_app.plan.noise_records import fitting, read_records, recorded_noise
+from tune_app.plan.plan import make_plan
+from tune_app.plan.space_file import load_space
+from tune_app.plan.wishes import Wishes
 
 HEADER = (
     "corpus,target_parameters,tokens,learning_rate,parametrization,"
@@ -27,6 +30,13 @@ def test_the_records_that_come_along_are_whole() -> None:
     assert records and all(record.source for record in records)
     old = fitting(records, [{**CELL, "batch_size": 8}])
     assert old is not None and (old.sigma, old.degrees_of_freedom, old.runs) == (0.017, 16, 20)
+
+
+def test_the_noise_of_the_default_sweep_is_recorded() -> None:
+    plan = make_plan(load_space("quick"), Wishes())
+    assert fitting(recorded_noise(), [cell.values for cell in plan.cells]) is not None, (
+        "the defaults have changed: measure the noise with --seeds 0,1,2 and add a line"
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.summary import SweepResults
 from tune_app.results.tables import cell_rows
-from tune_app.results.verdict import against_baseline, mark_text, verdict
+from tune_app.results.verdict import against_baseline, difference_text, mark_text, verdict
 from tune_app.stopping.curves import Curves
 
 BASELINE = 2.66
@@ -113,6 +113,7 @@ def test_one_seed_is_judged_by_the_recorded_noise() -> None:
         "--seeds 0,1,2"
     )
     assert against_baseline(results) == " (0.7 σ, not told apart)"
+    assert difference_text(results, 0.017, seeds=4) == ", 2.0 σ"
     text = " ".join(caveats(results))
     assert "σ = 0.0170 bits per byte (95 %: 0.0127 to 0.0259)" in text and "on a Tuesday" in text
     assert "First and second differ by 0.0100, 0.6 σ; below 0.0340 they are not told" in text
@@ -137,7 +138,7 @@ def test_without_any_noise_nothing_is_claimed() -> None:
         "--seeds 0,1,2 to measure it"
     )
     assert mark_text(results).startswith("the seeds' noise is unknown; train with --seeds 0,1,2")
-    assert against_baseline(results) == ""
+    assert (against_baseline(results), difference_text(results, 1.0, seeds=1)) == ("", "")
     assert "By how much is unknown: no design finished on two seeds, and none is recorded" in (
         " ".join(caveats(results))
     )
