@@ -69,8 +69,8 @@ def noise_text(noise: Noise, *, seeds: int = 1) -> str:
         return f"{sigma}, from {noise.source}"
     low, high = noise.interval
     return (
-        f"{sigma}, from only {noise.source}: between {low:.4f} and {high:.4f}, so that "
-        f"{noise.limit:.1f} σ are asked for instead of {LIMIT:g}"
+        f"{sigma}, from only {noise.source}; it may be {low:.4f} to {high:.4f}, so only what is "
+        f"{noise.limit:.1f} σ behind instead of {LIMIT:g} is told apart"
     )
 
 

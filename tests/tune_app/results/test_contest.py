@@ -161,6 +161,7 @@ def test_the_sweep_s_own_seeds_measure_it() -> None:
     assert "σ = 0.0058 bpb for a mean of 3 seeds, 0.0100 for one, from only 9 runs" in verdict(
         results
     )
+    assert "so only what is 2.5 σ behind instead of 2 is told apart" in mark_text(results)
 
 
 @pytest.mark.usefixtures("recorded")
