@@ -228,6 +228,7 @@ def test_caveats_hold_for_the_sweep_at_hand(tmp_path: Path) -> None:
     assert "0.15 tokens per parameter" in text
     assert "Embedding share and shape are confounded" in text
     assert "from d_model 61 with 20 layers to d_model 110 with 3" in text
+    assert "In three cells of quick the others moved the score by" in text
     assert "ASHA stopped 4 of 12 cells" in text
     # ln(1 + 0.5 / 144.1)
     assert "margin of 0.5 perplexity is 0.0035 nats per token" in text
