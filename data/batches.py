@@ -1,4 +1,4 @@
-"""Batches: shuffled windows of a split for training, whole documents for scoring.
+"""Batches: shuffled windows of a split for training, documents or stretches for scoring.
 
 Shapes: B sequences of a batch, T tokens of a sequence (the context).
 """
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import CorpusError
-from data.prepared import PackedSplit, TokenArray
+from data.prepared import PackedSplit
 
 Tokens: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -111,9 +111,9 @@ class EvaluationDocuments:
     cut into windows that do not overlap. The last batch is padded to the shape of the others;
     `mask_BT` is False in the padding and where the target is end-of-text.
 
-    With `max_bytes`, documents are taken in the split's order if they fit into what is left of it;
-    if none fits, the smallest is taken. The choice depends on the text alone: it is the same for
-    every tokenizer.
+    With `first`, only so many documents from the start of the split are scored, and the last batch
+    has only as many sequences as it needs. (All of a split keeps its shapes: another shape may
+    change the last bits of a score.)
 
     Raises CorpusError for a split shorter than the context, ValueError for sizes below 1.
     """
@@ -125,19 +125,27 @@ class EvaluationDocuments:
         context: int,
         batch_size: int,
         end_of_text: int,
-        max_bytes: int | None = None,
+        first: int | None = None,
     ) -> None:
         _check_sizes(context=context, batch_size=batch_size)
-        _check_context(split, context)
+        if first is None:
+            _check_context(split, context)
+        else:
+            _check_sizes(first=first)
         self.context = context
         self.batch_size = batch_size
         self.end_of_text = end_of_text
-        chosen = _documents_within(split.document_bytes, max_bytes)
-        self.documents = len(chosen)
+        self._trimmed = first is not None
+        self.documents = len(split.document_bytes[:first])
         """Documents scored."""
-        self.text_bytes = int(split.document_bytes[chosen].sum())
+        offsets_D = np.asarray(split.document_offsets[: self.documents + 1])
+        self.bytes_D = np.asarray(split.document_bytes[:first])
+        """[documents], UTF-8 bytes of each."""
+        self.tokens_D = np.diff(offsets_D) - 1
+        """[documents], scored tokens of each; batches have them in this order."""
+        self.text_bytes = int(self.bytes_D.sum())
         """UTF-8 bytes of the text scored."""
-        self._tokens = _tokens_of(split, chosen)
+        self._tokens = split.tokens[: offsets_D[-1]]
         self.tokens = len(self._tokens) - self.documents
         """Tokens scored."""
 
@@ -146,9 +154,10 @@ class EvaluationDocuments:
         return math.ceil((len(self._tokens) - 1) / (self.batch_size * self.context))
 
     def __iter__(self) -> Iterator[Batch]:
-        size = self.batch_size * self.context
-        shape = (self.batch_size, self.context)
-        for start in range(0, len(self._tokens) - 1, size):
+        for start in range(0, len(self._tokens) - 1, self.batch_size * self.context):
+            left = math.ceil((len(self._tokens) - 1 - start) / self.context)
+            sequences = min(self.batch_size, left) if self._trimmed else self.batch_size
+            shape, size = (sequences, self.context), sequences * self.context
             # One token more than the inputs: the last target.
             tokens = np.full(size + 1, self.end_of_text, dtype=np.int64)
             here = self._tokens[start : start + size + 1]
@@ -159,29 +168,6 @@ class EvaluationDocuments:
                 targets_BT=targets_BT,
                 mask_BT=targets_BT != self.end_of_text,
             )
-
-
-def _documents_within(document_bytes: NDArray[np.int64], max_bytes: int | None) -> Tokens:
-    if max_bytes is None:
-        return np.arange(len(document_bytes))
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes is {max_bytes}; it must be at least 1, or None for all")
-    chosen = []
-    left = max_bytes
-    for document, size in enumerate(document_bytes.tolist()):
-        if size <= left:
-            chosen.append(document)
-            left -= size
-            if not left:
-                break
-    return np.array(chosen or [int(np.argmin(document_bytes))], dtype=np.int64)
-
-
-def _tokens_of(split: PackedSplit, documents: NDArray[np.int64]) -> TokenArray:
-    if len(documents) == len(split.document_bytes):
-        return split.tokens
-    offsets = split.document_offsets
-    return np.concatenate([split.tokens[offsets[i] : offsets[i + 1]] for i in documents.tolist()])
 
 
 def _check_sizes(**sizes: int) -> None:

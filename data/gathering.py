@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 
 from data.division import RULE, SMALLEST_BYTES, split_by_bytes
 from data.errors import CorpusError, reading_explained
+from data.prepared import stretches_of
 from data.progress import Report
 from data.sources.base import Document, Source
 from data.splits import NEEDED_SPLITS, SPLITS, SplitName, shuffle_key
+from data.stretches import ends, hash_order
 from data.tokenizers.cutting import PIECE_BYTES, Cutting
 
 
@@ -49,9 +51,37 @@ class GatheredSplit:
     def text_bytes(self) -> int:
         return int(self.document_bytes.sum())
 
-    def order(self) -> NDArray[np.int64]:
-        """[documents]: which document comes first, second … in the shuffled order."""
-        return np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable")
+    def texts(self) -> SplitTexts:
+        """The documents in the shuffled order."""
+        order = np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable")
+        starts = np.cumsum(self.document_bytes) - self.document_bytes
+        return SplitTexts(
+            name=self.name,
+            path=self.path,
+            starts=starts[order],
+            text_bytes=self.document_bytes[order],
+        )
+
+    def stretches(self) -> SplitTexts:
+        """Stretches of all documents in the order of their hash (see data.stretches)."""
+        starts: list[int] = []
+        last: list[int] = []
+        with _mapped(self.path) as text:
+            start = 0
+            for size in self.document_bytes.tolist():
+                found = ends(text, start, start + size)
+                starts += [start, *found[:-1]]
+                last += found
+                start += size
+            order = hash_order(text[one:end] for one, end in zip(starts, last, strict=True))
+        starts_S = np.array(starts, dtype=np.int64)
+        bytes_S = np.array(last, dtype=np.int64) - starts_S
+        return SplitTexts(
+            name=stretches_of(self.name),
+            path=self.path,
+            starts=starts_S[order],
+            text_bytes=bytes_S[order],
+        )
 
     def add(self, text: bytes | None, file: BinaryIO) -> None:
         """Appends a document to the open file."""
@@ -65,31 +95,56 @@ class GatheredSplit:
         self._keys.append(shuffle_key(self.documents, text))
         self._sizes.append(len(text))
 
-    def pieces(self, cutting: Cutting) -> Iterator[tuple[int, bytes]]:
-        """(rank in the shuffled order, piece of the text) of each document, in that order.
 
-        A long document comes in several pieces.
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
+    ):
+        yield text
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitTexts:
+    """Texts of a split on disk, in the order in which they are packed."""
+
+    name: str
+    """Of their packed files."""
+    path: Path
+    starts: NDArray[np.int64]
+    """[texts], the first byte of each in the file."""
+    text_bytes: NDArray[np.int64]
+    """[texts]"""
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def total_bytes(self) -> int:
+        return int(self.text_bytes.sum())
+
+    def pieces(self, cutting: Cutting) -> Iterator[tuple[int, bytes]]:
+        """(place in the order, piece of the text) of each text, in order.
+
+        A long text comes in several pieces.
         """
-        ends = np.cumsum(self.document_bytes)
-        starts = ends - self.document_bytes
-        with (
-            self.path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text,
-        ):
-            for rank, document in enumerate(self.order().tolist()):
-                for piece in cutting.pieces(text, int(starts[document]), int(ends[document])):
-                    yield rank, piece
+        with _mapped(self.path) as text:
+            for place, start in enumerate(self.starts.tolist()):
+                end = start + int(self.text_bytes[place])
+                for piece in cutting.pieces(text, start, end):
+                    yield place, piece
 
     def batches(
         self, stage: str, report: Report, *, cutting: Cutting
     ) -> Iterator[list[tuple[int, bytes]]]:
         """The pieces in lists of about PIECE_BYTES; reports the bytes done, as `stage`."""
-        total = self.text_bytes
+        total = self.total_bytes
         batch: list[tuple[int, bytes]] = []
         size = done = 0
         report(stage, 0, total)
-        for rank, piece in self.pieces(cutting):
-            batch.append((rank, piece))
+        for place, piece in self.pieces(cutting):
+            batch.append((place, piece))
             size += len(piece)
             if size >= PIECE_BYTES:
                 yield batch

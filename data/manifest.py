@@ -13,7 +13,7 @@ from data.errors import DamagedCorpusError, first_line
 from data.splits import NEEDED_SPLITS, SPLITS, SplitName
 from data.tokenizers.spec import TokenizerSpec
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Increased whenever the same corpus would give other files: splits, order, tokenizer or layout."""
 
 MANIFEST_FILE = "manifest.json"

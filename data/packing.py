@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from data.gathering import GatheredSplit
+from data.gathering import GatheredSplit, SplitTexts
 from data.manifest import SplitRecord
 from data.prepared import bytes_file, offsets_file, tokens_file
 from data.progress import Report
@@ -30,12 +30,12 @@ class TrainingTexts:
     """The text of a split in batches, for a tokenizer's trainer; may be iterated again."""
 
     def __init__(self, split: GatheredSplit, kind: TokenizerKind, report: Report) -> None:
-        self._split = split
+        self._texts = split.texts()
         self._kind = kind
         self._report = report
 
     def __iter__(self) -> Iterator[list[str]]:
-        for batch in self._split.batches(
+        for batch in self._texts.batches(
             "train the tokenizer", self._report, cutting=self._kind.cutting
         ):
             yield [piece.decode() for _, piece in batch]
@@ -44,61 +44,71 @@ class TrainingTexts:
 def pack(
     split: GatheredSplit, kind: TokenizerKind, tokenizer: Tokenizer, folder: Path, report: Report
 ) -> SplitRecord:
-    """Encodes a split into its three files in `folder`."""
-    with (folder / tokens_file(split.name)).open("wb") as file:
-        text_tokens = _write_tokens(file, split, kind, tokenizer, report)
-    offsets = np.zeros(split.documents + 1, dtype=np.int64)
+    """Encodes a split into its three files in `folder`; dev also in stretches, for samples."""
+    if split.name == "dev":
+        _pack(split.stretches(), kind, tokenizer, folder, report)
+    texts = split.texts()
+    return _record(texts, _pack(texts, kind, tokenizer, folder, report))
+
+
+def _pack(
+    texts: SplitTexts, kind: TokenizerKind, tokenizer: Tokenizer, folder: Path, report: Report
+) -> NDArray[np.int64]:
+    """Writes the three files of texts. Returns the tokens of each, as `_write_tokens`."""
+    with (folder / tokens_file(texts.name)).open("wb") as file:
+        text_tokens = _write_tokens(file, texts, kind, tokenizer, report)
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum(text_tokens + 1, out=offsets[1:])
-    _write_array(folder / offsets_file(split.name), offsets)
-    _write_array(folder / bytes_file(split.name), split.document_bytes[split.order()])
-    return _record(split, text_tokens)
+    _write_array(folder / offsets_file(texts.name), offsets)
+    _write_array(folder / bytes_file(texts.name), texts.text_bytes)
+    return text_tokens
 
 
 def _write_tokens(
     file: BinaryIO,
-    split: GatheredSplit,
+    texts: SplitTexts,
     kind: TokenizerKind,
     tokenizer: Tokenizer,
     report: Report,
 ) -> NDArray[np.int64]:
-    """Writes end-of-text and the tokens of each document, as a .npy file.
+    """Writes end-of-text and the tokens of each text, as a .npy file.
 
-    Returns the number of tokens of each document's text: [documents], in shuffled order.
+    Returns the number of tokens of each text: [texts].
     """
     dtype = token_type(kind.spec.vocab_size)
     end_of_text = kind.end_of_text(tokenizer)
-    text_tokens = np.zeros(split.documents, dtype=np.int64)
+    text_tokens = np.zeros(len(texts), dtype=np.int64)
     begun = 0
     header_bytes = _write_header(file, dtype, 0)
-    for batch in split.batches(f"encode {split.name}", report, cutting=kind.cutting):
-        texts = [piece.decode() for _, piece in batch]
-        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    for batch in texts.batches(f"encode {texts.name}", report, cutting=kind.cutting):
+        decoded = [piece.decode() for _, piece in batch]
+        encodings = tokenizer.encode_batch_fast(decoded, add_special_tokens=False)
         stream: list[int] = []
-        for (rank, _), encoding in zip(batch, encodings, strict=True):
-            if rank == begun:
+        for (place, _), encoding in zip(batch, encodings, strict=True):
+            if place == begun:
                 stream.append(end_of_text)
                 begun += 1
             stream.extend(encoding.ids)
-            text_tokens[rank] += len(encoding.ids)
+            text_tokens[place] += len(encoding.ids)
         file.write(np.array(stream, dtype=dtype).tobytes())
     file.seek(0)
     # NumPy pads the header so that the first axis can grow in place.
-    rewritten = _write_header(file, dtype, int(text_tokens.sum()) + split.documents)
+    rewritten = _write_header(file, dtype, int(text_tokens.sum()) + len(texts))
     assert rewritten == header_bytes
     return text_tokens
 
 
-def _record(split: GatheredSplit, text_tokens: NDArray[np.int64]) -> SplitRecord:
+def _record(texts: SplitTexts, text_tokens: NDArray[np.int64]) -> SplitRecord:
     percentiles = np.percentile(text_tokens, PERCENTILES, method="nearest")
     return SplitRecord(
-        documents=split.documents,
-        text_bytes=split.text_bytes,
-        tokens=int(text_tokens.sum()) + split.documents,
+        documents=len(texts),
+        text_bytes=texts.total_bytes,
+        tokens=int(text_tokens.sum()) + len(texts),
         tokens_per_document={
             **{f"p{p}": int(value) for p, value in zip(PERCENTILES, percentiles, strict=True)},
             "max": int(text_tokens.max()),
         },
-        bytes_per_token=split.text_bytes / int(text_tokens.sum()),
+        bytes_per_token=texts.total_bytes / int(text_tokens.sum()),
     )
 
 

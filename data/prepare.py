@@ -58,7 +58,7 @@ def prepare(
         corpus_sha256 = source.content_hash()
     folder = (cache or default_cache()) / _key(corpus_sha256, kind.spec)
     prepared = _opened_or_built(source, corpus_sha256, kind, folder, report)
-    for problem in (*prepared.equal_splits(), *prepared.undivided_splits()):
+    for problem in prepared.equal_splits():
         logger.warning("%s: %s", source.name, problem)
     return prepared
 

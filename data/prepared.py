@@ -16,30 +16,32 @@ from data.manifest import TOKENIZER_FILE, Manifest
 from data.splits import SplitName
 from data.tokenizers.base import kind_of
 
-_LONG_DOCUMENT = 1 << 18
-"""Bytes: as much as an evaluation scores by default."""
-
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 
 
-def tokens_file(split: SplitName) -> str:
-    return f"{split}.tokens.npy"
+def stretches_of(split: SplitName) -> str:
+    """The name of a split's stretches in the names of their files."""
+    return f"{split}.stretches"
 
 
-def offsets_file(split: SplitName) -> str:
-    return f"{split}.offsets.npy"
+def tokens_file(texts: str) -> str:
+    return f"{texts}.tokens.npy"
 
 
-def bytes_file(split: SplitName) -> str:
-    return f"{split}.bytes.npy"
+def offsets_file(texts: str) -> str:
+    return f"{texts}.offsets.npy"
+
+
+def bytes_file(texts: str) -> str:
+    return f"{texts}.bytes.npy"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedSplit:
     """The documents of a split, back to back, each preceded by end-of-text.
 
-    They are shuffled in an order that depends on the corpus alone: a prefix is a fair sample, and
-    has the same documents under every tokenizer.
+    They are shuffled in an order that depends on the corpus alone, and is the same for every
+    tokenizer.
     """
 
     name: SplitName
@@ -93,22 +95,24 @@ class PreparedCorpus:
                     "single file, which is split for you"
                 )
 
-    def undivided_splits(self) -> Iterator[str]:
-        """A sentence for dev if it is one long document, from which no sample can be taken."""
-        dev = self.manifest.splits["dev"]
-        if dev.documents == 1 and dev.text_bytes > _LONG_DOCUMENT and self.manifest.grouping:
-            yield (
-                f"dev is a single document of {dev.text_bytes / 1e6:,.1f} MB, which every "
-                "evaluation scores in full; write #pieces behind the corpus to cut it"
-            )
-
     def split(self, name: SplitName) -> PackedSplit:
         """The packed documents of a split."""
+        return self._packed(name, name)
+
+    def stretches(self) -> PackedSplit:
+        """The text of dev again, cut into stretches, each packed like a document.
+
+        They are in the order of a hash of their text: a prefix is a fair sample of dev, and has the
+        same text under every tokenizer.
+        """
+        return self._packed("dev", stretches_of("dev"))
+
+    def _packed(self, name: SplitName, texts: str) -> PackedSplit:
         return PackedSplit(
             name=name,
-            tokens=np.load(self.folder / tokens_file(name), mmap_mode="r"),
-            document_offsets=np.load(self.folder / offsets_file(name), mmap_mode="r"),
-            document_bytes=np.load(self.folder / bytes_file(name), mmap_mode="r"),
+            tokens=np.load(self.folder / tokens_file(texts), mmap_mode="r"),
+            document_offsets=np.load(self.folder / offsets_file(texts), mmap_mode="r"),
+            document_bytes=np.load(self.folder / bytes_file(texts), mmap_mode="r"),
         )
 
     def tokenizer(self) -> Tokenizer:

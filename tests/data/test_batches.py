@@ -9,9 +9,7 @@ import pytest
 
 from data.batches import Batch, EvaluationDocuments, RandomBatches, TrainingBatches
 from data.errors import CorpusError
-from data.prepare import prepare
 from data.prepared import PackedSplit
-from data.tokenizers.spec import TokenizerSpec
 
 END_OF_TEXT = 0
 
@@ -131,10 +129,10 @@ class TestTrainingBatches:
 
 
 def evaluation(
-    split: PackedSplit, context: int = 8, batch_size: int = 3, max_bytes: int | None = None
+    split: PackedSplit, context: int = 8, batch_size: int = 3, first: int | None = None
 ) -> EvaluationDocuments:
     return EvaluationDocuments(
-        split, context=context, batch_size=batch_size, end_of_text=END_OF_TEXT, max_bytes=max_bytes
+        split, context=context, batch_size=batch_size, end_of_text=END_OF_TEXT, first=first
     )
 
 
@@ -168,46 +166,22 @@ class TestEvaluationDocuments:
         for one, two in zip(documents, documents, strict=True):
             assert_equal(one, two)
 
-    @pytest.mark.parametrize(
-        ("max_bytes", "taken"),
-        [
-            (100, [0, 1, 2, 3]),
-            (70, [0, 1, 2]),
-            (69, [0, 1, 3]),  # the third does not fit into what is left, the fourth does
-            (10, [1]),
-            (1, [3]),  # none fits: the smallest
-        ],
-    )
-    def test_a_cap_takes_whole_documents(self, max_bytes: int, taken: list[int]) -> None:
-        sizes = [30, 10, 30, 5]
-        split = split_of([9, 8, 7, 6], sizes)
-        documents = evaluation(split, max_bytes=max_bytes)
-        assert documents.documents == len(taken)
-        assert documents.text_bytes == sum(sizes[i] for i in taken)
-        expected = [
-            token
-            for i in taken
-            for token in split.tokens[split.document_offsets[i] + 1 : split.document_offsets[i + 1]]
-        ]
+    @pytest.mark.parametrize("first", [1, 2, 4])
+    def test_the_first_documents_alone_in_as_many_sequences_as_they_need(self, first: int) -> None:
+        split = split_of([9, 8, 7, 40], [30, 10, 30, 5])
+        documents = evaluation(split, first=first)
+        end = split.document_offsets[first]
+        assert documents.documents == first
+        assert documents.text_bytes == sum([30, 10, 30, 5][:first])
+        assert documents.tokens_D.tolist() == [9, 8, 7, 40][:first]
         found = [t for batch in documents for t in batch.targets_BT[batch.mask_BT].tolist()]
-        assert found == expected
-
-    def test_the_cap_takes_the_same_documents_for_every_tokenizer(self, stories, tmp_path) -> None:
-        found = []
-        for vocab_size in (260, 320):
-            corpus = prepare(
-                str(stories), TokenizerSpec(vocab_size=vocab_size), cache=tmp_path / "cache"
-            )
-            documents = evaluation(corpus.split("train"), context=32, max_bytes=10_000)
-            tokens = [t for batch in documents for t in batch.targets_BT[batch.mask_BT].tolist()]
-            found.append((corpus.tokenizer().decode(tokens), documents.text_bytes))
-            assert len(found[-1][0].encode()) == documents.text_bytes
-        assert found[0] == found[1]
+        assert found == [token for token in split.tokens[:end] if token != END_OF_TEXT]
+        assert sum(len(batch.inputs_BT) for batch in documents) == -(-(end - 1) // 8)
 
     def test_a_context_longer_than_the_data(self) -> None:
         with pytest.raises(CorpusError, match="context of 11 tokens is longer"):
             evaluation(split_of([10]), context=11)
 
-    def test_a_cap_below_one_byte(self) -> None:
-        with pytest.raises(ValueError, match="max_bytes is 0"):
-            evaluation(split_of([10]), max_bytes=0)
+    def test_no_document_at_all(self) -> None:
+        with pytest.raises(ValueError, match="first is 0"):
+            evaluation(split_of([10]), first=0)

@@ -136,21 +136,6 @@ class TestMistakes:
             assert len(told) == len(same) * (len(same) - 1) // 2
             assert all("are the same text" in message for message in told)
 
-    def test_a_dev_split_of_one_long_document_is_told(
-        self, tmp_path, story, caplog, monkeypatch
-    ) -> None:
-        monkeypatch.setattr("data.prepared._LONG_DOCUMENT", 10_000)
-        for first, name in enumerate(("train", "dev")):
-            texts = [story(1_000 * first + n) for n in range(60)]
-            (tmp_path / f"{name}.txt").write_text("\n".join(texts))
-        prepare(str(tmp_path), TOKENIZER, cache=tmp_path / "cache")
-        (record,) = caplog.records
-        assert "dev is a single document of 0.0 MB" in record.getMessage()
-        assert "write #pieces behind the corpus" in record.getMessage()
-        caplog.clear()
-        prepare(f"{tmp_path}#pieces", TOKENIZER, cache=tmp_path / "cache")
-        assert caplog.records == []
-
 
 class TestDamage:
     @pytest.fixture
@@ -169,7 +154,7 @@ class TestDamage:
                 os.truncate(manifest, 300)
             case "another format":
                 text = manifest.read_text()
-                manifest.write_text(text.replace('"format_version": 3', '"format_version": 0'))
+                manifest.write_text(text.replace('"format_version": 4', '"format_version": 0'))
         return corpus
 
     def test_it_is_refused_when_opened(self, damaged) -> None:

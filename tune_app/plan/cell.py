@@ -58,14 +58,23 @@ class TrialSettings(TrainingSettings):
     evaluations: int = 20
     """Evaluations per trial, evenly spaced; the last one at its end."""
     evaluation_bytes: int = 262_144
-    """Bytes of the dev sample, in whole documents; the last one scores the full split too."""
+    """Bytes of the dev sample; the last evaluation scores the full split too."""
+    sample: str = "stretches"
+    """How the dev sample is chosen: stretches of text from the whole split, by a hash."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("tokens", "evaluations", "evaluation_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.sample not in (*SAMPLES, *FORMER_SAMPLES):
+            raise ValueError(f"sample is {self.sample!r}; it must be {' or '.join(SAMPLES)}")
 
+
+SAMPLES = ("stretches",)
+"""Rules by which a dev sample is chosen. Scores of different rules are not compared."""
+FORMER_SAMPLES = ("first_documents",)
+"""Rules of older versions, whose journals are read; nothing is trained by them any more."""
 
 _SETTINGS_FIELDS = tuple(field.name for field in fields(TrialSettings))
 
@@ -167,6 +176,15 @@ class Cell:
 
     def with_seed(self, seed: int) -> Cell:
         return replace(self, seed=seed)
+
+
+def refuse_former_sample(sample: str) -> None:
+    """Raises ValueError for a sample that only older versions took."""
+    if sample in FORMER_SAMPLES:
+        raise ValueError(
+            f"sample is {sample!r}, which only older versions took; nothing can be "
+            f"trained by it any more: leave it out, or use {SAMPLES[0]}"
+        )
 
 
 def _resolved(model: ModelSpec, names: Mapping[str, Any]) -> TokenizerSpec:

@@ -63,6 +63,7 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "deterministic": True,
     "evaluations": 20,
     "evaluation_bytes": 262_144,
+    "sample": "first_documents",
     "seed": 0,
 }
 """Defaults of all settings as of their introduction. Add lines; never change or remove one."""

@@ -10,7 +10,7 @@ from data.tokenizers.spec import TokenizerSpec
 from model.sizing.budget import InfeasibleBudget
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
-from tune_app.plan.cell import Cell
+from tune_app.plan.cell import Cell, refuse_former_sample
 from tune_app.plan.cell_names import CellNames, named
 from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.plan.rows import PlannedCell
@@ -112,13 +112,17 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
         raise ValueError(
             f"the baseline itself is infeasible: {baseline.reason}{_unset(space, wishes, baseline)}"
         )
-    for shared in ("corpus", "tokens", "evaluations", "evaluation_bytes"):
+    for shared in ("corpus", "tokens", "evaluations", "evaluation_bytes", "sample"):
         if len({str(cell.values[shared]) for cell in records}) > 1:
             mixed = ValueError(
                 f"{shared} differs between cells, so they could not be compared; "
                 "use the same value for all"
             )
             raise at_its_line(mixed, space, overridden=wishes.values)
+    try:
+        refuse_former_sample(str(baseline.values["sample"]))
+    except ValueError as error:
+        raise at_its_line(error, space, overridden=wishes.values) from None
     tokens = int(baseline.values["tokens"])
     return SweepPlan(
         name=name,

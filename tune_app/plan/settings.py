@@ -15,7 +15,7 @@ from model.field_types import described
 from model.parts import VARIANTS
 from model.spec import ModelSpec
 from model.training.settings import CHOICES, TrainingSettings
-from tune_app.plan.cell import TrialSettings
+from tune_app.plan.cell import SAMPLES, TrialSettings
 from tune_app.plan.meanings import meanings, meanings_of
 from tune_app.plan.tokenizer import KIND, OPTIONS
 
@@ -64,7 +64,7 @@ def cell_settings() -> tuple[SettingsGroup, ...]:
         SettingsGroup(title="Model", settings=settings_of(ModelSpec, variants)),
         SettingsGroup(title="Tokenizer", settings=tokenizer),
         SettingsGroup(title="Training", settings=settings_of(TrainingSettings, CHOICES)),
-        SettingsGroup(title="Evaluation", settings=settings_of(TrialSettings)),
+        SettingsGroup(title="Evaluation", settings=settings_of(TrialSettings, {"sample": SAMPLES})),
     )
 
 

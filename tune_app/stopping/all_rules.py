@@ -13,6 +13,7 @@ from typing import Any
 from tune_app.journal.records import COMPLETED, DIVERGED, SweepRecord
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import KillRule
+from tune_app.stopping.precision import too_few
 from tune_app.stopping.rule import Rule, RuleSettings, Title, Trial
 
 SCHEDULERS: Mapping[str, type[RuleSettings]] = {
@@ -87,12 +88,8 @@ class StoppingRules:
     def notes(self, trial: Trial) -> tuple[str, ...]:
         """Warnings about the rules, shown before the sweep starts."""
         notes = [note for settings in self.settings for note in settings.notes(trial)]
-        if self.build(tokens=trial.tokens) and trial.sample_bytes < trial.wanted_bytes / 2:
-            notes.append(
-                f"the rules decide on a dev sample of {trial.sample_bytes:,} bytes instead of "
-                f"{trial.wanted_bytes:,}: the dev split's documents are too long for more; "
-                "differences on so little text may be chance, so raise evaluation_bytes"
-            )
+        if self.build(tokens=trial.tokens) and (why := too_few(trial)):
+            notes.append(why)
         return tuple(notes)
 
 

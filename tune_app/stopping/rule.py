@@ -64,8 +64,8 @@ class Trial:
     """Evenly spaced, the last one at the end."""
     sample_bytes: int
     """Bytes of text in the dev sample."""
-    wanted_bytes: int
-    """The requested size of the sample, or the full dev split if that is smaller."""
+    stretches: int
+    """Stretches of text in the dev sample."""
 
 
 _KINDS: Mapping[Any, tuple[tuple[type, ...], str]] = {

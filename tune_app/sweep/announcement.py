@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 
-from data.batches import EvaluationDocuments
 from data.display import corpus_facts
 from data.division import RULE
 from data.prepared import PreparedCorpus
+from data.stretches import Choice, choose
 from tune_app.formats import count, counted
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
@@ -44,16 +44,18 @@ def announce(
     number = f"{counted(cells or len(plan.cells), 'cell')}{done}"
     head = f"Sweep {plan.name}: {number}, {count(plan.tokens)} tokens each, on {plan.corpus}"
     manifest = next(iter(corpora.values())).manifest
+    sample = _sample(plan, corpora)
     facts = [
         *first,
         *(fact for fact in corpus_facts(manifest) if fact[0] != "splits" or RULE in fact[1]),
         *([("cells", f"named by {plan.title}")] if plan.title else []),
         ("baseline", plan.baseline.label),
         *([("nuisance", plan.nuisance_text)] if plan.nuisance else []),
+        ("dev sample", sample.reason),
         ("scheduler", describe_scheduler(rules.scheduler_record, plan.tokens)),
         ("kill rule", rules.kill_rule.describe(plan.tokens)),
         *(("note", note) for note in plan.notes),
-        *(("note", note) for note in rules.notes(_trial(plan, corpora))),
+        *(("note", note) for note in rules.notes(_trial(plan, sample))),
         *(
             ("infeasible", f"{cell.label}: {cell.reason}")
             for cell in plan.cells
@@ -64,21 +66,17 @@ def announce(
     print_facts(console, head, facts)
 
 
-def _trial(plan: SweepPlan, corpora: Mapping[str, PreparedCorpus]) -> Trial:
+def _trial(plan: SweepPlan, sample: Choice) -> Trial:
     """What the rules know about a trial; the dev sample is the same text for every cell."""
-    cell = Cell.from_values(plan.baseline.values)
-    corpus = next(iter(corpora.values()))
-    whole = int(corpus.split("dev").document_bytes.sum())
-    sample = EvaluationDocuments(
-        corpus.split("dev"),
-        context=cell.model.context,
-        batch_size=1,
-        end_of_text=corpus.end_of_text,
-        max_bytes=cell.settings.evaluation_bytes,
-    )
     return Trial(
         tokens=plan.tokens,
-        evaluations=cell.settings.evaluations,
+        evaluations=Cell.from_values(plan.baseline.values).settings.evaluations,
         sample_bytes=sample.text_bytes,
-        wanted_bytes=min(whole, cell.settings.evaluation_bytes),
+        stretches=sample.stretches,
     )
+
+
+def _sample(plan: SweepPlan, corpora: Mapping[str, PreparedCorpus]) -> Choice:
+    corpus = next(iter(corpora.values()))
+    settings = Cell.from_values(plan.baseline.values).settings
+    return choose(corpus.stretches().document_bytes, settings.evaluation_bytes)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tune_app.journal.records import CellRecord, Change, Status, SweepRecord
+from tune_app.plan.cell import FORMER_SAMPLES
 from tune_app.plan.cell_names import named
 from tune_app.plan.identity import BASELINE, canonical
 from tune_app.plan.labels import ordered
@@ -144,6 +145,13 @@ def refuse_another_contest(
             for name in nested_one | nested_other
             if _text(nested_one.get(name)) != _text(nested_other.get(name))
         ]
+    if one.get("sample") in FORMER_SAMPLES and other.get("sample") != one.get("sample"):
+        raise AnotherSweepError(
+            f"the sweep {plan.name!r} was begun by an older version ({'; '.join(differing)}): its "
+            "scores while training are of another sample of text, which this version no longer "
+            f"takes. It can be read, as with the command report, but not continued; give this one "
+            f"another name, for example --name {plan.name}-2"
+        )
     why = ""
     if _text(one.get("tokens")) != _text(other.get("tokens")):
         why = f"; {why_not_continued(one, tokens=int(other['tokens']))}"

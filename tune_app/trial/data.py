@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from data.batches import EvaluationDocuments, TrainingBatches
 from data.prepared import PreparedCorpus
+from data.stretches import choose
 from data.tokenizers.spec import TokenizerSpec
-from tune_app.plan.cell import Cell
+from tune_app.plan.cell import Cell, refuse_former_sample
 from tune_app.trial.tokenizer_files import TokenizerIdentity
 
 EVALUATION_BATCH = 16
@@ -32,6 +33,7 @@ class TrialData:
         """Of the tokenizer that encoded the text."""
         self.corpus_sha256 = corpus.manifest.corpus_sha256
         baseline = corpora(cell.baseline_tokenizer)
+        refuse_former_sample(cell.settings.sample)
         context, sample_bytes = cell.model.context, cell.settings.evaluation_bytes
         self.batches = TrainingBatches(
             corpus.split("train"),
@@ -39,14 +41,17 @@ class TrialData:
             batch_size=cell.settings.batch_size,
             seed=cell.seed,
         )
-        self.sample = _dev_documents(corpus, context=context, max_bytes=sample_bytes)
-        """Dev documents scored at every evaluation."""
-        self.full = _dev_documents(corpus, context=context, max_bytes=None)
+        self.sample = sample_of(corpus, context=context, max_bytes=sample_bytes)
+        """Stretches of dev scored at every evaluation."""
+        self.full = EvaluationDocuments(
+            corpus.split("dev"),
+            context=context,
+            batch_size=EVALUATION_BATCH,
+            end_of_text=corpus.end_of_text,
+        )
         """All dev documents, scored at the end."""
         self._own_per_baseline = baseline.bytes_per_token("train") / corpus.bytes_per_token("train")
-        baseline_sample = _dev_documents(
-            baseline, context=cell.baseline.context, max_bytes=sample_bytes
-        )
+        baseline_sample = sample_of(baseline, context=cell.baseline.context, max_bytes=sample_bytes)
         # Measured on the dev sample, so that it is the same for all cells of a sweep.
         self._baseline_bytes_per_token = baseline_sample.text_bytes / baseline_sample.tokens
 
@@ -70,13 +75,13 @@ class TrialData:
         return math.exp(nats) if nats < 700 else math.inf
 
 
-def _dev_documents(
-    corpus: PreparedCorpus, *, context: int, max_bytes: int | None
-) -> EvaluationDocuments:
+def sample_of(corpus: PreparedCorpus, *, context: int, max_bytes: int) -> EvaluationDocuments:
+    """The dev sample of so many bytes: the same text for every tokenizer."""
+    stretches = corpus.stretches()
     return EvaluationDocuments(
-        corpus.split("dev"),
+        stretches,
         context=context,
         batch_size=EVALUATION_BATCH,
         end_of_text=corpus.end_of_text,
-        max_bytes=max_bytes,
+        first=choose(stretches.document_bytes, max_bytes).stretches,
     )

@@ -158,7 +158,7 @@ def test_off_never_stops() -> None:
 
 
 def trial(*, tokens: int = 5_000_000, evaluations: int = 20) -> Trial:
-    return Trial(tokens=tokens, evaluations=evaluations, sample_bytes=262_000, wanted_bytes=262_144)
+    return Trial(tokens=tokens, evaluations=evaluations, sample_bytes=262_000, stretches=512)
 
 
 def test_a_rule_that_can_never_fire_says_so_and_why() -> None:

@@ -48,16 +48,16 @@ def test_every_scheduler_of_the_table_is_built_described_and_read_back(name: str
 def test_rules_that_are_off_build_nothing_and_say_nothing() -> None:
     assert OFF.build(tokens=1_000) == {}
     assert OFF.milestones(1_000) == ()
-    small = Trial(tokens=1_000, evaluations=10, sample_bytes=12, wanted_bytes=65_536)
+    small = Trial(tokens=1_000, evaluations=10, sample_bytes=12, stretches=1)
     assert OFF.notes(small) == ()
 
 
-def test_a_dev_sample_much_smaller_than_wanted_is_told_of() -> None:
+def test_a_dev_sample_too_small_to_decide_on_is_told_of() -> None:
     rules = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=AshaSettings())
-    small = Trial(tokens=1_000, evaluations=10, sample_bytes=12, wanted_bytes=65_536)
+    small = Trial(tokens=1_000, evaluations=10, sample_bytes=12, stretches=1)
     (note,) = rules.notes(small)
-    assert "a dev sample of 12 bytes instead of 65,536" in note
-    usual = Trial(tokens=1_000, evaluations=10, sample_bytes=65_000, wanted_bytes=65_536)
+    assert "the dev sample has 12 bytes in 1 stretch of text" in note
+    usual = Trial(tokens=1_000, evaluations=10, sample_bytes=65_000, stretches=128)
     assert rules.notes(usual) == ()
 
 

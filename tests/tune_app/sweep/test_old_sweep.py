@@ -1,26 +1,18 @@
-"""A sweep that an older version began is continued: nothing trained again, the same end.
+"""A sweep that an older version began is read; continuing it is refused with the reason.
 
 `tests/tune_app/old_sweep/interrupted.tar.xz` is what that version (its journal's schema was 2) left
 of a sweep that was killed in its third cell: the journal, the newest checkpoint of that cell, the
-live Optuna study and TensorBoard's files. `expected.json` is what the same sweep gave it
-undisturbed, under that version's names, with labels in place of keys. Its space, `OLD_SPACE` with
-the names of its time, trained the corpus of `words.py` on one thread.
-
-Another machine's arithmetic may differ in the last bits, so scores are compared within a tolerance;
-with STELLUX_SAME_MACHINE set, where the fixture was made, they have to be equal bit for bit.
+live Optuna study and TensorBoard's files. Its space, `OLD_SPACE` with the names of its time,
+trained the corpus of `words.py`. It scored another sample of text than this version does.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -46,14 +38,6 @@ SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
 KILL_RULE = {"span_fraction": 0.3}
 """
 
-NAMES = {
-    "reference_tokens": "baseline_tokens",
-    "reference_perplexity": "baseline_token_perplexity",
-    "whole_bits_per_byte": "full_bits_per_byte",
-    "whole_perplexity": "full_perplexity",
-}
-RULES = {"baseline": "kill_rule", "budget": "completed"}
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -63,12 +47,6 @@ def folder(tmp_path: Path) -> Path:
     with tarfile.open(FIXTURE / "interrupted.tar.xz") as archive:
         archive.extractall(tmp_path / "runs", filter="data")
     return tmp_path
-
-
-@pytest.fixture(scope="module")
-def expected() -> Mapping[str, Any]:
-    found: Mapping[str, Any] = json.loads((FIXTURE / "expected.json").read_text("utf-8"))
-    return found
 
 
 def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -93,66 +71,21 @@ def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.sweeps
-def test_it_is_continued_with_nothing_trained_again_to_the_same_end(
-    folder: Path, expected: Mapping[str, Any]
-) -> None:
+def test_it_is_not_continued_by_another_sample_and_says_why(folder: Path) -> None:
     path = folder / "runs/s/journal.sqlite3"
-    with Journal.open(path, read_only=True) as journal:
-        before = {cell.label: cell for cell in journal.cells()}
-        seen = len(journal.observations())
-
+    before = path.read_bytes()
+    code, output = sweep(folder, "./old_space.py", "--name", "s")
+    told = " ".join(output.split())
+    assert code == 2
+    assert 'sample is "first_documents" there, "stretches" here' in told
+    assert 'parametrization is "depth_mup" there, "complete_p" here' in told
+    assert "It can be read" in told and "--name s-2" in told
+    old = 'FIXED = {"parametrization": "depth_mup", "sample": "first_documents",'
+    (folder / "old_space.py").write_text(OLD_SPACE.replace("FIXED = {", old))
     code, output = sweep(folder, "./old_space.py", "--name", "s")
     assert code == 2
-    assert 'parametrization is "depth_mup" there, "complete_p" here' in output
-
-    then = '"parametrization": "depth_mup", "embedding_rate": 1.0,'
-    same = OLD_SPACE.replace("FIXED = {", f"FIXED = {{{then}")
-    (folder / "old_space.py").write_text(same)
-    code, output = sweep(folder, "./old_space.py", "--name", "s", "--cells-at-once", "1")
-
-    assert code == 0, output
-    assert "with another result" not in output, "a replayed observation differs"
-    with Journal.open(path, read_only=True) as journal:
-        cells = journal.cells()
-        labels = {cell.key: cell.label for cell in cells}
-        assert [
-            {"label": c.label, "status": c.status.value, "reason": c.reason} for c in cells
-        ] == (expected["cells"])
-        for cell in cells:
-            was = before[cell.label]
-            assert (cell.key, cell.values, cell.config) == (was.key, was.values, was.config)
-            assert cell.attempts == was.attempts + (0 if was.status.ended else 1)
-        resumed = {labels[a.cell]: a.resumed_from for a in journal.attempts() if a.number == 2}
-        assert resumed == {"tied × 4": 8_192}
-        decisions = [
-            (labels[one.cell], one.tokens, one.action, one.rule) for one in journal.decisions()
-        ]
-        assert decisions == [
-            (one["cell"], one["tokens"], one["action"], RULES.get(one["rule"], one["rule"]))
-            for one in expected["decisions"]
-        ]
-        points = journal.observations()
-        assert seen < len(points) == len(expected["observations"])
-        for point, old in zip(points, expected["observations"], strict=True):
-            told = {NAMES.get(name, name): value for name, value in old.items()}
-            assert labels[point.cell] == told.pop("cell")
-            assert (point.tokens, point.baseline_tokens) == (
-                told.pop("tokens"),
-                told.pop("baseline_tokens"),
-            )
-            for name, value in told.items():
-                assert _same(point.metrics.get(name), value), (point, name, value)
-    assert (folder / "runs/s/report.html").is_file()
-
-
-def _same(now: float | None, then: float | None) -> bool:
-    """Equal up to what another machine's arithmetic may change."""
-    if now is None or then is None:
-        return now is then
-    if os.environ.get("STELLUX_SAME_MACHINE"):
-        return now == then
-    return math.isclose(now, then, rel_tol=5e-3)
+    assert "only older versions took" in " ".join(output.split())
+    assert path.read_bytes() == before
 
 
 def test_it_is_read_as_it_is(folder: Path) -> None:
