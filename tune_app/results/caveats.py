@@ -241,9 +241,9 @@ def _chosen_shape(results: SweepResults) -> Iterator[str]:
     if free:
         yield (
             "The solver takes one of several admissible shapes for a cell. In three cells of quick "
-            f"the others moved the score by {near} bits per byte from best to worst, by up to {most} "
-            "with attention far from the model's width (docs/shapes.md), so such a difference may "
-            "be the solver's."
+            f"the others moved the score by {near} bits per byte from best to worst, by up to "
+            f"{most} with attention far from the model's width (docs/shapes.md), so such a "
+            "difference may be the solver's."
         )
 
 
