@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -127,10 +128,17 @@ def test_create_does_not_wait_for_loading(cluster: RayCluster) -> None:
     assert worker in provider.non_terminated_nodes({})
 
 
-def test_create_answers_in_time_where_the_daemon_does_not(tmp_path: Path) -> None:
-    config = yaml_config(socket=str(tmp_path / "s"), answer_s=0.3)
+@pytest.fixture
+def socket_path() -> Iterator[Path]:
+    """A short one: a socket's path has 107 bytes at most, and tmp_path may be longer."""
+    with tempfile.TemporaryDirectory(prefix="stellux-", dir="/tmp") as folder:
+        yield Path(folder) / "s"
+
+
+def test_create_answers_in_time_where_the_daemon_does_not(socket_path: Path) -> None:
+    config = yaml_config(socket=str(socket_path), answer_s=0.3)
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(str(tmp_path / "s"))
+        silent.bind(str(socket_path))
         silent.listen()
         started = time.monotonic()
         # In doubt, and so not failed: an error would bring a launch of another id.
@@ -242,10 +250,10 @@ def node(**values: Any) -> dict[str, Any]:
         ([node(label=None)], "label 'None'"),
     ],
 )
-def test_an_odd_list_raises(tmp_path: Path, listed: object, message: str) -> None:
-    provider = StelluxNodeProvider(yaml_config(socket=str(tmp_path / "s"))["provider"], "stellux")
+def test_an_odd_list_raises(socket_path: Path, listed: object, message: str) -> None:
+    provider = StelluxNodeProvider(yaml_config(socket=str(socket_path))["provider"], "stellux")
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(tmp_path / "s"))
+        server.bind(str(socket_path))
         server.listen()
 
         def answer() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,7 +43,10 @@ class DaemonProcess:
     def __init__(self, folder: Path, fake: FakeVast, **settings: Any) -> None:
         self.folder = folder
         self.key = fake.key
-        self.socket = folder / "s"
+        # Not in the folder: a socket's path has 107 bytes at most, and a test's may be longer.
+        short = tempfile.mkdtemp(prefix="stellux-", dir="/tmp")
+        weakref.finalize(self, shutil.rmtree, short, ignore_errors=True)
+        self.socket = Path(short) / "s"
         self.client = DaemonClient(self.socket, timeout_s=20.0)
         self.settings = folder / "settings.json"
         values: dict[str, Any] = {

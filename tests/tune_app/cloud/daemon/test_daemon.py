@@ -116,6 +116,7 @@ def test_the_cap_and_the_caps_refuse_over_the_socket(
 def test_who_comes_second_is_refused(build: Callable[..., DaemonProcess], tmp_path: Path) -> None:
     first = build().start()
     second = build()
+    second.socket = first.socket
     second.start(wait=False)
     assert second.process is not None
     assert second.process.wait(20) == 2
