@@ -65,7 +65,8 @@ _OPTIONS = RunOptions()
 Space = Annotated[
     str,
     Parameter(
-        help="The search space: quick, embedding, glu, embedding_glu, quick_rates; "
+        help="The search space: quick, embedding, glu, embedding_glu, quick_rates, "
+        "quick_training; "
         "share_at_equal_width, share_at_equal_shape, share_at_equal_depth, depth_width; "
         "quick_share_at_equal_width, quick_share_at_equal_shape, quick_share_at_equal_depth, "
         "quick_depth_width; or the path to a .py file."

@@ -36,7 +36,7 @@ app = App(
     embedding_rate, parametrization, schedule, warmup_fraction, weight_decay, betas,
     gradient_clip, precision, compile, deterministic, seed.
 
-    Evaluation: corpus, evaluations, evaluation_bytes.
+    Evaluation: corpus, evaluations, evaluation_bytes, sample.
 
     A size, embedding_ratio or glu_expansion set to null is left free: the solver
     chooses it to meet the parameter budget.""",
