@@ -228,7 +228,7 @@ def _confounded(results: SweepResults) -> Iterator[str]:
 
 
 _SIZES = ("d_model", "n_layers", "head_dim", "d_ff")
-_MOVED_BY_SHAPE = ("0.003 to 0.018", "0.044")
+_MOVED_BY_SHAPE = ("0.002 to 0.013", "0.044")
 """Bits per byte between the best and the worst admissible shape of a cell, see docs/shapes.md: with
 attention about as wide as the model, and of all."""
 
