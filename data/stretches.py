@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STRETCH_BYTES = 512
-"""About the context of a small model. Measured in docs/sample.md."""
+"""About the context of a small model. Measured in docs/measurements.md."""
 
 _BEFORE_SPACE = re.compile(rb"\S(?=\s)")
 """White space is cut off from the text before it: byte-level tokenizers join it to what follows."""
