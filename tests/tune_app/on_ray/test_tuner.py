@@ -16,4 +16,4 @@ def test_a_worker_is_told_the_sizes_that_the_journal_has(tmp_path: Path) -> None
             assert message["solved"] == {"model": cell.config, "baseline": cell.baseline_config}
             assert (message["key"], message["former_key"]) == (cell.key, cell.former_key)
             # A store may hold what an older version trained, whatever became of its journal.
-            assert cell.former_key == Cell.from_values(cell.values).former_key is not None
+            assert cell.former_key == Cell.from_values(cell.values).former_key
