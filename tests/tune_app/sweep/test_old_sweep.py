@@ -135,7 +135,7 @@ def test_it_stays_as_it_is_where_another_sweep_is_asked_for(folder: Path) -> Non
     before = path.read_bytes()
     code, output = sweep(folder, "./old_space.py", "--name", "s", "--tokens", "40k")
     assert code == 2, output
-    assert "there is already a different sweep" in output
+    assert "was begun by an older version (tokens is 20480 there, 40000 here" in output
     assert path.read_bytes() == before
     assert not path.with_name("journal.sqlite3.v2").exists()
 
