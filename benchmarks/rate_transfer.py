@@ -25,6 +25,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.recorded_runs import append, full_score, recorded
 from data.prepare import prepare
 from search_spaces import quick
 from tune_app.plan.cell import Cell
@@ -185,25 +186,17 @@ def _trained(run: Run) -> float:
         Cell.from_values({**values, "baseline": shared}),
         corpora=lambda tokenizer: prepare(values.get("corpus", "stdlib"), tokenizer),
     )
-    observation = None
-    while not trial.finished:
-        observation = trial.advance()
-        if observation is None or not math.isfinite(observation.train_loss):
-            break
-    return math.inf if observation is None else observation.metrics["full_bits_per_byte"]
+    return full_score(trial)
 
 
 def _append(file: Path, run: Run, score: float) -> None:
-    line = {**vars(run), "bits_per_byte": score}
-    with file.open("a", encoding="utf-8") as opened:
-        opened.write(json.dumps(line, ensure_ascii=False) + "\n")
+    append(file, {**vars(run), "bits_per_byte": score})
     print(f"{run.cell}  {run.learning_rate:g}  seed {run.seed}  {score:.4f}", flush=True)
 
 
 def _runs(files: Sequence[Path]) -> Iterator[Run]:
-    for file in files:
-        for line in file.read_text("utf-8").splitlines():
-            yield Run(**json.loads(line))
+    for line in recorded(files):
+        yield Run(**line)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.recorded_runs import append, full_score, recorded
 from data.prepare import prepare
 from model.sizing.budget import solve
 from model.sizing.cost import training_flops_per_token
@@ -247,22 +248,15 @@ def _append(file: Path, run: Run, cell: Cell, config: ModelConfig) -> None:
         corpora=lambda tokenizer: prepare(cell.settings.corpus, tokenizer),
         solved=SolvedModels(model=config, baseline=solve(cell.baseline)),
     )
-    score = math.inf
-    while not trial.finished:
-        observation = trial.advance()
-        if observation is None or not math.isfinite(observation.train_loss):
-            break
-        score = observation.metrics.get("full_bits_per_byte", math.inf)
+    score = full_score(trial)
     line = {**vars(run), "bits_per_byte": score, "seconds": time.process_time() - began}
-    with file.open("a", encoding="utf-8") as opened:
-        opened.write(json.dumps(line, ensure_ascii=False) + "\n")
+    append(file, line)
     print(f"{run.cell}  {run.shape}  seed {run.seed}  {score:.4f}", flush=True)
 
 
 def _runs(files: Sequence[Path]) -> Iterator[Run]:
-    for file in files:
-        for line in file.read_text("utf-8").splitlines():
-            yield Run(**json.loads(line))
+    for line in recorded(files):
+        yield Run(**line)
 
 
 if __name__ == "__main__":

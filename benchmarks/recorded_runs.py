@@ -1,0 +1,35 @@
+"""Trainings whose results are lines of a file, so that a benchmark goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tune_app.trial.trial import Trial
+
+
+def full_score(trial: Trial) -> float:
+    """Trains to the end: bits per byte of the full dev split, infinite if it diverges."""
+    score = math.inf
+    while not trial.finished:
+        observation = trial.advance()
+        if observation is None or not math.isfinite(observation.train_loss):
+            return math.inf
+        score = observation.metrics.get("full_bits_per_byte", math.inf)
+    return score
+
+
+def append(file: Path, line: Mapping[str, Any]) -> None:
+    """Adds a line to a file."""
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def recorded(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The lines of files that `append` wrote."""
+    for file in files:
+        for line in file.read_text("utf-8").splitlines():
+            yield json.loads(line)
