@@ -261,6 +261,8 @@ FEED_FORWARDS: Mapping[str, LayerPart] = {
     "geglu": GatedFeedForward(),
     "reglu": GatedFeedForward(),
     "relu_squared": FeedForward(),
+    "relu": FeedForward(),
+    "gelu": FeedForward(),
 }
 NORMS: Mapping[str, Part] = {
     "rms_norm": RMSNorm(),

@@ -62,8 +62,10 @@ class ReGLU(GatedFeedForward):
     activation = staticmethod(functional.relu)
 
 
-class ReLUSquared(nn.Module):
-    """down(max(up(x), 0)²), two matrices: 2·D·F (So et al., 2021)."""
+class PlainFeedForward(nn.Module):
+    """down(activation(up(x))), two matrices: 2·D·F (Vaswani et al., 2017)."""
+
+    activation: Callable[[Tensor], Tensor]
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -72,8 +74,31 @@ class ReLUSquared(nn.Module):
 
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D], each position on its own."""
-        output: Tensor = self.down(functional.relu(self.up(hidden_BTD)).square())
+        output: Tensor = self.down(self.activation(self.up(hidden_BTD)))
         return output
+
+
+def relu_squared(inner: Tensor) -> Tensor:
+    """max(x, 0)² (So et al., 2021)."""
+    return functional.relu(inner).square()
+
+
+class ReLUSquared(PlainFeedForward):
+    """The activation is max(x, 0)²."""
+
+    activation = staticmethod(relu_squared)
+
+
+class ReLU(PlainFeedForward):
+    """The activation is max(x, 0)."""
+
+    activation = staticmethod(functional.relu)
+
+
+class GELU(PlainFeedForward):
+    """The activation is x · Φ(x), Φ the normal distribution."""
+
+    activation = staticmethod(functional.gelu)
 
 
 FEED_FORWARDS: dict[str, Callable[..., FeedForward]] = {
@@ -81,4 +106,6 @@ FEED_FORWARDS: dict[str, Callable[..., FeedForward]] = {
     "geglu": GEGLU,
     "reglu": ReGLU,
     "relu_squared": ReLUSquared,
+    "relu": ReLU,
+    "gelu": GELU,
 }

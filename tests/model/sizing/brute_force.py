@@ -15,6 +15,7 @@ import numpy as np
 from model.spec import ModelConfig, ModelSpec
 
 REFERENCE_EXPANSION = 2.66
+GATED = ("swiglu", "geglu", "reglu", "odd")
 
 
 def embedding_count(spec: ModelSpec | ModelConfig, d_model: int) -> int:
@@ -24,7 +25,7 @@ def embedding_count(spec: ModelSpec | ModelConfig, d_model: int) -> int:
 def total_count(spec: ModelSpec | ModelConfig, d_model, n_layers, d_attention, d_ff):  # type: ignore[no-untyped-def]
     """Parameters by hand, of arrays that broadcast."""
     assert spec.attention == "multi_head"
-    inner = (2 if spec.feed_forward == "relu_squared" else 3) * d_model * d_ff
+    inner = (3 if spec.feed_forward in GATED else 2) * d_model * d_ff
     if spec.feed_forward == "odd":
         inner = inner + d_ff + 7
     layer = 4 * d_model * d_attention + inner + 2 * d_model
@@ -226,7 +227,7 @@ def random_pinned_spec(rng: np.random.Generator) -> ModelSpec:
     spec = ModelSpec(
         vocab_size=int(rng.integers(100, 8_000)),
         embedding=str(rng.choice(["tied", "untied"])),
-        feed_forward=str(rng.choice(["swiglu", "reglu", "relu_squared"])),
+        feed_forward=str(rng.choice(["swiglu", "reglu", "relu_squared", "gelu"])),
     )
     total = int(total_count(spec, d_model, n_layers, n_heads * head_dim, d_ff))
     share = embedding_count(spec, d_model) / total
