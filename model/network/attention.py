@@ -50,16 +50,21 @@ def causal_attention(
 ) -> Tensor:
     """softmax(scale · query · keyᵀ) · value, [B, H, T, K], over each position and those before it.
 
+    There may be more keys than queries: the queries are then those of the last positions.
+
     Calls scaled_dot_product_attention, except on a CPU up to PRODUCTS_UP_TO tokens, where matrix
     products are faster than its kernel.
     """
-    length = query_BHTK.shape[2]
-    if query_BHTK.device.type != "cpu" or length > PRODUCTS_UP_TO:
+    length, seen = query_BHTK.shape[2], key_BHTK.shape[2]
+    if length == seen and (query_BHTK.device.type != "cpu" or length > PRODUCTS_UP_TO):
         return functional.scaled_dot_product_attention(
             query_BHTK, key_BHTK, value_BHTK, is_causal=True, scale=scale
         )
-    future_TT = torch.full((length, length), -torch.inf, dtype=query_BHTK.dtype).triu(1)
-    logits_BHTT = (query_BHTK * scale) @ key_BHTK.transpose(-1, -2) + future_TT
+    logits_BHTT = (query_BHTK * scale) @ key_BHTK.transpose(-1, -2)
+    if length > 1:
+        logits_BHTT = logits_BHTT + torch.full(
+            (length, seen), -torch.inf, dtype=query_BHTK.dtype, device=query_BHTK.device
+        ).triu(1 + seen - length)
     return logits_BHTT.softmax(-1) @ value_BHTK
 
 
@@ -88,6 +93,9 @@ class MultiHeadAttention(nn.Module):
         query_BHTK = rotate(self._split(self.query(hidden_BTD)), cos_TK, sin_TK)
         key_BHTK = rotate(self._split(self.key(hidden_BTD)), cos_TK, sin_TK)
         value_BHTK = self._split(self.value(hidden_BTD))
+        if context.cache is not None:
+            key_BHTK = context.cache.extended(self, "key", key_BHTK)
+            value_BHTK = context.cache.extended(self, "value", value_BHTK)
         read_BHTK = causal_attention(query_BHTK, key_BHTK, value_BHTK, scale=self.scale)
         output: Tensor = self.output(read_BHTK.transpose(1, 2).flatten(2))
         return output

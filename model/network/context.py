@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from model.network.cache import Cache
+
 
 class LossOutput(NamedTuple):
     """The result of a forward pass. All are scalars in fp32."""
@@ -43,6 +45,8 @@ class Context:
     sin_TK: Tensor
     extras: Mapping[str, Tensor]
     """What the batch has besides tokens, by name: [B, …] each."""
+    cache: Cache | None = None
+    """Of the positions before, if a text is being continued; see `model.network.cache`."""
     _losses: dict[str, list[Tensor]] = field(default_factory=dict)
     _diagnostics: dict[str, list[Tensor]] = field(default_factory=dict)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from model.mup import Scales
 from model.network.attention import ATTENTIONS, rotary_table
+from model.network.cache import Cache
 from model.network.context import Context, LossOutput
 from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
@@ -78,7 +79,12 @@ class Transformer(nn.Module):
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         initialise(self)
 
-    def forward(self, tokens_BT: Tensor, extras: Mapping[str, Tensor] | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens_BT: Tensor,
+        extras: Mapping[str, Tensor] | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
         """Logits [B, T, V] of the token after each position.
 
         All of them are in memory at once; `loss` and `model.evaluation` do without.
@@ -86,15 +92,25 @@ class Transformer(nn.Module):
         Args:
             tokens_BT: token ids [B, T]; T is at most the context.
             extras: further inputs of a variant, by name: [B, …] each.
+            cache: of the positions before these, which it is extended by.
+
+        Raises ValueError if cache and tokens together are longer than the context.
         """
-        features_BTE, weight_VE = self.output(self.hidden_states(tokens_BT, extras))
+        features_BTE, weight_VE = self.output(self.hidden_states(tokens_BT, extras, cache))
         return features_BTE @ weight_VE.T
 
     def hidden_states(
-        self, tokens_BT: Tensor, extras: Mapping[str, Tensor] | None = None
+        self,
+        tokens_BT: Tensor,
+        extras: Mapping[str, Tensor] | None = None,
+        cache: Cache | None = None,
     ) -> Tensor:
         """The residual stream [B, T, D] after the last block and its norm; see `output`."""
-        return self._hidden(tokens_BT, self.context(tokens_BT.shape[1], extras))
+        length = tokens_BT.shape[1]
+        hidden_BTD = self._hidden(tokens_BT, self.context(length, extras, cache))
+        if cache is not None:
+            cache.length += length
+        return hidden_BTD
 
     def loss(
         self,
@@ -108,10 +124,22 @@ class Transformer(nn.Module):
         features_BTE, weight_VE = self.output(self._hidden(inputs_BT, context))
         return context.output(linear_cross_entropy(features_BTE, weight_VE, targets_BT, mask_BT))
 
-    def context(self, length: int, extras: Mapping[str, Tensor] | None = None) -> Context:
-        """A new context, for a forward pass over sequences of `length` tokens."""
+    def context(
+        self,
+        length: int,
+        extras: Mapping[str, Tensor] | None = None,
+        cache: Cache | None = None,
+    ) -> Context:
+        """A new context, for a forward pass over `length` tokens, behind those in the cache."""
+        start = 0 if cache is None else cache.length
+        if cache is not None and start + length > self.config.context:
+            raise ValueError(
+                f"{start} tokens in the cache and {length} new ones are more than the context of "
+                f"{self.config.context}; continue with a shorter text and a new cache"
+            )
+        here = slice(start, start + length)
         return Context(
-            cos_TK=self.cos_TK[:length], sin_TK=self.sin_TK[:length], extras=extras or {}
+            cos_TK=self.cos_TK[here], sin_TK=self.sin_TK[here], extras=extras or {}, cache=cache
         )
 
     def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
