@@ -98,6 +98,17 @@ def vector(*, in_block: bool, start: float) -> Role:
     return Role(kind=Kind.VECTOR, in_block=in_block, decays=False, start=Constant(value=start))
 
 
+def small_matrix(*, fan_in: int, in_block: bool = True) -> Role:
+    """A matrix whose sizes do not grow with the model: its rate is a vector's; decays.
+
+    In muP only the sizes that grow decide about rates (Yang et al., 2022, "Tensor Programs V",
+    section 6 and table 8), so a matrix without one learns as a bias does.
+    """
+    return Role(
+        kind=Kind.VECTOR, in_block=in_block, decays=True, start=Normal(std=1 / math.sqrt(fan_in))
+    )
+
+
 def embedding_matrix(*, std: float) -> Role:
     """The same initial std at every width; decays."""
     return Role(kind=Kind.EMBEDDING, in_block=False, decays=True, start=Normal(std=std))

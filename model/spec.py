@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model.field_types import require_types
-from model.parts import VARIANTS
+from model.parts import VARIANTS, Choice
 
 MAX_EXPANSION = 64.0
 
@@ -44,6 +44,14 @@ def _check_variants(owner: object) -> None:
         value = getattr(owner, name)
         if value not in list(known):
             raise ValueError(f"{name} is {value!r}; known: {', '.join(known)}")
+
+
+def require_trainable(choice: Choice) -> None:
+    """Raises ValueError if a variant is not for training a language model, with the reason."""
+    for name, variants in VARIANTS.items():
+        value = getattr(choice, name)
+        if reason := variants[value].not_for_training:
+            raise ValueError(f"{name} is {value!r}, which is not for training: {reason}")
 
 
 def _check_between(owner: object, name: str, high: float, *, example: str, closed: bool) -> None:
@@ -110,6 +118,7 @@ class ModelSpec:
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
         _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
+        require_trainable(self)
         require_types(self)
 
     @classmethod

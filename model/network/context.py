@@ -3,7 +3,7 @@
 If nothing is reported, a pass computes exactly what it would without this channel. Nothing outlives
 the pass, so it is compiled as a whole.
 
-Shapes: T tokens, K half of the head dimension in the rotary table.
+Shapes: B sequences, T tokens, K half of the head dimension in the rotary table, N random numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ import torch
 from torch import Tensor
 
 from model.network.cache import Cache
+from model.network.random_keys import RANDOM_KEYS, uniform
+
+_USES = 16
+"""Parts of one layer that may draw numbers of their own."""
 
 
 class LossOutput(NamedTuple):
@@ -45,10 +49,41 @@ class Context:
     sin_TK: Tensor
     extras: Mapping[str, Tensor]
     """What the batch has besides tokens, by name: [B, …] each."""
+    progress: Tensor
+    """How much of the training is done, from 0 to 1: a scalar in fp32."""
     cache: Cache | None = None
     """Of the positions before, if a text is being continued; see `model.network.cache`."""
+    layer: int = 0
+    """The block that reads this context, from 0."""
     _losses: dict[str, list[Tensor]] = field(default_factory=dict)
     _diagnostics: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    def of_layer(self, layer: int) -> Context:
+        """This context for a block: it reports to the same pass, and draws its own numbers."""
+        return Context(
+            cos_TK=self.cos_TK,
+            sin_TK=self.sin_TK,
+            extras=self.extras,
+            progress=self.progress,
+            cache=self.cache,
+            layer=layer,
+            _losses=self._losses,
+            _diagnostics=self._diagnostics,
+        )
+
+    def uniform(self, count: int, *, use: int = 0) -> Tensor | None:
+        """Random numbers [B, N] in (0, 1) for this layer; None outside of training.
+
+        They follow from the step, the sequence and the layer (see model.network.random_keys).
+
+        Args:
+            count: how many for each sequence.
+            use: tells apart the draws of different parts of one layer.
+        """
+        keys_B = self.extras.get(RANDOM_KEYS)
+        if keys_B is None:
+            return None
+        return uniform(keys_B, count, stream=_USES * self.layer + use)
 
     def add_loss(self, name: str, loss: Tensor) -> None:
         """Adds an auxiliary loss, a scalar already multiplied by its coefficient.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network.context import Context
+from model.network.polyglu import PolyGLU, PublishedPolyGLU
 from model.network.projection import Projection
 from model.spec import ModelConfig
 
@@ -108,4 +109,6 @@ FEED_FORWARDS: dict[str, Callable[..., FeedForward]] = {
     "relu_squared": ReLUSquared,
     "relu": ReLU,
     "gelu": GELU,
+    "polyglu": PolyGLU,
+    "polyglu_published": PublishedPolyGLU,
 }

@@ -66,6 +66,7 @@ class Transformer(nn.Module):
 
     cos_TK: Tensor
     sin_TK: Tensor
+    progress: Tensor
 
     def __init__(self, config: ModelConfig, *, scales: Scales) -> None:
         super().__init__()
@@ -77,7 +78,16 @@ class Transformer(nn.Module):
         cos_TK, sin_TK = rotary_table(config.context, config.head_dim)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
+        # A tensor: torch.compile would compile anew for each value of a number.
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
         initialise(self)
+
+    def set_progress(self, share: float) -> None:
+        """Says how much of the training is done, for parts that change with it.
+
+        It is no weight: a trained model gets it from the tokens in its checkpoint.
+        """
+        self.progress.fill_(min(1.0, share))
 
     def forward(
         self,
@@ -139,7 +149,11 @@ class Transformer(nn.Module):
             )
         here = slice(start, start + length)
         return Context(
-            cos_TK=self.cos_TK[here], sin_TK=self.sin_TK[here], extras=extras or {}, cache=cache
+            cos_TK=self.cos_TK[here],
+            sin_TK=self.sin_TK[here],
+            extras=extras or {},
+            progress=self.progress,
+            cache=cache,
         )
 
     def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
@@ -148,8 +162,8 @@ class Transformer(nn.Module):
 
     def _hidden(self, tokens_BT: Tensor, context: Context) -> Tensor:
         hidden_BTD = self.embed(tokens_BT, context)
-        for block in self.blocks:
-            hidden_BTD = block(hidden_BTD, context)
+        for layer, block in enumerate(self.blocks):
+            hidden_BTD = block(hidden_BTD, context.of_layer(layer))
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)
         return normalized_BTD
 

@@ -13,7 +13,7 @@ import math
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,8 +23,9 @@ from torch import Tensor
 from model.mup import Scales, transfer
 from model.network.batch import Batch, TensorBatch
 from model.network.context import LossOutput
+from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
-from model.spec import ModelConfig
+from model.spec import ModelConfig, require_trainable
 from model.training.compilation import (
     CompilationError,
     cause_of,
@@ -87,7 +88,8 @@ class Training:
         device: `cpu`, `cuda`, …
 
     Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
-    without it in hardware, and CompilationError if compile is 'on' and there is no compiler.
+    without it in hardware and for a variant that is not for training, CompilationError if compile
+    is 'on' and there is no compiler.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Training:
         baseline: ModelConfig,
         device: str = "cpu",
     ) -> None:
+        require_trainable(config)
         self.config = config
         self.scales = transfer(config, baseline=baseline, parametrization=training.parametrization)
         self.training = training
@@ -162,6 +165,7 @@ class Training:
             self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.tokens += tokens
+        self._tell_progress()
         return StepResult(
             loss=loss_value,
             tokens=self.tokens,
@@ -222,6 +226,10 @@ class Training:
         _set_random_state(state["random"])
         self.tokens = state["tokens"]
         self.steps = state["steps"]
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        self.model.set_progress(self.tokens / self.training.tokens)
 
     def _batch(self) -> TensorBatch:
         batch = self._batches.batch(self.steps)
@@ -235,7 +243,10 @@ class Training:
             raise ValueError(
                 f"the batch of step {self.steps} has no scored target; its mask must leave one"
             )
-        return moved
+        keys_B = sequence_keys(
+            seed=self.training.seed, step=self.steps, sequences=self.training.batch_size
+        )
+        return replace(moved, extras={**moved.extras, RANDOM_KEYS: keys_B.to(self.device)})
 
     def _learning_rate(self, step_tokens: int) -> float:
         """The rate in the middle of the coming step, so that neither end is wasted on zero."""

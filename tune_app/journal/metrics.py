@@ -86,7 +86,12 @@ def of_parts(variants: Mapping[str, Mapping[str, Part]]) -> dict[str, Metric]:
                         "one of them another name"
                     )
     return {
-        name: Metric(title=reported.title, unit=reported.unit, group=_GROUP_OF_PARTS, drawn=True)
+        name: Metric(
+            title=reported.title,
+            unit=reported.unit,
+            group=_GROUP_OF_PARTS,
+            drawn=reported.drawn,
+        )
         for name, reported in declared.items()
     }
 

@@ -247,6 +247,7 @@ def _model(training: Mapping[str, Any]) -> Transformer:
             f"configuration asks for {expected.get(wrong[0])}"
         )
     model.load_state_dict(weights)
+    model.set_progress(training["tokens"] / training["training"]["tokens"])
     return model.eval()
 
 

@@ -12,7 +12,12 @@ from model.parts import VARIANTS
 from model.sizing.budget import solve
 from model.spec import ModelSpec
 
-CHOICES = [(part, kind) for part, kinds in VARIANTS.items() for kind in kinds]
+CHOICES = [
+    (part, kind)
+    for part, kinds in VARIANTS.items()
+    for kind, variant in kinds.items()
+    if not variant.not_for_training
+]
 
 
 def small(**variant: str) -> Transformer:
