@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from model.sizing.budget import solve
+from model.sizing.counts import count_parameters
 from tune_app.plan.space import Space, SpaceError, expand
 from tune_app.plan.space_file import known_spaces, load_space
 
@@ -35,6 +37,18 @@ def test_every_file_in_the_folder_is_a_space() -> None:
     assert {"embedding", "embedding_glu", "glu", "quick"} < set(known_spaces())
     for name in known_spaces():
         load_space(name)
+
+
+@pytest.mark.parametrize("name", ["polyglu", "quick_polyglu"])
+def test_feed_forwards_are_compared_at_equal_width_and_depth(name: str) -> None:
+    models = [solve(cell.model) for cell in expand(load_space(name), {}, seeds=[0]).cells]
+    assert {model.feed_forward for model in models} == {"swiglu", "geglu", "reglu", "polyglu"}
+    shapes = {(one.d_model, one.n_layers, one.n_heads, one.head_dim) for one in models}
+    assert len(shapes) == 1
+    totals = [count_parameters(model).total for model in models]
+    assert max(totals) / min(totals) < 1.005
+    widths = {model.feed_forward: model.d_ff for model in models}
+    assert widths["polyglu"] < widths["swiglu"] == widths["geglu"] == widths["reglu"]
 
 
 def test_the_baseline_is_in_front_even_where_the_grid_does_not_hold_it(tmp_path: Path) -> None:
