@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
 from data.manifest import Manifest
 from data.prepared import PreparedCorpus
-from data.progress import Report
+from data.progress import BYTES, Report
 
 _SHORT_HASH = 12
 _PERCENTILES = ("p5", "p50", "p95", "max")
@@ -26,19 +33,24 @@ def progress_display(console: Console) -> Iterator[Report]:
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[amount]}", justify="right"),
+        TimeRemainingColumn(compact=True),
     )
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 
-        def report(stage: str, done: int, total: int) -> None:
+        def report(stage: str, done: int, total: int, unit: str = BYTES) -> None:
             if stage not in tasks:
                 _finish(progress, tasks)
                 tasks[stage] = progress.add_task(stage, total=None, amount="")
-            amount = f"{done / 1e6:,.1f} MB" if done else ""
+            amount = _amount(done, unit) if done else ""
             progress.update(tasks[stage], completed=done, total=total or None, amount=amount)
 
         yield report
         _finish(progress, tasks)
+
+
+def _amount(done: int, unit: str) -> str:
+    return f"{done / 1e6:,.1f} MB" if unit == BYTES else f"{done:,} {unit}"
 
 
 def _finish(progress: Progress, tasks: dict[str, TaskID]) -> None:

@@ -33,11 +33,12 @@ class TrainingTexts:
         self._texts = split.texts()
         self._kind = kind
         self._report = report
+        self._passes = 0
 
     def __iter__(self) -> Iterator[list[str]]:
-        for batch in self._texts.batches(
-            "train the tokenizer", self._report, cutting=self._kind.cutting
-        ):
+        self._passes += 1
+        stage = "train the tokenizer" + (f", pass {self._passes}" if self._passes > 1 else "")
+        for batch in self._texts.batches(stage, self._report, cutting=self._kind.cutting):
             yield [piece.decode() for _, piece in batch]
 
 

@@ -106,7 +106,7 @@ def _build(
     if not unchanged:
         raise CorpusError(f"{source.name} changed while it was read; run again once it is complete")
     texts = TrainingTexts(gathered.splits["train"], kind, report)
-    tokenizer = interruptible(lambda: kind.train(texts))
+    tokenizer = interruptible(lambda: kind.train(texts, report))
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     splits = {}
     for name, split in gathered.splits.items():

@@ -1,4 +1,4 @@
 """Tokenizers: their identity (`spec`, light), and how each kind is trained and loaded.
 
-Imports nothing of the project but `data.documents` and `data.errors`.
+Imports nothing of the project but `data.documents`, `data.errors` and `data.progress`.
 """

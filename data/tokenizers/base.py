@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from data.documents import END_OF_TEXT
 from data.errors import CorpusError
+from data.progress import Report, silent
 from data.tokenizers.cutting import Cutting
 from data.tokenizers.spec import KINDS, TokenizerSpec
 
@@ -42,10 +43,11 @@ class TokenizerKind(ABC):
         """Rejects a size or an option's value that is invalid for this kind."""
 
     @abstractmethod
-    def train(self, texts: Iterable[list[str]]) -> Tokenizer:
+    def train(self, texts: Iterable[list[str]], report: Report = silent) -> Tokenizer:
         """A tokenizer of exactly the spec's size, made from batches of text.
 
-        `texts` may be iterated several times. Encoding and decoding must give back any text
+        `texts` may be iterated several times, and reports how far it was read; `report` is for
+        work besides reading. Encoding and decoding must give back any text
         exactly: bits per byte are only comparable if no text is lost.
         """
 

@@ -17,6 +17,7 @@ from tokenizers.trainers import BpeTrainer
 
 from data.documents import END_OF_TEXT
 from data.errors import CorpusError
+from data.progress import Report, silent
 from data.tokenizers.base import TokenizerKind, with_plain_special_tokens
 from data.tokenizers.cutting import Cutting
 
@@ -42,25 +43,31 @@ class ByteLevelBpe(TokenizerKind):
                 f"{LARGEST_VOCABULARY:,}"
             )
 
-    def train(self, texts: Iterable[list[str]]) -> Tokenizer:
+    def train(self, texts: Iterable[list[str]], report: Report = silent) -> Tokenizer:
         """The order of the texts does not matter. A pair of tokens is merged only if it occurs
         twice. Raises CorpusError if the texts do not support that many tokens."""
         size = self.spec.vocab_size
-        tokenizer = Tokenizer(BPE())
-        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = ByteLevelDecoder()
-        trainer = BpeTrainer(
-            vocab_size=size,
-            min_frequency=2,
-            special_tokens=[END_OF_TEXT],
-            initial_alphabet=ByteLevel.alphabet(),
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer = trained(texts, size)
         supported = tokenizer.get_vocab_size()
         if supported < size:
             raise CorpusError(
                 f"the train split supports a vocabulary of {supported:,} at most, not "
                 f"{size:,}; ask for {supported:,} or fewer, or use a larger corpus"
             )
-        return with_plain_special_tokens(tokenizer)
+        return tokenizer
+
+
+def trained(texts: Iterable[list[str]], size: int) -> Tokenizer:
+    """A tokenizer of `size` tokens, or of as many as the texts support."""
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    trainer = BpeTrainer(
+        vocab_size=size,
+        min_frequency=2,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return with_plain_special_tokens(tokenizer)

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from data.documents import END_OF_TEXT
 from data.errors import CorpusError, first_line, reading_explained
+from data.progress import Report, silent
 from data.tokenizers.base import TokenizerKind, with_plain_special_tokens
 from data.tokenizers.spec import FILE, SHA256
 
@@ -34,7 +35,7 @@ class Imported(TokenizerKind):
                 f"an imported tokenizer needs the option {FILE!r}: the path of its tokenizer.json"
             )
 
-    def train(self, texts: Iterable[list[str]]) -> Tokenizer:
+    def train(self, texts: Iterable[list[str]], report: Report = silent) -> Tokenizer:
         """The tokenizer of the file.
 
         Raises CorpusError if the file is not the one that was asked for, has another size or no

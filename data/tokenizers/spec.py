@@ -16,6 +16,7 @@ from data.errors import CorpusError, reading_explained
 
 KINDS: Mapping[str, str] = {
     "byte_level_bpe": "data.tokenizers.byte_level_bpe:ByteLevelBpe",
+    "superbpe": "data.tokenizers.superbpe:SuperBpe",
     "imported": "data.tokenizers.imported:Imported",
 }
 """Kind → module and class that trains and loads it, imported when needed."""

@@ -13,9 +13,9 @@ from model.training.settings import TrainingSettings
 from tune_app.plan.cell import TrialSettings
 
 _OTHERS: Mapping[str, str] = {
-    "tokenizer": "Kind of the tokenizer: byte_level_bpe or imported.",
+    "tokenizer": "Kind of the tokenizer: byte_level_bpe, superbpe or imported.",
     "tokenizer_options": "The tokenizer's other settings, by name, as in "
-    '{"file": "tokenizer.json"} for an imported one.',
+    '{"transition": 0.8} for superbpe or {"file": "tokenizer.json"} for an imported one.',
     "seed": "Seed of the weights and of the order of the training text.",
 }
 
