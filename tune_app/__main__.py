@@ -1,4 +1,4 @@
-"""The console command: stellux sweep, plan, shapes, status, report, list, trial, prepare, cloud.
+"""The console command: stellux sweep, plan, status, trial, prepare, export, generate and others.
 
 A sub-command is imported only when it is called, so that help appears immediately.
 """
@@ -22,9 +22,13 @@ COMMANDS = {
     "settings": ("tune_app.sweep", "Show every setting of a cell and of the rules."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
+    "export": ("tune_app.export", "Write a trained cell as a folder that loads without its sweep."),
+    "generate": ("tune_app.generate", "Continue a text with a trained cell or an export."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
+FILES = ("prepare", "export", "generate")
+"""Those whose module is a file; the others are packages."""
 OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")
 """Sub-commands of `stellux sweep` that may be called without that word."""
 
@@ -35,8 +39,7 @@ def main() -> int:
     if name not in COMMANDS:
         return run_command(_overview(), CONSOLE, sys.argv[1:])
     module, _ = COMMANDS[name]
-    # `prepare` is a file, the others are packages.
-    file = module if name == "prepare" else f"{module}.__main__"
+    file = module if name in FILES else f"{module}.__main__"
     arguments = [name, *own_arguments()] if name in OF_A_SWEEP else own_arguments()
     return run_command(import_module(file).app, module, arguments)
 

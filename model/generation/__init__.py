@@ -1,0 +1,1 @@
+"""Continues texts with a trained network, token by token. Imports `model.network`."""

@@ -1,0 +1,114 @@
+"""Which cell of a sweep is meant, and opening it with its tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.suggestions import did_you_mean
+from tune_app.portable.format import CONFIG_FILE
+from tune_app.portable.loading import load as load_export
+from tune_app.portable.text_model import TextModel
+from tune_app.results.designs import CellResult
+from tune_app.results.summary import SweepResults, summarise
+from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.listing import open_named
+from tune_app.trial.trained import TrainedModel
+from tune_app.trial.trained import load as load_checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenCell:
+    """A cell of a sweep, with the sweep's results."""
+
+    folder: Path
+    """Of the sweep."""
+    results: SweepResults
+    cell: CellResult
+
+    def load(self, *, device: str = "cpu") -> TrainedModel:
+        """Its model as of its newest checkpoint.
+
+        Raises ValueError if it has none, CheckpointError if that is gone or damaged.
+        """
+        if self.cell.checkpoint is None:
+            raise ValueError(
+                f"the cell {self.cell.cell.label!r} has no checkpoint (it is "
+                f"{self.cell.cell.status.value}); name another one with --cell"
+            )
+        solved = self.cell.cell.solved
+        return load_checkpoint(
+            self.cell.checkpoint,
+            folder=self.folder,
+            baseline=None if solved is None else solved.baseline,
+            device=device,
+        )
+
+
+def sweep_folder(name: str, results: Path) -> Path:
+    """The folder of a sweep that is named, or given as the path of its folder."""
+    given = Path(name).expanduser()
+    return given if (given / JOURNAL).is_file() else results / name
+
+
+def choose_cell(name: str, *, cell: str | None = None, results: Path = Path("runs")) -> ChosenCell:
+    """A cell of a sweep: the one of this label or key, or else the leader's best seed.
+
+    Raises ValueError for an unknown sweep or cell, and if there is no leader yet.
+    """
+    folder = sweep_folder(name, results)
+    with open_named(folder.name, folder.parent) as journal:
+        found = summarise(journal)
+    return ChosenCell(folder=folder, results=found, cell=_called(found, cell))
+
+
+def _called(results: SweepResults, name: str | None) -> CellResult:
+    labels = [one.cell.label for one in results.cells]
+    if name is None:
+        leader = results.leader
+        if leader is None:
+            raise ValueError(
+                f"the sweep {results.sweep.name} has no leader: no cell has finished; name a cell "
+                f"with --cell: {', '.join(labels)}"
+            )
+        return min(leader.finished, key=lambda one: one.score or 0.0)
+    for one in results.cells:
+        if name in (one.cell.label, one.cell.key):
+            return one
+    raise ValueError(
+        f"the sweep {results.sweep.name} has no cell {name!r}; {did_you_mean(name, labels)}"
+        f"expected one of {', '.join(labels)}"
+    )
+
+
+def open_text_model(
+    name: str, *, cell: str | None = None, results: Path = Path("runs"), device: str = "cpu"
+) -> TextModel:
+    """The model of an export's folder, of a checkpoint's file, or of a sweep's cell.
+
+    Raises ValueError if there is no such thing, or it cannot be loaded.
+    """
+    path = Path(name).expanduser()
+    if name.endswith(".pt"):
+        _refuse_cell(name, cell)
+        return text_model(load_checkpoint(name, device=device))
+    is_sweep = (path / JOURNAL).is_file() or (results / name / JOURNAL).is_file()
+    if (path / CONFIG_FILE).is_file() or (path.is_dir() and not is_sweep):
+        _refuse_cell(name, cell)
+        return load_export(path, device=device)
+    return text_model(choose_cell(name, cell=cell, results=results).load(device=device))
+
+
+def text_model(trained: TrainedModel) -> TextModel:
+    """A checkpoint's model as one that text can be made with.
+
+    Raises TokenizerError if its tokenizer is not there.
+    """
+    return TextModel(
+        model=trained.model, tokenizer=trained.tokenizer, end_of_text=trained.end_of_text
+    )
+
+
+def _refuse_cell(name: str, cell: str | None) -> None:
+    if cell is not None:
+        raise ValueError(f"{name} is one model, not a sweep with cells; leave out --cell {cell}")

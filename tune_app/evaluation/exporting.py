@@ -1,0 +1,129 @@
+"""Writes a portable export of a trained cell: whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from tune_app.plan.identity import completed
+from tune_app.portable.format import (
+    CONFIG_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
+    ExportConfig,
+    ExportError,
+    FileRecord,
+)
+from tune_app.portable.loading import load
+from tune_app.trial.trained import TrainedModel
+
+CARD_FILE = "MODEL_CARD.md"
+METRICS_FILE = "metrics.json"
+
+_TOLERANCE = 1e-5
+"""Largest difference between the logits of the export and those of the model."""
+_PROBE_TOKENS = 64
+
+
+def write_export(
+    trained: TrainedModel,
+    target: Path,
+    *,
+    source: Mapping[str, Any],
+    documents: Mapping[str, str],
+) -> None:
+    """Writes a model into a new folder, which appears once it was loaded again and compared.
+
+    Args:
+        trained: the model, on the CPU.
+        target: the folder.
+        source: where the model is from, for config.json; plain values.
+        documents: further files by name.
+
+    Raises ExportError if the folder is there already or the reloaded model differs, TokenizerError
+    if the tokenizer is not known, OSError if it cannot be written.
+    """
+    target = target.expanduser()
+    if target.exists():
+        raise ExportError(f"{target} exists already; remove it, or name another folder with --to")
+    weights = {
+        name: tensor.detach().clone().contiguous()
+        for name, tensor in trained.model.state_dict().items()
+    }
+    identity = trained.identity
+    tokenizer = trained.tokenizer.to_str(pretty=True).encode()
+    assert identity is not None, "a tokenizer that was found has an identity"
+    contents = {
+        WEIGHTS_FILE: safetensors.torch.save(weights, metadata={"format": "pt"}),
+        TOKENIZER_FILE: tokenizer,
+    }
+    config = ExportConfig(
+        model=trained.config,
+        scales=trained.model.scales,
+        parametrization=str(completed(trained.cell)["parametrization"]),
+        end_of_text=trained.end_of_text,
+        tokenizer={
+            "kind": identity.kind,
+            "vocab_size": identity.vocab_size,
+            "options": dict(identity.options),
+        },
+        files={name: FileRecord.of(content) for name, content in contents.items()},
+        source=source,
+    )
+    with _appearing(target) as folder:
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        # The description is written last, so its presence means that everything is complete.
+        (folder / CONFIG_FILE).write_text(config.as_json(), encoding="utf-8")
+        _check(folder, trained)
+
+
+@contextmanager
+def _appearing(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` if the block ends without an error."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check(folder: Path, trained: TrainedModel) -> None:
+    """Raises ExportError unless the folder loads and has the model's logits and tokens."""
+    exported = load(folder)
+    length = min(_PROBE_TOKENS, trained.config.context)
+    tokens_BT = torch.arange(length)[None] * 7 % trained.config.vocab_size
+    with torch.inference_mode():
+        difference = (exported.model(tokens_BT) - trained.model(tokens_BT)).abs().max().item()
+    # Not `>`: it would let a NaN pass.
+    if not difference <= _TOLERANCE:
+        raise ExportError(
+            f"the export's logits differ from the model's by {difference:g}; at most "
+            f"{_TOLERANCE:g} is allowed, so nothing was exported"
+        )
+    probe = "An export has the same tokens: naïve, 東京.\n"
+    ids = [
+        one.encode(probe, add_special_tokens=False).ids
+        for one in (exported.tokenizer, trained.tokenizer)
+    ]
+    if ids[0] != ids[1]:
+        raise ExportError("the export's tokenizer gives other tokens; nothing was exported")
+
+
+def as_json(metrics: Mapping[str, Any]) -> str:
+    """The content of metrics.json."""
+    return json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

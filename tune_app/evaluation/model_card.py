@@ -1,0 +1,84 @@
+"""MODEL_CARD.md, from a cell's metrics and nothing else: every number in it is in metrics.json."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+UNKNOWN = "unknown"
+
+
+def model_card(metrics: Mapping[str, Any], *, name: str, folder: str, prompt: str) -> str:
+    """The card of a cell.
+
+    Args:
+        metrics: the content of metrics.json.
+        name: the title.
+        folder: where the example loads it from.
+        prompt: of the example.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown: `_safe` does what is needed
+        finalize=_safe,
+    )
+    environment.filters |= FILTERS
+    template = environment.get_template("model_card.md.jinja")
+    return template.render(**metrics, name=name, folder=folder, prompt=prompt)
+
+
+def _safe(value: Any) -> Any:
+    """A value that breaks no table and no line, or what is said in its place."""
+    if value is None:
+        return UNKNOWN
+    return re.sub(r"[\r\n|`]+", " ", value) if isinstance(value, str) else value
+
+
+def _known(form: Callable[[Any], str]) -> Callable[[Any], str]:
+    def told(value: Any) -> str:
+        return UNKNOWN if value is None else form(value)
+
+    return told
+
+
+def perplexity(value: float) -> str:
+    """To two decimals; large ones to a whole number."""
+    return f"{value:.2f}" if value < 1_000 else f"{value:,.0f}"
+
+
+def told(evaluation: Mapping[str, Any]) -> str:
+    """The result of one evaluation, in a table's cell."""
+    found = evaluation["metrics"]
+    if found.get("accuracy") is not None:
+        return (
+            f"accuracy {found['accuracy']:.3f} ± {found['accuracy_error']:.3f} "
+            f"(majority {found['majority']:.3f}, chance {found['chance']:.3f}; "
+            f"{found['examples']:,} examples)"
+        )
+    if found.get("bits_per_byte") is not None:
+        error = found.get("bits_per_byte_error")
+        interval = "" if error is None else f" ± {error:.4f}"
+        return f"{found['bits_per_byte']:.4f}{interval} bits per byte"
+    if found.get("decode_seconds") is not None:
+        return f"next token in {found['decode_seconds']:.5f} s (median)"
+    return UNKNOWN
+
+
+FILTERS: Mapping[str, Callable[[Any], str]] = {
+    "count": _known(lambda value: f"{value:,}"),
+    "percent": _known(lambda value: f"{100 * value:.1f} %"),
+    "ratio": _known(lambda value: f"{value:.3g}"),
+    "bpb": _known(lambda value: f"{value:.4f}"),
+    "signed": _known(lambda value: f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")),
+    "ppl": _known(lambda value: perplexity(value) if math.isfinite(value) else "infinite"),
+    "seconds": _known(lambda value: f"{value:,.1f} s"),
+    "scientific": _known(lambda value: f"{value:.3g}"),
+    "told": told,
+}
