@@ -43,6 +43,9 @@ class SweepPlan:
     """Axes whose values are drawn on a logarithmic scale."""
     notes: tuple[str, ...] = ()
     """What a person should know about the draws from distributions."""
+    formerly: SweepPlan | None = None
+    """The same with the draws that earlier versions made: they were seeded by the first of the
+    seeds. None if these are the same."""
 
     @property
     def baseline(self) -> PlannedCell:
@@ -96,8 +99,16 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
             f"the sweep's name is {name!r}; it names a folder, so use letters, digits, '.', '_' "
             "and '-', and start with a letter or a digit"
         )
+    plan = _plan(space, wishes, name=name, draw_seed=0)
+    first = wishes.seeds[0]
+    if first == 0 or space.samples is None:
+        return plan
+    return replace(plan, formerly=_plan(space, wishes, name=name, draw_seed=first))
+
+
+def _plan(space: Space, wishes: Wishes, *, name: str, draw_seed: int) -> SweepPlan:
     try:
-        expansion = expand(space, wishes.values, seeds=wishes.seeds)
+        expansion = expand(space, wishes.values, seeds=wishes.seeds, draw_seed=draw_seed)
     except ValueError as error:
         raise at_its_line(error, space, overridden=wishes.values) from None
     axes = (*space.axes, *space.nuisance)

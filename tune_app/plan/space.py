@@ -158,14 +158,16 @@ class Expansion:
     """What a person should know about the draws."""
 
 
-def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) -> Expansion:
+def expand(
+    space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int], draw_seed: int = 0
+) -> Expansion:
     """The cells of a space.
 
     Args:
         space: what to vary.
         overrides: values that replace the space's FIXED ones.
-        seeds: each configuration becomes one cell per nuisance value and seed. The first seed also
-            seeds the draws from distributions.
+        seeds: each configuration becomes one cell per nuisance value and seed.
+        draw_seed: of the draws from distributions, which do not depend on the seeds that train.
 
     Raises:
         ValueError: an override sets an axis, a value is impossible, or no draw is feasible.
@@ -186,7 +188,7 @@ def expand(space: Space, overrides: Mapping[str, Any], *, seeds: Sequence[int]) 
     shared = {**BASELINE_MODEL, **fixed, "baseline": baseline_model}
     nuisances = nuisance.combinations(space.nuisance)
     own = nuisance.baseline_first(nuisances, Cell.from_values(baseline).values())
-    points, notes = _points(space, shared, RandomSampler(seed=seeds[0]))
+    points, notes = _points(space, shared, RandomSampler(seed=draw_seed))
     cells = [
         Cell.from_values({**values, **trial, "seed": seed})
         for values, trials in (

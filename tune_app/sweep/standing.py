@@ -113,7 +113,7 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
         return Standing(plan=plan)
     with Journal.open(path, read_only=True) as journal:
         sweep, recorded = journal.sweep(), journal.cells()
-    plan = with_corpus_of(sweep, plan)
+    plan = _as_drawn(recorded, with_corpus_of(sweep, plan))
     trained = any(cell.attempts for cell in recorded)
     try:
         change = extension(sweep, recorded, plan, rules, command=command)
@@ -148,7 +148,26 @@ def with_corpus_of(sweep: SweepRecord, plan: SweepPlan) -> SweepPlan:
     with reading_explained(plan.corpus):
         if find_corpus(plan.corpus).content_hash() != sweep.corpus_sha256:
             return plan
-    return replace(plan, corpus=sweep.corpus, cells=with_corpus_named(plan.cells, sweep.corpus))
+    formerly = plan.formerly
+    if formerly is not None:
+        cells = with_corpus_named(formerly.cells, sweep.corpus)
+        formerly = replace(formerly, corpus=sweep.corpus, cells=cells)
+    return replace(
+        plan,
+        corpus=sweep.corpus,
+        cells=with_corpus_named(plan.cells, sweep.corpus),
+        formerly=formerly,
+    )
+
+
+def _as_drawn(recorded: Sequence[CellRecord], plan: SweepPlan) -> SweepPlan:
+    """The plan with the draws that the sweep has, if an earlier version drew them."""
+    if plan.formerly is None:
+        return plan
+    known = {cell.key for cell in recorded}
+    now = {cell.key for cell in plan.cells}
+    then = {cell.key for cell in plan.formerly.cells}
+    return plan.formerly if known & (then - now) and not known & (now - then) else plan
 
 
 def _amend(journal: Journal, change: Extension, record: SweepRecord) -> None:

@@ -97,7 +97,9 @@ def test_distributions_are_drawn_the_same_each_time(tmp_path: Path) -> None:
     assert cells == expand(space, {}, seeds=[0]).cells
     assert len(cells) == 1 + 2 * 3
     assert all(0.2 <= cell.model.embedding_ratio <= 0.5 for cell in cells)
-    assert cells[1:] != expand(space, {}, seeds=[1]).cells[1:]
+    others = expand(space, {}, seeds=[1]).cells
+    assert [cell.with_seed(0) for cell in others] == list(cells)
+    assert cells[1:] != expand(space, {}, seeds=[0], draw_seed=1).cells[1:]
 
 
 @pytest.mark.parametrize(

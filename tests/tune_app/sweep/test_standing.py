@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
 from data.corpus import find_corpus
 from tests.tune_app.sweep.test_extension import finish
@@ -13,7 +14,9 @@ from tests.tune_app.sweeps import new_journal, planned
 from tune_app.journal.journal import Journal
 from tune_app.journal.reached import Reached
 from tune_app.journal.records import Failure, FailureClass, Status
-from tune_app.plan.plan import SweepPlan, with_corpus_named
+from tune_app.plan.plan import SweepPlan, make_plan, with_corpus_named
+from tune_app.plan.space import Space
+from tune_app.plan.wishes import Wishes
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.extension import AnotherSweepError
@@ -114,6 +117,24 @@ def test_a_corpus_by_another_path_is_the_same_and_another_text_is_not(tmp_path: 
         standing.refuse_other_text(replace(record, bytes_per_token={"byte_level_bpe-4096": 3.1}))
     with pytest.raises(AnotherSweepError, match=r"one.txt\" there, .*three.txt\" here"):
         found(tmp_path, planned(corpus=str(tmp_path / "three.txt")))
+
+
+def test_a_sweep_keeps_the_draws_of_an_earlier_version(tmp_path: Path) -> None:
+    rates = {"learning_rate": FloatDistribution(1e-3, 1e-2, log=True)}
+    sizes = {"target_parameters": 1_000_000, "vocab_size": 4_096, "tokens": 20_000}
+    space = Space(name="small", axes=rates, samples=2, fixed=sizes)
+    plan = make_plan(space, Wishes(seeds=(1,)))
+    assert plan.formerly is not None and plan.formerly.cells[1:] != plan.cells[1:]
+    assert make_plan(space, Wishes(seeds=(0, 1))).formerly is None
+    with new_journal(tmp_path / "other" / JOURNAL, seeds=(1,)) as journal:
+        record = replace(journal.sweep(), baseline=plan.baseline.key, corpus=plan.corpus)
+    for name, drawn in (("old", plan.formerly), ("new", plan)):
+        path = tmp_path / name / JOURNAL
+        with Journal.create(path, replace(record, axes=plan.axes), drawn.cells) as journal:
+            journal.start_attempt(drawn.baseline.key)
+        standing = found(path.parent, plan)
+        assert standing.extension is not None and standing.extension.added == ()
+        assert [cell.key for cell in standing.left] == [cell.key for cell in drawn.cells]
 
 
 def test_nothing_is_left_of_a_sweep_that_is_done(tmp_path: Path) -> None:
