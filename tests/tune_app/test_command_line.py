@@ -180,7 +180,7 @@ def test_status_answers_for_a_sweep(
     assert "there is no sweep 'mine' in" in capsys.readouterr().err
 
 
-def test_a_fresh_folder_has_no_sweeps_yet_and_a_missing_one_is_a_mistake(
+def test_a_fresh_or_missing_folder_has_no_sweeps_yet_and_a_file_is_a_mistake(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -188,10 +188,16 @@ def test_a_fresh_folder_has_no_sweeps_yet_and_a_missing_one_is_a_mistake(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    assert "no sweeps in runs yet; start one with: " in capsys.readouterr().out
+    assert "no sweeps in runs/ yet; start one with: " in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["stellux", "list", "nowhere"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "no sweeps in nowhere/ yet" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(sys, "argv", ["stellux", "list", "file"])
     assert main() == 2
-    assert "there is no folder 'nowhere'" in capsys.readouterr().err
+    assert "'file' is a file; name the folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

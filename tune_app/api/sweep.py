@@ -214,7 +214,7 @@ def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:
 def list_sweeps(*, results: str | Path = "runs") -> pd.DataFrame:
     """A row for each sweep in a folder, the newest first: name, state, cells, leader.
 
-    Raises ValueError if there is no such folder, or no sweep in it.
+    No rows if there is no sweep in it, or no such folder yet.
     """
     rows = listing.list_sweeps(Path(results))
     return pd.DataFrame(
@@ -228,7 +228,8 @@ def list_sweeps(*, results: str | Path = "runs") -> pd.DataFrame:
                 "problem": row.problem,
             }
             for row in rows
-        ]
+        ],
+        columns=["name", "state", "done", "cells", "leader", "problem"],
     )
 
 

@@ -11,6 +11,7 @@ python -m tune_app.sweep settings          show every setting of a cell and of t
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -193,14 +194,15 @@ def report(
 )
 def list_(results: Results = _RUNS) -> int:
     """List the sweeps in a folder: state, cells done, leader, start."""
-    from tune_app.sweep.folder import JOURNAL  # noqa: PLC0415
     from tune_app.sweep.listing import list_sweeps  # noqa: PLC0415 - imports numpy
     from tune_app.terminal.sweeps import sweeps_table  # noqa: PLC0415
 
-    if results == _RUNS and not any(results.glob(f"*/{JOURNAL}")):
-        Console().print(f"no sweeps in {results} yet; start one with: {_NAME}", markup=False)
-        return 0
-    Console().print(sweeps_table(list_sweeps(results)))
+    if rows := list_sweeps(results):
+        Console().print(sweeps_table(rows))
+    else:
+        where = "" if results == _RUNS else f" --results {shlex.quote(str(results))}"
+        console = Console(soft_wrap=True)
+        console.print(f"no sweeps in {results}/ yet; start one with: {_NAME}{where}", markup=False)
     return 0
 
 

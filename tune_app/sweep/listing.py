@@ -17,17 +17,12 @@ from tune_app.terminal.sweeps import SweepRow
 def list_sweeps(results: Path) -> list[SweepRow]:
     """The sweeps in a results folder, the newest first; those that cannot be read last.
 
-    Raises ValueError if there is no such folder, or no sweep in it.
+    Empty if there is none, or no such folder: the first sweep makes it.
+    Raises ValueError if it is a file.
     """
-    if not results.is_dir():
-        raise ValueError(
-            f"there is no folder {str(results)!r}; name the one that holds your sweeps: --results"
-        )
+    if results.exists() and not results.is_dir():
+        raise ValueError(f"{str(results)!r} is a file; name the folder that holds your sweeps")
     found = [_row(journal.parent) for journal in results.glob(f"*/{JOURNAL}")]
-    if not found:
-        raise ValueError(
-            f"there is no sweep in {str(results)!r}; name another folder with --results"
-        )
     return sorted(found, key=lambda row: (bool(row.problem), -row.created_at, row.folder.name))
 
 
