@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from data.prepared import PreparedCorpus
 from tune_app import formats
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device
@@ -20,7 +21,7 @@ from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
-from tune_app.sweep.estimate import plan_rows
+from tune_app.sweep.estimate import end_seconds, plan_rows
 from tune_app.sweep.folder import JOURNAL, is_running
 from tune_app.sweep.run import cluster_of
 from tune_app.sweep.standing import Standing, standing_of
@@ -51,7 +52,10 @@ def dry_run(
     standing.refuse_other_text(sweep_record(standing.plan, rules, corpora, command=command))
     device = checked_device(AUTO if options.on_a_cluster else options.device)
     with console.status("timing a few training steps of the baseline on this machine"):
-        rows = plan_rows(standing.plan, threads=means.cpus, device=device)
+        sizes = _split_bytes(corpora)
+        rows = plan_rows(
+            standing.plan, threads=means.cpus, device=device, dev_bytes=sizes.get("dev", 0)
+        )
     console.print(plan_table(rows))
     console.print()
     announce(
@@ -62,7 +66,7 @@ def dry_run(
         ended=len(plan.feasible) - len(left),
         infeasible=False,
         first=continuation(standing, _reached(folder)),
-        more=_facts(standing, options, means, rows=rows, device=device),
+        more=_facts(standing, options, means, rows=rows, device=device, sizes=sizes),
     )
     console.print()
     if left:
@@ -72,6 +76,12 @@ def dry_run(
     else:
         console.print(Text("Every cell has been trained; nothing is left to do."))
     return 0
+
+
+def _split_bytes(corpora: Mapping[str, PreparedCorpus]) -> dict[str, int]:
+    """Bytes of text of each split; the same text for every tokenizer."""
+    manifest = next(iter(corpora.values())).manifest
+    return {name: split.text_bytes for name, split in manifest.splits.items()}
 
 
 def _reached(folder: Path) -> dict[str, Reached]:
@@ -88,6 +98,7 @@ def _facts(
     *,
     rows: Sequence[PlanRow],
     device: str,
+    sizes: Mapping[str, int],
 ) -> list[Fact]:
     plan, left = standing.plan, standing.left
     folder = options.results / plan.name
@@ -103,14 +114,20 @@ def _facts(
         if cell.key in keys
     )
     at_once = max(1, min(means.cells_at_once, len(left)))
-    time = f"about {formats.duration(seconds / at_once)} for {formats.counted(len(left), 'cell')}"
+    time = (
+        f"about {formats.duration(seconds / at_once)} for "
+        f"{formats.counted(len(left), 'cell')}, {at_once} at once"
+    )
+    if left and (test := sizes.get("test", 0)):
+        end = end_seconds(plan, rows, dev=sizes["dev"], test=test)
+        time += f", then {formats.duration(end)} to score leader and baseline on the test split"
     return [
         ("results", f"{folder} ({state})"),
         ("checkpoints", chosen_store(options.checkpoints, folder)),
         ("device", f"{means.device}, {each}{formats.counted(means.cpus, 'CPU')} per cell, {place}"),
         (
             "time",
-            f"{time}, {at_once} at once, measured on {device} of this machine; less if cells are "
-            "stopped",
+            f"{time}; measured on {device} of this machine, less if cells are stopped; starting "
+            "Ray and writing the results come on top",
         ),
     ]

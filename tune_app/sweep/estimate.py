@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from model.spec import ModelSpec
 from model.training.hardware import bf16_is_fast
 from model.training.training import Training
 from tune_app.devices import use_threads
-from tune_app.plan.cell import Cell
+from tune_app.plan.cell import Cell, TrialSettings
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell, PlanRow, PlanSizes
 from tune_app.plan.solved import SolvedModels
@@ -31,8 +32,10 @@ _EVALUATION_SHARE = 2 / 3
 """Time per scored token over time per trained token: a third of the FLOPs, but in fp32."""
 
 
-def plan_rows(plan: SweepPlan, *, threads: int, device: str) -> list[PlanRow]:
-    """One row per cell, with its time on this machine if it is trained to the end.
+def plan_rows(plan: SweepPlan, *, threads: int, device: str, dev_bytes: int = 0) -> list[PlanRow]:
+    """One row per cell, with its time on this machine if it is trained to the end and scored.
+
+    dev_bytes: of the full dev split, which the last evaluation of each cell scores too.
 
     Time is measured on the baseline, on the device with `threads` CPUs, and scaled to the other
     cells by training FLOPs. The measured steps run eagerly, because compiling would take too long
@@ -44,10 +47,38 @@ def plan_rows(plan: SweepPlan, *, threads: int, device: str) -> list[PlanRow]:
     seconds_per_token = _seconds_per_token(baseline, solved, threads=threads, device=device)
     assert plan.baseline.flops_per_token is not None
     seconds_per_flop = seconds_per_token / plan.baseline.flops_per_token
-    return [_row(cell, seconds_per_flop, device) for cell in plan.cells]
+    return [_row(cell, seconds_per_flop, device, dev_bytes) for cell in plan.cells]
 
 
-def _row(record: PlannedCell, seconds_per_flop: float, device: str) -> PlanRow:
+def scored_as_tokens(text_bytes: float) -> float:
+    """The trained tokens that take as long as scoring a text of so many bytes."""
+    return text_bytes / _BYTES_PER_TOKEN * _EVALUATION_SHARE
+
+
+def end_seconds(plan: SweepPlan, rows: Sequence[PlanRow], *, dev: int, test: int) -> float:
+    """Time to score two designs, the leader and the baseline, on the test split at the end.
+
+    The leader is not known yet: it counts as an average cell.
+
+    Args:
+        rows: of `plan_rows`.
+        dev: bytes of the dev split, as given to `plan_rows`.
+        test: bytes of the test split.
+    """
+    known = [row.expected_seconds for row in rows if row.expected_seconds is not None]
+    settings = Cell.from_values(plan.baseline.values).settings
+    share = scored_as_tokens(test) / _as_tokens(settings, dev)
+    designs = {repr({**cell.values, "seed": None}) for cell in plan.feasible}
+    return min(2, len(designs)) * len(plan.seeds) * share * fmean(known) if known else 0.0
+
+
+def _as_tokens(settings: TrialSettings, dev_bytes: int) -> float:
+    """Tokens of a cell and of its evaluations; the sample is never more than the dev split."""
+    sample = min(settings.evaluation_bytes, dev_bytes or settings.evaluation_bytes)
+    return settings.tokens + scored_as_tokens(settings.evaluations * sample + dev_bytes)
+
+
+def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: int) -> PlanRow:
     cell = Cell.from_values(record.values)
     settings = cell.settings
     solved = record.solved
@@ -61,8 +92,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str) -> PlanRow:
     assert record.flops_per_token is not None
     assert record.parameters is not None
     config = solved.model
-    scored = settings.evaluations * settings.evaluation_bytes / _BYTES_PER_TOKEN
-    tokens = settings.tokens + scored * _EVALUATION_SHARE
+    tokens = _as_tokens(settings, dev_bytes)
     return PlanRow(
         label=record.label,
         **_asked(cell.model),

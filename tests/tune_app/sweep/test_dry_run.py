@@ -52,7 +52,10 @@ def test_a_plan_shows_cells_rules_and_time_and_leaves_no_trace(
     assert "kill rule   stop at" in shown
     assert f"results     {tmp_path / 'runs' / 'mine'} (new)" in shown
     assert "device      cpu, 1 CPU per cell, on this machine" in shown
-    assert "for 6 cells, 1 at once, measured on cpu of this machine" in shown
+    assert "for 6 cells, 1 at once, then " in " ".join(shown.split())
+    assert "to score leader and baseline on the test split; measured on cpu" in " ".join(
+        shown.split()
+    )
     assert "Nothing was started. Start it with: " in shown
     assert not (tmp_path / "runs").exists()
 
