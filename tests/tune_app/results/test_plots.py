@@ -19,7 +19,7 @@ from tune_app.journal.metrics import METRICS
 from tune_app.results.plots.all_plots import draw, png
 from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
-from tune_app.results.plots.curves import curves_plot
+from tune_app.results.plots.curves import curves_plot, mean_points
 from tune_app.results.plots.metrics import metrics_plot
 from tune_app.results.plots.ticks import apart
 from tune_app.results.summary import SweepResults, summarise
@@ -147,6 +147,19 @@ def test_curves_mark_ends_and_gaps_at_equal_tokens(make: Make) -> None:
     assert {tokens for tokens, _ in ends} == {tokens for tokens, _ in _points(bottom, "x")}
     thick = [line for line in bottom.lines if line.get_linewidth() == 3.0]
     assert [y for line in thick for _, y in line.get_xydata()] == [0.0] * 8, "the baseline itself"
+
+
+def test_seeds_are_thin_lines_below_their_mean(make: Make) -> None:
+    results = make(axes={"embedding": ("tied", "untied")}, seeds=(0, 1))
+    plot = curves_plot(results)
+    design = results.designs[0]
+    thin = [line for line in plot.figure.axes[0].lines if line.get_linewidth() == 0.8]
+    assert len(thin) == len(results.cells) == 4
+    one, other = (dict(cell.points) for cell in design.cells)
+    middle = {at: (one[at] + other[at]) / 2 for at in one if at in other}
+    assert dict(mean_points([cell.points for cell in design.cells])) == pytest.approx(middle)
+    assert mean_points([design.cells[0].points]) == mean_points([]) == []
+    assert "Thin lines are seeds" in plot.caption
 
 
 def test_one_that_diverges_does_not_flatten_the_others(make: Make) -> None:

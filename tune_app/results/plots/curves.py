@@ -6,7 +6,8 @@ nearly coinciding curves can be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -33,6 +34,9 @@ Points = list[tuple[int, float]]
 _BASELINE_WIDTH = 3.0
 _FAINT = 0.3
 """Opacity of the curves at nuisance values that were not chosen."""
+_SEED_WIDTH, _SEED_ALPHA = 0.8, 0.5
+"""Of a seed's own line, below the mean of all seeds."""
+_THIN = "(thin: a seed)"
 _STEEP = 0.25
 """Initial share of the tokens, in which curves fall too steeply to be compared."""
 
@@ -66,6 +70,7 @@ def curves_plot(results: SweepResults) -> Plot:
         "mark: trained to the end. Open mark: stopped by the rule in the legend. Lower panel: gap "
         "to the baseline at equal tokens; negative is better. The steep first quarter may be "
         "outside the plot."
+        + (" Thin lines are seeds, the others their mean." if len(results.sweep.seeds) > 1 else "")
         + (
             " Faint lines are the nuisance values that were not chosen." if results.nuisance else ""
         ),
@@ -81,6 +86,8 @@ def draw_cells(
 ) -> dict[str, Line2D]:
     """Draws one line per cell; returns the legend entries of the visible ends, by name.
 
+    Seeds of a design are thin lines, below their mean as far as all of them were trained.
+
     `shown_from` is a share of the tokens; values before it do not affect the axis limits.
     """
     styles = Styles(results)
@@ -90,6 +97,7 @@ def draw_cells(
         look = styles.of(design)
         width = _BASELINE_WIDTH if design.is_baseline else 1.3
         chosen = None if design.chosen is None else design.chosen.cells
+        mean = mean_points([points_of(result) for result in chosen or design.cells])
         for result in design.cells:
             if not (points := points_of(result)):
                 continue
@@ -97,9 +105,11 @@ def draw_cells(
             if chosen is not None and result not in chosen:
                 axes.plot(tokens, values, color=look.colour, linewidth=0.7, alpha=_FAINT)
                 continue
-            axes.plot(
-                tokens, values, color=look.colour, linestyle=look.dash, linewidth=width, alpha=0.85
-            )
+            line = {"color": look.colour, "linestyle": look.dash}
+            if mean:
+                axes.plot(tokens, values, **line, linewidth=_SEED_WIDTH, alpha=_SEED_ALPHA)
+            else:
+                axes.plot(tokens, values, **line, linewidth=width, alpha=0.85)
             name, mark = _end(result)
             sign = mark | ({"marker": look.marker} if name == "finished" else {})
             axes.plot(tokens[-1:], values[-1:], color=look.colour, zorder=4, **sign)
@@ -110,6 +120,13 @@ def draw_cells(
                 entries["(thick: baseline)"] = handle(
                     "(thick: baseline)", color=GREY, linewidth=width
                 )
+        if mean:
+            tokens, values = zip(*mean, strict=True)
+            axes.plot(
+                tokens, values, color=look.colour, linestyle=look.dash, linewidth=width, alpha=0.85
+            )
+            ends.setdefault(_THIN, []).extend(values)
+            entries[_THIN] = handle(_THIN, color=GREY, linewidth=_SEED_WIDTH, alpha=_SEED_ALPHA)
     _zoom(axes, results, points_of, shown_from)
     low, high = axes.get_ylim()
     return {
@@ -117,6 +134,15 @@ def draw_cells(
         for name, entry in entries.items()
         if any(low <= value <= high for value in ends[name])
     }
+
+
+def mean_points(curves: Sequence[Points]) -> Points:
+    """The mean of several seeds' curves at the tokens that all of them have; empty for one."""
+    begun = [dict(points) for points in curves if points]
+    if len(begun) < 2:
+        return []
+    common = sorted(set.intersection(*(set(curve) for curve in begun)))
+    return [(tokens, fmean(curve[tokens] for curve in begun)) for tokens in common]
 
 
 def _end(result: CellResult) -> tuple[str, dict[str, Any]]:
