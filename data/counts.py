@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cyclopts import Token
 
 _SHORT = re.compile(r"\d+(\.\d+)?[kmb]", re.IGNORECASE)
+_COUNT = re.compile(r"\d[\d_]*(\.\d+)?[kmb]|\d+(_\d+)+", re.IGNORECASE)
 _MULTIPLES = {"k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -34,8 +35,8 @@ def is_short(text: str) -> bool:
 
 
 def with_counts_read(value: Any) -> Any:
-    """The number in place of a text such as 20k; any other value as it is."""
-    if isinstance(value, str) and is_short(value):
+    """The number in place of a text such as 20k or 20_000; any other value as it is."""
+    if isinstance(value, str) and _COUNT.fullmatch(value):
         with suppress(ValueError):  # 1.2345k is refused where the value is used, by its name
             return counted(value)
     return value

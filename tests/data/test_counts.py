@@ -21,9 +21,12 @@ def test_a_count_may_have_a_multiple() -> None:
 
 @pytest.mark.parametrize(
     ("value", "read"),
-    [("20k", 20_000), ("1.2345k", "1.2345k"), ("20", "20"), ("tied", "tied"), (3, 3), (None, None)],
+    [
+        *(("20k", 20_000), ("1.5M", 1_500_000), ("20_000", 20_000), ("20", "20")),
+        *(("1.2345k", "1.2345k"), ("1.5", "1.5"), ("tied", "tied"), (3, 3), (None, None)),
+    ],
 )
-def test_only_a_text_with_a_multiple_is_read_as_a_number(value: Any, read: Any) -> None:
+def test_only_a_text_that_is_a_count_is_read_as_a_number(value: Any, read: Any) -> None:
     assert with_counts_read(value) == read
 
 

@@ -110,7 +110,8 @@ def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:
     if rule.unit == "sigma" and len(wishes.seeds) < 2:
         raise ValueError(
             "the kill rule's unit sigma needs the baseline on at least two seeds, not "
-            f"{len(wishes.seeds)}; add --seeds, or use the unit bpb"
+            f"{len(wishes.seeds)}; name them all with --seeds, also those that the sweep has "
+            "already, or use the unit bpb"
         )
     return rule
 
