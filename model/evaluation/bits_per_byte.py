@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network.batch import Batch, TensorBatch
@@ -49,13 +52,8 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     The model's mode and all random generators stay as they were. Raises ValueError if nothing is
     scored.
     """
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode(), torch.autocast(_device(model).type, enabled=False):
-            nats, tokens = _total(model, documents)
-    finally:
-        model.train(training)
+    with _scoring(model):
+        nats, tokens = _total(model, documents)
     if tokens == 0 or documents.text_bytes == 0:
         raise ValueError("the documents have no token to score; evaluate on a split with text")
     return Evaluation(
@@ -67,10 +65,36 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     )
 
 
+def nats_by_token(model: Transformer, documents: ScoredDocuments) -> NDArray[np.float64]:
+    """The nats of every scored token in order, [N]; otherwise as `evaluate`."""
+    with _scoring(model):
+        found = [nats_N.double().cpu() for nats_N in _scored(model, documents)]
+    return torch.cat(found).numpy()
+
+
+@contextmanager
+def _scoring(model: Transformer) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(_device(model).type, enabled=False):
+            yield
+    finally:
+        model.train(training)
+
+
 def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
-    device = _device(model)
     nats = torch.zeros((), dtype=torch.float64)
     tokens = 0
+    for nats_N in _scored(model, documents):
+        nats += nats_N.sum(dtype=torch.float64).cpu()
+        tokens += len(nats_N)
+    return nats.item(), tokens
+
+
+def _scored(model: Transformer, documents: ScoredDocuments) -> Iterator[Tensor]:
+    """The nats of each batch's scored tokens, in order: [N] each."""
+    device = _device(model)
     for arrays in documents:
         batch = TensorBatch.of(arrays, device=device)
         features_BTE, weight_VE = model.output(
@@ -83,9 +107,7 @@ def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
         nats_N: Tensor = nats_per_token(features_NE, weight_VE, targets_N)
         if device.type == "mps":  # it has no float64
             nats_N = nats_N.cpu()
-        nats += nats_N.sum(dtype=torch.float64).cpu()
-        tokens += len(nats_N)
-    return nats.item(), tokens
+        yield nats_N
 
 
 def _device(model: Transformer) -> torch.device:

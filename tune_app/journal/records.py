@@ -106,6 +106,9 @@ class Observation:
     """By name; for meanings and units see METRICS in `tune_app/journal/metrics.py`."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall seconds by phase (PHASES), summed since the trial first started."""
+    sample_parts: tuple[float, ...] = ()
+    """Bits per byte of the parts of the dev sample, the same parts for every cell; their spread
+    says how well two cells can be told apart. Empty in observations of older versions."""
 
     def __post_init__(self) -> None:
         for name in self.metrics:
@@ -119,7 +122,8 @@ class Observation:
         can still be read.
         """
         metrics = {name: value for name, value in values["metrics"].items() if is_declared(name)}
-        return cls(**{**values, "metrics": metrics})
+        parts = tuple(values.get("sample_parts", ()))
+        return cls(**{**values, "metrics": metrics, "sample_parts": parts})
 
     def to_values(self) -> dict[str, Any]:
         """As plain values, for the journal, for reports to the driver and for checkpoints."""
@@ -129,6 +133,7 @@ class Observation:
             "baseline_tokens": self.baseline_tokens,
             "metrics": dict(self.metrics),
             "seconds": dict(self.seconds),
+            "sample_parts": list(self.sample_parts),
         }
 
     # Metrics that the code itself uses; look others up in `metrics`.

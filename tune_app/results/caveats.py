@@ -10,6 +10,7 @@ from tune_app.journal.records import FailureClass, Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results import nuisance
+from tune_app.results.sample_check import sample_check, undecided
 from tune_app.results.summary import SweepResults
 from tune_app.results.verdict import more_seeds, sigmas_text
 from tune_app.stopping.all_rules import title_of
@@ -30,6 +31,8 @@ def caveats(results: SweepResults) -> list[str]:
         *_confounded(results),
         *_chosen_shape(results),
         *_stopping(results),
+        *undecided(results),
+        *([] if (check := sample_check(results)) is None else [check.sentence]),
         *_tokenizers(results),
         *_eager(results),
         *_nuisance(results),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
 from tune_app.stopping.curves import Curves
+from tune_app.stopping.precision import standard_error
 from tune_app.stopping.rule import RuleSettings, Title, Verdict
 from tune_app.stopping.rungs import Arrival, Rungs
 
@@ -59,7 +61,8 @@ class AshaSettings(RuleSettings):
 
 
 class Asha:
-    """Stops a cell that is worse at a rung than the cutoff of the earlier arrivals.
+    """Stops a cell that is worse at a rung than the cutoff of the earlier arrivals, unless the dev
+    sample is too small to tell it from the last cell that is kept.
 
     rungs: the arrivals so far, none at first.
     """
@@ -73,17 +76,44 @@ class Asha:
         )
         if arrival is None:
             return None
+        evidence: dict[str, Any] = {
+            "milestone": arrival.milestone,
+            "cutoff": arrival.cutoff,
+            "arrivals": arrival.earlier,
+            "bits_per_byte": observation.bits_per_byte,
+            "immune": curves.is_baseline(observation.cell),
+        }
+        reason = _explain(arrival, observation)
+        if arrival.stop and (error := _too_close(curves, arrival, observation)) is not None:
+            reason += (
+                ", but the dev sample is too small to decide on: the standard error of the "
+                f"difference to the last that is kept is {plain(error, 3)}; raise evaluation_bytes"
+            )
+            evidence |= {"undecided": True, "standard_error": str(error)}
+            return Verdict(action=Action.CONTINUE, reason=reason, evidence=evidence)
         return Verdict(
             action=Action.STOP if arrival.stop else Action.CONTINUE,
-            reason=_explain(arrival, observation),
-            evidence={
-                "milestone": arrival.milestone,
-                "cutoff": arrival.cutoff,
-                "arrivals": arrival.earlier,
-                "bits_per_byte": observation.bits_per_byte,
-                "immune": curves.is_baseline(observation.cell),
-            },
+            reason=reason,
+            evidence=evidence,
         )
+
+
+def _too_close(curves: Curves, arrival: Arrival, observation: Observation) -> float | None:
+    """The standard error of the difference to the last cell that is kept, if it is not smaller.
+
+    A rank has no margin: what is asked of the sample is that it tells the two cells apart. None if
+    it does, or if the evaluations of an older version do not say.
+    """
+    if arrival.last_kept is None:
+        return None
+    kept = next(
+        point
+        for point in curves.of(arrival.last_kept)
+        if point.baseline_tokens >= arrival.milestone
+    )
+    error = standard_error(observation.sample_parts, kept.sample_parts)
+    close = error is not None and observation.bits_per_byte - kept.bits_per_byte <= error
+    return error if close else None
 
 
 def _explain(arrival: Arrival, observation: Observation) -> str:

@@ -21,6 +21,7 @@ from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
 from tune_app.statistics.noise import pooled
 from tune_app.stopping.curves import Curves, value_at
+from tune_app.stopping.precision import standard_error
 from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
 
 UNITS = ("ppl", "bpb", "sigma", "off")
@@ -99,13 +100,23 @@ class KillRule(RuleSettings):
         baseline = curves.baseline_of(observation.cell)
         if baseline == observation.cell:
             return None
-        return worse_than_baseline(
-            curves.of(observation.cell),
-            () if baseline is None else curves.of(baseline),
-            self,
-            at=curves.at_nuisance(observation.cell),
-            baseline_seeds=[curves.of(key) for key in curves.baselines_of(observation.cell)],
-        )
+        trial = curves.of(observation.cell)
+
+        def verdict_on(points: Sequence[Observation]) -> Verdict | None:
+            return worse_than_baseline(
+                points,
+                () if baseline is None else curves.of(baseline),
+                self,
+                at=curves.at_nuisance(observation.cell),
+                baseline_seeds=[curves.of(key) for key in curves.baselines_of(observation.cell)],
+            )
+
+        verdict = verdict_on(trial)
+        if verdict is None or verdict.action is not Action.CONTINUE:
+            return verdict
+        earlier = verdict_on(trial[:-1])
+        # That the sample is too small is recorded once, not at each evaluation.
+        return None if earlier is not None and earlier.action is Action.CONTINUE else verdict
 
 
 def worse_than_baseline(
@@ -157,6 +168,17 @@ def worse_than_baseline(
     if span < rule.span:
         return None
     last = worse[-1]
+    error = _standard_error(trial[-1], baseline, rule)
+    if error is not None and error > last["margin"]:
+        return Verdict(
+            action=Action.CONTINUE,
+            reason=(
+                "the kill rule would stop it, but the dev sample is too small to decide on: the "
+                f"standard error of the difference is {plain(error, 3)}, above the margin of "
+                f"{plain(last['margin'], 3)}; raise evaluation_bytes or the margin"
+            ),
+            evidence={"undecided": True, "standard_error": str(error), "margin": last["margin"]},
+        )
     unit = "ppl" if rule.unit == "ppl" else "bpb"
     return Verdict(
         action=Action.STOP,
@@ -168,6 +190,26 @@ def worse_than_baseline(
         ),
         evidence={"rule": rule.as_dict(), "span": span, "evaluations": worse},
     )
+
+
+def _standard_error(
+    observation: Observation, baseline: Sequence[Observation], rule: KillRule
+) -> float | None:
+    """Of the difference to the baseline, in the unit of the margin; None where it is not known.
+
+    The baseline's evaluation nearest in tokens stands for its interpolated curve: how the parts of
+    the sample differ changes slowly.
+    """
+    if not baseline:
+        return None
+    at = observation.baseline_tokens
+    near = min(baseline, key=lambda point: abs(point.baseline_tokens - at))
+    error = standard_error(observation.sample_parts, near.sample_parts)
+    if error is None or rule.unit != "ppl" or not math.isfinite(error):
+        return error
+    # d ppl / d bpb, where ppl = exp(bpb · ln 2 · bytes per token).
+    perplexity = near.baseline_token_perplexity
+    return error * perplexity * math.log(perplexity) / near.bits_per_byte
 
 
 class _Limit:

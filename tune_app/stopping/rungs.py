@@ -25,6 +25,8 @@ class Arrival:
     """The highest bits per byte that passes; None for the first arrival."""
     earlier: int
     """Cells that reached the rung earlier."""
+    last_kept: str | None = None
+    """The worst of the earlier cells that lie within the cutoff; None for the first arrival."""
 
 
 class Rungs:
@@ -60,7 +62,13 @@ class Rungs:
         milestone = reached[-1]
         earlier = self._sorted[milestone]
         cutoff = -_quantile(earlier, 1 - self._kept) if earlier else None
+        within = {
+            name: score
+            for name, score in self._recorded[milestone].items()
+            if cutoff is not None and score <= cutoff
+        }
         arrival = Arrival(
+            last_kept=max(within, key=within.__getitem__) if within else None,
             stop=cutoff is not None and bits_per_byte > cutoff,
             milestone=milestone,
             cutoff=cutoff,

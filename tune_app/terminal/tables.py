@@ -24,6 +24,7 @@ from tune_app.results import verdict
 from tune_app.results.amendments import amendment_text
 from tune_app.results.mirrors.study_url import study_url
 from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
+from tune_app.results.sample_check import sample_check, undecided
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.terminal import sentences
 from tune_app.terminal.columns import Column, FittingTable
@@ -320,6 +321,14 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
     facts.add_column(overflow="fold")
     facts.add_row("cells", f"{len(progress.cells)}: {progress.counts()}")
     facts.add_row("cost", spent)
+    if small := undecided(results):
+        facts.add_row("undecided", Text(small[0]))
+    if (check := sample_check(results)) is not None:
+        facts.add_row(
+            "dev sample",
+            f"ranks as the whole split with a Spearman correlation of {check.spearman:.2f}; "
+            f"error {check.gap_error:.4f}",
+        )
     if results.failures:
         facts.add_row("failures", _failures(results.failures))
     for name, text in _places(folder):

@@ -26,6 +26,7 @@ from tune_app.trial.checkpoint_upload import LONGEST_PAUSE, Uploads
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.data import TrialData
 from tune_app.trial.former_states import FORMAT
+from tune_app.trial.sample import score_sample
 from tune_app.trial.step_metrics import StepMetrics
 
 logger = logging.getLogger(__name__)
@@ -212,7 +213,7 @@ class Trial:
         ):
             self._evaluations += 1
         with self._phase("evaluate"):
-            metrics = self._evaluate()
+            metrics, parts = self._evaluate()
         elapsed = seconds - train_seconds
         speed = (self._training.tokens - trained) / elapsed if elapsed > 0 else 0.0
         self._mark = (self._training.tokens, seconds)
@@ -222,11 +223,13 @@ class Trial:
             baseline_tokens=self._data.baseline_tokens(self._training.tokens),
             metrics={**metrics, **self._steps.taken(), "tokens_per_second": speed},
             seconds=self._seconds_by_phase(),
+            sample_parts=parts,
         )
 
-    def _evaluate(self) -> dict[str, float]:
-        """The metrics of the sample, and at the end those of the full dev split."""
-        sample = evaluate(self._training.model, self._data.sample)
+    def _evaluate(self) -> tuple[dict[str, float], tuple[float, ...]]:
+        """The metrics of the sample, and at the end those of the full dev split; the sample's
+        parts."""
+        sample = score_sample(self._training.model, self._data.sample)
         metrics = {
             "bits_per_byte": sample.bits_per_byte,
             "perplexity": sample.perplexity,
@@ -238,7 +241,7 @@ class Trial:
                 "full_bits_per_byte": full.bits_per_byte,
                 "full_perplexity": full.perplexity,
             }
-        return metrics
+        return metrics, sample.parts
 
     def _save_if_due(self) -> None:
         seconds = self._clock() - self._saved_at
