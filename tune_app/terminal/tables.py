@@ -322,10 +322,10 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
     facts.add_row("cells", f"{len(progress.cells)}: {progress.counts()}")
     facts.add_row("cost", spent)
     if small := undecided(results):
-        facts.add_row("undecided", Text(small[0]))
+        facts.add_row("sample", Text(small[0]))
     if (check := sample_check(results)) is not None:
         facts.add_row(
-            "dev sample",
+            "sample",
             f"ranks as the whole split with a Spearman correlation of {check.spearman:.2f}; "
             f"error {check.gap_error:.4f}",
         )
