@@ -6,7 +6,12 @@ import sqlite3
 
 
 def remove_what_version_4_added(connection: sqlite3.Connection) -> None:
+    remove_what_version_6_added(connection)
     for table in ("scores", "amendments", "checkpoints"):
         connection.execute(f"DROP TABLE {table}")
     for table in ("cells", "decisions"):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN amendment")
+
+
+def remove_what_version_6_added(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TABLE evaluations")

@@ -39,6 +39,7 @@ from tune_app.journal.reading import JournalReader
 from tune_app.journal.records import (
     DIVERGED,
     Amendment,
+    CellEvaluation,
     CellRecord,
     Change,
     Decision,
@@ -241,6 +242,19 @@ class Journal(JournalReader):
                 " :text_bytes, :at)",
                 rows.score_row(replace(score, at=self._clock())),
             )
+
+    def evaluate(self, evaluation: CellEvaluation) -> bool:
+        """Records what a cell scored in a suite; whether it was new.
+
+        The first of a (cell, suite, split) is kept, so that no split is scored until it pleases.
+        """
+        with self._transaction():
+            written = self._connection.execute(
+                "INSERT OR IGNORE INTO evaluations (cell, suite, split, metrics, notes, at)"
+                " VALUES (:cell, :suite, :split, :metrics, :notes, :at)",
+                rows.evaluation_row(replace(evaluation, at=self._clock())),
+            )
+        return written.rowcount == 1
 
     def amend(
         self,

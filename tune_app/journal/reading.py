@@ -16,6 +16,7 @@ from tune_app.journal.file import is_being_written
 from tune_app.journal.records import (
     Amendment,
     Attempt,
+    CellEvaluation,
     CellRecord,
     Decision,
     Failure,
@@ -148,6 +149,10 @@ class JournalReader:
     def scores(self) -> list[Score]:
         """Scores on held-out splits, in the order they were written."""
         return [rows.score(row) for row in self._select("scores", None)]
+
+    def evaluations(self, cell: str | None = None) -> list[CellEvaluation]:
+        """What finished cells scored in suites, in the order of writing; of one cell, or of all."""
+        return [rows.evaluation(row) for row in self._select("evaluations", cell)]
 
     def amendments(self) -> list[Amendment]:
         """The commands that changed the sweep, in order."""

@@ -285,6 +285,23 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CellEvaluation:
+    """What a trained cell scored in one suite. Unique by (cell, suite, split); decides nothing."""
+
+    cell: str
+    suite: str
+    """`language_modelling`, `sst2`, …"""
+    split: str
+    """Of the corpus, or of the suite's published data."""
+    metrics: Mapping[str, float]
+    """By name; `tune_app/evaluation/fields.py` has meanings and units."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Rules and sources in words, by name."""
+    at: float = 0.0
+    """Seconds since the epoch; set by the journal."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Change:
     """Something in which a sweep differed before and after an amendment."""
 

@@ -13,6 +13,7 @@ from tune_app.journal.records import (
     Action,
     Amendment,
     Attempt,
+    CellEvaluation,
     CellRecord,
     Change,
     Decision,
@@ -158,6 +159,21 @@ def score(row: sqlite3.Row) -> Score:
     values = dict(row)
     del values["arrival"]
     return Score(**values)
+
+
+def evaluation_row(evaluation: CellEvaluation) -> dict[str, Any]:
+    return {
+        **asdict(evaluation),
+        "metrics": dump(dict(evaluation.metrics)),
+        "notes": dump(dict(evaluation.notes)),
+    }
+
+
+def evaluation(row: sqlite3.Row) -> CellEvaluation:
+    values = dict(row)
+    del values["arrival"]
+    metrics, notes = json.loads(values.pop("metrics")), json.loads(values.pop("notes"))
+    return CellEvaluation(**values, metrics=metrics, notes=notes)
 
 
 def _dump_or_none(value: Mapping[str, Any] | None) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tune_app.journal.version_3 import translate
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -113,6 +113,19 @@ CREATE TABLE checkpoints (
 ) STRICT;
 """
 
+_ADDED_IN_6 = """
+CREATE TABLE evaluations (
+    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
+    cell TEXT NOT NULL REFERENCES cells (key),
+    suite TEXT NOT NULL,
+    split TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    notes TEXT NOT NULL,
+    at REAL NOT NULL,
+    UNIQUE (cell, suite, split)
+) STRICT;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
@@ -120,6 +133,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _add_columns_of_3(connection)
     _to_version_4(connection)
     _to_version_5(connection)
+    _to_version_6(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -181,11 +195,17 @@ def _to_version_5(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE sweep SET record = ? WHERE rowid = ?", [text, row[0]])
 
 
+def _to_version_6(connection: sqlite3.Connection) -> None:
+    """What a finished cell is worth, by suite and split, is added."""
+    _execute(connection, _ADDED_IN_6)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
     _to_version_4,
     _to_version_5,
+    _to_version_6,
 )
 
 

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.observations import changed
-from tests.tune_app.old_journals import remove_what_version_4_added
+from tests.tune_app.old_journals import (
+    remove_what_version_4_added,
+    remove_what_version_6_added,
+)
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
 from tune_app.journal.reached import Reached, reached
 from tune_app.journal.records import (
     DIVERGED,
     Action,
+    CellEvaluation,
     Decision,
     Failure,
     FailureClass,
@@ -158,6 +162,7 @@ def test_a_journal_of_version_4_has_no_nuisance_axes(tmp_path: Path) -> None:
         record = json.loads(connection.execute("SELECT record FROM sweep").fetchone()[0])
         del record["nuisance"]
         connection.execute("UPDATE sweep SET record = ?", [json.dumps(record)])
+        remove_what_version_6_added(connection)
         connection.execute("PRAGMA user_version = 4")
     with Journal.open(path, read_only=True) as journal:
         assert journal.sweep().nuisance == ()
@@ -166,6 +171,29 @@ def test_a_journal_of_version_4_has_no_nuisance_axes(tmp_path: Path) -> None:
         record = json.loads(connection.execute("SELECT record FROM sweep").fetchone()[0])
         assert record["nuisance"] == []
         assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_journal_of_version_5_gets_a_table_of_evaluations(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_6_added(connection)
+        connection.execute("PRAGMA user_version = 5")
+    with Journal.open(path, read_only=True) as journal:
+        assert journal.evaluations() == []
+    with Journal.open(path) as journal:
+        (cell, other, *_) = (one.key for one in journal.cells())
+        first = CellEvaluation(
+            cell=cell, suite="language_modelling", split="test", metrics={"tokens": 2, "nats": 0.5}
+        )
+        assert journal.evaluate(first)
+        # A split is scored once.
+        assert not journal.evaluate(replace(first, metrics={"nats": 0.1}))
+        assert journal.evaluate(replace(first, split="dev", notes={"rule": "a"}))
+        assert journal.evaluate(replace(first, cell=other))
+        kept = [replace(one, at=0.0) for one in journal.evaluations(cell)]
+        assert kept == [first, replace(first, split="dev", notes={"rule": "a"})]
+        assert len(journal.evaluations()) == 3
 
 
 def test_observations_keep_the_order_of_arrival(tmp_path: Path) -> None:
