@@ -169,6 +169,15 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.results",
         "tune_app.sweep",
     ),
+    "tune_app.interpret": (
+        "model",
+        "tune_app.formats",
+        "tune_app.command_line",
+        "tune_app.trial",
+        "tune_app.results",
+        "tune_app.terminal",
+        "tune_app.api",
+    ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
     "tune_app.cloud": ("tune_app.formats", "tune_app.command_line", "tune_app.sweep"),
     "tune_app": (
@@ -209,6 +218,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
         "tune_app.trial",
         "tune_app.on_ray",
         "tune_app.sweep",
+        "tune_app.interpret",
     ),
 }
 

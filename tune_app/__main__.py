@@ -24,6 +24,7 @@ COMMANDS = {
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
     "export": ("tune_app.export", "Write a trained cell as a folder that loads without its sweep."),
     "generate": ("tune_app.generate", "Continue a text with a trained cell or an export."),
+    "interpret": ("tune_app.interpret", "Look inside a trained model: routing, embeddings."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""

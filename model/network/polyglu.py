@@ -158,11 +158,24 @@ class PublishedPolyGLU(nn.Module):
         self.gate_net = _router(config)
         declare(self, alpha=vector(in_block=True, start=0.0), beta=vector(in_block=True, start=1.0))
 
+    @property
+    def alpha_FK(self) -> Tensor:  # noqa: N802
+        """The preferences, under the name that they have in PolyGLU."""
+        return self.alpha
+
+    def states(self, hidden_BTD: Tensor) -> Tensor:
+        """β_k·f(h)_k of the whole sequence, [B, 1, K]."""
+        states_B1K: Tensor = self.beta * self.gate_net(hidden_BTD.mean(dim=1, keepdim=True))
+        return states_B1K
+
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D]; a position reads all of them."""
-        states_B1K = self.beta * self.gate_net(hidden_BTD.mean(dim=1, keepdim=True))
         inner_BTF = routed(
-            self.W_gate(hidden_BTD), self.W_up(hidden_BTD), self.alpha, states_B1K, context
+            self.W_gate(hidden_BTD),
+            self.W_up(hidden_BTD),
+            self.alpha,
+            self.states(hidden_BTD),
+            context,
         )
         output: Tensor = self.W_down(inner_BTF)
         return output

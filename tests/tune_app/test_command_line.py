@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[2]
 APPS = (
     "tune_app.sweep.__main__",
     "tune_app.trial.__main__",
+    "tune_app.interpret.__main__",
     "data.prepare",
     "tune_app.cloud.commands",
 )

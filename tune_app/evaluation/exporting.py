@@ -77,6 +77,7 @@ def write_export(
         },
         files={name: FileRecord.of(content) for name, content in contents.items()},
         source=source,
+        progress=trained.model.progress.item(),
     )
     with _appearing(target) as folder:
         for name, content in contents.items():

@@ -63,6 +63,8 @@ class ExportConfig:
     files: Mapping[str, FileRecord]
     source: Mapping[str, Any]
     """Where the model is from: sweep, cell, tokens trained."""
+    progress: float = 1.0
+    """How much of its training was done, which some parts' output depends on."""
 
     def as_json(self) -> str:
         """The content of config.json."""
@@ -103,6 +105,7 @@ class ExportConfig:
                     **values,
                     "model": ModelConfig(**values["model"]),
                     "scales": Scales.from_values(values["scales"]),
+                    "progress": _share(values.get("progress", 1.0)),
                     "files": {name: FileRecord(**one) for name, one in values["files"].items()},
                 }
             )
@@ -138,6 +141,12 @@ class ExportConfig:
             )
             raise ExportError(f"{path} is not {what}: its SHA-256 differs; copy or export it again")
         return content
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"progress is {value!r}; it must be a number from 0 to 1")
+    return float(value)
 
 
 def _first_line(error: BaseException) -> str:

@@ -53,6 +53,7 @@ def load(folder: str | Path, *, device: str = "cpu") -> ExportedModel:
     export = ExportConfig.read(folder)
     weights = _weights(export.content(folder, WEIGHTS_FILE), folder / WEIGHTS_FILE)
     model = built(export.model, export.scales, weights).to(device)
+    model.set_progress(export.progress)
     tokenizer = _tokenizer(export, folder)
     return ExportedModel(
         model=model, tokenizer=tokenizer, end_of_text=export.end_of_text, export=export

@@ -26,7 +26,9 @@ TOKENS_BT = torch.arange(24)[None]
 
 @pytest.fixture(scope="module")
 def trained() -> TrainedModel:
-    return untrained(embedding="untied", feed_forward="geglu", d_model=32, n_layers=3)
+    found = untrained(embedding="untied", feed_forward="polyglu", d_model=32, n_layers=3)
+    found.model.set_progress(0.7)  # its temperature is part of the model
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +152,7 @@ def cut(name: str) -> Callable[[Path], None]:
         ),
         (
             edited("config.json", lambda one: one | {"model": one["model"] | {"d_ff": 8}}),
-            r"the weight blocks.0.feed_forward.down.weight is \(32, \d+\)",
+            r"the weight blocks.0.feed_forward.alpha_FK is \(\d+, 4\)",
         ),
         (
             edited("config.json", lambda one: one | {"model": one["model"] | {"d_ff": 1 << 40}}),
@@ -164,6 +166,7 @@ def cut(name: str) -> Callable[[Path], None]:
             edited("config.json", lambda one: one | {"scales": one["scales"] | {"logits": 0}}),
             "the multiplier logits is 0",
         ),
+        (edited("config.json", lambda one: one | {"progress": "x"}), "progress is 'x'; it must be"),
         (edited("config.json", lambda one: one | {"files": {}}), "does not name model.safetensors"),
         (edited("config.json", lambda one: one | {"end_of_text": 999}), "999 for end-of-text"),
     ],
