@@ -25,9 +25,10 @@ sweep: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# Real sweeps and Ray clusters under faults, the ten random ones of chaos-short among them.
+# Real sweeps and Ray clusters under faults, the ten random ones of chaos-short among them, and the
+# servers and services of a cluster.
 test-sweeps: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "sweeps or chaos" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "sweeps or chaos or services" $(ARGS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -19,7 +19,8 @@ FIXED = {
     "batch_size": 4,
     "warmup_fraction": 0.2,
     "betas": (0.9, 0.99),
-    "evaluation_bytes": 32_768,
+    "evaluations": 8,
+    "evaluation_bytes": 16_384,
 }
 
 # As in `quick`.

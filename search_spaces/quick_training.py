@@ -19,5 +19,6 @@ FIXED = {
     "context": 128,
     "tokens": 150_000,
     "warmup_fraction": 0.2,
-    "evaluation_bytes": 32_768,
+    "evaluations": 8,
+    "evaluation_bytes": 16_384,
 }

@@ -15,9 +15,12 @@ from tests.tune_app.cloud.daemon.daemons import until
 
 SCRIPT = Path(__file__).parent / "systemctl.py"
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/stat").exists(), reason="processes are found in /proc, on Linux alone"
-)
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.skipif(
+        not Path("/proc/self/stat").exists(), reason="processes are found in /proc, on Linux alone"
+    ),
+]
 
 
 class Machine:

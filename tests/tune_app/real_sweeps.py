@@ -19,7 +19,7 @@ SPACE = """
 AXES = {"glu_expansion": [2.0, 2.5, 2.66, 2.8, 3.0, 4.0]}
 FIXED = {
     "target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32,
-    "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 4_096,
+    "tokens": 20_480, "batch_size": 4, "evaluations": 10, "evaluation_bytes": 16_384,
     "learning_rate": 1e-2, "corpus": %r,
 }
 SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
 from tune_app.stopping.curves import Curves
-from tune_app.stopping.precision import standard_error
+from tune_app.stopping.precision import in_words, standard_error
 from tune_app.stopping.rule import RuleSettings, Title, Verdict
 from tune_app.stopping.rungs import Arrival, Rungs
 
@@ -87,7 +86,7 @@ class Asha:
         if arrival.stop and (error := _too_close(curves, arrival, observation)) is not None:
             reason += (
                 ", but the dev sample is too small to decide on: the standard error of the "
-                f"difference to the last that is kept is {plain(error, 3)}; raise evaluation_bytes"
+                f"difference to the last that is kept is {in_words(error)}; raise evaluation_bytes"
             )
             evidence |= {"undecided": True, "standard_error": str(error)}
             return Verdict(action=Action.CONTINUE, reason=reason, evidence=evidence)

@@ -21,7 +21,7 @@ from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
 from tune_app.statistics.noise import pooled
 from tune_app.stopping.curves import Curves, value_at
-from tune_app.stopping.precision import standard_error
+from tune_app.stopping.precision import in_words, standard_error
 from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
 
 UNITS = ("ppl", "bpb", "sigma", "off")
@@ -173,9 +173,9 @@ def worse_than_baseline(
         return Verdict(
             action=Action.CONTINUE,
             reason=(
-                "the kill rule would stop it, but the dev sample is too small to decide on: the "
-                f"standard error of the difference is {plain(error, 3)}, above the margin of "
-                f"{plain(last['margin'], 3)}; raise evaluation_bytes or the margin"
+                "the kill rule would stop it, but the dev sample is too small to decide on: by a "
+                f"margin of {plain(last['margin'], 3)}, where the standard error of the difference "
+                f"is {in_words(error)}; raise evaluation_bytes or the margin"
             ),
             evidence={"undecided": True, "standard_error": str(error), "margin": last["margin"]},
         )

@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from tune_app.formats import plain
 from tune_app.stopping.rule import Trial
 
 FEWEST_PARTS = 8
@@ -44,3 +45,10 @@ def standard_error(one: Sequence[float], other: Sequence[float]) -> float | None
     if not all(map(math.isfinite, differences)):
         return math.inf
     return statistics.stdev(differences) / math.sqrt(len(differences))
+
+
+def in_words(error: float) -> str:
+    """A standard error that is too large, as the end of "the standard error of … is"."""
+    if math.isinf(error):
+        return f"unknown, as the sample has fewer than {FEWEST_PARTS} stretches of text"
+    return plain(error, 3)

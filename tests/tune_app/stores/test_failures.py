@@ -28,6 +28,8 @@ from tune_app.stores.base import (
 )
 from tune_app.stores.open import open_store
 
+pytestmark = pytest.mark.services
+
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root mounts a small disk")
 ROOT = Path(__file__).parents[3]
 CONTENT = random.Random(0).randbytes(60_000_000)

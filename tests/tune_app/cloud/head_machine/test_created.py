@@ -48,6 +48,8 @@ from tune_app.cloud.hetzner.errors import OverCapError
 from tune_app.cloud.provider import StelluxNodeProvider
 from tune_app.cloud.secrets.ssh_keys import key_file
 
+pytestmark = pytest.mark.services
+
 HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
 WORKERS = {TAG_RAY_NODE_KIND: NODE_KIND_WORKER}
 

@@ -26,6 +26,8 @@ from tune_app.cloud.head_machine.fetch_results import (
     sources,
 )
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture
 def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHead]:

@@ -25,9 +25,10 @@ UV = Path(sys.executable).parent / "uv"
 UV_VERSION = "0.13.9"
 STAMP = "stellux-environment"
 
-pytestmark = pytest.mark.skipif(
-    not UV.exists(), reason="no uv; pip install -r requirements-dev.txt"
-)
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.skipif(not UV.exists(), reason="no uv; pip install -r requirements-dev.txt"),
+]
 
 
 def wheel(folder: Path, name: str, version: str, module: str) -> str:

@@ -19,6 +19,8 @@ from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.overlay.worker_script import worker_script
 from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
 
+pytestmark = pytest.mark.services
+
 
 def as_head(
     worker: Worker, key: Path, known: Path, command: str

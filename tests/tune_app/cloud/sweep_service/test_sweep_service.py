@@ -64,6 +64,8 @@ from pathlib import Path
 import sys
 from tune_app.cloud.sweep_service.service import run_service
 from tune_app.cloud.sweep_service.supervisor import SweepSupervisor, SweepFiles
+
+pytestmark = pytest.mark.services
 folder = Path(__file__).parent
 files = SweepFiles(folder=folder / "files")
 sys.exit(run_service(files, lambda: SweepSupervisor(
