@@ -83,14 +83,13 @@ def _write_tokens(
     header_bytes = _write_header(file, dtype, 0)
     for batch in texts.batches(f"encode {texts.name}", report, cutting=kind.cutting):
         decoded = [piece.decode() for _, piece in batch]
-        encodings = tokenizer.encode_batch_fast(decoded, add_special_tokens=False)
         stream: list[int] = []
-        for (place, _), encoding in zip(batch, encodings, strict=True):
+        for (place, _), ids in zip(batch, kind.encode(tokenizer, decoded), strict=True):
             if place == begun:
                 stream.append(end_of_text)
                 begun += 1
-            stream.extend(encoding.ids)
-            text_tokens[place] += len(encoding.ids)
+            stream.extend(ids)
+            text_tokens[place] += len(ids)
         file.write(np.array(stream, dtype=dtype).tobytes())
     file.seek(0)
     # NumPy pads the header so that the first axis can grow in place.

@@ -160,7 +160,9 @@ app = App(
   {_NAME}
   {_NAME} wikitext-103 --vocab-size 16000
   {_NAME} reviews.jsonl:review --vocab-size 8000 --json
-  {_NAME} sentences.txt#lines""",
+  {_NAME} sentences.txt#lines
+  {_NAME} stdlib --tokenizer superbpe --vocab-size 8k
+  {_NAME} stdlib --tokenizer hf:openai-community/gpt2""",
     help_format="plaintext",
     version_flags=[],
 )
@@ -171,11 +173,11 @@ def main(
     corpus: str = DEFAULT_CORPUS,
     *,
     vocab_size: Annotated[
-        int,
+        int | None,
         Parameter(
             name=["--vocab-size", "--vocabulary"], converter=from_command_line, metavar="COUNT"
         ),
-    ] = 4_096,
+    ] = None,
     tokenizer: str = DEFAULT_KIND,
     cache: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
@@ -187,9 +189,11 @@ def main(
     corpus
         A name or a path, as above.
     vocab_size
-        Tokens of the tokenizer, end-of-text included, e.g. 8k.
+        Tokens of the tokenizer, end-of-text included, e.g. 8k; default: those of the
+        tokenizer's file, else 4,096.
     tokenizer
-        byte_level_bpe, which is trained on the corpus, or the path of a tokenizer.json.
+        byte_level_bpe or superbpe, which are trained on the corpus; or the path of a
+        tokenizer.json, or hf:owner/name for the one of a model on the hub.
     cache
         Where prepared corpora are kept; default: $STELLUX_CACHE, else ~/.cache/stellux.
     json

@@ -55,6 +55,11 @@ class TokenizerKind(ABC):
         """The tokenizer that was saved in a file."""
         return with_plain_special_tokens(Tokenizer.from_file(str(path)))
 
+    def encode(self, tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+        """The tokens of some texts, without any that are not in the text."""
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
     def end_of_text(self, tokenizer: Tokenizer) -> int:
         """The token before each document, which no text encodes to."""
         token = tokenizer.token_to_id(END_OF_TEXT)

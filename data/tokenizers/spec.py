@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from hashlib import file_digest, sha256
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
 
-from data.errors import CorpusError, reading_explained
+from data.errors import CorpusError
+from data.tokenizers.files import HUB_PREFIX, content_of, size_in
 
 KINDS: Mapping[str, str] = {
     "byte_level_bpe": "data.tokenizers.byte_level_bpe:ByteLevelBpe",
@@ -33,8 +33,8 @@ _HASH_IN_KEY = 8
 class TokenizerSpec:
     """A tokenizer by its identity: two equal specs give the same tokens for the same text.
 
-    The option `file` is the path of a file, which is identified by its content: the option
-    `sha256`, filled in by `resolved`.
+    The option `file` is the path of a file, or its name on the hub (see `data.tokenizers.files`).
+    It is identified by its content: the option `sha256`, filled in by `resolved`.
 
     Raises CorpusError for an unknown kind, an impossible size, or options that are not plain.
     """
@@ -76,9 +76,7 @@ class TokenizerSpec:
         """
         if FILE not in self.options or SHA256 in self.options:
             return self
-        path = Path(self.options[FILE])
-        with reading_explained(str(path)), path.open("rb") as file:
-            content = file_digest(file, "sha256").hexdigest()
+        content = sha256(content_of(self.options[FILE])).hexdigest()
         return replace(self, options={**self.options, SHA256: content})
 
     @property
@@ -99,11 +97,25 @@ class TokenizerSpec:
         return self.kind, self.vocab_size, self.identity
 
 
-def named(tokenizer: str, *, vocab_size: int) -> TokenizerSpec:
-    """The tokenizer that a command line means: a kind, or the path of a tokenizer.json."""
-    if tokenizer not in KINDS and tokenizer.endswith(".json"):
-        return TokenizerSpec(kind="imported", vocab_size=vocab_size, options={FILE: tokenizer})
-    return TokenizerSpec(kind=tokenizer, vocab_size=vocab_size)
+def named(tokenizer: str, *, vocab_size: int | None = None) -> TokenizerSpec:
+    """The tokenizer that a command line means: a kind, or the file of an imported one.
+
+    vocab_size: by default that of the file, or that of a spec.
+    """
+    if tokenizer not in KINDS and (tokenizer.endswith(".json") or tokenizer.startswith(HUB_PREFIX)):
+        size = size_in(tokenizer) if vocab_size is None else vocab_size
+        return TokenizerSpec(kind="imported", vocab_size=size, options={FILE: tokenizer})
+    return TokenizerSpec(kind=tokenizer, vocab_size=vocab_size or TokenizerSpec.vocab_size)
+
+
+def size_of_file(options: Any) -> int | None:
+    """The vocabulary size of the file in a tokenizer's options; None if there is no file.
+
+    Raises CorpusError if the file cannot be read.
+    """
+    if not isinstance(options, Mapping) or FILE not in options:
+        return None
+    return size_in(_plain(options)[FILE])
 
 
 def _plain(options: Any) -> dict[str, Any]:

@@ -46,6 +46,8 @@ class HubRequest(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[0] == "datasets" and len(parts) > 5 and parts[3] == "resolve":
             self._file("/".join(parts[1:3]), "/".join(parts[5:]))
+        elif len(parts) > 4 and parts[2] == "resolve":  # of a model
+            self._file("/".join(parts[:2]), "/".join(parts[4:]))
         elif parts[:2] == ["api", "datasets"] and len(parts) >= 4:
             self._api("/".join(parts[2:4]), parts[4:])
         else:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from data.counts import with_counts_read
-from data.tokenizers.spec import TokenizerSpec
+from data.tokenizers.spec import TokenizerSpec, size_of_file
 from model.spec import PINS, ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
@@ -98,6 +98,8 @@ class Cell:
         A baseline without a tokenizer uses the cell's. A tokenizer's file is read once; after that
         the cell's values contain its SHA-256.
 
+        The vocabulary is as large as that file says, unless `vocab_size` is among the values.
+
         Values are taken as people write them (see `as_meant`): NumPy's numbers, 5e6, 20k, free.
 
         Raises ValueError for an unknown name or an impossible value.
@@ -109,6 +111,8 @@ class Cell:
         baseline_values = rest.pop("baseline", {})
         if not isinstance(baseline_values, Mapping):
             raise ValueError(f"baseline is {baseline_values!r}; it must be a mapping of values")
+        if SIZE not in rest and (size := size_of_file(rest.get(OPTIONS))) is not None:
+            rest[SIZE] = size
         model_values = {name: rest.pop(name) for name in _MODEL_FIELDS if name in rest}
         tokenizer_names = {name: rest.pop(name) for name in TOKENIZER_FIELDS if name in rest}
         settings_values = {name: rest.pop(name) for name in _SETTINGS_FIELDS if name in rest}
