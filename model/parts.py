@@ -47,6 +47,8 @@ class Sizes(Protocol):
     def d_attention(self) -> Amount: ...
     @property
     def d_ff(self) -> Amount: ...
+    @property
+    def embedding_rank(self) -> Amount: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,8 @@ class Part(ABC):
     """One part of a model, all layers together."""
 
     free: str | None = None
-    """The size that the search chooses for this part: d_model for an embedding, head_dim for an
-    attention, d_ff for a feed-forward; None if it has none of its own."""
+    """The size that the search chooses for this part: d_model or embedding_rank for an embedding,
+    head_dim for an attention, d_ff for a feed-forward; None if it has none of its own."""
     reports: Mapping[str, Reported] = {}
     """The auxiliary losses and diagnostics that its network reports, by name."""
     not_for_training: str = ""
@@ -132,8 +134,12 @@ class Embedding(Part):
         """None. Logits are left out: how many exist at once depends on the loss."""
         return 0
 
+    def matrix(self, sizes: Sizes) -> str:
+        """The sizes of the embedding, for the parameter table."""
+        return f"{sizes.vocab_size} × {sizes.d_model}"
+
     def rows(self, sizes: Sizes) -> tuple[Row, ...]:
-        matrix = f"{sizes.vocab_size} × {sizes.d_model}"
+        matrix = self.matrix(sizes)
         lm_head = self.lm_head(sizes)
         return (
             Row(part="embedding", shape=matrix, parameters=self.parameters(sizes) - lm_head),
@@ -143,6 +149,41 @@ class Embedding(Part):
                 parameters=lm_head,
             ),
         )
+
+
+class FactorizedEmbedding(Embedding):
+    """Two matrices in place of one: vocabulary × rank and rank × width.
+
+    Lan et al., 2020, "ALBERT", section 3.1. The share of the parameters fixes the rank, so
+    that the width may vary separately.
+
+    Args:
+        tied: whether embedding and head are one pair of matrices, or have one each.
+    """
+
+    free = "embedding_rank"
+
+    def _pair(self, sizes: Sizes) -> Amount:
+        return sizes.embedding_rank * (sizes.vocab_size + sizes.d_model)
+
+    def lm_head(self, sizes: Sizes) -> Amount:
+        """Parameters of the head's own pair; 0 when tied."""
+        return 0 * sizes.d_model if self._tied else self._pair(sizes)
+
+    def parameters(self, sizes: Sizes) -> Amount:
+        return self._pair(sizes) + self.lm_head(sizes)
+
+    def forward_flops(self, sizes: Sizes) -> Amount:
+        """Rank to width after the look-up, which costs none; width to rank to logits."""
+        return 2 * sizes.embedding_rank * (sizes.vocab_size + 2 * sizes.d_model)
+
+    def activation_bytes(self, sizes: Sizes, bytes_per_activation: int) -> Amount:
+        """The inputs of the two products between rank and width."""
+        return (sizes.embedding_rank + sizes.d_model) * bytes_per_activation
+
+    def matrix(self, sizes: Sizes) -> str:
+        rank = sizes.embedding_rank
+        return f"{sizes.vocab_size} × {rank} + {rank} × {sizes.d_model}"
 
 
 class LayerPart(Part):
@@ -314,6 +355,8 @@ class RMSNorm(Part):
 EMBEDDINGS: Mapping[str, Embedding] = {
     "tied": Embedding(tied=True),
     "untied": Embedding(tied=False),
+    "factorized": FactorizedEmbedding(tied=True),
+    "factorized_untied": FactorizedEmbedding(tied=False),
 }
 ATTENTIONS: Mapping[str, LayerPart] = {
     "multi_head": MultiHeadAttention(),
@@ -340,6 +383,11 @@ VARIANTS: Mapping[str, Mapping[str, Part]] = {
 }
 """The variants of each part by name. The part's name is also the field of ModelSpec and ModelConfig
 that picks one."""
+
+
+def has_rank(embedding: str) -> bool:
+    """Whether an embedding of this name has a rank."""
+    return EMBEDDINGS[embedding].free == "embedding_rank"
 
 
 class Choice(Protocol):

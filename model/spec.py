@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model.field_types import require_types
-from model.parts import VARIANTS, Choice
+from model.parts import EMBEDDINGS, VARIANTS, Choice, has_rank
 
 MAX_EXPANSION = 64.0
 
-PINS = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff")
+PINS = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff", "embedding_rank")
 """The sizes that a spec may pin."""
 
 
@@ -54,6 +54,24 @@ def require_trainable(choice: Choice) -> None:
             raise ValueError(f"{name} is {value!r}, which is not for training: {reason}")
 
 
+def _check_rank(embedding: str, rank: int | None, d_model: int | None) -> None:
+    """A rank stands only beside an embedding that has one, and is smaller than the width."""
+    if rank is None:
+        return
+    if not has_rank(embedding):
+        ranked = " or ".join(name for name in EMBEDDINGS if has_rank(name))
+        raise ValueError(
+            f"embedding_rank is {rank}, but the embedding {embedding!r} has no rank; "
+            f"leave it out, or set embedding to {ranked}"
+        )
+    if d_model is not None and rank >= d_model:
+        raise ValueError(
+            f"embedding_rank is {rank}; it must be less than d_model, which is {d_model}: two "
+            f"matrices of such a rank have more parameters than one; take a rank of at most "
+            f"{d_model - 1}, or an embedding without a rank"
+        )
+
+
 def _check_between(owner: object, name: str, high: float, *, example: str, closed: bool) -> None:
     value = getattr(owner, name)
     if value is None:
@@ -84,12 +102,15 @@ class ModelSpec:
     """Tokens, the special ones included."""
     embedding_ratio: float | None = 0.35
     """The embedding share: embedding and lm_head over all parameters, ± 0.01. It fixes
-    the width at a given vocabulary: to pin another `d_model`, leave the share free."""
+    the width at a given vocabulary (to pin another `d_model`, leave the share free), or the rank of
+    a factorized embedding."""
     glu_expansion: float | None = 2.66
     """The expansion: d_ff / d_model, ± 2 %, with or without a gate. To pin another `d_ff`,
     leave the expansion free."""
     embedding: str = "tied"
-    """`tied` (the head is the embedding, transposed) or `untied`."""
+    """`tied` (the head is the embedding, transposed) or `untied`; `factorized` (two matrices,
+    vocabulary × rank and rank × width, which the head shares) or `factorized_untied` (two for the
+    embedding and two for the head)."""
     attention: str = "multi_head"
     """Kind of the attention."""
     feed_forward: str = "swiglu"
@@ -109,6 +130,8 @@ class ModelSpec:
     """Width of a head; the attention's width is n_heads × head_dim."""
     d_ff: int | None = None
     """Inner width of the feed-forward."""
+    embedding_rank: int | None = None
+    """Rank of a factorized embedding, less than `d_model`. If free, it follows from the share."""
 
     def __post_init__(self) -> None:
         _check_whole(self, "target_parameters", "vocab_size", "context")
@@ -119,6 +142,13 @@ class ModelSpec:
         _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
         require_trainable(self)
+        _check_rank(self.embedding, self.embedding_rank, self.d_model)
+        if has_rank(self.embedding) and self.embedding_rank is None and not self.embedding_ratio:
+            raise ValueError(
+                f"embedding_rank and embedding_ratio are both None, but one of them must fix the "
+                f"rank of the embedding {self.embedding!r}; set one, for example "
+                "embedding_ratio to 0.35 for 35 %"
+            )
         require_types(self)
 
     @classmethod
@@ -155,12 +185,17 @@ class ModelConfig:
     attention: str = "multi_head"
     feed_forward: str = "swiglu"
     norm: str = "rms_norm"
+    embedding_rank: int | None = None
+    """None for an embedding without a rank."""
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff")
         _check_whole(self, *sizes)
         _check_head_dim(self.head_dim)
         _check_variants(self)
+        if has_rank(self.embedding):
+            _check_whole(self, "embedding_rank")
+        _check_rank(self.embedding, self.embedding_rank, self.d_model)
 
     @property
     def d_attention(self) -> int:

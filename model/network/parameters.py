@@ -78,15 +78,21 @@ def declared_parameters(model: nn.Module) -> Iterator[DeclaredParameter]:
 def initialise(model: nn.Module) -> None:
     """Draws all parameters anew as their roles say, from torch's global generator.
 
-    Embedding and head are drawn last, so that two models whose blocks are equal start with equal
-    blocks whatever their vocabularies.
+    Embedding and head are drawn last, with the matrices beside them, so that two models whose
+    blocks are equal start with equal blocks whatever their vocabularies and embeddings.
 
     Raises UndeclaredParameterError for a parameter without a role.
     """
-    outside = (Kind.EMBEDDING, Kind.HEAD)
-    for declared in sorted(declared_parameters(model), key=lambda d: d.role.kind in outside):
+    for declared in sorted(declared_parameters(model), key=lambda d: _outside(d.role)):
         match declared.role.start:
             case Normal(std=std):
                 declared.parameter.normal_(std=std)
             case Constant(value=value):
                 declared.parameter.fill_(value)
+
+
+def _outside(role: Role) -> bool:
+    """Whether a parameter is a matrix outside the blocks."""
+    return role.kind in (Kind.EMBEDDING, Kind.HEAD) or (
+        role.kind is Kind.HIDDEN and not role.in_block
+    )

@@ -59,7 +59,7 @@ def nearest_feasible(spec: ModelSpec) -> ModelSpec | None:
 
     A step changes one property by a factor of 1.01^k, k = 1, 2, …, up or down, to at most 32 times
     or a 32nd. The smallest k wins; at equal k the target parameters, then the embedding share,
-    the vocabulary, the expansion, the pinned width, depth, head size and inner width, and up
+    the vocabulary, the expansion, the pinned width, depth, head size, inner width and rank, and up
     before down. What is free stays free.
     """
     return next((step for step in _steps(spec) if search(step) is not None), None)
@@ -80,7 +80,7 @@ def _steps(spec: ModelSpec) -> Iterator[ModelSpec]:
             for factor in factors:
                 if 0 < (expansion := round(spec.glu_expansion * factor, 4)) <= MAX_EXPANSION:
                     yield replace(spec, glu_expansion=expansion)
-        for name in ("d_model", "n_layers", "head_dim", "d_ff"):
+        for name in ("d_model", "n_layers", "head_dim", "d_ff", "embedding_rank"):
             yield from _pin_steps(spec, name, k)
 
 
@@ -95,8 +95,16 @@ def _pin_steps(spec: ModelSpec, name: str, k: int) -> Iterator[ModelSpec]:
             max(round(pin * NEAREST_STEP ** (sign * steps) / unit), 1) * unit
             for steps in (k, k - 1)
         )
-        if here != before:
+        if here != before and not _too_narrow(spec, **{name: here}):
             yield replace(spec, **{name: here})
+
+
+def _too_narrow(
+    spec: ModelSpec, *, d_model: int | None = None, embedding_rank: int | None = None, **_: int
+) -> bool:
+    """Whether the width would no longer be above the rank."""
+    width, rank = d_model or spec.d_model, embedding_rank or spec.embedding_rank
+    return width is not None and rank is not None and width <= rank
 
 
 def _difference(spec: ModelSpec, nearest: ModelSpec | None) -> str:

@@ -4,7 +4,8 @@ d is the width, L the depth, A the attention's width (heads × head size), f the
 width. The counts come from `model.parts`.
 
 d ≥ 8; 2 ≤ L ≤ 32; head size ≥ 2 and even (rotary positions turn pairs); d/4 ≤ A ≤ 4·d; f ≥ 1, and
-if neither f nor the expansion is set, d/4 ≤ f ≤ 16·d. A solution has a total within ± 0.5 % of the
+if neither f nor the expansion is set, d/4 ≤ f ≤ 16·d. The rank of a factorized embedding is less
+than d. A solution has a total within ± 0.5 % of the
 target and, where they are set, an embedding share within ± 0.01 of `embedding_ratio`, f/d within
 ± 2 % of `glu_expansion`, and every pinned size exactly. If the number of heads is free, it is d/64,
 rounded and at least one; if the head size is pinned, the search chooses the number, as it does A.
@@ -13,13 +14,14 @@ rounded and at least one; if the head size is pinned, the search chooses the num
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.parts import Amount, Parts
+from model.parts import Amount, Parts, has_rank
 from model.spec import ModelSpec
 
 TOTAL_TOLERANCE = 0.005
@@ -61,6 +63,7 @@ class Candidates:
     n_heads: Amount = 1
     head_dim: Amount = 1
     d_ff: Amount = 1
+    embedding_rank: Amount = 0
 
     @property
     def d_attention(self) -> Amount:
@@ -84,11 +87,18 @@ class Shapes:
     attention_high: Integers
     inner_low: Integers
     inner_high: Integers
+    rank_low: Integers
+    """Of the embedding; 0 where it has no rank."""
+    rank_high: Integers
 
     @property
     def empty(self) -> Booleans:
         """Which pairs have no sizes within their bounds."""
-        return (self.attention_low > self.attention_high) | (self.inner_low > self.inner_high)
+        return (
+            (self.attention_low > self.attention_high)
+            | (self.inner_low > self.inner_high)
+            | (self.rank_low > self.rank_high)
+        )
 
     def where(self, kept: Booleans) -> Shapes:
         """The pairs where `kept` is True."""
@@ -151,14 +161,44 @@ class Problem:
             Candidates(**{**vars(self.sizes(d_model, n_layers)), "d_ff": d_ff})
         )
 
-    def embedding(self, d_model: Amount) -> Amount:
+    def embedding(self, d_model: Amount, rank: Amount = 0) -> Amount:
         """Parameters of embedding and head."""
-        return self.parts.embedding.parameters(self.sizes(d_model, 1))
+        sizes = Candidates(**{**vars(self.sizes(d_model, 1)), "embedding_rank": rank})
+        return self.parts.embedding.parameters(sizes)
 
-    def rest(self, d_model: Amount, n_layers: Amount) -> Amount:
-        """Parameters that width and depth alone decide: embedding, head and norms."""
+    def rest(self, d_model: Amount, n_layers: Amount, rank: Amount = 0) -> Amount:
+        """Parameters besides attention and feed-forward: embedding, head and norms."""
         norms = self.parts.norm.parameters(self.sizes(d_model, n_layers))
-        return self.embedding(d_model) + norms
+        return self.embedding(d_model, rank) + norms
+
+    @property
+    def has_rank(self) -> bool:
+        """Whether the embedding has a rank."""
+        return has_rank(self.spec.embedding)
+
+    def embedding_range(self) -> tuple[float, float]:
+        """The fewest and the most parameters of embedding and head that target and share allow."""
+        target, share = self.spec.target_parameters, self.spec.embedding_ratio
+        if share is None:
+            return 0.0, (1 + TOTAL_TOLERANCE) * target
+        least = (share - SHARE_TOLERANCE) * (1 - TOTAL_TOLERANCE)
+        most = (share + SHARE_TOLERANCE) * (1 + TOTAL_TOLERANCE)
+        return max(least, 0.0) * target, most * target
+
+    def rank_range(self, d_model: Integers) -> tuple[Integers, Integers]:
+        """The least and the greatest rank of the embedding in the domain; 0 where it has none."""
+        if not self.has_rank:
+            return np.zeros_like(d_model), np.zeros_like(d_model)
+        rank = self.spec.embedding_rank
+        if rank is not None:
+            return np.full_like(d_model, rank), np.minimum(rank, d_model - 1)
+        least, most = self.embedding_range()
+        low, high = np.ones_like(d_model), d_model - 1
+        least, most = least * (1 - _SLACK), most * (1 + _SLACK)
+        return (
+            _first(lambda rank: self.embedding(d_model, rank) >= least, low, high),
+            _first(lambda rank: self.embedding(d_model, rank) > most, low, high) - 1,
+        )
 
     def attention_range(self, d_model: Integers) -> tuple[Integers, Integers]:
         """The first and the last step of attention's width in the domain."""
@@ -197,21 +237,32 @@ class Problem:
         """
         width = d_model.astype(np.float64)
         inner = self.inner_range(d_model)[0].astype(np.float64)
-        total: Floats = self.rest(width, n_layers) + self.feed_forward(width, n_layers, inner)
+        rest = self.rest(width, n_layers, float(self.spec.embedding_rank or 0))
+        if self.has_rank and self.spec.embedding_rank is None:
+            # Not that of the least rank, which is whole and so falls and rises with the width.
+            rest = rest + self.embedding_range()[0]
+        total: Floats = rest + self.feed_forward(width, n_layers, inner)
         return total
 
 
 def allowed_widths(spec: ModelSpec) -> tuple[float, float]:
     """The least and the greatest width, as real numbers, that target and share allow.
 
-    If the share is free, the greatest is where the embedding takes the whole target.
+    If the share is free, the greatest is where the embedding takes the whole target. With a rank
+    they are whole, and no width is the greatest before the rank is 1.
     """
-    parameters_per_share = spec.target_parameters / int(Problem.of(spec).embedding(1))
-    if spec.embedding_ratio is None:
-        return 0.0, (1 + TOTAL_TOLERANCE) * parameters_per_share
-    least = (spec.embedding_ratio - SHARE_TOLERANCE) * (1 - TOTAL_TOLERANCE)
-    most = (spec.embedding_ratio + SHARE_TOLERANCE) * (1 + TOTAL_TOLERANCE)
-    return max(least, 0.0) * parameters_per_share, most * parameters_per_share
+    problem = Problem.of(spec)
+    least, most = problem.embedding_range()
+    if not problem.has_rank:
+        parameters_per_width = int(problem.embedding(1))
+        return least / parameters_per_width, most / parameters_per_width
+    pinned = spec.embedding_rank
+    widths = range(2 if pinned is None else pinned + 1, max(round(most), 2) + 1)
+    low = bisect_left(
+        widths, least, key=lambda width: problem.embedding(width, pinned or width - 1)
+    )
+    high = bisect_right(widths, most, key=lambda width: problem.embedding(width, pinned or 1))
+    return float(widths.start + low), float(widths.start + high - 1)
 
 
 def _widths(problem: Problem) -> Integers:
@@ -259,15 +310,16 @@ def allowed_shapes(spec: ModelSpec) -> Shapes:
     problem = Problem.of(spec)
     widths, depths = _widths(problem), _depths(spec)
     d_model, n_layers = np.repeat(widths, len(depths)), np.tile(depths, len(widths))
-    embedding = problem.embedding(d_model).astype(np.float64)
+    rank_low, rank_high = problem.rank_range(d_model)
+    least, most = (
+        problem.embedding(d_model, rank).astype(np.float64) for rank in (rank_low, rank_high)
+    )
     total_low = np.full(len(d_model), spec.target_parameters * (1 - TOTAL_TOLERANCE))
     total_high = np.full(len(d_model), spec.target_parameters * (1 + TOTAL_TOLERANCE))
     if spec.embedding_ratio is not None:
-        total_low = np.maximum(total_low, embedding / (spec.embedding_ratio + SHARE_TOLERANCE))
+        total_low = np.maximum(total_low, least / (spec.embedding_ratio + SHARE_TOLERANCE))
         if spec.embedding_ratio > SHARE_TOLERANCE:
-            total_high = np.minimum(
-                total_high, embedding / (spec.embedding_ratio - SHARE_TOLERANCE)
-            )
+            total_high = np.minimum(total_high, most / (spec.embedding_ratio - SHARE_TOLERANCE))
     attention_low, attention_high = problem.attention_range(d_model)
     inner_low, inner_high = problem.inner_range(d_model)
     return Shapes(
@@ -279,18 +331,21 @@ def allowed_shapes(spec: ModelSpec) -> Shapes:
         attention_high=attention_high,
         inner_low=inner_low,
         inner_high=inner_high,
+        rank_low=rank_low,
+        rank_high=rank_high,
     )
 
 
 def totals(problem: Problem, shapes: Shapes) -> tuple[Integers, Integers]:
     """The fewest and the most parameters of each pair of width and depth, within its bounds."""
     pair = (shapes.d_model, shapes.n_layers)
-    rest = problem.rest(*pair)
     least, most = (
-        rest + problem.attention(*pair, attention) + problem.feed_forward(*pair, inner)
-        for attention, inner in (
-            (shapes.attention_low, shapes.inner_low),
-            (shapes.attention_high, shapes.inner_high),
+        problem.rest(*pair, rank)
+        + problem.attention(*pair, attention)
+        + problem.feed_forward(*pair, inner)
+        for rank, attention, inner in (
+            (shapes.rank_low, shapes.attention_low, shapes.inner_low),
+            (shapes.rank_high, shapes.attention_high, shapes.inner_high),
         )
     )
     return least, most
@@ -304,8 +359,8 @@ def narrowed(problem: Problem, shapes: Shapes) -> Shapes:
     if not len(shapes.d_model):
         return shapes
     pair = (shapes.d_model, shapes.n_layers)
-    rest = problem.rest(*pair)
-    room_low, room_high = shapes.total_low - rest, shapes.total_high - rest
+    room_low = shapes.total_low - problem.rest(*pair, shapes.rank_high)
+    room_high = shapes.total_high - problem.rest(*pair, shapes.rank_low)
     inner_least = problem.feed_forward(*pair, shapes.inner_low)
     inner_most = problem.feed_forward(*pair, shapes.inner_high)
     attention_range = (shapes.attention_low, shapes.attention_high)

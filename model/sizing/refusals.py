@@ -21,8 +21,12 @@ from model.sizing.domain import (
 from model.sizing.search import search
 from model.spec import ModelSpec
 
-_FREEABLE = ("d_model", "n_layers", "head_dim", "d_ff", "embedding_ratio", "glu_expansion")
+_FREEABLE = (
+    *("d_model", "n_layers", "head_dim", "d_ff", "embedding_rank"),
+    *("embedding_ratio", "glu_expansion"),
+)
 """What a remedy may leave free, in the order in which it is named."""
+_OF_RANK = ("embedding_rank", "embedding_ratio")
 
 
 def diagnose(spec: ModelSpec) -> tuple[str, str]:
@@ -53,13 +57,14 @@ def short(parameters: int) -> str:
 
 def _pins(spec: ModelSpec) -> dict[str, int]:
     """The pinned sizes, without n_heads, which a default pins."""
-    sizes = ("d_model", "n_layers", "head_dim", "d_ff")
+    sizes = ("d_model", "n_layers", "head_dim", "d_ff", "embedding_rank")
     return {name: getattr(spec, name) for name in sizes if getattr(spec, name) is not None}
 
 
 def _is_pinned(spec: ModelSpec) -> bool:
-    """Whether a spec pins a size, or leaves a ratio or the heads free."""
-    return bool(_pins(spec)) or None in (spec.embedding_ratio, spec.glu_expansion, spec.n_heads)
+    """Whether a spec pins a size, or leaves a ratio, the heads or a rank free."""
+    free = (spec.embedding_ratio, spec.glu_expansion, spec.n_heads)
+    return bool(_pins(spec)) or None in free or Problem.of(spec).has_rank
 
 
 def _diagnose_width(spec: ModelSpec) -> tuple[str, str] | None:
@@ -125,7 +130,7 @@ def _diagnose_pins(spec: ModelSpec) -> tuple[str, str] | None:
             f"take {MIN_DEPTH} to {MAX_DEPTH} layers",
         )
     if d_model is None:
-        return None
+        return _diagnose_rank(spec)
     return (
         _diagnose_share(spec, d_model)
         or _diagnose_inner(spec, d_model)
@@ -133,15 +138,49 @@ def _diagnose_pins(spec: ModelSpec) -> tuple[str, str] | None:
     )
 
 
+def _diagnose_rank(spec: ModelSpec) -> tuple[str, str] | None:
+    """A rank that makes the share only at widths far beyond the target."""
+    if spec.embedding_rank is None or spec.embedding_ratio is None:
+        return None
+    low, high = allowed_widths(spec)
+    least = Problem.of(spec).least_without_attention(np.array([math.ceil(low)]), MIN_DEPTH)
+    if low <= high and least[0] <= spec.target_parameters:
+        return None
+    rank = spec.embedding_rank
+    share = int(Problem.of(spec).embedding(rank + 1, rank)) / spec.target_parameters
+    return (
+        f"embedding_rank {rank} makes the embedding share about {100 * share:.4g} % at d_model "
+        f"{rank + 1}, and little more at any other, not {100 * spec.embedding_ratio:.4g} ± "
+        f"{100 * SHARE_TOLERANCE:g} %",
+        "take another rank, or leave embedding_rank or embedding_ratio free (None)",
+    )
+
+
 def _diagnose_share(spec: ModelSpec, d_model: int) -> tuple[str, str] | None:
     low, high = allowed_widths(spec)
     if low <= d_model <= high:
         return None
-    share = int(Problem.of(spec).embedding(d_model)) / spec.target_parameters
+    problem = Problem.of(spec)
+    if problem.has_rank and spec.embedding_rank is None:
+        assert spec.embedding_ratio is not None
+        return (
+            f"no rank below d_model {d_model} makes the embedding share "
+            f"{100 * spec.embedding_ratio:.4g} ± {100 * SHARE_TOLERANCE:g} %",
+            f"take a d_model from {math.ceil(low)}, lower the share or the target, raise the "
+            "vocabulary, or take an embedding without a rank",
+        )
+    rank = spec.embedding_rank or 0
+    share = int(problem.embedding(d_model, rank)) / spec.target_parameters
     if spec.embedding_ratio is None:
         return (
             f"at d_model {d_model} the embedding alone is {100 * share:.4g} % of the target",
             f"take a d_model below {math.floor(high)}, lower the vocabulary or raise the target",
+        )
+    if problem.has_rank:
+        return (
+            f"embedding_rank {rank} makes the embedding share about {100 * share:.4g} % at d_model "
+            f"{d_model}, not {100 * spec.embedding_ratio:.4g} ± {100 * SHARE_TOLERANCE:g} %",
+            "leave embedding_rank or embedding_ratio free (None)",
         )
     widths = f"{max(math.ceil(low), MIN_WIDTH)} to {math.floor(high)}"
     return (
@@ -207,6 +246,9 @@ def _diagnose_totals(spec: ModelSpec) -> tuple[str, str]:
 def _freed(spec: ModelSpec) -> str:
     """The remedy: what to leave free, found by trying each alone."""
     asked = [name for name in _FREEABLE if getattr(spec, name) is not None]
+    if spec.embedding_rank is None or spec.embedding_ratio is None:
+        # One of them must fix a rank.
+        asked = [name for name in asked if not (name in _OF_RANK and Problem.of(spec).has_rank)]
     helps = [name for name in asked if search(_with_free(spec, name)) is not None]
     if helps:
         return f"leave {' or '.join(helps)} free (None), or take another target"

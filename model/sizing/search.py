@@ -12,6 +12,7 @@ Of all solutions in the domain the one of least cost is taken. The cost is the s
     1   × u(d)                 sizes that matrix products like, because hardware must not pick the
     0.5 × u(A), 0.5 × u(f)     winner: u is 0 for a multiple of 16, 0.1 for one of 8, 0.3 for one
     0.5 × u(2 × head size)     of 4, 0.4 for an even size, 0.5 for an odd one
+    0.5 × u(rank)              of an embedding that has one
     0.3 × |ln(L / 12)|         depth near a reference: decides only where the width is free, because
                                share, expansion and budget leave little choice once A is near d
     0.3 × |ln(f/d / 2.66)|     if neither f nor the expansion is set: expansion near a reference
@@ -27,13 +28,14 @@ that tensor cores load at once (NVIDIA, "Matrix Multiplication Background User's
 "Requirements to Use Tensor Cores"). A head needs only 8, to which fused attention pads it. The
 weights are a choice; how far they move a score is measured in docs/shapes.md.
 
-Ties go to the smaller d, then L, then heads, then head size, then f.
+Ties go to the smaller d, then L, then heads, then head size, then rank, then f.
 
 If width and depth are both pinned, shape must not decide between cells that share them: one size
 absorbs the budget, and the other is settled first, by criteria that depend neither on the budget
 nor on the variants. If neither f nor the expansion is set, f absorbs and A is settled, by
 |ln(A / d)| and the alignment of A and the head size. Otherwise A absorbs and f is settled, by its
-deviation from the expansion and its alignment. The cost above decides among what is
+deviation from the expansion and its alignment. A free rank is settled with it, by its alignment and
+by how far its parameters are from the share of the target. The cost above decides among what is
 left. A settled size moves only if no value of the other meets the budget.
 
 The search is exhaustive: it skips only what a lower bound of the cost rules out. The bounds rely on
@@ -85,10 +87,11 @@ class _Solution(NamedTuple):
     n_layers: int
     n_heads: int
     head_dim: int
+    embedding_rank: int
     d_ff: int
 
 
-_NONE = _Solution(math.inf, math.inf, 0, 0, 0, 0, 0)
+_NONE = _Solution(math.inf, math.inf, 0, 0, 0, 0, 0, 0)
 
 
 def search(spec: ModelSpec) -> ModelConfig | None:
@@ -136,6 +139,7 @@ def _config(spec: ModelSpec, sizes: _Solution) -> ModelConfig:
         attention=spec.attention,
         feed_forward=spec.feed_forward,
         norm=spec.norm,
+        embedding_rank=sizes.embedding_rank or None,
     )
 
 
@@ -170,14 +174,21 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int) -> _Solution:
     """The best heads and inner width for one width and depth."""
     spec = problem.spec
     d_model, n_layers = int(shapes.d_model[pair]), int(shapes.n_layers[pair])
-    steps = np.arange(shapes.attention_low[pair], shapes.attention_high[pair] + 1)
+    steps, ranks = (
+        grid.ravel()
+        for grid in np.meshgrid(
+            np.arange(shapes.attention_low[pair], shapes.attention_high[pair] + 1),
+            np.arange(shapes.rank_low[pair], shapes.rank_high[pair] + 1),
+            indexing="ij",
+        )
+    )
     n_heads, head_dim = (size * np.ones_like(steps) for size in problem.heads(d_model, steps))
     sizes = problem.sizes(d_model, n_layers)
     attention = problem.parts.attention.parameters(
         Candidates(**{**vars(sizes), "n_heads": n_heads, "head_dim": head_dim})
     )
-    # For each attention width, the values of d_ff that the total leaves.
-    besides = problem.rest(d_model, n_layers) + attention
+    # For each attention width and rank, the values of d_ff that the total leaves.
+    besides = problem.rest(d_model, n_layers, ranks) + attention
     d_ff = np.arange(shapes.inner_low[pair], shapes.inner_high[pair] + 1)
     inner = problem.feed_forward(d_model, n_layers, d_ff)
     first = np.searchsorted(inner, shapes.total_low[pair] - besides, side="left")
@@ -191,12 +202,14 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int) -> _Solution:
             **vars(sizes),
             "n_heads": n_heads[row],
             "head_dim": head_dim[row],
+            "embedding_rank": ranks[row],
             "d_ff": d_ff[column],
         }
     )
     total = besides[row] + inner[column]
-    allowed, misfit = _deviations(spec, problem.embedding(d_model), total, candidates)
-    settled, cost = _costs(problem, candidates, misfit)
+    embedding = problem.embedding(d_model, candidates.embedding_rank)
+    allowed, misfit = _deviations(spec, embedding, total, candidates)
+    settled, cost = _costs(problem, candidates, embedding, misfit)
     settled, cost = np.where(allowed, settled, np.inf), np.where(allowed, cost, np.inf)
     if not allowed.any():
         return _NONE
@@ -208,6 +221,7 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int) -> _Solution:
         n_layers,
         int(candidates.n_heads[place]),
         int(candidates.head_dim[place]),
+        int(candidates.embedding_rank[place]),
         int(candidates.d_ff[place]),
     )
 
@@ -227,7 +241,9 @@ def _deviations(
     return allowed, np.asarray(misfit, dtype=np.float64)
 
 
-def _costs(problem: Problem, sizes: Candidates, misfit: Floats) -> tuple[Floats, Floats]:
+def _costs(
+    problem: Problem, sizes: Candidates, embedding: Amount, misfit: Floats
+) -> tuple[Floats, Floats]:
     """(settled, cost) of candidates, see the rule."""
     spec, d_model = problem.spec, sizes.d_model
     attention_ratio = sizes.d_attention / d_model
@@ -237,20 +253,26 @@ def _costs(problem: Problem, sizes: Candidates, misfit: Floats) -> tuple[Floats,
         + _misalignment(sizes.head_dim * (ALIGNMENT // HEAD_ALIGNMENT))
     )
     inner_misaligned = OTHERS_WEIGHT * _misalignment(sizes.d_ff)
+    rank_misaligned = OTHERS_WEIGHT * _misalignment(sizes.embedding_rank)  # 0 for the rank 0
     cost = (
         _shape_cost(attention_ratio, sizes.n_layers)
         + _misalignment(d_model)
         + attention_misaligned
         + inner_misaligned
+        + rank_misaligned
         + MISFIT_WEIGHT * misfit
     )
     if spec.d_ff is None and spec.glu_expansion is None:
         cost = cost + EXPANSION_WEIGHT * np.abs(np.log(expansion / REFERENCE_EXPANSION))
     if problem.absorbs is None:
         return np.zeros_like(cost), cost
+    rank_settled = rank_misaligned
+    if problem.has_rank and spec.embedding_ratio is not None:
+        error = np.abs(embedding / spec.target_parameters - spec.embedding_ratio)
+        rank_settled = rank_settled + MISFIT_WEIGHT * error / SHARE_TOLERANCE
     if problem.absorbs == problem.parts.feed_forward.free:
-        return np.abs(np.log(attention_ratio)) + attention_misaligned, cost
-    settled = inner_misaligned
+        return np.abs(np.log(attention_ratio)) + attention_misaligned + rank_settled, cost
+    settled = inner_misaligned + rank_settled
     if spec.glu_expansion is not None:
         error = np.abs(expansion / spec.glu_expansion - 1)
         settled = settled + MISFIT_WEIGHT * error / EXPANSION_TOLERANCE

@@ -78,6 +78,17 @@ def test_an_update_does_the_same_at_every_width_and_depth(
         assert max(of_all_shapes) < spread * min(of_all_shapes), of_all_shapes
 
 
+@pytest.mark.parametrize("embedding", ["factorized", "factorized_untied"])
+def test_an_update_does_the_same_at_every_rank(embedding: str) -> None:
+    configs = [
+        replace(scaled(d_model, 2), embedding=embedding, embedding_rank=rank)
+        for d_model, rank in ((64, 16), (160, 16), (160, 96))
+    ]
+    effects = [effect_of_an_update(config, complete_p(config, BASELINE)) for config in configs]
+    for of_all_shapes, spread in zip(zip(*effects, strict=True), (1.5, 2.5), strict=True):
+        assert max(of_all_shapes) < spread * min(of_all_shapes), of_all_shapes
+
+
 def test_without_the_rule_it_does_not() -> None:
     effects = [effect_of_an_update(scaled(*shape), UNTRANSFERRED) for shape in SHAPES]
     for of_all_shapes in zip(*effects, strict=True):

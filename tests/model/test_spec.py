@@ -45,6 +45,16 @@ SIZES: dict[str, Any] = {
         ({"embedding": "none"}, "embedding is 'none'; known: tied, untied"),
         ({"attention": "linear"}, "attention is 'linear'; known: multi_head"),
         ({"feed_forward": ["swiglu"]}, "feed_forward is .*; known: swiglu"),
+        ({"embedding_rank": 8}, "'tied' has no rank; .* set embedding to factorized or"),
+        ({"embedding": "factorized", "embedding_rank": 0}, "embedding_rank is 0; it must be a who"),
+        (
+            {"embedding": "factorized", "embedding_rank": 64, "d_model": 64},
+            "embedding_rank is 64; it must be less than d_model, which is 64: .* at most 63",
+        ),
+        (
+            {"embedding": "factorized_untied", "embedding_ratio": None},
+            "embedding_rank and embedding_ratio are both None, .* for example embedding_ratio",
+        ),
     ],
 )
 def test_a_spec_refuses_what_no_model_could_have(changes: dict[str, Any], message: str) -> None:

@@ -33,6 +33,7 @@ BASELINE_MODEL: Mapping[str, Any] = {
     "n_layers": None,
     "head_dim": None,
     "d_ff": None,
+    "embedding_rank": None,
 }
 """The baseline's values unless a space sets others; everything else it takes from the cell. Sizes
 that a cell pins are only the cell's; sizes that a space pins in FIXED are the baseline's too."""

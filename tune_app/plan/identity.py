@@ -38,6 +38,7 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     "n_layers": None,
     "head_dim": None,
     "d_ff": None,
+    "embedding_rank": None,
     "context": 256,
     "tokenizer": "byte_level_bpe",
     "tokenizer_options": {},

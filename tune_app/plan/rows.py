@@ -56,6 +56,8 @@ class PlanSizes:
     d_ff: int
     parameters: int
     """Total."""
+    embedding_rank: int | None = None
+    """None for an embedding without a rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,7 @@ class PlanRow:
     asked_d_model: int | None = None
     asked_n_layers: int | None = None
     asked_d_ff: int | None = None
+    asked_embedding_rank: int | None = None
     sizes: PlanSizes | None = None
     """None if the budget has no solution."""
     hidden_rate: float | None = None

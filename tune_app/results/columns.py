@@ -74,6 +74,9 @@ _RESULTS: Mapping[str, Column] = {
         "seed that did not choose the value, as far as there are any"
     ),
     "solved_d_attention": Column(meaning="solved n_heads × head_dim"),
+    "solved_embedding_rank": Column(
+        meaning="solved rank of a factorized embedding; empty for one without a rank"
+    ),
     "solved_expansion": Column(meaning="solved d_ff / d_model"),
     "parameters_total": Column(meaning="all trainable parameters", unit="parameters"),
     "embedding_share": Column(

@@ -175,7 +175,8 @@ def _cell_values(result: CellResult) -> Row:
     parts = {_column_name(row["part"]): row["parameters"] for row in table["rows"]}
     return {
         **{name: _plain(value) for name, value in values.items()},
-        **{f"solved_{name}": _plain(value) for name, value in config.items()},
+        # A size that no cell has, such as a rank, gets no column.
+        **{f"solved_{name}": _plain(value) for name, value in config.items() if value is not None},
         **{f"parameters_{part}": number for part, number in parts.items()},
         "parameters_total": table.get("total"),
         "embedding_share": table.get("embedding_share"),

@@ -106,6 +106,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
             head_dim=config.head_dim,
             d_ff=config.d_ff,
             parameters=record.parameters["total"],
+            embedding_rank=config.embedding_rank,
         ),
         hidden_rate=settings.learning_rate_factor
         * transfer(config, baseline=solved.baseline, parametrization=settings.parametrization).rate(
@@ -128,6 +129,7 @@ def _asked(model: ModelSpec) -> dict[str, Any]:
         "asked_d_model": model.d_model,
         "asked_n_layers": model.n_layers,
         "asked_d_ff": model.d_ff,
+        "asked_embedding_rank": model.embedding_rank,
     }
 
 

@@ -76,21 +76,22 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
         ]
         return Column.numbers(f"{header}\nasked\n→solved", texts, rank=rank)
 
-    def size(name: str, rank: int) -> Column:
+    def size(name: str, rank: int, header: str = "") -> Column:
         """A size, next to the asked value if any cell pins it."""
 
         def wish(row: PlanRow) -> str | None:
             pin = getattr(row, f"asked_{name}")
             return None if pin is None else str(pin)
 
-        def text(sizes: PlanSizes) -> int:
-            solved_size: int = getattr(sizes, name)
-            return solved_size
+        def text(sizes: PlanSizes) -> object:
+            solved_size: int | None = getattr(sizes, name)
+            return "" if solved_size is None else solved_size
 
         if any(wish(row) for row in rows):
-            return asked(name, rank, wish, text)
-        return solved(name, rank, text)
+            return asked(header or name, rank, wish, text)
+        return solved(header or name, rank, text)
 
+    ranks = [size("embedding_rank", 2, header="rank")] if _have_rank(rows) else []
     columns = [
         Column.names("cell", [Text(formats.one_line(row.label), _plan_style(row)) for row in rows]),
         asked(
@@ -99,6 +100,7 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
             lambda row: None if row.asked_share is None else f"{100 * row.asked_share:.4g}",
             lambda sizes: f"{100 * sizes.share:.1f}",
         ),
+        *ranks,
         asked(
             "expansion",
             2,
@@ -126,6 +128,10 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
         if any(text != formats.UNKNOWN for text in texts)
     ]
     return columns
+
+
+def _have_rank(rows: Sequence[PlanRow]) -> bool:
+    return any(row.sizes is not None and row.sizes.embedding_rank is not None for row in rows)
 
 
 def _plan_style(row: PlanRow) -> str:

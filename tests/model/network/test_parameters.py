@@ -22,6 +22,7 @@ from model.network.transformer import Transformer
 from model.roles import Constant, Kind, Normal, Role, hidden_matrix, vector
 from model.spec import ModelConfig
 from model.training.optimizers import adamw, parameter_groups
+from tests.model.variants import with_variants
 
 CONFIG = ModelConfig(
     vocab_size=97, context=16, d_model=24, n_layers=3, n_heads=2, head_dim=10, d_ff=36
@@ -105,10 +106,9 @@ def test_a_projection_of_a_part_of_a_size_learns_by_its_own_fan_in() -> None:
 
 @pytest.mark.parametrize("embedding", EMBEDDINGS)
 def test_every_parameter_of_the_network_has_the_role_of_its_kind(embedding: str) -> None:
-    model = Transformer(
-        replace(CONFIG, embedding=embedding),
-        scales=Scales.own(replace(CONFIG, embedding=embedding)),
-    )
+    config = with_variants(CONFIG, {"embedding": embedding})
+    model = Transformer(config, scales=Scales.own(config))
+    width = config.embedding_rank or config.d_model  # of embedding and head
     declared = list(declared_parameters(model))
     assert [d.name for d in declared] == [name for name, _ in model.named_parameters()]
     for d in declared:
@@ -117,15 +117,19 @@ def test_every_parameter_of_the_network_has_the_role_of_its_kind(embedding: str)
         assert d.role.decays is (len(shape) == 2)
         match d.role.kind:
             case Kind.HIDDEN:
-                assert d.role.fan_in == shape[1] == getattr(CONFIG, str(d.role.reads))
+                reads = getattr(CONFIG, str(d.role.reads)) if d.role.in_block else width
+                assert d.role.fan_in == shape[1] == reads
                 assert d.role.start == Normal(std=1 / math.sqrt(shape[1]))
             case Kind.VECTOR:
                 assert d.role.start == Constant(value=1.0)
             case Kind.EMBEDDING | Kind.HEAD:
-                assert shape == (97, 24)
-    assert [d.role.kind for d in declared if d.name.startswith("embeddings.")] == (
-        [Kind.EMBEDDING] if embedding == "tied" else [Kind.EMBEDDING, Kind.HEAD]
-    )
+                assert shape == (97, width)
+    assert [d.role.kind for d in declared if d.name.startswith("embeddings.")] == {
+        "tied": [Kind.EMBEDDING],
+        "untied": [Kind.EMBEDDING, Kind.HEAD],
+        "factorized": [Kind.EMBEDDING, Kind.HIDDEN],
+        "factorized_untied": [Kind.EMBEDDING, Kind.HIDDEN, Kind.HEAD, Kind.HIDDEN],
+    }[embedding]
 
 
 def test_roles_survive_copies_and_the_way_from_the_meta_device() -> None:

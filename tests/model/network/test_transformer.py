@@ -8,20 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.mup import Scales
-from model.network.attention import ATTENTIONS, causal_attention, rotary_table, rotate
-from model.network.embeddings import EMBEDDINGS
-from model.network.feed_forward import FEED_FORWARDS
+from model.network.attention import causal_attention, rotary_table, rotate
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
+from tests.model.variants import EVERY, with_variants
 
 CONFIG = ModelConfig(
     vocab_size=97, context=16, d_model=24, n_layers=3, n_heads=2, head_dim=10, d_ff=36
 )
-VARIANTS = [
-    *({"embedding": name} for name in EMBEDDINGS),
-    *({"attention": name} for name in ATTENTIONS),
-    *({"feed_forward": name} for name in FEED_FORWARDS),
-]
 
 
 def build(config: ModelConfig = CONFIG) -> Transformer:
@@ -34,9 +28,9 @@ def tokens(*shape: int) -> Tensor:
     return torch.randint(0, CONFIG.vocab_size, shape, generator=generator)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("variant", EVERY, ids=str)
 def test_gradients_flow_to_every_parameter(variant: dict[str, str]) -> None:
-    model = build(replace(CONFIG, **variant))
+    model = build(with_variants(CONFIG, variant))
     inputs_BT = torch.arange(CONFIG.vocab_size)[None].expand(2, -1)[:, :16]
     model.loss(inputs_BT, tokens(2, 16)).total.backward()
     for name, parameter in model.named_parameters():
@@ -45,14 +39,56 @@ def test_gradients_flow_to_every_parameter(variant: dict[str, str]) -> None:
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_no_token_sees_the_ones_after_it() -> None:
-    model, tokens_BT = build(), tokens(1, 16)
-    before = model(tokens_BT)
+@pytest.mark.parametrize("variant", EVERY, ids=str)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_no_token_sees_the_ones_after_it(variant: dict[str, str], training: bool) -> None:
+    model = build(with_variants(CONFIG, variant)).train(training)
+    tokens_BT = tokens(2, 16)
     changed_BT = tokens_BT.clone()
-    changed_BT[:, 9] = (changed_BT[:, 9] + 1) % CONFIG.vocab_size
-    after = model(changed_BT)
-    assert torch.equal(before[:, :9], after[:, :9])
-    assert (before[:, 9:] != after[:, 9:]).any(dim=-1).all()
+    changed_BT[0, 9] = (changed_BT[0, 9] + 1) % CONFIG.vocab_size
+    before, after = logits(model, tokens_BT), logits(model, changed_BT)
+    assert torch.equal(before[0, :9], after[0, :9])
+    assert (before[0, 9:] != after[0, 9:]).any(dim=-1).all()
+    assert torch.equal(before[1], after[1]), "another sequence of the batch"
+
+
+def logits(model: Transformer, tokens_BT: Tensor) -> Tensor:
+    """With the same noise each time, if a part draws any."""
+    torch.manual_seed(5)
+    found: Tensor = model(tokens_BT)
+    return found
+
+
+@pytest.mark.parametrize("name", ["factorized", "factorized_untied"])
+def test_a_factorized_embedding_is_the_one_that_its_factors_make(name: str) -> None:
+    factorized = build(replace(CONFIG, embedding=name, embedding_rank=7))
+    whole = build(replace(CONFIG, embedding="untied"))
+    whole.blocks.load_state_dict(factorized.blocks.state_dict())
+    ours, theirs = factorized.embeddings, whole.embeddings
+    with torch.no_grad():
+        theirs.embedding.copy_(ours.embedding @ ours.embedding_projection.T)
+        if name == "factorized":
+            theirs.head.copy_(theirs.embedding)
+        else:
+            theirs.head.copy_(ours.head @ ours.head_projection.T)
+    torch.testing.assert_close(factorized(tokens(2, 16)), whole(tokens(2, 16)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["factorized", "factorized_untied"])
+def test_a_factorized_model_starts_with_the_blocks_and_the_scale_of_a_whole_one(name: str) -> None:
+    config = replace(CONFIG, vocab_size=997, d_model=96)
+    factorized = build(replace(config, embedding=name, embedding_rank=48))
+    whole = build(replace(config, embedding="untied"))
+    for ours, theirs in zip(factorized.blocks.parameters(), whole.blocks.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    product = factorized.embeddings.embedding @ factorized.embeddings.embedding_projection.T
+    assert product.std().item() == pytest.approx(whole.embeddings.embedding.std().item(), rel=0.05)
+
+
+def test_the_residual_stream_of_a_factorized_model_is_in_fp32_under_autocast() -> None:
+    model = build(replace(CONFIG, embedding="factorized", embedding_rank=7))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.embed(tokens(1, 16), model.context(16)).dtype == torch.float32
 
 
 def test_rotation_leaves_only_the_distance_in_the_product() -> None:

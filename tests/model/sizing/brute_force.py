@@ -18,25 +18,31 @@ REFERENCE_EXPANSION = 2.66
 GATED = ("swiglu", "geglu", "reglu", "odd")
 
 
-def embedding_count(spec: ModelSpec | ModelConfig, d_model: int) -> int:
-    return (2 if spec.embedding == "untied" else 1) * spec.vocab_size * d_model
+def embedding_count(spec: ModelSpec | ModelConfig, d_model: int, rank: int = 0) -> int:
+    one = spec.vocab_size * d_model
+    if spec.embedding.startswith("factorized"):
+        one = spec.vocab_size * rank + rank * d_model
+    return (2 if spec.embedding.endswith("untied") else 1) * one
 
 
-def total_count(spec: ModelSpec | ModelConfig, d_model, n_layers, d_attention, d_ff):  # type: ignore[no-untyped-def]
+def total_count(  # type: ignore[no-untyped-def]
+    spec: ModelSpec | ModelConfig, d_model, n_layers, d_attention, d_ff, *, rank=0
+):
     """Parameters by hand, of arrays that broadcast."""
     assert spec.attention == "multi_head"
     inner = (3 if spec.feed_forward in GATED else 2) * d_model * d_ff
     if spec.feed_forward == "odd":
         inner = inner + d_ff + 7
     layer = 4 * d_model * d_attention + inner + 2 * d_model
-    return embedding_count(spec, d_model) + n_layers * layer + d_model
+    return embedding_count(spec, d_model, rank) + n_layers * layer + d_model
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of sizes at one width, [depth, heads, inner width]."""
+    """Every combination of sizes at one width and rank, [depth, heads, inner width]."""
 
     d_model: int
+    rank: int
     n_layers: np.ndarray
     n_heads: np.ndarray
     head_dim: np.ndarray
@@ -73,12 +79,27 @@ def _inner(spec: ModelSpec, d_model: int) -> np.ndarray:
     return widths
 
 
+def _widths_and_ranks(spec: ModelSpec) -> Iterator[tuple[int, int]]:
+    target = spec.target_parameters
+    most = math.ceil(target / spec.vocab_size) + 1
+    if spec.embedding.startswith("factorized"):
+        # Two layers of such a width alone have more parameters: 4·d·d/4 and 2·d·d/4 each.
+        most = math.ceil(math.sqrt(1.01 * target / 3)) + 1
+    for d_model in range(8, most + 1) if spec.d_model is None else [spec.d_model]:
+        if not spec.embedding.startswith("factorized"):
+            yield d_model, 0
+        elif spec.embedding_rank is not None:
+            if spec.embedding_rank < d_model:
+                yield d_model, spec.embedding_rank
+        else:
+            yield from ((d_model, rank) for rank in range(1, d_model))
+
+
 def grids(spec: ModelSpec) -> Iterator[Grid]:
     """The whole domain, a width at a time; only widths that miss the share by far are left out."""
     target, share = spec.target_parameters, spec.embedding_ratio
-    most = math.ceil(target / spec.vocab_size) + 1
-    for d_model in range(8, most + 1) if spec.d_model is None else [spec.d_model]:
-        embedding = embedding_count(spec, d_model)
+    for d_model, rank in _widths_and_ranks(spec):
+        embedding = embedding_count(spec, d_model, rank)
         if d_model < 8 or embedding > 1.01 * target:
             continue
         if share is not None and not (
@@ -89,11 +110,13 @@ def grids(spec: ModelSpec) -> Iterator[Grid]:
         if spec.n_layers is not None:
             depths = depths[depths == spec.n_layers]
         heads = np.array(list(_heads(spec, d_model)), dtype=np.int64).reshape(-1, 2)
-        yield Grid(d_model, depths, heads[:, 0], heads[:, 1], _inner(spec, d_model))
+        yield Grid(d_model, rank, depths, heads[:, 0], heads[:, 1], _inner(spec, d_model))
 
 
 def grid_size(spec: ModelSpec) -> float:
     """About as many combinations as `grids` lays out."""
+    if spec.embedding.startswith("factorized"):
+        return _factorized_size(spec)
     if spec.embedding_ratio is None and spec.d_model is None:
         widest = 1.01 * spec.target_parameters / embedding_count(spec, 1)
         widths = widest
@@ -105,6 +128,23 @@ def grid_size(spec: ModelSpec) -> float:
     inner = 16 * widest if spec.glu_expansion is None else 1 + 0.04 * spec.glu_expansion * widest
     depths = 31 if spec.n_layers is None else 1
     return widths * depths * attention * (1.0 if spec.d_ff else inner)
+
+
+def _factorized_size(spec: ModelSpec) -> float:
+    widest = spec.d_model or math.sqrt(1.01 * spec.target_parameters / 3)
+    ranks = 1.0
+    if spec.embedding_rank is None:
+        share = spec.embedding_ratio or 1.0
+        ranks = (
+            1
+            + 0.022 * spec.target_parameters / embedding_count(spec, widest, 1)
+            + 0.02 * (share * widest)
+        )
+    widths = 1.0 if spec.d_model else widest
+    attention = 1.0 if spec.head_dim and spec.n_heads else 4 * widest / (spec.n_heads or 1) / 2
+    inner = 16 * widest if spec.glu_expansion is None else 1 + 0.04 * spec.glu_expansion * widest
+    depths = 31 if spec.n_layers is None else 1
+    return widths * ranks * depths * attention * (1.0 if spec.d_ff else inner)
 
 
 @dataclass(frozen=True)
@@ -126,13 +166,13 @@ def _unaligned(size):  # type: ignore[no-untyped-def]
     return sum(step * (size % multiple != 0) for multiple, step in steps)
 
 
-def _costs(spec: ModelSpec, *, d_model, n_layers, n_heads, head_dim, d_ff) -> Costs:  # type: ignore[no-untyped-def]
+def _costs(spec: ModelSpec, *, d_model, rank, n_layers, n_heads, head_dim, d_ff) -> Costs:  # type: ignore[no-untyped-def]
     """The costs of those sizes that meet all tolerances, of arrays that broadcast."""
     attention = n_heads * head_dim
-    total = total_count(spec, d_model, n_layers, attention, d_ff)
+    total = total_count(spec, d_model, n_layers, attention, d_ff, rank=rank)
     misses = [np.abs(total - spec.target_parameters) / (0.005 * spec.target_parameters)]
     if spec.embedding_ratio is not None:
-        share = embedding_count(spec, d_model) / total
+        share = embedding_count(spec, d_model, rank) / total
         misses.append(np.abs(share - spec.embedding_ratio) / 0.01)
     if spec.glu_expansion is not None:
         misses.append(np.abs(d_ff / d_model / spec.glu_expansion - 1) / 0.02)
@@ -153,6 +193,7 @@ def _costs(spec: ModelSpec, *, d_model, n_layers, n_heads, head_dim, d_ff) -> Co
         + _unaligned(d_model)
         + unaligned_attention
         + 0.5 * _unaligned(d_ff)
+        + 0.5 * _unaligned(rank)
         + 0.1 * misfit
     )
     if free_expansion:
@@ -165,6 +206,11 @@ def _costs(spec: ModelSpec, *, d_model, n_layers, n_heads, head_dim, d_ff) -> Co
             settled = 0.5 * _unaligned(d_ff)
             if spec.glu_expansion is not None:
                 settled = settled + 0.1 * np.abs(expansion / spec.glu_expansion - 1) / 0.02
+        settled = settled + 0.5 * _unaligned(rank)
+        if rank and spec.embedding_ratio is not None:
+            asked = spec.embedding_ratio * spec.target_parameters
+            off = abs(embedding_count(spec, d_model, rank) - asked) / spec.target_parameters
+            settled = settled + 0.1 * off / 0.01
     return Costs(settled, cost)
 
 
@@ -175,6 +221,7 @@ def least_cost(spec: ModelSpec) -> tuple[float, float] | None:
         costs = _costs(
             spec,
             d_model=grid.d_model,
+            rank=grid.rank,
             n_layers=grid.n_layers[:, None, None],
             n_heads=grid.n_heads[None, :, None],
             head_dim=grid.head_dim[None, :, None],
@@ -189,9 +236,12 @@ def cost_of(spec: ModelSpec, config: ModelConfig) -> tuple[float, float]:
     """The cost of the sizes that a solver took. They must meet the spec."""
     names = ("n_layers", "n_heads", "head_dim", "d_ff")
     sizes = {name: np.array([getattr(config, name)]) for name in names}
-    costs = _costs(spec, d_model=config.d_model, **sizes)
+    rank = config.embedding_rank or 0
+    assert (rank > 0) == config.embedding.startswith("factorized")
+    assert rank < config.d_model
+    costs = _costs(spec, d_model=config.d_model, rank=rank, **sizes)
     assert costs.cost.size == 1, f"{config} does not meet {spec}"
-    for name in ("d_model", "n_layers", "n_heads", "head_dim", "d_ff"):
+    for name in ("d_model", "n_layers", "n_heads", "head_dim", "d_ff", "embedding_rank"):
         assert getattr(spec, name) in (None, getattr(config, name)), name
     return costs.least()
 
@@ -247,4 +297,40 @@ def random_pinned_spec(rng: np.random.Generator) -> ModelSpec:
         embedding_ratio=maybe(min(0.99, share + rng.uniform(-0.012, 0.012)), 0.4),
         glu_expansion=maybe(d_ff / d_model * rng.uniform(0.98, 1.02), 0.5),
         **pins,  # type: ignore[arg-type]
+    )
+
+
+def random_factorized_spec(rng: np.random.Generator) -> ModelSpec:
+    """A spec with a factorized embedding, as a share or a rank asks for it; now and then amiss."""
+
+    def maybe(size: object, probability: float) -> object:
+        return size if rng.random() < probability else None
+
+    d_model = int(rng.integers(12, 72))
+    rank = int(rng.integers(2, d_model))
+    n_heads = int(rng.choice([1, 2, 3]))
+    head_dim = 2 * max(1, round(d_model * rng.uniform(0.6, 1.6) / n_heads / 2))
+    n_layers, d_ff = int(rng.integers(2, 12)), round(d_model * rng.uniform(1, 4))
+    spec = ModelSpec(
+        vocab_size=int(rng.integers(100, 4_000)),
+        embedding=str(rng.choice(["factorized", "factorized_untied"])),
+        feed_forward=str(rng.choice(["swiglu", "relu"])),
+    )
+    total = int(total_count(spec, d_model, n_layers, n_heads * head_dim, d_ff, rank=rank))
+    share = embedding_count(spec, d_model, rank) / total
+    by_rank = rng.random() < 0.4
+    pin = round(rank * rng.choice([1, 1, 1, 0.8]))
+    return replace(
+        spec,
+        target_parameters=round(total * rng.uniform(0.994, 1.006)),
+        embedding_ratio=None
+        if by_rank
+        else float(np.clip(share + rng.uniform(-0.02, 0.02), 0.01, 0.99)),
+        embedding_rank=max(1, pin) if by_rank else None,
+        glu_expansion=maybe(d_ff / d_model * rng.uniform(0.98, 1.02), 0.5),
+        d_model=maybe(d_model, 0.7),  # type: ignore[arg-type]
+        n_layers=maybe(n_layers, 0.7),  # type: ignore[arg-type]
+        n_heads=n_heads,
+        head_dim=maybe(head_dim, 0.2),  # type: ignore[arg-type]
+        d_ff=maybe(d_ff, 0.2),  # type: ignore[arg-type]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,13 +18,19 @@ from model.parts import VARIANTS, Part, Parts
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
 from tests.model.sizing.built import count_built
+from tests.model.variants import with_variants
 
 CONFIG = ModelConfig(
     vocab_size=101, context=16, d_model=24, n_layers=3, n_heads=2, head_dim=10, d_ff=37
 )
 
 BY_HAND = {
-    "embedding": {"tied": 101 * 24, "untied": 2 * 101 * 24},
+    "embedding": {
+        "tied": 101 * 24,
+        "untied": 2 * 101 * 24,
+        "factorized": 101 * 5 + 5 * 24,
+        "factorized_untied": 2 * (101 * 5 + 5 * 24),
+    },
     "attention": {"multi_head": 3 * (4 * 24 * 20)},
     "feed_forward": {
         "swiglu": 3 * (3 * 24 * 37),
@@ -40,14 +47,27 @@ BY_HAND = {
 """Parameters of each variant in CONFIG."""
 
 # The size that the search varies for each part.
-SEARCHED = {"embedding": "d_model", "attention": "head_dim", "feed_forward": "d_ff", "norm": None}
+SEARCHED = {
+    "embedding": {"d_model", "embedding_rank"},
+    "attention": {"head_dim"},
+    "feed_forward": {"d_ff"},
+    "norm": {None},
+}
+
+SIZES = ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff")
+
+
+def config_of(names: Mapping[str, str]) -> ModelConfig:
+    """CONFIG with these variants."""
+    return with_variants(CONFIG, names)
+
 
 EVERY = [(kind, name) for kind, variants in VARIANTS.items() for name in variants]
 
 
 def test_every_variant_is_counted_by_hand() -> None:
     counts = {
-        kind: {name: part.parameters(CONFIG) for name, part in variants.items()}
+        kind: {name: part.parameters(config_of({kind: name})) for name, part in variants.items()}
         for kind, variants in VARIANTS.items()
     }
     assert counts == BY_HAND
@@ -55,7 +75,7 @@ def test_every_variant_is_counted_by_hand() -> None:
 
 @pytest.mark.parametrize("names", list(itertools.product(*VARIANTS.values())), ids="-".join)
 def test_every_combination_counts_as_built(names: tuple[str, ...]) -> None:
-    config = replace(CONFIG, **dict(zip(VARIANTS, names, strict=True)))  # type: ignore[arg-type]
+    config = config_of(dict(zip(VARIANTS, names, strict=True)))
     assert count_built(config) == count_parameters(config).total
 
 
@@ -73,8 +93,8 @@ def test_parts_and_modules_have_the_same_names() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_formulas_work_on_arrays_as_on_numbers(kind: str, name: str) -> None:
-    part = VARIANTS[kind][name]
-    sizes = {**CONFIG.values(), "d_attention": CONFIG.d_attention}
+    part, config = VARIANTS[kind][name], config_of({kind: name})
+    sizes = {**config.values(), "d_attention": config.d_attention}
     doubled = {name: np.array([size, 2 * size]) for name, size in sizes.items() if _is_size(size)}
     for formula in (
         part.parameters,
@@ -88,7 +108,7 @@ def test_formulas_work_on_arrays_as_on_numbers(kind: str, name: str) -> None:
             for i in (0, 1)
         ]
         assert np.broadcast_to(together, 2).tolist() == each
-        assert formula(CONFIG) == each[0]
+        assert formula(config) == each[0]
 
 
 def _is_size(value: object) -> bool:
@@ -97,13 +117,15 @@ def _is_size(value: object) -> bool:
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_counts_keep_the_contract_that_the_search_relies_on(kind: str, name: str) -> None:
-    part = VARIANTS[kind][name]
-    assert part.free in {SEARCHED[kind], None}
+    part, config = VARIANTS[kind][name], config_of({kind: name})
+    assert part.free in {*SEARCHED[kind], None}
     heads = {"n_heads", "head_dim"} if kind == "attention" else set()
     may_depend = {"vocab_size", "d_model", "n_layers", part.free, *heads}
-    before = part.parameters(CONFIG)
-    for size in ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff"):
-        after = part.parameters(replace(CONFIG, **{size: 2 * getattr(CONFIG, size)}))
+    before = part.parameters(config)
+    sizes = (*SIZES, part.free) if part.free not in {*SIZES, None} else SIZES
+    for size in sizes:
+        assert size is not None
+        after = part.parameters(replace(config, **{size: 2 * getattr(config, size)}))  # type: ignore[arg-type]
         assert after >= before, f"fewer parameters for a larger {size}"
         assert after == before or size in may_depend, f"depends on {size}"
 
@@ -111,8 +133,9 @@ def test_counts_keep_the_contract_that_the_search_relies_on(kind: str, name: str
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_the_rows_of_a_part_add_up_to_its_parameters(kind: str, name: str) -> None:
     part: Part = VARIANTS[kind][name]
-    rows = part.rows(CONFIG)
-    assert sum(row.parameters for row in rows) == part.parameters(CONFIG)
+    config = config_of({kind: name})
+    rows = part.rows(config)
+    assert sum(row.parameters for row in rows) == part.parameters(config)
     assert all(row.shape for row in rows)
 
 

@@ -78,9 +78,45 @@ def test_free_heads_follow_from_the_width_or_from_their_size() -> None:
     assert 6 <= config.n_heads <= 10
 
 
+def test_a_rank_sets_share_and_width_apart() -> None:
+    for embedding in ("factorized", "factorized_untied"):
+        ranks = []
+        for share in (0.15, 0.25, 0.35):
+            config = solved(d_model=320, embedding=embedding, embedding_ratio=share)
+            assert config.d_model == 320
+            assert config.embedding_rank is not None
+            assert count_parameters(config).embedding_share == pytest.approx(share, abs=0.01)
+            ranks.append(config.embedding_rank)
+        assert ranks == sorted(set(ranks))
+    pinned = solved(embedding="factorized", embedding_rank=64, embedding_ratio=None)
+    assert pinned.embedding_rank == 64
+
+
+def test_cells_of_one_shape_and_share_have_one_rank() -> None:
+    pins = {"d_model": 224, "n_layers": 11, "glu_expansion": None, "embedding": "factorized"}
+    kinds = ("swiglu", "reglu", "relu", "relu_squared")
+    assert len({solved(**pins, feed_forward=kind).embedding_rank for kind in kinds}) == 1
+
+
 @pytest.mark.parametrize(
     ("wishes", "reason", "remedy"),
     [
+        (
+            {"embedding": "factorized", "embedding_rank": 200},
+            "embedding_rank 200 makes the embedding share about 32.4 % at d_model 201, and little "
+            "more at any other, not 35 ± 1 %",
+            "take another rank, or leave embedding_rank or embedding_ratio free (None)",
+        ),
+        (
+            {"embedding": "factorized", "embedding_rank": 200, "d_model": 224},
+            "embedding_rank 200 makes the embedding share about 32.45 % at d_model 224, not",
+            "leave embedding_rank or embedding_ratio free (None)",
+        ),
+        (
+            {"embedding": "factorized", "d_model": 200},
+            "no rank below d_model 200 makes the embedding share 35 ± 1 %",
+            "raise the vocabulary, or take an embedding without a rank",
+        ),
         (
             {"d_model": 256},
             "d_model 256 makes the embedding share about 40.96 %, not 35 ± 1 %",

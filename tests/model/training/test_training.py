@@ -29,6 +29,7 @@ from model.training.compilation import (
 )
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, StepResult, Training
+from tests.model.variants import EVERY, with_variants
 
 CONFIG = ModelConfig(
     vocab_size=61, context=16, d_model=24, n_layers=2, n_heads=2, head_dim=10, d_ff=36
@@ -128,6 +129,19 @@ def test_stopped_at_any_step_and_resumed_it_is_the_same_run_bit_for_bit() -> Non
         second = start()
         second.load_state_dict(state)
         assert before + train(second, steps=STEPS - stop) == undisturbed
+
+
+@pytest.mark.parametrize("variant", EVERY, ids=str)
+def test_every_variant_repeats_and_resumes_bit_for_bit(variant: dict[str, str]) -> None:
+    config = with_variants(CONFIG, variant)
+    first = start(config=config)
+    before = train(first, steps=2)
+    state = stored(first.state_dict())
+    second = start(config=config)
+    second.load_state_dict(state)
+    undisturbed = train(start(config=config), steps=4)
+    assert before + train(second, steps=2) == undisturbed
+    assert before + train(first, steps=2) == undisturbed
 
 
 def test_a_state_holds_the_random_generators() -> None:

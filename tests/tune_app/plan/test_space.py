@@ -9,8 +9,10 @@ import pytest
 
 from model.sizing.budget import solve
 from model.sizing.counts import count_parameters
+from tune_app.plan.plan import make_plan
 from tune_app.plan.space import Space, SpaceError, expand
 from tune_app.plan.space_file import known_spaces, load_space
+from tune_app.plan.wishes import Wishes
 
 
 def write(folder: Path, text: str) -> str:
@@ -31,6 +33,38 @@ def test_the_spaces_of_the_project(name: str, cells: int) -> None:
     assert (baseline.model.feed_forward, baseline.model.embedding) == ("swiglu", "tied")
     assert len({cell.key for cell in expanded}) == cells
     assert {cell.baseline for cell in expanded} == {baseline.model}
+
+
+@pytest.mark.parametrize(
+    ("name", "equal"),
+    [
+        ("glu_family", ("d_model", "n_layers", "n_heads", "head_dim")),
+        ("factorized", ("d_model",)),
+        ("heads", ("d_model",)),
+    ],
+)
+@pytest.mark.parametrize("scale", ["", "quick_"])
+def test_what_a_space_holds_equal(name: str, equal: tuple[str, ...], scale: str) -> None:
+    cells = make_plan(load_space(f"{scale}{name}"), Wishes()).cells
+    assert not [cell.reason for cell in cells if cell.config is None]
+    for size in equal:
+        assert len({cell.config[size] for cell in cells if cell.config}) == 1
+
+
+def test_feed_forwards_of_two_matrices_get_half_as_much_inner_width_again() -> None:
+    cells = make_plan(load_space("glu_family"), Wishes()).cells
+    inner = {cell.values["feed_forward"]: cell.config["d_ff"] for cell in cells if cell.config}
+    for two in ("relu", "gelu", "relu_squared"):
+        assert inner[two] == pytest.approx(1.5 * inner["swiglu"], rel=0.01)
+
+
+def test_factorized_shares_differ_by_the_rank_alone_and_depth_makes_room() -> None:
+    cells = make_plan(load_space("factorized"), Wishes()).cells[1:]
+    for cell in cells:
+        assert cell.config is not None and cell.parameters is not None
+        asked = cell.values["embedding_ratio"]
+        assert cell.parameters["embedding_share"] == pytest.approx(asked, abs=0.01)
+        assert cell.config["embedding_rank"] < cell.config["d_model"]
 
 
 def test_every_file_in_the_folder_is_a_space() -> None:

@@ -54,6 +54,16 @@ def test_plan_shows_asked_and_solved_values() -> None:
     assert "not shown" not in text
 
 
+def test_plan_shows_the_rank_where_a_cell_has_one() -> None:
+    ranked = replace(SOLVED, label="15%", sizes=replace(SIZES, embedding_rank=96))
+    pinned = replace(ranked, label="pinned", asked_embedding_rank=96)
+    text = _text(plan_table([SOLVED, ranked]), width=100)
+    assert "15% 35→35.1 96 2.66→2.66" in " ".join(text.split())
+    assert "35% × 2.66 35→35.1 2.66→2.66" in " ".join(text.split())
+    assert "free→96" not in text
+    assert "pinned 35→35.1 96→96" in " ".join(_text(plan_table([pinned]), width=100).split())
+
+
 def test_plan_gives_reasons_and_the_nearest_request_below() -> None:
     text = _text(plan_table([SOLVED, REFUSED]), width=120)
     assert "1 of 2 cells are feasible; 5.0M tokens each; 1h 01m of trial time" in text

@@ -1,0 +1,29 @@
+"""Every variant of every part in a small model, for tests of what all of them must do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from model.parts import VARIANTS, has_rank
+from model.spec import ModelConfig
+
+
+def further_sizes(names: Mapping[str, str]) -> dict[str, Any]:
+    """The sizes that these variants have besides those of every model."""
+    return {"embedding_rank": 5} if has_rank(names.get("embedding", "tied")) else {}
+
+
+def with_variants(config: ModelConfig, names: Mapping[str, str]) -> ModelConfig:
+    """The configuration with these variants by part, and with their further sizes."""
+    return replace(config, **names, **further_sizes(names))  # type: ignore[arg-type]
+
+
+EVERY: list[dict[str, str]] = [
+    {part: name}
+    for part, variants in VARIANTS.items()
+    for name, variant in variants.items()
+    if not variant.not_for_training
+]
+"""Each variant that trains a language model, once, with the other parts at their defaults."""

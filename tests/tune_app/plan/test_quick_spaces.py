@@ -1,0 +1,63 @@
+"""Every cell of the quick spaces is built with its solved sizes and trains, without Ray."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.sizing.counts import count_parameters
+from model.training.training import Training
+from tune_app.plan.cell import Cell
+from tune_app.plan.plan import make_plan
+from tune_app.plan.rows import PlannedCell
+from tune_app.plan.space_file import known_spaces, load_space
+from tune_app.plan.wishes import Wishes
+
+STEPS = 2
+
+
+class RandomText:
+    """Batches of random tokens: inputs, targets, nothing else."""
+
+    def __init__(self, *, vocab_size: int, context: int, batch_size: int) -> None:
+        tokens = np.random.default_rng(0).integers(vocab_size, size=(batch_size, context + 1))
+        self.inputs_BT, self.targets_BT = tokens[:, :-1], tokens[:, 1:]
+        self.mask_BT = None
+        self.extras: dict[str, NDArray[np.float32]] = {}
+
+    def batch(self, step: int) -> RandomText:
+        return self
+
+
+@pytest.mark.sweeps
+@pytest.mark.parametrize("name", [name for name in known_spaces() if name.startswith("quick_")])
+def test_every_cell_of_a_quick_space_trains(name: str) -> None:
+    cells = make_plan(load_space(name), Wishes()).cells
+    for planned in {repr(cell.config): cell for cell in cells}.values():
+        assert not planned.reason
+        train(planned)
+
+
+def train(planned: PlannedCell) -> None:
+    cell, solved = Cell.from_values(planned.values), planned.solved
+    assert solved is not None and planned.parameters is not None
+    config = solved.model
+    training = Training(
+        config,
+        replace(cell.training_config(), compile="off"),
+        RandomText(
+            vocab_size=config.vocab_size,
+            context=config.context,
+            batch_size=cell.settings.batch_size,
+        ),
+        baseline=solved.baseline,
+    )
+    built = sum(parameter.numel() for parameter in training.model.parameters())
+    assert built == planned.parameters["total"] == count_parameters(config).total
+    losses = [training.step().loss for _ in range(STEPS)]
+    assert losses[0] == pytest.approx(math.log(config.vocab_size), rel=0.1)
+    assert all(map(math.isfinite, losses))
