@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from data.errors import CorpusError
 from data.prepared import PackedSplit
 
+DOCUMENTS = "documents_BT"
+"""The extra that says which document of its sequence each position is of: see `documents_in`."""
+
 Tokens: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -49,6 +52,14 @@ class Batch:
                 )
 
 
+def documents_in(inputs_BT: Tokens, end_of_text: int) -> NDArray[np.int32]:
+    """The number [B, T] of each position's document within its sequence.
+
+    A document begins with its end-of-text; the number of one that began before is 0.
+    """
+    return np.cumsum(inputs_BT == end_of_text, axis=1, dtype=np.int32)
+
+
 class TrainingBatches:
     """Windows of a split, in an order that depends only on the seed and the number of windows.
 
@@ -56,10 +67,20 @@ class TrainingBatches:
     epoch visits every window once, in its own permutation; a batch may straddle epochs. A batch is
     a function of the step alone, so the step is the whole position of a training run.
 
+    With `end_of_text`, for document masking, each batch has the extra DOCUMENTS.
+
     Raises CorpusError for a split shorter than a window, ValueError for sizes below 1.
     """
 
-    def __init__(self, split: PackedSplit, *, context: int, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        split: PackedSplit,
+        *,
+        context: int,
+        batch_size: int,
+        seed: int,
+        end_of_text: int | None = None,
+    ) -> None:
         _check_sizes(context=context, batch_size=batch_size)
         _check_context(split, context)
         if seed < 0:
@@ -70,6 +91,7 @@ class TrainingBatches:
         self.windows = (len(split.tokens) - 1) // context
         """Windows per epoch."""
         self._tokens = split.tokens
+        self._end_of_text = end_of_text
         self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
 
     def batch(self, step: int) -> Batch:
@@ -82,7 +104,12 @@ class TrainingBatches:
             windows_B[here_B] = self._permutation(epoch)[ranks_B[here_B]]
         span = np.arange(self.context + 1)
         tokens = self._tokens[windows_B[:, None] * self.context + span].astype(np.int64)
-        return Batch(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
+        inputs_BT = tokens[:, :-1]
+        return Batch(
+            inputs_BT=inputs_BT,
+            targets_BT=tokens[:, 1:],
+            extras=_extras(inputs_BT, self._end_of_text),
+        )
 
     def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
         generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
@@ -96,12 +123,19 @@ class RandomBatches:
     vocab_size: int
     context: int
     batch_size: int
+    end_of_text: int | None = None
+    """As for TrainingBatches."""
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         generator = np.random.default_rng(step)
         tokens = generator.integers(self.vocab_size, size=(self.batch_size, self.context + 1))
-        return Batch(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
+        inputs_BT = tokens[:, :-1]
+        return Batch(
+            inputs_BT=inputs_BT,
+            targets_BT=tokens[:, 1:],
+            extras=_extras(inputs_BT, self.end_of_text),
+        )
 
 
 class EvaluationDocuments:
@@ -110,6 +144,9 @@ class EvaluationDocuments:
     Iterating yields batches. The documents lie back to back, each preceded by end-of-text, and are
     cut into windows that do not overlap. The last batch is padded to the shape of the others;
     `mask_BT` is False in the padding and where the target is end-of-text.
+
+    With `document_masking`, batches have the extra DOCUMENTS: a model that masks documents then
+    scores a token with the context of its own document alone, as far as its window has it.
 
     With `first`, only so many documents from the start of the split are scored, and the last batch
     has only as many sequences as it needs. (All of a split keeps its shapes: another shape may
@@ -126,6 +163,7 @@ class EvaluationDocuments:
         batch_size: int,
         end_of_text: int,
         first: int | None = None,
+        document_masking: bool = False,
     ) -> None:
         _check_sizes(context=context, batch_size=batch_size)
         if first is None:
@@ -135,6 +173,7 @@ class EvaluationDocuments:
         self.context = context
         self.batch_size = batch_size
         self.end_of_text = end_of_text
+        self._document_masking = document_masking
         self._trimmed = first is not None
         self.documents = len(split.document_bytes[:first])
         """Documents scored."""
@@ -162,12 +201,17 @@ class EvaluationDocuments:
             tokens = np.full(size + 1, self.end_of_text, dtype=np.int64)
             here = self._tokens[start : start + size + 1]
             tokens[: len(here)] = here
-            targets_BT = tokens[1:].reshape(shape)
+            inputs_BT, targets_BT = tokens[:-1].reshape(shape), tokens[1:].reshape(shape)
             yield Batch(
-                inputs_BT=tokens[:-1].reshape(shape),
+                inputs_BT=inputs_BT,
                 targets_BT=targets_BT,
                 mask_BT=targets_BT != self.end_of_text,
+                extras=_extras(inputs_BT, self.end_of_text if self._document_masking else None),
             )
+
+
+def _extras(inputs_BT: Tokens, end_of_text: int | None) -> dict[str, NDArray[Any]]:
+    return {} if end_of_text is None else {DOCUMENTS: documents_in(inputs_BT, end_of_text)}
 
 
 def _check_sizes(**sizes: int) -> None:

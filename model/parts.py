@@ -9,7 +9,7 @@ The contract of a part, which the search relies on:
 - Its methods are formulas over sizes, for all layers together. They take integers (a ModelConfig)
   or arrays that broadcast (the search's candidates), so use np.maximum rather than max.
 - Its parameters may depend on its `free` size, which the search chooses, and on the vocabulary, the
-  width, the depth and, for attention, the number of heads; not on another part's free size. They
+  width, the depth and, for attention, the numbers of heads; not on another part's free size. They
   never decrease as one of these grows. Constants and vectors are allowed.
 
 Works without torch; imports nothing of this project.
@@ -45,6 +45,8 @@ class Sizes(Protocol):
     def head_dim(self) -> Amount: ...
     @property
     def d_attention(self) -> Amount: ...
+    @property
+    def d_kv(self) -> Amount: ...
     @property
     def d_ff(self) -> Amount: ...
     @property
@@ -225,13 +227,16 @@ class LayerPart(Part):
 
 
 class MultiHeadAttention(LayerPart):
-    """Queries, keys, values and output: 4·d_model·d_attention."""
+    """Queries, keys, values and output: 2·d_model·d_attention + 2·d_model·d_kv.
+
+    Keys and values may have fewer heads than queries (Ainslie et al., 2023, "GQA").
+    """
 
     label = "attention"
     free = "head_dim"
 
     def matrices(self, sizes: Sizes) -> Amount:
-        return 4 * sizes.d_model * sizes.d_attention
+        return 2 * sizes.d_model * (sizes.d_attention + sizes.d_kv)
 
     def forward_flops(self, sizes: Sizes) -> Amount:
         """The matrices, and 2·d_attention each for scores and the weighted sum of values, per
@@ -241,10 +246,29 @@ class MultiHeadAttention(LayerPart):
 
     def kept(self, sizes: Sizes) -> Amount:
         """The input; queries, keys, values, what attention read, and its copy with heads merged."""
-        return sizes.d_model + 5 * sizes.d_attention
+        return sizes.d_model + 3 * sizes.d_attention + 2 * sizes.d_kv
 
     def shape(self, sizes: Sizes) -> str:
-        return f"{sizes.n_heads} heads of {sizes.head_dim}, {sizes.d_model} × {sizes.d_attention}"
+        heads = f"{sizes.n_heads} heads of {sizes.head_dim}, {sizes.d_model} × {sizes.d_attention}"
+        if sizes.d_kv == sizes.d_attention:
+            return heads
+        return f"{heads}, {sizes.d_kv // sizes.head_dim} of keys and values"
+
+
+class QKNormAttention(MultiHeadAttention):
+    """Queries and keys of each head are normalised, with a gain each that all heads share."""
+
+    def vectors(self, sizes: Sizes) -> Amount:
+        return 2 * sizes.head_dim
+
+    def activation_bytes(self, sizes: Sizes, bytes_per_activation: int) -> Amount:
+        """Also the norms' inputs and outputs before the gain, always in fp32."""
+        normed = 2 * (sizes.d_attention + sizes.d_kv) * FP32_BYTES
+        kept = super().activation_bytes(sizes, bytes_per_activation)
+        return kept + sizes.n_layers * normed
+
+    def shape(self, sizes: Sizes) -> str:
+        return f"{super().shape(sizes)}, 2 norms of {sizes.head_dim}"
 
 
 class FeedForward(LayerPart):
@@ -360,6 +384,7 @@ EMBEDDINGS: Mapping[str, Embedding] = {
 }
 ATTENTIONS: Mapping[str, LayerPart] = {
     "multi_head": MultiHeadAttention(),
+    "qk_norm": QKNormAttention(),
 }
 FEED_FORWARDS: Mapping[str, LayerPart] = {
     "swiglu": GatedFeedForward(),

@@ -6,14 +6,17 @@ returns a config. The variants of each part are in `model.parts`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from model.field_types import require_types
-from model.parts import EMBEDDINGS, VARIANTS, Choice, has_rank
+from model.parts import EMBEDDINGS, VARIANTS, Amount, Choice, has_rank
 
 MAX_EXPANSION = 64.0
+KV_SHARE_TOLERANCE = 0.02
+"""Relative, of a share of key-value heads: 0.33 is a third."""
 
 PINS = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff", "embedding_rank")
 """The sizes that a spec may pin."""
@@ -84,6 +87,44 @@ def _check_between(owner: object, name: str, high: float, *, example: str, close
         )
 
 
+def _check_kv_heads(n_heads: int, n_kv_heads: int | None, kv_group: int) -> None:
+    """Raises ValueError unless every key-value head is read by equally many query heads.
+
+    n_kv_heads: None if the number of query heads that read one, `kv_group`, is given instead.
+    """
+    divisors = ", ".join(str(size) for size in range(1, n_heads + 1) if n_heads % size == 0)
+    if n_kv_heads is not None and n_kv_heads > n_heads:
+        raise ValueError(
+            f"n_kv_heads is {n_kv_heads}, more than the {n_heads} query heads; take one of "
+            f"{divisors}"
+        )
+    if n_kv_heads is not None and n_heads % n_kv_heads:
+        raise ValueError(
+            f"n_kv_heads is {n_kv_heads}, which does not divide the {n_heads} query heads; take "
+            f"one of {divisors}"
+        )
+    if n_kv_heads is None and n_heads % kv_group:
+        raise ValueError(
+            f"kv_share is 1 key-value head for {kv_group} query heads, which do not divide the "
+            f"{n_heads} query heads; take a share of 1 over one of {divisors}, or another n_heads"
+        )
+
+
+def _check_network(owner: object) -> None:
+    """Settings of the network that are no sizes."""
+    base, dropout = (getattr(owner, name) for name in ("rotary_base", "dropout"))
+    if isinstance(base, bool) or not isinstance(base, (int, float)) or not 1 < base < math.inf:
+        raise ValueError(
+            f"rotary_base is {base!r}; it must be a finite number above 1, for example 10000"
+        )
+    number = isinstance(dropout, (int, float)) and not isinstance(dropout, bool)
+    if not number or not 0 <= dropout < 1:
+        raise ValueError(
+            f"dropout is {dropout!r}; it must be a probability from 0 to less than 1, for example "
+            "0.1"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """The model that a cell asks for: a parameter budget, and what must hold within it.
@@ -132,10 +173,23 @@ class ModelSpec:
     """Inner width of the feed-forward."""
     embedding_rank: int | None = None
     """Rank of a factorized embedding, less than `d_model`. If free, it follows from the share."""
+    n_kv_heads: int | None = None
+    """Heads of keys and values, each read by equally many query heads. If free, they follow from
+    `kv_share`, or there is one for each query head."""
+    kv_share: float | None = None
+    """Key-value heads over query heads, 1 over a whole number; free for 1. Set either this or
+    `n_kv_heads`."""
+    rotary_base: float = 10_000.0
+    """Base of the rotary positions: larger ones turn slower."""
+    document_masking: bool = False
+    """Whether a token attends only to its own document, in training and in evaluation."""
+    dropout: float = 0.0
+    """Probability by which an entry of the embedded tokens, or of what attention or feed-forward
+    adds, is zero in training."""
 
     def __post_init__(self) -> None:
         _check_whole(self, "target_parameters", "vocab_size", "context")
-        _check_whole(self, *PINS, may_be_free=True)
+        _check_whole(self, *PINS, "n_kv_heads", may_be_free=True)
         if self.head_dim is not None:
             _check_head_dim(self.head_dim)
         _check_between(self, "embedding_ratio", 1, example="0.35 for 35 %", closed=False)
@@ -149,6 +203,8 @@ class ModelSpec:
                 f"rank of the embedding {self.embedding!r}; set one, for example "
                 "embedding_ratio to 0.35 for 35 %"
             )
+        self._check_kv_share()
+        _check_network(self)
         require_types(self)
 
     @classmethod
@@ -165,6 +221,39 @@ class ModelSpec:
     def values(self) -> dict[str, Any]:
         """The spec as plain values, for hashing and for files; None for what is free."""
         return asdict(self)
+
+    @property
+    def kv_group(self) -> int:
+        """Query heads that read one key-value head, unless `n_kv_heads` is pinned."""
+        return 1 if self.kv_share is None else round(1 / self.kv_share)
+
+    @property
+    def head_unit(self) -> int:
+        """Query heads come in multiples of this."""
+        return self.n_kv_heads or self.kv_group
+
+    def kv_heads(self, n_heads: Amount) -> Amount:
+        """Key-value heads of so many query heads: an integer or an array of them."""
+        if self.n_kv_heads is not None:
+            return self.n_kv_heads + 0 * n_heads
+        return n_heads // self.kv_group
+
+    def _check_kv_share(self) -> None:
+        share = self.kv_share
+        if share is not None:
+            _check_between(self, "kv_share", 1, example="0.5", closed=True)
+            if abs(share * round(1 / share) - 1) > KV_SHARE_TOLERANCE:
+                raise ValueError(
+                    f"kv_share is {share!r}; it must be 1 over a whole number, such as 0.5, 0.33 "
+                    "or 0.25, so that each key-value head is read by equally many query heads"
+                )
+            if self.n_kv_heads is not None:
+                raise ValueError(
+                    f"kv_share is {share!r} and n_kv_heads {self.n_kv_heads}; set one of them and "
+                    "leave the other free (None)"
+                )
+        if self.n_heads is not None:
+            _check_kv_heads(self.n_heads, self.n_kv_heads, self.kv_group)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,20 +276,35 @@ class ModelConfig:
     norm: str = "rms_norm"
     embedding_rank: int | None = None
     """None for an embedding without a rank."""
+    n_kv_heads: int | None = None
+    """None for one for each query head."""
+    rotary_base: float = 10_000.0
+    document_masking: bool = False
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "context", "d_model", "n_layers", "n_heads", "head_dim", "d_ff")
         _check_whole(self, *sizes)
+        _check_whole(self, "n_kv_heads", may_be_free=True)
         _check_head_dim(self.head_dim)
         _check_variants(self)
         if has_rank(self.embedding):
             _check_whole(self, "embedding_rank")
         _check_rank(self.embedding, self.embedding_rank, self.d_model)
+        _check_kv_heads(self.n_heads, self.n_kv_heads, 1)
+        _check_network(self)
+        if self.n_kv_heads == self.n_heads:  # one form for one model
+            object.__setattr__(self, "n_kv_heads", None)
 
     @property
     def d_attention(self) -> int:
-        """Width of queries, keys and values together; it may differ from `d_model`."""
+        """Width of the queries of all heads together; it may differ from `d_model`."""
         return self.n_heads * self.head_dim
+
+    @property
+    def d_kv(self) -> int:
+        """Width of the keys of all heads together, and of the values."""
+        return (self.n_kv_heads or self.n_heads) * self.head_dim
 
     @property
     def expansion(self) -> float:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.batch import Batch, TensorBatch
+from model.network.batch import DOCUMENTS, Batch, TensorBatch
 from model.network.loss import nats_per_token
 from model.network.transformer import Transformer
 
@@ -49,8 +49,10 @@ class Evaluation:
 def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     """Scores every token of the documents once, eagerly and in fp32; auxiliary losses are ignored.
 
+    A model with document masking scores each token with the context of its own document alone.
+
     The model's mode and all random generators stay as they were. Raises ValueError if nothing is
-    scored.
+    scored, or if the batches do not say which document a position is of and the model must know.
     """
     with _scoring(model):
         nats, tokens = _total(model, documents)
@@ -96,6 +98,11 @@ def _scored(model: Transformer, documents: ScoredDocuments) -> Iterator[Tensor]:
     """The nats of each batch's scored tokens, in order: [N] each."""
     device = _device(model)
     for arrays in documents:
+        if model.config.document_masking and DOCUMENTS not in arrays.extras:
+            raise ValueError(
+                "the model was built with document_masking, but the batches do not say which "
+                f"document a position is of; give them the extra {DOCUMENTS!r}"
+            )
         batch = TensorBatch.of(arrays, device=device)
         features_BTE, weight_VE = model.output(
             model.hidden_states(batch.inputs_BT, dict(batch.extras))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from model.network.cache import Cache
+from model.network.documents import Documents
 from model.network.random_keys import RANDOM_KEYS, uniform
 
 _USES = 16
@@ -55,6 +56,8 @@ class Context:
     """Of the positions before, if a text is being continued; see `model.network.cache`."""
     layer: int = 0
     """The block that reads this context, from 0."""
+    documents: Documents | None = None
+    """Of each position, under document masking; None if each sequence is one document."""
     _losses: dict[str, list[Tensor]] = field(default_factory=dict)
     _diagnostics: dict[str, list[Tensor]] = field(default_factory=dict)
 
@@ -66,6 +69,7 @@ class Context:
             extras=self.extras,
             progress=self.progress,
             cache=self.cache,
+            documents=self.documents,
             layer=layer,
             _losses=self._losses,
             _diagnostics=self._diagnostics,

@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from model.network.cache import Cache
 from model.network.context import Context
+from model.network.documents import Documents
 from model.network.mixed_activations import mixed_activations
 from model.network.parameters import declare
 from model.network.projection import Projection
@@ -101,11 +102,19 @@ class PolyGLU(nn.Module):
             beta_K=vector(in_block=True, start=1.0),
         )
 
-    def states(self, hidden_BTD: Tensor, cache: Cache | None = None) -> Tensor:
-        """β_k·f(h)_k of each position, [B, T, K]."""
+    def states(
+        self,
+        hidden_BTD: Tensor,
+        cache: Cache | None = None,
+        documents: Documents | None = None,
+    ) -> Tensor:
+        """β_k·f(h)_k of each position, [B, T, K]; with documents, h starts anew with each."""
         first = self.router[0]
         assert isinstance(first, nn.Linear)
-        pooled_BTR = running_mean(functional.linear(hidden_BTD, first.weight))
+        pooled_BTR = running_mean(
+            functional.linear(hidden_BTD, first.weight),
+            None if documents is None else documents.documents_BT,
+        )
         if cache is not None:
             pooled_BTR = self._continued(pooled_BTR, cache)
         # In fp32: the division by τ would multiply what bf16 rounds away.
@@ -131,7 +140,7 @@ class PolyGLU(nn.Module):
             self.gate(hidden_BTD),
             self.up(hidden_BTD),
             self.alpha_FK,
-            self.states(hidden_BTD, context.cache),
+            self.states(hidden_BTD, context.cache, context.documents),
             context,
         )
         output: Tensor = self.down(inner_BTF)

@@ -17,8 +17,11 @@ from torch import Tensor, nn
 
 from model.mup import Scales
 from model.network.attention import ATTENTIONS, rotary_table
+from model.network.batch import DOCUMENTS
 from model.network.cache import Cache
 from model.network.context import Context, LossOutput
+from model.network.documents import Documents
+from model.network.dropout import ATTENTION, EMBEDDED, FEED_FORWARD, dropped
 from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.loss import linear_cross_entropy
@@ -35,6 +38,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, scales: Scales) -> None:
         super().__init__()
         self.residual_scale = scales.residual
+        self.dropout = config.dropout
         norm = _variant(NORMS, "norm", config.norm)
         self.attention_norm = norm(config.d_model, in_block=True)
         self.attention = _variant(ATTENTIONS, "attention", config.attention)(
@@ -46,8 +50,10 @@ class Block(nn.Module):
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """The residual stream after this block."""
         read_BTD = self.attention(self.attention_norm(hidden_BTD), context)
+        read_BTD = dropped(read_BTD, self.dropout, context, use=ATTENTION)
         hidden_BTD = torch.add(hidden_BTD, read_BTD, alpha=self.residual_scale)
         made_BTD = self.feed_forward(self.feed_forward_norm(hidden_BTD), context)
+        made_BTD = dropped(made_BTD, self.dropout, context, use=FEED_FORWARD)
         return torch.add(hidden_BTD, made_BTD, alpha=self.residual_scale)
 
 
@@ -75,7 +81,7 @@ class Transformer(nn.Module):
         self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
         self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
         self.final_norm = _variant(NORMS, "norm", config.norm)(config.d_model, in_block=False)
-        cos_TK, sin_TK = rotary_table(config.context, config.head_dim)
+        cos_TK, sin_TK = rotary_table(config.context, config.head_dim, base=config.rotary_base)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         # A tensor: torch.compile would compile anew for each value of a number.
@@ -140,7 +146,11 @@ class Transformer(nn.Module):
         extras: Mapping[str, Tensor] | None = None,
         cache: Cache | None = None,
     ) -> Context:
-        """A new context, for a forward pass over `length` tokens, behind those in the cache."""
+        """A new context, for a forward pass over `length` tokens, behind those in the cache.
+
+        Under document masking the extra DOCUMENTS says which document each position is of; without
+        it each sequence is one document.
+        """
         start = 0 if cache is None else cache.length
         if cache is not None and start + length > self.config.context:
             raise ValueError(
@@ -148,12 +158,18 @@ class Transformer(nn.Module):
                 f"{self.config.context}; continue with a shorter text and a new cache"
             )
         here = slice(start, start + length)
+        extras = extras or {}
+        documents = None
+        if self.config.document_masking and DOCUMENTS in extras:
+            assert cache is None, "a text that is continued is one document"
+            documents = Documents(extras[DOCUMENTS])
         return Context(
             cos_TK=self.cos_TK[here],
             sin_TK=self.sin_TK[here],
-            extras=extras or {},
+            extras=extras,
             progress=self.progress,
             cache=cache,
+            documents=documents,
         )
 
     def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
@@ -161,7 +177,9 @@ class Transformer(nn.Module):
         return self.embeddings.embed(tokens_BT, context) / EMBEDDING_STD
 
     def _hidden(self, tokens_BT: Tensor, context: Context) -> Tensor:
-        hidden_BTD = self.embed(tokens_BT, context)
+        hidden_BTD = dropped(
+            self.embed(tokens_BT, context), self.config.dropout, context, use=EMBEDDED
+        )
         for layer, block in enumerate(self.blocks):
             hidden_BTD = block(hidden_BTD, context.of_layer(layer))
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)

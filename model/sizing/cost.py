@@ -13,7 +13,8 @@ def forward_flops_per_token(config: ModelConfig) -> int:
     Two for each entry of a matrix, the head counted once and the look-up in the embedding not at
     all (Kaplan et al., 2020, "Scaling Laws for Neural Language Models", section 2.1). Scores and
     the weighted sum of values take 2·d_attention each per position that a token sees, which is
-    (T + 1) / 2 on average in a causal sequence of T tokens. Norms, rotations and activations are
+    (T + 1) / 2 on average in a causal sequence of T tokens (fewer under document masking, which is
+    left out, because it depends on the text). Norms, rotations and activations are
     left out, as there and in Chowdhery et al., 2022, "PaLM", appendix B.
     """
     return sum(int(part.forward_flops(config)) for part in Parts.of(config))

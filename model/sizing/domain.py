@@ -9,6 +9,7 @@ than d. A solution has a total within ± 0.5 % of the
 target and, where they are set, an embedding share within ± 0.01 of `embedding_ratio`, f/d within
 ± 2 % of `glu_expansion`, and every pinned size exactly. If the number of heads is free, it is d/64,
 rounded and at least one; if the head size is pinned, the search chooses the number, as it does A.
+Free heads come in multiples of what key-value heads divide (`ModelSpec.head_unit`).
 """
 
 from __future__ import annotations
@@ -64,10 +65,15 @@ class Candidates:
     head_dim: Amount = 1
     d_ff: Amount = 1
     embedding_rank: Amount = 0
+    n_kv_heads: Amount = 1
 
     @property
     def d_attention(self) -> Amount:
         return self.n_heads * self.head_dim
+
+    @property
+    def d_kv(self) -> Amount:
+        return self.n_kv_heads * self.head_dim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,23 +143,28 @@ class Problem:
     def heads(self, d_model: Amount, step: Amount) -> tuple[Amount, Amount]:
         """(heads, head size) at a step of attention's width: 1, 2, … times the smallest.
 
-        A step adds to what is free: one head of the pinned size, or 2 to the size of each head.
+        A step adds to what is free: heads of the pinned size, as many as key-value heads need, or
+        2 to the size of each head.
         """
-        n_heads, head_dim = self.spec.n_heads, self.spec.head_dim
+        n_heads, head_dim, unit = self.spec.n_heads, self.spec.head_dim, self.spec.head_unit
         if n_heads is None and head_dim is not None:
-            return step, head_dim
+            return unit * step, head_dim
         if n_heads is None:
-            n_heads = np.maximum((d_model + REFERENCE_HEAD_DIM // 2) // REFERENCE_HEAD_DIM, 1)
+            reference = unit * REFERENCE_HEAD_DIM
+            n_heads = unit * np.maximum((d_model + reference // 2) // reference, 1)
         return n_heads, 2 * step if head_dim is None else head_dim * step
 
     def attention(self, d_model: Amount, n_layers: Amount, step: Amount) -> Amount:
         """Parameters of attention at a step of its width."""
         n_heads, head_dim = self.heads(d_model, step)
         return self.parts.attention.parameters(
-            Candidates(
-                **{**vars(self.sizes(d_model, n_layers)), "n_heads": n_heads, "head_dim": head_dim}
-            )
+            self.with_heads(self.sizes(d_model, n_layers), n_heads, head_dim)
         )
+
+    def with_heads(self, sizes: Candidates, n_heads: Amount, head_dim: Amount) -> Candidates:
+        """Candidates with so many query heads, and the key-value heads that go with them."""
+        heads = {"n_heads": n_heads, "n_kv_heads": self.spec.kv_heads(n_heads)}
+        return Candidates(**{**vars(sizes), **heads, "head_dim": head_dim})
 
     def feed_forward(self, d_model: Amount, n_layers: Amount, d_ff: Amount) -> Amount:
         """Parameters of the feed-forward at an inner width."""

@@ -43,6 +43,10 @@ def wishes(spec: ModelSpec) -> str:
         asked.append(f"embedding share {spec.embedding_ratio:g}")
     if spec.glu_expansion is not None:
         asked.append(f"expansion {spec.glu_expansion:g}")
+    if spec.kv_share is not None:
+        asked.append(f"kv_share {spec.kv_share:g}")
+    if spec.n_kv_heads is not None:
+        asked.append(f"n_kv_heads {spec.n_kv_heads}")
     asked += [f"{name} {size}" for name, size in _pins(spec).items()]
     return " and ".join(part for part in (", ".join(asked[:-1]), asked[-1]) if part)
 

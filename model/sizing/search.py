@@ -140,6 +140,10 @@ def _config(spec: ModelSpec, sizes: _Solution) -> ModelConfig:
         feed_forward=spec.feed_forward,
         norm=spec.norm,
         embedding_rank=sizes.embedding_rank or None,
+        n_kv_heads=spec.kv_heads(sizes.n_heads),
+        rotary_base=spec.rotary_base,
+        document_masking=spec.document_masking,
+        dropout=spec.dropout,
     )
 
 
@@ -184,9 +188,7 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int) -> _Solution:
     )
     n_heads, head_dim = (size * np.ones_like(steps) for size in problem.heads(d_model, steps))
     sizes = problem.sizes(d_model, n_layers)
-    attention = problem.parts.attention.parameters(
-        Candidates(**{**vars(sizes), "n_heads": n_heads, "head_dim": head_dim})
-    )
+    attention = problem.parts.attention.parameters(problem.with_heads(sizes, n_heads, head_dim))
     # For each attention width and rank, the values of d_ff that the total leaves.
     besides = problem.rest(d_model, n_layers, ranks) + attention
     d_ff = np.arange(shapes.inner_low[pair], shapes.inner_high[pair] + 1)

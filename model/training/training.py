@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from model.mup import Scales, transfer
-from model.network.batch import Batch, TensorBatch
+from model.network.batch import DOCUMENTS, Batch, TensorBatch
 from model.network.context import LossOutput
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
@@ -237,6 +237,11 @@ class Training:
             raise ValueError(
                 f"a batch has {len(batch.inputs_BT)} sequences, but batch_size is "
                 f"{self.training.batch_size}; make them equal"
+            )
+        if self.config.document_masking and DOCUMENTS not in batch.extras:
+            raise ValueError(
+                f"document_masking is on, but the batch of step {self.steps} does not say which "
+                f"document its positions are of; give it the extra {DOCUMENTS!r}"
             )
         moved = TensorBatch.of(batch, device=self.device)
         if not moved.scored:

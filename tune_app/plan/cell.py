@@ -34,6 +34,11 @@ BASELINE_MODEL: Mapping[str, Any] = {
     "head_dim": None,
     "d_ff": None,
     "embedding_rank": None,
+    "n_kv_heads": None,
+    "kv_share": None,
+    "rotary_base": 10_000.0,
+    "document_masking": False,
+    "dropout": 0.0,
 }
 """The baseline's values unless a space sets others; everything else it takes from the cell. Sizes
 that a cell pins are only the cell's; sizes that a space pins in FIXED are the baseline's too."""
@@ -41,10 +46,14 @@ that a cell pins are only the cell's; sizes that a space pins in FIXED are the b
 _MODEL_FIELDS = tuple(field.name for field in fields(ModelSpec))
 _OWN_FIELDS = (*_MODEL_FIELDS, *TOKENIZER_FIELDS)
 _WHOLE = frozenset(
-    {*PINS, *(name for name, value in identity.FROZEN_DEFAULTS.items() if type(value) is int)}
+    {
+        *PINS,
+        "n_kv_heads",
+        *(name for name, value in identity.FROZEN_DEFAULTS.items() if type(value) is int),
+    }
 )
 """Settings that are whole numbers."""
-_MAY_BE_FREE = frozenset({*PINS, "embedding_ratio", "glu_expansion"})
+_MAY_BE_FREE = frozenset({*PINS, "n_kv_heads", "kv_share", "embedding_ratio", "glu_expansion"})
 """Settings that the solver chooses if they are None."""
 
 

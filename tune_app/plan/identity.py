@@ -42,6 +42,11 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     "context": 256,
     "tokenizer": "byte_level_bpe",
     "tokenizer_options": {},
+    "n_kv_heads": None,
+    "kv_share": None,
+    "rotary_base": 10_000.0,
+    "document_masking": False,
+    "dropout": 0.0,
 }
 """Defaults of the values that a cell and its baseline both have, as of their introduction."""
 

@@ -16,6 +16,8 @@ _AXIS_NAMES = {
     "glu_expansion": "expansion",
     "feed_forward": "feed-forward",
     "n_heads": "heads",
+    "n_kv_heads": "key-value heads",
+    "kv_share": "key-value share",
     "n_layers": "layers",
     "vocab_size": "vocabulary",
     "target_parameters": "parameters",

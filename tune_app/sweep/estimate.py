@@ -146,6 +146,7 @@ def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int, device
                 vocab_size=config.vocab_size,
                 context=config.context,
                 batch_size=cell.settings.batch_size,
+                end_of_text=0 if config.document_masking else None,
             ),
             baseline=solved.baseline,
             device=device,

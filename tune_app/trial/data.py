@@ -35,19 +35,24 @@ class TrialData:
         baseline = corpora(cell.baseline_tokenizer)
         refuse_former_sample(cell.settings.sample)
         context, sample_bytes = cell.model.context, cell.settings.evaluation_bytes
+        masking = cell.model.document_masking
         self.batches = TrainingBatches(
             corpus.split("train"),
             context=context,
             batch_size=cell.settings.batch_size,
             seed=cell.seed,
+            end_of_text=corpus.end_of_text if masking else None,
         )
-        self.sample = sample_of(corpus, context=context, max_bytes=sample_bytes)
+        self.sample = sample_of(
+            corpus, context=context, max_bytes=sample_bytes, document_masking=masking
+        )
         """Stretches of dev scored at every evaluation."""
         self.full = EvaluationDocuments(
             corpus.split("dev"),
             context=context,
             batch_size=EVALUATION_BATCH,
             end_of_text=corpus.end_of_text,
+            document_masking=masking,
         )
         """All dev documents, scored at the end."""
         self._own_per_baseline = baseline.bytes_per_token("train") / corpus.bytes_per_token("train")
@@ -75,7 +80,9 @@ class TrialData:
         return math.exp(nats) if nats < 700 else math.inf
 
 
-def sample_of(corpus: PreparedCorpus, *, context: int, max_bytes: int) -> EvaluationDocuments:
+def sample_of(
+    corpus: PreparedCorpus, *, context: int, max_bytes: int, document_masking: bool = False
+) -> EvaluationDocuments:
     """The dev sample of so many bytes: the same text for every tokenizer."""
     stretches = corpus.stretches()
     return EvaluationDocuments(
@@ -84,4 +91,5 @@ def sample_of(corpus: PreparedCorpus, *, context: int, max_bytes: int) -> Evalua
         batch_size=EVALUATION_BATCH,
         end_of_text=corpus.end_of_text,
         first=choose(stretches.document_bytes, max_bytes).stretches,
+        document_masking=document_masking,
     )

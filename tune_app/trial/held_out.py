@@ -71,6 +71,7 @@ def score(
         context=trained.config.context,
         batch_size=EVALUATION_BATCH,
         end_of_text=corpus.end_of_text,
+        document_masking=trained.config.document_masking,
     )
     reported = _Reported(documents=documents, stage=f"score on {split}", report=report)
     found = evaluate(trained.model, reported)

@@ -26,14 +26,19 @@ def embedding_count(spec: ModelSpec | ModelConfig, d_model: int, rank: int = 0) 
 
 
 def total_count(  # type: ignore[no-untyped-def]
-    spec: ModelSpec | ModelConfig, d_model, n_layers, d_attention, d_ff, *, rank=0
+    spec: ModelSpec | ModelConfig, d_model, n_layers, heads, d_ff, *, rank=0
 ):
-    """Parameters by hand, of arrays that broadcast."""
-    assert spec.attention == "multi_head"
+    """Parameters by hand, of arrays that broadcast; heads are (number, size)."""
+    n_heads, head_dim = heads
+    kv_heads = spec.n_kv_heads or n_heads
+    if getattr(spec, "kv_share", None):
+        kv_heads = np.round(n_heads * spec.kv_share)  # type: ignore[union-attr]
     inner = (3 if spec.feed_forward in GATED else 2) * d_model * d_ff
     if spec.feed_forward == "odd":
         inner = inner + d_ff + 7
-    layer = 4 * d_model * d_attention + inner + 2 * d_model
+    layer = 2 * d_model * head_dim * (n_heads + kv_heads) + inner + 2 * d_model
+    if spec.attention == "qk_norm":
+        layer = layer + 2 * head_dim
     return embedding_count(spec, d_model, rank) + n_layers * layer + d_model
 
 
@@ -57,14 +62,22 @@ def _heads(spec: ModelSpec, d_model: int) -> Iterator[tuple[int, int]]:
     if spec.n_heads is not None:
         numbers = [spec.n_heads]
     elif spec.head_dim is None:
-        numbers = [max(1, math.floor(d_model / 64 + 0.5))]
+        unit = _divisor(spec)
+        numbers = [max(unit, unit * math.floor(d_model / 64 / unit + 0.5))]
     else:
-        numbers = list(range(1, 4 * d_model + 1))
+        numbers = [n for n in range(1, 4 * d_model + 1) if n % _divisor(spec) == 0]
     for n_heads in numbers:
         widest = 4 * d_model // n_heads
         for head_dim in [spec.head_dim] if spec.head_dim else range(2, widest + 1, 2):
             if d_model <= 4 * n_heads * head_dim <= 16 * d_model:
                 yield n_heads, head_dim
+
+
+def _divisor(spec: ModelSpec) -> int:
+    """What divides the number of heads if it is free."""
+    if spec.n_kv_heads is not None:
+        return spec.n_kv_heads
+    return 1 if spec.kv_share is None else round(1 / spec.kv_share)
 
 
 def _inner(spec: ModelSpec, d_model: int) -> np.ndarray:
@@ -168,8 +181,7 @@ def _unaligned(size):  # type: ignore[no-untyped-def]
 
 def _costs(spec: ModelSpec, *, d_model, rank, n_layers, n_heads, head_dim, d_ff) -> Costs:  # type: ignore[no-untyped-def]
     """The costs of those sizes that meet all tolerances, of arrays that broadcast."""
-    attention = n_heads * head_dim
-    total = total_count(spec, d_model, n_layers, attention, d_ff, rank=rank)
+    total = total_count(spec, d_model, n_layers, (n_heads, head_dim), d_ff, rank=rank)
     misses = [np.abs(total - spec.target_parameters) / (0.005 * spec.target_parameters)]
     if spec.embedding_ratio is not None:
         share = embedding_count(spec, d_model, rank) / total
@@ -254,12 +266,15 @@ def random_spec(
     def log_uniform(low: float, high: float) -> int:
         return round(math.exp(rng.uniform(math.log(low), math.log(high))))
 
+    n_heads = int(rng.choice([1, 2, 3, 4, 8]))
     return ModelSpec(
         target_parameters=log_uniform(*targets),
         vocab_size=log_uniform(2_000, 32_000),
         embedding_ratio=rng.uniform(0.15, 0.65),
         glu_expansion=rng.uniform(1.0, 5.0),
-        n_heads=int(rng.choice([1, 2, 3, 4, 8])),
+        n_heads=n_heads,
+        attention=str(rng.choice(["multi_head", "qk_norm"])),
+        kv_share=1 / int(rng.choice([n for n in (1, 2, 4) if n_heads % n == 0])),
         embedding=str(rng.choice(["tied", "untied"])),
         feed_forward=str(rng.choice(["swiglu", "geglu", "relu_squared"])),
     )
@@ -274,12 +289,19 @@ def random_pinned_spec(rng: np.random.Generator) -> ModelSpec:
     n_heads, d_model = int(rng.choice([1, 2, 3, 4])), int(rng.integers(12, 120))
     head_dim = 2 * max(1, round(d_model * rng.uniform(0.5, 2) / n_heads / 2))
     n_layers, d_ff = int(rng.integers(2, 16)), round(d_model * rng.uniform(0.5, 5))
+    if rng.random() < 0.3:  # fewer heads of keys and values
+        kv = {"kv_share": 1 / n_heads} if rng.random() < 0.5 else {"n_kv_heads": 1}
+    else:
+        kv = {}
     spec = ModelSpec(
         vocab_size=int(rng.integers(100, 8_000)),
+        n_heads=n_heads,
+        attention=str(rng.choice(["multi_head", "qk_norm"])),
+        **kv,  # type: ignore[arg-type]
         embedding=str(rng.choice(["tied", "untied"])),
         feed_forward=str(rng.choice(["swiglu", "reglu", "relu_squared", "gelu"])),
     )
-    total = int(total_count(spec, d_model, n_layers, n_heads * head_dim, d_ff))
+    total = int(total_count(spec, d_model, n_layers, (n_heads, head_dim), d_ff))
     share = embedding_count(spec, d_model) / total
     pins = {
         "d_model": maybe(d_model, 0.6),
@@ -288,8 +310,9 @@ def random_pinned_spec(rng: np.random.Generator) -> ModelSpec:
         "head_dim": maybe(head_dim, 0.3),
         "d_ff": maybe(d_ff, 0.3),
     }
-    amiss = str(rng.choice(list(pins)))
-    if pins[amiss] is not None and rng.random() < 0.6:
+    # Heads that do not divide are refused before the search.
+    amiss = str(rng.choice([name for name in pins if name != "n_heads" or not kv]))
+    if pins[amiss] is not None and rng.random() < 0.85:
         pins[amiss] = 2 * max(1, round(pins[amiss] * rng.uniform(0.7, 1.4) / 2))  # type: ignore[operator]
     return replace(
         spec,
@@ -316,7 +339,7 @@ def random_factorized_spec(rng: np.random.Generator) -> ModelSpec:
         embedding=str(rng.choice(["factorized", "factorized_untied"])),
         feed_forward=str(rng.choice(["swiglu", "relu"])),
     )
-    total = int(total_count(spec, d_model, n_layers, n_heads * head_dim, d_ff, rank=rank))
+    total = int(total_count(spec, d_model, n_layers, (n_heads, head_dim), d_ff, rank=rank))
     share = embedding_count(spec, d_model, rank) / total
     by_rank = rng.random() < 0.4
     pin = round(rank * rng.choice([1, 1, 1, 0.8]))

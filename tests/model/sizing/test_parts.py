@@ -31,7 +31,7 @@ BY_HAND = {
         "factorized": 101 * 5 + 5 * 24,
         "factorized_untied": 2 * (101 * 5 + 5 * 24),
     },
-    "attention": {"multi_head": 3 * (4 * 24 * 20)},
+    "attention": {"multi_head": 3 * (4 * 24 * 20), "qk_norm": 3 * (4 * 24 * 20 + 2 * 10)},
     "feed_forward": {
         "swiglu": 3 * (3 * 24 * 37),
         "geglu": 3 * (3 * 24 * 37),
@@ -94,7 +94,7 @@ def test_parts_and_modules_have_the_same_names() -> None:
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_formulas_work_on_arrays_as_on_numbers(kind: str, name: str) -> None:
     part, config = VARIANTS[kind][name], config_of({kind: name})
-    sizes = {**config.values(), "d_attention": config.d_attention}
+    sizes = {**config.values(), "d_attention": config.d_attention, "d_kv": config.d_kv}
     doubled = {name: np.array([size, 2 * size]) for name, size in sizes.items() if _is_size(size)}
     for formula in (
         part.parameters,
@@ -160,3 +160,19 @@ def test_shares_by_hand() -> None:
     assert untied.lm_head == 16_000
     assert untied.total == count.total + 16_000
     assert untied.embedding_share == 32_000 / 37_456
+
+
+@pytest.mark.parametrize("attention", VARIANTS["attention"])
+def test_fewer_key_value_heads_by_hand_and_as_built(attention: str) -> None:
+    config = replace(CONFIG, n_heads=6, n_kv_heads=2, attention=attention)
+    norms = 2 * 10 if attention == "qk_norm" else 0
+    count = count_parameters(config)
+    assert count.attention == 3 * (2 * 24 * 60 + 2 * 24 * 20 + norms)
+    assert count.total == count_built(config)
+    (row,) = Parts.of(config).attention.rows(config)
+    assert row.shape.startswith("3 layers, 6 heads of 10, 24 × 60, 2 of keys and values")
+    fewer, all_heads = (Parts.of(c).attention for c in (config, replace(config, n_kv_heads=None)))
+    saved = 3 * 2 * 24 * (60 - 20)
+    assert all_heads.parameters(replace(config, n_kv_heads=None)) - count.attention == saved
+    flops = all_heads.forward_flops(replace(config, n_kv_heads=6)) - fewer.forward_flops(config)
+    assert flops == 2 * saved

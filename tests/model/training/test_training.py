@@ -119,14 +119,17 @@ def test_one_seed_gives_the_same_losses_bit_for_bit(precision: str) -> None:
     assert train(start(settings))[0] != train(start(replace(settings, seed=1)))[0]
 
 
-def test_stopped_at_any_step_and_resumed_it_is_the_same_run_bit_for_bit() -> None:
-    undisturbed = train(start())
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_stopped_at_any_step_and_resumed_it_is_the_same_run_bit_for_bit(dropout: float) -> None:
+    config = replace(CONFIG, dropout=dropout)
+    undisturbed = train(start(config=config))
+    assert (undisturbed == train(start())) == (dropout == 0)
     for stop in (0, 1, STEPS // 2, STEPS - 1):
-        first = start()
+        first = start(config=config)
         before = train(first, steps=stop)
         state = stored(first.state_dict())
         train(first, steps=1)
-        second = start()
+        second = start(config=config)
         second.load_state_dict(state)
         assert before + train(second, steps=STEPS - stop) == undisturbed
 
@@ -251,6 +254,12 @@ def test_a_gradient_that_is_not_finite_is_reported_and_not_applied() -> None:
 
 def test_clipping_bounds_the_gradient_and_reports_what_it_was() -> None:
     assert train(start(replace(SETTINGS, gradient_clip=1e-3)))[0].metrics["gradient_norm"] > 1e-3
+
+
+def test_document_masking_needs_batches_that_know_their_documents() -> None:
+    masking = replace(CONFIG, document_masking=True)
+    with pytest.raises(ValueError, match="step 0 does not say which document its positions are of"):
+        start(config=masking).step()
 
 
 def test_another_thread_count_at_resume_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
