@@ -18,8 +18,7 @@ FIXED = {
     "batch_size": 4,
     "warmup_fraction": 0.2,
     "betas": (0.9, 0.99),
-    "evaluations": 8,
-    "evaluation_bytes": 16_384,
+    "evaluation_bytes": 8_192,
 }
 
 # First rung at 25 %: ranks before that say little about the final ones.

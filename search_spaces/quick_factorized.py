@@ -16,7 +16,7 @@ FIXED = {
     "batch_size": 4,
     "warmup_fraction": 0.2,
     "betas": (0.9, 0.99),
-    "evaluation_bytes": 32_768,
+    "evaluation_bytes": 8_192,
 }
 
 # As in `quick`.

@@ -19,6 +19,5 @@ FIXED = {
     "context": 128,
     "tokens": 150_000,
     "warmup_fraction": 0.2,
-    "evaluations": 8,
-    "evaluation_bytes": 16_384,
+    "evaluation_bytes": 8_192,
 }

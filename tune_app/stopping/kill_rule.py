@@ -7,6 +7,9 @@ same amount of text, at every evaluation over at least `span` tokens, and at no 
 The baseline is the one on the cell's own seed and at its nuisance values (see `curves.py`), so that
 nothing but the design differs. Its curve is interpolated linearly in tokens and never extrapolated.
 Where it is not known yet, or was stopped at that nuisance value, nothing is decided until it is.
+
+A dev sample may be too small for the margin: where the standard error of the difference is above
+it, only a cell that is worse by CERTAIN standard errors more than the margin is stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +28,9 @@ from tune_app.stopping.precision import in_words, standard_error
 from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
 
 UNITS = ("ppl", "bpb", "sigma", "off")
+CERTAIN = 2.0
+"""Standard errors beyond the margin at which a difference is not chance, where the dev sample knows
+differences less exactly than the margin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +150,7 @@ def worse_than_baseline(
         return None
     limit = _Limit(rule, baseline, baseline_seeds)
     worse: list[dict[str, float]] = []
+    newest = None
     # Newest to oldest, up to one that was not worse: earlier ones do not count.
     for observation in reversed(trial):
         bound = limit.at(observation.baseline_tokens)
@@ -153,6 +160,7 @@ def worse_than_baseline(
         value = _score(observation, rule)
         if value - expected < margin:
             break
+        newest = newest or observation
         worse.append(
             {
                 "tokens": observation.baseline_tokens,
@@ -168,14 +176,16 @@ def worse_than_baseline(
     if span < rule.span:
         return None
     last = worse[-1]
-    error = _standard_error(trial[-1], baseline, rule)
-    if error is not None and error > last["margin"]:
+    assert newest is not None
+    error = _standard_error(newest, baseline, rule)
+    beyond = last["value"] - last["baseline"] - last["margin"]
+    if error is not None and error > last["margin"] and beyond < CERTAIN * error:
         return Verdict(
             action=Action.CONTINUE,
             reason=(
-                "the kill rule would stop it, but the dev sample is too small to decide on: by a "
-                f"margin of {plain(last['margin'], 3)}, where the standard error of the difference "
-                f"is {in_words(error)}; raise evaluation_bytes or the margin"
+                "the kill rule would stop it, but the dev sample is too small to decide on: it "
+                f"is {plain(last['value'] - last['baseline'], 3)} worse, and the standard error "
+                f"of the difference is {in_words(error)}; raise evaluation_bytes or the margin"
             ),
             evidence={"undecided": True, "standard_error": str(error), "margin": last["margin"]},
         )

@@ -110,6 +110,15 @@ def test_the_kill_rule_decides_only_where_its_margin_is_above_the_error(
         assert "too small to decide on" in decision.reason
 
 
+def test_a_difference_of_many_errors_is_certain_whatever_the_margin() -> None:
+    rule = KillRule(unit="bpb", margin=0.001, span=300)
+    referee = Referee({"kill_rule": rule}, Curves(cells("base", "cell"), baseline="base"))
+    for point in points("base", parts(0.0, 0.1), bpb=2.0):
+        referee.feed(point)
+    decisions = [referee.feed(point) for point in points("cell", parts(0.4, 0.1, seed=2), bpb=2.4)]
+    assert next(one for one in decisions if one is not None).action is Action.STOP
+
+
 @pytest.mark.parametrize(
     ("kept", "worse", "stops"),
     [
