@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from data.batches import Batch, EvaluationDocuments, RandomBatches, TrainingBatches
+from data.batches import DOCUMENTS, Batch, EvaluationDocuments, RandomBatches, TrainingBatches
 from data.errors import CorpusError
 from data.prepared import PackedSplit
 
@@ -160,6 +160,24 @@ class TestEvaluationDocuments:
             inputs_S, targets_S = batch.inputs_BT[batch.mask_BT], batch.targets_BT[batch.mask_BT]
             for before, target in zip(inputs_S.tolist(), targets_S.tolist(), strict=True):
                 assert before == (END_OF_TEXT if target in (1, 6, 13) else target - 1)
+
+    def test_with_masks_it_says_which_document_a_position_is_of(self) -> None:
+        split = split_of([5, 7, 10])
+        documents = EvaluationDocuments(
+            split, context=8, batch_size=3, end_of_text=END_OF_TEXT, document_masking=True
+        )
+        (batch,) = documents
+        assert batch.extras[DOCUMENTS].tolist() == [
+            [1, 1, 1, 1, 1, 1, 2, 2],
+            [0, 0, 0, 0, 0, 0, 1, 1],
+            [0, 0, 0, 0, 0, 0, 0, 0],
+        ]
+        assert not evaluation(split).__iter__().__next__().extras
+        of_training = TrainingBatches(
+            split, context=8, batch_size=2, seed=0, end_of_text=END_OF_TEXT
+        ).batch(0)
+        expected = (of_training.inputs_BT == END_OF_TEXT).cumsum(axis=1)
+        assert of_training.extras[DOCUMENTS].tolist() == expected.tolist()
 
     def test_it_can_be_gone_through_again(self) -> None:
         documents = evaluation(split_of([30, 30]))

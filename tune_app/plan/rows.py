@@ -56,6 +56,14 @@ class PlanSizes:
     d_ff: int
     parameters: int
     """Total."""
+    n_kv_heads: int | None = None
+    """None for one for each query head."""
+
+    @property
+    def heads(self) -> str:
+        """Query heads, and key-value heads if these are fewer: 4, or 4/2."""
+        return str(self.n_heads) + ("" if self.n_kv_heads is None else f"/{self.n_kv_heads}")
+
     embedding_rank: int | None = None
     """None for an embedding without a rank."""
 

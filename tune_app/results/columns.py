@@ -74,6 +74,7 @@ _RESULTS: Mapping[str, Column] = {
         "seed that did not choose the value, as far as there are any"
     ),
     "solved_d_attention": Column(meaning="solved n_heads × head_dim"),
+    "solved_n_kv_heads": Column(meaning="heads of keys and values, as solved"),
     "solved_embedding_rank": Column(
         meaning="solved rank of a factorized embedding; empty for one without a rank"
     ),

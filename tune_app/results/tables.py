@@ -169,6 +169,7 @@ def _cell_values(result: CellResult) -> Row:
     config = dict(cell.config or {})
     if {"n_heads", "head_dim"} <= config.keys():
         config["d_attention"] = config["n_heads"] * config["head_dim"]
+        config["n_kv_heads"] = config.get("n_kv_heads") or config["n_heads"]
     if {"d_ff", "d_model"} <= config.keys():
         config["expansion"] = config["d_ff"] / config["d_model"]
     table = cell.parameters or {"rows": []}

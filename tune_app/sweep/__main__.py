@@ -68,6 +68,7 @@ Space = Annotated[
     Parameter(
         help="The search space: quick, embedding, glu, embedding_glu, quick_rates, "
         "quick_training; "
+        "attention, quick_attention, "
         "glu_family, polyglu, superbpe, quick_glu_family, quick_polyglu, quick_superbpe; "
         "share_at_equal_width, share_at_equal_shape, share_at_equal_depth, depth_width; "
         "quick_share_at_equal_width, quick_share_at_equal_shape, quick_share_at_equal_depth, "

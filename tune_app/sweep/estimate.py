@@ -106,6 +106,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
             head_dim=config.head_dim,
             d_ff=config.d_ff,
             parameters=record.parameters["total"],
+            n_kv_heads=config.n_kv_heads,
             embedding_rank=config.embedding_rank,
         ),
         hidden_rate=settings.learning_rate_factor

@@ -109,7 +109,7 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
         ),
         size("d_model", 4),
         size("n_layers", 5),
-        solved("heads\n×dim", 6, lambda sizes: f"{sizes.n_heads}×{sizes.head_dim}"),
+        solved("heads\n×dim", 6, lambda sizes: f"{sizes.heads}×{sizes.head_dim}"),
         size("d_ff", 7),
         solved("params", 3, lambda sizes: formats.parameters(sizes.parameters)),
     ]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,12 @@ class Documents:
             yield Windows(inputs_BT=rows[:, :-1], targets_BT=targets, mask_BT=targets != END)
 
 
+class Stored(list[Windows]):
+    """Given windows."""
+
+    text_bytes = 400
+
+
 @pytest.fixture
 def model() -> Transformer:
     torch.manual_seed(0)
@@ -74,6 +80,29 @@ def test_the_batch_size_changes_nothing(model: Transformer) -> None:
     for score in scores[1:]:
         assert score.tokens == scores[0].tokens
         assert score.nats == pytest.approx(scores[0].nats, rel=1e-6)
+
+
+def test_masked_documents_are_scored_with_their_own_context_alone(model: Transformer) -> None:
+    """As if each were scored alone."""
+    masking = Transformer(replace(CONFIG, document_masking=True), scales=model.scales)
+    masking.load_state_dict(model.state_dict())
+    with pytest.raises(ValueError, match="do not say which document a position is of"):
+        evaluate(masking, Documents(batch_size=4))
+    nats, tokens = 0.0, np.random.default_rng(0).integers(1, 61, (6, 9))
+    tokens[:, 5] = END
+    whole = Windows(
+        inputs_BT=tokens[:, :-1],
+        targets_BT=tokens[:, 1:],
+        mask_BT=tokens[:, 1:] != END,
+        extras={"documents_BT": (tokens[:, :-1] == END).cumsum(axis=1)},
+    )
+    for row in tokens:
+        for part in (row[:6], row[5:]):
+            inputs, targets = torch.from_numpy(part[None, :-1]), torch.from_numpy(part[1:])
+            lost = functional.cross_entropy(model(inputs)[0], targets, reduction="none")
+            nats += lost[targets != END].sum().item()
+    assert evaluate(masking, Stored([whole])).nats == pytest.approx(nats, rel=1e-5)
+    assert evaluate(model, Stored([whole])).nats != pytest.approx(nats, rel=1e-5)
 
 
 def test_an_untrained_model_knows_nothing(model: Transformer) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model.network.batch import DOCUMENTS
 from model.sizing.counts import count_parameters
 from model.training.training import Training
 from tune_app.plan.cell import Cell
@@ -21,13 +22,14 @@ STEPS = 2
 
 
 class RandomText:
-    """Batches of random tokens: inputs, targets, nothing else."""
+    """Batches of random tokens, each sequence two documents."""
 
     def __init__(self, *, vocab_size: int, context: int, batch_size: int) -> None:
         tokens = np.random.default_rng(0).integers(vocab_size, size=(batch_size, context + 1))
         self.inputs_BT, self.targets_BT = tokens[:, :-1], tokens[:, 1:]
         self.mask_BT = None
-        self.extras: dict[str, NDArray[np.float32]] = {}
+        documents_BT = np.arange(context) // (context // 2) * np.ones((batch_size, 1), np.int32)
+        self.extras: dict[str, NDArray[np.int64]] = {DOCUMENTS: documents_BT}
 
     def batch(self, step: int) -> RandomText:
         return self

@@ -85,6 +85,20 @@ def test_feed_forwards_are_compared_at_equal_width_and_depth(name: str) -> None:
     assert widths["polyglu"] < widths["swiglu"] == widths["geglu"] == widths["reglu"]
 
 
+@pytest.mark.parametrize("name", ["attention", "quick_attention"])
+def test_attentions_are_compared_at_equal_width_and_depth(name: str) -> None:
+    cells = expand(load_space(name), {}, seeds=[0]).cells
+    models = [solve(cell.model) for cell in cells]
+    assert len(models) == 8, "the baseline is one of them"
+    assert (models[0].attention, models[0].n_kv_heads) == ("multi_head", None)
+    assert {(model.attention, model.n_kv_heads) for model in models} == {
+        (attention, kv) for attention in ("multi_head", "qk_norm") for kv in (None, 1)
+    }
+    assert len({(one.d_model, one.n_layers, one.d_attention) for one in models}) == 1
+    totals = [count_parameters(model).total for model in models]
+    assert max(totals) / min(totals) < 1.005
+
+
 def test_the_baseline_is_in_front_even_where_the_grid_does_not_hold_it(tmp_path: Path) -> None:
     space = load_space(write(tmp_path, "AXES = {'glu_expansion': [2.0, 4.0]}"))
     cells = expand(space, {}, seeds=[0]).cells

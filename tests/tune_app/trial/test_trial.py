@@ -108,6 +108,24 @@ def test_stopped_at_any_step_and_resumed_gives_the_same_bits(
     assert again[0].tokens == max(128 * steps // 512 * 512, 512), "the last report comes again"
 
 
+def test_what_changes_the_forward_pass_is_resumed_bit_for_bit_too(
+    corpora: Corpora, tmp_path: Path
+) -> None:
+    values = {
+        **SMALL,
+        **{"n_kv_heads": 1, "attention": "qk_norm", "document_masking": True, "dropout": 0.1},
+        **{"tokens": 1_280, "evaluations": 2},
+    }
+    cell = Cell.from_values(values)
+    whole = results(run_to_end(Trial(cell, corpora=corpora)))
+    trial = Trial(cell, corpora=corpora)
+    while trial.tokens < 7 * 128:
+        trial.advance(at_most=0.0)
+    kept(tmp_path, cell).save(trial._state(), tokens=trial.tokens)
+    resumed = Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell))
+    assert results(run_to_end(resumed)) == whole
+
+
 def test_a_checkpoint_of_before_named_metrics_is_continued(
     corpora: Corpora, undisturbed: list[Observation], tmp_path: Path
 ) -> None:
