@@ -13,8 +13,6 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.rungs import Rungs
 
-SEQUENCES = 1_200
-
 
 class RaysRungs:
     """Ray's scheduler, asked without a cluster."""
@@ -110,9 +108,10 @@ def sequence(chance: random.Random) -> tuple[AshaSettings, int, list[tuple[str, 
     return settings, tokens, arrivals
 
 
-def test_decisions_and_cutoffs_are_rays_to_the_last_bit() -> None:
+@pytest.mark.parametrize("sequences", [300, pytest.param(1_200, marks=pytest.mark.slow)])
+def test_decisions_and_cutoffs_are_rays_to_the_last_bit(sequences: int) -> None:
     arrived = stopped = tied = 0
-    for seed in range(SEQUENCES):
+    for seed in range(sequences):
         settings, tokens, arrivals = sequence(random.Random(seed))
         milestones = settings.milestones(tokens)
         ours = Rungs(milestones, reduction_factor=settings.reduction_factor)
@@ -129,9 +128,9 @@ def test_decisions_and_cutoffs_are_rays_to_the_last_bit() -> None:
         assert [list(rung.items()) for rung in ours.recorded.values()] == [
             list(rung.items()) for rung in rays.recorded.values()
         ], seed
-    assert arrived > 15 * SEQUENCES, "the sequences have something to decide"
-    assert stopped > 5 * SEQUENCES
-    assert tied > SEQUENCES
+    assert arrived > 15 * sequences, "the sequences have something to decide"
+    assert stopped > 5 * sequences
+    assert tied > sequences
 
 
 @pytest.mark.parametrize(("tokens", "reduction_factor"), [(244, 3), (126, 5)])
