@@ -42,6 +42,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "model.spec": ("model.field_types", "model.parts"),
     "model.roles": ("model.spec",),
     "model.sizing": ("model.spec", "model.parts"),
+    "model.presets": ("model.spec", "model.sizing"),
     "model.mup": ("model.spec", "model.roles"),
     "model.network": ("model.spec", "model.parts", "model.roles", "model.mup"),
     "model.training": (
@@ -100,6 +101,9 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.statistics",
     ),
     "tune_app.terminal": (
+        "model.presets",
+        "model.sizing",
+        "model.spec",
         "tune_app.formats",
         "tune_app.plan",
         "tune_app.journal",
@@ -189,7 +193,12 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.devices",
         "tune_app.evaluation",
         "tune_app.cloud",
+        "tune_app.formats",
+        "tune_app.terminal",
         "model.generation",
+        "model.presets",
+        "model.sizing",
+        "model.spec",
     ),
     "benchmarks": ("data", "model", "search_spaces", "tune_app"),
 }

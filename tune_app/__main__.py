@@ -20,6 +20,7 @@ COMMANDS = {
     "report": ("tune_app.sweep", "Rewrite the results of a sweep from its journal."),
     "list": ("tune_app.sweep", "List the sweeps in a folder."),
     "settings": ("tune_app.sweep", "Show every setting of a cell and of the rules."),
+    "presets": ("tune_app.presets", "Show models of known shape, or smaller ones like them."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
     "export": ("tune_app.export", "Write a trained cell as a folder that loads without its sweep."),
@@ -28,7 +29,7 @@ COMMANDS = {
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
-FILES = ("prepare", "export", "generate")
+FILES = ("presets", "prepare", "export", "generate")
 """Those whose module is a file; the others are packages."""
 OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")
 """Sub-commands of `stellux sweep` that may be called without that word."""

@@ -40,6 +40,7 @@ class Telling(SwiGLU):
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         context.add_loss("offset_loss", 0.5 * self.offset_F.square().mean())
         context.report("hidden_size", hidden_BTD.square().mean())
+        context.report("progress", context.progress)
         if "weights" in context.extras:
             context.report("mean_weight", context.extras["weights"].mean())
         return super().forward(hidden_BTD, context)
@@ -92,7 +93,7 @@ def test_an_auxiliary_loss_is_trained_and_the_reported_loss_stays_the_cross_entr
 def test_diagnostics_are_the_mean_over_layers_and_by_micro_batches(telling: ModelConfig) -> None:
     whole = start(telling).step().metrics
     assert set(whole) == {
-        "learning_rate", "gradient_norm", "offset_loss", "hidden_size", "mean_weight",
+        "learning_rate", "gradient_norm", "offset_loss", "hidden_size", "progress", "mean_weight",
     }  # fmt: skip
     assert whole["hidden_size"] == pytest.approx(1.0, rel=1e-3)  # what a norm makes of it
     assert whole["mean_weight"] == 2.0
@@ -130,9 +131,19 @@ def test_a_pass_with_reports_is_captured_as_one_graph(telling: ModelConfig) -> N
         torch.ones(4, 16, dtype=torch.bool),
         {"weights": torch.from_numpy(batch.extras["weights"])},
     )
+    graphs = 0
+
+    def as_it_is(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+        nonlocal graphs
+        graphs += 1
+        return graph
+
     # The graph is captured as for the real compiler, and run as it is.
-    captured = torch.compile(model.loss, dynamic=False, fullgraph=True, backend="eager")
-    torch.testing.assert_close(captured(*arrays)._asdict(), model.loss(*arrays)._asdict())
+    captured = torch.compile(model.loss, dynamic=False, fullgraph=True, backend=as_it_is)
+    for share in (0.0, 0.5, 1.0):
+        model.set_progress(share)
+        torch.testing.assert_close(captured(*arrays)._asdict(), model.loss(*arrays)._asdict())
+    assert graphs == 1, "the progress of training is no constant of the graph"
 
 
 def test_a_report_that_is_no_scalar_is_refused() -> None:

@@ -232,6 +232,7 @@ def test_micro_batches_draw_the_noise_of_the_whole_batch() -> None:
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_it_is_captured_as_one_graph_that_holds_for_all_steps() -> None:
     module = drawn(PolyGLU(replace(CONFIG, d_ff=5)))
     graphs = 0
