@@ -27,8 +27,9 @@ app = App(
     which `stellux settings` shows with what they mean.
 
     Model: target_parameters, vocab_size, embedding_ratio, glu_expansion, embedding,
-    attention, feed_forward, norm, context; sizes: d_model, n_layers, n_heads,
-    head_dim, d_ff.
+    attention, feed_forward, norm, context, kv_share, rotary_base, document_masking,
+    dropout; sizes: d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff,
+    embedding_rank.
 
     Tokenizer: tokenizer, tokenizer_options.
 
