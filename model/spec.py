@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from model.experts import EXPERT_DEFAULTS, check_experts
 from model.field_types import require_types
-from model.parts import EMBEDDINGS, VARIANTS, Amount, Choice, has_rank
+from model.parts import EMBEDDINGS, VARIANTS, Amount, Choice, has_experts, has_rank
 
 MAX_EXPANSION = 64.0
 KV_SHARE_TOLERANCE = 0.02
@@ -20,6 +21,9 @@ KV_SHARE_TOLERANCE = 0.02
 
 PINS = ("d_model", "n_layers", "n_heads", "head_dim", "d_ff", "embedding_rank")
 """The sizes that a spec may pin."""
+
+BUDGETS = ("total", "active")
+"""Which parameters a budget may count."""
 
 
 def _check_whole(owner: object, *names: str, may_be_free: bool = False) -> None:
@@ -138,7 +142,10 @@ class ModelSpec:
     """
 
     target_parameters: int = 10_000_000
-    """Trainable parameters in total; the solver stays within ± 0.5 %."""
+    """Trainable parameters; the solver stays within ± 0.5 %. `budget` says which are counted."""
+    budget: str = "total"
+    """What `target_parameters` and the embedding share count: `total` (all parameters) or `active`
+    (those used for one token: with experts, the chosen and the shared ones)."""
     vocab_size: int = 16_000
     """Tokens, the special ones included."""
     embedding_ratio: float | None = 0.35
@@ -155,7 +162,8 @@ class ModelSpec:
     attention: str = "multi_head"
     """Kind of the attention."""
     feed_forward: str = "swiglu"
-    """Kind of the feed-forward."""
+    """Kind of the feed-forward. `moe` is a mixture of SwiGLU experts; it needs `n_experts` and
+    `top_k`, and `d_ff` and `glu_expansion` are those of one expert."""
     norm: str = "rms_norm"
     """Kind of the norms."""
     n_heads: int | None = 4
@@ -173,6 +181,16 @@ class ModelSpec:
     """Inner width of the feed-forward."""
     embedding_rank: int | None = None
     """Rank of a factorized embedding, less than `d_model`. If free, it follows from the share."""
+    n_experts: int | None = None
+    """Experts in each layer that the router chooses from, for `moe`."""
+    top_k: int | None = None
+    """Experts that the router chooses for each token."""
+    shared_experts: int | None = None
+    """Experts in each layer that all tokens use besides; free for 0."""
+    balance_weight: float | None = None
+    """Weight of the loss that balances the load of the experts; free for 0.01."""
+    router_z_weight: float | None = None
+    """Weight of the loss that keeps the router's logits small; free for 0.001."""
     n_kv_heads: int | None = None
     """Heads of keys and values, each read by equally many query heads. If free, they follow from
     `kv_share`, or there is one for each query head."""
@@ -196,6 +214,9 @@ class ModelSpec:
         _check_between(self, "glu_expansion", MAX_EXPANSION, example="2.66", closed=True)
         _check_variants(self)
         require_trainable(self)
+        if self.budget not in BUDGETS:
+            raise ValueError(f"budget is {self.budget!r}; it must be {' or '.join(BUDGETS)}")
+        check_experts(self)
         _check_rank(self.embedding, self.embedding_rank, self.d_model)
         if has_rank(self.embedding) and self.embedding_rank is None and not self.embedding_ratio:
             raise ValueError(
@@ -276,6 +297,12 @@ class ModelConfig:
     norm: str = "rms_norm"
     embedding_rank: int | None = None
     """None for an embedding without a rank."""
+    n_experts: int | None = None
+    """None for a feed-forward without experts, as its other settings."""
+    top_k: int | None = None
+    shared_experts: int | None = None
+    balance_weight: float | None = None
+    router_z_weight: float | None = None
     n_kv_heads: int | None = None
     """None for one for each query head."""
     rotary_base: float = 10_000.0
@@ -293,6 +320,11 @@ class ModelConfig:
         _check_rank(self.embedding, self.embedding_rank, self.d_model)
         _check_kv_heads(self.n_heads, self.n_kv_heads, 1)
         _check_network(self)
+        check_experts(self)
+        if has_experts(self.feed_forward):
+            for name, default in EXPERT_DEFAULTS.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, default)
         if self.n_kv_heads == self.n_heads:  # one form for one model
             object.__setattr__(self, "n_kv_heads", None)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network.context import Context
+from model.network.moe import MixtureOfExperts
 from model.network.polyglu import PolyGLU, PublishedPolyGLU
 from model.network.projection import Projection
 from model.spec import ModelConfig
@@ -104,6 +105,7 @@ class GELU(PlainFeedForward):
 
 FEED_FORWARDS: dict[str, Callable[..., FeedForward]] = {
     "swiglu": SwiGLU,
+    "moe": MixtureOfExperts,
     "geglu": GEGLU,
     "reglu": ReGLU,
     "relu_squared": ReLUSquared,

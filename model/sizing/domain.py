@@ -5,8 +5,8 @@ width. The counts come from `model.parts`.
 
 d ≥ 8; 2 ≤ L ≤ 32; head size ≥ 2 and even (rotary positions turn pairs); d/4 ≤ A ≤ 4·d; f ≥ 1, and
 if neither f nor the expansion is set, d/4 ≤ f ≤ 16·d. The rank of a factorized embedding is less
-than d. A solution has a total within ± 0.5 % of the
-target and, where they are set, an embedding share within ± 0.01 of `embedding_ratio`, f/d within
+than d. A solution has a total, of what the budget counts, within ± 0.5 % of the target and, where
+they are set, an embedding share within ± 0.01 of `embedding_ratio`, f/d within
 ± 2 % of `glu_expansion`, and every pinned size exactly. If the number of heads is free, it is d/64,
 rounded and at least one; if the head size is pinned, the search chooses the number, as it does A.
 Free heads come in multiples of what key-value heads divide (`ModelSpec.head_unit`).
@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.parts import Amount, Parts, has_rank
+from model.experts import EXPERT_COUNTS
+from model.parts import Amount, Part, Parts, has_rank
 from model.spec import ModelSpec
 
 TOTAL_TOLERANCE = 0.005
@@ -66,6 +67,9 @@ class Candidates:
     d_ff: Amount = 1
     embedding_rank: Amount = 0
     n_kv_heads: Amount = 1
+    n_experts: int = 0
+    top_k: int = 0
+    shared_experts: int = 0
 
     @property
     def d_attention(self) -> Amount:
@@ -138,7 +142,14 @@ class Problem:
             context=self.spec.context,
             d_model=d_model,
             n_layers=n_layers,
+            **{name: getattr(self.spec, name) or 0 for name in EXPERT_COUNTS},
         )
+
+    def counted(self, part: Part, sizes: Candidates) -> Amount:
+        """The parameters of a part that the budget counts."""
+        if self.spec.budget == "active":
+            return part.active_parameters(sizes)
+        return part.parameters(sizes)
 
     def heads(self, d_model: Amount, step: Amount) -> tuple[Amount, Amount]:
         """(heads, head size) at a step of attention's width: 1, 2, … times the smallest.
@@ -157,9 +168,8 @@ class Problem:
     def attention(self, d_model: Amount, n_layers: Amount, step: Amount) -> Amount:
         """Parameters of attention at a step of its width."""
         n_heads, head_dim = self.heads(d_model, step)
-        return self.parts.attention.parameters(
-            self.with_heads(self.sizes(d_model, n_layers), n_heads, head_dim)
-        )
+        sizes = self.with_heads(self.sizes(d_model, n_layers), n_heads, head_dim)
+        return self.counted(self.parts.attention, sizes)
 
     def with_heads(self, sizes: Candidates, n_heads: Amount, head_dim: Amount) -> Candidates:
         """Candidates with so many query heads, and the key-value heads that go with them."""
@@ -168,18 +178,17 @@ class Problem:
 
     def feed_forward(self, d_model: Amount, n_layers: Amount, d_ff: Amount) -> Amount:
         """Parameters of the feed-forward at an inner width."""
-        return self.parts.feed_forward.parameters(
-            Candidates(**{**vars(self.sizes(d_model, n_layers)), "d_ff": d_ff})
-        )
+        sizes = Candidates(**{**vars(self.sizes(d_model, n_layers)), "d_ff": d_ff})
+        return self.counted(self.parts.feed_forward, sizes)
 
     def embedding(self, d_model: Amount, rank: Amount = 0) -> Amount:
         """Parameters of embedding and head."""
         sizes = Candidates(**{**vars(self.sizes(d_model, 1)), "embedding_rank": rank})
-        return self.parts.embedding.parameters(sizes)
+        return self.counted(self.parts.embedding, sizes)
 
     def rest(self, d_model: Amount, n_layers: Amount, rank: Amount = 0) -> Amount:
         """Parameters besides attention and feed-forward: embedding, head and norms."""
-        norms = self.parts.norm.parameters(self.sizes(d_model, n_layers))
+        norms = self.counted(self.parts.norm, self.sizes(d_model, n_layers))
         return self.embedding(d_model, rank) + norms
 
     @property

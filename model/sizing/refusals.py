@@ -38,7 +38,8 @@ def diagnose(spec: ModelSpec) -> tuple[str, str]:
 
 def wishes(spec: ModelSpec) -> str:
     """What a spec asks for besides its target: vocabulary 16000, d_model 220 and n_layers 8."""
-    asked = [f"vocabulary {spec.vocab_size}"]
+    asked = [] if spec.budget == "total" else ["only active parameters counted"]
+    asked.append(f"vocabulary {spec.vocab_size}")
     if spec.embedding_ratio is not None:
         asked.append(f"embedding share {spec.embedding_ratio:g}")
     if spec.glu_expansion is not None:

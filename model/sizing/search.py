@@ -49,6 +49,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model.experts import EXPERT_SETTINGS
 from model.parts import Amount
 from model.sizing.domain import (
     EXPANSION_TOLERANCE,
@@ -144,6 +145,7 @@ def _config(spec: ModelSpec, sizes: _Solution) -> ModelConfig:
         rotary_base=spec.rotary_base,
         document_masking=spec.document_masking,
         dropout=spec.dropout,
+        **{name: getattr(spec, name) for name in EXPERT_SETTINGS},
     )
 
 
@@ -188,7 +190,7 @@ def _best_of_pair(problem: Problem, shapes: Shapes, pair: int) -> _Solution:
     )
     n_heads, head_dim = (size * np.ones_like(steps) for size in problem.heads(d_model, steps))
     sizes = problem.sizes(d_model, n_layers)
-    attention = problem.parts.attention.parameters(problem.with_heads(sizes, n_heads, head_dim))
+    attention = problem.attention(d_model, n_layers, steps)
     # For each attention width and rank, the values of d_ff that the total leaves.
     besides = problem.rest(d_model, n_layers, ranks) + attention
     d_ff = np.arange(shapes.inner_low[pair], shapes.inner_high[pair] + 1)

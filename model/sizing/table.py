@@ -30,6 +30,8 @@ class ParameterTable:
     embedding: int
     """Embedding and lm_head together."""
     embedding_share: float
+    active: int
+    """Used for one token: fewer than `total` if a router chooses among experts."""
 
     def as_dict(self) -> dict[str, object]:
         """The table as plain values."""
@@ -41,13 +43,15 @@ class ParameterTable:
             (row.part, row.shape, f"{row.parameters:,}", f"{row.share:.1%}") for row in self.rows
         ]
         lines.append(("total", "", f"{self.total:,}", f"{1:.1%}"))
+        if self.active != self.total:
+            lines.append(("active", "", f"{self.active:,}", f"{self.active / self.total:.1%}"))
         part, shape, parameters, share = (
             max(map(len, column)) for column in zip(*lines, strict=True)
         )
         text = [
             f"{a:<{part}}  {b:<{shape}}  {c:>{parameters}}  {d:>{share}}" for a, b, c, d in lines
         ]
-        text.insert(-1, "─" * len(text[-1]))
+        text.insert(len(self.rows), "─" * len(text[-1]))
         return "\n".join(text)
 
 
@@ -68,4 +72,5 @@ def parameter_table(config: ModelConfig) -> ParameterTable:
         total=count.total,
         embedding=count.embedding + count.lm_head,
         embedding_share=count.embedding_share,
+        active=count.active,
     )

@@ -65,6 +65,21 @@ SIZES: dict[str, Any] = {
             {"embedding": "factorized", "embedding_rank": 64, "d_model": 64},
             "embedding_rank is 64; it must be less than d_model, which is 64: .* at most 63",
         ),
+        ({"budget": "all"}, "budget is 'all'; it must be total or active"),
+        ({"n_experts": 8}, "n_experts is 8, but the feed-forward 'swiglu' has no experts; .* moe"),
+        ({"feed_forward": "moe", "n_experts": 8}, "'moe' needs n_experts and top_k; set both"),
+        (
+            {"feed_forward": "moe", "n_experts": 2, "top_k": 4},
+            "top_k is 4, but there are only 2 experts; take a top_k of at most 2, or more experts",
+        ),
+        (
+            {"feed_forward": "moe", "n_experts": 2, "top_k": 0},
+            "top_k is 0; it must be a whole number of at least 1",
+        ),
+        (
+            {"feed_forward": "moe", "n_experts": 2, "top_k": 1, "balance_weight": math.nan},
+            "balance_weight is nan; it must be a finite number of at least 0",
+        ),
         (
             {"embedding": "factorized_untied", "embedding_ratio": None},
             "embedding_rank and embedding_ratio are both None, .* for example embedding_ratio",

@@ -6,13 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from model.parts import VARIANTS, has_rank
+from model.parts import VARIANTS, has_experts, has_rank
 from model.spec import ModelConfig
 
 
 def further_sizes(names: Mapping[str, str]) -> dict[str, Any]:
     """The sizes that these variants have besides those of every model."""
-    return {"embedding_rank": 5} if has_rank(names.get("embedding", "tied")) else {}
+    further: dict[str, Any] = {}
+    if has_rank(names.get("embedding", "tied")):
+        further["embedding_rank"] = 5
+    if has_experts(names.get("feed_forward", "swiglu")):
+        further |= {"n_experts": 4, "top_k": 2, "shared_experts": 1}
+    return further
 
 
 def with_variants(config: ModelConfig, names: Mapping[str, str]) -> ModelConfig:

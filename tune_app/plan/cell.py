@@ -8,6 +8,7 @@ from typing import Any
 
 from data.counts import with_counts_read
 from data.tokenizers.spec import TokenizerSpec, size_of_file
+from model.experts import EXPERT_COUNTS, EXPERT_SETTINGS
 from model.spec import PINS, ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
@@ -39,6 +40,8 @@ BASELINE_MODEL: Mapping[str, Any] = {
     "rotary_base": 10_000.0,
     "document_masking": False,
     "dropout": 0.0,
+    "budget": "total",
+    **dict.fromkeys(EXPERT_SETTINGS),
 }
 """The baseline's values unless a space sets others; everything else it takes from the cell. Sizes
 that a cell pins are only the cell's; sizes that a space pins in FIXED are the baseline's too."""
@@ -49,11 +52,14 @@ _WHOLE = frozenset(
     {
         *PINS,
         "n_kv_heads",
+        *EXPERT_COUNTS,
         *(name for name, value in identity.FROZEN_DEFAULTS.items() if type(value) is int),
     }
 )
 """Settings that are whole numbers."""
-_MAY_BE_FREE = frozenset({*PINS, "n_kv_heads", "kv_share", "embedding_ratio", "glu_expansion"})
+_MAY_BE_FREE = frozenset(
+    {*PINS, "n_kv_heads", "kv_share", "embedding_ratio", "glu_expansion", *EXPERT_SETTINGS}
+)
 """Settings that the solver chooses if they are None."""
 
 

@@ -47,6 +47,12 @@ MODEL_DEFAULTS: Mapping[str, Any] = {
     "rotary_base": 10_000.0,
     "document_masking": False,
     "dropout": 0.0,
+    "budget": "total",
+    "n_experts": None,
+    "top_k": None,
+    "shared_experts": None,
+    "balance_weight": None,
+    "router_z_weight": None,
 }
 """Defaults of the values that a cell and its baseline both have, as of their introduction."""
 

@@ -66,6 +66,8 @@ class PlanSizes:
 
     embedding_rank: int | None = None
     """None for an embedding without a rank."""
+    active: int | None = None
+    """Parameters used for one token; None if they are not recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)

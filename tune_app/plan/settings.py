@@ -13,7 +13,7 @@ from data.tokenizers.spec import DEFAULT_KIND
 from data.tokenizers.spec import KINDS as TOKENIZERS
 from model.field_types import described
 from model.parts import VARIANTS
-from model.spec import ModelSpec
+from model.spec import BUDGETS, ModelSpec
 from model.training.settings import CHOICES, TrainingSettings
 from tune_app.plan.cell import SAMPLES, TrialSettings
 from tune_app.plan.meanings import meanings, meanings_of
@@ -59,7 +59,7 @@ def cell_settings() -> tuple[SettingsGroup, ...]:
             meaning=meanings()[OPTIONS],
         ),
     )
-    variants = {name: tuple(known) for name, known in VARIANTS.items()}
+    variants = {name: tuple(known) for name, known in VARIANTS.items()} | {"budget": BUDGETS}
     return (
         SettingsGroup(title="Model", settings=settings_of(ModelSpec, variants)),
         SettingsGroup(title="Tokenizer", settings=tokenizer),

@@ -80,6 +80,10 @@ _RESULTS: Mapping[str, Column] = {
     ),
     "solved_expansion": Column(meaning="solved d_ff / d_model"),
     "parameters_total": Column(meaning="all trainable parameters", unit="parameters"),
+    "parameters_active": Column(
+        meaning="parameters used for one token: fewer than all if a router chooses among experts",
+        unit="parameters",
+    ),
     "embedding_share": Column(
         meaning="parameters of the embedding and the lm_head over all parameters, as solved"
     ),

@@ -180,6 +180,7 @@ def _cell_values(result: CellResult) -> Row:
         **{f"solved_{name}": _plain(value) for name, value in config.items() if value is not None},
         **{f"parameters_{part}": number for part, number in parts.items()},
         "parameters_total": table.get("total"),
+        "parameters_active": table.get("active", table.get("total")),
         "embedding_share": table.get("embedding_share"),
     }
 

@@ -108,6 +108,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
             parameters=record.parameters["total"],
             n_kv_heads=config.n_kv_heads,
             embedding_rank=config.embedding_rank,
+            active=record.parameters.get("active"),
         ),
         hidden_rate=settings.learning_rate_factor
         * transfer(config, baseline=solved.baseline, parametrization=settings.parametrization).rate(

@@ -113,6 +113,8 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
         size("d_ff", 7),
         solved("params", 3, lambda sizes: formats.parameters(sizes.parameters)),
     ]
+    if any(row.sizes and row.sizes.active not in {None, row.sizes.parameters} for row in rows):
+        columns.append(solved("active\nparams", 3, _active))
     if len({row.tokens for row in rows}) > 1:
         columns.append(
             Column.numbers("tokens", [formats.count(row.tokens) for row in rows], rank=3)
@@ -128,6 +130,10 @@ def _plan_columns(rows: Sequence[PlanRow]) -> list[Column]:
         if any(text != formats.UNKNOWN for text in texts)
     ]
     return columns
+
+
+def _active(sizes: PlanSizes) -> str:
+    return formats.UNKNOWN if sizes.active is None else formats.parameters(sizes.active)
 
 
 def _have_rank(rows: Sequence[PlanRow]) -> bool:

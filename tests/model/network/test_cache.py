@@ -8,9 +8,10 @@ import torch
 from model.mup import Scales
 from model.network.cache import Cache, needs_whole_text
 from model.network.transformer import Transformer
-from model.parts import VARIANTS, has_rank
+from model.parts import VARIANTS
 from model.sizing.budget import solve
 from model.spec import ModelSpec
+from tests.model.variants import further_sizes
 
 CHOICES = [
     (part, kind)
@@ -21,9 +22,8 @@ CHOICES = [
 
 
 def small(**variant: str) -> Transformer:
-    ranked = has_rank(variant.get("embedding", "tied"))
     spec = ModelSpec(
-        embedding_rank=16 if ranked else None,
+        **further_sizes(variant),
         target_parameters=60_000,
         vocab_size=512,
         embedding_ratio=None,

@@ -48,9 +48,11 @@ def test_no_token_sees_the_ones_after_it(variant: dict[str, str], training: bool
     changed_BT = tokens_BT.clone()
     changed_BT[0, 9] = (changed_BT[0, 9] + 1) % CONFIG.vocab_size
     before, after = logits(model, tokens_BT), logits(model, changed_BT)
-    assert torch.equal(before[0, :9], after[0, :9])
-    assert (before[0, 9:] != after[0, 9:]).any(dim=-1).all()
-    assert torch.equal(before[1], after[1]), "another sequence of the batch"
+    # A product of other rows may round a row otherwise, and experts take the rows they get.
+    rounding = 1e-6 if "moe" in variant.values() else 0.0
+    assert (before[0, :9] - after[0, :9]).abs().max() <= rounding
+    assert ((before[0, 9:] - after[0, 9:]).abs() > rounding).any(dim=-1).all()
+    assert (before[1] - after[1]).abs().max() <= rounding, "another sequence of the batch"
 
 
 def logits(model: Transformer, tokens_BT: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import numpy as np
 from model.spec import ModelConfig, ModelSpec
 
 REFERENCE_EXPANSION = 2.66
-GATED = ("swiglu", "geglu", "reglu", "odd")
+GATED = ("swiglu", "geglu", "reglu", "odd", "moe")
 
 
 def embedding_count(spec: ModelSpec | ModelConfig, d_model: int, rank: int = 0) -> int:
@@ -34,6 +34,9 @@ def total_count(  # type: ignore[no-untyped-def]
     if getattr(spec, "kv_share", None):
         kv_heads = np.round(n_heads * spec.kv_share)  # type: ignore[union-attr]
     inner = (3 if spec.feed_forward in GATED else 2) * d_model * d_ff
+    if spec.feed_forward == "moe":
+        chosen = spec.top_k if getattr(spec, "budget", "total") == "active" else spec.n_experts
+        inner = (chosen + (spec.shared_experts or 0)) * inner + d_model * spec.n_experts
     if spec.feed_forward == "odd":
         inner = inner + d_ff + 7
     layer = 2 * d_model * head_dim * (n_heads + kv_heads) + inner + 2 * d_model
@@ -356,4 +359,33 @@ def random_factorized_spec(rng: np.random.Generator) -> ModelSpec:
         n_heads=n_heads,
         head_dim=maybe(head_dim, 0.2),  # type: ignore[arg-type]
         d_ff=maybe(d_ff, 0.2),  # type: ignore[arg-type]
+    )
+
+
+def random_expert_spec(rng: np.random.Generator) -> ModelSpec:
+    """A spec with experts, whose budget counts all of them or those of a token."""
+    spec = replace(
+        random_pinned_spec(rng), feed_forward="swiglu", target_parameters=1_000, d_ff=None
+    )
+    n_experts = int(rng.choice([1, 2, 4, 8]))
+    spec = replace(
+        spec,
+        feed_forward="moe",
+        budget=str(rng.choice(["total", "active"])),
+        n_experts=n_experts,
+        top_k=int(rng.integers(1, n_experts + 1)),
+        shared_experts=int(rng.choice([0, 1, 2])),
+    )
+    d_model = spec.d_model or int(rng.integers(12, 64))
+    n_layers = spec.n_layers or int(rng.integers(2, 12))
+    n_heads = spec.n_heads or (spec.n_kv_heads or 4)
+    head_dim = spec.head_dim or 2 * max(1, round(d_model / n_heads / 2))
+    d_ff = max(1, round(d_model * (spec.glu_expansion or rng.uniform(0.3, 3))))
+    total = int(total_count(spec, d_model, n_layers, (n_heads, head_dim), d_ff))
+    share = embedding_count(spec, d_model) / total
+    amiss = rng.choice([1.0, rng.uniform(0.3, 3)], p=[0.5, 0.5])
+    return replace(
+        spec,
+        target_parameters=round(amiss * total * rng.uniform(0.994, 1.006)),
+        embedding_ratio=float(share) if spec.embedding_ratio is not None else None,
     )

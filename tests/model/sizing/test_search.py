@@ -17,6 +17,7 @@ from tests.model.sizing.brute_force import (
     cost_of,
     grid_size,
     least_cost,
+    random_expert_spec,
     random_factorized_spec,
     random_pinned_spec,
     random_spec,
@@ -58,8 +59,13 @@ def assert_agree(specs: Iterable[ModelSpec]) -> tuple[int, int]:
 
 @pytest.mark.parametrize(
     ("random", "seed"),
-    [(random_spec, 20_26), (random_pinned_spec, 4), (random_factorized_spec, 12)],
-    ids=["ratios", "pins", "ranks"],
+    [
+        (random_spec, 20_26),
+        (random_pinned_spec, 4),
+        (random_factorized_spec, 12),
+        (random_expert_spec, 6),
+    ],
+    ids=["ratios", "pins", "ranks", "experts"],
 )
 def test_fifty_random_specs_agree_with_brute_force(
     random: Callable[[np.random.Generator], ModelSpec], seed: int
@@ -71,8 +77,13 @@ def test_fifty_random_specs_agree_with_brute_force(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("random", "seed", "at_most"),
-    [(random_spec, 20_26, 2e7), (random_pinned_spec, 4, 5e6), (random_factorized_spec, 12, 3e6)],
-    ids=["ratios", "pins", "ranks"],
+    [
+        (random_spec, 20_26, 2e7),
+        (random_pinned_spec, 4, 5e6),
+        (random_factorized_spec, 12, 3e6),
+        (random_expert_spec, 6, 3e6),
+    ],
+    ids=["ratios", "pins", "ranks", "experts"],
 )
 def test_five_hundred_random_specs_agree_with_brute_force(
     random: Callable[[np.random.Generator], ModelSpec], seed: int, at_most: float

@@ -41,6 +41,7 @@ def test_the_spaces_of_the_project(name: str, cells: int) -> None:
         ("glu_family", ("d_model", "n_layers", "n_heads", "head_dim")),
         ("factorized", ("d_model",)),
         ("heads", ("d_model",)),
+        ("moe", ("d_model", "n_layers", "n_heads", "head_dim")),
     ],
 )
 @pytest.mark.parametrize("scale", ["", "quick_"])
@@ -56,6 +57,16 @@ def test_feed_forwards_of_two_matrices_get_half_as_much_inner_width_again() -> N
     inner = {cell.values["feed_forward"]: cell.config["d_ff"] for cell in cells if cell.config}
     for two in ("relu", "gelu", "relu_squared"):
         assert inner[two] == pytest.approx(1.5 * inner["swiglu"], rel=0.01)
+
+
+def test_experts_have_the_baseline_s_parameters_in_all_or_for_a_token() -> None:
+    cells = make_plan(load_space("moe"), Wishes()).cells
+    for cell in cells:
+        assert cell.parameters is not None
+        counted = cell.parameters[cell.values["budget"]]
+        assert counted == pytest.approx(10_000_000, rel=0.005)
+    budgets = [cell.values["budget"] for cell in cells if cell.values["feed_forward"] == "moe"]
+    assert budgets.count("total") == budgets.count("active") > 1
 
 
 def test_factorized_shares_differ_by_the_rank_alone_and_depth_makes_room() -> None:

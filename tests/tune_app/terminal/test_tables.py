@@ -64,6 +64,15 @@ def test_plan_shows_the_rank_where_a_cell_has_one() -> None:
     assert "pinned 35→35.1 96→96" in " ".join(_text(plan_table([pinned]), width=100).split())
 
 
+def test_plan_shows_active_parameters_where_they_are_fewer() -> None:
+    dense = replace(SOLVED, sizes=replace(SIZES, active=9_998_336))
+    experts = replace(dense, label="moe", sizes=replace(SIZES, active=4_000_000))
+    text = _text(plan_table([dense, experts]), width=120)
+    assert "9.998M 4.000M" in " ".join(text.split())
+    assert "9.998M 9.998M" in " ".join(text.split())
+    assert "active" not in _text(plan_table([dense]), width=120)
+
+
 def test_plan_gives_reasons_and_the_nearest_request_below() -> None:
     text = _text(plan_table([SOLVED, REFUSED]), width=120)
     assert "1 of 2 cells are feasible; 5.0M tokens each; 1h 01m of trial time" in text
