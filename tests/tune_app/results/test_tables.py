@@ -14,7 +14,7 @@ import pytest
 
 from tests.tune_app.journals import make_journal
 from tests.tune_app.observations import changed
-from tune_app.journal.metrics import METRICS
+from tune_app.journal.metrics import CENTRAL
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
@@ -110,7 +110,7 @@ def test_curves_have_a_row_an_evaluation(results: SweepResults, tmp_path: Path) 
     write_parquet(rows, tmp_path / "curves.parquet")
     table = pq.read_table(tmp_path / "curves.parquet")
     assert {"label", "tokens", "baseline_tokens", "seconds_train"} <= set(table.column_names)
-    assert [name for name in table.column_names if name in METRICS] == list(METRICS)
+    assert [name for name in table.column_names if name in CENTRAL] == list(CENTRAL)
     assert table.num_rows == len(rows)
     norms = [point.metrics["gradient_norm"] for cell in results.cells for point in cell.curve]
     assert table["gradient_norm"].to_pylist() == norms, "to the last bit"
