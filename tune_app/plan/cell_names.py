@@ -132,7 +132,7 @@ def _texts(axis: str, values: Sequence[Any]) -> dict[str, str]:
     others = {key: value for key, value in distinct.items() if key not in numbers}
     texts |= zip(
         others,
-        shortened([describe_other(value) for value in others.values()], _LONGEST),
+        shortened([describe_other(value, axis) for value in others.values()], _LONGEST),
         strict=True,
     )
     if len(set(texts.values())) < len(texts):

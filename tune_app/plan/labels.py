@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from model.experts import EXPERT_SETTINGS
+
 _AXIS_NAMES = {
     "embedding_ratio": "embedding share",
     "glu_expansion": "expansion",
@@ -38,16 +40,17 @@ def axis_name(axis: str) -> str:
 def describe_value(axis: str, value: Any) -> str:
     """A value on an axis as people read it, numbers to four digits: 25%, 2.66, untied, free."""
     if not is_number(value):
-        return describe_other(value)
+        return describe_other(value, axis)
     if axis == "embedding_ratio":
         return f"{100 * value:.4g}%"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def describe_other(value: Any) -> str:
+def describe_other(value: Any, axis: str = "") -> str:
     """A value that is not a number, on one line: untied, free, tokenizer.json, levels=2."""
     if value is None:
-        return "free"
+        # A model without experts lacks their settings; other sizes are left to the solver.
+        return "none" if axis in EXPERT_SETTINGS else "free"
     text = _describe_mapping(value) if isinstance(value, Mapping) else str(value)
     return " ".join(text.split())
 

@@ -61,6 +61,7 @@ def test_feed_forwards_of_two_matrices_get_half_as_much_inner_width_again() -> N
 
 def test_experts_have_the_baseline_s_parameters_in_all_or_for_a_token() -> None:
     cells = make_plan(load_space("moe"), Wishes()).cells
+    assert cells[0].label == "swiglu × none × none × none × total"
     for cell in cells:
         assert cell.parameters is not None
         counted = cell.parameters[cell.values["budget"]]

@@ -14,7 +14,7 @@ import pytest
 
 from tests.tune_app.journals import make_journal
 from tests.tune_app.observations import changed
-from tune_app.journal.metrics import CENTRAL
+from tune_app.journal.metrics import CENTRAL, METRICS
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
     cell_rows,
