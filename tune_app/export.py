@@ -49,19 +49,15 @@ def export(
     """
     from tune_app.evaluation.cell_metrics import cell_metrics  # noqa: PLC0415 - imports torch
     from tune_app.evaluation.choice import choose_cell  # noqa: PLC0415
-    from tune_app.evaluation.exporting import (  # noqa: PLC0415
-        CARD_FILE,
-        METRICS_FILE,
-        as_json,
-        write_export,
-    )
+    from tune_app.evaluation.exporting import CARD_FILE, write_export  # noqa: PLC0415
     from tune_app.evaluation.model_card import model_card  # noqa: PLC0415
+    from tune_app.evaluation.recording import METRICS_FILE, as_json  # noqa: PLC0415
 
     chosen = choose_cell(name, cell=cell, results=results)
     record = chosen.cell.cell
     sweep = chosen.results.sweep.name
     target = to or Path("exports") / f"{sweep}-{record.key}"
-    metrics = cell_metrics(chosen.results, chosen.cell)
+    metrics = cell_metrics(chosen.results, chosen.cell, evaluations=chosen.evaluations)
     trained = chosen.load()
     write_export(
         trained,

@@ -6,7 +6,7 @@ Shapes: B sequences, T tokens, N scored tokens, E features, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -67,7 +67,7 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     )
 
 
-def nats_by_token(model: Transformer, documents: ScoredDocuments) -> NDArray[np.float64]:
+def nats_by_token(model: Transformer, documents: Iterable[Batch]) -> NDArray[np.float64]:
     """The nats of every scored token in order, [N]; otherwise as `evaluate`."""
     with _scoring(model):
         found = [nats_N.double().cpu() for nats_N in _scored(model, documents)]
@@ -94,7 +94,7 @@ def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
     return nats.item(), tokens
 
 
-def _scored(model: Transformer, documents: ScoredDocuments) -> Iterator[Tensor]:
+def _scored(model: Transformer, documents: Iterable[Batch]) -> Iterator[Tensor]:
     """The nats of each batch's scored tokens, in order: [N] each."""
     device = _device(model)
     for arrays in documents:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from tune_app.evaluation.fields import FIELDS, SCHEMA_NAME, VERSION
+from tune_app.journal.records import CellEvaluation
 from tune_app.plan.identity import completed
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.designs import CellResult, Design
@@ -17,7 +18,9 @@ from tune_app.results.verdict import verdict
 _FP32_BYTES = 4
 
 
-def cell_metrics(results: SweepResults, result: CellResult) -> dict[str, Any]:
+def cell_metrics(
+    results: SweepResults, result: CellResult, *, evaluations: Sequence[CellEvaluation] = ()
+) -> dict[str, Any]:
     """The content of metrics.json for a cell; `fields.schema()` describes it."""
     values = completed(result.cell.values)
     groups = {
@@ -37,7 +40,21 @@ def cell_metrics(results: SweepResults, result: CellResult) -> dict[str, Any]:
             group: {name: _plain(groups[group][name]) for name in members}
             for group, members in FIELDS.items()
         },
-        "evaluations": [],
+        "evaluations": [
+            evaluation_values(one.suite, one.split, one.metrics, one.notes) for one in evaluations
+        ],
+    }
+
+
+def evaluation_values(
+    suite: str, split: str, metrics: Mapping[str, float], notes: Mapping[str, str]
+) -> dict[str, Any]:
+    """An evaluation as plain values; a number that is NaN or infinite is null."""
+    return {
+        "suite": suite,
+        "split": split,
+        "notes": dict(notes),
+        "metrics": {name: _plain(value) for name, value in metrics.items()},
     }
 
 
@@ -117,14 +134,17 @@ def _speed(result: CellResult) -> dict[str, Any]:
 
 def _memory(result: CellResult) -> dict[str, Any]:
     total = (result.cell.parameters or {}).get("total")
-    config = result.cell.config or {}
-    # Multi-head attention keeps as many keys and values as it has heads; others say it otherwise.
-    sizes = [int(config[name]) for name in ("n_layers", "n_heads", "head_dim") if name in config]
-    plain = config.get("attention", "multi_head") == "multi_head" and len(sizes) == 3
+    config = result.cell.config
+    # Attention keeps keys and values of each of its key-value heads.
+    cached = None if config is None else 2 * _FP32_BYTES * config["n_layers"] * _d_kv(config)
     return {
         "weights_bytes": None if total is None else _FP32_BYTES * total,
-        "cache_bytes_per_token": 2 * _FP32_BYTES * math.prod(sizes) if plain else None,
+        "cache_bytes_per_token": cached,
     }
+
+
+def _d_kv(config: Mapping[str, Any]) -> int:
+    return int((config.get("n_kv_heads") or config["n_heads"]) * config["head_dim"])
 
 
 def _cost(result: CellResult) -> dict[str, Any]:

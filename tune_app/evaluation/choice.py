@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.suggestions import did_you_mean
+from tune_app.journal.records import CellEvaluation
 from tune_app.portable.format import CONFIG_FILE
 from tune_app.portable.loading import load as load_export
 from tune_app.portable.text_model import TextModel
@@ -25,6 +26,8 @@ class ChosenCell:
     """Of the sweep."""
     results: SweepResults
     cell: CellResult
+    evaluations: tuple[CellEvaluation, ...]
+    """That are recorded of it."""
 
     def load(self, *, device: str = "cpu") -> TrainedModel:
         """Its model as of its newest checkpoint.
@@ -51,6 +54,19 @@ def sweep_folder(name: str, results: Path) -> Path:
     return given if (given / JOURNAL).is_file() else results / name
 
 
+def is_sweep(name: str, results: Path) -> bool:
+    """Whether a sweep is named, and not a checkpoint's file or an export's folder.
+
+    A name that is nothing at all is taken for a sweep's, so that the error lists these.
+    """
+    if name.endswith(".pt"):
+        return False
+    path = Path(name).expanduser()
+    if (path / JOURNAL).is_file() or (results / name / JOURNAL).is_file():
+        return not (path / CONFIG_FILE).is_file()
+    return not path.is_dir()
+
+
 def choose_cell(name: str, *, cell: str | None = None, results: Path = Path("runs")) -> ChosenCell:
     """A cell of a sweep: the one of this label or key, or else the leader's best seed.
 
@@ -59,7 +75,9 @@ def choose_cell(name: str, *, cell: str | None = None, results: Path = Path("run
     folder = sweep_folder(name, results)
     with open_named(folder.name, folder.parent) as journal:
         found = summarise(journal)
-    return ChosenCell(folder=folder, results=found, cell=_called(found, cell))
+        called = _called(found, cell)
+        evaluations = tuple(journal.evaluations(called.cell.key))
+    return ChosenCell(folder=folder, results=found, cell=called, evaluations=evaluations)
 
 
 def _called(results: SweepResults, name: str | None) -> CellResult:
@@ -92,8 +110,7 @@ def open_text_model(
     if name.endswith(".pt"):
         _refuse_cell(name, cell)
         return text_model(load_checkpoint(name, device=device))
-    is_sweep = (path / JOURNAL).is_file() or (results / name / JOURNAL).is_file()
-    if (path / CONFIG_FILE).is_file() or (path.is_dir() and not is_sweep):
+    if not is_sweep(name, results):
         _refuse_cell(name, cell)
         return load_export(path, device=device)
     return text_model(choose_cell(name, cell=cell, results=results).load(device=device))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -26,7 +25,6 @@ from tune_app.portable.loading import load
 from tune_app.trial.trained import TrainedModel
 
 CARD_FILE = "MODEL_CARD.md"
-METRICS_FILE = "metrics.json"
 
 _TOLERANCE = 1e-5
 """Largest difference between the logits of the export and those of the model."""
@@ -123,8 +121,3 @@ def _check(folder: Path, trained: TrainedModel) -> None:
     ]
     if ids[0] != ids[1]:
         raise ExportError("the export's tokenizer gives other tokens; nothing was exported")
-
-
-def as_json(metrics: Mapping[str, Any]) -> str:
-    """The content of metrics.json."""
-    return json.dumps(metrics, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

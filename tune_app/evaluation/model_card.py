@@ -1,4 +1,4 @@
-"""MODEL_CARD.md, from a cell's metrics and nothing else: every number in it is in metrics.json."""
+"""MODEL_CARD.md and summary.md, from a cell's metrics alone: metrics.json has every number."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def model_card(metrics: Mapping[str, Any], *, name: str, folder: str, prompt: st
         folder: where the example loads it from.
         prompt: of the example.
     """
+    return _rendered("model_card.md.jinja", metrics, name=name, folder=folder, prompt=prompt)
+
+
+def summary(metrics: Mapping[str, Any]) -> str:
+    """summary.md: what a cell scored everywhere, from its metrics."""
+    return _rendered("summary.md.jinja", metrics)
+
+
+def _rendered(template: str, metrics: Mapping[str, Any], **names: str) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -30,8 +39,7 @@ def model_card(metrics: Mapping[str, Any], *, name: str, folder: str, prompt: st
         finalize=_safe,
     )
     environment.filters |= FILTERS
-    template = environment.get_template("model_card.md.jinja")
-    return template.render(**metrics, name=name, folder=folder, prompt=prompt)
+    return environment.get_template(template).render(**metrics, **names)
 
 
 def _safe(value: Any) -> Any:
@@ -75,6 +83,7 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "count": _known(lambda value: f"{value:,}"),
     "percent": _known(lambda value: f"{100 * value:.1f} %"),
     "ratio": _known(lambda value: f"{value:.3g}"),
+    "share": _known(lambda value: f"{value:.3f}"),
     "bpb": _known(lambda value: f"{value:.4f}"),
     "signed": _known(lambda value: f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")),
     "ppl": _known(lambda value: perplexity(value) if math.isfinite(value) else "infinite"),

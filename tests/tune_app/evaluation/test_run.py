@@ -1,0 +1,144 @@
+"""An evaluation is recorded once, named where it is contaminated, and written with its schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from data.prepare import prepare
+from data.tokenizers.spec import TokenizerSpec
+from tests.tune_app.evaluation.test_exporting import leaves, numbers, run
+from tests.tune_app.journals import make_journal
+from tests.tune_app.untrained import TEXT, VOCABULARY, untrained
+from tune_app import evaluate
+from tune_app.evaluation import model_card as cards
+from tune_app.evaluation import run as running
+from tune_app.evaluation.choice import ChosenCell
+from tune_app.evaluation.exporting import write_export
+from tune_app.evaluation.fields import schema
+from tune_app.journal.journal import Journal
+
+PLANTED = "people watch it in the evening with friends again"
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One sweep of untrained models on a corpus of a few lines; `data` has a task and a text."""
+    with make_journal(tmp_path / "runs/quick/journal.sqlite3") as journal:
+        for cell in journal.cells():
+            journal.keep(cell.key, f"checkpoints/{cell.key}/1-0.pt")
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    texts = {"train": [TEXT, "the cinema"], "valid": [TEXT, "a film"], "test": ["it is the film"]}
+    for split, documents in texts.items():
+        lines = [json.dumps({"text": text}) + "\n" for text in documents]
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    corpus = prepare(
+        str(folder), TokenizerSpec(vocab_size=VOCABULARY - 8), cache=tmp_path / "cache"
+    )
+    monkeypatch.setattr(ChosenCell, "load", lambda *_, **__: untrained())
+    monkeypatch.setattr(running, "_corpus", lambda *_: corpus)
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "sst2_validation.tsv").write_text(
+        f"sentence\tlabel\n{PLANTED}\t1\na film that is nowhere else to be seen\t0\n"
+    )
+    (data / "novel.txt").write_text("It is a night.\n\nThe film is a film.\n")
+    return tmp_path / "runs"
+
+
+def test_each_split_is_scored_once_and_all_of_it_is_written(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = runs.parent / "data"
+    suites = ["--suite", "language_modelling", "--suite", "small_bench"]
+    suites += ["--suite", str(data / "novel.txt")]
+    arguments = ["quick", *suites, "--data", str(data), "--results", str(runs)]
+    assert run(evaluate, *arguments) == 0
+    assert "sst2, validation: accuracy" in capsys.readouterr().out
+    (folder,) = (runs / "quick/evaluations").iterdir()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema())
+    assert list(validator.iter_errors(metrics)) == []
+    assert json.loads((folder / "metrics.schema.json").read_text()) == schema()
+    found = {(one["suite"], one["split"]): one["metrics"] for one in metrics["evaluations"]}
+    assert [*found] == [
+        *(("language_modelling", split) for split in ("train", "dev", "test")),
+        ("sst2", "validation"),
+        ("novel", "all"),
+    ]
+    # Named are the planted sentence, and the document that dev has in common with train.
+    lines = (folder / "contaminated.jsonl").read_text().splitlines()
+    assert [(one["suite"], one["example"]) for one in map(json.loads, lines)] == [
+        ("language_modelling", f"document {_place_of_text(folder)}"),
+        ("sst2", "line 2"),
+    ]
+    assert found["sst2", "validation"]["contaminated"] == 1
+    assert found["sst2", "validation"]["clean_accuracy"] in (0, 1)
+    assert "contaminated" not in found["language_modelling", "train"]
+    with Journal.open(runs / "quick/journal.sqlite3", read_only=True) as journal:
+        (score,) = journal.scores()
+        assert score.bits_per_byte == found["language_modelling", "test"]["bits_per_byte"]
+        first = journal.evaluations()
+    assert run(evaluate, *arguments) == 0
+    assert capsys.readouterr().out.count("recorded already, and scored once") == 5
+    with Journal.open(runs / "quick/journal.sqlite3", read_only=True) as journal:
+        assert journal.evaluations() == first
+    summary = (folder / "summary.md").read_text()
+    assert numbers(summary) - _known(metrics) == set()
+    assert "None" not in summary and "nan" not in summary
+    # An export made now has them too.
+    assert len((folder / "contaminated.jsonl").read_text().splitlines()) == 2
+
+
+def _place_of_text(folder: Path) -> int:
+    rows = pq.read_table(folder / "language_modelling-dev.parquet").to_pylist()
+    (place,) = (row["document"] for row in rows if row["contaminated"])
+    assert rows[place]["text_bytes"] == len(TEXT)
+    return int(place)
+
+
+def _known(metrics: object) -> set[str]:
+    known: set[str] = set()
+    for leaf in leaves(metrics):
+        if isinstance(leaf, str):
+            known |= numbers(leaf)
+        elif leaf is not None:
+            forms = [form(leaf) for name, form in cards.FILTERS.items() if name != "told"]
+            known |= numbers(" ".join([*forms, str(leaf)]))
+    return known
+
+
+def test_an_export_is_evaluated_without_a_journal(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_export(untrained(), tmp_path / "one", source={}, documents={})
+    novel = str(tmp_path / "data/novel.txt")
+    given = [str(tmp_path / "one"), "--to", str(tmp_path / "to")]
+    assert run(evaluate, *given, "--suite", novel) == 0
+    (found,) = json.loads((tmp_path / "to/evaluations.json").read_text())
+    assert (found["suite"], found["metrics"]["documents"]) == ("novel", 2)
+    assert found["notes"]["contamination"].startswith("not checked")
+    assert run(evaluate, *given) == 2
+    assert "needs the corpus of the training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("suite", "message"),
+    [
+        ("mmlu", "there is no suite 'mmlu'; expected one of language_modelling"),
+        ("rte", "has no file for rte"),
+        ("gsm8k", "has no gsm8k_test.jsonl"),
+        ("./gone.txt", "does not exist"),
+    ],
+)
+def test_a_suite_that_is_not_there_is_refused(
+    runs: Path, suite: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["quick", "--suite", suite, "--data", str(runs.parent / "data")]
+    assert run(evaluate, *given, "--results", str(runs)) == 2
+    assert message in capsys.readouterr().err.replace("\n", "")
+    assert not (runs / "quick/evaluations").exists()

@@ -1,0 +1,107 @@
+"""The command line of evaluations: python -m tune_app.evaluate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from tune_app.command_line import (
+    command_name,
+    examples,
+    lasting_console,
+    run_command,
+    version_text,
+)
+
+MODULE = "tune_app.evaluate"
+_NAME = command_name(MODULE)
+
+app = App(
+    name=_NAME,
+    help="""Say what a trained model is worth, on text and on tasks.
+
+    The model is a sweep's leader or one of its cells, an export, or a checkpoint's
+    file. A suite is language_modelling (train, dev and test of the sweep's corpus);
+    small_bench, or one of its tasks sst2, rte, boolq and mrpc; gsm8k, humaneval or
+    wikitext-2; or the path of any text. All but the first and paths are read from
+    published files in the folder --data.
+
+    Results of a sweep's cell are recorded in its journal, each suite and split once,
+    and written to runs/NAME/evaluations/CELL: metrics.json, summary.md, the score of
+    each document and example, and the names of those that overlap with the training
+    text.""",
+    help_epilogue=examples(
+        f"{_NAME} quick",
+        f"{_NAME} quick --suite small_bench --suite gsm8k --data published",
+        f"{_NAME} exports/wide --suite novel.txt",
+    ),
+    help_format="plaintext",
+    version=version_text,
+)
+
+
+@app.default
+def evaluate(
+    name: Annotated[
+        str, Parameter(help="Name of a sweep, folder of an export, or path of a checkpoint.")
+    ],
+    *,
+    suite: Annotated[tuple[str, ...], Parameter(negative="")] = ("language_modelling",),
+    cell: str | None = None,
+    data: Path | None = None,
+    to: Path | None = None,
+    overlap_words: int = 13,
+    shortest_overlap: int = 8,
+    threads: int = 1,
+    device: str = "cpu",
+    results: Annotated[Path, Parameter(help="Folder that holds all sweeps.")] = Path("runs"),
+) -> int:
+    """Evaluate a model.
+
+    Parameters
+    ----------
+    suite
+        What on; may be given several times.
+    cell
+        Label or key of a cell; default: the leader, on the seed on which it scored best.
+    data
+        Folder with published files.
+    to
+        Folder of the results; default: in the sweep's folder, or evaluations/.
+    overlap_words
+        Words in a row that, found in the training text, make an example contaminated.
+    shortest_overlap
+        A text of fewer words is never called contaminated.
+    threads
+        CPU threads.
+    device
+        auto (a GPU if there is one), cpu, cuda or mps.
+    """
+    from data.tasks.overlap import OverlapRule  # noqa: PLC0415
+    from tune_app.devices import checked_device, use_threads  # noqa: PLC0415 - imports torch
+    from tune_app.evaluation import run  # noqa: PLC0415
+
+    options = run.EvaluationOptions(
+        suites=suite,
+        data=data,
+        to=to,
+        overlap=OverlapRule(words=overlap_words, shortest=min(shortest_overlap, overlap_words)),
+        device=checked_device(device),
+    )
+    use_threads(threads)
+    console = lasting_console()
+    folder = run.evaluate(name, options, cell=cell, results=results, console=console)
+    console.print(f"written to {folder}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def main() -> int:
+    """Runs the command line of this process; returns its exit code."""
+    return run_command(app, MODULE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Evaluates a model in a suite: its numbers, and what they are made of."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from data.tasks.overlap import Overlap, OverlapRule, overlaps
+from tune_app.evaluation.answers import RULE, accuracy_of, score_task, task_metrics
+from tune_app.evaluation.language import score_text
+from tune_app.evaluation.suites import Suite, TaskSuite, TextSuite
+from tune_app.portable.text_model import TextModel
+
+WINDOWS = (
+    "documents lie back to back, each behind end-of-text, and are cut into windows of the context; "
+    "text of the document before counts as context, unless the model masks documents"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteResult:
+    """What a model scored in a suite."""
+
+    suite: str
+    split: str
+    metrics: Mapping[str, float]
+    """By the names of `fields.EVALUATION_FIELDS`; infinite where the model's loss is."""
+    notes: Mapping[str, str]
+    units: Sequence[Mapping[str, Any]]
+    """A row for each document or example."""
+    contaminated: Sequence[Mapping[str, Any]]
+    """A row for each one that overlaps with the training text."""
+
+
+def contamination(
+    suites: Sequence[Suite], training: Iterable[str], rule: OverlapRule
+) -> dict[tuple[str, str], list[Overlap]]:
+    """The overlaps of each suite with the training text, by its name and split; one pass."""
+    units, owners = [], []
+    for suite in suites:
+        for place, texts in enumerate(suite.units()):
+            units.append(texts)
+            owners.append(((suite.name, suite.split), place))
+    found: dict[tuple[str, str], list[Overlap]] = {(one.name, one.split): [] for one in suites}
+    if not units:
+        return found
+    for overlap in overlaps(units, training, rule):
+        suite_name, place = owners[overlap.example]
+        found[suite_name].append(Overlap(example=place, words=overlap.words))
+    return found
+
+
+def evaluate_suite(
+    model: TextModel, suite: Suite, *, overlapping: Sequence[Overlap] | None, rule: OverlapRule
+) -> SuiteResult:
+    """The result in a suite.
+
+    Args:
+        model: to evaluate.
+        suite: what it is evaluated on.
+        overlapping: its units that overlap with the training text; None if that is unknown.
+        rule: by which they overlap.
+
+    Raises ValueError if there is nothing to score.
+    """
+    started = time.perf_counter()
+    if isinstance(suite, TextSuite):
+        metrics, notes, units = _text(model, suite, overlapping)
+        names = [f"document {place}" for place in range(len(units))]
+    else:
+        metrics, notes, units = _task(model, suite, overlapping)
+        names = [example.name for example in suite.task.examples]
+    if (reason := model.needs_whole_text) is not None:
+        notes["future"] = f"its scores use text that follows, and compare with no other's: {reason}"
+    if overlapping is None:
+        notes["contamination"] = "not checked: the training text is not at hand"
+        if isinstance(suite, TextSuite) and suite.is_training_text:
+            notes["contamination"] = "not checked: it is the training text"
+    else:
+        metrics |= {"contaminated": len(overlapping), "ngram_words": rule.words}
+        notes["contamination"] = rule.sentence
+    metrics["seconds"] = time.perf_counter() - started
+    return SuiteResult(
+        suite=suite.name,
+        split=suite.split,
+        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+        notes={"source": suite.source, **notes},
+        units=units,
+        contaminated=[
+            {
+                "suite": suite.name,
+                "split": suite.split,
+                "example": names[one.example],
+                "words": one.words,
+            }
+            for one in overlapping or ()
+        ],
+    )
+
+
+def _text(
+    model: TextModel, suite: TextSuite, overlapping: Sequence[Overlap] | None
+) -> tuple[dict[str, float], dict[str, str], list[dict[str, Any]]]:
+    score = score_text(model.model, suite.packed, end_of_text=model.end_of_text, first=suite.first)
+    metrics = score.metrics()
+    clean_D = np.ones(len(score.nats_D), dtype=np.bool_)
+    clean_D[[one.example for one in overlapping or ()]] = False
+    if overlapping:
+        metrics["clean_bits_per_byte"] = score.bits_per_byte_of(clean_D)
+    units: list[dict[str, Any]] = [
+        {
+            "document": place,
+            "text_bytes": int(score.bytes_D[place]),
+            "tokens": int(score.tokens_D[place]),
+            "nats": float(score.nats_D[place]),
+            "contaminated": not bool(clean_D[place]),
+        }
+        for place in range(len(clean_D))
+    ]
+    return metrics, {"windows": WINDOWS}, units
+
+
+def _task(
+    model: TextModel, suite: TaskSuite, overlapping: Sequence[Overlap] | None
+) -> tuple[dict[str, float], dict[str, str], list[dict[str, Any]]]:
+    scored = score_task(model, suite.task)
+    metrics = task_metrics(suite.task, scored)
+    dirty = {one.example for one in overlapping or ()}
+    if dirty:
+        clean = [one.right for one in scored if one.example not in dirty]
+        metrics["clean_accuracy"], metrics["clean_accuracy_error"] = accuracy_of(clean)
+    units: list[dict[str, Any]] = [
+        {
+            "example": suite.task.examples[one.example].name,
+            "label": suite.task.examples[one.example].answers[
+                suite.task.examples[one.example].label
+            ],
+            "chosen": suite.task.examples[one.example].answers[one.chosen],
+            "right": one.right,
+            **{
+                f"log_probability_{place}": value
+                for place, value in enumerate(one.log_probabilities)
+            },
+            "shortened": one.shortened,
+            "contaminated": one.example in dirty,
+        }
+        for one in scored
+    ]
+    return metrics, {"rule": RULE, "prompt": suite.task.examples[0].prompt}, units

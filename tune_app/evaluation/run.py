@@ -1,0 +1,178 @@
+"""One evaluation from start to end: of a sweep's cell, or of a model alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from data.display import progress_display
+from data.prepare import prepare
+from data.prepared import PreparedCorpus
+from data.tasks.overlap import OverlapRule
+from tune_app import formats
+from tune_app.evaluation.cell_metrics import evaluation_values
+from tune_app.evaluation.choice import ChosenCell, choose_cell, is_sweep, text_model
+from tune_app.evaluation.model_card import told
+from tune_app.evaluation.recording import (
+    FOLDER,
+    as_json,
+    record,
+    recorded_metrics,
+    write_contaminated,
+    write_metrics,
+    write_units,
+)
+from tune_app.evaluation.results import SuiteResult, contamination, evaluate_suite
+from tune_app.evaluation.suites import LANGUAGE, Suite, TextSuite, find_suites, texts_of
+from tune_app.journal.journal import Journal
+from tune_app.plan.identity import completed
+from tune_app.plan.tokenizer import tokenizer_of
+from tune_app.portable.loading import load as load_export
+from tune_app.portable.text_model import TextModel
+from tune_app.results.whole_files import replacing
+from tune_app.sweep.folder import JOURNAL
+from tune_app.trial.trained import load as load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions:
+    """What the command line asks for."""
+
+    suites: tuple[str, ...] = (LANGUAGE,)
+    data: Path | None = None
+    """Folder of published data."""
+    to: Path | None = None
+    """Folder of the results; by default in the sweep's."""
+    overlap: OverlapRule = field(default_factory=OverlapRule)
+    device: str = "cpu"
+
+
+def evaluate(
+    name: str,
+    options: EvaluationOptions,
+    *,
+    cell: str | None = None,
+    results: Path = Path("runs"),
+    console: Console,
+) -> Path:
+    """Evaluates a sweep's cell, an export or a checkpoint; returns the folder of the results.
+
+    Raises ValueError for a model, a suite or data that is not there or cannot be used.
+    """
+    if is_sweep(name, results):
+        return _of_cell(choose_cell(name, cell=cell, results=results), options, console)
+    if cell is not None:
+        raise ValueError(f"{name} is one model, not a sweep with cells; leave out --cell {cell}")
+    return _alone(name, options, console)
+
+
+def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -> Path:
+    """Of a sweep's cell: recorded in its journal as soon as each suite is done."""
+    trained = chosen.load(device=options.device)
+    model = text_model(trained)
+    key = chosen.cell.cell.key
+    folder = options.to or chosen.folder / FOLDER / key
+    corpus = _corpus(chosen, console)
+    assert trained.identity is not None, "a model with a tokenizer has its identity"
+    suites = find_suites(
+        options.suites,
+        model=model,
+        tokenizer_kind=trained.identity.kind,
+        corpus=corpus,
+        folder=options.data,
+    )
+    with Journal.open(chosen.folder / JOURNAL) as journal:
+        known = {(one.suite, one.split) for one in journal.evaluations(key)}
+        waiting = []
+        for suite in suites:
+            if (suite.name, suite.split) in known:
+                _say(console, f"{suite.name}, {suite.split}: recorded already, and scored once")
+            else:
+                waiting.append(suite)
+        training = texts_of(corpus.split("train"), corpus.tokenizer())
+        done = []
+        for result in _results(model, waiting, training, options, console):
+            record(journal, chosen.cell, result, tokens=trained.tokens)
+            write_units(folder, result)
+            done.append(result)
+        if done:
+            write_contaminated(folder, done)
+        metrics = recorded_metrics(journal, key)
+    write_metrics(folder, metrics)
+    return folder
+
+
+def _alone(name: str, options: EvaluationOptions, console: Console) -> Path:
+    """Of an export or a checkpoint, without a journal."""
+    path = Path(name).expanduser()
+    model: TextModel
+    if name.endswith(".pt"):
+        trained = load_checkpoint(name, device=options.device)
+        model = text_model(trained)
+        assert trained.identity is not None, "a model with a tokenizer has its identity"
+        kind = trained.identity.kind
+    else:
+        exported = load_export(path, device=options.device)
+        model, kind = exported, str(exported.export.tokenizer["kind"])
+    suites = find_suites(
+        options.suites, model=model, tokenizer_kind=kind, corpus=None, folder=options.data
+    )
+    folder = options.to or Path(FOLDER) / path.stem
+    done = list(_results(model, suites, None, options, console))
+    for result in done:
+        write_units(folder, result)
+    values = [evaluation_values(one.suite, one.split, one.metrics, one.notes) for one in done]
+    with replacing(folder / "evaluations.json") as temporary:
+        temporary.write_text(as_json(values), encoding="utf-8")
+    return folder
+
+
+def _results(
+    model: TextModel,
+    suites: Sequence[Suite],
+    training: Iterator[str] | None,
+    options: EvaluationOptions,
+    console: Console,
+) -> Iterator[SuiteResult]:
+    checked = [one for one in suites if not (isinstance(one, TextSuite) and one.is_training_text)]
+    overlapping = {}
+    if training is not None and checked:
+        overlapping = contamination(checked, training, options.overlap)
+    for suite in suites:
+        result = evaluate_suite(
+            model,
+            suite,
+            overlapping=overlapping.get((suite.name, suite.split)),
+            rule=options.overlap,
+        )
+        values = evaluation_values(result.suite, result.split, result.metrics, result.notes)
+        seconds = formats.duration(result.metrics["seconds"])
+        _say(console, f"{result.suite}, {result.split}: {told(values)} ({seconds})")
+        for note in ("shortened", "skipped", "contaminated"):
+            if number := result.metrics.get(note):
+                _say(console, f"  {number:,.0f} {note}")
+        yield result
+
+
+def _corpus(chosen: ChosenCell, console: Console) -> PreparedCorpus:
+    """The corpus of the sweep in the cell's tokens. Raises ValueError if it is another one now."""
+    values = completed(chosen.cell.cell.values)
+    with progress_display(console) as report:
+        corpus = prepare(values["corpus"], tokenizer_of(values), report=report)
+    wanted = chosen.results.sweep.corpus_sha256
+    if corpus.manifest.corpus_sha256 != wanted:
+        raise ValueError(
+            f"the corpus {values['corpus']} has changed since the sweep (its SHA-256 was "
+            f"{wanted[:12]}…, now it is {corpus.manifest.corpus_sha256[:12]}…); put it back"
+        )
+    return corpus
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,212 @@
+"""What a model is evaluated on: text and tasks, found by the names that a user gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from data.prepared import PackedSplit, PreparedCorpus
+from data.splits import SplitName
+from data.tasks.base import Task, TaskError
+from data.tasks.domains import PUBLISHED, Domain, read_published, read_text
+from data.tasks.packed import cutting_of, pack_documents
+from data.tasks.small_bench import TASKS, find_task, read_task
+from tune_app.portable.text_model import TextModel
+
+LANGUAGE = "language_modelling"
+SMALL_BENCH = "small_bench"
+TRAIN_SAMPLE_BYTES = 262_144
+_DECODED_AT_ONCE = 256
+"""Documents."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextSuite:
+    """Documents to be scored in bits per byte."""
+
+    name: str
+    split: str
+    source: str
+    packed: PackedSplit
+    tokenizer: Tokenizer = field(repr=False)
+    first: int | None = None
+    """How many documents are scored; None for all."""
+    is_training_text: bool = False
+
+    def units(self) -> list[tuple[str, ...]]:
+        """The text of each document."""
+        return [(text,) for text in texts_of(self.packed, self.tokenizer, first=self.first)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSuite:
+    """Examples with answers."""
+
+    task: Task
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def split(self) -> str:
+        return self.task.split
+
+    @property
+    def source(self) -> str:
+        return self.task.source
+
+    def units(self) -> list[tuple[str, ...]]:
+        """The texts of each example."""
+        return [example.texts for example in self.task.examples]
+
+
+Suite: TypeAlias = TextSuite | TaskSuite
+
+
+def texts_of(
+    split: PackedSplit, tokenizer: Tokenizer, *, first: int | None = None
+) -> Iterator[str]:
+    """The text of the documents of a split, from their tokens."""
+    documents = len(split.document_bytes[:first])
+    for start in range(0, documents, _DECODED_AT_ONCE):
+        places = split.document_offsets[start : min(documents, start + _DECODED_AT_ONCE) + 1]
+        tokens = [
+            # Without the end-of-text in front.
+            split.tokens[begin + 1 : end].tolist()
+            for begin, end in zip(places[:-1].tolist(), places[1:].tolist(), strict=True)
+        ]
+        yield from tokenizer.decode_batch(tokens, skip_special_tokens=False)
+
+
+def language_suites(corpus: PreparedCorpus) -> list[TextSuite]:
+    """The splits of a corpus: dev and test whole, of train a fixed sample."""
+    tokenizer = corpus.tokenizer()
+    splits: list[SplitName] = ["train", "dev"]
+    if corpus.has_test:
+        splits.append("test")
+    suites = []
+    for name in splits:
+        packed = corpus.split(name)
+        first = None
+        source = f"all of {name}"
+        if name == "train":
+            # Packed in an order that depends on the corpus alone: the first are a fair sample.
+            ends = np.cumsum(packed.document_bytes)
+            first = max(1, int(np.searchsorted(ends, TRAIN_SAMPLE_BYTES, side="right")))
+            source = f"the first {first:,} of {len(ends):,} documents, shuffled"
+        suites.append(
+            TextSuite(
+                name=LANGUAGE,
+                split=name,
+                source=source,
+                packed=packed,
+                tokenizer=tokenizer,
+                first=first,
+                is_training_text=name == "train",
+            )
+        )
+    return suites
+
+
+def find_suites(
+    names: Sequence[str],
+    *,
+    model: TextModel,
+    tokenizer_kind: str,
+    corpus: PreparedCorpus | None,
+    folder: Path | None,
+) -> list[Suite]:
+    """The suites of these names, each once.
+
+    Args:
+        names: LANGUAGE, SMALL_BENCH, a task, a published domain, or a text by path or name.
+        model: whose tokenizer encodes domains.
+        tokenizer_kind: of that tokenizer.
+        corpus: that it was trained on; None if it is not at hand.
+        folder: of published data; None if the user named none.
+
+    Raises TaskError for a name that is none of these or data that is not there, CorpusError for a
+    text that cannot be read.
+    """
+    found: dict[tuple[str, str], Suite] = {}
+    for name in names:
+        for suite in _named(name, model, tokenizer_kind, corpus, folder):
+            found.setdefault((suite.name, suite.split), suite)
+    return list(found.values())
+
+
+def _named(
+    name: str,
+    model: TextModel,
+    tokenizer_kind: str,
+    corpus: PreparedCorpus | None,
+    folder: Path | None,
+) -> Sequence[Suite]:
+    if name == LANGUAGE:
+        if corpus is None:
+            raise TaskError(
+                f"{LANGUAGE} needs the corpus of the training, which only a sweep records; name "
+                "the sweep, or a text with --suite"
+            )
+        return language_suites(corpus)
+    if name == SMALL_BENCH:
+        return _small_bench(_given(folder, name))
+    if name in TASKS:
+        path = find_task(name, _given(folder, name))
+        if path is None:
+            raise TaskError(f"{folder} has no file for {name}, such as {name}_validation.tsv")
+        return [TaskSuite(task=read_task(name, path))]
+    if name in PUBLISHED:
+        return [_domain(read_published(name, _given(folder, name)), model, tokenizer_kind)]
+    if not Path(name.partition("#")[0]).exists() and not _may_be_a_text(name):
+        known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED))
+        raise TaskError(
+            f"there is no suite {name!r}; expected one of {known}, or the path of a text"
+        )
+    return [_domain(read_text(name), model, tokenizer_kind)]
+
+
+def _may_be_a_text(name: str) -> bool:
+    return "/" in name or ":" in name or "." in name or name in ("stdlib", "tinystories")
+
+
+def _small_bench(folder: Path) -> list[TaskSuite]:
+    found = {name: find_task(name, folder) for name in TASKS}
+    suites = [
+        TaskSuite(task=read_task(name, path)) for name, path in found.items() if path is not None
+    ]
+    if not suites:
+        raise TaskError(
+            f"{folder} has no file of {SMALL_BENCH}, such as sst2_validation.tsv; name the folder "
+            "that has them with --data"
+        )
+    return suites
+
+
+def _given(folder: Path | None, name: str) -> Path:
+    if folder is None:
+        raise TaskError(f"{name} needs its published files; name their folder with --data")
+    if not folder.is_dir():
+        raise TaskError(f"there is no folder {folder}; name the one of published data with --data")
+    return folder
+
+
+def _domain(domain: Domain, model: TextModel, tokenizer_kind: str) -> TextSuite:
+    return TextSuite(
+        name=domain.name,
+        split=domain.split,
+        source=domain.source,
+        packed=pack_documents(
+            domain.documents,
+            model.tokenizer,
+            end_of_text=model.end_of_text,
+            cutting=cutting_of(tokenizer_kind),
+        ),
+        tokenizer=model.tokenizer,
+    )
