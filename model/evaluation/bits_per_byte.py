@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.batch import DOCUMENTS, Batch, TensorBatch
+from model.network.batch import Batch, TensorBatch
+from model.network.documents import DOCUMENTS
 from model.network.loss import nats_per_token
 from model.network.transformer import Transformer
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.evaluation.bits_per_byte import nats_by_token
-from model.network.batch import DOCUMENTS, Batch
+from model.network.batch import Batch
 from model.network.cache import needs_whole_text
+from model.network.documents import DOCUMENTS
 from model.network.transformer import Transformer
 
 _BATCH = 16

@@ -15,10 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-DOCUMENTS = "documents_BT"
-"""The extra that says, under document masking, which document of its sequence each position is of:
-whole numbers [B, T] that never decrease within a sequence."""
-
 
 class Batch(Protocol):
     """Sequences of token ids with their targets, as arrays."""

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+DOCUMENTS = "documents_BT"
+"""The extra that says, under document masking, which document of its sequence each position is of:
+whole numbers [B, T] that never decrease within a sequence."""
+
 SMALLEST_FLEX_HEAD = 16
 """Flex attention's kernels take no smaller heads."""
 

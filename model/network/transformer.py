@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from model.mup import Scales
 from model.network.attention import ATTENTIONS, rotary_table
-from model.network.batch import DOCUMENTS
 from model.network.cache import Cache
 from model.network.context import Context, LossOutput
-from model.network.documents import Documents
+from model.network.documents import DOCUMENTS, Documents
 from model.network.dropout import ATTENTION, EMBEDDED, FEED_FORWARD, dropped
 from model.network.embeddings import EMBEDDING_STD, EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS

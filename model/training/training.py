@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from model.mup import Scales, transfer
-from model.network.batch import DOCUMENTS, Batch, TensorBatch
+from model.network.batch import Batch, TensorBatch
 from model.network.context import LossOutput
+from model.network.documents import DOCUMENTS
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
 from model.spec import ModelConfig, require_trainable

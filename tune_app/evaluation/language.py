@@ -145,6 +145,8 @@ class _Counted:
             if DOCUMENTS in batch.extras:
                 # Only its own document is in front of a token: less what stands before that.
                 documents_BT = batch.extras[DOCUMENTS]
-                begun_BT = np.apply_along_axis(lambda one: np.searchsorted(one, one), 1, documents_BT)
+                begun_BT = np.apply_along_axis(
+                    lambda one: np.searchsorted(one, one), 1, documents_BT
+                )
                 self.context -= int(begun_BT[rows, places].sum())
             yield batch

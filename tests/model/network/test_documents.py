@@ -10,9 +10,8 @@ from torch import Tensor
 
 from model.mup import Scales
 from model.network import causal_attention as kernels
-from model.network.batch import DOCUMENTS
 from model.network.causal_attention import causal_attention
-from model.network.documents import Documents
+from model.network.documents import DOCUMENTS, Documents
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
 from model.parts import VARIANTS, has_rank

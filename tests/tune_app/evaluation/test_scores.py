@@ -31,7 +31,9 @@ def log_p(model: TextModel, tokens: list[int]) -> torch.Tensor:
     return logits_V - logits_V.exp().sum().log()
 
 
-def test_bits_per_byte_and_perplexity_are_those_of_a_plain_loop(model: TextModel) -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_bits_per_byte_and_perplexity_are_those_of_a_plain_loop(masked: bool) -> None:
+    model = text_model(untrained(context=16, document_masking=masked))
     documents = ["the film is a film", "naïve 東京", "again and again and again with friends"]
     packed = pack_documents(
         [text.encode() for text in documents],
@@ -47,10 +49,12 @@ def test_bits_per_byte_and_perplexity_are_those_of_a_plain_loop(model: TextModel
     for place in range(1, len(stream)):
         if stream[place] == 0:
             continue
-        begin = (place - 1) // context * context
+        # A document begins with its end-of-text.
+        document = max(at for at in range(place) if stream[at] == 0) if masked else 0
+        begin = max(document, (place - 1) // context * context)
         plain.append(-log_p(model, stream[begin:place])[stream[place]].item())
         places.append(place - begin)
-        begin = max(0, math.ceil((place - context) / stride) * stride)
+        begin = max(document, math.ceil((place - context) / stride) * stride)
         sliding.append(-log_p(model, stream[begin:place])[stream[place]].item())
         sliding_places.append(place - begin)
     size = sum(len(text.encode()) for text in documents)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.network.batch import DOCUMENTS
+from model.network.documents import DOCUMENTS
 from model.sizing.counts import count_parameters
 from model.training.training import Training
 from tune_app.plan.cell import Cell
