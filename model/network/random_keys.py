@@ -38,7 +38,9 @@ def uniform(keys_B: Tensor, count: int, *, stream: int) -> Tensor:
     offset = _signed(_mixed_number((stream + 1) * _GOLDEN))
     start_B1 = _mixed(keys_B ^ offset)[:, None]
     places_N = torch.arange(1, count + 1, device=keys_B.device, dtype=torch.int64)
-    bits_BN = _logical_shift(_mixed(start_B1 + places_N * _signed(_GOLDEN)), _BITS - _DIGITS)
+    # The sum before the product: torch.compile bounds the product of a place and a number without
+    # wrapping it around, and refuses a bound beyond int64.
+    bits_BN = _logical_shift(_mixed((start_B1 + places_N) * _signed(_GOLDEN)), _BITS - _DIGITS)
     return (bits_BN.float() + 0.5) * 2.0**-_DIGITS
 
 

@@ -223,6 +223,18 @@ def test_resumed_it_is_the_same_run_bit_for_bit(micro_batch_size: int | None) ->
     assert all(0 < entropy < math.log(4) for entropy in entropies)
 
 
+@pytest.mark.slow
+def test_compiled_it_is_the_same_training_and_as_resumable() -> None:
+    undisturbed = train(start(compile="on", precision="fp32"))
+    first = start(compile="on", precision="fp32")
+    before = train(first, 2)
+    second = start(compile="on", precision="fp32")
+    second.load_state_dict(stored(first.state_dict()))
+    assert before + train(second, 2) == undisturbed
+    for ours, eager in zip(undisturbed, train(start(precision="fp32")), strict=True):
+        assert ours.loss == pytest.approx(eager.loss, rel=1e-5)
+
+
 def test_micro_batches_draw_the_noise_of_the_whole_batch() -> None:
     whole, parts = (
         train(start(precision="fp32")),
