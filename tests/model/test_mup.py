@@ -89,6 +89,17 @@ def test_an_update_does_the_same_at_every_rank(embedding: str) -> None:
         assert max(of_all_shapes) < spread * min(of_all_shapes), of_all_shapes
 
 
+def test_an_update_does_the_same_at_every_width_of_the_experts() -> None:
+    experts = {"feed_forward": "moe", "n_experts": 4, "top_k": 2}
+    configs = [
+        replace(scaled(d_model, 2), d_ff=d_ff, **experts)  # type: ignore[arg-type]
+        for d_model, d_ff in ((64, 40), (160, 100), (160, 400))
+    ]
+    effects = [effect_of_an_update(config, complete_p(config, BASELINE)) for config in configs]
+    for of_all_shapes, spread in zip(zip(*effects, strict=True), (1.5, 2.5), strict=True):
+        assert max(of_all_shapes) < spread * min(of_all_shapes), of_all_shapes
+
+
 def test_without_the_rule_it_does_not() -> None:
     effects = [effect_of_an_update(scaled(*shape), UNTRANSFERRED) for shape in SHAPES]
     for of_all_shapes in zip(*effects, strict=True):

@@ -19,6 +19,7 @@ from model.sizing.cost import (
 )
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig, ModelSpec
+from tests.model.variants import further_sizes, with_variants
 
 CONFIG = ModelConfig(
     vocab_size=1000, context=8, d_model=16, n_layers=2, n_heads=2, head_dim=6, d_ff=40
@@ -39,9 +40,23 @@ def test_a_second_matrix_for_the_head_costs_parameters_but_no_operations() -> No
     assert state_bytes(untied) == state_bytes(CONFIG) + 16 * 16_000
 
 
-@pytest.mark.parametrize("feed_forward", ["swiglu", "relu_squared"])
-def test_operations_of_matrices_are_those_that_torch_counts(feed_forward: str) -> None:
-    config = replace(CONFIG, feed_forward=feed_forward)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"feed_forward": "swiglu"},
+        {"feed_forward": "relu_squared"},
+        {"feed_forward": "moe"},
+        {"embedding": "factorized"},
+        {"embedding": "factorized_untied"},
+    ],
+    ids=str,
+)
+def test_operations_of_matrices_are_those_that_torch_counts(
+    variant: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In its place, because torch does not see into an operation of our own.
+    monkeypatch.setattr("model.network.moe.grouped_product", product_of_each_group)
+    config = with_variants(CONFIG, variant)
     model = Transformer(config, scales=Scales.own(config))
     tokens_BT = torch.zeros(3, config.context, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
@@ -55,6 +70,11 @@ def test_operations_of_matrices_are_those_that_torch_counts(feed_forward: str) -
     )
     seen = config.n_layers * config.d_attention * (config.context + 1)
     assert products == tokens_BT.numel() * (forward_flops_per_token(config) - 2 * seen)
+
+
+def product_of_each_group(rows_SN: Tensor, weight_EMN: Tensor, counts_E: Tensor) -> Tensor:
+    pieces = zip(rows_SN.split(counts_E.tolist()), weight_EMN, strict=True)
+    return torch.cat([rows @ weight_MN.T for rows, weight_MN in pieces])
 
 
 def test_state_is_four_fp32_numbers_a_parameter_as_adam_keeps_them() -> None:
@@ -71,18 +91,31 @@ def test_state_is_four_fp32_numbers_a_parameter_as_adam_keeps_them() -> None:
     assert held == state_bytes(CONFIG) == 16 * count_parameters(CONFIG).total
 
 
-@pytest.mark.parametrize("feed_forward", ["swiglu", "geglu", "relu_squared"])
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"feed_forward": "swiglu"},
+        {"feed_forward": "geglu"},
+        {"feed_forward": "relu_squared"},
+        {"feed_forward": "moe"},
+        {"embedding": "factorized"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("bf16", [False, True], ids=["fp32", "bf16"])
 def test_the_estimate_of_activations_is_near_what_autograd_keeps(
-    feed_forward: str, bf16: bool
+    variant: dict[str, str], bf16: bool
 ) -> None:
+    further = further_sizes(variant)
+    further.pop("embedding_rank", None)  # the share fixes it
     spec = ModelSpec(
         target_parameters=1_000_000,
         vocab_size=2_048,
         embedding_ratio=0.2,
         n_heads=2,
         context=128,
-        feed_forward=feed_forward,
+        **variant,  # type: ignore[arg-type]
+        **further,
     )
     config = solve(spec)
     model = Transformer(config, scales=Scales.own(config))

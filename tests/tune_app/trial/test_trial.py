@@ -108,14 +108,21 @@ def test_stopped_at_any_step_and_resumed_gives_the_same_bits(
     assert again[0].tokens == max(128 * steps // 512 * 512, 512), "the last report comes again"
 
 
+EXPERTS = {"feed_forward": "moe", "n_experts": 4, "top_k": 2, "shared_experts": 1}
+
+
+@pytest.mark.parametrize(
+    "variants",
+    [
+        {"n_kv_heads": 1, "attention": "qk_norm", "document_masking": True, "dropout": 0.1},
+        {**EXPERTS, "budget": "active", "embedding": "factorized_untied"},
+    ],
+    ids=["attention", "experts"],
+)
 def test_what_changes_the_forward_pass_is_resumed_bit_for_bit_too(
-    corpora: Corpora, tmp_path: Path
+    corpora: Corpora, tmp_path: Path, variants: dict[str, Any]
 ) -> None:
-    values = {
-        **SMALL,
-        **{"n_kv_heads": 1, "attention": "qk_norm", "document_masking": True, "dropout": 0.1},
-        **{"tokens": 1_280, "evaluations": 2},
-    }
+    values = {**SMALL, **variants, **{"tokens": 1_280, "evaluations": 2}}
     cell = Cell.from_values(values)
     whole = results(run_to_end(Trial(cell, corpora=corpora)))
     trial = Trial(cell, corpora=corpora)
