@@ -114,7 +114,7 @@ class Cell:
         A baseline without a tokenizer uses the cell's. A tokenizer's file is read once; after that
         the cell's values contain its SHA-256.
 
-        The vocabulary is as large as that file says, unless `vocab_size` is among the values.
+        The vocabulary is as large as that file says, unless `vocab_size` is given (and not None).
 
         Values are taken as people write them (see `as_meant`): NumPy's numbers, 5e6, 20k, free.
 
@@ -127,7 +127,7 @@ class Cell:
         baseline_values = rest.pop("baseline", {})
         if not isinstance(baseline_values, Mapping):
             raise ValueError(f"baseline is {baseline_values!r}; it must be a mapping of values")
-        if SIZE not in rest and (size := size_of_file(rest.get(OPTIONS))) is not None:
+        if rest.get(SIZE) is None and (size := size_of_file(rest.get(OPTIONS))) is not None:
             rest[SIZE] = size
         model_values = {name: rest.pop(name) for name in _MODEL_FIELDS if name in rest}
         tokenizer_names = {name: rest.pop(name) for name in TOKENIZER_FIELDS if name in rest}

@@ -68,6 +68,9 @@ def test_the_vocabulary_is_as_large_as_the_file_says(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(SAVED)
     imported = {"tokenizer": "imported", "tokenizer_options": {"file": str(tmp_path / "a.json")}}
     assert Cell.from_values(imported).model.vocab_size == 600
+    assert Cell.from_values({**imported, "vocab_size": None}).model.vocab_size == 600
+    with pytest.raises(ValueError, match="vocab_size is None"):
+        Cell.from_values({"vocab_size": None})
     assert Cell.from_values({**imported, "vocab_size": 700}).model.vocab_size == 700
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(ValueError, match=r"a\.json is not a tokenizer\.json \(no 'model'\)"):
