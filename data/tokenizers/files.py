@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +57,19 @@ def size_in(file: str) -> int:
     """
     content = content_of(file)
     try:
-        saved = json.loads(content)
-        vocabulary = saved["model"]["vocab"]
-        # Unigram models list their tokens; all others map them to ids.
-        ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
-        added = [token["id"] for token in saved.get("added_tokens") or ()]
-        return 1 + max(map(_checked, [*ids, *added]))
+        return _size(content)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise not_a_tokenizer(file, error) from error
+
+
+@lru_cache(maxsize=1)  # each cell of a sweep asks, and a large file takes 0.3 s to parse
+def _size(content: bytes) -> int:
+    saved = json.loads(content)
+    vocabulary = saved["model"]["vocab"]
+    # Unigram models list their tokens; all others map them to ids.
+    ids = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    added = [token["id"] for token in saved.get("added_tokens") or ()]
+    return 1 + max(map(_checked, [*ids, *added]))
 
 
 def not_a_tokenizer(file: str, error: BaseException) -> CorpusError:

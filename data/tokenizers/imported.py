@@ -19,7 +19,7 @@ from data.documents import END_OF_TEXT
 from data.errors import CorpusError, first_line, listed
 from data.progress import Report, silent
 from data.tokenizers.base import TokenizerKind, with_plain_special_tokens
-from data.tokenizers.files import content_of, not_a_tokenizer
+from data.tokenizers.files import content_of, not_a_tokenizer, size_in
 from data.tokenizers.spec import FILE, SHA256
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class Imported(TokenizerKind):
         tokenizer = self._parsed(file, content)
         size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
         if size != self.spec.vocab_size:
+            if size_in(file) == self.spec.vocab_size:
+                raise not_a_tokenizer(file, ValueError("ids of its tokens contradict each other"))
             raise CorpusError(
                 f"{file} has {size:,} tokens, not {self.spec.vocab_size:,}; "
                 f"ask for a vocabulary of {size}, or leave the vocabulary's size out"

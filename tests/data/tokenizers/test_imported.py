@@ -222,6 +222,14 @@ def test_other_files_are_no_tokenizers(tmp_path: Path, content: bytes) -> None:
         assert "\n" not in str(told.value)
 
 
+def test_ids_that_contradict_each_other_are_refused(file: Path) -> None:
+    saved = json.loads(file.read_text())
+    saved["added_tokens"][0]["id"] = 300
+    file.write_text(json.dumps(saved))
+    with pytest.raises(CorpusError, match="ids of its tokens contradict each other"):
+        kind_of(named(str(file)).resolved()).train([TEXTS])
+
+
 def test_a_file_that_is_cut_off_or_altered_is_refused_or_exact(file: Path) -> None:
     content = file.read_bytes()
     chosen = random.Random(0)
