@@ -27,6 +27,7 @@ from model.spec import ModelConfig, ModelSpec
 from model.training.settings import TrainingConfig
 from model.training.training import StepResult, Training
 from tests.model.training.test_training import CountingBatches, stored
+from tests.model.variants import with_variants
 
 CONFIG = ModelConfig(
     vocab_size=61, context=16, d_model=24, n_layers=2, n_heads=2, head_dim=10, d_ff=36,
@@ -308,7 +309,7 @@ def test_every_activation_is_what_torch_has() -> None:
 @pytest.mark.parametrize("mode", ["training", "evaluation"])
 @pytest.mark.parametrize("name", FEED_FORWARDS)
 def test_no_logit_depends_on_a_later_token_or_another_sequence(name: str, mode: str) -> None:
-    config = replace(CONFIG, feed_forward=name)
+    config = with_variants(CONFIG, {"feed_forward": name})
     torch.manual_seed(0)
     model = Transformer(config, scales=Scales.own(config)).train(mode == "training")
     keys = sequence_keys(seed=0, step=0, sequences=2)
@@ -317,9 +318,11 @@ def test_no_logit_depends_on_a_later_token_or_another_sequence(name: str, mode: 
     changed_BT = tokens_BT.clone()
     changed_BT[0, 9] = (changed_BT[0, 9] + 1) % 61
     before, after = model(tokens_BT, extras), model(changed_BT, extras)
-    causal = torch.equal(before[0, :9], after[0, :9])
+    causal = torch.allclose(before[0, :9], after[0, :9], rtol=1e-6, atol=1e-6)
     assert causal is (name != "polyglu_published"), "the published pooling reads the future"
-    assert torch.equal(before[1], after[1])
+    # An expert's product has as many rows as chose it, and their number may decide on last bits.
+    bits = 1e-6 if name == "moe" else 0
+    torch.testing.assert_close(before[1], after[1], rtol=bits, atol=bits)
     assert not torch.equal(before[0, 9:], after[0, 9:])
 
 
