@@ -26,7 +26,7 @@ app = App(
     The model is a sweep's leader or one of its cells, an export, or a checkpoint's
     file. A suite is language_modelling (train, dev and test of the sweep's corpus);
     small_bench, or one of its tasks sst2, rte, boolq and mrpc; gsm8k, humaneval or
-    wikitext-2; or the path of any text. All but the first and paths are read from
+    wikitext-2; latency; or the path of any text. Tasks and named texts are read from
     published files in the folder --data.
 
     Results of a sweep's cell are recorded in its journal, each suite and split once,

@@ -61,6 +61,11 @@ def perplexity(value: float) -> str:
     return f"{value:.2f}" if value < 1_000 else f"{value:,.0f}"
 
 
+def latency(value: float) -> str:
+    """Seconds, to a hundredth of a millisecond."""
+    return f"{value:.5f} s"
+
+
 def told(evaluation: Mapping[str, Any]) -> str:
     """The result of one evaluation, in a table's cell."""
     found = evaluation["metrics"]
@@ -75,7 +80,7 @@ def told(evaluation: Mapping[str, Any]) -> str:
         interval = "" if error is None else f" ± {error:.4f}"
         return f"{found['bits_per_byte']:.4f}{interval} bits per byte"
     if found.get("decode_seconds") is not None:
-        return f"next token in {found['decode_seconds']:.5f} s (median)"
+        return f"next token in {latency(found['decode_seconds'])} (median)"
     return UNKNOWN
 
 
@@ -88,6 +93,7 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "signed": _known(lambda value: f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")),
     "ppl": _known(lambda value: perplexity(value) if math.isfinite(value) else "infinite"),
     "seconds": _known(lambda value: f"{value:,.1f} s"),
+    "latency": _known(latency),
     "scientific": _known(lambda value: f"{value:.3g}"),
     "told": told,
 }

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from data.tasks.overlap import Overlap, OverlapRule, overlaps
+from model.evaluation.latency import measure_latency
 from tune_app.evaluation.answers import RULE, accuracy_of, score_task, task_metrics
 from tune_app.evaluation.language import score_text
-from tune_app.evaluation.suites import Suite, TaskSuite, TextSuite
+from tune_app.evaluation.suites import LatencySuite, Suite, TaskSuite, TextSuite
 from tune_app.portable.text_model import TextModel
 
 WINDOWS = (
@@ -69,6 +72,8 @@ def evaluate_suite(
     Raises ValueError if there is nothing to score.
     """
     started = time.perf_counter()
+    if isinstance(suite, LatencySuite):
+        return _latency(model, suite)
     if isinstance(suite, TextSuite):
         metrics, notes, units = _text(model, suite, overlapping)
         names = [f"document {place}" for place in range(len(units))]
@@ -100,6 +105,31 @@ def evaluate_suite(
             }
             for one in overlapping or ()
         ],
+    )
+
+
+def _latency(model: TextModel, suite: LatencySuite) -> SuiteResult:
+    started = time.perf_counter()
+    found = measure_latency(model.model, suite.length, runs=suite.runs)
+    parameter = next(model.model.parameters())
+    metrics: dict[str, float] = {"runs": found.runs, "threads": torch.get_num_threads()}
+    for name, times in (("prefill", found.prefill), ("decode", found.decode)):
+        metrics |= {
+            f"{name}_seconds": times.median,
+            f"{name}_seconds_p95": times.p95,
+            f"{name}_seconds_p99": times.p99,
+        }
+    return SuiteResult(
+        suite=suite.name,
+        split=suite.split,
+        metrics={**metrics, "seconds": time.perf_counter() - started},
+        notes={
+            "source": suite.source,
+            "device": f"{parameter.device}, {platform.machine()}, torch {torch.__version__}",
+            "decode": model.needs_whole_text or "with the prompt in the cache",
+        },
+        units=[],
+        contaminated=[],
     )
 
 

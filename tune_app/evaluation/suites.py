@@ -20,6 +20,11 @@ from tune_app.portable.text_model import TextModel
 
 LANGUAGE = "language_modelling"
 SMALL_BENCH = "small_bench"
+LATENCY = "latency"
+LENGTHS = (128, 512)
+"""Tokens of the prompts whose latency is measured, where the context allows."""
+LATENCY_RUNS = 1_000
+"""Enough for a 99th percentile."""
 TRAIN_SAMPLE_BYTES = 262_144
 _DECODED_AT_ONCE = 256
 """Documents."""
@@ -66,7 +71,26 @@ class TaskSuite:
         return [example.texts for example in self.task.examples]
 
 
-Suite: TypeAlias = TextSuite | TaskSuite
+@dataclass(frozen=True, kw_only=True)
+class LatencySuite:
+    """The time of a prompt and of the token behind it."""
+
+    length: int
+    """Tokens of the prompt."""
+    runs: int
+    name: str = LATENCY
+    source: str = "tokens in a row; their values do not matter"
+
+    @property
+    def split(self) -> str:
+        return f"{self.length} tokens"
+
+    def units(self) -> list[tuple[str, ...]]:
+        """None: there is no text."""
+        return []
+
+
+Suite: TypeAlias = TextSuite | TaskSuite | LatencySuite
 
 
 def texts_of(
@@ -125,7 +149,8 @@ def find_suites(
     """The suites of these names, each once.
 
     Args:
-        names: LANGUAGE, SMALL_BENCH, a task, a published domain, or a text by path or name.
+        names: LANGUAGE, SMALL_BENCH, a task, a published domain, LATENCY, or a text by path or
+            name.
         model: whose tokenizer encodes domains.
         tokenizer_kind: of that tokenizer.
         corpus: that it was trained on; None if it is not at hand.
@@ -155,6 +180,10 @@ def _named(
                 "the sweep, or a text with --suite"
             )
         return language_suites(corpus)
+    if name == LATENCY:
+        lengths = [length for length in LENGTHS if length < model.config.context]
+        fitting = lengths or [max(1, model.config.context // 2)]
+        return [LatencySuite(length=length, runs=LATENCY_RUNS) for length in fitting]
     if name == SMALL_BENCH:
         return _small_bench(_given(folder, name))
     if name in TASKS:
@@ -165,7 +194,7 @@ def _named(
     if name in PUBLISHED:
         return [_domain(read_published(name, _given(folder, name)), model, tokenizer_kind)]
     if not Path(name.partition("#")[0]).exists() and not _may_be_a_text(name):
-        known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED))
+        known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED, LATENCY))
         raise TaskError(
             f"there is no suite {name!r}; expected one of {known}, or the path of a text"
         )
