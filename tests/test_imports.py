@@ -24,7 +24,12 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "data.printable": (),
     "data.splits": (),
     "data.documents": (),
-    "data.tokenizers": ("data.errors", "data.progress", "data.documents"),
+    "data.tokenizers": (
+        "data.errors",
+        "data.suggestions",
+        "data.progress",
+        "data.documents",
+    ),
     "data.sources": ("data.errors", "data.progress", "data.splits", "data.documents"),
     "data": (
         "data.errors",

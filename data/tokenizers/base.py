@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from data.documents import END_OF_TEXT
 from data.errors import CorpusError
 from data.progress import Report, silent
+from data.suggestions import did_you_mean
 from data.tokenizers.cutting import Cutting
 from data.tokenizers.spec import KINDS, TokenizerSpec
 
@@ -31,8 +32,9 @@ class TokenizerKind(ABC):
     def __init__(self, spec: TokenizerSpec) -> None:
         unknown = sorted(spec.options.keys() - set(self.options))
         if unknown:
+            hint = did_you_mean(unknown[0], self.options)
             raise CorpusError(
-                f"unknown option {unknown[0]!r} of the tokenizer {spec.kind}; "
+                f"unknown option {unknown[0]!r} of the tokenizer {spec.kind}; {hint}"
                 f"expected one of {', '.join(self.options) or 'none'}"
             )
         self.spec = spec

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from data.errors import CorpusError
+from data.suggestions import did_you_mean
 from data.tokenizers.files import HUB_PREFIX, content_of, size_in
 
 KINDS: Mapping[str, str] = {
@@ -48,8 +49,9 @@ class TokenizerSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
+            hint = did_you_mean(str(self.kind), KINDS)
             raise CorpusError(
-                f"unknown tokenizer {self.kind!r}; expected one of {', '.join(KINDS)}"
+                f"unknown tokenizer {self.kind!r}; {hint}expected one of {', '.join(KINDS)}"
             )
         size = self.vocab_size
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:

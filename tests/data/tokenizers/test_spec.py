@@ -57,7 +57,9 @@ def test_a_file_counts_by_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "bpe"}, "unknown tokenizer 'bpe'; expected one of byte_level_bpe"),
+        ({"kind": "wordpiece"}, "unknown tokenizer 'wordpiece'; expected one of byte_level_bpe"),
+        ({"kind": "super_bpe"}, "unknown tokenizer 'super_bpe'; did you mean superbpe?"),
+        ({"kind": 3}, "unknown tokenizer 3; expected"),
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"vocab_size": True}, "vocab_size is True"),
         ({"options": ["a"]}, "must map names to values"),

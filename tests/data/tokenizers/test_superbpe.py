@@ -214,7 +214,11 @@ def test_a_vocabulary_beyond_the_text_names_the_largest() -> None:
         (1 << 25, {}, "at most 16,777,216"),
         (1_000, {"max_words": 0}, "'max_words' is 0; it must be a whole number of at least 1"),
         (1_000, {"max_words": 2.5}, "'max_words' is 2.5"),
-        (1_000, {"words": 2}, "unknown option 'words' of the tokenizer superbpe; expected one of"),
+        (
+            1_000,
+            {"words": 2},
+            "unknown option 'words' of the tokenizer superbpe; did you mean max_words",
+        ),
     ],
 )
 def test_impossible_options(size: int, options: dict[str, object], told: str) -> None:

@@ -58,8 +58,8 @@ def test_the_baseline_may_have_another_tokenizer(tmp_path: Path) -> None:
 
 
 def test_an_impossible_tokenizer_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown tokenizer 'bpe'; expected one of"):
-        Cell.from_values({"tokenizer": "bpe"})
+    with pytest.raises(ValueError, match="unknown tokenizer 'words'; expected one of"):
+        Cell.from_values({"tokenizer": "words"})
     with pytest.raises(ValueError, match="tokenizer_options is 3"):
         Cell.from_values({"tokenizer_options": 3})
 
