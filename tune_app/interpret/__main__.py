@@ -22,8 +22,8 @@ app = App(
     help="""Look inside a trained model.
 
     Shows which activations PolyGLU's neurons prefer in each layer, the entropy of
-    that routing, and the singular values of the embeddings: as tables here, and as a
-    picture in a PNG file.""",
+    that routing, which experts a text's tokens choose, and the singular values of the
+    embeddings: as tables here, and as a picture in a PNG file.""",
     help_epilogue=examples(
         f"{_NAME} quick_polyglu",
         f"{_NAME} quick_polyglu --cell polyglu --text review.txt",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tune_app.interpret.experts import ExpertLoad, expert_loads
 from tune_app.interpret.routing import Mixture, by_preference, on_text
 from tune_app.interpret.spectra import Spectrum, spectrum
 from tune_app.interpret.subject import Subject
@@ -26,6 +27,10 @@ class Findings:
     """PolyGLU's routing by its preferences alone, by layer; empty without PolyGLU."""
     on_text: Mapping[int, Mixture]
     """Its routing on the text, by layer; empty without a text."""
+    experts: Mapping[int, ExpertLoad]
+    """Of a mixture of experts, on the text, by layer; empty without one or without a text."""
+    has_experts: bool
+    """Whether there are experts, of which nothing shows without a text."""
     tokens: int
     """Of the text."""
     spectra: Mapping[str, Spectrum]
@@ -42,12 +47,14 @@ def look_inside(subject: Subject, text: str | None = None) -> Findings:
     Raises ValueError if a text cannot be used, or the model has diverged.
     """
     mixtures: Mapping[int, Mixture] = {}
+    experts: Mapping[int, ExpertLoad] = {}
     tokens = 0
     if text is not None:
         tokens_BT = _tokens(subject, text)
         tokens = tokens_BT.numel()
         assert subject.trained is not None
         mixtures = on_text(subject.trained.model, tokens_BT)
+        experts = expert_loads(subject.trained.model, tokens_BT)
     return Findings(
         title=subject.title,
         tau=subject.tau,
@@ -56,6 +63,8 @@ def look_inside(subject: Subject, text: str | None = None) -> Findings:
             for layer, alpha_FK in subject.alphas_FK.items()
         },
         on_text=mixtures,
+        experts=experts,
+        has_experts=subject.trained is not None and subject.trained.config.n_experts is not None,
         tokens=tokens,
         spectra={name: spectrum(matrix) for name, matrix in subject.embeddings_VD.items()},
     )

@@ -35,6 +35,8 @@ def picture(findings: Findings) -> Figure:
         if findings.on_text:
             panels += [_on_text]
         panels += [_entropy]
+    if findings.experts:
+        panels += [_experts]
     if findings.spectra:
         panels += [_spectra]
     figure = new_figure(height=0.5 + 2.7 * max(1, len(panels)))
@@ -72,6 +74,21 @@ def _bars(axes: Axes, shares: dict[int, tuple[float, ...]], *, title: str) -> No
     axes.legend(
         loc="lower left", bbox_to_anchor=(1.0, 0.0), fontsize=9.5, frameon=False, reverse=True
     )
+
+
+def _experts(axes: Axes, findings: Findings) -> None:
+    """A square for each expert of each layer."""
+    dress(axes, x="expert", y="layer", title="Load of the experts, over an equal share")
+    loads = [one.loads for one in findings.experts.values()]
+    layers = list(findings.experts)
+    image = axes.imshow(
+        loads, aspect="auto", cmap="cividis", vmin=0, vmax=max(2.0, *map(max, loads)),
+        extent=(-0.5, len(loads[0]) - 0.5, layers[-1] + 0.5, layers[0] - 0.5),
+    )  # fmt: skip
+    axes.grid(False)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.figure.colorbar(image, ax=axes)
 
 
 def _entropy(axes: Axes, findings: Findings) -> None:

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from tune_app import formats
+from tune_app.interpret.experts import ExpertLoad
 from tune_app.interpret.findings import Findings
 from tune_app.interpret.routing import GREATEST_ENTROPY, NAMES, Mixture
 from tune_app.interpret.spectra import Spectrum
@@ -34,8 +35,15 @@ def _parts(findings: Findings) -> Iterator[RenderableType]:
             yield Text(
                 "by preference alone; what the gate adds shows on a text: --text FILE", "dim"
             )
+    elif findings.experts:
+        yield Text()
+        yield Text("Load of the experts, over an equal share, and entropy of the router in nats")
+        yield _experts(findings.experts)
+        yield Text(f"text: {formats.counted(findings.tokens, 'token')}", "dim")
+    elif findings.has_experts:
+        yield Text("which experts tokens choose shows on a text: --text FILE", "dim")
     else:
-        yield Text("no PolyGLU in this model, so no routing among activations", "dim")
+        yield Text("no PolyGLU and no experts in this model, so no routing", "dim")
     if findings.spectra:
         yield Text()
         yield Text("Singular values of the embeddings")
@@ -67,6 +75,20 @@ def _routing(preferences: Mapping[int, Mixture], on_text: Mapping[int, Mixture])
             ),
         ]
     return FittingTable(columns=columns, name_left_out=True)
+
+
+def _experts(experts: Mapping[int, ExpertLoad]) -> FittingTable:
+    found = list(experts.values())
+    return FittingTable(
+        columns=[
+            Column.numbers("layer", [str(layer) for layer in experts], rank=0),
+            Column.numbers("experts", [str(len(one.loads)) for one in found], rank=1),
+            Column.numbers("busiest", [f"{max(one.loads):.2f}" for one in found], rank=0),
+            Column.numbers("idlest", [f"{min(one.loads):.2f}" for one in found], rank=0),
+            Column.numbers("never used", [str(one.loads.count(0.0)) for one in found], rank=1),
+            Column.numbers("entropy", [f"{one.entropy:.3f}" for one in found], rank=0),
+        ]
+    )
 
 
 def _spectra(spectra: Mapping[str, Spectrum]) -> FittingTable:

@@ -29,7 +29,8 @@ app = App(
     Model: target_parameters, vocab_size, embedding_ratio, glu_expansion, embedding,
     attention, feed_forward, norm, context, kv_share, rotary_base, document_masking,
     dropout; sizes: d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff,
-    embedding_rank.
+    embedding_rank; experts: n_experts, top_k, shared_experts, balance_weight,
+    router_z_weight.
 
     Tokenizer: tokenizer, tokenizer_options.
 

@@ -19,8 +19,10 @@ from model.spec import ModelConfig
 from model.training.settings import TrainingConfig
 from model.training.training import Training
 from tests.model.training.test_training import CountingBatches
+from tests.model.variants import with_variants
 from tune_app.command_line import run_command
 from tune_app.interpret.__main__ import MODULE, app
+from tune_app.interpret.experts import expert_loads
 from tune_app.interpret.findings import look_inside
 from tune_app.interpret.picture import write_picture
 from tune_app.interpret.routing import by_preference, on_text
@@ -34,6 +36,7 @@ CONFIG = ModelConfig(
     vocab_size=61, context=16, d_model=24, n_layers=2, n_heads=2, head_dim=10, d_ff=36,
     feed_forward="polyglu",
 )  # fmt: skip
+NOTHING: dict[str, Any] = {"title": "none", "tau": 1.0, "alphas_FK": {}, "embeddings_VD": {}}
 SETTINGS = TrainingConfig(tokens=4 * 8 * 16, batch_size=8, compile="off")
 
 
@@ -114,13 +117,31 @@ def test_a_checkpoint_is_shown_as_tables_and_as_a_picture(
     assert "effective rank" in told and "embedding" in told and "lm_head" not in told
 
 
+def test_the_load_of_experts_is_what_the_router_chooses(tmp_path: Path) -> None:
+    config = with_variants(CONFIG, {"feed_forward": "moe"})
+    torch.manual_seed(0)
+    model = Transformer(config, scales=Scales.own(config)).eval()
+    tokens_BT = torch.arange(2 * 16).view(2, 16)
+    found = expert_loads(model, tokens_BT)
+    output = model.loss(tokens_BT, tokens_BT)
+    for layer, one in found.items():
+        assert sum(one.loads) == pytest.approx(config.n_experts)
+        reported = output.diagnostics[f"expert_load_of_layer/{layer}"].item()
+        assert max(one.loads) == pytest.approx(reported, rel=1e-5)
+        entropy = output.diagnostics[f"router_entropy_of_layer/{layer}"].item()
+        assert one.entropy == pytest.approx(entropy, rel=1e-5)
+    findings = replace(look_inside(Subject(**NOTHING)), experts=found, tokens=32)
+    assert "busiest" in shown(findings)
+    write_picture(findings, tmp_path / "experts.png")
+
+
 def test_an_untied_head_has_a_spectrum_of_its_own(tmp_path: Path) -> None:
     config = replace(CONFIG, embedding="untied", feed_forward="swiglu")
     training = Training(config, SETTINGS, CountingBatches(), baseline=config)
     torch.save({"format": FORMAT, "training": training.state_dict()}, path := tmp_path / "a.pt")
     findings = look_inside(Subject.of_trained(load(path), title="a"))
     assert list(findings.spectra) == ["embedding", "lm_head"]
-    assert "no PolyGLU in this model" in shown(findings)
+    assert "no PolyGLU and no experts in this model" in shown(findings)
     write_picture(findings, tmp_path / "a.png")
 
 
