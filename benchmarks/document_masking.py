@@ -1,8 +1,9 @@
 """What document masking costs: training speed with it over training speed without.
 
 The 10M baseline at several lengths of sequence, as many tokens a step at each. Every contender runs
-in a process of its own, and they take turns; ratios are taken within a round. Where the documents
-end does not matter to the cost on a CPU, because a mask is added to all scores.
+in a process of its own, and they take turns; ratios are taken within a round. Speeds are tokens per
+second of processor time, which other work on the machine disturbs least. Where the documents end
+does not matter to the cost on a CPU, because a mask is added to all scores.
 
 python -m benchmarks.document_masking --rounds 5
 """
@@ -91,10 +92,10 @@ def worker(context: int, masking: int, steps: int, threads: int, mode: str) -> N
         training.step()
     print(time.perf_counter() - started, flush=True)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(steps):
             training.step()
-        print(steps * TOKENS / (time.perf_counter() - started), flush=True)
+        print(steps * TOKENS / (time.process_time() - started), flush=True)
 
 
 def _training(config: ModelConfig, mode: str) -> Training:

@@ -1,18 +1,66 @@
-"""The optimiser: AdamW, with each parameter at the learning rate that muP gives it."""
+"""The optimisers: AdamW, or Muon with AdamW, each parameter at the rate that its role gives it.
+
+A variant is a function and a line in OPTIMIZERS.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from model.network.parameters import declared_parameters
+from model.network.parameters import DeclaredParameter, declared_parameters
 from model.network.transformer import Transformer
 from model.roles import Kind
+from model.training.muon import MuonWithAdamW, Optimizer, is_for_muon, muon_groups
+from model.training.settings import TrainingSettings
 
 EPSILON = 1e-12
 """Far below the square root of any second moment seen here, so muP need not scale it."""
+
+
+def optimizer_of(model: Transformer, settings: TrainingSettings) -> Optimizer:
+    """The optimiser that the settings name, over all parameters, at learning rate 0."""
+    return OPTIMIZERS[settings.optimizer](model, settings)
+
+
+def _adamw(model: Transformer, settings: TrainingSettings) -> Optimizer:
+    return adamw(
+        model,
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+        embedding_rate=settings.embedding_rate,
+    )
+
+
+def _muon(model: Transformer, settings: TrainingSettings) -> Optimizer:
+    """Muon for the hidden matrices, at `muon_learning_rate`; AdamW for everything else."""
+    return MuonWithAdamW(
+        muon_groups(
+            model,
+            learning_rate=settings.muon_learning_rate / settings.learning_rate,
+            weight_decay=settings.weight_decay,
+        ),
+        _of_groups(
+            parameter_groups(
+                model,
+                weight_decay=settings.weight_decay,
+                embedding_rate=settings.embedding_rate,
+                but=is_for_muon,
+            ),
+            betas=settings.betas,
+        ),
+        momentum=settings.muon_momentum,
+    )
+
+
+OPTIMIZERS: Mapping[str, Callable[[Transformer, TrainingSettings], Optimizer]] = {
+    "adamw": _adamw,
+    "muon": _muon,
+}
+"""By the names in `settings.OPTIMIZERS`."""
 
 
 def adamw(
@@ -27,26 +75,34 @@ def adamw(
     A parameter's role says whether it decays: matrices do, gains do not. Decay is divided by the
     rate's factor: AdamW multiplies the two, and the product must be the same in every cell.
     """
-    return torch.optim.AdamW(
+    return _of_groups(
         parameter_groups(model, weight_decay=weight_decay, embedding_rate=embedding_rate),
-        lr=0.0,
         betas=betas,
-        eps=EPSILON,
-        fused=True,
     )
 
 
+def _of_groups(groups: list[dict[str, Any]], *, betas: tuple[float, float]) -> torch.optim.AdamW:
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=EPSILON, fused=True)
+
+
 def parameter_groups(
-    model: Transformer, *, weight_decay: float, embedding_rate: float = 1.0
+    model: Transformer,
+    *,
+    weight_decay: float,
+    embedding_rate: float = 1.0,
+    but: Callable[[DeclaredParameter], bool] = lambda _: False,
 ) -> list[dict[str, Any]]:
     """Groups of parameters with equal `rate`, a factor of the learning rate, and `weight_decay`.
 
     embedding_rate: a further factor of the rates of embedding and head, the same at every size.
+    but: which parameters to leave out.
 
     Raises UndeclaredParameterError for a parameter without a role.
     """
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
     for declared in declared_parameters(model):
+        if but(declared):
+            continue
         rate = model.scales.rate(declared.role)
         if declared.role.kind in (Kind.EMBEDDING, Kind.HEAD):
             rate *= embedding_rate
@@ -58,7 +114,7 @@ def parameter_groups(
     ]
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
     """Gives each group the learning rate times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["rate"]

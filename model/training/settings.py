@@ -13,9 +13,11 @@ from model.training.schedules import SCHEDULES
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILE_MODES = ("auto", "on", "off")
+OPTIMIZERS = ("adamw", "muon")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "parametrization": tuple(PARAMETRIZATIONS),
     "schedule": tuple(SCHEDULES),
+    "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
     "compile": COMPILE_MODES,
 }
@@ -55,6 +57,12 @@ class TrainingSettings:
     """`on`, `off`, or `auto`: on if the run is long enough to pay for it."""
     deterministic: bool = True
     """Only algorithms that repeat bit for bit on the same kind of machine with the same threads."""
+    optimizer: str = "adamw"
+    """`adamw`, or `muon` for the hidden matrices with AdamW for everything else."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of the hidden matrices under Muon; `learning_rate` is that of the rest."""
+    muon_momentum: float = 0.95
+    """Decay rate of Muon's momentum."""
 
     def __post_init__(self) -> None:
         # Before the types: whoever writes `compile=true` wants to hear the names.
@@ -122,6 +130,8 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda betas: all(0 <= beta < 1 for beta in betas),
         "two numbers in [0, 1), for example (0.9, 0.95)",
     ),
+    "muon_learning_rate": (lambda rate: 0 < rate < math.inf, "positive and finite, such as 0.02"),
+    "muon_momentum": (lambda momentum: 0 <= momentum < 1, "in [0, 1), for example 0.95"),
     "gradient_clip": (lambda norm: norm > 0, "positive, or inf for no clipping"),
 }
 

@@ -42,7 +42,7 @@ from model.training.hardware import (
     keep_freed_memory,
     precision_on,
 )
-from model.training.optimizers import adamw, set_learning_rate
+from model.training.optimizers import optimizer_of, set_learning_rate
 from model.training.schedules import SCHEDULES
 from model.training.settings import TrainingConfig
 
@@ -123,12 +123,7 @@ class Training:
         torch.manual_seed(training.seed)
         # Drawn on the CPU, so that training starts from the same weights on every device.
         self.model = Transformer(config, scales=self.scales).to(device)
-        self._optimizer = adamw(
-            self.model,
-            betas=training.betas,
-            weight_decay=training.weight_decay,
-            embedding_rate=training.embedding_rate,
-        )
+        self._optimizer = optimizer_of(self.model, training)
         compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
         self._loss = compiled_loss(self.model) if compiled else self.model.loss
         self._compiles = compiled

@@ -77,6 +77,9 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "evaluation_bytes": 262_144,
     "sample": "first_documents",
     "seed": 0,
+    "optimizer": "adamw",
+    "muon_learning_rate": 0.02,
+    "muon_momentum": 0.95,
 }
 """Defaults of all settings as of their introduction. Add lines; never change or remove one."""
 

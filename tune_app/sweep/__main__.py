@@ -68,9 +68,10 @@ Space = Annotated[
     Parameter(
         help="The search space: quick, embedding, glu, embedding_glu, quick_rates, "
         "quick_training; "
-        "attention, factorized, heads, glu_family, moe, polyglu, vocabulary, superbpe; "
+        "attention, factorized, heads, glu_family, moe, polyglu, vocabulary, superbpe, "
+        "optimizers; "
         "quick_attention, quick_factorized, quick_heads, quick_glu_family, quick_moe, "
-        "quick_polyglu, quick_vocabulary, quick_superbpe; "
+        "quick_polyglu, quick_vocabulary, quick_superbpe, quick_optimizers; "
         "share_at_equal_width, share_at_equal_shape, share_at_equal_depth, depth_width; "
         "quick_share_at_equal_width, quick_share_at_equal_shape, quick_share_at_equal_depth, "
         "quick_depth_width; or the path to a .py file."

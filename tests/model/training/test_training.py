@@ -42,6 +42,9 @@ SETTINGS = TrainingConfig(
 )
 
 
+MUON = replace(SETTINGS, optimizer="muon")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Counted:
     inputs_BT: NDArray[np.int64]
@@ -119,17 +122,23 @@ def test_one_seed_gives_the_same_losses_bit_for_bit(precision: str) -> None:
     assert train(start(settings))[0] != train(start(replace(settings, seed=1)))[0]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_stopped_at_any_step_and_resumed_it_is_the_same_run_bit_for_bit(dropout: float) -> None:
+@pytest.mark.parametrize(
+    ("settings", "dropout"),
+    [(SETTINGS, 0.0), (SETTINGS, 0.3), (MUON, 0.0)],
+    ids=["adamw", "dropout", "muon"],
+)
+def test_stopped_at_any_step_and_resumed_it_is_the_same_run_bit_for_bit(
+    settings: TrainingConfig, dropout: float
+) -> None:
     config = replace(CONFIG, dropout=dropout)
-    undisturbed = train(start(config=config))
-    assert (undisturbed == train(start())) == (dropout == 0)
+    undisturbed = train(start(settings, config))
+    assert (undisturbed == train(start())) == (settings == SETTINGS and dropout == 0)
     for stop in (0, 1, STEPS // 2, STEPS - 1):
-        first = start(config=config)
+        first = start(settings, config)
         before = train(first, steps=stop)
         state = stored(first.state_dict())
         train(first, steps=1)
-        second = start(config=config)
+        second = start(settings, config)
         second.load_state_dict(state)
         assert before + train(second, steps=STEPS - stop) == undisturbed
 
