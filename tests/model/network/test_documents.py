@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from model.network.causal_attention import causal_attention
 from model.network.documents import DOCUMENTS, Documents
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
-from model.parts import VARIANTS, has_rank
+from model.parts import VARIANTS
 from model.spec import ModelConfig
+from tests.model.variants import EVERY, further_sizes
 
 CONFIG = ModelConfig(
     vocab_size=61,
@@ -30,22 +32,16 @@ CONFIG = ModelConfig(
 END = 0
 LENGTHS = (5, 1, 10, 8)
 """Of the documents of each sequence, end-of-text included; the first one began before it."""
-CHOICES = [
-    *(
-        {part: kind}
-        for part, kinds in VARIANTS.items()
-        for kind, variant in kinds.items()
-        if not variant.not_for_training
-    ),
+CHOICES: list[dict[str, Any]] = [
+    *EVERY,
     {"n_kv_heads": 2, "dropout": 0.1},
     {"n_kv_heads": 1, "attention": "qk_norm"},
 ]
 
 
 def build(**changes: object) -> Transformer:
-    if has_rank(str(changes.get("embedding", CONFIG.embedding))):
-        changes["embedding_rank"] = 5
-    config = replace(CONFIG, **changes)  # type: ignore[arg-type]
+    names = {part: str(name) for part, name in changes.items() if part in VARIANTS}
+    config = replace(CONFIG, **changes, **further_sizes(names))  # type: ignore[arg-type]
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Transformer(config, scales=Scales.own(config))
