@@ -346,7 +346,7 @@ class TestCommand:
             (["stdlibb"], "did you mean stdlib?"),
             (["nothing.txt"], "nothing.txt does not exist"),
             (["./" + "x" * 300 + ".txt"], "File name too long"),
-            (["stories.jsonl", "--tokenizer", "bpe"], "expected one of byte_level_bpe, imported"),
+            (["stories.jsonl", "--tokenizer", "bpe"], "expected one of byte_level_bpe, superbpe"),
             (["stories.jsonl", "--tokenizer", "no.json"], "no.json cannot be read"),
             (["stories.jsonl", "--vocabulary", "256"], "at least 257"),
             (["stories.jsonl", "--vocab-size", "60k"], "supports a vocabulary of"),
