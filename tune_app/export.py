@@ -36,6 +36,7 @@ def export(
     *,
     cell: str | None = None,
     to: Path | None = None,
+    transformers: Annotated[bool, Parameter(negative="")] = False,
     results: Annotated[Path, Parameter(help="Folder that holds all sweeps.")] = Path("runs"),
 ) -> int:
     """Export a cell.
@@ -46,10 +47,13 @@ def export(
         Its label or key; default: the leader, on the seed on which it scored best.
     to
         The new folder; default: exports/NAME-KEY.
+    transformers
+        Also write it for the library transformers, if the model is exactly a Llama.
     """
     from tune_app.evaluation.cell_metrics import cell_metrics  # noqa: PLC0415 - imports torch
     from tune_app.evaluation.choice import choose_cell  # noqa: PLC0415
     from tune_app.evaluation.exporting import CARD_FILE, write_export  # noqa: PLC0415
+    from tune_app.evaluation.llama import why_not_llama  # noqa: PLC0415
     from tune_app.evaluation.model_card import model_card  # noqa: PLC0415
     from tune_app.evaluation.recording import METRICS_FILE, as_json  # noqa: PLC0415
 
@@ -57,6 +61,10 @@ def export(
     record = chosen.cell.cell
     sweep = chosen.results.sweep.name
     target = to or Path("exports") / f"{sweep}-{record.key}"
+    if transformers and chosen.cell.cell.solved is not None:
+        reason = why_not_llama(chosen.cell.cell.solved.model)
+        if reason is not None:
+            raise ValueError(f"transformers has no such model: {reason}; leave out --transformers")
     metrics = cell_metrics(chosen.results, chosen.cell, evaluations=chosen.evaluations)
     trained = chosen.load()
     write_export(
@@ -74,6 +82,7 @@ def export(
                 metrics, name=f"{sweep}, {record.label}", folder=target.name, prompt="The"
             ),
         },
+        transformers=transformers,
     )
     console = Console()
     console.print(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,7 +14,9 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
+from tune_app.evaluation.llama import llama_config, llama_weights, tokenizer_config
 from tune_app.plan.identity import completed
 from tune_app.portable.format import (
     CONFIG_FILE,
@@ -28,7 +33,13 @@ CARD_FILE = "MODEL_CARD.md"
 
 _TOLERANCE = 1e-5
 """Largest difference between the logits of the export and those of the model."""
+_LLAMA_TOLERANCE = 1e-4
+"""The same for transformers, whose products are in another order."""
 _PROBE_TOKENS = 64
+TRANSFORMERS = "transformers"
+"""Name of the folder for that library."""
+
+logger = logging.getLogger(__name__)
 
 
 def write_export(
@@ -37,6 +48,7 @@ def write_export(
     *,
     source: Mapping[str, Any],
     documents: Mapping[str, str],
+    transformers: bool = False,
 ) -> None:
     """Writes a model into a new folder, which appears once it was loaded again and compared.
 
@@ -45,9 +57,10 @@ def write_export(
         target: the folder.
         source: where the model is from, for config.json; plain values.
         documents: further files by name.
+        transformers: whether a folder of this name in it has the model for that library.
 
     Raises ExportError if the folder is there already or the reloaded model differs, TokenizerError
-    if the tokenizer is not known, OSError if it cannot be written.
+    if the tokenizer is not known, ValueError if transformers has no such model, OSError if it cannot be written.
     """
     target = target.expanduser()
     if target.exists():
@@ -82,6 +95,8 @@ def write_export(
             (folder / name).write_bytes(content)
         for name, text in documents.items():
             (folder / name).write_text(text, encoding="utf-8")
+        if transformers:
+            _write_llama(folder / TRANSFORMERS, trained, tokenizer)
         # The description is written last, so its presence means that everything is complete.
         (folder / CONFIG_FILE).write_text(config.as_json(), encoding="utf-8")
         _check(folder, trained)
@@ -101,11 +116,47 @@ def _appearing(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _write_llama(folder: Path, trained: TrainedModel, tokenizer: bytes) -> None:
+    """The model as transformers loads it; compared if that library is installed."""
+    weights = llama_weights(trained.model)
+    end = trained.tokenizer.id_to_token(trained.end_of_text)
+    assert end is not None, "the token before each document has a name"
+    settings = {
+        CONFIG_FILE: llama_config(trained.config, end_of_text=trained.end_of_text),
+        "tokenizer_config.json": tokenizer_config(context=trained.config.context, end_of_text=end),
+    }
+    folder.mkdir()
+    content = safetensors.torch.save(weights, metadata={"format": "pt"})
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer)
+    for name, values in settings.items():
+        (folder / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    if importlib.util.find_spec("transformers") is None:
+        logger.warning("transformers is not installed, so its folder was not loaded and compared")
+        return
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415 - seconds, and optional
+
+    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokens_BT = _probe(trained)
+    with torch.inference_mode():
+        difference = (theirs(tokens_BT).logits - trained.model(tokens_BT)).abs().max().item()
+    if not difference <= _LLAMA_TOLERANCE:
+        raise ExportError(
+            f"the logits in transformers differ from the model's by {difference:g}; at most "
+            f"{_LLAMA_TOLERANCE:g} is allowed, so nothing was exported"
+        )
+
+
+def _probe(trained: TrainedModel) -> Tensor:
+    """Tokens [1, T] whose logits are compared."""
+    length = min(_PROBE_TOKENS, trained.config.context)
+    return torch.arange(length)[None] * 7 % trained.config.vocab_size
+
+
 def _check(folder: Path, trained: TrainedModel) -> None:
     """Raises ExportError unless the folder loads and has the model's logits and tokens."""
     exported = load(folder)
-    length = min(_PROBE_TOKENS, trained.config.context)
-    tokens_BT = torch.arange(length)[None] * 7 % trained.config.vocab_size
+    tokens_BT = _probe(trained)
     with torch.inference_mode():
         difference = (exported.model(tokens_BT) - trained.model(tokens_BT)).abs().max().item()
     # Not `>`: it would let a NaN pass.
