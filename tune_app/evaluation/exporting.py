@@ -60,7 +60,8 @@ def write_export(
         transformers: whether a folder of this name in it has the model for that library.
 
     Raises ExportError if the folder is there already or the reloaded model differs, TokenizerError
-    if the tokenizer is not known, ValueError if transformers has no such model, OSError if it cannot be written.
+    if the tokenizer is not known, ValueError if transformers has no such model, OSError if it
+    cannot be written.
     """
     target = target.expanduser()
     if target.exists():
