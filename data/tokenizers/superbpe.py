@@ -118,10 +118,10 @@ class SuperBpe(TokenizerKind):
         refused = self.spec.vocab_size
         while True:
             if attempt.first < self._first_size(refused):
-                refused = min(refused, self._largest_with(attempt.first) + 1)
-            filled = min(attempt.size, refused - 1)
-            if attempt.first == attempt.size:  # the first stage fell short
+                refused = self._largest_with(attempt.first) + 1
                 filled = refused - 1
+            else:
+                filled = attempt.size
             if not SMALLEST_VOCABULARY <= self._first_size(filled) < filled:
                 return f"set the tokenizer option {TRANSITION!r} lower"
             attempt = self._attempt(texts, filled, report)

@@ -202,6 +202,13 @@ def test_a_vocabulary_beyond_the_text_names_the_largest() -> None:
         kind_of(superbpe_of(largest + 1)).train([TEXTS])
 
 
+def test_a_second_stage_without_pairs_is_refused_with_a_remedy() -> None:
+    for transition in (0.87, 262):
+        kind = kind_of(superbpe_of(300, transition=transition, max_words=1))
+        with pytest.raises(CorpusError, match=r"second stage ends at .*; (ask for|set the) "):
+            kind.train([["ab ab cd cd ef ef gh gh " * 3, *"0123456789"]])
+
+
 @pytest.mark.parametrize(
     ("size", "options", "told"),
     [
