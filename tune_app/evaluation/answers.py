@@ -51,6 +51,11 @@ def score_task(model: TextModel, task: Task) -> list[ScoredExample]:
         places.append((place, len(room) < len(before)))
         wanted += [Continuation(before=room, answer=answer) for answer in answers]
     found = log_probabilities(model.model, wanted)
+    if any(math.isnan(value) for value in found):
+        raise ValueError(
+            f"the model's log-probabilities on {task.name} are NaN: its training diverged; "
+            "evaluate another cell"
+        )
     start = 0
     for place, shortened in places:
         example = task.examples[place]

@@ -93,7 +93,7 @@ def evaluate_suite(
     return SuiteResult(
         suite=suite.name,
         split=suite.split,
-        metrics={name: value for name, value in metrics.items() if not math.isnan(value)},
+        metrics=_without_nan(metrics),
         notes={"source": suite.source, **notes},
         units=units,
         contaminated=[
@@ -106,6 +106,15 @@ def evaluate_suite(
             for one in overlapping or ()
         ],
     )
+
+
+def _without_nan(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Without the errors and parts that too few units have; a score that is NaN is infinite."""
+    return {
+        name: math.inf if math.isnan(value) else value
+        for name, value in metrics.items()
+        if not (math.isnan(value) and ("_error" in name or name.startswith("clean_")))
+    }
 
 
 def _latency(model: TextModel, suite: LatencySuite) -> SuiteResult:

@@ -29,6 +29,7 @@ from tune_app.evaluation.recording import (
 from tune_app.evaluation.results import SuiteResult, contamination, evaluate_suite
 from tune_app.evaluation.suites import LANGUAGE, Suite, TextSuite, find_suites, texts_of
 from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
 from tune_app.plan.identity import completed
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.portable.loading import load as load_export
@@ -89,9 +90,12 @@ def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -
     )
     with Journal.open(chosen.folder / JOURNAL) as journal:
         known = {(one.suite, one.split) for one in journal.evaluations(key)}
+        finished = chosen.cell.cell.status is Status.FINISHED
         waiting = []
         for suite in suites:
-            if (suite.name, suite.split) in known:
+            if suite.split == "test" and suite.name == LANGUAGE and not finished:
+                _say(console, f"{suite.name}, test: not scored, as the cell has not finished")
+            elif (suite.name, suite.split) in known:
                 _say(console, f"{suite.name}, {suite.split}: recorded already, and scored once")
             else:
                 waiting.append(suite)

@@ -22,6 +22,7 @@ from tune_app.evaluation.choice import ChosenCell
 from tune_app.evaluation.exporting import write_export
 from tune_app.evaluation.fields import schema
 from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
 
 PLANTED = "people watch it in the evening with friends again"
 
@@ -129,6 +130,20 @@ def test_an_export_is_evaluated_without_a_journal(
     assert found["notes"]["contamination"].startswith("not checked")
     assert run(evaluate, *given) == 2
     assert "needs the corpus of the training" in capsys.readouterr().err
+
+
+def test_a_cell_that_did_not_finish_is_not_scored_on_the_test_split(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(evaluate, "quick", "--cell", "45% × 4.0", "--results", str(runs)) == 2
+    assert "has no cell" in capsys.readouterr().err
+    with Journal.open(runs / "quick/journal.sqlite3", read_only=True) as journal:
+        (stopped, *_) = (one for one in journal.cells() if one.status is Status.STOPPED)
+    assert run(evaluate, "quick", "--cell", stopped.key, "--results", str(runs)) == 0
+    assert "test: not scored, as the cell has not finished" in capsys.readouterr().out
+    with Journal.open(runs / "quick/journal.sqlite3", read_only=True) as journal:
+        assert [one.split for one in journal.evaluations()] == ["train", "dev"]
+        assert journal.scores() == []
 
 
 @pytest.mark.parametrize(

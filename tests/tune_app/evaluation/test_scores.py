@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from data.tasks.base import Example, Task
+from data.tasks.overlap import OverlapRule
 from data.tasks.packed import cutting_of, pack_documents
 from model.evaluation.choices import Continuation, fitted, log_probabilities
 from tests.tune_app.untrained import untrained
 from tune_app.evaluation.answers import accuracy_of, score_task, task_metrics
 from tune_app.evaluation.choice import text_model
 from tune_app.evaluation.language import ratio_error, score_text
+from tune_app.evaluation.results import evaluate_suite
+from tune_app.evaluation.suites import TextSuite
 from tune_app.portable.text_model import TextModel
 
 
@@ -134,6 +137,20 @@ def test_the_end_of_a_prompt_is_kept(
 ) -> None:
     found = fitted(before, longest_answer=longest, context=4)
     assert (None if found is None else list(found)) == expected
+
+
+def test_a_diverged_model_has_an_infinite_score_and_chooses_nothing() -> None:
+    trained = untrained(context=16)
+    next(iter(trained.model.parameters())).data.fill_(math.nan)
+    model = text_model(trained)
+    packed = pack_documents(
+        [b"a", b"b c"], model.tokenizer, end_of_text=0, cutting=cutting_of("byte_level_bpe")
+    )
+    suite = TextSuite(name="a", split="all", source="a", packed=packed, tokenizer=model.tokenizer)
+    found = evaluate_suite(model, suite, overlapping=None, rule=OverlapRule()).metrics
+    assert found["bits_per_byte"] == found["perplexity"] == math.inf
+    with pytest.raises(ValueError, match="are NaN: its training diverged"):
+        score_task(model, task("the film"))
 
 
 def test_the_batch_changes_no_log_probability(model: TextModel) -> None:
