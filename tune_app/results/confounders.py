@@ -201,6 +201,14 @@ def _expansion(design: Design) -> float | None:
     return None if config is None else config["d_ff"] / config["d_model"]
 
 
+def _held(design: Design) -> float | None:
+    """All parameters over those that a token uses: more than 1 with experts."""
+    counts = design.cells[0].cell.parameters
+    if counts is None or not counts.get("active"):
+        return None
+    return float(counts["total"] / counts["active"])
+
+
 def _flops(design: Design) -> float | None:
     """Of one cell, without the other nuisance values that its design was tried at."""
     return mean_of(flops for cell in design.finished if (flops := cell.training_flops) is not None)
@@ -226,6 +234,7 @@ PROPERTIES = (
     Property(
         name="expansion", value=_expansion, text=lambda value: f"{value:.2f}", axis="glu_expansion"
     ),
+    Property(name="parameters / active ones", value=_held, text=lambda value: f"{value:.2f}"),
     Property(name="vocabulary", value=_size("vocab_size"), text=_whole, axis="vocab_size"),
     Property(name="training FLOPs", value=_flops, text=lambda value: f"{value:.2e}"),
     Property(name="training seconds", value=_seconds, text=formats.duration),

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.tune_app.journals import make_journal
-from tune_app.results.confounders import confounder_section, confounder_sentences, confounders
+from tune_app.results.confounders import (
+    PROPERTIES,
+    confounder_section,
+    confounder_sentences,
+    confounders,
+)
 from tune_app.results.summary import SweepResults, summarise
 
 
@@ -41,6 +47,19 @@ def test_a_larger_share_comes_with_a_wider_and_shallower_model(tmp_path: Path) -
     )
     assert sentence.endswith("(−1.00)."), "seconds last"
     assert "attention" not in sentence, "by less than 5 %"
+
+
+def test_experts_hold_more_parameters_than_a_token_uses() -> None:
+    (held,) = (one for one in PROPERTIES if one.name == "parameters / active ones")
+
+    def of(parameters: dict[str, int] | None) -> float | None:
+        cell = SimpleNamespace(cell=SimpleNamespace(parameters=parameters))
+        return held.value(SimpleNamespace(cells=[cell]))  # type: ignore[arg-type]
+
+    assert of({"total": 22_000_000, "active": 10_000_000}) == 2.2
+    assert of({"total": 10_000_000, "active": 10_000_000}) == 1
+    assert of({"total": 10_000_000}) is None, "a journal of before parameters were counted so"
+    assert of(None) is None
 
 
 def test_the_table_has_a_row_for_each_property_and_a_column_for_each_axis(tmp_path: Path) -> None:
