@@ -13,6 +13,7 @@ from model.sizing.table import parameter_table
 from tune_app.plan.cell import Cell, refuse_former_sample
 from tune_app.plan.cell_names import CellNames, named
 from tune_app.plan.labels import axis_name, describe_value, ordered
+from tune_app.plan.like import with_preset
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space, expand
@@ -93,6 +94,7 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
     Raises ValueError if an option is impossible, if the baseline is infeasible, or if cells differ
     in corpus, tokens or evaluations and so could not be compared.
     """
+    wishes = with_preset(space, wishes)
     name = wishes.name or space.name
     if not _NAME.fullmatch(name):
         raise ValueError(

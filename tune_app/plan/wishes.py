@@ -123,6 +123,9 @@ class Wishes:
         None
     )
     """Vocabulary size of the tokenizer, e.g. 8k; default: the space's, else 16k."""
+    like: Annotated[str | None, Parameter(group=_WHAT, metavar="PRESET")] = None
+    """Sizes and variants of a model like this preset, at the sweep's budget and vocabulary;
+    `stellux presets` lists them; default: the space's own."""
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
     """Baseline tokens to train each cell on, e.g. 20M; default: the space's, else 5M."""
     seeds: Annotated[Seeds, Parameter(group=_WHAT)] = (0,)
