@@ -36,7 +36,8 @@ app = App(
 
     Training: tokens, batch_size, learning_rate, learning_rate_factor,
     embedding_rate, parametrization, schedule, warmup_fraction, weight_decay, betas,
-    gradient_clip, precision, compile, deterministic, seed.
+    gradient_clip, precision, compile, deterministic, seed, optimizer,
+    muon_learning_rate, muon_momentum.
 
     Evaluation: corpus, evaluations, evaluation_bytes, sample.
 
