@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from model.parts import FEED_FORWARDS, has_experts
+from model.parts.feed_forwards import FEED_FORWARDS, has_experts
 
 EXPERT_COUNTS = ("n_experts", "top_k", "shared_experts")
 EXPERT_SETTINGS = (*EXPERT_COUNTS, "balance_weight", "router_z_weight")

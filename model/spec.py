@@ -13,7 +13,10 @@ from typing import Any
 
 from model.experts import EXPERT_DEFAULTS, check_experts
 from model.field_types import require_types
-from model.parts import EMBEDDINGS, VARIANTS, Amount, Choice, has_experts, has_rank
+from model.parts.embeddings import EMBEDDINGS, has_rank
+from model.parts.feed_forwards import has_experts
+from model.parts.part import Amount
+from model.parts.variants import VARIANTS, Choice
 
 MAX_EXPANSION = 64.0
 KV_SHARE_TOLERANCE = 0.02

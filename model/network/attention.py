@@ -1,7 +1,7 @@
 """Attention: how a token reads the tokens before it.
 
 A variant is a class with the methods of `Attention`, a line in ATTENTIONS, and its entry in
-model/parts.py.
+model/parts/.
 
 Shapes: B sequences, T tokens, D width, A attention width, H heads, K head dimension, so A = H·K;
 G key-value heads.

@@ -1,7 +1,7 @@
 """Tokens to vectors at the bottom of the model, vectors to logits at its top.
 
 A variant is a class with the methods of `Embeddings`, a line in EMBEDDINGS, and its entry in
-model/parts.py. `output` returns features and a matrix, whose product is the logits: so the loss
+model/parts/. `output` returns features and a matrix, whose product is the logits: so the loss
 can work in chunks, and a factorised embedding needs no special case there.
 
 Shapes: B sequences, T tokens, D width, R rank, V vocabulary.

@@ -1,7 +1,7 @@
 """The feed-forward, which works on each position on its own.
 
 A variant is a class with the methods of `FeedForward`, a line in FEED_FORWARDS, and its entry in
-model/parts.py.
+model/parts/.
 
 Shapes: B sequences, T tokens, D width, F inner width.
 """

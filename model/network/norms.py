@@ -1,6 +1,6 @@
 """Normalisation of what attention, feed-forward and head read.
 
-A variant is a class, a line in NORMS, and its entry in model/parts.py.
+A variant is a class, a line in NORMS, and its entry in model/parts/.
 """
 
 from __future__ import annotations

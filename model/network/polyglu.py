@@ -27,7 +27,7 @@ from model.network.mixed_activations import mixed_activations
 from model.network.parameters import declare
 from model.network.projection import Projection
 from model.network.running_mean import running_mean
-from model.parts import ROUTED_ACTIVATIONS, ROUTER_WIDTH
+from model.parts.polyglu import ROUTED_ACTIVATIONS, ROUTER_WIDTH
 from model.roles import hidden_matrix, small_matrix, vector
 from model.spec import ModelConfig
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from model.parts import FP32_BYTES, Parts
+from model.parts.part import FP32_BYTES
+from model.parts.variants import Parts
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
 

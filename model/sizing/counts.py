@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model.parts import Parts
+from model.parts.variants import Parts
 from model.spec import ModelConfig
 
 

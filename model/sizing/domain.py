@@ -23,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.experts import EXPERT_COUNTS
-from model.parts import Amount, Part, Parts, has_rank
+from model.parts.embeddings import has_rank
+from model.parts.part import Amount, Part
+from model.parts.variants import Parts
 from model.spec import ModelSpec
 
 TOTAL_TOLERANCE = 0.005
@@ -56,7 +58,7 @@ Booleans = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """Sizes to count parameters for: integers or arrays that broadcast. See `model.parts.Sizes`."""
+    """Sizes to count parameters for: integers or arrays that broadcast (`model.parts.part`)."""
 
     vocab_size: int
     context: int

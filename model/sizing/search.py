@@ -39,7 +39,7 @@ by how far its parameters are from the share of the target. The cost above decid
 left. A settled size moves only if no value of the other meets the budget.
 
 The search is exhaustive: it skips only what a lower bound of the cost rules out. The bounds rely on
-counts that never decrease as a size grows (`model.parts`).
+counts that never decrease as a size grows (`model.parts.part`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model.experts import EXPERT_SETTINGS
-from model.parts import Amount
+from model.parts.part import Amount
 from model.sizing.domain import (
     EXPANSION_TOLERANCE,
     SHARE_TOLERANCE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from model.parts import Parts
+from model.parts.variants import Parts
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from model.parts import PolyGLU
+from model.parts.polyglu import PolyGLU
 from model.presets import PRESETS, Ratios, preset, scaled, settings_of
 from model.sizing.budget import solve
 from model.sizing.counts import count_parameters

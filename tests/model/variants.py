@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from model.parts import VARIANTS, has_experts, has_rank
+from model.parts.embeddings import has_rank
+from model.parts.feed_forwards import has_experts
+from model.parts.variants import VARIANTS
 from model.spec import ModelConfig
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from model.parts import VARIANTS, Part, Reported
+from model.parts.part import Part, Reported
+from model.parts.variants import VARIANTS
 from tune_app import formats
 
 _GROUP_OF_PARTS = "train"
@@ -158,7 +159,7 @@ def metric(name: str) -> Metric:
     if declared is None:
         raise UndeclaredMetricError(
             f"the metric {name!r} is not declared; add it, with its unit, to CENTRAL in "
-            "tune_app/journal/metrics.py, or to what its part reports in model/parts.py"
+            "tune_app/journal/metrics.py, or to what its part reports in model/parts/"
         )
     return declared
 

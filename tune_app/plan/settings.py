@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from data.tokenizers.spec import DEFAULT_KIND
 from data.tokenizers.spec import KINDS as TOKENIZERS
 from model.field_types import described
-from model.parts import VARIANTS
+from model.parts.variants import VARIANTS
 from model.spec import BUDGETS, ModelSpec
 from model.training.settings import CHOICES, TrainingSettings
 from tune_app.plan.cell import SAMPLES, TrialSettings

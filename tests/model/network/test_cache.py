@@ -8,7 +8,7 @@ import torch
 from model.mup import Scales
 from model.network.cache import Cache, needs_whole_text
 from model.network.transformer import Transformer
-from model.parts import VARIANTS
+from model.parts.variants import VARIANTS
 from model.sizing.budget import solve
 from model.spec import ModelSpec
 from tests.model.variants import further_sizes

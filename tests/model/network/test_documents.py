@@ -15,7 +15,7 @@ from model.network.causal_attention import causal_attention
 from model.network.documents import DOCUMENTS, Documents
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
-from model.parts import VARIANTS
+from model.parts.variants import VARIANTS
 from model.spec import ModelConfig
 from tests.model.variants import EVERY, further_sizes
 

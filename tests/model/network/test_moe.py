@@ -15,7 +15,7 @@ from model.network.grouped import grouped_product, permuted
 from model.network.moe import MixtureOfExperts
 from model.network.parameters import initialise
 from model.network.transformer import Transformer
-from model.parts import FEED_FORWARDS
+from model.parts.feed_forwards import FEED_FORWARDS
 from model.spec import ModelConfig
 from model.training.settings import TrainingConfig
 from model.training.training import Training

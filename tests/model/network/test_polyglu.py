@@ -21,7 +21,7 @@ from model.network.mixed_activations import mixed_activations
 from model.network.polyglu import PolyGLU, PublishedPolyGLU, gumbel_noise, temperature
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer
-from model.parts import PolyGLU as Counts
+from model.parts.polyglu import PolyGLU as Counts
 from model.sizing.budget import solve
 from model.spec import ModelConfig, ModelSpec
 from model.training.settings import TrainingConfig

@@ -14,7 +14,8 @@ from model.network.attention import ATTENTIONS
 from model.network.embeddings import EMBEDDINGS
 from model.network.feed_forward import FEED_FORWARDS
 from model.network.norms import NORMS
-from model.parts import VARIANTS, Part, Parts
+from model.parts.part import Part
+from model.parts.variants import VARIANTS, Parts
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
 from tests.model.sizing.built import count_built

@@ -10,7 +10,9 @@ from statistics import median
 import numpy as np
 import pytest
 
-from model.parts import FEED_FORWARDS, GatedFeedForward, Sizes
+from model.parts.dense import GatedFeedForward
+from model.parts.feed_forwards import FEED_FORWARDS
+from model.parts.part import Sizes
 from model.sizing.search import alternatives, search
 from model.spec import ModelSpec
 from tests.model.sizing.brute_force import (

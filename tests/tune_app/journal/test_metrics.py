@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from model.parts import FeedForward, Reported
+from model.parts.dense import FeedForward
+from model.parts.part import Reported
 from tests.tune_app.observations import changed, observation
 from tune_app.journal.metrics import (
     METRICS,
