@@ -26,9 +26,9 @@ app = App(
     A cell is JSON with any of these settings; the others keep their defaults,
     which `stellux settings` shows with what they mean.
 
-    Model: target_parameters, vocab_size, embedding_ratio, glu_expansion, embedding,
-    attention, feed_forward, norm, context, kv_share, rotary_base, document_masking,
-    dropout; sizes: d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff,
+    Model: target_parameters, budget, vocab_size, embedding_ratio, glu_expansion,
+    embedding, attention, feed_forward, norm, context, kv_share, rotary_base,
+    document_masking, dropout; sizes: d_model, n_layers, n_heads, n_kv_heads, head_dim, d_ff,
     embedding_rank; experts: n_experts, top_k, shared_experts, balance_weight,
     router_z_weight.
 

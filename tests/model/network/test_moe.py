@@ -77,10 +77,10 @@ def by_hand(layer: MixtureOfExperts, hidden_BTD: Tensor, *, shared: int) -> Tens
 @pytest.mark.parametrize(("experts", "top_k", "shared"), CHOICES)
 def test_it_is_the_loop_over_tokens_and_experts(experts: int, top_k: int, shared: int) -> None:
     model, layer = layer_of(experts, top_k, shared)
-    hidden_BTD = torch.randn(2, 5, CONFIG.d_model, requires_grad=True)
+    hidden_BTD = torch.randn(2, 3, CONFIG.d_model, requires_grad=True)
     upstream_BTD = torch.randn_like(hidden_BTD)
     leaves = [hidden_BTD, *layer.parameters()]
-    ours = layer(hidden_BTD, model.context(5))
+    ours = layer(hidden_BTD, model.context(3))
     theirs = by_hand(layer, hidden_BTD, shared=shared)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
     torch.testing.assert_close(

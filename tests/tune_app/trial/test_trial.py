@@ -115,7 +115,10 @@ EXPERTS = {"feed_forward": "moe", "n_experts": 4, "top_k": 2, "shared_experts": 
     "variants",
     [
         {"n_kv_heads": 1, "attention": "qk_norm", "document_masking": True, "dropout": 0.1},
-        {**EXPERTS, "budget": "active", "embedding": "factorized_untied"},
+        pytest.param(
+            {**EXPERTS, "budget": "active", "embedding": "factorized_untied"},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["attention", "experts"],
 )
