@@ -15,7 +15,7 @@ import numpy as np
 from model.spec import ModelConfig, ModelSpec
 
 REFERENCE_EXPANSION = 2.66
-GATED = ("swiglu", "geglu", "reglu", "odd", "moe")
+GATED = ("swiglu", "geglu", "reglu", "polyglu", "odd", "moe")
 
 
 def embedding_count(spec: ModelSpec | ModelConfig, d_model: int, rank: int = 0) -> int:
@@ -39,6 +39,8 @@ def total_count(  # type: ignore[no-untyped-def]
         inner = (chosen + (spec.shared_experts or 0)) * inner + d_model * spec.n_experts
     if spec.feed_forward == "odd":
         inner = inner + d_ff + 7
+    if spec.feed_forward == "polyglu":
+        inner = inner + 4 * d_ff + 4 + 32 * d_model + 32 + 32 * 4 + 4
     layer = 2 * d_model * head_dim * (n_heads + kv_heads) + inner + 2 * d_model
     if spec.attention == "qk_norm":
         layer = layer + 2 * head_dim
@@ -302,7 +304,7 @@ def random_pinned_spec(rng: np.random.Generator) -> ModelSpec:
         attention=str(rng.choice(["multi_head", "qk_norm"])),
         **kv,  # type: ignore[arg-type]
         embedding=str(rng.choice(["tied", "untied"])),
-        feed_forward=str(rng.choice(["swiglu", "reglu", "relu_squared", "gelu"])),
+        feed_forward=str(rng.choice(["swiglu", "polyglu", "relu_squared", "gelu"])),
     )
     total = int(total_count(spec, d_model, n_layers, (n_heads, head_dim), d_ff))
     share = embedding_count(spec, d_model) / total
