@@ -1,7 +1,7 @@
 """What document masking costs: training speed with it over training speed without.
 
-The 10M baseline at several lengths of sequence, as many tokens a step at each. Every contender runs
-in a process of its own, and they take turns; ratios are taken within a round. Speeds are tokens per
+The baseline at several lengths of sequence, as many tokens a step at each. Every contender runs in
+a process of its own, and they take turns; ratios are taken within a round. Speeds are tokens per
 second of processor time, which other work on the machine disturbs least. Where the documents end
 does not matter to the cost on a CPU, because a mask is added to all scores.
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 
 import torch
 from cyclopts import App
@@ -40,6 +39,8 @@ def compare(
     steps: int = 1,
     threads: int = 2,
     compiled: bool = False,
+    target_parameters: int = 10_000_000,
+    vocab_size: int = 16_000,
 ) -> None:
     """Train with and without masks in turns, and print the ratios.
 
@@ -55,19 +56,25 @@ def compare(
         CPU threads.
     compiled
         Compile the model.
+    target_parameters
+        Of the model.
+    vocab_size
+        Of the model.
     """
     mode = "on" if compiled else "off"
     commands = {
         _name(context, masking): [
-            *("-m", "benchmarks.document_masking", "worker"),
-            *(str(context), str(int(masking)), str(steps), str(threads), mode),
+            *("-m", "benchmarks.document_masking", "worker", "--context", str(context)),
+            "--masking" if masking else "--no-masking",
+            *("--steps", str(steps), "--threads", str(threads), "--mode", mode),
+            *("--target-parameters", str(target_parameters), "--vocab-size", str(vocab_size)),
         ]
         for context in contexts
         for masking in (False, True)
     }
     laps = race(commands, rounds=rounds)
     print(
-        f"\n{TOKENS:,} tokens a step, {threads} threads, compile {mode}, "
+        f"\n{target_parameters:,} parameters, {TOKENS:,} tokens a step, {threads} threads, compile {mode}, "
         f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}; median (range) of "
         f"{rounds} rounds of {steps} steps\n"
     )
@@ -81,13 +88,26 @@ def compare(
 
 
 @app.command(show=False)
-def worker(context: int, masking: int, steps: int, threads: int, mode: str) -> None:
+def worker(
+    *,
+    context: int,
+    masking: bool,
+    steps: int,
+    threads: int,
+    mode: str,
+    target_parameters: int,
+    vocab_size: int,
+) -> None:
     """One contender: ready when warm, then one turn for each line of input."""
     started = time.perf_counter()
     torch.set_num_threads(threads)
-    training = _training(
-        replace(solve(ModelSpec()), context=context, document_masking=bool(masking)), mode
+    spec = ModelSpec(
+        target_parameters=target_parameters,
+        vocab_size=vocab_size,
+        context=context,
+        document_masking=masking,
     )
+    training = _training(solve(spec), mode)
     for _ in range(WARM_UP_STEPS):
         training.step()
     print(time.perf_counter() - started, flush=True)
