@@ -74,9 +74,9 @@ def compare(
     }
     laps = race(commands, rounds=rounds)
     print(
-        f"\n{target_parameters:,} parameters, {TOKENS:,} tokens a step, {threads} threads, compile {mode}, "
-        f"{torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}; median (range) of "
-        f"{rounds} rounds of {steps} steps\n"
+        f"\n{target_parameters:,} parameters, {TOKENS:,} tokens a step, {threads} threads, "
+        f"compile {mode}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}; "
+        f"median (range) of {rounds} rounds of {steps} steps\n"
     )
     for context in contexts:
         masked, plain = _name(context, True), _name(context, False)
