@@ -23,12 +23,12 @@ sweep: $(VENV)/.runtime
 	@$(BIN)/python -m tune_app.sweep $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Real sweeps and Ray clusters under faults, the ten random ones of chaos-short among them, and the
 # servers and services of a cluster.
 test-sweeps: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "sweeps or chaos or services" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "sweeps or chaos or services" $(ARGS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -41,6 +41,8 @@ from tune_app.cloud.sweep_service.supervisor import (
 )
 from tune_app.sweep.folder import JOURNAL
 
+pytestmark = pytest.mark.services
+
 SYSTEMCTL = ROOT / "tests" / "cluster" / "systemctl.py"
 PRETENDED = "tests.tune_app.cloud.sweep_service.pretend_sweep"
 
@@ -65,7 +67,6 @@ import sys
 from tune_app.cloud.sweep_service.service import run_service
 from tune_app.cloud.sweep_service.supervisor import SweepSupervisor, SweepFiles
 
-pytestmark = pytest.mark.services
 folder = Path(__file__).parent
 files = SweepFiles(folder=folder / "files")
 sys.exit(run_service(files, lambda: SweepSupervisor(
