@@ -11,9 +11,15 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real sweeps first: files are what processes take from the queue, and a long one begun last
+    """The longest first: files are what processes take from the queue, and a long one begun last
     would keep one process busy while the others are done."""
-    items.sort(key=lambda item: "sweeps" not in getattr(item, "fixturenames", ()))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.get_closest_marker("chaos"):
+        return 0
+    return 1 if "sweeps" in getattr(item, "fixturenames", ()) else 2
 
 
 @pytest.fixture(scope="session")
