@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from tune_app.api.shown import shown_html, shown_text
 from tune_app.journal.journal import Journal
 from tune_app.results.columns import dictionary
 from tune_app.results.design_table import design_rows
-from tune_app.results.designs import CellResult
 from tune_app.results.equal_budgets import view_rows
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import cell_rows, curve_rows, decision_rows, failure_rows, names_of
@@ -25,6 +23,7 @@ from tune_app.results.verdict import verdict
 from tune_app.statistics.noise import Noise
 from tune_app.sweep import listing
 from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.trained_cell import cell_called, leading_cell, load_cell
 from tune_app.terminal.leader import leader_lines, verdict_line
 
 if TYPE_CHECKING:
@@ -135,13 +134,13 @@ class Sweep:
 
         Raises ValueError if no cell has finished, CheckpointError if its checkpoint is gone.
         """
-        leader = self.results.leader
+        leader = leading_cell(self.results)
         if leader is None:
             raise ValueError(
                 f"the sweep {self.name} has no leader: no cell has finished; load one with "
                 "load(label)"
             )
-        return self._load(min(leader.finished, key=lambda cell: cell.score or 0.0), device=device)
+        return load_cell(self.results, leader, folder=self.folder, device=device)
 
     def load(self, cell: str | float, *, device: str = "cpu") -> TrainedModel:
         """The model and the tokenizer of a cell, as of its newest checkpoint.
@@ -154,11 +153,8 @@ class Sweep:
         Raises ValueError for an unknown cell or one without a checkpoint, CheckpointError if the
         checkpoint is gone or damaged.
         """
-        if (found := _called(cell, self.results.cells)) is not None:
-            return self._load(found, device=device)
-        name = cell if isinstance(cell, str) else f"{cell:.15g}"
-        labels = ", ".join(one.cell.label for one in self.results.cells)
-        raise ValueError(f"the sweep {self.name} has no cell {name!r}; expected one of {labels}")
+        found = cell_called(self.results, cell)
+        return load_cell(self.results, found, folder=self.folder, device=device)
 
     def __repr__(self) -> str:
         return shown_text(self._lines(), self._short())
@@ -180,22 +176,6 @@ class Sweep:
 
     def _short(self) -> pd.DataFrame:
         return self.cells[[*_SHOWN]].rename(columns=_SHOWN)
-
-    def _load(self, result: CellResult, *, device: str) -> TrainedModel:
-        if result.checkpoint is None:
-            raise ValueError(
-                f"the cell {result.cell.label!r} of the sweep {self.name} has no checkpoint; it is "
-                f"{result.cell.status.value}"
-            )
-        from tune_app.trial.trained import load  # noqa: PLC0415 - imports torch
-
-        solved = result.cell.solved
-        return load(
-            result.checkpoint,
-            folder=self.folder,
-            baseline=None if solved is None else solved.baseline,
-            device=device,
-        )
 
 
 def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:
@@ -237,36 +217,6 @@ def sweep_in(folder: Path, *, ended_by: str | None = None) -> Sweep:
     """The results of the sweep in a folder. Raises ValueError if there is none."""
     with Journal.open(folder / JOURNAL, read_only=True) as journal:
         return Sweep(folder=folder, results=summarise(journal), ended_by=ended_by)
-
-
-def _called(name: str | float, cells: Sequence[CellResult]) -> CellResult | None:
-    """The cell of this label or key, or the only one whose label or key is this number."""
-    for one in cells:
-        if name in (one.cell.label, one.cell.key):
-            return one
-    number = _number(name)
-    if number is None:
-        return None
-    equal = [
-        one
-        for one in cells
-        if any(
-            (known := _number(text)) is not None and math.isclose(known, number, rel_tol=1e-12)
-            for text in (one.cell.label, one.cell.key)
-        )
-    ]
-    return equal[0] if len(equal) == 1 else None
-
-
-def _number(name: Any) -> float | None:
-    """What a label means as a number: 2.66, or 16000 for `16,000`; None for another."""
-    if isinstance(name, bool):
-        return None
-    try:
-        number = float(name.replace(",", "") if isinstance(name, str) else name)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _frame(rows: Sequence[Any]) -> pd.DataFrame:

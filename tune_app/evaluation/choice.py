@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.suggestions import did_you_mean
 from tune_app.journal.records import CellEvaluation
 from tune_app.portable.format import CONFIG_FILE
 from tune_app.portable.loading import load as load_export
@@ -14,6 +13,7 @@ from tune_app.results.designs import CellResult
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.listing import open_named
+from tune_app.sweep.trained_cell import cell_called, leading_cell, load_cell
 from tune_app.trial.trained import TrainedModel
 from tune_app.trial.trained import load as load_checkpoint
 
@@ -34,18 +34,7 @@ class ChosenCell:
 
         Raises ValueError if it has none, CheckpointError if that is gone or damaged.
         """
-        if self.cell.checkpoint is None:
-            raise ValueError(
-                f"the cell {self.cell.cell.label!r} has no checkpoint (it is "
-                f"{self.cell.cell.status.value}); name another one with --cell"
-            )
-        solved = self.cell.cell.solved
-        return load_checkpoint(
-            self.cell.checkpoint,
-            folder=self.folder,
-            baseline=None if solved is None else solved.baseline,
-            device=device,
-        )
+        return load_cell(self.results, self.cell, folder=self.folder, device=device)
 
 
 def sweep_folder(name: str, results: Path) -> Path:
@@ -81,22 +70,14 @@ def choose_cell(name: str, *, cell: str | None = None, results: Path = Path("run
 
 
 def _called(results: SweepResults, name: str | None) -> CellResult:
-    labels = [one.cell.label for one in results.cells]
-    if name is None:
-        leader = results.leader
-        if leader is None:
-            raise ValueError(
-                f"the sweep {results.sweep.name} has no leader: no cell has finished; name a cell "
-                f"with --cell: {', '.join(labels)}"
-            )
-        return min(leader.finished, key=lambda one: one.score or 0.0)
-    for one in results.cells:
-        if name in (one.cell.label, one.cell.key):
-            return one
-    raise ValueError(
-        f"the sweep {results.sweep.name} has no cell {name!r}; {did_you_mean(name, labels)}"
-        f"expected one of {', '.join(labels)}"
-    )
+    if name is not None:
+        return cell_called(results, name)
+    if (leader := leading_cell(results)) is None:
+        raise ValueError(
+            f"the sweep {results.sweep.name} has no leader: no cell has finished; name a cell with "
+            f"--cell: {', '.join(one.cell.label for one in results.cells)}"
+        )
+    return leader
 
 
 def open_text_model(

@@ -11,8 +11,8 @@ import pytest
 
 from tests.tune_app.journals import make_journal
 from tune_app import Sweep, list_sweeps, open_sweep
-from tune_app.api.sweep import _called
 from tune_app.results.tables import cell_rows, curve_rows, write_csv, write_parquet
+from tune_app.sweep.trained_cell import called
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +98,9 @@ def test_labels_that_look_like_numbers_survive_a_table(tmp_path: Path) -> None:
         *((2.66, 0), (np.float64(2.66), 0), ("2.66", 0), (2, 1), (2.0, 1), ("2.0", 1)),
         *((np.int64(2), 1), (16_000, 2), ("16,000", 2), (0.0032, 3), (cells[3].cell.key, 3)),
     ):
-        assert _called(name, cells) is cells[place], name
+        assert called(name, cells) is cells[place], name
     for name in (2.67, True, float("nan"), "", "two", None):
-        assert _called(name, cells) is None, name
+        assert called(name, cells) is None, name
 
 
 def test_one_column_joins_the_tables(sweep: Sweep, tmp_path: Path) -> None:
