@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from data.prepared import PackedSplit
 from data.splits import SplitName
-from data.tokenizers.base import TokenizerKind
 from data.tokenizers.cutting import Cutting
-from data.tokenizers.spec import KINDS
-
-
-def cutting_of(kind: str) -> Cutting:
-    """Where a kind of tokenizer cuts text before it is encoded."""
-    module, _, name = KINDS[kind].partition(":")
-    found: type[TokenizerKind] = getattr(import_module(module), name)
-    return found.cutting
 
 
 def pack_documents(

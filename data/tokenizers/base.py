@@ -81,6 +81,11 @@ def kind_of(spec: TokenizerSpec) -> TokenizerKind:
 
     Raises CorpusError for a size or an option that the kind does not have.
     """
-    module, _, name = KINDS[spec.kind].partition(":")
-    kind: type[TokenizerKind] = getattr(import_module(module), name)
-    return kind(spec)
+    return class_of(spec.kind)(spec)
+
+
+def class_of(kind: str) -> type[TokenizerKind]:
+    """What trains and loads a kind of tokenizer; a key of KINDS."""
+    module, _, name = KINDS[kind].partition(":")
+    found: type[TokenizerKind] = getattr(import_module(module), name)
+    return found

@@ -61,7 +61,7 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
         raise ValueError("the documents have no token to score; evaluate on a split with text")
     return Evaluation(
         bits_per_byte=nats / math.log(2) / documents.text_bytes,
-        perplexity=_exp(nats / tokens),
+        perplexity=perplexity_of(nats / tokens),
         nats=nats,
         text_bytes=documents.text_bytes,
         tokens=tokens,
@@ -122,7 +122,8 @@ def _device(model: Transformer) -> torch.device:
     return next(model.parameters()).device
 
 
-def _exp(nats: float) -> float:
+def perplexity_of(nats: float) -> float:
+    """e to the nats per token; infinite if that is too large for a number."""
     try:
         return math.exp(nats)
     except OverflowError:

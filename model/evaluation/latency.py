@@ -69,25 +69,20 @@ def measure_latency(
     cache = Cache(capacity=model.config.context)
 
     def prefill() -> None:
-        _next_logits(model, tokens_BT[:, :length], None if whole else Cache(capacity=length))
+        model.next_logits(tokens_BT[:, :length], None if whole else Cache(capacity=length))
 
     def decode() -> None:
         cache.length = length  # the token of the run before is written over
-        _next_logits(model, tokens_BT if whole else tokens_BT[:, length:], None if whole else cache)
+        model.next_logits(tokens_BT if whole else tokens_BT[:, length:], None if whole else cache)
 
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-        _next_logits(model, tokens_BT[:, :length], None if whole else cache)
+        model.next_logits(tokens_BT[:, :length], None if whole else cache)
         return Latency(
             length=length,
             runs=runs,
             prefill=_times(prefill, runs, device, clock),
             decode=_times(decode, runs, device, clock),
         )
-
-
-def _next_logits(model: Transformer, tokens_BT: torch.Tensor, cache: Cache | None) -> torch.Tensor:
-    features_BTE, weight_VE = model.output(model.hidden_states(tokens_BT, cache=cache)[:, -1:])
-    return features_BTE @ weight_VE.T
 
 
 def _times(

@@ -1,6 +1,6 @@
 """Continues a text of tokens, with a cache of what the network made of it so far.
 
-Shapes: B sequences (here 1), T tokens, D width, V vocabulary.
+Shapes: B sequences (here 1), T tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -54,12 +54,8 @@ class Reader:
         device = next(self._model.parameters()).device
         new_BT = torch.tensor([tokens[start + self._cache.length :]], device=device)
         with torch.autocast(device.type, enabled=False):
-            hidden_BTD = self._model.hidden_states(
-                new_BT, cache=self._cache if self._cached else None
-            )
-            # Only the last position goes through the head.
-            features_BTE, weight_VE = self._model.output(hidden_BTD[:, -1:])
-            logits_V: Tensor = (features_BTE @ weight_VE.T)[0, 0]
+            cache = self._cache if self._cached else None
+            logits_V: Tensor = self._model.next_logits(new_BT, cache)[0]
         return logits_V
 
 

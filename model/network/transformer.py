@@ -114,6 +114,12 @@ class Transformer(nn.Module):
         features_BTE, weight_VE = self.output(self.hidden_states(tokens_BT, extras, cache))
         return features_BTE @ weight_VE.T
 
+    def next_logits(self, tokens_BT: Tensor, cache: Cache | None = None) -> Tensor:
+        """Logits [B, V] of the token after the last position, which alone goes through the head."""
+        hidden_BTD = self.hidden_states(tokens_BT, cache=cache)
+        features_BTE, weight_VE = self.output(hidden_BTD[:, -1:])
+        return (features_BTE @ weight_VE.T)[:, 0]
+
     def hidden_states(
         self,
         tokens_BT: Tensor,

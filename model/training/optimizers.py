@@ -6,7 +6,7 @@ A variant is a function and a line in OPTIMIZERS.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -17,6 +17,9 @@ from model.roles import Kind
 from model.training.muon import MuonWithAdamW, Optimizer, is_for_muon, muon_groups
 from model.training.settings import TrainingSettings
 
+Filter: TypeAlias = Callable[[DeclaredParameter], bool]
+"""Which parameters are meant."""
+
 EPSILON = 1e-12
 """Far below the square root of any second moment seen here, so muP need not scale it."""
 
@@ -26,12 +29,15 @@ def optimizer_of(model: Transformer, settings: TrainingSettings) -> Optimizer:
     return OPTIMIZERS[settings.optimizer](model, settings)
 
 
-def _adamw(model: Transformer, settings: TrainingSettings) -> Optimizer:
+def _adamw(
+    model: Transformer, settings: TrainingSettings, *, but: Filter = lambda _: False
+) -> torch.optim.AdamW:
     return adamw(
         model,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
         embedding_rate=settings.embedding_rate,
+        but=but,
     )
 
 
@@ -43,15 +49,7 @@ def _muon(model: Transformer, settings: TrainingSettings) -> Optimizer:
             learning_rate=settings.muon_learning_rate / settings.learning_rate,
             weight_decay=settings.weight_decay,
         ),
-        _of_groups(
-            parameter_groups(
-                model,
-                weight_decay=settings.weight_decay,
-                embedding_rate=settings.embedding_rate,
-                but=is_for_muon,
-            ),
-            betas=settings.betas,
-        ),
+        _adamw(model, settings, but=is_for_muon),
         momentum=settings.muon_momentum,
     )
 
@@ -69,19 +67,16 @@ def adamw(
     betas: tuple[float, float],
     weight_decay: float,
     embedding_rate: float = 1.0,
+    but: Filter = lambda _: False,
 ) -> torch.optim.AdamW:
-    """Fused AdamW (Loshchilov and Hutter, 2019) over all parameters, at learning rate 0.
+    """Fused AdamW (Loshchilov and Hutter, 2019) over all parameters but some, at learning rate 0.
 
     A parameter's role says whether it decays: matrices do, gains do not. Decay is divided by the
     rate's factor: AdamW multiplies the two, and the product must be the same in every cell.
     """
-    return _of_groups(
-        parameter_groups(model, weight_decay=weight_decay, embedding_rate=embedding_rate),
-        betas=betas,
+    groups = parameter_groups(
+        model, weight_decay=weight_decay, embedding_rate=embedding_rate, but=but
     )
-
-
-def _of_groups(groups: list[dict[str, Any]], *, betas: tuple[float, float]) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=EPSILON, fused=True)
 
 
@@ -90,7 +85,7 @@ def parameter_groups(
     *,
     weight_decay: float,
     embedding_rate: float = 1.0,
-    but: Callable[[DeclaredParameter], bool] = lambda _: False,
+    but: Filter = lambda _: False,
 ) -> list[dict[str, Any]]:
     """Groups of parameters with equal `rate`, a factor of the learning rate, and `weight_decay`.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from model.spec import ModelConfig
 from tune_app.evaluation.fields import FIELDS, SCHEMA_NAME, VERSION
 from tune_app.journal.records import CellEvaluation
 from tune_app.plan.identity import completed
@@ -59,15 +60,14 @@ def evaluation_values(
 
 
 def _model(result: CellResult) -> dict[str, Any]:
-    config = dict(result.cell.config or {})
+    values = result.cell.config or {}
+    config = _config(result)
     table = result.cell.parameters or {}
-    sizes = {name: config.get(name) for name in FIELDS["model"]}
-    d_ff, d_model = config.get("d_ff"), config.get("d_model")
     return {
-        **sizes,
+        **{name: values.get(name) for name in FIELDS["model"]},
         "parameters": table.get("total"),
         "embedding_share": table.get("embedding_share"),
-        "expansion": d_ff / d_model if d_ff and d_model else None,
+        "expansion": config and config.expansion,
     }
 
 
@@ -134,17 +134,18 @@ def _speed(result: CellResult) -> dict[str, Any]:
 
 def _memory(result: CellResult) -> dict[str, Any]:
     total = (result.cell.parameters or {}).get("total")
-    config = result.cell.config
+    config = _config(result)
     # Attention keeps keys and values of each of its key-value heads.
-    cached = None if config is None else 2 * _FP32_BYTES * config["n_layers"] * _d_kv(config)
+    cached = None if config is None else 2 * _FP32_BYTES * config.n_layers * config.d_kv
     return {
         "weights_bytes": None if total is None else _FP32_BYTES * total,
         "cache_bytes_per_token": cached,
     }
 
 
-def _d_kv(config: Mapping[str, Any]) -> int:
-    return int((config.get("n_kv_heads") or config["n_heads"]) * config["head_dim"])
+def _config(result: CellResult) -> ModelConfig | None:
+    config = result.cell.config
+    return None if config is None else ModelConfig(**config)
 
 
 def _cost(result: CellResult) -> dict[str, Any]:

@@ -102,8 +102,13 @@ def text_model(trained: TrainedModel) -> TextModel:
 
     Raises TokenizerError if its tokenizer is not there.
     """
+    tokenizer, identity = trained.tokenizer, trained.identity
+    assert identity is not None, "a tokenizer that was found has an identity"
     return TextModel(
-        model=trained.model, tokenizer=trained.tokenizer, end_of_text=trained.end_of_text
+        model=trained.model,
+        tokenizer=tokenizer,
+        tokenizer_kind=identity.kind,
+        end_of_text=trained.end_of_text,
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.batches import DOCUMENTS, Batch, EvaluationDocuments
 from data.prepared import PackedSplit
 from data.windows import SlidingWindows
-from model.evaluation.bits_per_byte import nats_by_token
+from model.evaluation.bits_per_byte import nats_by_token, perplexity_of
 from model.network.transformer import Transformer
 
 _BATCH = 16
@@ -43,14 +43,14 @@ class TextScore:
         return {
             "bits_per_byte": float(nats) / math.log(2) / size,
             "bits_per_byte_error": ratio_error(self.nats_D / math.log(2), self.bytes_D),
-            "perplexity": exp(float(nats) / tokens),
+            "perplexity": perplexity_of(float(nats) / tokens),
             "nats": float(nats),
             "tokens": tokens,
             "text_bytes": size,
             "documents": len(self.nats_D),
             "mean_context": self.mean_context,
             "sliding_bits_per_byte": self.sliding_nats / math.log(2) / size,
-            "sliding_perplexity": exp(self.sliding_nats / tokens),
+            "sliding_perplexity": perplexity_of(self.sliding_nats / tokens),
             "sliding_mean_context": self.sliding_mean_context,
             "sliding_stride": self.sliding_stride,
         }
@@ -118,14 +118,6 @@ def ratio_error(above_D: NDArray[np.float64], below_D: NDArray[np.int64]) -> flo
     residual_D = above_D - above_D.sum() / below_D.sum() * below_D
     spread = number / (number - 1) * float((residual_D**2).sum())
     return math.sqrt(spread) / float(below_D.sum())
-
-
-def exp(nats: float) -> float:
-    """e to a power; infinite if it is too large for a number."""
-    try:
-        return math.exp(nats)
-    except OverflowError:
-        return math.inf
 
 
 class _Counted:

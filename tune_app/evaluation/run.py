@@ -15,7 +15,13 @@ from data.prepared import PreparedCorpus
 from data.tasks.overlap import OverlapRule
 from tune_app import formats
 from tune_app.evaluation.cell_metrics import evaluation_values
-from tune_app.evaluation.choice import ChosenCell, choose_cell, is_sweep, text_model
+from tune_app.evaluation.choice import (
+    ChosenCell,
+    choose_cell,
+    is_sweep,
+    open_text_model,
+    text_model,
+)
 from tune_app.evaluation.model_card import told
 from tune_app.evaluation.recording import (
     FOLDER,
@@ -32,11 +38,9 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.plan.identity import completed
 from tune_app.plan.tokenizer import tokenizer_of
-from tune_app.portable.loading import load as load_export
 from tune_app.portable.text_model import TextModel
 from tune_app.results.whole_files import replacing
 from tune_app.sweep.folder import JOURNAL
-from tune_app.trial.trained import load as load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -68,9 +72,8 @@ def evaluate(
     """
     if is_sweep(name, results):
         return _of_cell(choose_cell(name, cell=cell, results=results), options, console)
-    if cell is not None:
-        raise ValueError(f"{name} is one model, not a sweep with cells; leave out --cell {cell}")
-    return _alone(name, options, console)
+    model = open_text_model(name, cell=cell, results=results, device=options.device)
+    return _alone(model, Path(name).expanduser().stem, options, console)
 
 
 def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -> Path:
@@ -80,14 +83,7 @@ def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -
     key = chosen.cell.cell.key
     folder = options.to or chosen.folder / FOLDER / key
     corpus = _corpus(chosen, console)
-    assert trained.identity is not None, "a model with a tokenizer has its identity"
-    suites = find_suites(
-        options.suites,
-        model=model,
-        tokenizer_kind=trained.identity.kind,
-        corpus=corpus,
-        folder=options.data,
-    )
+    suites = find_suites(options.suites, model=model, corpus=corpus, folder=options.data)
     with Journal.open(chosen.folder / JOURNAL) as journal:
         known = {(one.suite, one.split) for one in journal.evaluations(key)}
         finished = chosen.cell.cell.status is Status.FINISHED
@@ -112,22 +108,10 @@ def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -
     return folder
 
 
-def _alone(name: str, options: EvaluationOptions, console: Console) -> Path:
+def _alone(model: TextModel, name: str, options: EvaluationOptions, console: Console) -> Path:
     """Of an export or a checkpoint, without a journal."""
-    path = Path(name).expanduser()
-    model: TextModel
-    if name.endswith(".pt"):
-        trained = load_checkpoint(name, device=options.device)
-        model = text_model(trained)
-        assert trained.identity is not None, "a model with a tokenizer has its identity"
-        kind = trained.identity.kind
-    else:
-        exported = load_export(path, device=options.device)
-        model, kind = exported, str(exported.export.tokenizer["kind"])
-    suites = find_suites(
-        options.suites, model=model, tokenizer_kind=kind, corpus=None, folder=options.data
-    )
-    folder = options.to or Path(FOLDER) / path.stem
+    suites = find_suites(options.suites, model=model, corpus=None, folder=options.data)
+    folder = options.to or Path(FOLDER) / name
     done = list(_results(model, suites, None, options, console))
     for result in done:
         write_units(folder, result)

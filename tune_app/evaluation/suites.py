@@ -14,8 +14,9 @@ from data.prepared import PackedSplit, PreparedCorpus
 from data.splits import SplitName
 from data.tasks.base import Task, TaskError
 from data.tasks.domains import PUBLISHED, Domain, read_published, read_text
-from data.tasks.packed import cutting_of, pack_documents
+from data.tasks.packed import pack_documents
 from data.tasks.small_bench import TASKS, find_task, read_task
+from data.tokenizers.base import class_of
 from tune_app.portable.text_model import TextModel
 
 LANGUAGE = "language_modelling"
@@ -142,7 +143,6 @@ def find_suites(
     names: Sequence[str],
     *,
     model: TextModel,
-    tokenizer_kind: str,
     corpus: PreparedCorpus | None,
     folder: Path | None,
 ) -> list[Suite]:
@@ -152,7 +152,6 @@ def find_suites(
         names: LANGUAGE, SMALL_BENCH, a task, a published domain, LATENCY, or a text by path or
             name.
         model: whose tokenizer encodes domains.
-        tokenizer_kind: of that tokenizer.
         corpus: that it was trained on; None if it is not at hand.
         folder: of published data; None if the user named none.
 
@@ -161,7 +160,7 @@ def find_suites(
     """
     found: dict[tuple[str, str], Suite] = {}
     for name in names:
-        for suite in _named(name, model, tokenizer_kind, corpus, folder):
+        for suite in _named(name, model, corpus, folder):
             found.setdefault((suite.name, suite.split), suite)
     return list(found.values())
 
@@ -169,7 +168,6 @@ def find_suites(
 def _named(
     name: str,
     model: TextModel,
-    tokenizer_kind: str,
     corpus: PreparedCorpus | None,
     folder: Path | None,
 ) -> Sequence[Suite]:
@@ -192,13 +190,13 @@ def _named(
             raise TaskError(f"{folder} has no file for {name}, such as {name}_validation.tsv")
         return [TaskSuite(task=read_task(name, path))]
     if name in PUBLISHED:
-        return [_domain(read_published(name, _given(folder, name)), model, tokenizer_kind)]
+        return [_domain(read_published(name, _given(folder, name)), model)]
     if not Path(name.partition("#")[0]).exists() and not _may_be_a_text(name):
         known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED, LATENCY))
         raise TaskError(
             f"there is no suite {name!r}; expected one of {known}, or the path of a text"
         )
-    return [_domain(read_text(name), model, tokenizer_kind)]
+    return [_domain(read_text(name), model)]
 
 
 def _may_be_a_text(name: str) -> bool:
@@ -226,7 +224,7 @@ def _given(folder: Path | None, name: str) -> Path:
     return folder
 
 
-def _domain(domain: Domain, model: TextModel, tokenizer_kind: str) -> TextSuite:
+def _domain(domain: Domain, model: TextModel) -> TextSuite:
     return TextSuite(
         name=domain.name,
         split=domain.split,
@@ -235,7 +233,7 @@ def _domain(domain: Domain, model: TextModel, tokenizer_kind: str) -> TextSuite:
             domain.documents,
             model.tokenizer,
             end_of_text=model.end_of_text,
-            cutting=cutting_of(tokenizer_kind),
+            cutting=class_of(model.tokenizer_kind).cutting,
         ),
         tokenizer=model.tokenizer,
     )

@@ -56,7 +56,11 @@ def load(folder: str | Path, *, device: str = "cpu") -> ExportedModel:
     model.set_progress(export.progress)
     tokenizer = _tokenizer(export, folder)
     return ExportedModel(
-        model=model, tokenizer=tokenizer, end_of_text=export.end_of_text, export=export
+        model=model,
+        tokenizer=tokenizer,
+        tokenizer_kind=str(export.tokenizer["kind"]),
+        end_of_text=export.end_of_text,
+        export=export,
     )
 
 

@@ -29,6 +29,8 @@ class TextModel:
     model: Transformer
     """In evaluation mode and fp32. `model(tokens_BT)` gives the logits [B, T, V]."""
     tokenizer: Tokenizer = field(repr=False)
+    tokenizer_kind: str
+    """A key of `data.tokenizers.spec.KINDS`."""
     end_of_text: int
     """The token before each document."""
 

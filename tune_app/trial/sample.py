@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.batches import EvaluationDocuments
-from model.evaluation.bits_per_byte import nats_by_token
+from model.evaluation.bits_per_byte import nats_by_token, perplexity_of
 from model.network.transformer import Transformer
 
 MOST_PARTS = 32
@@ -36,7 +36,7 @@ def score_sample(model: Transformer, sample: EvaluationDocuments) -> SampleScore
     nats = float(nats_N.sum())
     return SampleScore(
         bits_per_byte=nats / math.log(2) / sample.text_bytes,
-        perplexity=math.exp(nats / len(nats_N)) if nats / len(nats_N) < 700 else math.inf,
+        perplexity=perplexity_of(nats / len(nats_N)),
         parts=tuple((nats_P / math.log(2) / bytes_P).tolist()),
     )
 

@@ -11,7 +11,8 @@ import torch
 
 from data.tasks.base import Example, Task
 from data.tasks.overlap import OverlapRule
-from data.tasks.packed import cutting_of, pack_documents
+from data.tasks.packed import pack_documents
+from data.tokenizers.byte_level_bpe import ByteLevelBpe
 from model.evaluation.choices import Continuation, fitted, log_probabilities
 from tests.tune_app.untrained import untrained
 from tune_app.evaluation.answers import accuracy_of, score_task, task_metrics
@@ -42,7 +43,7 @@ def test_bits_per_byte_and_perplexity_are_those_of_a_plain_loop(masked: bool) ->
         [text.encode() for text in documents],
         model.tokenizer,
         end_of_text=0,
-        cutting=cutting_of("byte_level_bpe"),
+        cutting=ByteLevelBpe.cutting,
     )
     found = score_text(model.model, packed, end_of_text=0).metrics()
     stream = [token for text in documents for token in model.encoded(text)]
@@ -144,7 +145,7 @@ def test_a_diverged_model_has_an_infinite_score_and_chooses_nothing() -> None:
     next(iter(trained.model.parameters())).data.fill_(math.nan)
     model = text_model(trained)
     packed = pack_documents(
-        [b"a", b"b c"], model.tokenizer, end_of_text=0, cutting=cutting_of("byte_level_bpe")
+        [b"a", b"b c"], model.tokenizer, end_of_text=0, cutting=ByteLevelBpe.cutting
     )
     suite = TextSuite(name="a", split="all", source="a", packed=packed, tokenizer=model.tokenizer)
     found = evaluate_suite(model, suite, overlapping=None, rule=OverlapRule()).metrics
