@@ -26,3 +26,6 @@ SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
 
 # Like 1M of 5M tokens, scaled to this length.
 KILL_RULE = {"span_fraction": 0.2}
+
+# For spaces whose axis is the vocabulary.
+fixed_but_vocabulary = {name: value for name, value in FIXED.items() if name != "vocab_size"}

@@ -1,5 +1,7 @@
 """`optimizers` in minutes on two CPU cores: 0.95M parameters, 80 wide, 8 layers."""
 
+from search_spaces import quick
+
 AXES = {
     "optimizer": ["adamw", "muon"],
 }
@@ -9,20 +11,12 @@ NUISANCE = {
 }
 
 FIXED = {
-    "target_parameters": 950_000,
-    "n_heads": 2,
-    "vocab_size": 4_096,
+    **quick.FIXED,
     "d_model": 80,
     "n_layers": 8,
-    "context": 128,
-    "tokens": 150_000,
-    "batch_size": 4,
-    "warmup_fraction": 0.2,
-    "betas": (0.9, 0.99),
     "evaluations": 8,
     "evaluation_bytes": 16_384,
 }
 
-# As in `quick`.
-SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
-KILL_RULE = {"span_fraction": 0.2}
+SCHEDULER = quick.SCHEDULER
+KILL_RULE = quick.KILL_RULE
