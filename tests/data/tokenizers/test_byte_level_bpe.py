@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +14,7 @@ from data.errors import CorpusError
 from data.tokenizers.base import TokenizerKind, kind_of
 from data.tokenizers.byte_level_bpe import ByteLevelBpe
 from data.tokenizers.spec import TokenizerSpec
+from tests.data.tokenizers.processes import printed
 
 TEXTS = [
     f"the {word} lobster and the {word} crab\n\n  run, run;\n" for word in ("red", "blue")
@@ -101,18 +99,7 @@ def test_the_same_text_gives_the_same_tokenizer_in_every_process(tmp_path: Path)
     path.write_text("\n".join(json.dumps({"key": i * i, "hex": hex(i**3)}) for i in range(3_000)))
 
     def hash_of_tokenizer(order: str, threads: str, seed: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(path), order],
-            env={
-                **os.environ,
-                "RAYON_NUM_THREADS": threads,
-                "PYTHONHASHSEED": seed,
-                "PYTHONPATH": str(Path(__file__).parents[3]),
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        return printed(SCRIPT, str(path), order, threads=threads, hash_seed=seed)
 
     found = {
         hash_of_tokenizer("forwards", "1", "0"),

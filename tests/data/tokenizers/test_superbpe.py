@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import subprocess
-import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +22,7 @@ from data.tokenizers import superbpe
 from data.tokenizers.base import kind_of
 from data.tokenizers.spec import TokenizerSpec
 from data.tokenizers.superwords import BOUNDARY, superword_merges, words_in
+from tests.data.tokenizers.processes import printed
 
 CLAUSES = ("of the", "at the end", "run, run", "in 1999", "won't", "it is", "a b a b a", "été\tici")
 GLUE = (" ", " ", ", ", ". ", "\n", "\n\n    ", "  ")
@@ -171,18 +169,7 @@ def test_the_same_text_gives_the_same_tokenizer_in_every_process(
 
     def hash_of_tokenizer(texts: list[str], batch: str, threads: str, seed: str) -> str:
         path.write_text(json.dumps(texts))
-        return subprocess.run(
-            [sys.executable, "-c", SCRIPT, str(path), batch],
-            env={
-                **os.environ,
-                "RAYON_NUM_THREADS": threads,
-                "PYTHONHASHSEED": seed,
-                "PYTHONPATH": str(Path(__file__).parents[3]),
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        return printed(SCRIPT, str(path), batch, threads=threads, hash_seed=seed)
 
     found = {
         hash_of_tokenizer(TEXTS, "7", "1", "0"),
