@@ -27,7 +27,6 @@ from data.batches import TrainingBatches
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
-from model.mup import PARAMETRIZATIONS
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 from model.training.settings import TrainingConfig
@@ -82,7 +81,7 @@ def check(plot: Path, *, steps: int = 10, seeds: int = 3, threads: int = 1) -> N
             for config in configs
         ]
         for axis, configs in shapes.items()
-        for rule in PARAMETRIZATIONS
+        for rule in COLOURS
     }
     _print(found)
     _draw(found, plot, steps=steps, seeds=seeds)
@@ -163,7 +162,7 @@ def _draw(
     axes = figure.subplots(2, 3)
     for row, (axis, places) in zip(axes, (("width", WIDTHS), ("depth", DEPTHS)), strict=True):
         for ax, part in zip(row, ("stream", "branches", "logits"), strict=True):
-            for rule in PARAMETRIZATIONS:
+            for rule in COLOURS:
                 for name, dash, told in ((part, "-", "size"), (f"{part}_change", "--", "change")):
                     ax.plot(
                         places,

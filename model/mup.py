@@ -17,6 +17,11 @@ the depth:
                 times the rate (Yang et al., 2023, "Tensor Programs VI", Depth-μP for Adam; table 1
                 of CompleteP with α = ½).
 
+    standard    No transfer: there is no reference, all multipliers and factors are 1, and matrices
+                start as GPT-2's do, from Normal(0, 0.02), those that write into the residual
+                stream smaller by √(2·depth) (Radford et al., 2019). A rate is right for one width
+                and one depth, so every cell needs one of its own.
+
 docs/transfer.md has the measurements that chose between them. Weight decay is divided by a matrix's
 factor, so that rate × decay, the pull on its weights, is the same in every cell; that is this
 project's own choice.
@@ -56,6 +61,9 @@ class Scales:
     """Factor of all learning rates inside residual blocks; it depends on the depth alone."""
     reference_sizes: Mapping[str, int]
     """The reference's sizes by name; a hidden matrix's fan-in is compared with the one it reads."""
+    standard: bool = False
+    """Whether the model starts as GPT-2 and learns at one rate for all parameters, without a
+    reference: the parametrization `standard`."""
 
     def __post_init__(self) -> None:
         for name in ("residual", "logits", "attention_logits", "block_rate"):
@@ -80,10 +88,15 @@ class Scales:
 
     def values(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
-        return {**asdict(self), "reference_sizes": dict(self.reference_sizes)}
+        values = {**asdict(self), "reference_sizes": dict(self.reference_sizes)}
+        if not self.standard:
+            del values["standard"]  # as in files of before there was one
+        return values
 
     def rate(self, role: Role) -> float:
         """Factor of the learning rate for a parameter with this role."""
+        if self.standard:
+            return 1.0
         depth_rate = self.block_rate if role.in_block else 1.0
         if role.kind is not Kind.HIDDEN:
             return depth_rate
@@ -143,9 +156,22 @@ def depth_mup(config: ModelConfig, baseline: ModelConfig) -> Scales:
     )
 
 
+def standard(config: ModelConfig, baseline: ModelConfig) -> Scales:
+    """GPT-2's start, and one rate for all parameters of a model."""
+    return Scales(
+        residual=1.0,
+        logits=1.0,
+        attention_logits=1.0,
+        block_rate=1.0,
+        reference_sizes={name: getattr(config, name) for name in SIZES},
+        standard=True,
+    )
+
+
 PARAMETRIZATIONS: Mapping[str, Callable[[ModelConfig, ModelConfig], Scales]] = {
     "complete_p": complete_p,
     "depth_mup": depth_mup,
+    "standard": standard,
 }
 """By name, from a model and its baseline; a new one is a function and a line here."""
 

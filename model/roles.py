@@ -67,6 +67,12 @@ class Role:
     fan_in: int | None = None
     """Of a hidden matrix: how many inputs each output is a sum over."""
 
+    @property
+    def writes_stream(self) -> bool:
+        """Whether its outputs are added to the residual stream: inside a block, all that reads what
+        the block made of the stream does so."""
+        return self.in_block and self.reads in ("d_attention", "d_ff")
+
     def __post_init__(self) -> None:
         if self.kind is Kind.HIDDEN:
             if self.reads not in SIZES:

@@ -9,7 +9,7 @@ Shapes: B sequences, T tokens, K half of the head dimension in the rotary table,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -74,6 +74,24 @@ class Context:
             _losses=self._losses,
             _diagnostics=self._diagnostics,
         )
+
+    def apart(self) -> Context:
+        """This context with reports of its own, which `add_all` takes into another one."""
+        return replace(self, _losses={}, _diagnostics={})
+
+    @property
+    def reports(self) -> tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]:
+        """The losses and the diagnostics so far, by name."""
+        return self._losses, self._diagnostics
+
+    def add_all(
+        self, losses: Mapping[str, list[Tensor]], diagnostics: Mapping[str, list[Tensor]]
+    ) -> None:
+        """Takes over what was reported to a context apart."""
+        for name, values in losses.items():
+            self._losses.setdefault(name, []).extend(values)
+        for name, values in diagnostics.items():
+            self._diagnostics.setdefault(name, []).extend(values)
 
     def uniform(self, count: int, *, use: int = 0) -> Tensor | None:
         """Random numbers [B, N] in (0, 1) for this layer; None outside of training.

@@ -6,6 +6,7 @@ survive what replaces the parameter itself: deepcopy, `to_empty` from the meta d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from torch import nn
 from model.roles import Constant, Kind, Normal, Role
 
 _ATTRIBUTE = "_roles_of_parameters"
+
+STANDARD_STD = 0.02
+"""Of all matrices of GPT-2 at their start, whatever their sizes."""
 
 
 class UndeclaredParameterError(ValueError):
@@ -75,8 +79,13 @@ def declared_parameters(model: nn.Module) -> Iterator[DeclaredParameter]:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module) -> None:
-    """Draws all parameters anew as their roles say, from torch's global generator.
+def initialise(model: nn.Module, *, branches: int | None = None) -> None:
+    """Draws all parameters anew, from torch's global generator.
+
+    Args:
+        branches: None starts parameters as their roles say. A number starts all that are drawn as
+            GPT-2 does (Radford et al., 2019; STANDARD_STD): the model adds so many branches to its
+            residual stream, and matrices that write into it start smaller by the square root.
 
     Embedding and head are drawn last, with the matrices beside them, so that two models whose
     blocks are equal start with equal blocks whatever their vocabularies and embeddings.
@@ -84,8 +93,11 @@ def initialise(model: nn.Module) -> None:
     Raises UndeclaredParameterError for a parameter without a role.
     """
     for declared in sorted(declared_parameters(model), key=lambda d: _outside(d.role)):
-        match declared.role.start:
+        role = declared.role
+        match role.start:
             case Normal(std=std):
+                if branches is not None:
+                    std = STANDARD_STD / math.sqrt(branches if role.writes_stream else 1)
                 declared.parameter.normal_(std=std)
             case Constant(value=value):
                 declared.parameter.fill_(value)

@@ -26,6 +26,7 @@ from model.network.feed_forward import FEED_FORWARDS
 from model.network.loss import linear_cross_entropy
 from model.network.norms import NORMS
 from model.network.parameters import initialise
+from model.network.recomputation import recomputed
 from model.spec import ModelConfig
 
 Variant = TypeVar("Variant")
@@ -77,6 +78,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.scales = scales
+        self.gradient_checkpointing = False
+        """Whether blocks keep only their input for the backward pass: see `recomputed`."""
         self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
         self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
         self.final_norm = _variant(NORMS, "norm", config.norm)(config.d_model, in_block=False)
@@ -85,7 +88,7 @@ class Transformer(nn.Module):
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         # A tensor: torch.compile would compile anew for each value of a number.
         self.register_buffer("progress", torch.zeros(()), persistent=False)
-        initialise(self)
+        initialise(self, branches=2 * config.n_layers if scales.standard else None)
 
     def set_progress(self, share: float) -> None:
         """Says how much of the training is done, for parts that change with it.
@@ -178,15 +181,21 @@ class Transformer(nn.Module):
         )
 
     def embed(self, tokens_BT: Tensor, context: Context) -> Tensor:
-        """The residual stream [B, T, D] before the first block; its initial variance is 1."""
-        return self.embeddings.embed(tokens_BT, context) / EMBEDDING_STD
+        """The residual stream [B, T, D] before the first block; its initial variance is 1, but in
+        the standard parametrization."""
+        embedded_BTD = self.embeddings.embed(tokens_BT, context)
+        return embedded_BTD if self.scales.standard else embedded_BTD / EMBEDDING_STD
 
     def _hidden(self, tokens_BT: Tensor, context: Context) -> Tensor:
         hidden_BTD = dropped(
             self.embed(tokens_BT, context), self.config.dropout, context, use=EMBEDDED
         )
         for layer, block in enumerate(self.blocks):
-            hidden_BTD = block(hidden_BTD, context.of_layer(layer))
+            here = context.of_layer(layer)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                hidden_BTD = recomputed(block, hidden_BTD, here)
+            else:
+                hidden_BTD = block(hidden_BTD, here)
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)
         return normalized_BTD
 

@@ -63,6 +63,11 @@ class TrainingSettings:
     """Peak learning rate of the hidden matrices under Muon; `learning_rate` is that of the rest."""
     muon_momentum: float = 0.95
     """Decay rate of Muon's momentum."""
+    gradient_accumulation: int = 1
+    """Parts in which a step's batch is trained one after another: less memory, the same step."""
+    gradient_checkpointing: bool = False
+    """Whether blocks compute their activations again in the backward pass instead of keeping them:
+    less memory, about a third more time."""
 
     def __post_init__(self) -> None:
         # Before the types: whoever writes `compile=true` wants to hear the names.
@@ -72,6 +77,13 @@ class TrainingSettings:
         require_types(self)
         for name, (valid, limit) in _LIMITS.items():
             _require(valid(getattr(self, name)), name, getattr(self, name), limit)
+        parts = self.gradient_accumulation
+        _require(
+            1 <= parts <= self.batch_size and self.batch_size % parts == 0,
+            "gradient_accumulation",
+            parts,
+            f"a divisor of the batch size, {self.batch_size}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +97,7 @@ class TrainingConfig(TrainingSettings):
     """To train on; the last step may exceed it by less than a step."""
     seed: int = 0
     micro_batch_size: int | None = None
-    """Sequences in memory at once; None for all of a step's."""
+    """Sequences in memory at once; None for as many as gradient_accumulation says."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +111,12 @@ class TrainingConfig(TrainingSettings):
             f"a divisor of the batch size, {self.batch_size}",
         )
 
+    @property
+    def sequences_at_once(self) -> int:
+        """Sequences in memory at once: the fewer of what was wished for and of what fits."""
+        wished = self.batch_size // self.gradient_accumulation
+        return wished if self.micro_batch_size is None else min(wished, self.micro_batch_size)
+
     @classmethod
     def of_run(
         cls,
@@ -111,6 +129,11 @@ class TrainingConfig(TrainingSettings):
         """A run with these settings; `settings` may be of a class that adds fields of its own."""
         values = {field.name: getattr(settings, field.name) for field in fields(TrainingSettings)}
         return cls(**values, tokens=tokens, seed=seed, micro_batch_size=micro_batch_size)
+
+
+def wished_at_once(values: Mapping[str, Any]) -> int:
+    """Sequences in memory at once by a cell's recorded values, which may be older than the wish."""
+    return int(values["batch_size"]) // int(values.get("gradient_accumulation", 1))
 
 
 _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {

@@ -123,6 +123,7 @@ class Training:
         torch.manual_seed(training.seed)
         # Drawn on the CPU, so that training starts from the same weights on every device.
         self.model = Transformer(config, scales=self.scales).to(device)
+        self.model.gradient_checkpointing = training.gradient_checkpointing
         self._optimizer = optimizer_of(self.model, training)
         compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
         self._loss = compiled_loss(self.model) if compiled else self.model.loss
@@ -263,7 +264,7 @@ class Training:
         """
         total = torch.zeros((), device=self.device)
         reported: dict[str, Tensor] = {}
-        for micro in batch.split(self.training.micro_batch_size or self.training.batch_size):
+        for micro in batch.split(self.training.sequences_at_once):
             share = micro.scored / batch.scored
             with torch.autocast(
                 torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.mup import PARAMETRIZATIONS, Scales, complete_p, depth_mup, transfer
+from model.mup import Scales, complete_p, depth_mup, standard, transfer
 from model.network.transformer import Transformer
 from model.roles import Role, embedding_matrix, head_matrix, hidden_matrix, vector
 from model.spec import ModelConfig
 from model.training.optimizers import adamw, parameter_groups, set_learning_rate
+from tests.model.variants import with_variants
 
 BASELINE = ModelConfig(
     vocab_size=64, context=32, d_model=32, n_layers=2, n_heads=2, head_dim=16, d_ff=80
@@ -67,7 +68,7 @@ def effect_of_an_update(config: ModelConfig, scales: Scales) -> tuple[float, flo
     return hidden, logits
 
 
-@pytest.mark.parametrize("rule", PARAMETRIZATIONS.values(), ids=list(PARAMETRIZATIONS))
+@pytest.mark.parametrize("rule", [complete_p, depth_mup])
 def test_an_update_does_the_same_at_every_width_and_depth(
     rule: Callable[[ModelConfig, ModelConfig], Scales],
 ) -> None:
@@ -191,3 +192,34 @@ def test_the_learning_rate_is_given_to_groups_by_their_rate() -> None:
     optimizer = adamw(model, betas=(0.9, 0.95), weight_decay=0.1)
     set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.5, 0.25}
+
+
+@pytest.mark.parametrize("feed_forward", ["swiglu", "polyglu", "moe"])
+def test_the_standard_parametrization_is_gpt_2s(feed_forward: str) -> None:
+    """Normal(0, 0.02), what writes into the stream smaller by √(2·layers); one rate for all."""
+    config = with_variants(
+        replace(BASELINE, n_layers=8, d_model=64), {"feed_forward": feed_forward}
+    )
+    torch.manual_seed(0)
+    scales = standard(config, BASELINE)
+    model = Transformer(config, scales=scales)
+    groups = parameter_groups(model, weight_decay=0.1)
+    assert {group["rate"] for group in groups} == {1.0}
+    written = 0
+    for name, parameter in model.named_parameters():
+        if parameter.numel() < 500 or parameter.std() == 0:
+            continue
+        last = name.split(".")[3:4] and name.split(".")[-2] in ("output", "down")
+        written += bool(last)
+        expected = 0.02 / 4 if last else 0.02
+        assert parameter.std().item() == pytest.approx(expected, rel=0.15), name
+    assert written >= 2 * config.n_layers
+    tokens_BT = torch.randint(0, config.vocab_size, (2, 8))
+    embedded = model.embed(tokens_BT, model.context(8))
+    assert torch.equal(embedded, model.embeddings.embedding[tokens_BT]), "as it is"
+
+
+def test_scales_of_before_the_standard_parametrization_are_written_as_ever() -> None:
+    assert "standard" not in Scales.own(BASELINE).values()
+    scales = standard(BASELINE, BASELINE)
+    assert Scales.from_values(scales.values()) == scales

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from data.tokenizers.spec import TokenizerSpec
 from tune_app import formats
 from tune_app.api.settings import names_of, refuse_unknown, settings_of, space_of, takes
 from tune_app.api.shown import shown_html, shown_text
@@ -85,7 +86,8 @@ class PlannedSweep:
 def plan_sweep(
     space: str | Path | Mapping[str, Any] | Space = "quick", **wishes: Any
 ) -> PlannedSweep:
-    """Solves every cell of a sweep. Trains nothing, writes nothing and reads no corpus.
+    """Solves every cell of a sweep. Trains nothing, writes nothing and reads no corpus, unless its
+    length is given in epochs.
 
     Args:
         space: a name, the path of a .py file, or values: axes such as
@@ -99,10 +101,17 @@ def plan_sweep(
     refuse_unknown(wishes, names_of(Wishes))
     wanted = settings_of(Wishes, wishes)
     loaded = space_of(space, name=wanted.name)
-    plan, rules = plan_with_rules(loaded, wanted)
+    plan, rules = plan_with_rules(loaded, wanted, train_tokens=_train_tokens)
     arguments = [repr(space), *(f"{name}={value!r}" for name, value in wishes.items())]
     return PlannedSweep(
         plan=plan,
         rules=rules,
         call=f"plan_sweep({', '.join(arguments)})",
     )
+
+
+def _train_tokens(corpus: str, tokenizer: TokenizerSpec) -> int:
+    """Tokens of one pass over a corpus' training text."""
+    from data.prepare import prepare  # noqa: PLC0415 - only for a length in epochs
+
+    return prepare(corpus, tokenizer).manifest.splits["train"].tokens

@@ -61,6 +61,10 @@ class RunOptions:
     ] = None
     checkpoint_every: float | None = None
     """Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs."""
+    keep_checkpoints: int | None = None
+    """Newest checkpoints kept of each cell; default: 2 while it trains, then only the last."""
+    keep_best: int = 1
+    """Checkpoints with the best scores on dev that are kept as well."""
     on_error: Literal["continue", "stop"] = "continue"
     """When the code of a cell fails: continue with the other cells, or stop the sweep."""
     wandb: Literal["off", "offline", "online"] = "off"
@@ -73,6 +77,7 @@ class RunOptions:
         object.__setattr__(self, "results", self.results.expanduser())
         if self.cells_at_once is not None and self.cells_at_once < 1:
             raise ValueError(f"{self.cells_at_once} cells at once; it must be at least 1")
+        refuse_keeping(self.keep_checkpoints, best=self.keep_best)
         if self.cpus < 1:
             raise ValueError(f"{self.cpus} CPUs per cell; it must be at least 1")
         if self.gpus is not None and self.gpus < 0:
@@ -93,6 +98,17 @@ class RunOptions:
     def on_a_cluster(self) -> bool:
         """Whether the sweep uses a running cluster; else it starts Ray on this machine."""
         return self.address is not None
+
+
+def refuse_keeping(checkpoints: int | None, *, best: int) -> None:
+    """Raises ValueError for numbers of checkpoints that cannot be kept."""
+    if best < 0:
+        raise ValueError(f"--keep-best is {best}; it must be 0 or more")
+    if checkpoints is not None and checkpoints < 1:
+        raise ValueError(
+            f"--keep-checkpoints is {checkpoints}; it must be at least 1: a cell continues from "
+            "its newest checkpoint"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

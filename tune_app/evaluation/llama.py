@@ -84,7 +84,9 @@ def llama_weights(model: Transformer) -> dict[str, Tensor]:
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     embedding = weights.pop("embeddings.embedding")
     found = {
-        "model.embed_tokens.weight": embedding / EMBEDDING_STD,
+        "model.embed_tokens.weight": embedding.clone()
+        if scales.standard
+        else embedding / EMBEDDING_STD,
         "lm_head.weight": weights.pop("embeddings.head", embedding).clone(),
         "model.norm.weight": weights.pop("final_norm.weight") * scales.logits,
     }

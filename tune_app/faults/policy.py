@@ -73,6 +73,7 @@ def respond(
     earlier: Sequence[Failure],
     *,
     batch_size: int,
+    at_once: int | None = None,
     stride: int = 0,
     early: bool = False,
     hosts: int | None = None,
@@ -84,6 +85,7 @@ def respond(
         failure: what happened, with the tokens of the last heartbeat.
         earlier: failures of the same cell, oldest first.
         batch_size: sequences per step.
+        at_once: those of them that are in memory together; None for all.
         stride: tokens between two heartbeats; deaths no further apart are at the same step.
         early: whether the attempt failed before its first step.
         hosts: machines that train or may join; None if there is only the driver's.
@@ -97,7 +99,7 @@ def respond(
     if failure.kind in (FailureClass.CODE, FailureClass.NUMBERS):
         return Response(failure=replace(failure, ended=True, remedy="the cell is stopped"))
     if failure.kind is FailureClass.MEMORY:
-        return _out_of_memory(failure, earlier, batch_size)
+        return _out_of_memory(failure, earlier, batch_size, at_once or batch_size)
     if failure.kind is FailureClass.HOST and not failure.cause:
         deaths = [*_deaths_at(failure.tokens, since_ended, stride), failure]
         # In a node's name, `machine/id`, the id changes when Ray restarts on the machine.
@@ -148,7 +150,10 @@ def is_early(failure: Failure) -> bool:
 
 
 def micro_batch_size(earlier: Sequence[Failure], *, batch_size: int) -> int | None:
-    """Sequences per micro-batch after these failures of a cell; None for the whole batch."""
+    """Sequences per micro-batch after these failures of a cell; None for no change.
+
+    batch_size: sequences that are in memory together before any failure.
+    """
     if any(failure.kind is FailureClass.MEMORY for failure in earlier) and batch_size % 2 == 0:
         return batch_size // 2
     return None
@@ -215,13 +220,16 @@ def _row(cause: str, earlier: Sequence[Failure]) -> list[Failure]:
     return row
 
 
-def _out_of_memory(failure: Failure, earlier: Sequence[Failure], batch_size: int) -> Response:
-    if micro_batch_size(earlier, batch_size=batch_size) is not None:
+def _out_of_memory(
+    failure: Failure, earlier: Sequence[Failure], batch_size: int, at_once: int
+) -> Response:
+    if micro_batch_size(earlier, batch_size=at_once) is not None:
         why = "the micro-batch is already halved; the cell is stopped"
         return Response(failure=replace(failure, ended=True, remedy=why))
-    half = micro_batch_size([failure], batch_size=batch_size)
+    half = micro_batch_size([failure], batch_size=at_once)
     if half is None:
-        why = f"a batch of {batch_size} cannot be halved; the cell is stopped"
+        kind = "batch" if at_once == batch_size else "micro-batch"
+        why = f"a {kind} of {at_once} cannot be halved; the cell is stopped"
         return Response(failure=replace(failure, ended=True, remedy=why))
     return Response(
         failure=replace(

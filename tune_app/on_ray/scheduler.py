@@ -14,6 +14,7 @@ from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from model.training.settings import wished_at_once
 from tune_app.cluster.capacity import ClusterSize
 from tune_app.faults.policy import respond, suspicion
 from tune_app.journal.full_disk import wait_until_written
@@ -214,6 +215,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             failure,
             self._journal.failures(key),
             batch_size=self._cells[key].values["batch_size"],
+            at_once=wished_at_once(self._cells[key].values),
             stride=self._pulse(key).stride,
             early=early,
             hosts=None if size is None else size.hosts,

@@ -156,7 +156,12 @@ class CellTrainable(tune.Trainable):
             Cell.from_values(cell["values"]),
             solved=None if cell["solved"] is None else SolvedModels.from_values(cell["solved"]),
             corpora=self._corpus,
-            checkpoints=Checkpoints(self._store, cell=cell["key"], former_key=cell["former_key"]),
+            checkpoints=Checkpoints(
+                self._store,
+                cell=cell["key"],
+                former_key=cell["former_key"],
+                **self._config["kept_checkpoints"],
+            ),
             timing=CheckpointTiming(**self._config["timing"]),
             micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],

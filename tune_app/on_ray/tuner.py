@@ -29,6 +29,7 @@ from ray.tune import (
 )
 from ray.tune.experiment import Trial
 
+from model.training.settings import wished_at_once
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.idle_notice import Waiting
 from tune_app.cluster.options import Means, RunOptions
@@ -95,6 +96,7 @@ def run_cells(
     param_space = {
         "checkpoints": checkpoints,
         "timing": asdict(timing),
+        "kept_checkpoints": {"keep": options.keep_checkpoints, "keep_best": options.keep_best},
         "corpora": {key: str(path.absolute()) for key, path in corpora.items()},
         "tokens": tokens,
         "threads": means.cpus,
@@ -217,7 +219,8 @@ class _Waits(Unsaved, Callback):
 
 def message_of_cell(cell: CellRecord, journal: Journal) -> dict[str, Any]:
     """What the driver sends to a trial's process about its cell."""
-    size = micro_batch_size(journal.failures(cell.key), batch_size=cell.values["batch_size"])
+    at_once = wished_at_once(cell.values)
+    size = micro_batch_size(journal.failures(cell.key), batch_size=at_once)
     return {
         "key": cell.key,
         "former_key": cell.former_key,

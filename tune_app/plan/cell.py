@@ -71,6 +71,8 @@ class TrialSettings(TrainingSettings):
     """A corpus name or a path, as `data.prepare` takes it."""
     tokens: int = 5_000_000
     """Baseline tokens to train on (the same text for every tokenizer)."""
+    warmup_tokens: int = 0
+    """Baseline tokens over which the learning rate rises; 0: warmup_fraction of all tokens."""
     evaluations: int = 20
     """Evaluations per trial, evenly spaced; the last one at its end."""
     evaluation_bytes: int = 262_144
@@ -83,6 +85,11 @@ class TrialSettings(TrainingSettings):
         for name in ("tokens", "evaluations", "evaluation_bytes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0 <= self.warmup_tokens < self.tokens:
+            raise ValueError(
+                f"warmup_tokens is {self.warmup_tokens:,}; it must be 0 or more and fewer than the "
+                f"{self.tokens:,} tokens of the training (0: warmup_fraction of them)"
+            )
         if self.sample not in (*SAMPLES, *FORMER_SAMPLES):
             raise ValueError(f"sample is {self.sample!r}; it must be {' or '.join(SAMPLES)}")
 
@@ -187,8 +194,12 @@ class Cell:
     ) -> TrainingConfig:
         """The training settings for `tokens` tokens of the cell's own tokenizer. The default,
         `settings.tokens`, is only right if that is also the baseline's tokenizer."""
+        settings = self.settings
+        if settings.warmup_tokens:
+            share = settings.warmup_tokens / settings.tokens
+            settings = replace(settings, warmup_fraction=share)
         return TrainingConfig.of_run(
-            self.settings,
+            settings,
             tokens=self.settings.tokens if tokens is None else tokens,
             seed=self.seed,
             micro_batch_size=micro_batch_size,

@@ -80,6 +80,9 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "optimizer": "adamw",
     "muon_learning_rate": 0.02,
     "muon_momentum": 0.95,
+    "gradient_accumulation": 1,
+    "gradient_checkpointing": False,
+    "warmup_tokens": 0,
 }
 """Defaults of all settings as of their introduction. Add lines; never change or remove one."""
 

@@ -24,6 +24,7 @@ UNITS: Mapping[str, str] = {
     "vocab_size": "tokens",
     "context": "tokens",
     "tokens": "baseline tokens",
+    "warmup_tokens": "baseline tokens",
     "batch_size": "sequences",
     "evaluation_bytes": "bytes",
 }

@@ -10,6 +10,7 @@ from data.tokenizers.spec import TokenizerSpec
 from model.sizing.budget import InfeasibleBudget
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
+from tune_app.plan.budget import TrainTokens, in_tokens
 from tune_app.plan.cell import Cell, refuse_former_sample
 from tune_app.plan.cell_names import CellNames, named
 from tune_app.plan.labels import axis_name, describe_value, ordered
@@ -88,13 +89,18 @@ class SweepPlan:
         return sorted(found, key=lambda tokenizer: (tokenizer.vocab_size, tokenizer.key))
 
 
-def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
-    """Expands a space and solves each cell. Starts nothing and reads no corpus.
+def make_plan(
+    space: Space, wishes: Wishes, *, train_tokens: TrainTokens | None = None
+) -> SweepPlan:
+    """Expands a space and solves each cell. Starts nothing and reads no corpus itself.
+
+    train_tokens: counts the training text, for a length in epochs; None refuses one.
 
     Raises ValueError if an option is impossible, if the baseline is infeasible, or if cells differ
     in corpus, tokens or evaluations and so could not be compared.
     """
     wishes = with_preset(space, wishes)
+    space, wishes, length = in_tokens(space, wishes, train_tokens=train_tokens)
     name = wishes.name or space.name
     if not _NAME.fullmatch(name):
         raise ValueError(
@@ -102,6 +108,8 @@ def make_plan(space: Space, wishes: Wishes) -> SweepPlan:
             "and '-', and start with a letter or a digit"
         )
     plan = _plan(space, wishes, name=name, draw_seed=0)
+    if length:
+        plan = replace(plan, notes=(length, *plan.notes))
     first = wishes.seeds[0]
     if first == 0 or space.samples is None:
         return plan

@@ -72,6 +72,9 @@ def _value(text: str) -> Any:
     return counted(text) if is_short(text) else text
 
 
+BUDGETS = ("tokens", "steps", "epochs")
+"""Ways to say how long a cell trains; `tune_app.plan.budget` makes tokens of all."""
+
 Count = Annotated[int | None, Parameter(converter=_whole, metavar="COUNT")]
 """A whole number on the command line; k, M and B are understood."""
 
@@ -128,6 +131,11 @@ class Wishes:
     `stellux presets` lists them; default: the space's own."""
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
     """Baseline tokens to train each cell on, e.g. 20M; default: the space's, else 5M."""
+    steps: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Steps of the baseline, in place of tokens; default: the space's, else tokens count."""
+    epochs: Annotated[float | None, Parameter(group=_WHAT)] = None
+    """Passes over the training text, in place of tokens, e.g. 0.5; default: the space's, else
+    tokens count."""
     seeds: Annotated[Seeds, Parameter(group=_WHAT)] = (0,)
     """Train each configuration once per seed, e.g. 0,1,2."""
     set: Annotated[
@@ -174,7 +182,8 @@ class Wishes:
     @property
     def values(self) -> dict[str, Any]:
         """Values of cells that replace those in the space's FIXED."""
-        return self._given("corpus", "target_parameters", "vocab_size", "tokens") | dict(self.set)
+        names = ("corpus", "target_parameters", "vocab_size", *BUDGETS)
+        return self._given(*names) | dict(self.set)
 
     @property
     def scheduler_settings(self) -> dict[str, Any]:

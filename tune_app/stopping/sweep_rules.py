@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from data.counts import with_counts_read
 from tune_app.formats import plain
+from tune_app.plan.budget import TrainTokens
 from tune_app.plan.identity import unknown_setting
 from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.settings import Setting, settings_of
@@ -32,14 +33,18 @@ _DEFAULT_SCHEDULER = AshaSettings.NAME
 Built = TypeVar("Built", bound=RuleSettings | None)
 
 
-def plan_with_rules(space: Space, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
+def plan_with_rules(
+    space: Space, wishes: Wishes, *, train_tokens: TrainTokens | None = None
+) -> tuple[SweepPlan, StoppingRules]:
     """The plan of a new sweep, and its stopping rules.
+
+    train_tokens: counts the training text, for a length in epochs; None refuses one.
 
     Raises ValueError as `make_plan` and `planned_rules` do, and for a setting of a rule among those
     of the cells, or the other way round.
     """
     refuse_misplaced(space, wishes, kill_rule=KILL_RULE_NAMES)
-    plan = make_plan(space, wishes)
+    plan = make_plan(space, wishes, train_tokens=train_tokens)
     return plan, planned_rules(space, wishes, tokens=plan.tokens)
 
 

@@ -35,6 +35,7 @@ from tune_app.command_line import (
 from tune_app.plan.wishes import Wishes
 
 if TYPE_CHECKING:
+    from data.tokenizers.spec import TokenizerSpec
     from tune_app.plan.plan import SweepPlan
     from tune_app.stopping.all_rules import StoppingRules
 
@@ -243,7 +244,14 @@ def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
     from tune_app.plan.space_file import load_space  # noqa: PLC0415
     from tune_app.stopping.sweep_rules import plan_with_rules  # noqa: PLC0415 - imports numpy
 
-    return plan_with_rules(load_space(space), wishes)
+    def train_tokens(corpus: str, tokenizer: TokenizerSpec) -> int:
+        from data.display import progress_display  # noqa: PLC0415 - imports numpy
+        from data.prepare import prepare  # noqa: PLC0415
+
+        with progress_display(lasting_console()) as report:
+            return prepare(corpus, tokenizer, report=report).manifest.splits["train"].tokens
+
+    return plan_with_rules(load_space(space), wishes, train_tokens=train_tokens)
 
 
 def _open(name: str, results: Path) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from model.sizing.cost import training_memory_bytes
 from model.spec import ModelConfig
+from model.training.settings import wished_at_once
 from tune_app.cluster.options import Means
 from tune_app.formats import size
 from tune_app.plan.rows import PlannedCell
@@ -56,6 +57,6 @@ def cell_bytes(cell: PlannedCell) -> int:
         return 0
     return _PROCESS_BYTES + training_memory_bytes(
         ModelConfig(**cell.config),
-        batch_size=int(cell.values["batch_size"]),
+        batch_size=wished_at_once(cell.values),
         bytes_per_activation=_BYTES_PER_ACTIVATION,
     )

@@ -22,7 +22,10 @@ def same_until(values: Mapping[str, Any], *, tokens: int) -> int:
     step = values["batch_size"] * values["context"]
 
     def rate(at: float, end: int) -> float:
-        return schedule(min(1.0, at / end), warmup_fraction=values["warmup_fraction"])
+        warmup = values["warmup_fraction"]
+        if tokens_of_warmup := values.get("warmup_tokens", 0):
+            warmup = tokens_of_warmup / end
+        return schedule(min(1.0, at / end), warmup_fraction=warmup)
 
     shorter: int = min(values["tokens"], tokens)
     for begin in range(0, shorter, step):

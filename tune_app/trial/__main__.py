@@ -37,7 +37,8 @@ app = App(
     Training: tokens, batch_size, learning_rate, learning_rate_factor,
     embedding_rate, parametrization, schedule, warmup_fraction, weight_decay, betas,
     gradient_clip, precision, compile, deterministic, seed, optimizer,
-    muon_learning_rate, muon_momentum.
+    muon_learning_rate, muon_momentum, warmup_tokens, gradient_accumulation,
+    gradient_checkpointing; steps or epochs in place of tokens.
 
     Evaluation: corpus, evaluations, evaluation_bytes, sample.
 
@@ -65,6 +66,8 @@ def train(
         ),
     ] = DEFAULT_STORE,
     checkpoint_every: float | None = None,
+    keep_checkpoints: int | None = None,
+    keep_best: int = 1,
     threads: int = 1,
     device: str = "auto",
 ) -> int:
@@ -76,6 +79,10 @@ def train(
         Settings as JSON, or the path to a .json file.
     checkpoint_every
         Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs.
+    keep_checkpoints
+        Newest checkpoints kept; default: 2 while the cell trains, then only the last.
+    keep_best
+        Checkpoints with the best scores on dev that are kept as well.
     threads
         CPU threads. More help only where nothing else runs, and give other last bits.
     device
@@ -87,6 +94,8 @@ def train(
         cell,
         checkpoints=checkpoints,
         checkpoint_every=checkpoint_every,
+        keep_checkpoints=keep_checkpoints,
+        keep_best=keep_best,
         threads=threads,
         device=device,
         asked_to_end=asked_to_end,

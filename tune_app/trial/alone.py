@@ -18,6 +18,7 @@ from model.sizing.table import parameter_table
 from model.training.compilation import CompilationError
 from tune_app.devices import checked_device, use_threads
 from tune_app.journal.records import Observation
+from tune_app.plan.budget import TrainTokens, with_tokens
 from tune_app.plan.cell import Cell
 from tune_app.stopping.divergence import diverged
 from tune_app.stores.open import below, open_store
@@ -40,6 +41,8 @@ def train_alone(
     *,
     checkpoints: str = DEFAULT_STORE,
     checkpoint_every: float | None = None,
+    keep_checkpoints: int | None = None,
+    keep_best: int = 1,
     threads: int = 1,
     device: str = "auto",
     asked_to_end: Callable[[], AbstractContextManager[Callable[[], bool]]] = _never,
@@ -52,6 +55,8 @@ def train_alone(
         cell: values as JSON, or the path of a .json file.
         checkpoints: URL of their store.
         checkpoint_every: seconds; None for the best interval.
+        keep_checkpoints: how many of the newest; None for two, and then only the last.
+        keep_best: how many of the best by dev bits per byte as well.
         threads: CPU threads. One by default: more are slower where something else runs.
         device: `auto` for the first GPU if there is one.
         asked_to_end: entered while the cell trains; yields whether to save and end now.
@@ -60,8 +65,13 @@ def train_alone(
     """
     use_threads(threads)
     device = checked_device(device)
-    wanted = read_cell(cell)
     console = Console()
+
+    def train_tokens(name: str, tokenizer: TokenizerSpec) -> int:
+        with progress_display(console) as report:
+            return prepare(name, tokenizer, report=report).manifest.splits["train"].tokens
+
+    wanted = read_cell(cell, train_tokens=train_tokens)
     store = open_store(checkpoints)
     store.check()
 
@@ -75,7 +85,13 @@ def train_alone(
         trial = Trial(
             wanted,
             corpora=corpus,
-            checkpoints=Checkpoints(store, cell=wanted.key, former_key=wanted.former_key),
+            checkpoints=Checkpoints(
+                store,
+                cell=wanted.key,
+                former_key=wanted.former_key,
+                keep=keep_checkpoints,
+                keep_best=keep_best,
+            ),
             timing=CheckpointTiming(interval=checkpoint_every),
             device=device,
         )
@@ -133,8 +149,11 @@ def _line(observation: Observation) -> str:
     )
 
 
-def read_cell(text: str) -> Cell:
-    """A cell from JSON, or from a file of it. Raises ValueError saying what is wrong with it."""
+def read_cell(text: str, *, train_tokens: TrainTokens | None = None) -> Cell:
+    """A cell from JSON, or from a file of it. Raises ValueError saying what is wrong with it.
+
+    train_tokens: counts the training text, for a length in epochs; None refuses one.
+    """
     if text.endswith(".json"):
         text = _content(Path(text))
     try:
@@ -143,7 +162,7 @@ def read_cell(text: str) -> Cell:
         raise ValueError(f"the cell is not valid JSON ({error}): {text[:60]}") from error
     if not isinstance(values, dict):
         raise ValueError(f"the cell is {text[:60]}; it must be a JSON object")
-    return Cell.from_values(values)
+    return Cell.from_values(with_tokens(values, train_tokens=train_tokens))
 
 
 def _content(path: Path) -> str:

@@ -28,6 +28,8 @@ from tune_app.trial.former_states import NewerStateError, in_todays_form
 logger = logging.getLogger(__name__)
 
 _HASH_IN_NAME = 12
+_KEPT = 2
+"""Newest checkpoints that are kept while a cell trains: one may turn out to be damaged."""
 
 UNREADABLE = (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
 """What reading a damaged checkpoint may raise."""
@@ -74,17 +76,33 @@ class Checkpoints:
         store: where they are kept.
         cell: key of the cell.
         former_key: the cell's key in an older version; checkpoints under it are only read.
-        keep: how many of the newest are kept; the best by dev bits per byte is kept as well.
+        keep: how many of the newest are kept; None for two, and for one after the last.
+        keep_best: how many of the best by dev bits per byte are kept as well.
+
+    Raises ValueError if `keep` is below 1 or `keep_best` below 0.
     """
 
     def __init__(
-        self, store: Store, *, cell: str, former_key: str | None = None, keep: int = 2
+        self,
+        store: Store,
+        *,
+        cell: str,
+        former_key: str | None = None,
+        keep: int | None = None,
+        keep_best: int = 1,
     ) -> None:
-        assert keep >= 1
+        if keep is not None and keep < 1:
+            raise ValueError(
+                f"{keep} checkpoints are to be kept; it must be at least 1: a cell continues from "
+                "its newest checkpoint"
+            )
+        if keep_best < 0:
+            raise ValueError(f"the {keep_best} best are to be kept; it must be 0 or more")
         self._store = store
         self._cell = cell
         self._former_key = former_key
         self._keep = keep
+        self._keep_best = keep_best
         self._seen_damaged: set[str] = set()
 
     def save(
@@ -97,9 +115,10 @@ class Checkpoints:
     ) -> str:
         """Writes a checkpoint and returns its name; from then on it survives a crash.
 
-        After a cell's last checkpoint only that and the best are kept. One with more tokens is
-        removed only if `newest` found it damaged. Raises StoreError if it cannot be written, and
-        TornError if other bytes are read back; earlier checkpoints stay as they were.
+        After a cell's last checkpoint only that and the best are kept, unless a number was given.
+        One with more tokens is removed only if `newest` found it damaged. Raises StoreError if it
+        cannot be written, and TornError if other bytes are read back; earlier checkpoints stay as
+        they were.
         """
         # Through memory: torch reports a full disk as a RuntimeError, a store as a StoreError.
         buffer = io.BytesIO()
@@ -117,7 +136,7 @@ class Checkpoints:
             self._store.remove(f"{manifest.stem}.pt")
             raise TornError(f"{self._store.url} did not keep {manifest.stem}.pt: {reason}")
         self._store.write(f"{manifest.stem}.json", json.dumps(asdict(manifest)).encode())
-        self._prune(manifest, keep=1 if last else self._keep)
+        self._prune(manifest, keep=self._keep or (1 if last else _KEPT))
         return manifest.name
 
     def newest_name(self) -> str | None:
@@ -225,7 +244,9 @@ class Checkpoints:
             logger.warning("old checkpoints of %s could not be removed: %s", self._cell, error)
 
     def _best(self, names: list[str]) -> list[str]:
-        """The name with the lowest dev bits per byte, or none."""
+        """The names with the lowest dev bits per byte, as many as are to be kept."""
+        if not self._keep_best:
+            return []
         scores: dict[str, float] = {}
         for name in names:
             try:
@@ -234,7 +255,7 @@ class Checkpoints:
                 continue
             if score is not None and math.isfinite(score):
                 scores[name] = score
-        return [min(scores, key=lambda name: scores[name])] if scores else []
+        return sorted(scores, key=scores.__getitem__)[: self._keep_best]
 
 
 def unpacked(content: bytes) -> Any:

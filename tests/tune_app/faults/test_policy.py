@@ -115,6 +115,14 @@ def test_out_of_memory_halves_the_micro_batch_once() -> None:
     assert micro_batch_size([DEATH], batch_size=8) is None
 
 
+def test_out_of_memory_halves_the_parts_that_were_wished_for() -> None:
+    failure = replace(DEATH, kind=FailureClass.MEMORY)
+    assert respond(failure, [], batch_size=8, at_once=4).micro_batch_size == 2
+    answer = respond(failure, [], batch_size=8, at_once=1).failure
+    assert answer.ended
+    assert "a micro-batch of 1 cannot be halved" in answer.remedy
+
+
 def test_a_batch_that_cannot_be_halved_ends_the_cell() -> None:
     failure = replace(DEATH, kind=FailureClass.MEMORY)
     answer = respond(failure, [], batch_size=1).failure

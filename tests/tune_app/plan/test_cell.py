@@ -107,3 +107,19 @@ def test_every_training_setting_is_a_value_of_a_cell() -> None:
     assert (training.tokens, training.seed, training.micro_batch_size) == (1_000, 3, 4)
     assert {field.name for field in fields(TrainingSettings)} < set(cell.values())
     assert cell.key != Cell.from_values({"tokens": 1_000, "seed": 3}).key
+
+
+def test_a_warm_up_may_be_said_in_tokens() -> None:
+    values = {"tokens": 200_000, "warmup_fraction": 0.2}
+    cell = Cell.from_values({**values, "warmup_tokens": "10k"})
+    assert cell.training_config().warmup_fraction == 0.05
+    # Of the tokens of another tokenizer it is the same share: the same text.
+    assert cell.training_config(tokens=150_000).warmup_fraction == 0.05
+    assert cell.key != Cell.from_values(values).key
+    assert Cell.from_values({**values, "warmup_tokens": 0}).key == Cell.from_values(values).key
+
+
+@pytest.mark.parametrize("tokens", [-1, 200_000, 300_000])
+def test_a_warm_up_ends_before_the_training(tokens: int) -> None:
+    with pytest.raises(ValueError, match=r"warmup_tokens is .* fewer than the 200,000 tokens"):
+        Cell.from_values({"tokens": 200_000, "warmup_tokens": tokens})

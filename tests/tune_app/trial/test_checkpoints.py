@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tune_app.cluster.options import RunOptions
 from tune_app.stores.base import StoreUnreachableError, TornError
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoints import Checkpoints
@@ -237,6 +239,36 @@ def test_one_that_cannot_be_read_is_passed_over_where_an_older_one_can_be(tmp_pa
     store.bad = "00-"
     with pytest.raises(StoreUnreachableError):
         Checkpoints(store, cell=CELL).newest()
+
+
+@pytest.mark.parametrize(
+    ("kept", "expected", "at_the_end"),
+    [
+        ({"keep": 1}, {"2000", "5000"}, {"2000", "6000"}),
+        ({"keep": 3, "keep_best": 0}, {"3000", "4000", "5000"}, {"4000", "5000", "6000"}),
+        ({"keep_best": 0}, {"4000", "5000"}, {"6000"}),
+        ({"keep_best": 2}, {"2000", "3000", "4000", "5000"}, {"2000", "3000", "6000"}),
+    ],
+)
+def test_how_many_are_kept_is_a_setting(
+    tmp_path: Path, kept: dict[str, Any], expected: set[str], at_the_end: set[str]
+) -> None:
+    checkpoints = Checkpoints(PathStore(tmp_path), cell=CELL, **kept)
+    for tokens, score in ((1_000, 2.0), (2_000, 1.5), (3_000, 1.7), (4_000, 1.8), (5_000, 1.9)):
+        checkpoints.save(weights(tokens), tokens=tokens, bits_per_byte=score)
+    assert {path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir()} == expected
+    checkpoints.save(weights(6_000), tokens=6_000, bits_per_byte=1.9, last=True)
+    assert {path.name.partition("-")[0] for path in (tmp_path / CELL).iterdir()} == at_the_end
+
+
+@pytest.mark.parametrize("keep", [0, -1])
+def test_one_is_always_kept(tmp_path: Path, keep: int) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        Checkpoints(PathStore(tmp_path), cell=CELL, keep=keep)
+    with pytest.raises(ValueError, match="--keep-best is -1; it must be 0 or more"):
+        RunOptions(keep_best=-1)
+    with pytest.raises(ValueError, match=f"--keep-checkpoints is {keep}; it must be at least 1"):
+        RunOptions(keep_checkpoints=keep)
 
 
 def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path) -> None:
