@@ -24,6 +24,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "data.printable": (),
     "data.splits": (),
     "data.documents": (),
+    "data.chatml": (),
     "data.tokenizers": (
         "data.errors",
         "data.suggestions",
@@ -33,6 +34,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "data.sources": ("data.errors", "data.progress", "data.splits", "data.documents"),
     "data": (
         "data.errors",
+        "data.chatml",
         "data.counts",
         "data.suggestions",
         "data.printable",
@@ -69,6 +71,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     "tune_app.command_line": ("data.printable",),
     "tune_app.portable": (
         "data.tokenizers",
+        "data.chatml",
         "model.spec",
         "model.sizing",
         "model.mup",
@@ -179,6 +182,15 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.results",
         "tune_app.sweep",
     ),
+    "tune_app.finetuning": (
+        "data",
+        "model",
+        "tune_app.formats",
+        "tune_app.portable",
+        "tune_app.stores",
+        "tune_app.trial",
+        "tune_app.evaluation",
+    ),
     "tune_app.interpret": (
         "model",
         "tune_app.formats",
@@ -198,6 +210,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.api",
         "tune_app.devices",
         "tune_app.evaluation",
+        "tune_app.finetuning",
         "tune_app.cloud",
         "tune_app.formats",
         "tune_app.terminal",
@@ -229,6 +242,7 @@ ONLY_IN: Mapping[str, tuple[str, ...]] = {
         "tune_app.devices",
         "tune_app.evaluation",
         "tune_app.faults",
+        "tune_app.finetuning",
         "tune_app.portable",
         "tune_app.trial",
         "tune_app.on_ray",

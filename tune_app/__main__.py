@@ -25,12 +25,13 @@ COMMANDS = {
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
     "evaluate": ("tune_app.evaluate", "Say what a trained cell is worth, on text and on tasks."),
     "export": ("tune_app.export", "Write a trained cell as a folder that loads without its sweep."),
+    "finetune": ("tune_app.finetune", "Go on training an export on conversations."),
     "generate": ("tune_app.generate", "Continue a text with a trained cell or an export."),
     "interpret": ("tune_app.interpret", "Look inside a trained model: routing, embeddings."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
-FILES = ("presets", "prepare", "evaluate", "export", "generate")
+FILES = ("presets", "prepare", "evaluate", "export", "finetune", "generate")
 """Those whose module is a file; the others are packages."""
 OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")
 """Sub-commands of `stellux sweep` that may be called without that word."""

@@ -37,6 +37,7 @@ def export(
     cell: str | None = None,
     to: Path | None = None,
     transformers: Annotated[bool, Parameter(negative="")] = False,
+    optimizer: Annotated[bool, Parameter(negative="")] = False,
     results: Annotated[Path, Parameter(help="Folder that holds all sweeps.")] = Path("runs"),
 ) -> int:
     """Export a cell.
@@ -49,10 +50,16 @@ def export(
         The new folder; default: exports/NAME-KEY.
     transformers
         Also write it for the library transformers, if the model is exactly a Llama.
+    optimizer
+        Also write the state of its optimiser, with which fine-tuning may go on.
     """
     from tune_app.evaluation.cell_metrics import cell_metrics  # noqa: PLC0415 - imports torch
     from tune_app.evaluation.choice import choose_cell  # noqa: PLC0415
-    from tune_app.evaluation.exporting import CARD_FILE, write_export  # noqa: PLC0415
+    from tune_app.evaluation.exporting import (  # noqa: PLC0415
+        CARD_FILE,
+        Exportable,
+        write_export,
+    )
     from tune_app.evaluation.llama import why_not_llama  # noqa: PLC0415
     from tune_app.evaluation.model_card import model_card  # noqa: PLC0415
     from tune_app.evaluation.recording import METRICS_FILE, as_json  # noqa: PLC0415
@@ -68,7 +75,7 @@ def export(
     metrics = cell_metrics(chosen.results, chosen.cell, evaluations=chosen.evaluations)
     trained = chosen.load()
     write_export(
-        trained,
+        Exportable.of(trained, moments=chosen.load_moments() if optimizer else None),
         target,
         source={
             "sweep": sweep,

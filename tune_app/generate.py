@@ -31,6 +31,7 @@ app = App(
         f"{_NAME} quick --prompt 'def main'",
         f"{_NAME} quick --cell '45% × 4' --prompt 'import' --temperature 0",
         f"{_NAME} exports/wide --prompt 'The film' --seed 3 --stream",
+        f"{_NAME} exports/wide-tuned --chat 'How are you?'",
     ),
     help_format="plaintext",
     version=version_text,
@@ -44,6 +45,7 @@ def generate(
     ],
     *,
     prompt: str = "",
+    chat: str | None = None,
     cell: str | None = None,
     temperature: float = 0.8,
     top_p: float = 0.95,
@@ -60,6 +62,8 @@ def generate(
     ----------
     prompt
         The text; default: the start of a document.
+    chat
+        A message instead, for a model that `stellux finetune` made: its answer is written.
     cell
         Label or key of a cell; default: the leader, on the seed on which it scored best.
     temperature
@@ -82,9 +86,14 @@ def generate(
     from tune_app.evaluation.choice import open_text_model  # noqa: PLC0415
 
     sampling = Sampling(temperature=temperature, top_p=top_p, seed=seed)
+    if chat is not None and prompt:
+        raise ValueError("--prompt is a text and --chat a message; give one of them")
     use_threads(threads)
     model = open_text_model(name, cell=cell, results=results, device=checked_device(device))
-    pieces = model.stream(prompt, max_tokens=max_tokens, sampling=sampling)
+    if chat is None:
+        pieces = model.stream(prompt, max_tokens=max_tokens, sampling=sampling)
+    else:
+        pieces = model.reply(chat, max_tokens=max_tokens, sampling=sampling)
     output = lasting_console().file
     if not stream:
         pieces = iter(["".join(pieces)])

@@ -53,7 +53,7 @@ class MuonWithAdamW:
     def __init__(
         self, groups: list[dict[str, Any]], adamw: torch.optim.Optimizer, *, momentum: float
     ) -> None:
-        self._parts: Mapping[str, torch.optim.Optimizer] = {
+        self.parts: Mapping[str, torch.optim.Optimizer] = {
             "muon": torch.optim.Muon(groups, lr=0.0, momentum=momentum, adjust_lr_fn="original"),
             "adamw": adamw,
         }
@@ -61,25 +61,25 @@ class MuonWithAdamW:
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         """Those of both."""
-        return [group for part in self._parts.values() for group in part.param_groups]
+        return [group for part in self.parts.values() for group in part.param_groups]
 
     def step(self) -> None:
         """A step of both."""
-        for part in self._parts.values():
+        for part in self.parts.values():
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Removes the gradients of all parameters."""
-        for part in self._parts.values():
+        for part in self.parts.values():
             part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         """The states of both, by name."""
-        return {name: part.state_dict() for name, part in self._parts.items()}
+        return {name: part.state_dict() for name, part in self.parts.items()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
-        for name, part in self._parts.items():
+        for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
 
 

@@ -45,6 +45,7 @@ from model.training.hardware import (
 from model.training.optimizers import optimizer_of, set_learning_rate
 from model.training.schedules import SCHEDULES
 from model.training.settings import TrainingConfig
+from model.training.warm_start import WarmStart, moments_of, set_moments
 
 __all__ = ["BatchSource", "StepResult", "Training"]
 
@@ -87,9 +88,12 @@ class Training:
         batches: gives each step a batch of [batch_size, at most context] token ids.
         baseline: of the space; `depth_mup` carries the learning rate from it.
         device: `cpu`, `cuda`, …
+        start: a trained model to go on with; its multipliers stay, whatever the baseline. None
+            starts from random weights.
 
     Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
-    without it in hardware and for a variant that is not for training, CompilationError if compile
+    without it in hardware, for a variant that is not for training and for a start that is another
+    model's, CompilationError if compile
     is 'on' and there is no compiler.
     """
 
@@ -101,10 +105,15 @@ class Training:
         *,
         baseline: ModelConfig,
         device: str = "cpu",
+        start: WarmStart | None = None,
     ) -> None:
         require_trainable(config)
         self.config = config
-        self.scales = transfer(config, baseline=baseline, parametrization=training.parametrization)
+        self.scales = (
+            transfer(config, baseline=baseline, parametrization=training.parametrization)
+            if start is None
+            else start.scales
+        )
         self.training = training
         self.device = device
         self.tokens = 0
@@ -116,6 +125,7 @@ class Training:
         """Why training is eager although compiling would pay; empty if it is not."""
         self.precision = precision_on(device, training.precision)
         self._batches = batches
+        self._held_progress = None if start is None else start.progress
         if torch.device(device).type == "cpu":
             keep_freed_memory()
         random.seed(training.seed)
@@ -125,6 +135,11 @@ class Training:
         self.model = Transformer(config, scales=self.scales).to(device)
         self.model.gradient_checkpointing = training.gradient_checkpointing
         self._optimizer = optimizer_of(self.model, training)
+        if start is not None:
+            self.model.load_state_dict(dict(start.weights))
+            if start.moments is not None:
+                set_moments(self.model, self._optimizer, start.moments)
+            self._tell_progress()
         compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
         self._loss = compiled_loss(self.model) if compiled else self.model.loss
         self._compiles = compiled
@@ -190,6 +205,10 @@ class Training:
             "steps": self.steps,
         }
 
+    def moments(self) -> dict[str, dict[str, Tensor]]:
+        """The optimiser's state by the names of the parameters, for a warm start."""
+        return moments_of(self.model, self._optimizer)
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues from where `state` was taken.
 
@@ -226,7 +245,8 @@ class Training:
         self._tell_progress()
 
     def _tell_progress(self) -> None:
-        self.model.set_progress(self.tokens / self.training.tokens)
+        held = self._held_progress
+        self.model.set_progress(self.tokens / self.training.tokens if held is None else held)
 
     def _batch(self) -> TensorBatch:
         batch = self._batches.batch(self.steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.training.warm_start import Moments
 from tune_app.journal.records import CellEvaluation
 from tune_app.portable.format import CONFIG_FILE
 from tune_app.portable.loading import load as load_export
@@ -13,7 +14,7 @@ from tune_app.results.designs import CellResult
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.listing import open_named
-from tune_app.sweep.trained_cell import cell_called, leading_cell, load_cell
+from tune_app.sweep.trained_cell import cell_called, leading_cell, load_cell, load_cell_moments
 from tune_app.trial.trained import TrainedModel
 from tune_app.trial.trained import load as load_checkpoint
 
@@ -35,6 +36,10 @@ class ChosenCell:
         Raises ValueError if it has none, CheckpointError if that is gone or damaged.
         """
         return load_cell(self.results, self.cell, folder=self.folder, device=device)
+
+    def load_moments(self) -> Moments:
+        """The optimiser's state of the same checkpoint; errors as of `load`."""
+        return load_cell_moments(self.results, self.cell, folder=self.folder)
 
 
 def sweep_folder(name: str, results: Path) -> Path:

@@ -9,17 +9,22 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
+from model.network.transformer import Transformer
+from model.spec import ModelConfig
 from tune_app.evaluation.llama import llama_config, llama_weights, tokenizer_config
 from tune_app.plan.identity import completed
 from tune_app.portable.format import (
     CONFIG_FILE,
+    OPTIMIZER_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     ExportConfig,
@@ -42,8 +47,50 @@ TRANSFORMERS = "transformers"
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exportable:
+    """A model with what an export says of it."""
+
+    model: Transformer
+    """On the CPU, in evaluation mode."""
+    tokenizer: Tokenizer
+    tokenizer_values: Mapping[str, Any]
+    """Kind, size and options of the tokenizer."""
+    end_of_text: int
+    """The token before each document."""
+    parametrization: str
+    """The rule that the multipliers are from."""
+    moments: Mapping[str, Mapping[str, Tensor]] | None = None
+    """Of the optimiser, by parameter; None to leave them out."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The sizes of the model."""
+        return self.model.config
+
+    @classmethod
+    def of(
+        cls, trained: TrainedModel, *, moments: Mapping[str, Mapping[str, Tensor]] | None = None
+    ) -> Exportable:
+        """A cell's model. Raises TokenizerError if its tokenizer is not known."""
+        tokenizer, identity = trained.tokenizer, trained.identity
+        assert identity is not None, "a tokenizer that was found has an identity"
+        return cls(
+            model=trained.model,
+            tokenizer=tokenizer,
+            tokenizer_values={
+                "kind": identity.kind,
+                "vocab_size": identity.vocab_size,
+                "options": dict(identity.options),
+            },
+            end_of_text=trained.end_of_text,
+            parametrization=str(completed(trained.cell)["parametrization"]),
+            moments=moments,
+        )
+
+
 def write_export(
-    trained: TrainedModel,
+    trained: TrainedModel | Exportable,
     target: Path,
     *,
     source: Mapping[str, Any],
@@ -64,32 +111,30 @@ def write_export(
     cannot be written.
     """
     target = target.expanduser()
-    if target.exists():
-        raise ExportError(f"{target} exists already; remove it, or name another folder with --to")
-    weights = {
-        name: tensor.detach().clone().contiguous()
-        for name, tensor in trained.model.state_dict().items()
-    }
-    identity = trained.identity
-    tokenizer = trained.tokenizer.to_str(pretty=True).encode()
-    assert identity is not None, "a tokenizer that was found has an identity"
+    refuse_existing(target)
+    exported = trained if isinstance(trained, Exportable) else Exportable.of(trained)
+    tokenizer = exported.tokenizer.to_str(pretty=True).encode()
     contents = {
-        WEIGHTS_FILE: safetensors.torch.save(weights, metadata={"format": "pt"}),
+        WEIGHTS_FILE: _tensors(exported.model.state_dict()),
         TOKENIZER_FILE: tokenizer,
     }
+    if exported.moments is not None:
+        contents[OPTIMIZER_FILE] = _tensors(
+            {
+                f"{kind}:{parameter}": tensor
+                for parameter, state in exported.moments.items()
+                for kind, tensor in state.items()
+            }
+        )
     config = ExportConfig(
-        model=trained.config,
-        scales=trained.model.scales,
-        parametrization=str(completed(trained.cell)["parametrization"]),
-        end_of_text=trained.end_of_text,
-        tokenizer={
-            "kind": identity.kind,
-            "vocab_size": identity.vocab_size,
-            "options": dict(identity.options),
-        },
+        model=exported.config,
+        scales=exported.model.scales,
+        parametrization=exported.parametrization,
+        end_of_text=exported.end_of_text,
+        tokenizer=exported.tokenizer_values,
         files={name: FileRecord.of(content) for name, content in contents.items()},
         source=source,
-        progress=trained.model.progress.item(),
+        progress=exported.model.progress.item(),
     )
     with _appearing(target) as folder:
         for name, content in contents.items():
@@ -97,10 +142,21 @@ def write_export(
         for name, text in documents.items():
             (folder / name).write_text(text, encoding="utf-8")
         if transformers:
-            _write_llama(folder / TRANSFORMERS, trained, tokenizer)
+            _write_llama(folder / TRANSFORMERS, exported, tokenizer)
         # The description is written last, so its presence means that everything is complete.
         (folder / CONFIG_FILE).write_text(config.as_json(), encoding="utf-8")
-        _check(folder, trained)
+        _check(folder, exported)
+
+
+def refuse_existing(target: Path) -> None:
+    """Raises ExportError if there is such a folder."""
+    if target.exists():
+        raise ExportError(f"{target} exists already; remove it, or name another folder with --to")
+
+
+def _tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    copies = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(copies, metadata={"format": "pt"})
 
 
 @contextmanager
@@ -117,7 +173,7 @@ def _appearing(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_llama(folder: Path, trained: TrainedModel, tokenizer: bytes) -> None:
+def _write_llama(folder: Path, trained: Exportable, tokenizer: bytes) -> None:
     """The model as transformers loads it; compared if that library is installed."""
     weights = llama_weights(trained.model)
     end = trained.tokenizer.id_to_token(trained.end_of_text)
@@ -148,13 +204,13 @@ def _write_llama(folder: Path, trained: TrainedModel, tokenizer: bytes) -> None:
         )
 
 
-def _probe(trained: TrainedModel) -> Tensor:
+def _probe(trained: Exportable) -> Tensor:
     """Tokens [1, T] whose logits are compared."""
     length = min(_PROBE_TOKENS, trained.config.context)
     return torch.arange(length)[None] * 7 % trained.config.vocab_size
 
 
-def _check(folder: Path, trained: TrainedModel) -> None:
+def _check(folder: Path, trained: Exportable) -> None:
     """Raises ExportError unless the folder loads and has the model's logits and tokens."""
     exported = load(folder)
     tokens_BT = _probe(trained)

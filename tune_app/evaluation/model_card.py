@@ -35,14 +35,14 @@ def _rendered(template: str, metrics: Mapping[str, Any], **names: str) -> str:
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown: `_safe` does what is needed
-        finalize=_safe,
+        autoescape=False,  # Markdown: `safe` does what is needed
+        finalize=safe,
     )
     environment.filters |= FILTERS
     return environment.get_template(template).render(**metrics, **names)
 
 
-def _safe(value: Any) -> Any:
+def safe(value: Any) -> Any:
     """A value that breaks no table and no line, or what is said in its place."""
     if value is None:
         return UNKNOWN

@@ -21,6 +21,8 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+"""The optimiser's state, if it was asked for: only to go on with the training."""
 
 _NOT_AN_EXPORT = (
     "name a folder that `stellux export` wrote: it has config.json, model.safetensors and "

@@ -22,6 +22,7 @@ from model.network.transformer import Transformer
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
 from tune_app.portable.format import (
+    OPTIMIZER_FILE,
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     ExportConfig,
@@ -62,6 +63,26 @@ def load(folder: str | Path, *, device: str = "cpu") -> ExportedModel:
         end_of_text=export.end_of_text,
         export=export,
     )
+
+
+def load_moments(folder: str | Path) -> dict[str, dict[str, Tensor]]:
+    """The optimiser's state in an export, by the names of the parameters.
+
+    Raises ExportError if the export was written without, or is damaged.
+    """
+    folder = Path(folder).expanduser()
+    export = ExportConfig.read(folder)
+    if OPTIMIZER_FILE not in export.files:
+        raise ExportError(
+            f"{folder} has no state of the optimiser; write the export with `stellux export "
+            "--optimizer`, or start with the weights alone"
+        )
+    path = folder / OPTIMIZER_FILE
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in _weights(export.content(folder, OPTIMIZER_FILE), path).items():
+        kind, _, parameter = name.partition(":")
+        found.setdefault(parameter, {})[kind] = tensor
+    return found
 
 
 def built(config: ModelConfig, scales: Scales, weights: dict[str, Tensor]) -> Transformer:

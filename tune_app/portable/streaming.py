@@ -31,6 +31,25 @@ def texts_of(tokens: Iterable[int], tokenizer: Tokenizer) -> Iterator[str]:
         yield text
 
 
+def before_mark(pieces: Iterable[str], mark: str) -> Iterator[str]:
+    """The text in front of a mark, in pieces; what may be the beginning of one is held back."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        if (end := held.find(mark)) >= 0:
+            if end:
+                yield held[:end]
+            return
+        known = next(
+            length for length in range(len(mark) - 1, -1, -1) if held.endswith(mark[:length])
+        )
+        if len(held) > known:
+            yield held[: len(held) - known]
+            held = held[len(held) - known :]
+    if held:
+        yield held
+
+
 def _gained(tokenizer: Tokenizer, last: list[int], piece: list[int]) -> str:
     before: str = tokenizer.decode(last, skip_special_tokens=False)
     text: str = tokenizer.decode([*last, *piece], skip_special_tokens=False)

@@ -12,12 +12,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from data.chatml import END, Turn, prompt_of
 from model.generation.decoding import continued
 from model.generation.sampling import Sampling
 from model.network.cache import needs_whole_text
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
-from tune_app.portable.streaming import texts_of
+from tune_app.portable.streaming import before_mark, texts_of
 
 _SAMPLING = Sampling()
 
@@ -93,6 +94,16 @@ class TextModel:
             end=self.end_of_text,
         )
         return texts_of(tokens, self.tokenizer)
+
+    def reply(
+        self, message: str, *, max_tokens: int = 200, sampling: Sampling = _SAMPLING
+    ) -> Iterator[str]:
+        """The answer of a fine-tuned model to a message, in pieces, without ChatML's marks.
+
+        Raises ValueError as `stream`.
+        """
+        prompt = prompt_of([Turn(role="user", content=message)])
+        return before_mark(self.stream(prompt, max_tokens=max_tokens, sampling=sampling), END)
 
     def generate(
         self,

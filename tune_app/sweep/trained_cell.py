@@ -12,6 +12,8 @@ from tune_app.results.designs import CellResult
 from tune_app.results.summary import SweepResults
 
 if TYPE_CHECKING:
+    from model.spec import ModelConfig
+    from model.training.warm_start import Moments
     from tune_app.trial.trained import TrainedModel
 
 
@@ -66,20 +68,31 @@ def load_cell(
 
     Raises ValueError if it has no checkpoint, CheckpointError if that is gone or damaged.
     """
+    from tune_app.trial.trained import load  # noqa: PLC0415 - imports torch
+
+    checkpoint = _checkpoint(results, cell)
+    return load(checkpoint, folder=folder, baseline=_baseline(cell), device=device)
+
+
+def load_cell_moments(results: SweepResults, cell: CellResult, *, folder: Path) -> Moments:
+    """The state of a cell's optimiser, as of its newest checkpoint; otherwise as `load_cell`."""
+    from tune_app.trial.trained import load_moments  # noqa: PLC0415 - imports torch
+
+    checkpoint = _checkpoint(results, cell)
+    return load_moments(checkpoint, folder=folder, baseline=_baseline(cell))
+
+
+def _checkpoint(results: SweepResults, cell: CellResult) -> str:
     if cell.checkpoint is None:
         raise ValueError(
             f"the cell {cell.cell.label!r} of the sweep {results.sweep.name} has no checkpoint; it "
             f"is {cell.cell.status.value}"
         )
-    from tune_app.trial.trained import load  # noqa: PLC0415 - imports torch
+    return cell.checkpoint
 
-    solved = cell.cell.solved
-    return load(
-        cell.checkpoint,
-        folder=folder,
-        baseline=None if solved is None else solved.baseline,
-        device=device,
-    )
+
+def _baseline(cell: CellResult) -> ModelConfig | None:
+    return None if cell.cell.solved is None else cell.cell.solved.baseline
 
 
 def _number(name: Any) -> float | None:

@@ -26,6 +26,9 @@ from model.mup import Scales
 from model.network.transformer import Transformer
 from model.sizing.counts import count_parameters
 from model.spec import ModelConfig
+from model.training.optimizers import optimizer_of
+from model.training.settings import TrainingConfig
+from model.training.warm_start import moments_of
 from tune_app.devices import checked_device
 from tune_app.journal.records import Observation
 from tune_app.stores.base import NotStoredError, Store, StoreError
@@ -173,6 +176,31 @@ def load(
     finally:
         store.close()
     return loaded
+
+
+def load_moments(
+    checkpoint: str | Path, *, folder: str | Path = ".", baseline: ModelConfig | None = None
+) -> dict[str, dict[str, Tensor]]:
+    """The optimiser's state in a checkpoint, by the names of the parameters.
+
+    Args and errors as of `load`.
+    """
+    where = str(checkpoint)
+    store, name = _place(where if "://" in where else str(Path(folder, Path(where).expanduser())))
+    try:
+        training = _state(store, name, baseline)["training"]
+        model = _model(training)
+        optimizer = optimizer_of(model, TrainingConfig(**training["training"]))
+        optimizer.load_state_dict(training["optimizer"])
+        return moments_of(model, optimizer)
+    except (CheckpointError, StoreError):
+        raise
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{checkpoint} holds no state of an optimiser: {_first(error)}"
+        ) from error
+    finally:
+        store.close()
 
 
 def _place(checkpoint: str) -> tuple[Store, str]:
