@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.network.polyglu import PolyGLU, PublishedPolyGLU, temperature
 from model.network.transformer import Transformer
-from tune_app.trial.checkpoints import UNREADABLE
+from tune_app.trial.checkpoint_file import UNREADABLE
 from tune_app.trial.trained import CheckpointError, TrainedModel
 
 _PUBLISHED_ALPHA = re.compile(r"(?:^|\.)model_core\.(\d+)\.polyglu\.alpha$")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol, TypeAlias
 
 from tune_app.stores.naming import LEFT_FOR_GOOD
+
+Data: TypeAlias = bytes | bytearray | memoryview
 
 
 class StoreError(OSError):
@@ -31,6 +34,13 @@ class TornError(StoreError):
     """The data read back is not the data that was written."""
 
 
+class Sink(Protocol):
+    """What takes a stream of bytes."""
+
+    def write(self, data: Data, /) -> int:
+        """Takes all of the data and returns its length."""
+
+
 class Store(Protocol):
     """Named objects in storage that outlives the host of a trial.
 
@@ -55,6 +65,25 @@ class Store(Protocol):
 
         Raises NotStoredError, and StoreUnreachableError if the store's own folder is missing, as
         when its disk is not mounted: then its contents are unknown.
+        """
+
+    def writing(self, name: str) -> AbstractContextManager[Sink]:
+        """A sink for an object that never is in memory as a whole; `write` for large ones.
+
+        The object is written completely once the block ends, and not at all if the block raises.
+        Until then no other call to the store is answered.
+        """
+
+    def fetch(self, name: str, sink: Sink) -> None:
+        """Writes an object into a sink, piece by piece; `read` for large ones.
+
+        If it fails, the sink may have a part of it. Raises as `read`, and what the sink raises.
+        """
+
+    def reading(self, name: str) -> AbstractContextManager[BinaryIO]:
+        """An object as an open file that can seek. Raises as `read`.
+
+        Of a remote store it is a temporary file, in the folder that TMPDIR says.
         """
 
     def names(self, folder: str) -> list[str]:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tune_app.stores import naming
 from tune_app.stores.base import (
     NotStoredError,
+    Sink,
     StoreError,
     StoreFullError,
     StoreRefusedError,
@@ -19,6 +21,7 @@ from tune_app.stores.base import (
 )
 from tune_app.stores.probe import write_read_remove
 
+_PIECE = 2**20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset(
     {
@@ -56,13 +59,19 @@ class PathStore:
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Writes an object under a temporary name, and renames it once it is on disk."""
+        with self.writing(name) as file:
+            file.write(content)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Sink]:
+        """The file under its temporary name, which is renamed once it is on disk."""
         path = self._folder / naming.checked(name)
         temporary = path.with_name(naming.temporary(path.name))
         with self._errors(f"cannot write {name}"):
             _make(path.parent)
             try:
                 with temporary.open("xb") as file:
-                    file.write(content)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)
@@ -73,15 +82,33 @@ class PathStore:
 
     def read(self, name: str) -> bytes:
         """Reads an object. Raises NotStoredError."""
+        with self.reading(name) as file, self._errors(f"cannot read {name}"):
+            return file.read()
+
+    def fetch(self, name: str, sink: Sink) -> None:
+        """Writes an object into a sink. Raises NotStoredError."""
+        with self.reading(name) as file:
+            while piece := self._piece(name, file):
+                sink.write(piece)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """The object's file. Raises NotStoredError."""
         path = self._folder / naming.checked(name)
         with self._errors(f"cannot read {name}"):
             try:
-                return path.read_bytes()
+                file = path.open("rb")
             except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
                 self._must_be_there()
                 raise NotStoredError(
                     f"{self._folder} holds no {name}; names() lists what it holds"
                 ) from None
+        with file:
+            yield file
+
+    def _piece(self, name: str, file: BinaryIO) -> bytes:
+        with self._errors(f"cannot read {name}"):
+            return file.read(_PIECE)
 
     def names(self, folder: str) -> list[str]:
         """Names of the complete objects in a folder, sorted, without its sub-folders."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import botocore.session
@@ -23,14 +26,18 @@ from botocore.exceptions import ConnectionError as LostError
 from tune_app.stores import naming
 from tune_app.stores.base import (
     NotStoredError,
+    Sink,
     StoreError,
     StoreFullError,
     StoreRefusedError,
     StoreUnreachableError,
 )
 from tune_app.stores.probe import write_read_remove
+from tune_app.stores.spool import Pieces, spooled
 
 T = TypeVar("T")
+
+_PIECE = 2**20
 
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"})
 _PASSING = frozenset({"SlowDown", "RequestTimeout", "Throttling", "OperationAborted"})
@@ -45,8 +52,46 @@ _REMEDIES = {
 }
 
 
+@dataclass
+class _Parts:
+    """An upload in parts, begun with the first."""
+
+    bucket: str
+    key: str
+    upload: str = ""
+    tags: list[str] = field(default_factory=list)
+    """What the server calls each part."""
+
+    @property
+    def begun(self) -> bool:
+        return bool(self.upload)
+
+    def add(self, client: Any, piece: memoryview) -> None:
+        """Sends the next part."""
+        if not self.begun:
+            answer = client.create_multipart_upload(Bucket=self.bucket, Key=self.key)
+            self.upload = answer["UploadId"]
+        sent = client.upload_part(
+            **self._named, PartNumber=len(self.tags) + 1, Body=io.BytesIO(piece)
+        )
+        self.tags.append(sent["ETag"])
+
+    def complete(self, client: Any) -> None:
+        """Makes an object of the parts."""
+        parts = [{"PartNumber": n, "ETag": tag} for n, tag in enumerate(self.tags, start=1)]
+        client.complete_multipart_upload(**self._named, MultipartUpload={"Parts": parts})
+
+    def abort(self, client: Any) -> None:
+        """Removes the parts."""
+        client.abort_multipart_upload(**self._named)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.key, "UploadId": self.upload}
+
+
 class S3Store:
-    """Objects in a bucket, each uploaded in one request: it appears completely or not at all.
+    """Objects in a bucket: each appears completely or not at all.
 
     AWS keys are found as in every AWS client: the environment, a profile, the machine's role.
 
@@ -56,6 +101,7 @@ class S3Store:
         region: of the bucket; None: from the AWS environment, else us-east-1.
         connect_timeout: seconds allowed for connecting, and for sending each part.
         stall_timeout: seconds after which a server that sends nothing counts as stalled.
+        part_bytes: of a large object that are in memory and sent in one request; at least 5 MiB.
     """
 
     def __init__(
@@ -67,6 +113,7 @@ class S3Store:
         region: str | None = None,
         connect_timeout: float = 15.0,
         stall_timeout: float = 30.0,
+        part_bytes: int = 64 * 2**20,
     ) -> None:
         self._bucket = bucket
         self._prefix = prefix
@@ -74,6 +121,7 @@ class S3Store:
         self._region = region
         self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
+        self._part_bytes = part_bytes
         self._lock = threading.Lock()
         self._connected: Any = None
 
@@ -100,20 +148,62 @@ class S3Store:
 
         self._run(f"cannot write {name}", operation)
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Sink]:
+        """A sink that uploads in parts; the object exists once the server has put them together.
+
+        What fits into one part is written in one request.
+        """
+        key, what = self._key(naming.checked(name)), f"cannot write {name}"
+        with self._lock:
+            parts = _Parts(bucket=self._bucket, key=key)
+            sink = Pieces(
+                lambda piece: self._now(what, lambda client: parts.add(client, piece)),
+                size=self._part_bytes,
+            )
+            try:
+                yield sink
+                if parts.begun:
+                    sink.finish()
+                    self._now(what, parts.complete)
+                else:
+                    content = io.BytesIO(sink.held)
+                    self._now(
+                        what,
+                        lambda client: client.put_object(
+                            Bucket=self._bucket, Key=key, Body=content
+                        ),
+                    )
+            except BaseException:
+                if parts.begun:
+                    with suppress(StoreError):
+                        self._now(what, parts.abort)
+                raise
+
+    def fetch(self, name: str, sink: Sink) -> None:
+        """Writes an object into a sink. Raises NotStoredError."""
+        key = self._key(naming.checked(name))
+
+        def operation(client: Any) -> None:
+            with self._got(client, key, name)["Body"] as body:
+                while piece := body.read(_PIECE):
+                    sink.write(piece)
+
+        self._run(f"cannot read {name}", operation)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """The object in a temporary file. Raises NotStoredError."""
+        with spooled(lambda sink: self.fetch(name, sink)) as file:
+            yield file
+
     def read(self, name: str) -> bytes:
         """Reads an object. Raises NotStoredError."""
         key = self._key(naming.checked(name))
 
         def operation(client: Any) -> bytes:
-            try:
-                with client.get_object(Bucket=self._bucket, Key=key)["Body"] as body:
-                    content: bytes = body.read()
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
-                    raise NotStoredError(
-                        f"{self.url} holds no {name}; names() lists what it holds"
-                    ) from None
-                raise
+            with self._got(client, key, name)["Body"] as body:
+                content: bytes = body.read()
             return content
 
         return self._run(f"cannot read {name}", operation)
@@ -147,8 +237,18 @@ class S3Store:
         self._run(f"cannot remove {name}", operation)
 
     def remove_leftovers(self, folder: str, *, older_than: float = naming.LEFT_FOR_GOOD) -> None:
-        """Does nothing: S3 keeps nothing of an incomplete upload."""
-        naming.checked_folder(folder)
+        """Aborts uploads in parts that were begun at least `older_than` seconds ago."""
+        prefix = f"{folder}/" if naming.checked_folder(folder) else ""
+        start = self._key(prefix)
+
+        def operation(client: Any) -> None:
+            found = client.list_multipart_uploads(Bucket=self._bucket, Prefix=start)
+            for upload in found.get("Uploads", ()):
+                deeper = "/" in upload["Key"].removeprefix(start)
+                if not deeper and upload["Initiated"].timestamp() <= time.time() - older_than:
+                    _Parts(self._bucket, upload["Key"], upload["UploadId"]).abort(client)
+
+        self._run(f"cannot clean up {folder or 'it'}", operation)
 
     def free_bytes(self) -> int | None:
         """None: a bucket reports no limit."""
@@ -166,15 +266,29 @@ class S3Store:
     def _key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
+    def _got(self, client: Any, key: str, name: str) -> Any:
+        try:
+            return client.get_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("NoSuchKey", "404"):
+                raise NotStoredError(
+                    f"{self.url} holds no {name}; names() lists what it holds"
+                ) from None
+            raise
+
     def _run(self, what: str, operation: Callable[[Any], T]) -> T:
         with self._lock:
-            try:
-                return operation(self._client())
-            except (BotoCoreError, ClientError, OSError) as error:
-                if isinstance(error, StoreError):
-                    raise
-                self._disconnect()
-                raise self._explained(what, error) from error
+            return self._now(what, operation)
+
+    def _now(self, what: str, operation: Callable[[Any], T]) -> T:
+        """Runs an operation for a caller that holds the lock."""
+        try:
+            return operation(self._client())
+        except (BotoCoreError, ClientError, OSError) as error:
+            if isinstance(error, StoreError):
+                raise
+            self._disconnect()
+            raise self._explained(what, error) from error
 
     def _client(self) -> Any:
         if self._connected is None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import posixpath
 import threading
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote
 
 import asyncssh
 from asyncssh import SFTPClient
 
 from tune_app.stores import naming
-from tune_app.stores.base import NotStoredError, StoreUnreachableError
+from tune_app.stores.base import NotStoredError, Sink, StoreError, StoreUnreachableError
 from tune_app.stores.event_loop import EventLoopThread
 from tune_app.stores.probe import write_read_remove
-from tune_app.stores.sftp_session import NOT_THERE, Operation, SftpSession
+from tune_app.stores.sftp_session import NOT_THERE, Operation, SftpSession, Upload
+from tune_app.stores.spool import Pieces, spooled
 from tune_app.stores.ssh import SshAddress
 
 T = TypeVar("T")
+
+_PIECE = 32 * 2**20
+"""Bytes of a large object in memory; several times what is in flight."""
 
 
 class SftpStore:
@@ -76,6 +82,39 @@ class SftpStore:
 
         self._run(f"cannot write {name}", operation, needed=len(view))
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Sink]:
+        """The file under its temporary name, which is renamed once it is on the remote disk."""
+        path, what = self._file(naming.checked(name)), f"cannot write {name}"
+
+        async def begin(client: SFTPClient) -> Upload:
+            return await self._session.begin(client, path)
+
+        with self._lock:
+            upload = self._now(what, begin)
+
+            def append(piece: memoryview) -> None:
+                async def operation(client: SFTPClient) -> None:
+                    await self._session.append(client, upload, piece)
+
+                self._now(what, operation, needed=len(piece))
+
+            async def finish(client: SFTPClient) -> None:
+                await self._session.finish(client, upload)
+
+            async def drop(client: SFTPClient) -> None:
+                await self._session.drop(client, upload)
+
+            sink = Pieces(append, size=_PIECE)
+            try:
+                yield sink
+                sink.finish()
+                self._now(what, finish)
+            except BaseException:
+                with suppress(StoreError):
+                    self._now(what, drop)
+                raise
+
     def read(self, name: str) -> bytes:
         """Reads an object. Raises NotStoredError."""
         path = self._file(naming.checked(name))
@@ -92,6 +131,35 @@ class SftpStore:
                 raise
 
         return self._run(f"cannot read {name}", operation)
+
+    def fetch(self, name: str, sink: Sink) -> None:
+        """Writes an object into a sink. Raises NotStoredError."""
+        path, what = self._file(naming.checked(name)), f"cannot read {name}"
+        with self._lock:
+            at = 0
+            while True:
+
+                async def operation(client: SFTPClient, start: int = at) -> bytes:
+                    try:
+                        return await self._session.read(client, path, start=start, most=_PIECE)
+                    except NOT_THERE:
+                        await self._must_be_there(client)
+                        raise self._not_stored(name) from None
+                    except asyncssh.SFTPFailure:
+                        if await client.isdir(path):
+                            raise self._not_stored(name) from None
+                        raise
+
+                if not (piece := self._now(what, operation)):
+                    return
+                sink.write(piece)
+                at += len(piece)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """The object in a temporary file. Raises NotStoredError."""
+        with spooled(lambda sink: self.fetch(name, sink)) as file:
+            yield file
 
     def names(self, folder: str) -> list[str]:
         """Names of the complete objects in a folder, sorted, without its sub-folders."""
@@ -153,7 +221,11 @@ class SftpStore:
 
     def _run(self, what: str, operation: Operation[T], *, needed: int = 0) -> T:
         with self._lock:
-            return self._loop.run(self._session.run(what, operation, needed=needed))
+            return self._now(what, operation, needed=needed)
+
+    def _now(self, what: str, operation: Operation[T], *, needed: int = 0) -> T:
+        """Runs an operation for a caller that holds the lock."""
+        return self._loop.run(self._session.run(what, operation, needed=needed))
 
     def _file(self, name: str) -> str:
         return posixpath.join(self._path, name) or "."

@@ -6,6 +6,7 @@ import asyncio
 import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 import asyncssh
@@ -41,6 +42,17 @@ _READ_ONLY = 1  # flag of statvfs@openssh.com
 
 class _StalledError(Exception):
     """The server acknowledged nothing for too long."""
+
+
+@dataclass(kw_only=True)
+class Upload:
+    """A file that is being written under a temporary name."""
+
+    file: asyncssh.SFTPClientFile
+    temporary: str
+    path: str
+    bytes: int = 0
+    """Written so far."""
 
 
 class SftpSession:
@@ -131,6 +143,16 @@ class SftpSession:
 
     async def write(self, client: SFTPClient, path: str, content: memoryview) -> None:
         """Writes a file under a temporary name, and renames it once it is on the server's disk."""
+        upload = await self.begin(client, path)
+        try:
+            await self.append(client, upload, content)
+        except BaseException:
+            await upload.file.close()
+            raise
+        await self.finish(client, upload)
+
+    async def begin(self, client: SFTPClient, path: str) -> Upload:
+        """Opens a file under a temporary name; `finish` or `drop` closes it."""
         temporary = naming.temporary(path)
         self._temporaries.add(temporary)
         try:
@@ -138,37 +160,59 @@ class SftpSession:
         except NOT_THERE:
             await client.makedirs(posixpath.dirname(path), exist_ok=True)
             file = await client.open(temporary, "xb")
+        return Upload(file=file, temporary=temporary, path=path)
+
+    async def append(self, client: SFTPClient, upload: Upload, content: memoryview) -> None:
+        """Writes a piece behind those that were written."""
         blocks = _blocks(len(content), client.limits.max_write_len)
 
         async def send() -> None:
             for start, end in blocks:
-                await file.write(bytes(content[start:end]), start)
+                await upload.file.write(bytes(content[start:end]), upload.bytes + start)
                 self._acknowledged()
 
-        try:
-            await _together(send, client.limits.max_write_len)
-            with suppress(asyncssh.SFTPOpUnsupported):
-                await file.fsync()
-        finally:
-            await file.close()
-        self._acknowledged()
-        await client.posix_rename(temporary, path)
-        self._temporaries.discard(temporary)
+        await _together(send, client.limits.max_write_len)
+        upload.bytes += len(content)
 
-    async def read(self, client: SFTPClient, path: str) -> bytes:
-        """Reads a file, consistently even if it is replaced in the meantime."""
+    async def finish(self, client: SFTPClient, upload: Upload) -> None:
+        """Closes the file and gives it its name, once it is on the server's disk."""
+        try:
+            with suppress(asyncssh.SFTPOpUnsupported):
+                await upload.file.fsync()
+        finally:
+            await upload.file.close()
+        self._acknowledged()
+        await client.posix_rename(upload.temporary, upload.path)
+        self._temporaries.discard(upload.temporary)
+
+    async def drop(self, client: SFTPClient, upload: Upload) -> None:
+        """Closes and removes a file that is not finished."""
+        with suppress(asyncssh.Error, OSError):
+            await upload.file.close()
+        if upload.temporary in self._temporaries:
+            await self.remove(client, upload.temporary)
+            self._temporaries.discard(upload.temporary)
+
+    async def read(
+        self, client: SFTPClient, path: str, *, start: int = 0, most: int | None = None
+    ) -> bytes:
+        """Reads a file, or at most so many bytes of it from `start` on.
+
+        Within one call consistently, even if the file is replaced in the meantime.
+        """
         async with client.open(path, "rb") as file:
-            size = (await file.stat()).size or 0
+            size = max(0, ((await file.stat()).size or 0) - start)
+            size = size if most is None else min(size, most)
             content = bytearray(size)
             blocks = _blocks(size, client.limits.max_read_len)
 
             async def receive() -> None:
-                for start, end in blocks:
-                    part = await file.read(end - start, start)
+                for begin, end in blocks:
+                    part = await file.read(end - begin, start + begin)
                     assert isinstance(part, bytes), "a file opened without an encoding"
-                    if len(part) != end - start:
+                    if len(part) != end - begin:
                         raise asyncssh.SFTPFailure("the file is shorter than its reported size")
-                    content[start:end] = part
+                    content[begin:end] = part
                     self._acknowledged()
 
             await _together(receive, client.limits.max_read_len)

@@ -9,51 +9,29 @@ that write the same cell, when a host that was thought lost wakes up again.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import torch
-
 from tune_app.journal.reached import tokens_of
 from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
+from tune_app.trial.checkpoint_file import (
+    UNREADABLE,
+    Digest,
+    Manifest,
+    mismatch,
+    unpacked,
+    write_state,
+)
 from tune_app.trial.former_states import NewerStateError, in_todays_form
 
 logger = logging.getLogger(__name__)
 
-_HASH_IN_NAME = 12
 _KEPT = 2
 """Newest checkpoints that are kept while a cell trains: one may turn out to be damaged."""
-
-UNREADABLE = (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError)
-"""What reading a damaged checkpoint may raise."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """What to know about a checkpoint without loading it."""
-
-    cell: str
-    tokens: int
-    bytes: int
-    sha256: str
-    bits_per_byte: float | None = None
-    """At the last evaluation before it was taken."""
-
-    @property
-    def stem(self) -> str:
-        return f"{self.cell}/{self.tokens}-{self.sha256[:_HASH_IN_NAME]}"
-
-    @property
-    def name(self) -> str:
-        """Of the state in the store."""
-        return f"{self.stem}.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,19 +98,21 @@ class Checkpoints:
         cannot be written, and TornError if other bytes are read back; earlier checkpoints stay as
         they were.
         """
-        # Through memory: torch reports a full disk as a RuntimeError, a store as a StoreError.
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        content = buffer.getbuffer()
+        # Twice through a sink: the name needs the hash, and no copy of the state is in memory.
+        measured = Digest()
+        write_state(state, measured)
         manifest = Manifest(
             cell=self._cell,
             tokens=tokens,
-            bytes=len(content),
-            sha256=hashlib.sha256(content).hexdigest(),
+            bytes=measured.bytes,
+            sha256=measured.sha256,
             bits_per_byte=bits_per_byte,
         )
-        self._store.write(f"{manifest.stem}.pt", content)
-        if (reason := mismatch(manifest, self._store.read(f"{manifest.stem}.pt"))) is not None:
+        with self._store.writing(f"{manifest.stem}.pt") as sink:
+            write_state(state, sink)
+        kept = Digest()
+        self._store.fetch(f"{manifest.stem}.pt", kept)
+        if (reason := mismatch(manifest, kept)) is not None:
             self._store.remove(f"{manifest.stem}.pt")
             raise TornError(f"{self._store.url} did not keep {manifest.stem}.pt: {reason}")
         self._store.write(f"{manifest.stem}.json", json.dumps(asdict(manifest)).encode())
@@ -192,16 +172,17 @@ class Checkpoints:
         """State and tokens of a checkpoint. Raises ValueError or the like if it is damaged."""
         try:
             manifest = Manifest(**json.loads(self._store.read(f"{name}.json")))
-            if f"{cell}/{manifest.tokens}-{manifest.sha256[:_HASH_IN_NAME]}" != name:
+            if replace(manifest, cell=cell).stem != name:
                 raise ValueError("its manifest belongs to another checkpoint")
             if manifest.cell != cell:
                 raise ValueError(f"it belongs to the cell {manifest.cell}")
-            content = self._store.read(f"{name}.pt")
+            with self._store.reading(f"{name}.pt") as file:
+                if (reason := mismatch(manifest, Digest.of(file))) is not None:
+                    raise ValueError(reason)
+                state = unpacked(file)
         except NotStoredError as error:
             raise ValueError("half of it is missing") from error
-        if (reason := mismatch(manifest, content)) is not None:
-            raise ValueError(reason)
-        return in_todays_form(unpacked(content), cell=self._cell), manifest.tokens
+        return in_todays_form(state, cell=self._cell), manifest.tokens
 
     def _warn(self, damaged: list[str], consequence: str) -> None:
         if damaged:
@@ -256,20 +237,6 @@ class Checkpoints:
             if score is not None and math.isfinite(score):
                 scores[name] = score
         return sorted(scores, key=scores.__getitem__)[: self._keep_best]
-
-
-def unpacked(content: bytes) -> Any:
-    """The state in a checkpoint's file; code in it is not run. Raises one of UNREADABLE."""
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-
-
-def mismatch(manifest: Manifest, content: bytes) -> str | None:
-    """How a content differs from its manifest, or None."""
-    if len(content) != manifest.bytes:
-        return f"it has {len(content):,} bytes instead of {manifest.bytes:,}"
-    if hashlib.sha256(content).hexdigest() != manifest.sha256:
-        return "its SHA-256 does not match"
-    return None
 
 
 def _order(stem: str) -> tuple[int, str]:

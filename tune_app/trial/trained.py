@@ -34,7 +34,7 @@ from tune_app.journal.records import Observation
 from tune_app.stores.base import NotStoredError, Store, StoreError
 from tune_app.stores.open import open_store, store_and_name
 from tune_app.stores.path import PathStore
-from tune_app.trial.checkpoints import UNREADABLE, Manifest, mismatch, unpacked
+from tune_app.trial.checkpoint_file import UNREADABLE, Digest, Manifest, mismatch, unpacked
 from tune_app.trial.former_states import NewerStateError, in_todays_form
 from tune_app.trial.tokenizer_files import (
     TokenizerError,
@@ -219,18 +219,21 @@ def _place(checkpoint: str) -> tuple[Store, str]:
 
 def _state(store: Store, name: str, baseline: ModelConfig | None) -> Mapping[str, Any]:
     """The state of a trial in today's form, checked against its manifest where there is one."""
-    try:
-        content = store.read(name)
-    except NotStoredError as error:
-        raise CheckpointError(f"there is no checkpoint {name} in {store.url}") from error
+    manifest = None
     with contextlib.suppress(NotStoredError):
         manifest = Manifest(**json.loads(store.read(f"{name.removesuffix('.pt')}.json")))
-        if (reason := mismatch(manifest, content)) is not None:
-            raise CheckpointError(
-                f"{store.url}/{name} is damaged: {reason}; copy it again, or load an older one"
-            )
     try:
-        state = unpacked(content)
+        with store.reading(name) as file:
+            reason = None if manifest is None else mismatch(manifest, Digest.of(file))
+            if reason is not None:
+                raise CheckpointError(
+                    f"{store.url}/{name} is damaged: {reason}; copy it again, or load an older one"
+                )
+            state = unpacked(file)
+    except NotStoredError as error:
+        raise CheckpointError(f"there is no checkpoint {name} in {store.url}") from error
+    except CheckpointError:
+        raise
     except UNREADABLE as error:
         raise CheckpointError(
             f"{store.url}/{name} is cut off, or no checkpoint of PyTorch: {_first(error)}"

@@ -16,6 +16,7 @@ import pytest
 from tests.tune_app.stores.servers import MotoServer, Sshd
 from tune_app.stores.base import NotStoredError, Store, StoreUnreachableError
 from tune_app.stores.open import open_store
+from tune_app.stores.s3 import S3Store
 
 ROOT = Path(__file__).parents[3]
 
@@ -167,4 +168,67 @@ def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
             call()
     (tmp_path / "away").rename(folder)
     assert store.names("cell") == ["cell/1.pt"]
+    store.close()
+
+
+class Collected:
+    """A sink that keeps everything."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        self.content += data
+        return len(data)
+
+
+@pytest.mark.parametrize("size", [0, 3, 40_000_000])
+def test_what_was_streamed_comes_back_in_a_stream(store: Store, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    with store.writing("cell/1024.pt") as sink:
+        for start in range(0, size, 7_654_321):
+            sink.write(memoryview(content)[start : start + 7_654_321])
+        other = open_store(store.url)
+        assert other.names("cell") == []
+        other.close()
+    sink = Collected()
+    store.fetch("cell/1024.pt", sink)
+    assert sink.content == content
+    with store.reading("cell/1024.pt") as file:
+        file.seek(size // 2)
+        assert file.read() == content[size // 2 :]
+
+
+def test_a_stream_that_breaks_off_leaves_what_was_there(store: Store) -> None:
+    store.write("cell/1.pt", b"old")
+    with pytest.raises(KeyError, match="ours"), store.writing("cell/1.pt") as sink:
+        sink.write(b"new" * 20_000_000)
+        raise KeyError("ours")
+    assert store.read("cell/1.pt") == b"old"
+    assert store.names("cell") == ["cell/1.pt"]
+    with pytest.raises(NotStoredError, match=r"cell/2\.pt"):
+        store.fetch("cell/2.pt", Collected())
+    with pytest.raises(NotStoredError, match=r"cell/2\.pt"), store.reading("cell/2.pt"):
+        pass
+
+
+def test_a_bucket_takes_large_objects_in_parts(aws_keys: None, moto: MotoServer) -> None:
+    url = open_store(moto.url("parts")).url
+    bucket, _, rest = url.removeprefix("s3://").partition("/")
+    prefix, _, options = rest.partition("?")
+    endpoint = dict(pair.split("=") for pair in options.split("&"))["endpoint"]
+    store = S3Store(bucket, prefix, endpoint=endpoint, part_bytes=5 * 2**20)
+    content = random.Random(1).randbytes(12_000_000)
+    with store.writing("cell/1.pt") as sink:
+        sink.write(content)
+        assert store._connected.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert store.read("cell/1.pt") == content
+    with pytest.raises(KeyError), store.writing("cell/2.pt") as sink:
+        sink.write(content)
+        raise KeyError
+    assert "Uploads" not in store._connected.list_multipart_uploads(Bucket=bucket)
+    assert store.names("cell") == ["cell/1.pt"]
+    store._connected.create_multipart_upload(Bucket=bucket, Key=f"{prefix}/cell/3.pt")
+    store.remove_leftovers("cell")  # to moto every upload is from 2010
+    assert "Uploads" not in store._connected.list_multipart_uploads(Bucket=bucket)
     store.close()

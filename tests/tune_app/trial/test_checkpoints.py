@@ -9,14 +9,16 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 
 from tune_app.cluster.options import RunOptions
-from tune_app.stores.base import StoreUnreachableError, TornError
+from tune_app.stores.base import Data, Sink, StoreFullError, StoreUnreachableError, TornError
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoints import Checkpoints
 
@@ -154,8 +156,8 @@ def test_nothing_in_a_checkpoint_is_unpickled(tmp_path: Path) -> None:
 class LossyStore(PathStore):
     """A disk that keeps something else than it was given."""
 
-    def read(self, name: str) -> bytes:
-        return super().read(name)[:-1]
+    def fetch(self, name: str, sink: Sink) -> None:
+        sink.write(super().read(name)[:-1])
 
 
 def test_what_did_not_arrive_whole_is_never_made_current(tmp_path: Path) -> None:
@@ -224,10 +226,12 @@ class BadSector(PathStore):
 
     bad = "3000-"
 
-    def read(self, name: str) -> bytes:
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
         if self.bad in name and name.endswith(".pt"):
             raise StoreUnreachableError("input/output error")
-        return super().read(name)
+        with super().reading(name) as file:
+            yield file
 
 
 def test_one_that_cannot_be_read_is_passed_over_where_an_older_one_can_be(tmp_path: Path) -> None:
@@ -291,3 +295,56 @@ def test_what_lies_under_a_former_key_is_read_and_left(tmp_path: Path) -> None:
     assert len(restored.damaged) == 1
     assert len(list((tmp_path / "former").iterdir())) == 4
     assert Checkpoints(PathStore(tmp_path), cell=CELL).newest().state is None
+
+
+class Counting(PathStore):
+    """A store that remembers the largest piece it was given, or gave."""
+
+    largest = 0
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Sink]:
+        with super().writing(name) as sink:
+            yield self._counted(sink)
+
+    def fetch(self, name: str, sink: Sink) -> None:
+        super().fetch(name, self._counted(sink))
+
+    def _counted(self, sink: Sink) -> Sink:
+        store = self
+
+        class Counted:
+            def write(self, data: Data, /) -> int:
+                store.largest = max(store.largest, len(data))
+                return sink.write(data)
+
+        return Counted()
+
+
+def test_a_state_passes_through_one_tensor_at_a_time(tmp_path: Path) -> None:
+    store = Counting(tmp_path)
+    state = {str(layer): torch.full((300_000,), float(layer)) for layer in range(8)}
+    Checkpoints(store, cell=CELL).save(state, tokens=1)
+    assert 0 < store.largest <= 1_200_000 < file(tmp_path, 1).stat().st_size
+    restored = Checkpoints(store, cell=CELL).newest().state
+    assert restored is not None
+    assert all(torch.equal(restored[name], tensor) for name, tensor in state.items())
+
+
+class Full(PathStore):
+    """A disk without room, which torch would call an unexpected position."""
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Sink]:
+        class Nothing:
+            def write(self, data: Data, /) -> int:
+                raise StoreFullError("no room")
+
+        with super().writing(name):
+            yield Nothing()
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreFullError, match="no room"):
+        Checkpoints(Full(tmp_path), cell=CELL).save(weights(1), tokens=1)
+    assert list((tmp_path / CELL).iterdir()) == []
