@@ -1,5 +1,6 @@
 # make sweep   set up and run the default sweep          make test    set up and run the tests
 # make test-sweeps   real sweeps under faults          make test-slow   what takes minutes
+# make study   sweeps in phases, up to a verdict
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
 # make chaos   random faults against a sweep; chaos-short: ten of them, in some minutes
 # make lock    requirements.lock anew, from requirements.txt
@@ -15,12 +16,16 @@ ifneq ($(words $(CURDIR)),1)
 $(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
 endif
 
-.PHONY: sweep test test-sweeps test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
+.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
 sweep: $(VENV)/.runtime
 	@$(BIN)/python -m tune_app.sweep $(ARGS)
+
+# The embedded quick study, or ARGS="my_study.toml".
+study: $(VENV)/.runtime
+	@$(BIN)/python -m tune_app.study $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)

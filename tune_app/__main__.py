@@ -20,6 +20,7 @@ COMMANDS = {
     "report": ("tune_app.sweep", "Rewrite the results of a sweep from its journal."),
     "list": ("tune_app.sweep", "List the sweeps in a folder."),
     "settings": ("tune_app.sweep", "Show every setting of a cell and of the rules."),
+    "study": ("tune_app.study", "Run sweeps in phases up to a verdict, or continue them."),
     "presets": ("tune_app.presets", "Show models of known shape, or smaller ones like them."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),

@@ -24,6 +24,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from tune_app.journal import rows
+from tune_app.journal.adoption import AdoptedCell, write_adopted
 from tune_app.journal.file import (
     JournalError,
     JournalFullError,
@@ -68,9 +69,17 @@ class Journal(JournalReader):
         sweep: SweepRecord,
         cells: Sequence[PlannedCell],
         *,
+        adopted: Sequence[AdoptedCell] = (),
         clock: Callable[[], float] = time.time,
     ) -> Journal:
         """Creates a journal with its cells, completely or not at all.
+
+        Args:
+            path: of the file.
+            sweep: the sweep's definition.
+            cells: all of them, the baseline first.
+            adopted: what other sweeps have recorded about some of the cells.
+            clock: seconds since the epoch.
 
         Raises JournalError if the file exists already, or if another process is creating it.
         """
@@ -85,6 +94,8 @@ class Journal(JournalReader):
                 create_tables(connection)
                 connection.execute("INSERT INTO sweep VALUES (?)", [rows.sweep_row(sweep)])
                 journal._insert(CellRecord.of(cell) for cell in cells)
+                for cell in adopted:
+                    write_adopted(connection, cell)
             # Once closed it is a single file, and the rename is atomic.
             unfinished.replace(path)
             return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)

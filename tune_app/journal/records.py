@@ -390,3 +390,6 @@ class SweepRecord:
     """Axes that are nuisances: designs are compared at their best on them."""
     paired: tuple[tuple[str, ...], ...] = ()
     """Axes that vary together, value by value, see `tune_app.plan.paired`."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Of a phase of a study: which study and phase it is, and why it trains these cells; empty for
+    a sweep of its own."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tune_app.journal.version_3 import translate
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -134,6 +134,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _to_version_4(connection)
     _to_version_5(connection)
     _to_version_6(connection)
+    _to_version_7(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -200,12 +201,20 @@ def _to_version_6(connection: sqlite3.Connection) -> None:
     _execute(connection, _ADDED_IN_6)
 
 
+def _to_version_7(connection: sqlite3.Connection) -> None:
+    """A sweep's record says which phase of a study it is; before there were no studies."""
+    for row in connection.execute("SELECT rowid, record FROM sweep").fetchall():
+        text = json.dumps({**json.loads(row[1]), "origin": {}}, sort_keys=True)
+        connection.execute("UPDATE sweep SET record = ? WHERE rowid = ?", [text, row[0]])
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
     _to_version_4,
     _to_version_5,
     _to_version_6,
+    _to_version_7,
 )
 
 

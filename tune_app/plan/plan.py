@@ -22,7 +22,7 @@ from tune_app.plan.space_file import at_its_line
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.plan.wishes import Wishes
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def make_plan(
     wishes = with_preset(space, wishes)
     space, wishes, length = in_tokens(space, wishes, train_tokens=train_tokens)
     name = wishes.name or space.name
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(
             f"the sweep's name is {name!r}; it names a folder, so use letters, digits, '.', '_' "
             "and '-', and start with a letter or a digit"
@@ -183,6 +183,43 @@ def _unset(space: Space, wishes: Wishes, baseline: PlannedCell) -> str:
     return (
         f". The baseline has the default on an axis ({defaults}), since the space does not set it; "
         f"add for example BASELINE = {{{values}}}"
+    )
+
+
+def plan_of_cells(
+    cells: Sequence[Cell],
+    *,
+    name: str,
+    space: str,
+    axes: Sequence[str],
+    nuisance: Sequence[str] = (),
+) -> SweepPlan:
+    """A plan of these very cells, the baseline first.
+
+    Args:
+        cells: of one corpus and one number of tokens, each once.
+        name: of the sweep.
+        space: what stands for the space's name in its record.
+        axes: the settings in which they differ, without the seed.
+        nuisance: those of the axes that are nuisances.
+
+    Raises ValueError if the baseline is infeasible.
+    """
+    seeds = tuple(dict.fromkeys(cell.seed for cell in cells))
+    differing = (*axes, "seed") if len(seeds) > 1 else tuple(axes)
+    planned = [_planned(cell, position) for position, cell in enumerate(cells)]
+    if planned[0].config is None:
+        raise ValueError(f"the baseline itself is infeasible: {planned[0].reason}")
+    settings = cells[0].settings
+    return SweepPlan(
+        name=name,
+        space=space,
+        cells=tuple(named(planned, differing)),
+        corpus=settings.corpus,
+        tokens=settings.tokens,
+        seeds=seeds,
+        axes=differing,
+        nuisance=tuple(nuisance),
     )
 
 

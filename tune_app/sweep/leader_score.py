@@ -21,19 +21,24 @@ from tune_app.machine_limits import usable_cpus
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.designs import CellResult
 from tune_app.results.summary import SweepResults, summarise
+from tune_app.sweep.inheritance import Tested
 from tune_app.trial import held_out
 
 logger = logging.getLogger(__name__)
 
 
-def cells_to_score(results: SweepResults) -> list[CellResult]:
+def cells_to_score(results: SweepResults, *, tested: Tested = "leader") -> list[CellResult]:
     """The finished cells of the leading design and of the baseline that have no test score yet.
 
     Scoring every cell would be a second contest, on the test split. The baseline, which was chosen
     before anything was trained, is the yardstick: the gap to it is what the leader owes to its
     design, and not to having been chosen on the dev split.
+
+    tested: whose cells are wanted.
     """
-    designs = [results.leader, results.baseline]
+    if tested == "none":
+        return []
+    designs = list(results.designs) if tested == "all" else [results.leader, results.baseline]
     cells = [cell for design in designs if design is not None for cell in design.finished]
     return list({cell.cell.key: cell for cell in cells if cell.test is None}.values())
 
@@ -46,6 +51,7 @@ def score_leader(
     console: Console,
     device: str = AUTO,
     threads: int = 1,
+    tested: Tested = "leader",
 ) -> None:
     """Scores what `cells_to_score` names and records it; says what cannot be scored, and why.
 
@@ -57,10 +63,11 @@ def score_leader(
         folder: of the sweep.
         device: of this machine; another one takes its place if it is not there.
         threads: CPUs that the user gave to the sweep; no more are used than there are.
+        tested: see `cells_to_score`.
     """
     if not all(corpus.has_test for corpus in corpora.values()):
         return
-    cells = cells_to_score(summarise(journal))
+    cells = cells_to_score(summarise(journal), tested=tested)
     if not cells:
         return
     labels = ", ".join(one_line(result.cell.label) for result in cells)

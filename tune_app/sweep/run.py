@@ -26,6 +26,7 @@ from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.folder import JOURNAL, exclusive
+from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
 from tune_app.sweep.outcome import Outcome
 from tune_app.sweep.preflight import (
@@ -40,6 +41,8 @@ from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared,
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
 from tune_app.trial.checkpoint_interval import CheckpointTiming
+
+_NOTHING = Inheritance()
 
 
 def run_sweep(
@@ -60,13 +63,23 @@ def run_sweep(
 
 
 def train_sweep(
-    plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
+    plan: SweepPlan,
+    rules: StoppingRules,
+    options: RunOptions,
+    *,
+    console: Console,
+    command: str,
+    inheritance: Inheritance = _NOTHING,
 ) -> Outcome:
     """Runs a sweep, or what is left of it, and writes its results.
 
     Args:
+        plan: its cells.
+        rules: that stop them.
+        options: how it is run.
         console: shows what is about to run, and the progress.
         command: the command line that continues the sweep.
+        inheritance: what a new sweep begins with.
 
     Raises ValueError for user mistakes: a corpus that cannot be used, a sweep of the same name
     with other settings, a sweep that is already running.
@@ -82,7 +95,7 @@ def train_sweep(
         corpora = prepared_corpora(plan, console)
         record = sweep_record(standing.plan, rules, corpora, command=command)
         standing.refuse_other_text(record)
-        with standing.open_journal(folder, record) as journal:
+        with standing.open_journal(folder, record, inheritance=inheritance) as journal:
             cells = journal.cells()
             announce(
                 standing.plan,
@@ -129,6 +142,7 @@ def train_sweep(
                     console=console,
                     device=options.device,
                     threads=means.cpus * means.cells_at_once,
+                    tested=inheritance.tested,
                 )
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.

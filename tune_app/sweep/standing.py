@@ -19,7 +19,10 @@ from tune_app.plan.rows import PlannedCell
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
 from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.recorded_sizes import are_other_sizes, with_recorded_sizes
+
+_NOTHING = Inheritance()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +82,20 @@ class Standing:
                     f"tokenizers that it was begun with, or --name {self.plan.name}-2"
                 )
 
-    def open_journal(self, folder: Path, record: SweepRecord) -> Journal:
+    def open_journal(
+        self, folder: Path, record: SweepRecord, *, inheritance: Inheritance = _NOTHING
+    ) -> Journal:
         """Opens the journal for writing and brings it up to the command, in one transaction.
 
-        record: the sweep that is asked for, with its prepared corpora.
+        Args:
+            folder: of the sweep.
+            record: the sweep that is asked for, with its prepared corpora.
+            inheritance: what it begins with, if there is no sweep yet.
         """
         path = folder / JOURNAL
         if self.sweep is None:
-            return Journal.create(path, record, self.plan.cells)
+            record = replace(record, origin=inheritance.origin)
+            return Journal.create(path, record, self.plan.cells, adopted=inheritance.cells)
         journal = Journal.open(path)
         try:
             if self.replaces:

@@ -1,0 +1,172 @@
+"""Studies whose sweeps are made up: their journals are written, and nothing is trained."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.tune_app.sweeps import observe
+from tune_app.cluster.options import RunOptions
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Action, Decision, Score, SweepRecord
+from tune_app.plan.plan import SweepPlan
+from tune_app.plan.tokenizer import tokenizer_of
+from tune_app.stopping.all_rules import StoppingRules
+from tune_app.study import run
+from tune_app.study.file import study_from
+from tune_app.study.run import read_study, run_study
+from tune_app.study.spec import Study
+from tune_app.sweep.folder import JOURNAL
+from tune_app.sweep.inheritance import Inheritance
+from tune_app.sweep.outcome import Outcome
+
+Scorer = Callable[[Mapping[str, Any]], float]
+"""A cell's values → its bits per byte at the end."""
+
+TINY: Mapping[str, Any] = {
+    "tokens": 1_000,
+    "corpus": "stdlib",
+    "target_parameters": 1_000_000,
+    "vocab_size": 4_096,
+    "axes": {"glu_expansion": [2.0, 2.66, 3.0]},
+    "scheduler": {"name": "none"},
+    "kill_rule": {"unit": "off"},
+    "phase": [
+        {"kind": "baseline", "seeds": 3, "rates": [0.5], "rate_seeds": 2},
+        {"kind": "rank", "seeds": 1},
+        {"kind": "finalists", "seeds": 3, "most": 2, "tokens": 2_000},
+    ],
+}
+
+
+def study_of(**changes: Any) -> Study:
+    return study_from({**TINY, **changes}, name="tiny")
+
+
+def noisy(by: float, effect: Callable[[Mapping[str, Any]], float] = lambda _: 0.0) -> Scorer:
+    """Scores around 2 with an effect and with noise that depends on the cell alone."""
+
+    def score(values: Mapping[str, Any]) -> float:
+        draw = random.Random(repr(sorted((name, str(value)) for name, value in values.items())))
+        return 2.0 + effect(values) + draw.gauss(0.0, by)
+
+    return score
+
+
+class MadeUp:
+    """Stands in for `train_sweep`: writes the journal of a sweep in which all cells finish.
+
+    Args:
+        score: of each cell.
+        stops: whether a rule stops a cell half-way.
+    """
+
+    def __init__(
+        self, score: Scorer, *, stops: Callable[[Mapping[str, Any]], bool] = lambda _: False
+    ) -> None:
+        self.score, self.stops = score, stops
+        self.trained: dict[str, list[str]] = {}
+        """Keys of the cells by phase that were not adopted."""
+        self.interrupt_after: int | None = None
+        """Cells after which the sweep is interrupted."""
+
+    def __call__(
+        self,
+        plan: SweepPlan,
+        rules: StoppingRules,
+        options: RunOptions,
+        *,
+        console: Console,
+        command: str,
+        inheritance: Inheritance,
+    ) -> Outcome:
+        path = options.results / plan.name / JOURNAL
+        if not path.exists():
+            record = _record(plan, rules, command, inheritance)
+            Journal.create(path, record, plan.cells, adopted=inheritance.cells).close()
+        with Journal.open(path) as journal:
+            for cell in journal.cells():
+                if cell.status.ended or cell.config is None:
+                    continue
+                if self.interrupt_after == 0:
+                    return Outcome(statuses=(cell.status,), reason="interrupted")
+                if self.interrupt_after is not None:
+                    self.interrupt_after -= 1
+                self.trained.setdefault(plan.name, []).append(cell.key)
+                self._train(journal, cell.key, cell.values, int(cell.values["tokens"]))
+            if inheritance.tested == "all":
+                for cell in journal.cells():
+                    journal.score(_test_score(cell.key, self.score(cell.values)))
+            return Outcome(statuses=tuple(one.status for one in journal.cells()), reason=None)
+
+    def _train(self, journal: Journal, key: str, values: Mapping[str, Any], tokens: int) -> None:
+        journal.start_attempt(key)
+        final = self.score(values)
+        for quarter in (2, 4):
+            at = tokens * quarter // 4
+            if journal.observation(key, at) is not None:
+                continue
+            whole = final if quarter == 4 else None
+            seen = observe(key, at, final + 0.1 * (4 - quarter), whole=whole)
+            decision = None
+            if quarter == 4:
+                decision = _decision(key, at, Action.FINISH, "completed")
+            elif quarter == 2 and self.stops(values):
+                decision = _decision(key, at, Action.STOP, "kill_rule")
+            journal.record(seen, decision)
+            if decision is not None:
+                break
+
+
+def run_made_up(
+    study: Study, sweeps: MadeUp, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str]:
+    """The exit code of a study and what it showed."""
+    monkeypatch.setattr(run, "train_sweep", sweeps)
+    shown = StringIO()
+    console = Console(file=shown, width=200)
+    code = run_study(study, RunOptions(results=results), console=console, command="again")
+    return code, shown.getvalue()
+
+
+def origins(study: Study, results: Path) -> list[Mapping[str, Any]]:
+    found = read_study(study, results / study.name)
+    return [phase.origin for phase in found.phases]
+
+
+def _decision(key: str, tokens: int, action: Action, rule: str) -> Decision:
+    return Decision(cell=key, tokens=tokens, action=action, rule=rule, reason=f"by {rule}")
+
+
+def _test_score(key: str, value: float) -> Score:
+    return Score(
+        cell=key, split="test", tokens=1, bits_per_byte=value + 0.5, perplexity=9.0, text_bytes=100
+    )
+
+
+def _record(
+    plan: SweepPlan, rules: StoppingRules, command: str, inheritance: Inheritance
+) -> SweepRecord:
+    return SweepRecord(
+        name=plan.name,
+        space=plan.space,
+        corpus=plan.corpus,
+        corpus_sha256="0" * 64,
+        baseline=plan.baseline.key,
+        tokens=plan.tokens,
+        seeds=plan.seeds,
+        scheduler=rules.scheduler_record,
+        kill_rule=rules.kill_rule.as_dict(),
+        bytes_per_token={tokenizer_of(cell.values).key: 3.0 for cell in plan.cells},
+        created_at=0.0,
+        command=command,
+        axes=plan.axes,
+        nuisance=plan.nuisance,
+        origin=inheritance.origin,
+    )

@@ -1,0 +1,91 @@
+"""What a study's file may say, and how it is told what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tune_app.study.studies import TINY, study_of
+from tune_app.study.budget import costs, refuse_over_budget
+from tune_app.study.file import StudyError, known_studies, load_study
+
+
+def phases(*changed: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**one, **more} for one, more in zip(TINY["phase"], changed, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokenz": 5}, "unknown setting 'tokenz'; did you mean tokens"),
+        ({"phase": []}, "the study has no phases"),
+        ({"phase": "rank"}, r"written as \[\[phase\]\]"),
+        ({"phase": [{"kind": "rang"}]}, "phase 0 has the kind 'rang'; expected one of"),
+        ({"phase": phases({}, {"sedes": 2}, {})}, r"phase 1 \(rank\): unknown setting 'sedes'"),
+        ({"phase": phases({}, {"seeds": 0}, {})}, "seeds is 0; it must be at least 1"),
+        ({"phase": phases({}, {"seeds": "many"}, {})}, "seeds is 'many'; it must be a whole"),
+        ({"phase": phases({"rates": [1.0]}, {}, {})}, "1 is no other learning rate"),
+        ({"phase": phases({"rates": 2.0}, {}, {})}, "rates is 2.0; it must be a list"),
+        ({"phase": phases({}, {}, {"seeds": 1})}, "finalists need at least 2 fresh seeds"),
+        ({"phase": phases({}, {}, {"name": "rank"})}, "two phases are named 'rank'"),
+        ({"phase": phases({}, {}, {"name": "../x"})}, "it names a folder"),
+        ({"phase": TINY["phase"][::2]}, "follows no phase of kind rank"),
+        ({"axes": {}}, "'rank' has no cells: neither it nor the study names axes"),
+        ({"axes": {"glu_expansion": []}}, "has no cells: glu_expansion is"),
+        ({"axes": {"glu": [1]}}, "unknown setting 'glu'"),
+        ({"axes": 3}, "axes is 3; it must be a table"),
+        ({"alpha": 2.0}, "alpha is 2; it must be above 0 and below 1"),
+        ({"tokens": 0}, "tokens is 0; it must be at least 1"),
+        ({"phase": phases({}, {"share": 0.5}, {})}, "names no budget"),
+        ({"metric": "loss"}, "metric is 'loss'; it must be bits_per_byte or perplexity"),
+        (
+            {"metric": "perplexity", "axes": {"vocab_size": [512, 4096]}},
+            "varies vocab_size, and perplexities per token of different tokenizers cannot",
+        ),
+        ({"budget": 100, "phase": phases({"share": 0.6}, {"share": 0.6}, {})}, "add up to 1.2"),
+    ],
+)
+def test_a_mistake_is_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        study_of(**changes)
+
+
+def test_perplexity_ranks_where_all_have_one_tokenizer() -> None:
+    assert study_of(metric="perplexity").metric == "perplexity"
+
+
+def test_finalists_that_do_not_fit_are_refused_before_anything_runs() -> None:
+    fits = study_of(budget=60_000, phase=phases({}, {}, {"share": 0.3}))
+    refuse_over_budget(fits)
+    assert [(cost.runs, cost.total) for cost in costs(fits)] == [
+        (5, 5_000),
+        (3, 3_000),
+        (9, 18_000),
+    ]
+    with pytest.raises(
+        ValueError,
+        match=r"'finalists' does not fit its budget: 9 runs of 2,000 tokens are 18,000, and its "
+        r"share of 0\.2 of 60,000 is 12,000",
+    ):
+        refuse_over_budget(study_of(budget=60_000, phase=phases({}, {}, {"share": 0.2})))
+    with pytest.raises(ValueError, match=r"could need 8,000 tokens .* leaves them 2,000"):
+        refuse_over_budget(study_of(budget=20_000, phase=phases({}, {}, {"share": 0.9})))
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="unknown study 'quikc'; did you mean quick"):
+        load_study("quikc")
+    with pytest.raises(StudyError, match="there is no study at"):
+        load_study(str(tmp_path / "none.toml"))
+    path = tmp_path / "cut.toml"
+    for content in (b'tokens = "15', b"\xff\xfe", b"[[phase]\n"):
+        path.write_bytes(content)
+        with pytest.raises(StudyError, match=r"cut\.toml cannot be read"):
+            load_study(str(path))
+
+
+@pytest.mark.parametrize("name", known_studies())
+def test_the_studies_that_come_with_the_project_fit_their_budgets(name: str) -> None:
+    refuse_over_budget(load_study(name))

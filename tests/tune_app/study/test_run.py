@@ -1,0 +1,117 @@
+"""A study from phase to phase, with made-up sweeps."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tune_app.study.studies import MadeUp, noisy, origins, run_made_up, study_of
+from tune_app.journal.journal import Journal
+from tune_app.study.run import OtherEvidenceError, read_study
+
+
+def best_is_two(values: Mapping[str, Any]) -> float:
+    return float({2.0: -0.3, 2.66: 0.0, 3.0: 0.2}[values["glu_expansion"]])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, MadeUp]:
+    """The results of a study that nothing interrupted, and what stood in for its sweeps."""
+    results, sweeps = tmp_path_factory.mktemp("whole"), MadeUp(noisy(0.01, best_is_two))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        code, shown = run_made_up(study_of(), sweeps, results, monkeypatch)
+    assert code == 0
+    assert "Phase 2 of 3, rank" in shown
+    return results, sweeps
+
+
+def told(results: Path) -> str:
+    return (results / "tiny" / "verdict.json").read_text("utf-8")
+
+
+def test_a_study_names_the_design_that_is_better(whole: tuple[Path, MadeUp]) -> None:
+    results, _ = whole
+    verdict = json.loads(told(results))["verdict"]
+    assert (verdict["winner"], verdict["split"], verdict["baseline"]) == ("2", "test", "2.66")
+    assert verdict["p"] < 0.01
+    assert verdict["seeds"] == [3, 4, 5]
+    report = (results / "tiny" / "REPORT.md").read_text("utf-8")
+    assert "**Verdict, on the test split: 2 is better than 2.66, which is 0.2985 bpb" in report
+    assert "| 2.66 (baseline) |" in report
+    first, second, third = origins(study_of(), results)
+    assert first["reason"] == "the baseline on 3 seeds measures the seeds' noise"
+    assert second["sigma"]["degrees_of_freedom"] == 3
+    assert third["evidence"]["ranking"][0]["design"] == "2"
+    assert third["after"] == ["baseline", "rank"]
+
+
+def test_what_a_phase_trained_is_adopted_by_the_next(whole: tuple[Path, MadeUp]) -> None:
+    results, sweeps = whole
+    found = read_study(study_of(), results / "tiny")
+    keys = [key for trained in sweeps.trained.values() for key in trained]
+    assert len(keys) == len(set(keys)), "a cell was trained twice"
+    assert len(sweeps.trained["1-rank"]) == len(found.phases[1].results.cells) - 1
+    with Journal.open(results / "tiny/1-rank/journal.sqlite3", read_only=True) as journal:
+        baseline = journal.sweep().baseline
+        assert [one.tokens for one in journal.observations(baseline)] == [500, 1_000]
+        assert len(journal.attempts(baseline)) == 1
+
+
+def test_a_phase_whose_folder_is_deleted_gets_the_same_origin(
+    whole: tuple[Path, MadeUp], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, _ = whole
+    shutil.copytree(results / "tiny", tmp_path / "tiny")
+    for name in ("2-finalists", "1-rank"):
+        shutil.rmtree(tmp_path / "tiny" / name)
+        sweeps = MadeUp(noisy(0.01, best_is_two))
+        run_made_up(study_of(), sweeps, tmp_path, monkeypatch)
+        assert list(sweeps.trained) == [name]
+        assert origins(study_of(), tmp_path) == origins(study_of(), results)
+        assert told(tmp_path) == told(results)
+
+
+@pytest.mark.parametrize("after", [2, 8])
+def test_an_interrupted_study_decides_alike(
+    after: int, whole: tuple[Path, MadeUp], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, _ = whole
+    broken = MadeUp(noisy(0.01, best_is_two))
+    broken.interrupt_after = after
+    code, shown = run_made_up(study_of(), broken, tmp_path, monkeypatch)
+    assert code == 130
+    assert "Continue it with: again" in shown
+    broken.interrupt_after = None
+    assert run_made_up(study_of(), broken, tmp_path, monkeypatch)[0] == 0
+    assert origins(study_of(), tmp_path) == origins(study_of(), results)
+    assert told(tmp_path) == told(results)
+
+
+def test_a_changed_file_is_refused(
+    whole: tuple[Path, MadeUp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, sweeps = whole
+    other = study_of(axes={"glu_expansion": [2.0, 2.66]})
+    with pytest.raises(OtherEvidenceError, match=r"'rank' in .* cells, evidence, reason differ"):
+        run_made_up(other, sweeps, results, monkeypatch)
+
+
+def test_a_better_learning_rate_is_taken_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slower_is_better(values: Mapping[str, Any]) -> float:
+        return -0.5 if values["learning_rate_factor"] == 0.5 else 0.0
+
+    study = study_of()
+    run_made_up(study, MadeUp(noisy(0.01, slower_is_better)), tmp_path, monkeypatch)
+    _, rank, finalists = read_study(study, tmp_path / "tiny").phases
+    assert rank.origin["rate"] == finalists.origin["rate"] == 0.5
+    assert "it is the last one tried" in rank.origin["rate_reason"]
+    for phase in (rank, finalists):
+        rates = {cell.cell.values["learning_rate_factor"] for cell in phase.results.cells}
+        assert rates == {0.5}

@@ -1,0 +1,191 @@
+"""The report of a study: one page in words, and the same numbers for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tune_app.formats import count, counted, one_line
+from tune_app.results.whole_files import replacing
+from tune_app.statistics.best import POWER, p_text
+from tune_app.study.found import Found, PhaseFound
+from tune_app.study.spec import Study
+from tune_app.study.verdict import StudyVerdict, study_verdict
+
+REPORT = "REPORT.md"
+VERDICT = "verdict.json"
+
+
+def write_report(study: Study, found: Found, folder: Path) -> str:
+    """Writes REPORT.md and verdict.json into the study's folder; returns the verdict in words."""
+    verdict = study_verdict(study, found)
+    lines = list(_lines(study, found, verdict))
+    values = verdict_values(study, found, verdict)
+    for name, text in ((REPORT, "\n".join(lines)), (VERDICT, json.dumps(values, indent=2))):
+        with replacing(folder / name) as path:
+            path.write_text(f"{text}\n", "utf-8")
+    return verdict_text(verdict)
+
+
+def verdict_text(verdict: StudyVerdict | None) -> str:
+    """The verdict in a sentence or two."""
+    if verdict is None:
+        return "No verdict: no finalists have finished on a common seed."
+    text = f"Verdict, on the {verdict.split} split: {one_line(verdict.verdict.reason)}."
+    if (margin := verdict.perplexity_margin) is not None:
+        text += f" In the baseline's perplexity the margin is {margin:.2f}."
+    return text
+
+
+def verdict_values(study: Study, found: Found, verdict: StudyVerdict | None) -> dict[str, Any]:
+    """The verdict as plain values, without what a clock had to do with it."""
+    values: dict[str, Any] = {
+        "study": study.name,
+        "rate": found.rate,
+        "phases": [
+            {
+                "name": phase.name,
+                "kind": phase.kind,
+                "reason": phase.origin.get("reason", ""),
+                "cells": [
+                    {
+                        "cell": cell.cell.label,
+                        "key": cell.cell.key,
+                        "status": cell.cell.status.value,
+                        "bits_per_byte": cell.score,
+                        "test_bits_per_byte": None
+                        if cell.test is None
+                        else cell.test.bits_per_byte,
+                    }
+                    for cell in phase.results.cells
+                ],
+            }
+            for phase in found.phases
+        ],
+    }
+    if verdict is not None:
+        told = asdict(verdict.verdict)
+        values["verdict"] = {
+            **{name: told[name] for name in told if name != "noise"},
+            "noise": told["noise"],
+            "split": verdict.split,
+            "baseline": verdict.baseline,
+            "perplexity_margin": verdict.perplexity_margin,
+            "document_interval": verdict.documents,
+        }
+    plain: dict[str, Any] = _finite(values)
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _lines(study: Study, found: Found, verdict: StudyVerdict | None) -> Iterator[str]:
+    yield f"# {study.name}"
+    yield ""
+    yield f"**{verdict_text(verdict)}**"
+    yield ""
+    if verdict is not None:
+        yield from _verdict_lines(study, verdict)
+    yield "## Noise and learning rate"
+    yield ""
+    yield from _noise_lines(found)
+    yield "## Phases"
+    yield ""
+    for phase in found.phases:
+        yield from _phase_lines(phase)
+
+
+def _verdict_lines(study: Study, told: StudyVerdict) -> Iterator[str]:
+    verdict = told.verdict
+    yield "| design | bits per byte | behind | interval | p | baseline's perplexity |"
+    yield "|---|---|---|---|---|---|"
+    behind = {one.name: one for one in verdict.behind}
+    for name, mean in verdict.means.items():
+        shown = _cell(name) + (" (baseline)" if name == told.baseline else "")
+        perplexity = f"{told.perplexities[name]:.2f}"
+        if name not in behind:
+            yield f"| {shown} | {mean:.4f} | leader | | | {perplexity} |"
+            continue
+        one = behind[name]
+        interval = _interval(one.interval)
+        mark = "" if one.told_apart else "≈ "
+        yield (
+            f"| {shown} | {mean:.4f} | {mark}{one.by:.4f} | {interval} | {p_text(one.p)} | "
+            f"{perplexity} |"
+        )
+    yield ""
+    yield (
+        f"Means over {counted(len(verdict.seeds), 'seed')} that no earlier phase used, on the "
+        f"{told.split} split, which each finalist was scored on once. ≈: not told apart from the "
+        f"leader. Intervals hold together with {1 - verdict.alpha:.0%} confidence (Dunnett's "
+        "distribution against the best, both sides); p is corrected by Holm's method."
+    )
+    yield ""
+    if verdict.smallest_shown is not None and verdict.smallest_found is not None:
+        yield (
+            f"The smallest lead that these data would have called one is "
+            f"{verdict.smallest_shown:.4f} bpb; a true lead of {verdict.smallest_found:.4f} bpb "
+            f"would have been found in {POWER:.0%} of cases. What matters is set to "
+            f"{study.smallest_difference:g} bpb."
+        )
+        yield ""
+    if told.documents is not None:
+        yield (
+            f"Over seeds and parts of the dev sample, by a hierarchical bootstrap, the margin is "
+            f"{_interval(told.documents)} bpb. It stands beside the test above and does not "
+            "replace it."
+        )
+        yield ""
+
+
+def _noise_lines(found: Found) -> Iterator[str]:
+    for tokens in dict.fromkeys(run.tokens for run in found.runs):
+        noise = found.noise(tokens)
+        if noise is None:
+            continue
+        low, high = noise.interval
+        yield (
+            f"- σ of a single run of {count(tokens)} tokens: {noise.sigma:.4f} bpb "
+            f"({low:.4f} to {high:.4f}), from {noise.source}, {noise.degrees_of_freedom} degrees "
+            "of freedom"
+        )
+        curve = found.noise_curve(tokens)
+        if curve:
+            along = ", ".join(f"{count(at)} {one.sigma:.4f}" for at, one in curve)
+            yield f"  - along the curve, on the dev sample: {along}"
+    if found.settled is not None:
+        yield f"- {found.settled.reason}"
+    yield ""
+
+
+def _phase_lines(phase: PhaseFound) -> Iterator[str]:
+    results = phase.results
+    statuses = [cell.cell.status.value for cell in results.cells]
+    told = ", ".join(f"{statuses.count(one)} {one}" for one in dict.fromkeys(statuses))
+    yield f"### {phase.name}"
+    yield ""
+    yield f"{phase.origin.get('reason', '')}."
+    yield ""
+    yield f"{counted(len(results.cells), 'cell')} of {count(results.sweep.tokens)} tokens: {told}."
+    yield ""
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.4f} to {high:.4f}" if math.isfinite(low) and math.isfinite(high) else "unknown"
+
+
+def _cell(text: str) -> str:
+    """Text in a cell of a Markdown table."""
+    return one_line(text).replace("|", "\\|")

@@ -1,0 +1,179 @@
+"""A study from its file to its verdict: its phases in order, each an ordinary sweep."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from tune_app.cluster.options import RunOptions
+from tune_app.formats import counted
+from tune_app.journal.adoption import AdoptedCell, adopted_cell
+from tune_app.journal.journal import Journal
+from tune_app.journal.records import Status
+from tune_app.results.summary import summarise
+from tune_app.stores.open import below
+from tune_app.study.budget import refuse_over_budget
+from tune_app.study.found import Found, PhaseFound
+from tune_app.study.planning import PlannedPhase, folder_of, planned_phase
+from tune_app.study.report import write_report
+from tune_app.study.spec import Study
+from tune_app.sweep.folder import JOURNAL, exclusive
+from tune_app.sweep.inheritance import Inheritance
+from tune_app.sweep.run import train_sweep
+from tune_app.sweep.store_location import STORE_VARIABLE
+
+
+class OtherEvidenceError(ValueError):
+    """A phase that exists was created from other evidence than there is now."""
+
+
+def run_study(study: Study, options: RunOptions, *, console: Console, command: str) -> int:
+    """Runs a study, or what is left of it, and writes its report. Returns the exit code.
+
+    The creation of a phase closes the one before it, whose journal is only read from then on: what
+    was decided from it stays decided.
+
+    Args:
+        study: what to run.
+        options: how its sweeps are run; `results` holds the study's folder.
+        console: shows the progress.
+        command: the command line that continues it.
+
+    Raises ValueError for user mistakes: a study that does not fit its budget, a phase that was
+    created by another version of the file, a study that is already running.
+    """
+    refuse_over_budget(study)
+    folder = options.results / study.name
+    inner = replace(options, results=folder, checkpoints=_store(study, options))
+    found = Found(alpha=study.alpha)
+    with exclusive(folder):
+        for number, phase in enumerate(study.phases):
+            planned = planned_phase(study, number, found)
+            _refuse_other_evidence(folder / planned.folder, planned)
+            if not _is_closed(study, folder, number):
+                _say(console, f"Phase {number + 1} of {len(study.phases)}, {phase.name}")
+                _say(console, f"  {planned.promotion.reason}")
+                outcome = train_sweep(
+                    planned.plan,
+                    planned.rules,
+                    inner,
+                    console=console,
+                    command=command,
+                    inheritance=Inheritance(
+                        origin=planned.origin,
+                        cells=_adopted(study, folder, planned, found),
+                        tested="all" if planned.promotion.tests_all else "none",
+                    ),
+                )
+                if outcome.ended_by is not None:
+                    console.print(
+                        f"\nThe study ended early in phase {phase.name}: {outcome.ended_by}.\n"
+                        f"Continue it with: {command}",
+                        markup=False,
+                        highlight=False,
+                        soft_wrap=True,
+                    )
+                    return outcome.exit_code
+            found = replace(found, phases=(*found.phases, _read(folder, planned)))
+        told = write_report(study, found, folder)
+    console.print()
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
+    failed = [run for run in found.runs if run.status is Status.FAILED]
+    if failed:
+        _say(console, f"{counted(len(failed), 'cell')} failed; see the reports of the phases")
+    return 1 if failed else 0
+
+
+def read_study(study: Study, folder: Path) -> Found:
+    """The phases of a study that have been created, in order."""
+    found = Found(alpha=study.alpha)
+    for number, phase in enumerate(study.phases):
+        path = folder / folder_of(number, phase) / JOURNAL
+        if not path.exists():
+            break
+        with Journal.open(path, read_only=True) as journal:
+            one = PhaseFound(name=phase.name, kind=phase.KIND, results=summarise(journal))
+        found = replace(found, phases=(*found.phases, one))
+    return found
+
+
+def _store(study: Study, options: RunOptions) -> str:
+    """One store for all phases, so that a cell of one is continued in another."""
+    if options.checkpoints is not None:
+        return options.checkpoints
+    if shared := os.environ.get(STORE_VARIABLE):
+        return below(shared, study.name)
+    return str((options.results / study.name / "checkpoints").absolute())
+
+
+def _is_closed(study: Study, folder: Path, number: int) -> bool:
+    """Whether a phase is there and a later one was created from it."""
+    later = [
+        folder / folder_of(at, phase) / JOURNAL
+        for at, phase in enumerate(study.phases)
+        if at > number
+    ]
+    own = folder / folder_of(number, study.phases[number]) / JOURNAL
+    return own.exists() and any(path.exists() for path in later)
+
+
+def _refuse_other_evidence(path: Path, planned: PlannedPhase) -> None:
+    if not (path / JOURNAL).exists():
+        return
+    with Journal.open(path / JOURNAL, read_only=True) as journal:
+        recorded = journal.sweep().origin
+    differing = [
+        name
+        for name in {**recorded, **planned.origin}
+        if recorded.get(name) != planned.origin.get(name)
+    ]
+    if differing:
+        raise OtherEvidenceError(
+            f"the phase {planned.phase.name!r} in {path} was created from something else than "
+            f"there is now: {', '.join(differing)} differ; restore the study's file as it was, "
+            "give the study another name, or remove that folder and those of the later phases"
+        )
+
+
+def _adopted(
+    study: Study, folder: Path, planned: PlannedPhase, found: Found
+) -> tuple[AdoptedCell, ...]:
+    """What earlier phases have trained of a phase's cells, each from the phase that went furthest.
+
+    Empty if the phase exists: it adopted them when it was created.
+    """
+    if (folder / planned.folder / JOURNAL).exists():
+        return ()
+    wanted = {cell.key for cell in planned.plan.cells}
+    adopted: dict[str, AdoptedCell] = {}
+    for number, one in enumerate(found.phases):
+        path = folder / folder_of(number, study.phases[number])
+        keys = [cell.cell.key for cell in one.results.cells if cell.cell.key in wanted]
+        if not keys:
+            continue
+        with Journal.open(path / JOURNAL, read_only=True) as journal:
+            checkpoints = journal.checkpoints()
+            for key in keys:
+                known = adopted.get(key)
+                if known is not None and known.status is Status.FINISHED:
+                    continue
+                url = checkpoints.get(key)
+                if url is not None and "://" not in url:
+                    url = str((path / url).absolute())
+                if (cell := adopted_cell(journal, key, checkpoint=url)) is not None:
+                    adopted[key] = cell
+    return tuple(adopted.values())
+
+
+def _read(folder: Path, planned: PlannedPhase) -> PhaseFound:
+    with Journal.open(folder / planned.folder / JOURNAL, read_only=True) as journal:
+        return PhaseFound(
+            name=planned.phase.name, kind=planned.phase.KIND, results=summarise(journal)
+        )
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, style="bold", markup=False, highlight=False, soft_wrap=True)
