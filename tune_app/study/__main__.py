@@ -42,9 +42,7 @@ app = App(
 )
 
 _OPTIONS = RunOptions()
-File = Annotated[
-    str, Parameter(help="The study: quick, or the path of a .toml file.")
-]
+File = Annotated[str, Parameter(help="The study: quick, or the path of a .toml file.")]
 
 
 @app.default
