@@ -82,38 +82,75 @@ class TrainingBatches:
         end_of_text: int | None = None,
     ) -> None:
         _check_sizes(context=context, batch_size=batch_size)
-        _check_context(split, context)
-        if seed < 0:
-            raise ValueError(f"seed is {seed}; it must be 0 or more")
         self.context = context
         self.batch_size = batch_size
         self.seed = seed
-        self.windows = (len(split.tokens) - 1) // context
+        self._shuffled = ShuffledWindows(split, context=context, seed=seed)
+        self.windows = self._shuffled.windows
         """Windows per epoch."""
-        self._tokens = split.tokens
         self._end_of_text = end_of_text
-        self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; every target is scored."""
         positions_B = step * self.batch_size + np.arange(self.batch_size)
+        tokens = self._shuffled.tokens(positions_B)
+        return batch_of(tokens, end_of_text=self._end_of_text)
+
+
+class ShuffledWindows:
+    """The windows of a split in the order of training, in one permutation after the other.
+
+    stream: of the permutations, so that several splits do not share them.
+
+    Raises CorpusError for a split shorter than a window, ValueError for an impossible size.
+    """
+
+    def __init__(self, split: PackedSplit, *, context: int, seed: int, stream: int = 0) -> None:
+        _check_sizes(context=context)
+        _check_context(split, context)
+        if seed < 0:
+            raise ValueError(f"seed is {seed}; it must be 0 or more")
+        self.context = context
+        self.windows = (len(split.tokens) - 1) // context
+        """Windows per epoch."""
+        self._tokens = split.tokens
+        self._seeds = [seed] if stream == 0 else [seed, stream]
+        self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
+
+    def tokens(
+        self,
+        positions_B: NDArray[np.int64],
+        *,
+        begin_B: NDArray[np.int64] | int = 0,
+        length: int | None = None,
+    ) -> Tokens:
+        """[B, length + 1]: the windows at these places of the order, and the token behind each.
+
+        begin_B, length: a part of each window, from its token `begin` on; None for all of it.
+        """
         epochs_B, ranks_B = np.divmod(positions_B, self.windows)
         windows_B = np.empty_like(positions_B)
         for epoch in np.unique(epochs_B).tolist():
             here_B = epochs_B == epoch
             windows_B[here_B] = self._permutation(epoch)[ranks_B[here_B]]
-        span = np.arange(self.context + 1)
-        tokens = self._tokens[windows_B[:, None] * self.context + span].astype(np.int64)
-        inputs_BT = tokens[:, :-1]
-        return Batch(
-            inputs_BT=inputs_BT,
-            targets_BT=tokens[:, 1:],
-            extras=_extras(inputs_BT, self._end_of_text),
-        )
+        starts_B = windows_B * self.context + begin_B
+        span = np.arange((self.context if length is None else length) + 1)
+        tokens: Tokens = self._tokens[starts_B[:, None] + span].astype(np.int64)
+        return tokens
 
     def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
-        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        generator = np.random.Generator(np.random.PCG64([*self._seeds, epoch]))
         return generator.permutation(self.windows)
+
+
+def batch_of(tokens: Tokens, *, end_of_text: int | None) -> Batch:
+    """A batch whose targets are all scored, from [B, T + 1] tokens."""
+    inputs_BT = tokens[:, :-1]
+    return Batch(
+        inputs_BT=inputs_BT,
+        targets_BT=tokens[:, 1:],
+        extras=_extras(inputs_BT, end_of_text),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from data.sources.base import Source
 from data.sources.files import open_path
 from data.sources.formats import FORMATS
 from data.sources.hub import PUBLISHED, HubDataset, parse_hub_name
+from data.sources.mixed import BETWEEN, MIX_PREFIX, MixedCorpus, corpora_in
 from data.sources.standard_library import StandardLibrary
 from data.suggestions import did_you_mean
 
@@ -42,6 +43,8 @@ def find_corpus(corpus: str) -> Source:
     followed by the field that holds the documents, `reviews.jsonl:review`, or by how plain text is
     split into documents, `novels.txt#paragraphs`, which otherwise depends on its content.
 
+    Several become one, with a domain for each: `mix:stdlib + reviews.jsonl:review`.
+
     Raises CorpusError if it is neither.
     """
     try:
@@ -51,6 +54,8 @@ def find_corpus(corpus: str) -> Source:
             f"the path {corpus!a} is not UTF-8, so it cannot be kept in a record; rename it, "
             "or make a link to it with another name"
         ) from None
+    if corpus.startswith(MIX_PREFIX):
+        return _mixed(corpus)
     if corpus in NAMED:
         return NAMED[corpus]()
     if corpus.startswith(HUB_PREFIX):
@@ -70,6 +75,18 @@ def find_corpus(corpus: str) -> Source:
         f"no corpus is called {corpus!r}; {hint}expected one of {', '.join(NAMED)}, "
         f"{HUB_PREFIX}owner/name, or a path to a file ({', '.join(FORMATS)}) or a folder"
     )
+
+
+def _mixed(corpus: str) -> MixedCorpus:
+    names = corpora_in(corpus)
+    if len(names) < 2 or not all(names):
+        raise CorpusError(
+            f"{corpus!r} does not name several corpora; write {MIX_PREFIX}ONE{BETWEEN}OTHER, with "
+            "spaces around the +"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise CorpusError(f"the corpus {twice[0]!r} is twice in {corpus!r}; name each once")
+    return MixedCorpus(name=corpus, parts=tuple(find_corpus(name) for name in names))
 
 
 def _parts_of(corpus: str) -> tuple[Path, str | None, str | None]:

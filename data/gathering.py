@@ -7,6 +7,7 @@ memory can be shuffled. Only a few numbers per document stay in memory.
 from __future__ import annotations
 
 import mmap
+import shutil
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,6 +23,7 @@ from data.errors import CorpusError, reading_explained
 from data.prepared import stretches_of
 from data.progress import Report
 from data.sources.base import Document, Source
+from data.sources.mixed import MixedCorpus
 from data.splits import NEEDED_SPLITS, SPLITS, SplitName, shuffle_key
 from data.stretches import ends, hash_order
 from data.tokenizers.cutting import PIECE_BYTES, Cutting
@@ -35,6 +37,8 @@ class GatheredSplit:
         self.path = path
         self.null_documents = 0
         self.blank_documents = 0
+        self.domain_documents: tuple[int, ...] = ()
+        """Documents of each domain, one behind the other; empty unless several were joined."""
         self._sizes = array("q")
         self._keys = array("Q")
 
@@ -51,9 +55,15 @@ class GatheredSplit:
     def text_bytes(self) -> int:
         return int(self.document_bytes.sum())
 
+    @property
+    def _domains(self) -> NDArray[np.int64]:
+        """[documents], the domain of each."""
+        counts = np.array(self.domain_documents or (self.documents,), dtype=np.int64)
+        return np.repeat(np.arange(len(counts)), counts)
+
     def texts(self) -> SplitTexts:
-        """The documents in the shuffled order."""
-        order = np.argsort(np.frombuffer(self._keys, dtype=np.uint64), kind="stable")
+        """The documents in the shuffled order, which keeps those of a domain together."""
+        order = np.lexsort((np.frombuffer(self._keys, dtype=np.uint64), self._domains))
         starts = np.cumsum(self.document_bytes) - self.document_bytes
         return SplitTexts(
             name=self.name,
@@ -62,22 +72,26 @@ class GatheredSplit:
             text_bytes=self.document_bytes[order],
         )
 
-    def stretches(self) -> SplitTexts:
-        """Stretches of all documents in the order of their hash (see data.stretches)."""
+    def stretches(self, domain: int | None = None) -> SplitTexts:
+        """Stretches of all documents, or of a domain's, in the order of their hash.
+
+        See data.stretches.
+        """
         starts: list[int] = []
         last: list[int] = []
         with _mapped(self.path) as text:
             start = 0
-            for size in self.document_bytes.tolist():
-                found = ends(text, start, start + size)
-                starts += [start, *found[:-1]]
-                last += found
+            for size, here in zip(self.document_bytes.tolist(), self._domains, strict=True):
+                if domain is None or here == domain:
+                    found = ends(text, start, start + size)
+                    starts += [start, *found[:-1]]
+                    last += found
                 start += size
             order = hash_order(text[one:end] for one, end in zip(starts, last, strict=True))
         starts_S = np.array(starts, dtype=np.int64)
         bytes_S = np.array(last, dtype=np.int64) - starts_S
         return SplitTexts(
-            name=stretches_of(self.name),
+            name=stretches_of(self.name, domain),
             path=self.path,
             starts=starts_S[order],
             text_bytes=bytes_S[order],
@@ -94,6 +108,17 @@ class GatheredSplit:
         file.write(text)
         self._keys.append(shuffle_key(self.documents, text))
         self._sizes.append(len(text))
+
+    def join(self, other: GatheredSplit) -> None:
+        """Appends the documents of another domain and removes their file."""
+        if not self.domain_documents:
+            self.domain_documents = (self.documents,)
+        with self.path.open("ab") as file, other.path.open("rb") as more:
+            shutil.copyfileobj(more, file, PIECE_BYTES)
+        other.path.unlink()
+        self._sizes.extend(other._sizes)
+        self._keys.extend(other._keys)
+        self.domain_documents += (other.documents,)
 
 
 @contextmanager
@@ -173,9 +198,55 @@ def gather(source: Source, folder: Path, report: Report) -> Gathered:
     """Reads a corpus and writes the text of each split to a file in `folder`.
 
     A corpus with too few documents to be split by a hash is read a second time and split by bytes.
+    The parts of a mixed corpus are split one by one and then joined.
 
     Raises CorpusError if train or dev gets no text.
     """
+    if isinstance(source, MixedCorpus):
+        return _gather_parts(source, folder, report)
+    splits, splitting, nulls, blanks = _gather(source, folder, report)
+    for split in splits.values():
+        if not split.documents:
+            split.path.unlink()
+    return Gathered(
+        splits={name: split for name, split in splits.items() if split.documents},
+        splitting=splitting,
+        null_documents=nulls,
+        blank_documents=blanks,
+    )
+
+
+def _gather_parts(source: MixedCorpus, folder: Path, report: Report) -> Gathered:
+    joined: dict[SplitName, GatheredSplit] = {}
+    splitting, nulls, blanks = [], 0, 0
+    for number, part in enumerate(source.parts):
+        place = folder / f"domain {number}" if number else folder
+        place.mkdir(exist_ok=True)
+        splits, how, null, blank = _gather(part, place, report)
+        splitting.append(f"{part.name}: {how}")
+        nulls, blanks = nulls + null, blanks + blank
+        for name, split in splits.items():
+            if number:
+                joined[name].join(split)
+            else:
+                joined[name] = split
+        if number:
+            place.rmdir()
+    for split in joined.values():
+        if not split.documents:
+            split.path.unlink()
+    return Gathered(
+        splits={name: split for name, split in joined.items() if split.documents},
+        splitting="; ".join(splitting),
+        null_documents=nulls,
+        blank_documents=blanks,
+    )
+
+
+def _gather(
+    source: Source, folder: Path, report: Report
+) -> tuple[dict[SplitName, GatheredSplit], str, int, int]:
+    """All three splits of a plain corpus, how it was split, and its null and blank documents."""
     splits, splitting = _read(source.documents(), source.name, folder, report), source.splitting
     documents = sum(split.documents for split in splits.values())
     nulls = sum(split.null_documents for split in splits.values())
@@ -187,15 +258,7 @@ def gather(source: Source, folder: Path, report: Report) -> Gathered:
         splits = _read(by_bytes, source.name, folder, report)
         splitting = f"{RULE}; {documents:,} documents are too few to split by a hash"
     _check_train_and_dev(source, splits, documents=documents, left_out=nulls + blanks)
-    for split in splits.values():
-        if not split.documents:
-            split.path.unlink()
-    return Gathered(
-        splits={name: split for name, split in splits.items() if split.documents},
-        splitting=splitting,
-        null_documents=nulls,
-        blank_documents=blanks,
-    )
+    return splits, splitting, nulls, blanks
 
 
 def _read(

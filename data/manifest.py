@@ -50,6 +50,16 @@ class SplitRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainRecord:
+    """One of the corpora that a mixed one consists of."""
+
+    corpus: str
+    """The name it was first prepared under."""
+    documents: dict[SplitName, int]
+    """Of each split. Domains lie one behind the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything about a prepared corpus except its tokens."""
 
@@ -72,6 +82,8 @@ class Manifest:
     """Rows without a value, which were left out."""
     blank_documents: int = 0
     """Rows with nothing but white space, which were left out."""
+    domains: tuple[DomainRecord, ...] = ()
+    """Of a mixed corpus, in its order; empty for a plain one."""
 
     def as_json(self) -> str:
         """For a file or another program."""
@@ -108,7 +120,16 @@ class Manifest:
         tokenizer = TokenizerSpec(**values["tokenizer"])
         # A later version of the same format may say more about the same files.
         known = {one.name: values[one.name] for one in fields(cls) if one.name in values}
-        return cls(**{**known, "tokenizer": tokenizer, "splits": splits, "files": files})
+        domains = tuple(DomainRecord(**record) for record in values.get("domains", ()))
+        return cls(
+            **{
+                **known,
+                "tokenizer": tokenizer,
+                "splits": splits,
+                "files": files,
+                "domains": domains,
+            }
+        )
 
     def check_sizes(self, folder: Path) -> None:
         """Raises DamagedCorpusError if a file is missing or has another size."""

@@ -47,7 +47,8 @@ def pack(
 ) -> SplitRecord:
     """Encodes a split into its three files in `folder`; dev also in stretches, for samples."""
     if split.name == "dev":
-        _pack(split.stretches(), kind, tokenizer, folder, report)
+        for domain in (None, *range(len(split.domain_documents))):
+            _pack(split.stretches(domain), kind, tokenizer, folder, report)
     texts = split.texts()
     return _record(texts, _pack(texts, kind, tokenizer, folder, report))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -20,14 +21,23 @@ from data.corpus import DEFAULT_CORPUS, find_corpus
 from data.counts import from_command_line
 from data.display import manifest_table, progress_display
 from data.errors import CorpusError, DamagedCorpusError, reading_explained, writing_explained
-from data.gathering import gather
+from data.gathering import GatheredSplit, gather
 from data.interruption import interruptible
-from data.manifest import FORMAT_VERSION, MANIFEST_FILE, TOKENIZER_FILE, FileRecord, Manifest
+from data.manifest import (
+    FORMAT_VERSION,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    DomainRecord,
+    FileRecord,
+    Manifest,
+)
 from data.packing import TrainingTexts, pack, token_type
 from data.prepared import PreparedCorpus
 from data.printable import print_what_can_be_printed
 from data.progress import Report, silent
 from data.sources.base import Source
+from data.sources.mixed import MixedCorpus
+from data.splits import SplitName
 from data.tokenizers.base import TokenizerKind, kind_of
 from data.tokenizers.spec import DEFAULT_KIND, TokenizerSpec, named
 
@@ -127,8 +137,21 @@ def _build(
         files=files,
         null_documents=gathered.null_documents,
         blank_documents=gathered.blank_documents,
+        domains=_domains(source, gathered.splits),
     )
     (folder / MANIFEST_FILE).write_text(manifest.as_json(), encoding="utf-8")
+
+
+def _domains(source: Source, splits: Mapping[SplitName, GatheredSplit]) -> tuple[DomainRecord, ...]:
+    if not isinstance(source, MixedCorpus):
+        return ()
+    return tuple(
+        DomainRecord(
+            corpus=part.name,
+            documents={name: split.domain_documents[number] for name, split in splits.items()},
+        )
+        for number, part in enumerate(source.parts)
+    )
 
 
 # As the user typed it: the console command stellux calls this one.
@@ -143,7 +166,8 @@ app = App(
     folder with one of these for each of train, dev (or val, valid, validation)
     and, if you like, test. A single file is split 90/5/5 by a hash of each
     document; with too few documents, by bytes: the first 90 % train, the next
-    5 % dev, the last 5 % test.
+    5 % dev, the last 5 % test. "mix:stdlib + reviews.jsonl:review" is several in
+    one, with one tokenizer; each is split by itself.
 
     A document is a row of a .jsonl or .parquet file: its field text, or the one
     named behind the path, as in reviews.jsonl:review. Null and blank rows are

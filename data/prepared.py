@@ -19,9 +19,9 @@ from data.tokenizers.base import kind_of
 TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 
 
-def stretches_of(split: SplitName) -> str:
-    """The name of a split's stretches in the names of their files."""
-    return f"{split}.stretches"
+def stretches_of(split: SplitName, domain: int | None = None) -> str:
+    """The name of a split's stretches, or of one domain's, in the names of their files."""
+    return f"{split}.stretches" if domain is None else f"{split}.domain{domain}.stretches"
 
 
 def tokens_file(texts: str) -> str:
@@ -106,6 +106,32 @@ class PreparedCorpus:
         same text under every tokenizer.
         """
         return self._packed("dev", stretches_of("dev"))
+
+    @property
+    def domains(self) -> int:
+        """How many corpora are mixed in it; 1 for a plain one."""
+        return len(self.manifest.domains) or 1
+
+    def domain(self, number: int, name: SplitName) -> PackedSplit:
+        """The packed documents of one domain of a split; all of a plain corpus'."""
+        whole = self.split(name)
+        if not self.manifest.domains:
+            return whole
+        first = sum(one.documents.get(name, 0) for one in self.manifest.domains[:number])
+        last = first + self.manifest.domains[number].documents.get(name, 0)
+        offsets = whole.document_offsets[first : last + 1]
+        return PackedSplit(
+            name=name,
+            tokens=whole.tokens[offsets[0] : offsets[-1]],
+            document_offsets=offsets - offsets[0],
+            document_bytes=whole.document_bytes[first:last],
+        )
+
+    def domain_stretches(self, number: int) -> PackedSplit:
+        """As `stretches`, of one domain's dev text."""
+        if not self.manifest.domains:
+            return self.stretches()
+        return self._packed("dev", stretches_of("dev", number))
 
     def _packed(self, name: SplitName, texts: str) -> PackedSplit:
         return PackedSplit(

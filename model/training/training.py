@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -66,6 +66,14 @@ class BatchSource(Protocol):
         """The batch of a step, counted from 0."""
 
 
+@runtime_checkable
+class VaryingBatches(BatchSource, Protocol):
+    """Batches whose sequences differ in number and length from step to step."""
+
+    def sequences(self, step: int) -> int:
+        """How many sequences a step has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What a step did. A NaN or infinite loss is reported as it is; the caller decides."""
@@ -85,7 +93,8 @@ class Training:
     Args:
         config: the model's sizes.
         training: how it is trained.
-        batches: gives each step a batch of [batch_size, at most context] token ids.
+        batches: gives each step a batch of [batch_size, at most context] token ids; with
+            `sequences`, as many as that says.
         baseline: of the space; `depth_mup` carries the learning rate from it.
         device: `cpu`, `cuda`, …
         start: a trained model to go on with; its multipliers stay, whatever the baseline. None
@@ -250,10 +259,13 @@ class Training:
 
     def _batch(self) -> TensorBatch:
         batch = self._batches.batch(self.steps)
-        if len(batch.inputs_BT) != self.training.batch_size:
+        expected = self.training.batch_size
+        if isinstance(self._batches, VaryingBatches):
+            expected = self._batches.sequences(self.steps)
+        if len(batch.inputs_BT) != expected:
             raise ValueError(
-                f"a batch has {len(batch.inputs_BT)} sequences, but batch_size is "
-                f"{self.training.batch_size}; make them equal"
+                f"a batch has {len(batch.inputs_BT)} sequences, but batch_size is {expected}; make "
+                "them equal"
             )
         if self.config.document_masking and DOCUMENTS not in batch.extras:
             raise ValueError(
@@ -266,7 +278,7 @@ class Training:
                 f"the batch of step {self.steps} has no scored target; its mask must leave one"
             )
         keys_B = sequence_keys(
-            seed=self.training.seed, step=self.steps, sequences=self.training.batch_size
+            seed=self.training.seed, step=self.steps, sequences=len(batch.inputs_BT)
         )
         return replace(moved, extras={**moved.extras, RANDOM_KEYS: keys_B.to(self.device)})
 
@@ -280,11 +292,15 @@ class Training:
     def _accumulate(self, batch: TensorBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Adds up the gradients of the micro-batches; the mean loss, and what was reported.
 
-        Each micro-batch is weighted by its scored targets, so the loss is the mean over all.
+        Each micro-batch is weighted by its scored targets, so the loss is the mean over all. Of
+        sequences shorter than the context it has more, up to as many tokens.
         """
+        at_once = self.training.sequences_at_once
+        if (length := batch.inputs_BT.shape[1]) < self.config.context:
+            at_once = max(1, at_once * self.config.context // length)
         total = torch.zeros((), device=self.device)
         reported: dict[str, Tensor] = {}
-        for micro in batch.split(self.training.sequences_at_once):
+        for micro in batch.split(at_once):
             share = micro.scored / batch.scored
             with torch.autocast(
                 torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"

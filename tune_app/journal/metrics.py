@@ -128,6 +128,26 @@ CENTRAL: Mapping[str, Metric] = {
         group="dev",
         text=formats.perplexity,
     ),
+    "domain_bits_per_byte/*": Metric(
+        title="bits per byte of a sample of one corpus",
+        unit="bits/byte",
+        group="dev",
+        text=formats.bits_per_byte,
+        drawn=True,
+    ),
+    "full_domain_bits_per_byte/*": Metric(
+        title="bits per byte of one corpus",
+        unit="bits/byte",
+        group="dev",
+        text=formats.bits_per_byte,
+    ),
+    "mixture_share/*": Metric(
+        title="share of one corpus in training",
+        unit="",
+        group="train",
+        gathered=last,
+        drawn=True,
+    ),
     "train_loss": Metric(title="training loss", unit="nats/token", group="train", drawn=True),
     "learning_rate": Metric(
         title="learning rate of the reference", unit="", group="train", gathered=last, drawn=True

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from data.counts import with_counts_read
+from data.curriculum import WantedStage, check_lengths
 from data.tokenizers.spec import TokenizerSpec, size_of_file
 from model.experts import EXPERT_COUNTS, EXPERT_SETTINGS
 from model.spec import PINS, ModelSpec
 from model.training.settings import TrainingConfig, TrainingSettings
 from tune_app.plan import identity
+from tune_app.plan.data_settings import DATA_AS_MEANT, check_data, stages_of
 from tune_app.plan.former_names import former_key
 from tune_app.plan.plain import plain
 from tune_app.plan.tokenizer import (
@@ -79,6 +81,18 @@ class TrialSettings(TrainingSettings):
     """Bytes of the dev sample; the last evaluation scores the full split too."""
     sample: str = "stretches"
     """How the dev sample is chosen: stretches of text from the whole split, by a hash."""
+    mixture: tuple[float, ...] | None = None
+    """Share of each corpus of a mixed one in training, as in 70/25/5; none by their size."""
+    mixture_end: tuple[float, ...] | None = None
+    """Their shares at the end of training, to which they change linearly; none for no change."""
+    mixture_anneal: float = 0.2
+    """Last part of training over which the shares change to those of the end."""
+    mixture_surprise: float = 0.0
+    """Multiplies each share by (dev loss / dev loss at the start) to this power at each evaluation;
+    0 for shares that do not depend on losses."""
+    curriculum: tuple[tuple[float, int, int | None], ...] = ()
+    """Stages of shorter sequences at the start: tokens or share of training, length and, if not as
+    many tokens a step as later, batch size; as in 10%:64,20%:128:32."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,6 +106,12 @@ class TrialSettings(TrainingSettings):
             )
         if self.sample not in (*SAMPLES, *FORMER_SAMPLES):
             raise ValueError(f"sample is {self.sample!r}; it must be {' or '.join(SAMPLES)}")
+        check_data(self)
+
+    @property
+    def stages(self) -> tuple[WantedStage, ...]:
+        """The stages of the curriculum."""
+        return stages_of(self.curriculum)
 
 
 SAMPLES = ("stretches",)
@@ -113,6 +133,9 @@ class Cell:
     baseline_tokenizer: TokenizerSpec
     settings: TrialSettings
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_lengths(self.settings.stages, context=self.model.context)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Cell:
@@ -234,6 +257,8 @@ def as_meant(values: Mapping[str, Any]) -> dict[str, Any]:
 def value_as_meant(name: str, value: Any) -> Any:
     """One value, as `as_meant` takes it."""
     value = plain(value)
+    if name in DATA_AS_MEANT:
+        return DATA_AS_MEANT[name](value)
     if name in _WHOLE:
         if isinstance(value, float) and value.is_integer():
             return int(value)

@@ -83,6 +83,11 @@ FROZEN_DEFAULTS: Mapping[str, Any] = {
     "gradient_accumulation": 1,
     "gradient_checkpointing": False,
     "warmup_tokens": 0,
+    "mixture": None,
+    "mixture_end": None,
+    "mixture_anneal": 0.2,
+    "mixture_surprise": 0.0,
+    "curriculum": [],
 }
 """Defaults of all settings as of their introduction. Add lines; never change or remove one."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from model.experts import EXPERT_SETTINGS
+from tune_app.plan.data_settings import DESCRIBED
 
 _AXIS_NAMES = {
     "embedding_ratio": "embedding share",
@@ -48,6 +49,8 @@ def describe_value(axis: str, value: Any) -> str:
 
 def describe_other(value: Any, axis: str = "") -> str:
     """A value that is not a number, on one line: untied, free, tokenizer.json, levels=2."""
+    if axis in DESCRIBED and (value is None or isinstance(value, (list, tuple))):
+        return DESCRIBED[axis](value)
     if value is None:
         # A model without experts lacks their settings; other sizes are left to the solver.
         return "none" if axis in EXPERT_SETTINGS else "free"

@@ -59,6 +59,49 @@ def _assignments(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]
     return tuple(pairs)
 
 
+def _mix(_: Any, tokens: Sequence[Token]) -> tuple[tuple[str, Any], ...]:
+    """CORPUS, CORPUS=SHARE or CORPUS=SHARE:LAST each."""
+    pairs: list[tuple[str, Any]] = []
+    for token in tokens:
+        corpus, equals, text = map(str.strip, token.value.rpartition("="))
+        if not equals:
+            pairs.append((token.value.strip(), None))
+            continue
+        try:
+            numbers = [float(part.strip().removesuffix("%")) for part in text.split(":")]
+        except ValueError:
+            numbers = []
+        if not corpus or len(numbers) not in (1, 2):
+            raise ValueError(
+                f"{token.value!r}; write CORPUS=SHARE, or CORPUS=SHARE:LAST for a share that "
+                "changes, as in stdlib=70 or stdlib=70:85"
+            )
+        pairs.append((corpus, numbers[0] if len(numbers) == 1 else tuple(numbers)))
+    return tuple(pairs)
+
+
+def mixed_values(mix: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The cells' settings that a mix means. Raises ValueError for one that is incomplete."""
+    from data.sources.mixed import mixed_name  # noqa: PLC0415 - it may be hidden
+
+    values: dict[str, Any] = {"corpus": mixed_name([corpus for corpus, _ in mix])}
+    shares = dict(mix)
+    if len(shares) < len(mix) or len(mix) < 2:
+        raise ValueError(
+            f"the mix is of {', '.join(corpus for corpus, _ in mix)}; name at least two corpora, "
+            "each once"
+        )
+    if all(share is None for share in shares.values()):
+        return values
+    if lacking := [corpus for corpus, share in mix if share is None]:
+        raise ValueError(f"{lacking[0]} has no share in the mix; give every corpus one, or none")
+    pairs = [share if isinstance(share, (list, tuple)) else (share, share) for _, share in mix]
+    values["mixture"] = [begin for begin, _ in pairs]
+    if any(begin != end for begin, end in pairs):
+        values["mixture_end"] = [end for _, end in pairs]
+    return values
+
+
 def _value(text: str) -> Any:
     """A value: JSON, a Python literal as .001 or True, inf, a count as 5M, `free` (None), or else a
     string."""
@@ -120,6 +163,24 @@ class Wishes:
             "stdlib.",
         ),
     ] = None
+    mix: Annotated[
+        tuple[tuple[str, Any], ...],
+        Parameter(
+            group=_WHAT,
+            converter=_mix,
+            accepts_keys=False,
+            n_tokens=1,
+            negative="",
+            metavar="CORPUS=SHARE",
+            show_default=False,
+            help="A corpus of several to train on, with its share, e.g. stdlib=70; repeat the "
+            "option. stdlib=70:85 changes its share to 85 over the last fifth of training; without "
+            "any shares corpora are mixed by their size.",
+        ),
+    ] = ()
+    curriculum: Annotated[str | None, Parameter(group=_WHAT, metavar="STAGES")] = None
+    """Shorter sequences at first, e.g. 10%:64,100k:128:32: a tenth of training on sequences of 64
+    tokens, then 100k tokens on 32 sequences of 128 a step; default: the space's, else none."""
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
     """Parameter budget of every model, ± 0.5 %, e.g. 2M; default: the space's, else 10M."""
     vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
@@ -182,8 +243,13 @@ class Wishes:
     @property
     def values(self) -> dict[str, Any]:
         """Values of cells that replace those in the space's FIXED."""
-        names = ("corpus", "target_parameters", "vocab_size", *BUDGETS)
-        return self._given(*names) | dict(self.set)
+        if self.mix and self.corpus is not None:
+            raise ValueError(
+                f"--corpus {self.corpus} and --mix are both given; name every corpus with --mix"
+            )
+        mixed = mixed_values(self.mix) if self.mix else {}
+        names = ("corpus", "target_parameters", "vocab_size", "curriculum", *BUDGETS)
+        return mixed | self._given(*names) | dict(self.set)
 
     @property
     def scheduler_settings(self) -> dict[str, Any]:

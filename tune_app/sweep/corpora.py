@@ -9,7 +9,6 @@ from importlib.metadata import version
 
 from rich.console import Console
 
-from data.batches import EvaluationDocuments, TrainingBatches
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
@@ -18,6 +17,7 @@ from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.source import source_version
+from tune_app.trial.data import check_fits
 
 
 def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCorpus]:
@@ -31,12 +31,7 @@ def prepared_corpora(plan: SweepPlan, console: Console) -> dict[str, PreparedCor
         with progress_display(console) as report:
             corpora[tokenizer.key] = prepare(plan.corpus, tokenizer, report=report)
     for cell in cells:
-        corpus = corpora[cell.tokenizer.key]
-        context = cell.model.context
-        TrainingBatches(corpus.split("train"), context=context, batch_size=1, seed=0)
-        EvaluationDocuments(
-            corpus.split("dev"), context=context, batch_size=1, end_of_text=corpus.end_of_text
-        )
+        check_fits(cell, corpora[cell.tokenizer.key])
     return corpora
 
 

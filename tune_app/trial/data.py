@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from data.batches import EvaluationDocuments, TrainingBatches
-from data.prepared import PreparedCorpus
+from data.batches import EvaluationDocuments, ShuffledWindows, TrainingBatches
+from data.curriculum import Curriculum
+from data.mixture import annealed
+from data.prepared import PackedSplit, PreparedCorpus
+from data.scheduled_batches import ScheduledBatches
+from data.sources.mixed import domain_labels
 from data.stretches import choose
 from data.tokenizers.spec import TokenizerSpec
 from tune_app.plan.cell import Cell, refuse_former_sample
@@ -14,6 +19,29 @@ from tune_app.trial.tokenizer_files import TokenizerIdentity
 
 EVALUATION_BATCH = 16
 """Sequences scored at once; bounds memory and does not change the scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainData:
+    """The dev text of one corpus of a mixed one."""
+
+    label: str
+    sample: EvaluationDocuments
+    """Stretches scored at every evaluation."""
+    full: EvaluationDocuments
+    """All documents, scored at the end."""
+
+
+def check_fits(cell: Cell, corpus: PreparedCorpus) -> None:
+    """Raises CorpusError if a split is too short for the context of a cell."""
+    numbers = range(corpus.domains) if cell.settings.mixture else ()
+    for split in (corpus.split("train"), *(corpus.domain(number, "train") for number in numbers)):
+        ShuffledWindows(split, context=cell.model.context, seed=0)
+    numbers = range(corpus.domains) if corpus.domains > 1 else ()
+    for split in (corpus.split("dev"), *(corpus.domain(number, "dev") for number in numbers)):
+        EvaluationDocuments(
+            split, context=cell.model.context, batch_size=1, end_of_text=corpus.end_of_text
+        )
 
 
 class TrialData:
@@ -36,29 +64,82 @@ class TrialData:
         refuse_former_sample(cell.settings.sample)
         context, sample_bytes = cell.model.context, cell.settings.evaluation_bytes
         masking = cell.model.document_masking
-        self.batches = TrainingBatches(
-            corpus.split("train"),
-            context=context,
-            batch_size=cell.settings.batch_size,
-            seed=cell.seed,
-            end_of_text=corpus.end_of_text if masking else None,
-        )
+        self._own_per_baseline = baseline.bytes_per_token("train") / corpus.bytes_per_token("train")
+        self.batches = self._batches(cell, corpus)
         self.sample = sample_of(
             corpus, context=context, max_bytes=sample_bytes, document_masking=masking
         )
         """Stretches of dev scored at every evaluation."""
-        self.full = EvaluationDocuments(
-            corpus.split("dev"),
-            context=context,
-            batch_size=EVALUATION_BATCH,
-            end_of_text=corpus.end_of_text,
-            document_masking=masking,
-        )
+        self.full = self._documents(cell, corpus, corpus.split("dev"))
         """All dev documents, scored at the end."""
-        self._own_per_baseline = baseline.bytes_per_token("train") / corpus.bytes_per_token("train")
+        self.domains = self._domains(cell, corpus)
+        """The corpora of a mixed one; none of a plain one."""
         baseline_sample = sample_of(baseline, context=cell.baseline.context, max_bytes=sample_bytes)
         # Measured on the dev sample, so that it is the same for all cells of a sweep.
         self._baseline_bytes_per_token = baseline_sample.text_bytes / baseline_sample.tokens
+
+    def _batches(self, cell: Cell, corpus: PreparedCorpus) -> TrainingBatches | ScheduledBatches:
+        settings, context = cell.settings, cell.model.context
+        end_of_text = corpus.end_of_text if cell.model.document_masking else None
+        if settings.mixture is None and not settings.stages:
+            return TrainingBatches(
+                corpus.split("train"),
+                context=context,
+                batch_size=settings.batch_size,
+                seed=cell.seed,
+                end_of_text=end_of_text,
+            )
+        curriculum = Curriculum(
+            settings.stages,
+            context=context,
+            batch_size=settings.batch_size,
+            tokens=self.tokens,
+            scale=self._own_per_baseline,
+        )
+        mixture, splits = None, [corpus.split("train")]
+        if settings.mixture is not None:
+            mixture = annealed(
+                settings.mixture,
+                settings.mixture_end,
+                fraction=settings.mixture_anneal,
+                curriculum=curriculum,
+                tokens=self.tokens,
+            )
+            splits = [corpus.domain(number, "train") for number in range(corpus.domains)]
+        return ScheduledBatches(
+            splits,
+            curriculum=curriculum,
+            mixture=mixture,
+            seed=cell.seed,
+            end_of_text=end_of_text,
+        )
+
+    def _domains(self, cell: Cell, corpus: PreparedCorpus) -> tuple[DomainData, ...]:
+        if corpus.domains == 1:
+            return ()
+        # Together they cost as much as the sample of all.
+        most = max(1, cell.settings.evaluation_bytes // corpus.domains)
+        return tuple(
+            DomainData(
+                label=label,
+                sample=self._documents(cell, corpus, corpus.domain_stretches(number), most=most),
+                full=self._documents(cell, corpus, corpus.domain(number, "dev")),
+            )
+            for number, label in enumerate(domain_labels(cell.settings.corpus))
+        )
+
+    def _documents(
+        self, cell: Cell, corpus: PreparedCorpus, split: PackedSplit, *, most: int | None = None
+    ) -> EvaluationDocuments:
+        """Documents of dev to score: all, or the first of so many bytes."""
+        return EvaluationDocuments(
+            split,
+            context=cell.model.context,
+            batch_size=EVALUATION_BATCH,
+            end_of_text=corpus.end_of_text,
+            first=None if most is None else choose(split.document_bytes, most).stretches,
+            document_masking=cell.model.document_masking,
+        )
 
     @property
     def tokens(self) -> int:

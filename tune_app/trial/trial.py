@@ -25,6 +25,7 @@ from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoint_upload import LONGEST_PAUSE, Uploads
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.data import TrialData
+from tune_app.trial.domains import Domains
 from tune_app.trial.former_states import FORMAT
 from tune_app.trial.sample import score_sample
 from tune_app.trial.step_metrics import StepMetrics
@@ -87,6 +88,12 @@ class Trial:
                 baseline=solved.baseline,
                 device=device,
             )
+        self._domains = Domains(
+            self._data.domains,
+            self._data.batches,
+            shares=cell.settings.mixture,
+            surprise=cell.settings.mixture_surprise,
+        )
         self._evaluations = 0
         self._steps = StepMetrics()
         """Of the steps since the last evaluation."""
@@ -163,6 +170,9 @@ class Trial:
             return self._stored_last(at_most)
         goal = self._data.goal(self._evaluations + 1)
         started = self._clock()
+        if self._training.tokens == 0:
+            with self._phase("evaluate"):
+                self._domains.begin(self._training.model)
         while self._training.tokens < goal:
             with self._phase("train"):
                 result = self._training.step()
@@ -241,6 +251,9 @@ class Trial:
                 "full_bits_per_byte": full.bits_per_byte,
                 "full_perplexity": full.perplexity,
             }
+        metrics |= self._domains.observe(
+            self._training.model, step=self._training.steps, last=self._all_evaluated
+        )
         return metrics, sample.parts
 
     def _save_if_due(self) -> None:
@@ -291,6 +304,7 @@ class Trial:
             "tokenizer": self._data.tokenizer.values(),
             "corpus_sha256": self._data.corpus_sha256,
             "training": self._training.state_dict(),
+            "domains": self._domains.state(),
             "baseline": self._baseline.values(),
             "evaluations": self._evaluations,
             "steps": self._steps.state(),
@@ -316,6 +330,7 @@ class Trial:
             )
         self._check_data(state)
         self._training.load_state_dict(state["training"])
+        self._domains.restore(state.get("domains", {}))
         self._evaluations = state["evaluations"]
         self._steps = StepMetrics(state["steps"])
         self._mark = state["mark"]
