@@ -13,5 +13,11 @@ def remove_what_version_4_added(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN amendment")
 
 
+def remove_what_version_7_added(connection: sqlite3.Connection) -> None:
+    for table in ("proposals", "rounds"):
+        connection.execute(f"DROP TABLE {table}")
+
+
 def remove_what_version_6_added(connection: sqlite3.Connection) -> None:
+    remove_what_version_7_added(connection)
     connection.execute("DROP TABLE evaluations")

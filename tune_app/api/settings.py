@@ -23,7 +23,7 @@ from tune_app.plan.wishes import Wishes
 T = TypeVar("T", Wishes, RunOptions)
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PAIRS = ("set", "scheduler_set", "mix")
+_PAIRS = ("set", "scheduler_set", "sampler_set", "mix")
 """Wishes that are pairs of names and values; in Python a mapping is natural."""
 
 

@@ -53,6 +53,7 @@ from tune_app.journal.records import (
 )
 from tune_app.journal.schema import SCHEMA_VERSION, create_tables
 from tune_app.plan.rows import PlannedCell
+from tune_app.plan.search.records import Round
 
 __all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError"]
 
@@ -70,6 +71,7 @@ class Journal(JournalReader):
         cells: Sequence[PlannedCell],
         *,
         adopted: Sequence[AdoptedCell] = (),
+        rounds: Sequence[Round] = (),
         clock: Callable[[], float] = time.time,
     ) -> Journal:
         """Creates a journal with its cells, completely or not at all.
@@ -80,6 +82,7 @@ class Journal(JournalReader):
             cells: all of them, the baseline first.
             adopted: what other sweeps have recorded about some of the cells.
             clock: seconds since the epoch.
+            rounds: of a search, those that proposed some of the cells.
 
         Raises JournalError if the file exists already, or if another process is creating it.
         """
@@ -96,6 +99,7 @@ class Journal(JournalReader):
                 journal._insert(CellRecord.of(cell) for cell in cells)
                 for cell in adopted:
                     write_adopted(connection, cell)
+                journal._insert_rounds(rounds)
             # Once closed it is a single file, and the rename is atomic.
             unfinished.replace(path)
             return cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
@@ -277,6 +281,7 @@ class Journal(JournalReader):
         left_out: Collection[str],
         again: Collection[str],
         labels: Mapping[str, str],
+        rounds: Sequence[Round] = (),
     ) -> Amendment:
         """Changes the sweep, completely or not at all; returns the record of it.
 
@@ -288,6 +293,7 @@ class Journal(JournalReader):
             left_out: keys of cells that are not to be trained from now on.
             again: keys of cells left out earlier that are to be trained again.
             labels: the label of every cell by its key, new ones included.
+            rounds: of a search, those that proposed some of the new cells.
         """
         arrival = self._connection.execute("SELECT max(arrival) FROM observations").fetchone()[0]
         number = len(self.amendments()) + 1
@@ -308,6 +314,7 @@ class Journal(JournalReader):
             )
             self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(sweep)])
             self._insert(replace(CellRecord.of(cell), amendment=number) for cell in added)
+            self._insert_rounds(rounds)
             # Labels are unique; two cells may swap theirs.
             self._connection.execute("UPDATE cells SET label = '#' || key")
             self._connection.executemany(
@@ -326,16 +333,29 @@ class Journal(JournalReader):
             changed = replace(self.sweep(), command=command)
             self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(changed)])
 
-    def plan_again(self, sweep: SweepRecord, cells: Sequence[PlannedCell]) -> None:
+    def propose(self, following: Round, cells: Sequence[PlannedCell]) -> None:
+        """Records a round of a search and adds its cells, before any of them is trained.
+
+        Both in one transaction: a sweep that is killed has the round with all its cells, or
+        proposes the same one again.
+        """
+        with self._transaction():
+            self._insert(CellRecord.of(cell) for cell in cells)
+            self._insert_rounds([following])
+
+    def plan_again(
+        self, sweep: SweepRecord, cells: Sequence[PlannedCell], *, rounds: Sequence[Round] = ()
+    ) -> None:
         """Replaces the plan of a sweep that never started a cell, completely or not at all."""
         assert not self.attempts(), "a sweep that has trained is amended"
         with self._transaction():
             self._connection.execute("DELETE FROM amendments")
             # Cells whose process never started may have failed.
-            self._connection.execute("DELETE FROM failures")
-            self._connection.execute("DELETE FROM cells")
+            for table in ("failures", "proposals", "rounds", "cells"):
+                self._connection.execute(f"DELETE FROM {table}")
             self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(sweep)])
             self._insert(CellRecord.of(cell) for cell in cells)
+            self._insert_rounds(rounds)
 
     def mark_interrupted(self) -> None:
         """Records that no cell is in training any more: those that were are interrupted."""
@@ -352,6 +372,18 @@ class Journal(JournalReader):
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             map(rows.cell_row, cells),
         )
+
+    def _insert_rounds(self, added: Iterable[Round]) -> None:
+        for one in added:
+            self._connection.execute(
+                "INSERT INTO rounds (number, search, told, at) VALUES (?, ?, ?, ?)",
+                rows.round_row(one, at=self._clock()),
+            )
+            self._connection.executemany(
+                "INSERT INTO proposals (number, round, chosen, cell, refused)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [rows.proposal_row(each, round_number=one.number) for each in one.proposals],
+            )
 
     def _add_failure(self, failure: Failure) -> None:
         self._connection.execute(

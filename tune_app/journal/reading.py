@@ -27,6 +27,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.plan.cell_names import named
+from tune_app.plan.search.records import Round, rounds_left
 
 
 class JournalReader:
@@ -89,8 +90,10 @@ class JournalReader:
         """
         with self.one_moment():
             found = self._connection.execute("SELECT * FROM cells ORDER BY position").fetchall()
-            axes = self.sweep().axes
-        return self._as_driven(named([rows.cell_record(row) for row in found], axes))
+            sweep = self.sweep()
+        cells = [rows.cell_record(row) for row in found]
+        # The cells of a search are named by their rounds, once and for all.
+        return self._as_driven(cells if sweep.search else named(cells, sweep.axes))
 
     def cell(self, key: str) -> CellRecord:
         found = next((cell for cell in self.cells() if cell.key == key), None)
@@ -153,6 +156,24 @@ class JournalReader:
     def evaluations(self, cell: str | None = None) -> list[CellEvaluation]:
         """What finished cells scored in suites, in the order of writing; of one cell, or of all."""
         return [rows.evaluation(row) for row in self._select("evaluations", cell)]
+
+    def rounds(self) -> list[Round]:
+        """The rounds of a search with their proposals, in order."""
+        with self.one_moment():
+            found = self._connection.execute("SELECT * FROM rounds ORDER BY number").fetchall()
+            proposals = self._connection.execute(
+                "SELECT * FROM proposals ORDER BY number"
+            ).fetchall()
+        return [
+            rows.round_record(row, [one for one in proposals if one["round"] == row["number"]])
+            for row in found
+        ]
+
+    def rounds_left(self) -> int:
+        """Rounds that a search has still to propose; 0 for a sweep without a search."""
+        with self.one_moment():
+            search = self.sweep().search
+            return rounds_left(search, self.rounds()) if search else 0
 
     def amendments(self) -> list[Amendment]:
         """The commands that changed the sweep, in order."""

@@ -393,3 +393,5 @@ class SweepRecord:
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Of a phase of a study: which study and phase it is, and why it trains these cells; empty for
     a sweep of its own."""
+    search: Mapping[str, Any] = field(default_factory=dict)
+    """What proposes cells in rounds (`Search.as_dict`); empty if all cells were planned at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +26,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.plan.identity import completed
+from tune_app.plan.search.records import Proposal, Round, Told
 
 
 def dump(value: Mapping[str, Any]) -> str:
@@ -51,6 +52,34 @@ def sweep_row(sweep: SweepRecord) -> str:
     values = asdict(sweep)
     begun_as = values.pop("begun_as")
     return dump({**values, "name": begun_as or sweep.name})
+
+
+def round_row(one: Round, *, at: float) -> tuple[Any, ...]:
+    told = json.dumps([each.to_values() for each in one.told], sort_keys=True)
+    return (one.number, dump(one.search), told, at)
+
+
+def proposal_row(one: Proposal, *, round_number: int) -> tuple[Any, ...]:
+    # Not sorted: the settings stand in the order in which they were chosen.
+    return (one.number, round_number, json.dumps(dict(one.values)), one.cell, one.refused)
+
+
+def round_record(row: sqlite3.Row, proposals: Iterable[sqlite3.Row]) -> Round:
+    return Round(
+        number=row["number"],
+        search=json.loads(row["search"]),
+        told=tuple(map(Told.from_values, json.loads(row["told"]))),
+        proposals=tuple(
+            Proposal(
+                number=one["number"],
+                values=json.loads(one["chosen"]),
+                cell=one["cell"],
+                refused=one["refused"],
+            )
+            for one in proposals
+        ),
+        at=row["at"],
+    )
 
 
 def cell_row(cell: CellRecord) -> tuple[Any, ...]:

@@ -126,6 +126,23 @@ CREATE TABLE evaluations (
 ) STRICT;
 """
 
+_ADDED_IN_7 = """
+-- What a search proposed, written before any of it is trained, and what it was told.
+CREATE TABLE rounds (
+    number INTEGER PRIMARY KEY,
+    search TEXT NOT NULL,
+    told TEXT NOT NULL,
+    at REAL NOT NULL
+) STRICT;
+CREATE TABLE proposals (
+    number INTEGER PRIMARY KEY,
+    round INTEGER NOT NULL REFERENCES rounds (number),
+    chosen TEXT NOT NULL,
+    cell TEXT REFERENCES cells (key),
+    refused TEXT NOT NULL
+) STRICT;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
@@ -202,10 +219,13 @@ def _to_version_6(connection: sqlite3.Connection) -> None:
 
 
 def _to_version_7(connection: sqlite3.Connection) -> None:
-    """A sweep's record says which phase of a study it is; before there were no studies."""
+    """A sweep's record says which phase of a study it is, and the proposals of a search are added, by
+    round; before there were neither studies nor searches."""
     for row in connection.execute("SELECT rowid, record FROM sweep").fetchall():
-        text = json.dumps({**json.loads(row[1]), "origin": {}}, sort_keys=True)
+        record = {**json.loads(row[1]), "origin": {}, "search": {}}
+        text = json.dumps(record, sort_keys=True)
         connection.execute("UPDATE sweep SET record = ? WHERE rowid = ?", [text, row[0]])
+    _execute(connection, _ADDED_IN_7)
 
 
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from data.tokenizers.spec import TokenizerSpec
-from model.sizing.budget import InfeasibleBudget
-from model.sizing.cost import training_flops_per_token
-from model.sizing.table import parameter_table
 from tune_app.plan.budget import TrainTokens, in_tokens
 from tune_app.plan.cell import Cell, refuse_former_sample
 from tune_app.plan.cell_names import CellNames, named
 from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.plan.like import with_preset
+from tune_app.plan.planned_cells import planned_cell
 from tune_app.plan.rows import PlannedCell
-from tune_app.plan.solved import SolvedModels
-from tune_app.plan.space import Space, expand
+from tune_app.plan.search.records import Round
+from tune_app.plan.search.rounds import NextRound, Search, label_on_seed, propose
+from tune_app.plan.space import Space, expand, search_of
 from tune_app.plan.space_file import at_its_line
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.plan.wishes import Wishes
@@ -45,6 +44,10 @@ class SweepPlan:
     """Axes whose values are drawn on a logarithmic scale."""
     notes: tuple[str, ...] = ()
     """What a person should know about the draws from distributions."""
+    search: Search | None = None
+    """What proposes further cells, round by round; None if the cells are all there are."""
+    rounds: tuple[Round, ...] = ()
+    """The rounds that are proposed so far; their cells are among `cells`."""
     formerly: SweepPlan | None = None
     """The same with the draws that earlier versions made: they were seeded by the first of the
     seeds. None if these are the same."""
@@ -56,6 +59,8 @@ class SweepPlan:
     @property
     def title(self) -> str:
         """What the cells' names are made of: `learning rate × heads`."""
+        if self.search is not None:
+            return "round.place in the round, and variants"
         return CellNames([cell.values for cell in self.cells], self.axes).title
 
     @property
@@ -84,8 +89,10 @@ class SweepPlan:
 
     @property
     def tokenizers(self) -> list[TokenizerSpec]:
-        """The tokenizers of the feasible cells, each once, the smallest first."""
+        """Those of the feasible cells, or that a search may propose; the smallest first."""
         found = {tokenizer_of(cell.values) for cell in self.feasible}
+        if self.search is not None:  # they are made before the first cell is trained
+            found |= set(self.search.tokenizers)
         return sorted(found, key=lambda tokenizer: (tokenizer.vocab_size, tokenizer.key))
 
 
@@ -123,11 +130,9 @@ def _plan(space: Space, wishes: Wishes, *, name: str, draw_seed: int) -> SweepPl
         raise at_its_line(error, space, overridden=wishes.values) from None
     axes = (*space.axes, *space.nuisance)
     differing = axes if len(wishes.seeds) == 1 else (*axes, "seed")
-    records = tuple(
-        named(
-            [_planned(cell, position) for position, cell in enumerate(expansion.cells)], differing
-        )
-    )
+    search = search_of(space, expansion, wishes.sampler_settings, seeds=wishes.seeds)
+    unnamed = [planned_cell(cell, position) for position, cell in enumerate(expansion.cells)]
+    records = tuple(named(unnamed, differing) if search is None else _baselines(unnamed, search))
     baseline = records[0]
     if baseline.config is None:
         raise ValueError(
@@ -145,7 +150,7 @@ def _plan(space: Space, wishes: Wishes, *, name: str, draw_seed: int) -> SweepPl
     except ValueError as error:
         raise at_its_line(error, space, overridden=wishes.values) from None
     tokens = int(baseline.values["tokens"])
-    return SweepPlan(
+    plan = SweepPlan(
         name=name,
         space=space.name,
         cells=records,
@@ -159,6 +164,43 @@ def _plan(space: Space, wishes: Wishes, *, name: str, draw_seed: int) -> SweepPl
             axis for axis, values in space.axes.items() if getattr(values, "log", False)
         ),
         notes=expansion.notes,
+        search=search,
+    )
+    return plan if search is None else with_first_round(plan, search)
+
+
+def _baselines(cells: Sequence[PlannedCell], search: Search) -> list[PlannedCell]:
+    """The baseline's cells with their names in a search."""
+    return [
+        replace(cell, label=label_on_seed("baseline", cell.values["seed"], search.seeds))
+        for cell in cells
+    ]
+
+
+def with_first_round(plan: SweepPlan, search: Search) -> SweepPlan:
+    """The plan of a search with its baseline and its first round, which needs no results.
+
+    Raises SearchExhaustedError if nothing in the space can be trained.
+    """
+    own = plan.cells[: len(search.seeds)]
+    first = propose(
+        search,
+        number=1,
+        first=1,
+        told=(),
+        known={cell.key: cell.label for cell in own},
+        position=len(own),
+    )
+    return with_round(replace(plan, search=search, cells=own, rounds=()), first)
+
+
+def with_round(plan: SweepPlan, following: NextRound) -> SweepPlan:
+    """The plan with the cells of one more round."""
+    return replace(
+        plan,
+        cells=(*plan.cells, *following.cells),
+        rounds=(*plan.rounds, following.round),
+        notes=(*plan.notes, *following.notes),
     )
 
 
@@ -207,7 +249,7 @@ def plan_of_cells(
     """
     seeds = tuple(dict.fromkeys(cell.seed for cell in cells))
     differing = (*axes, "seed") if len(seeds) > 1 else tuple(axes)
-    planned = [_planned(cell, position) for position, cell in enumerate(cells)]
+    planned = [planned_cell(cell, position) for position, cell in enumerate(cells)]
     if planned[0].config is None:
         raise ValueError(f"the baseline itself is infeasible: {planned[0].reason}")
     settings = cells[0].settings
@@ -231,24 +273,3 @@ def with_corpus_named(cells: Sequence[PlannedCell], corpus: str) -> tuple[Planne
         named = Cell.from_values(values)
         renamed.append(replace(cell, key=named.key, former_key=named.former_key, values=values))
     return tuple(renamed)
-
-
-def _planned(cell: Cell, position: int) -> PlannedCell:
-    planned = PlannedCell(
-        key=cell.key,
-        former_key=cell.former_key,
-        label=cell.key,
-        position=position,
-        values=cell.values(),
-    )
-    try:
-        solved = SolvedModels.of(cell)
-    except InfeasibleBudget as error:
-        return replace(planned, reason=str(error))
-    return replace(
-        planned,
-        config=solved.model.values(),
-        baseline_config=solved.baseline.values(),
-        parameters=parameter_table(solved.model).as_dict(),
-        flops_per_token=training_flops_per_token(solved.model),
-    )

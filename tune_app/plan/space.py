@@ -14,8 +14,13 @@ from tune_app.plan import nuisance, paired
 from tune_app.plan.cell import BASELINE_MODEL, Cell, as_meant, value_as_meant
 from tune_app.plan.plain import plain
 from tune_app.plan.sampling import Draws, RandomSampler, Sampler, feasible_draws
+from tune_app.plan.search.rounds import Search
+from tune_app.plan.search.settings import SamplerSettings
+from tune_app.plan.search.space import SEARCH, WHEN, SearchSpace, is_distribution, search_space
 
-PARTS = ("AXES", nuisance.PART, "FIXED", "BASELINE", "SCHEDULER", "KILL_RULE")
+SAMPLER = "SAMPLER"
+_OF_SEARCH = (SEARCH, WHEN, SAMPLER)
+PARTS = ("AXES", nuisance.PART, "FIXED", "BASELINE", "SCHEDULER", "KILL_RULE", *_OF_SEARCH)
 """The names of a space file that map settings to values."""
 _NAMES = (*PARTS, "SAMPLES")
 _SIZES = {one.name for one in fields(ModelSpec)}
@@ -47,6 +52,11 @@ class Space:
     """Draws from the distributions, if an axis is one."""
     scheduler: Mapping[str, Any] = field(default_factory=dict)
     kill_rule: Mapping[str, Any] = field(default_factory=dict)
+    search: SearchSpace | None = None
+    """What a sampler searches in rounds, in place of all combinations; `axes` are then its
+    settings with their values."""
+    sampler: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the sampler (`SamplerSettings`), if there is a search."""
     source: str = ""
     """The file it was read from."""
     lines: Mapping[str, int] = field(default_factory=dict)
@@ -67,7 +77,7 @@ class Space:
             values = getattr(self, part)
             meant = as_meant(values) if isinstance(values, Mapping) else values
             object.__setattr__(self, part, meant)
-        for part in ("scheduler", "kill_rule"):
+        for part in ("scheduler", "kill_rule", "sampler"):
             object.__setattr__(self, part, plain(getattr(self, part)))
 
 
@@ -90,28 +100,52 @@ def space_from(names: Mapping[str, Any], *, name: str, source: str) -> Space:
             paired.refuse_impossible(names["AXES"])
         except ValueError as error:
             raise SpaceError(f"{source}: {error}") from None
+    searched = _searched(names, source)
     space = Space(
         name=name,
-        axes=names.get("AXES", {}),
+        axes=names.get("AXES", {}) if searched is None else searched.axes,
         nuisance=names.get(nuisance.PART, {}),
         fixed=names.get("FIXED", {}),
         baseline=names.get("BASELINE", {}),
         samples=names.get("SAMPLES"),
         scheduler=names.get("SCHEDULER", {}),
         kill_rule=names.get("KILL_RULE", {}),
+        search=searched,
+        sampler=names.get(SAMPLER, {}),
     )
     _check(space, source)
     return space
 
 
+def _searched(names: Mapping[str, Any], source: str) -> SearchSpace | None:
+    """The conditional space of a file that has a SEARCH in place of AXES."""
+    if SEARCH not in names:
+        if found := [part for part in (WHEN, SAMPLER) if part in names]:
+            raise SpaceError(f"{source} has {found[0]} but no {SEARCH}, whose part it is")
+        return None
+    for part in ("AXES", nuisance.PART, "SAMPLES"):
+        if part in names:
+            raise SpaceError(
+                f"{source} has both {SEARCH} and {part}; a search draws from {SEARCH} alone, so "
+                f"move what {part} names into it"
+            )
+    try:
+        SamplerSettings.from_values(names.get(SAMPLER, {}))
+        return search_space(names[SEARCH], names.get(WHEN, {}))
+    except ValueError as error:
+        raise SpaceError(f"{source}: {error}") from None
+
+
 def _check(space: Space, source: str) -> None:
     if not isinstance(space.axes, Mapping) or not space.axes:
         raise SpaceError(f"{source} has no AXES; it must map names to lists of values")
-    for part in ("nuisance", "fixed", "baseline", "scheduler", "kill_rule"):
+    for part in ("nuisance", "fixed", "baseline", "scheduler", "kill_rule", "sampler"):
         if not isinstance(getattr(space, part), Mapping):
             raise SpaceError(f"{source}: {part.upper()} must map names to values")
     for name, values in space.axes.items():
-        if _is_distribution(values):
+        if space.search is not None:
+            break  # it has checked its values itself
+        if is_distribution(values):
             if not isinstance(space.samples, int) or space.samples < 1:
                 raise SpaceError(
                     f"{source}: {name} is a distribution, so SAMPLES must say how many values "
@@ -121,7 +155,7 @@ def _check(space: Space, source: str) -> None:
             raise SpaceError(
                 f"{source}: {name} is {values!r}; it must be a list of values{_hint(values)}"
             )
-    if space.samples is not None and not any(map(_is_distribution, space.axes.values())):
+    if space.samples is not None and not any(map(is_distribution, space.axes.values())):
         raise SpaceError(f"{source}: SAMPLES is {space.samples!r}, but no axis is a distribution")
     try:
         nuisance.refuse_impossible(space.nuisance, taken={"AXES": space.axes, "FIXED": space.fixed})
@@ -156,6 +190,8 @@ class Expansion:
     """The baseline first: all seeds of it, then of its nuisance values. Each cell once."""
     notes: tuple[str, ...]
     """What a person should know about the draws."""
+    shared: Mapping[str, Any] = field(default_factory=dict)
+    """The values of every cell but the baseline that are not drawn, with the baseline's model."""
 
 
 def expand(
@@ -188,7 +224,10 @@ def expand(
     shared = {**BASELINE_MODEL, **fixed, "baseline": baseline_model}
     nuisances = nuisance.combinations(space.nuisance)
     own = nuisance.baseline_first(nuisances, Cell.from_values(baseline).values())
-    points, notes = _points(space, shared, RandomSampler(seed=draw_seed))
+    points: list[dict[str, Any]] = []
+    notes: list[str] = []
+    if space.search is None:
+        points, notes = _points(space, shared, RandomSampler(seed=draw_seed))
     cells = [
         Cell.from_values({**values, **trial, "seed": seed})
         for values, trials in (
@@ -198,7 +237,33 @@ def expand(
         for trial in trials
         for seed in seeds
     ]
-    return Expansion(cells=tuple({cell.key: cell for cell in cells}.values()), notes=tuple(notes))
+    return Expansion(
+        cells=tuple({cell.key: cell for cell in cells}.values()), notes=tuple(notes), shared=shared
+    )
+
+
+def search_of(
+    space: Space, expansion: Expansion, sampler: Mapping[str, Any], *, seeds: Sequence[int]
+) -> Search | None:
+    """The search of an expanded space; None if it has none.
+
+    sampler: settings that replace the space's.
+
+    Raises ValueError for settings that cannot be, and for any without a search.
+    """
+    if space.search is None:
+        if sampler:
+            raise ValueError(
+                f"{next(iter(sampler))} of the sampler is set, but the space {space.name!r} is no "
+                "search: it has no SEARCH, so all its cells are known at once"
+            )
+        return None
+    return Search(
+        space=space.search,
+        settings=SamplerSettings.from_values({**space.sampler, **sampler}),
+        shared=expansion.shared,
+        seeds=tuple(seeds),
+    )
 
 
 def _points(
@@ -210,8 +275,8 @@ def _points(
     setting that the solver reads is drawn, the combination alone decides whether it is feasible:
     nothing is drawn again, and nothing is blamed on the draws.
     """
-    grids = {name: values for name, values in space.axes.items() if not _is_distribution(values)}
-    drawn = {name: values for name, values in space.axes.items() if _is_distribution(values)}
+    grids = {name: values for name, values in space.axes.items() if not is_distribution(values)}
+    drawn = {name: values for name, values in space.axes.items() if is_distribution(values)}
     combinations = list(paired.combinations(grids, space.paired))
     if not drawn:
         return combinations, []
@@ -284,11 +349,3 @@ def _refusal(values: Mapping[str, Any]) -> str:
     except InfeasibleBudget as error:
         return str(error)
     raise AssertionError("an infeasible draw has a solution")
-
-
-def _is_distribution(values: Any) -> bool:
-    """Whether an axis is an Optuna distribution, checked without importing Optuna."""
-    return any(
-        base.__module__ == "optuna.distributions" and base.__name__ == "BaseDistribution"
-        for base in type(values).__mro__
-    )

@@ -207,6 +207,18 @@ class Wishes:
             "`--set help` shows all settings.",
         ),
     ] = ()
+    sampler: Annotated[str | None, Parameter(group=_WHAT)] = None
+    """Of a space that is searched in rounds: tpe or random; default: the space's, else tpe."""
+    rounds: Annotated[Count, Parameter(group=_WHAT)] = None
+    """Rounds of a search; a later command may name more; default: the space's, else 8."""
+    sampler_set: Annotated[
+        Settings,
+        Parameter(
+            group=_WHAT,
+            help="Another setting of the sampler, e.g. cells=4 for designs a round, or seed=1; "
+            "repeat the option. `--sampler-set help` shows all settings.",
+        ),
+    ] = ()
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
     """Rule that stops cells by rank: asha or none; default: the space's, else asha."""
     scheduler_set: Annotated[
@@ -238,7 +250,7 @@ class Wishes:
     @property
     def asks_for_names(self) -> bool:
         """Whether the user wants to see the names of the settings."""
-        return (HELP, None) in (*self.set, *self.scheduler_set)
+        return (HELP, None) in (*self.set, *self.scheduler_set, *self.sampler_set)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -250,6 +262,12 @@ class Wishes:
         mixed = mixed_values(self.mix) if self.mix else {}
         names = ("corpus", "target_parameters", "vocab_size", "curriculum", *BUDGETS)
         return mixed | self._given(*names) | dict(self.set)
+
+    @property
+    def sampler_settings(self) -> dict[str, Any]:
+        """Settings of the sampler that replace those of the space."""
+        named = {} if self.sampler is None else {"name": self.sampler}
+        return named | self._given("rounds") | dict(self.sampler_set)
 
     @property
     def scheduler_settings(self) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def sweep_record(
         log_axes=plan.log_axes,
         nuisance=plan.nuisance,
         paired=plan.paired,
+        search={} if plan.search is None else plan.search.as_dict(),
         test_bytes=_test_bytes(corpora),
         versions={
             "source": source_version(),

@@ -20,6 +20,7 @@ from tune_app.plan.identity import BASELINE, canonical
 from tune_app.plan.labels import ordered
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
+from tune_app.plan.search.settings import describe_search
 from tune_app.plan.shortening import shortened
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import design_values, is_same_but_seed
@@ -109,12 +110,15 @@ def extension(
         log_axes=tuple(dict.fromkeys([*sweep.log_axes, *plan.log_axes])),
         nuisance=tuple(axis for axis in nuisance if axis in axes),
         paired=_paired(sweep, plan),
+        search={} if plan.search is None else json.loads(json.dumps(plan.search.as_dict())),
         scheduler=scheduler,
         kill_rule=kill_rule,
         command=command,
     )
     every: list[PlannedCell] = [*recorded, *placed]
-    labels = {one.key: one.label for one in (named(every, changed.axes) if new else every)}
+    # The cells of a search keep the names of their rounds.
+    renamed = new and not changed.search
+    labels = {one.key: one.label for one in (named(every, changed.axes) if renamed else every)}
     return Extension(
         sweep=changed,
         changes=tuple(_changes(sweep, before, changed, after)),
@@ -211,6 +215,9 @@ def _changes(
     if sorted(sweep.nuisance) != sorted(changed.nuisance):
         before_and_after = list(sweep.nuisance), list(changed.nuisance)
         yield Change(name="nuisance", before=before_and_after[0], after=before_and_after[1])
+    if sweep.search != changed.search:
+        both = describe_search(sweep.search), describe_search(changed.search)
+        yield Change(name="search", before=both[0], after=both[1])
     for name in ("space", "scheduler", "kill_rule"):
         one, other = getattr(sweep, name), getattr(changed, name)
         if one != other:

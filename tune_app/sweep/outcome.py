@@ -19,11 +19,13 @@ class Outcome:
     """Of every cell, in the sweep's order."""
     reason: str | None
     """Why the run ended before its cells did; None if nothing ended it."""
+    rounds_left: int = 0
+    """Rounds of a search that are still to be proposed."""
 
     @property
     def complete(self) -> bool:
         """Whether every cell has ended as it was meant to."""
-        return all(status.ended for status in self.statuses)
+        return all(status.ended for status in self.statuses) and not self.rounds_left
 
     @property
     def ended_by(self) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from typing import Self
 
 from rich.console import Console
 from rich.text import Text
@@ -16,7 +17,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.reached import reached
 from tune_app.journal.records import CellRecord, Status
-from tune_app.plan.plan import SweepPlan
+from tune_app.plan.plan import SweepPlan, with_round
 from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.stopping.all_rules import StoppingRules
@@ -36,6 +37,7 @@ from tune_app.sweep.preflight import (
     share_tokens,
     tidy_up,
 )
+from tune_app.sweep.rounds import next_round
 from tune_app.sweep.standing import standing_of
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
 from tune_app.terminal.live import view_for
@@ -121,7 +123,7 @@ def train_sweep(
                 keep_tokenizers(folder, stores.checkpoints, corpora.values())
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
-            ended_by = _run(
+            ended_by = _run_rounds(
                 standing.plan,
                 rules,
                 journal,
@@ -129,6 +131,7 @@ def train_sweep(
                 options,
                 console=console,
                 means=means,
+                cluster=cluster,
                 stores=stores,
                 tokens=tokens,
             )
@@ -150,7 +153,8 @@ def train_sweep(
 
             write_results(journal, folder)
             statuses = tuple(cell.status for cell in journal.cells())
-    return Outcome(statuses=statuses, reason=ended_by)
+            left = journal.rounds_left()
+    return Outcome(statuses=statuses, reason=ended_by, rounds_left=left)
 
 
 @contextmanager
@@ -201,6 +205,86 @@ def _lost_baseline(journal: Journal, plan: SweepPlan) -> str | None:
     return None
 
 
+def _run_rounds(
+    plan: SweepPlan,
+    rules: StoppingRules,
+    journal: Journal,
+    corpora: Mapping[str, PreparedCorpus],
+    options: RunOptions,
+    *,
+    console: Console,
+    means: Means,
+    cluster: ClusterSize | None,
+    stores: Stores,
+    tokens: Tokens | None,
+) -> str | None:
+    """Trains the cells, and those of each further round of a search once the last one has ended.
+
+    Returns why it ended early, or None.
+    """
+    try:
+        with OwnRay(options, console) as ray:
+            while True:
+                ended_by = _run(
+                    plan,
+                    rules,
+                    journal,
+                    corpora,
+                    options,
+                    console=console,
+                    means=means,
+                    ray=ray,
+                    stores=stores,
+                    tokens=tokens,
+                )
+                following = None if ended_by else next_round(plan.search, journal)
+                if following is None:
+                    return ended_by
+                journal.propose(following.round, following.cells)
+                plan = with_round(plan, following)
+                for note in following.notes:
+                    console.print(Text(f"note: {note}", style="dim"), soft_wrap=True)
+                if following.cells:
+                    means = check_all(plan, options, size=cluster, cells=following.cells)
+    except KeyboardInterrupt:
+        return "interrupted"
+
+
+class OwnRay:
+    """Ray on this machine, started when the first cell is to be trained; nothing on a cluster."""
+
+    def __init__(self, options: RunOptions, console: Console) -> None:
+        self._options, self._console = options, console
+        self._stack = ExitStack()
+        self._means: Means | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def connect(self, means: Means) -> None:
+        """Has Ray running with these resources, anew if it has others."""
+        if self._options.address is not None or means == self._means:
+            return
+        # Seconds, or a minute on a busy machine.
+        self._console.print(Text("starting Ray on this machine", style="dim"))
+        from tune_app.on_ray.cluster import connected  # noqa: PLC0415 - imports Ray
+
+        self._stack.close()
+        self._stack.enter_context(
+            connected(
+                None,
+                cpus=means.cpus * means.cells_at_once,
+                gpus=means.gpus,
+                show=self._options.show_ray,
+                device=self._options.device,
+            )
+        )
+        self._means = means
+
+
 def _run(
     plan: SweepPlan,
     rules: StoppingRules,
@@ -210,6 +294,7 @@ def _run(
     *,
     console: Console,
     means: Means,
+    ray: OwnRay,
     stores: Stores,
     tokens: Tokens | None,
 ) -> str | None:
@@ -219,10 +304,8 @@ def _run(
         return None
     if (reason := _lost_baseline(journal, plan)) is not None:
         return reason
-    if options.address is None:  # seconds, or a minute on a busy machine
-        console.print(Text("starting Ray on this machine", style="dim"))
+    ray.connect(means)
     # Ray takes a second to import; --help and a finished sweep do without.
-    from tune_app.on_ray.cluster import connected  # noqa: PLC0415
     from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
 
     folder = options.results / plan.name
@@ -232,32 +315,22 @@ def _run(
     ]
     listener = Broadcast(listeners)
     listener.sweep_started(journal)
-    here = connected(
-        None,
-        cpus=means.cpus * means.cells_at_once,
-        gpus=means.gpus,
-        show=options.show_ray,
-        device=options.device,
-    )
     try:
-        with here if options.address is None else nullcontext():
-            return run_cells(
-                cells,
-                journal,
-                folder=folder,
-                checkpoints=stores.checkpoints,
-                timing=CheckpointTiming(
-                    interval=options.checkpoint_every,
-                    between_losses=seconds_between_losses(journal),
-                    rungs=rules.milestones(plan.tokens),
-                ),
-                corpora={key: corpus.folder for key, corpus in corpora.items()},
-                tokens=tokens,
-                listener=listener,
-                options=options,
-                means=means,
-            )
-    except KeyboardInterrupt:
-        return "interrupted"
+        return run_cells(
+            cells,
+            journal,
+            folder=folder,
+            checkpoints=stores.checkpoints,
+            timing=CheckpointTiming(
+                interval=options.checkpoint_every,
+                between_losses=seconds_between_losses(journal),
+                rungs=rules.milestones(plan.tokens),
+            ),
+            corpora={key: corpus.folder for key, corpus in corpora.items()},
+            tokens=tokens,
+            listener=listener,
+            options=options,
+            means=means,
+        )
     finally:
         listener.sweep_ended()

@@ -14,13 +14,15 @@ from data.corpus import find_corpus
 from data.errors import reading_explained
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellRecord, SweepRecord
-from tune_app.plan.plan import SweepPlan, with_corpus_named
+from tune_app.plan.plan import SweepPlan, with_corpus_named, with_first_round, with_round
 from tune_app.plan.rows import PlannedCell
+from tune_app.plan.search.rounds import NextRound, notes_of
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.recorded_sizes import are_other_sizes, with_recorded_sizes
+from tune_app.sweep.rounds import next_round, with_recorded_rounds
 
 _NOTHING = Inheritance()
 
@@ -39,6 +41,8 @@ class Standing:
     """What the command changes in it; None if there is no sweep, or one that binds nobody."""
     replaces: bool = False
     """Whether it never started a cell and was planned differently: the command replaces it."""
+    following: NextRound | None = None
+    """The next round of a search whose cells have all ended; it is part of the plan."""
 
     @property
     def continues(self) -> bool:
@@ -57,7 +61,9 @@ class Standing:
             for cell in self.recorded
             if cell.key in named and (not cell.status.ended or cell.key in again)
         )
-        return (*standing, *(cell for cell in self.extension.added if cell.config is not None))
+        following = () if self.following is None else self.following.cells
+        added = (cell for cell in self.extension.added if cell.config is not None)
+        return (*standing, *added, *following)
 
     def refuse_other_text(self, record: SweepRecord) -> None:
         """Raises AnotherSweepError if the corpus has other text than when the sweep was begun.
@@ -95,15 +101,23 @@ class Standing:
         path = folder / JOURNAL
         if self.sweep is None:
             record = replace(record, origin=inheritance.origin)
-            return Journal.create(path, record, self.plan.cells, adopted=inheritance.cells)
+            return Journal.create(
+                path,
+                record,
+                self.plan.cells,
+                adopted=inheritance.cells,
+                rounds=self.plan.rounds,
+            )
         journal = Journal.open(path)
         try:
             if self.replaces:
-                journal.plan_again(record, self.plan.cells)
+                journal.plan_again(record, self.plan.cells, rounds=self.plan.rounds)
             elif self.extension is not None and not self.extension.is_empty:
-                _amend(journal, self.extension, record)
+                _amend(journal, self.extension, record, self.plan)
             elif self.left:
                 journal.continued_by(record.command)
+            if self.following is not None:
+                journal.propose(self.following.round, self.following.cells)
         except BaseException:
             journal.close()
             raise
@@ -121,9 +135,11 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
     if not path.exists():
         return Standing(plan=plan)
     with Journal.open(path, read_only=True) as journal:
-        sweep, recorded = journal.sweep(), journal.cells()
+        sweep, recorded, rounds = journal.sweep(), journal.cells(), journal.rounds()
     plan = _as_drawn(recorded, with_corpus_of(sweep, plan))
     trained = any(cell.attempts for cell in recorded)
+    if trained:
+        plan = with_recorded_rounds(plan, recorded, rounds)
     try:
         change = extension(sweep, recorded, plan, rules, command=command)
     except ValueError:
@@ -138,7 +154,20 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
         plan = replace(plan, cells=with_recorded_sizes(recorded, plan.cells))
         plan = _named_as_in(change, plan)
         recorded = [replace(cell, label=change.labels[cell.key]) for cell in recorded]
-    return Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change)
+    return _with_next_round(
+        Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change), path
+    )
+
+
+def _with_next_round(standing: Standing, path: Path) -> Standing:
+    """With the round that follows, if a search goes on and all its cells have ended."""
+    if standing.plan.search is None or not standing.continues or standing.left:
+        return standing
+    with Journal.open(path, read_only=True) as journal:
+        following = next_round(standing.plan.search, journal)
+    if following is None:
+        return standing
+    return replace(standing, plan=with_round(standing.plan, following), following=following)
 
 
 def _named_as_in(change: Extension, plan: SweepPlan) -> SweepPlan:
@@ -157,6 +186,12 @@ def with_corpus_of(sweep: SweepRecord, plan: SweepPlan) -> SweepPlan:
     with reading_explained(plan.corpus):
         if find_corpus(plan.corpus).content_hash() != sweep.corpus_sha256:
             return plan
+    if plan.search is not None:
+        shared = {**plan.search.shared, "corpus": sweep.corpus}
+        cells = with_corpus_named(plan.cells, sweep.corpus)
+        own = tuple(note for note in plan.notes if note not in notes_of(plan.rounds))
+        named = replace(plan, corpus=sweep.corpus, cells=cells, notes=own)
+        return with_first_round(named, replace(plan.search, shared=shared))
     formerly = plan.formerly
     if formerly is not None:
         cells = with_corpus_named(formerly.cells, sweep.corpus)
@@ -179,7 +214,8 @@ def _as_drawn(recorded: Sequence[CellRecord], plan: SweepPlan) -> SweepPlan:
     return plan.formerly if known & (then - now) and not known & (now - then) else plan
 
 
-def _amend(journal: Journal, change: Extension, record: SweepRecord) -> None:
+def _amend(journal: Journal, change: Extension, record: SweepRecord, plan: SweepPlan) -> None:
+    rounds = plan.rounds if change.sweep.search and not journal.rounds() else ()
     bytes_per_token = {**record.bytes_per_token, **change.sweep.bytes_per_token}
     journal.amend(
         replace(change.sweep, bytes_per_token=bytes_per_token),
@@ -189,4 +225,5 @@ def _amend(journal: Journal, change: Extension, record: SweepRecord) -> None:
         left_out=[cell.key for cell in change.left_out],
         again=[cell.key for cell in change.again],
         labels=change.labels,
+        rounds=rounds,
     )

@@ -16,6 +16,7 @@ from tests.tune_app.observations import changed
 from tests.tune_app.old_journals import (
     remove_what_version_4_added,
     remove_what_version_6_added,
+    remove_what_version_7_added,
 )
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
@@ -30,6 +31,7 @@ from tune_app.journal.records import (
     Score,
     Status,
 )
+from tune_app.plan.search.records import Proposal, Result, Round, Told
 from tune_app.stopping.curves import by_cell
 
 
@@ -384,3 +386,35 @@ def test_a_journal_of_the_future_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(JournalError, match=f"schema version {SCHEMA_VERSION + 1}"):
         Journal.open(path)
+
+
+def test_a_round_and_its_cells_are_written_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    new_journal(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_7_added(connection)
+        connection.execute("PRAGMA user_version = 6")
+    with Journal.open(path, read_only=True) as journal:
+        assert (journal.rounds(), journal.rounds_left()) == ([], 0)
+    with Journal.open(path) as journal:
+        cells = journal.cells()
+        added = replace(cells[-1], key="another", label="1.1 relu", position=3)
+        told = Told(number=1, values={"d_model": 8}, result=Result.STOPPED, score=2.0, tokens=5)
+        one = Round(
+            number=1,
+            search={"sampler": {"cells": 1}},
+            told=(told,),
+            proposals=(
+                Proposal(number=1, values={"n_heads": 3, "d_model": 8}, refused="no heads"),
+                Proposal(number=2, values={"n_heads": 2, "betas": [0.9, 0.95]}, cell="another"),
+            ),
+        )
+        with pytest.raises(sqlite3.IntegrityError):  # a proposal without its cell
+            journal.propose(one, [])
+        assert journal.rounds() == []
+        journal.propose(one, [added])
+        assert journal.rounds() == [one]
+        assert list(journal.rounds()[0].proposals[0].values) == ["n_heads", "d_model"]
+        assert [cell.key for cell in journal.cells()] == [*(cell.key for cell in cells), "another"]
+        journal.plan_again(journal.sweep(), cells)
+        assert journal.rounds() == []
