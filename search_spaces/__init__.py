@@ -1,6 +1,6 @@
 """Search spaces: one file per sweep, plain values.
 
-A space is a Python file with these names, of which only AXES is required:
+A space is a Python file with these names, of which only AXES or SEARCH is required:
 
     AXES      what varies: for each name a list of values (all combinations are tried), or an
               Optuna distribution (drawn at random with the sweep's first seed; a draw without a
@@ -17,6 +17,19 @@ A space is a Python file with these names, of which only AXES is required:
     SCHEDULER settings of the scheduler: reduction_factor, grace_fraction; or "name": "none"
     KILL_RULE settings of the kill rule: unit (ppl, bpb, sigma or off), margin, span in tokens or
               span_fraction of them, minimum_evaluations
+
+A space may be searched in rounds, in place of all combinations of AXES (as `everything` is):
+
+    SEARCH    what a design may have: for each name a list of values, or an Optuna distribution
+    WHEN      what only some designs have: setting → value (or a tuple of values) → parameters as in
+              SEARCH; conditions may name conditional settings, too
+    SAMPLER   settings of the sampler: name (tpe or random), rounds, cells (designs a round), seed,
+              startup (designs drawn at random before TPE learns), refusals (proposals a round that
+              may be refused)
+
+A round is proposed when the one before has ended, and written to the journal before it is trained.
+A proposal depends on the space, the sampler's seed, its number and the scores of earlier rounds,
+and on nothing else. One without a solution, or that the sweep has already, is refused at once.
 
 Settings whose values vary together are one axis under a tuple of names, with a row of values each:
 

@@ -14,7 +14,7 @@ from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.plan.like import with_preset
 from tune_app.plan.planned_cells import planned_cell
 from tune_app.plan.rows import PlannedCell
-from tune_app.plan.search.records import Round
+from tune_app.plan.search.records import SEARCH_TITLE, Round
 from tune_app.plan.search.rounds import NextRound, Search, label_on_seed, propose
 from tune_app.plan.space import Space, expand, search_of
 from tune_app.plan.space_file import at_its_line
@@ -60,7 +60,7 @@ class SweepPlan:
     def title(self) -> str:
         """What the cells' names are made of: `learning rate × heads`."""
         if self.search is not None:
-            return "round.place in the round, and variants"
+            return SEARCH_TITLE
         return CellNames([cell.values for cell in self.cells], self.axes).title
 
     @property

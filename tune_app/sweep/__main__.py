@@ -75,7 +75,7 @@ Space = Annotated[
         "quick_polyglu, quick_vocabulary, quick_superbpe, quick_optimizers; "
         "share_at_equal_width, share_at_equal_shape, share_at_equal_depth, depth_width; "
         "quick_share_at_equal_width, quick_share_at_equal_shape, quick_share_at_equal_depth, "
-        "quick_depth_width; or the path to a .py file."
+        "quick_depth_width; everything, quick_everything; or the path to a .py file."
     ),
 ]
 Name = Annotated[str, Parameter(help="Name of the sweep.")]
@@ -213,6 +213,7 @@ def list_(results: Results = _RUNS) -> int:
 @app.command(sort_key=6, help_epilogue=examples(f"{_NAME} settings"))
 def settings() -> int:
     """Show every setting of a cell and of the stopping rules, for --set and spaces."""
+    from tune_app.plan.search.settings import SAMPLERS, SamplerSettings  # noqa: PLC0415
     from tune_app.plan.settings import (  # noqa: PLC0415 - reads the source of some classes
         SettingsGroup,
         cell_settings,
@@ -226,16 +227,20 @@ def settings() -> int:
         SettingsGroup(title=f"Scheduler {name}", settings=settings_of(kind))
         for name, kind in SCHEDULERS.items()
     ]
+    sampler = SettingsGroup(
+        title="Sampler of a search", settings=settings_of(SamplerSettings, {"name": [*SAMPLERS]})
+    )
     kill_rule = SettingsGroup(title="Kill rule", settings=kill_rule_settings())
     how = (
         "Set one of a cell with --set name=value, or in FIXED and AXES of a search space "
-        "(or in NUISANCE, to compare cells at their best of several values); one of "
-        "the scheduler with --scheduler-set, or in SCHEDULER; one of the kill rule with "
-        "--kill-rule (its unit), --kill-margin and --kill-span, or in KILL_RULE. Counts may be "
+        "(or in NUISANCE, to compare cells at their best of several values; or in SEARCH and WHEN, "
+        "to search in rounds, with --sampler-set or SAMPLER for how); one of the scheduler with "
+        "--scheduler-set, or in SCHEDULER; one of the kill rule with --kill-rule (its unit), "
+        "--kill-margin and --kill-span, or in KILL_RULE. Counts may be "
         'written as 150k or 5M, in a space as text: "150k". A size that is free is chosen by '
         "the solver to meet the parameter budget."
     )
-    Console().print(settings_table([*cell_settings(), *schedulers, kill_rule], how=how))
+    Console().print(settings_table([*cell_settings(), sampler, *schedulers, kill_rule], how=how))
     return 0
 
 

@@ -50,6 +50,7 @@ def announce(
         *(fact for fact in corpus_facts(manifest) if fact[0] != "splits" or RULE in fact[1]),
         *([("cells", f"named by {plan.title}")] if plan.title else []),
         ("baseline", plan.baseline.label),
+        *_search(plan),
         *([("nuisance", plan.nuisance_text)] if plan.nuisance else []),
         ("dev sample", sample.reason),
         ("scheduler", describe_scheduler(rules.scheduler_record, plan.tokens)),
@@ -64,6 +65,17 @@ def announce(
         *more,
     ]
     print_facts(console, head, facts)
+
+
+def _search(plan: SweepPlan) -> list[Fact]:
+    """What is searched, and by what; nothing for a sweep that knows all its cells."""
+    if plan.search is None:
+        return []
+    here = len(plan.rounds)
+    return [
+        ("search", f"{plan.search.settings.describe()}; round {here} is the newest proposed"),
+        ("parameters", ", ".join(plan.search.space.as_dict())),
+    ]
 
 
 def _trial(plan: SweepPlan, sample: Choice) -> Trial:

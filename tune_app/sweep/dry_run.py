@@ -16,6 +16,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.reached import Reached, reached
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlanRow
+from tune_app.plan.search.records import rounds_left
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
@@ -63,7 +64,7 @@ def dry_run(
         rules,
         corpora,
         console,
-        ended=len(plan.feasible) - len(left),
+        ended=len(standing.plan.feasible) - len(left),
         infeasible=False,
         first=continuation(standing, _reached(folder)),
         more=_facts(standing, options, means, rows=rows, device=device, sizes=sizes),
@@ -76,6 +77,19 @@ def dry_run(
     else:
         console.print(Text("Every cell has been trained; nothing is left to do."))
     return 0
+
+
+def _later_rounds(plan: SweepPlan, each: float) -> str:
+    """What the rounds of a search that are not proposed yet take at `each` seconds a cell."""
+    search = plan.search
+    rounds = 0 if search is None else rounds_left(search.as_dict(), plan.rounds)
+    if search is None or rounds == 0:
+        return ""
+    cells = rounds * search.settings.cells * len(plan.seeds)
+    return (
+        f", and about {formats.duration(cells * each)} for {formats.counted(cells, 'cell')} of "
+        f"{formats.counted(rounds, 'later round')}"
+    )
 
 
 def _split_bytes(corpora: Mapping[str, PreparedCorpus]) -> dict[str, int]:
@@ -118,6 +132,7 @@ def _facts(
         f"about {formats.duration(seconds / at_once)} for "
         f"{formats.counted(len(left), 'cell')}, {at_once} at once"
     )
+    time += _later_rounds(plan, seconds / max(1, len(left)) / at_once)
     if left and (test := sizes.get("test", 0)):
         end = end_seconds(plan, rows, dev=sizes["dev"], test=test)
         time += f", then {formats.duration(end)} to score leader and baseline on the test split"

@@ -11,6 +11,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.results.summary import summarise
 from tune_app.sweep.folder import JOURNAL
+from tune_app.terminal.progress import SweepProgress
 from tune_app.terminal.sweeps import SweepRow
 
 
@@ -47,24 +48,28 @@ def _row(folder: Path) -> SweepRow:
         with Journal.open(folder / JOURNAL, read_only=True) as journal, journal.one_moment():
             sweep, cells = journal.sweep(), journal.cells()
             leader, running = summarise(journal).leader, journal.is_driven
+            more = SweepProgress.read(journal).to_come
     except Exception as error:  # whatever one folder holds, the others are listed
         return SweepRow(folder=folder, problem=formats.one_line(str(error)) or repr(error))
     statuses = {status: sum(cell.status is status for cell in cells) for status in Status}
     return SweepRow(
         folder=folder,
-        state=state_of(statuses, running=running),
+        state=state_of(statuses, running=running, to_come=more),
         done=statuses[Status.FINISHED] + statuses[Status.STOPPED],
-        cells=len(cells) - statuses[Status.INFEASIBLE] - statuses[Status.LEFT_OUT],
+        cells=len(cells) - statuses[Status.INFEASIBLE] - statuses[Status.LEFT_OUT] + more,
         leader="" if leader is None else leader.label,
         created_at=sweep.created_at,
     )
 
 
-def state_of(statuses: Mapping[Status, int], *, running: bool) -> str:
-    """The state of a sweep that has so many cells of each status."""
+def state_of(statuses: Mapping[Status, int], *, running: bool, to_come: int = 0) -> str:
+    """The state of a sweep that has so many cells of each status.
+
+    to_come: cells that a search has still to propose.
+    """
     if running:
         return "running"
-    if all(status.ended for status, number in statuses.items() if number):
+    if all(status.ended for status, number in statuses.items() if number) and not to_come:
         return "done"
     left = [status for status, number in statuses.items() if number and not status.ended]
     if left == [Status.FAILED]:

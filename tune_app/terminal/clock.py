@@ -81,7 +81,10 @@ class SweepClock:
             tokens=progress.sweep.tokens,
             slots=self._slots,
             running=running,
-            waiting=[progress.share(cell) for cell in progress.with_status(Status.PENDING)],
+            waiting=[
+                *(progress.share(cell) for cell in progress.with_status(Status.PENDING)),
+                *[0.0] * progress.to_come,
+            ],
             ended=[
                 progress.share(cell)
                 for cell in progress.with_status(Status.FINISHED, Status.STOPPED)

@@ -180,6 +180,8 @@ class LiveView(_View):
         left = formats.duration(self._clock.sweep_left(progress))
         times = f"{formats.duration(self._clock.elapsed)}, about {left} left"
         counts = f"{len(progress.cells)} cells: {progress.counts()}"
+        if round_text := progress.round_text:
+            counts = f"{round_text}, {counts}"
         name = formats.one_line(progress.sweep.name)
         one_line = len(name) + len(counts) + len(times) + 5 <= self._console.width
         return Text.assemble(

@@ -21,6 +21,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.plan.cell_names import CellNames
+from tune_app.plan.search.records import SEARCH_TITLE
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.stopping.curves import Curves, value_at
 from tune_app.terminal.eta import measured_pace
@@ -46,8 +47,12 @@ class SweepProgress:
         sweep: SweepRecord,
         cells: Sequence[CellRecord],
         observations: Iterable[Observation] = (),
+        *,
+        rounds: int = 0,
+        rounds_left: int = 0,
     ) -> None:
         self.sweep = sweep
+        self._rounds, self._rounds_left = rounds, rounds_left
         self._cells = {cell.key: cell for cell in cells}
         self._curves = Curves(
             cells, baseline=sweep.baseline, nuisance=sweep.nuisance, observations=observations
@@ -59,7 +64,13 @@ class SweepProgress:
     @classmethod
     def read(cls, journal: Journal) -> SweepProgress:
         with journal.one_moment():
-            return cls(journal.sweep(), journal.cells(), journal.observations())
+            return cls(
+                journal.sweep(),
+                journal.cells(),
+                journal.observations(),
+                rounds=len(journal.rounds()),
+                rounds_left=journal.rounds_left(),
+            )
 
     # Events
 
@@ -204,9 +215,27 @@ class SweepProgress:
         return formats.listed((number[status], status.value) for status in _STATUSES)
 
     @property
+    def to_come(self) -> int:
+        """Cells of a search's rounds that are still to be proposed."""
+        if not self._rounds_left:
+            return 0
+        return (
+            self._rounds_left * int(self.sweep.search["sampler"]["cells"]) * len(self.sweep.seeds)
+        )
+
+    @property
+    def round_text(self) -> str:
+        """`round 2 of 3` of a search, else empty."""
+        if not self.sweep.search:
+            return ""
+        return f"round {self._rounds} of {self._rounds + self._rounds_left}"
+
+    @property
     def title(self) -> str:
         """What the cells' names are made of: `learning rate × heads`; empty if it is not known."""
         axes = self.sweep.axes
+        if self.sweep.search:
+            return SEARCH_TITLE
         values = [cell.values for cell in self._cells.values()]
         if any(axis not in one for one in values for axis in axes):
             return ""
@@ -215,14 +244,15 @@ class SweepProgress:
     def over(self) -> tuple[int, int]:
         """How many cells this run will not train any further, and how many there are to train.
 
-        Infeasible cells and those that the sweep leaves out are in neither.
+        Infeasible cells and those that the sweep leaves out are in neither; those that a search has
+        still to propose are to be trained.
         """
         cells = [
             cell
             for cell in self._cells.values()
             if cell.status not in (Status.INFEASIBLE, Status.LEFT_OUT)
         ]
-        return sum(not cell.status.waits for cell in cells), len(cells)
+        return sum(not cell.status.waits for cell in cells), len(cells) + self.to_come
 
     def saved_by_stopping(self) -> tuple[int, float]:
         """Baseline tokens that stopped cells did not train, and the seconds saved.

@@ -219,7 +219,8 @@ def _status_table(journal: Journal, *, now: float) -> RenderableType:
     )
     head = Text.assemble(
         (formats.one_line(progress.sweep.name), "bold"),
-        f"  {len(cells)} cells: {progress.counts()}",
+        f"  {f'{progress.round_text}, ' * bool(progress.round_text)}"
+        f"{len(cells)} cells: {progress.counts()}",
     )
     named = [Text(f"cells are named by {title}", "dim")] if (title := progress.title) else []
     parts: list[RenderableType] = [head, *named, *_history(journal, progress), Text(), table]
@@ -240,7 +241,8 @@ def _history(journal: Journal, progress: SweepProgress) -> list[Text]:
     ]
     if sweep.begun_as != sweep.name:
         lines.insert(0, Text(f"begun as {formats.one_line(sweep.begun_as)}", style="dim"))
-    if journal.is_driven or all(cell.status.ended for cell in progress.cells):
+    ended = all(cell.status.ended for cell in progress.cells) and not progress.to_come
+    if journal.is_driven or ended:
         return lines
     if progress.lost_baseline:
         lines.append(Text(f"no process runs it; {_BASELINE_LOST}", style="yellow"))
@@ -345,12 +347,14 @@ def summary(journal: Journal, folder: Path) -> RenderableType:
         facts.add_row("failures", _failures(results.failures))
     for name, text in _places(folder):
         facts.add_row(name, Text(text))
-    to_go = sum(not cell.status.ended for cell in progress.cells)
+    to_go = sum(not cell.status.ended for cell in progress.cells) + progress.to_come
     if to_go:
         remedy = (
             _BASELINE_LOST if progress.lost_baseline else "run the same command again to continue"
         )
-        facts.add_row("left", f"{to_go} of {len(progress.cells)} cells; {remedy}")
+        facts.add_row(
+            "left", f"{to_go} of {len(progress.cells) + progress.to_come} cells; {remedy}"
+        )
     parts: list[RenderableType] = [*leader_lines(results), Text(), facts]
     told = [
         sentences.failed(progress, cell.failure)

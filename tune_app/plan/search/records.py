@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+SEARCH_TITLE = "round.place in the round, and the variants that the baseline does not have"
+"""What the names of a search's cells are made of."""
+
 
 class Result(str, Enum):
     """What became of a proposal, as the sampler counts it."""
