@@ -219,8 +219,8 @@ def _to_version_6(connection: sqlite3.Connection) -> None:
 
 
 def _to_version_7(connection: sqlite3.Connection) -> None:
-    """A sweep's record says which phase of a study it is, and the proposals of a search are added, by
-    round; before there were neither studies nor searches."""
+    """A sweep's record says which phase of a study it is, and what it searches; the proposals of a
+    search are added, by round. Before there were neither."""
     for row in connection.execute("SELECT rowid, record FROM sweep").fetchall():
         record = {**json.loads(row[1]), "origin": {}, "search": {}}
         text = json.dumps(record, sort_keys=True)
