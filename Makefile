@@ -16,7 +16,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
 endif
 
-.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster lint benchmark lock check-worker-env clean
+.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster lint harness benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -53,6 +53,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# lm-evaluation-harness, for `stellux evaluate --lm-eval`; with it its tests run.
+harness: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-harness.txt
+	$(BIN)/python -m pytest tests/tune_app/evaluation/test_harness.py $(ARGS)
 
 benchmark: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.throughput

@@ -37,6 +37,7 @@ app = App(
         f"{_NAME} quick",
         f"{_NAME} quick --suite small_bench --suite gsm8k --data published",
         f"{_NAME} exports/wide --suite novel.txt",
+        f"{_NAME} exports/wide --lm-eval gsm8k,minerva_math,mmlu_stem --limit 10",
     ),
     help_format="plaintext",
     version=version_text,
@@ -49,12 +50,16 @@ def evaluate(
         str, Parameter(help="Name of a sweep, folder of an export, or path of a checkpoint.")
     ],
     *,
-    suite: Annotated[tuple[str, ...], Parameter(negative="")] = ("language_modelling",),
+    suite: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     cell: str | None = None,
     data: Path | None = None,
     to: Path | None = None,
     overlap_words: int = 13,
     shortest_overlap: int = 8,
+    lm_eval: Annotated[str | None, Parameter(name="--lm-eval")] = None,
+    lm_eval_tasks: Annotated[Path | None, Parameter(name="--lm-eval-tasks")] = None,
+    limit: int | None = None,
+    fewshot: int | None = None,
     threads: int = 1,
     device: str = "cpu",
     results: Annotated[Path, Parameter(help="Folder that holds all sweeps.")] = Path("runs"),
@@ -64,17 +69,28 @@ def evaluate(
     Parameters
     ----------
     suite
-        What on; may be given several times.
+        What on; may be given several times. Default: language_modelling, or nothing
+        besides --lm-eval.
     cell
         Label or key of a cell; default: the leader, on the seed on which it scored best.
     data
-        Folder with published files.
+        Folder with published files. Without it the tasks of small_bench are read from
+        the Hugging Face hub.
     to
         Folder of the results; default: in the sweep's folder, or evaluations/.
     overlap_words
         Words in a row that, found in the training text, make an example contaminated.
     shortest_overlap
         A text of fewer words is never called contaminated.
+    lm_eval
+        Tasks of EleutherAI's lm-evaluation-harness, separated by commas; needs the
+        library, which `make harness` installs.
+    lm_eval_tasks
+        Folder with further tasks of the harness, in YAML files.
+    limit
+        Examples at most of each of these tasks.
+    fewshot
+        Examples in front of each question; default: as the task says.
     threads
         CPU threads.
     device
@@ -83,9 +99,22 @@ def evaluate(
     from data.tasks.overlap import OverlapRule  # noqa: PLC0415
     from tune_app.devices import checked_device, use_threads  # noqa: PLC0415 - imports torch
     from tune_app.evaluation import run  # noqa: PLC0415
+    from tune_app.evaluation.harness import HarnessOptions  # noqa: PLC0415
+    from tune_app.evaluation.suites import LANGUAGE  # noqa: PLC0415
 
+    if lm_eval is None and any(one is not None for one in (limit, fewshot, lm_eval_tasks)):
+        raise ValueError("--limit, --fewshot and --lm-eval-tasks are for --lm-eval; name its tasks")
+    harness = None
+    if lm_eval is not None:
+        harness = HarnessOptions(
+            tasks=tuple(dict.fromkeys(filter(None, map(str.strip, lm_eval.split(","))))),
+            limit=limit,
+            fewshot=fewshot,
+            folder=lm_eval_tasks,
+        )
     options = run.EvaluationOptions(
-        suites=suite,
+        suites=suite or (() if harness else (LANGUAGE,)),
+        harness=harness,
         data=data,
         to=to,
         overlap=OverlapRule(words=overlap_words, shortest=min(shortest_overlap, overlap_words)),

@@ -167,6 +167,10 @@ class HubDataset:
             ) from error
         return dict(loaded)
 
+    def published(self) -> dict[str, Dataset]:
+        """The splits with all their columns, by their published names. Raises CorpusError."""
+        return self._load()
+
     def _text_column(self, table: Dataset) -> Dataset:
         field = self.place.field
         if field not in table.column_names:

@@ -30,16 +30,19 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The records of a file, which has at least one."""
+    """The records of a file or a table, which has at least one."""
 
-    path: Path
+    place: str
+    """The path of the file, or where else they are."""
+    title: str
+    """Its name, without the folder."""
     sha256: str
     rows: tuple[Row, ...]
 
     @property
     def source(self) -> str:
         """The file for people: its name and the beginning of its SHA-256."""
-        return f"{self.path.name} (SHA-256 {self.sha256[:_CHECKED_CHARACTERS]}…)"
+        return f"{self.title} (SHA-256 {self.sha256[:_CHECKED_CHARACTERS]}…)"
 
     def text(self, row: Row, *names: str) -> str:
         """A row's text under the first of the names that the file has.
@@ -53,10 +56,10 @@ class Rows:
                     return str(value).lower()
                 if isinstance(value, (str, int)):
                     return str(value)
-                raise TaskError(f"{self.path}, {row.name}: {name!r} is {value!r}; it must be text")
+                raise TaskError(f"{self.place}, {row.name}: {name!r} is {value!r}; it must be text")
         has = ", ".join(repr(name) for name in row.values)
         wanted = " or ".join(repr(name) for name in names)
-        raise TaskError(f"{self.path}, {row.name}: there is no column {wanted}; it has {has}")
+        raise TaskError(f"{self.place}, {row.name}: there is no column {wanted}; it has {has}")
 
 
 def read_rows(path: Path) -> Rows:
@@ -80,7 +83,7 @@ def read_rows(path: Path) -> Rows:
     rows = tuple(_json_rows(path, text) if kind == "jsonl" else _table_rows(path, text))
     if not rows:
         raise TaskError(f"{path} has no example in it; give the published file")
-    return Rows(path=path, sha256=sha256, rows=rows)
+    return Rows(place=str(path), title=path.name, sha256=sha256, rows=rows)
 
 
 def _table_rows(path: Path, text: str) -> Iterator[Row]:

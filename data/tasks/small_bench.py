@@ -1,17 +1,21 @@
 """SmallBench: four classification tasks that a small language model may be tried on.
 
 SST-2 (Socher et al., 2013), RTE (Dagan et al., 2006; GLUE), BoolQ (Clark et al., 2019) and MRPC
-(Dolan and Brockett, 2005), from their published TSV or JSONL files. Each example is made into a
-prompt that a label's word completes. A task is an entry in TASKS.
+(Dolan and Brockett, 2005), from their published TSV or JSONL files or from the Hugging Face hub.
+Each example is made into a prompt that a label's word completes. A task is an entry in TASKS.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import CorpusError, listed
+from data.sources.hub import HubDataset, HubName
 from data.tasks.base import Example, Task, TaskError
 from data.tasks.reading import SUFFIXES, Row, Rows, read_rows
 
@@ -68,13 +72,54 @@ TASKS: Mapping[str, _Form] = {
 }
 
 
+ON_THE_HUB: Mapping[str, tuple[HubName, str]] = {
+    "sst2": (HubName(repository="stanfordnlp/sst2"), "validation"),
+    "rte": (HubName(repository="nyu-mll/glue", configuration="rte"), "validation"),
+    "boolq": (HubName(repository="google/boolq"), "validation"),
+    "mrpc": (HubName(repository="nyu-mll/glue", configuration="mrpc"), "test"),
+}
+"""Where each task is published, and the split with labels that it is scored on."""
+
+
 def read_task(name: str, path: Path) -> Task:
     """A task from its published file. Raises TaskError for a file that is something else."""
-    form, rows = TASKS[name], read_rows(path)
+    rows = read_rows(path)
     split = _SPLIT.search(path.name.lower().removeprefix(name))
+    return _task(name, split.group() if split else "all", rows)
+
+
+def hub_task(name: str) -> Task:
+    """A task from the Hugging Face hub, through `datasets` and its cache.
+
+    Raises TaskError if the hub cannot be reached or has something else.
+    """
+    place, split = ON_THE_HUB[name]
+    told = f"{place.repository}, {split}"
+    try:
+        published = HubDataset(f"hf:{place.repository}", place).published()
+    except CorpusError as error:
+        raise TaskError(
+            f"{name} could not be read from the hub ({error}); or name a folder with its published "
+            "file with --data"
+        ) from error
+    if split not in published:
+        raise TaskError(f"{told}: there is no such split; it has {listed(published)}")
+    digest = hashlib.sha256()
+    found = []
+    for number, values in enumerate(published[split], start=1):
+        digest.update(json.dumps(values, sort_keys=True).encode() + b"\n")
+        found.append(Row(name=f"row {number}", values=values))
+    if not found:
+        raise TaskError(f"{told}: it has no example; give a published file with --data")
+    rows = Rows(place=told, title=told, sha256=digest.hexdigest(), rows=tuple(found))
+    return _task(name, split, rows)
+
+
+def _task(name: str, split: str, rows: Rows) -> Task:
+    form = TASKS[name]
     return Task(
         name=name,
-        split=split.group() if split else "all",
+        split=split,
         source=rows.source,
         examples=tuple(_example(form, rows, row) for row in rows.rows),
     )
@@ -116,7 +161,7 @@ def _example(form: _Form, rows: Rows, row: Row) -> Example:
     label = rows.text(row, *form.label).strip()
     if label.lower() not in form.labels:
         raise TaskError(
-            f"{rows.path}, {row.name}: the label is {label!r}; expected one of "
+            f"{rows.place}, {row.name}: the label is {label!r}; expected one of "
             f"{', '.join(form.labels)} (test sets without labels cannot be scored)"
         )
     return Example(

@@ -55,7 +55,7 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     The model's mode and all random generators stay as they were. Raises ValueError if nothing is
     scored, or if the batches do not say which document a position is of and the model must know.
     """
-    with _scoring(model):
+    with scoring(model):
         nats, tokens = _total(model, documents)
     if tokens == 0 or documents.text_bytes == 0:
         raise ValueError("the documents have no token to score; evaluate on a split with text")
@@ -70,13 +70,14 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
 
 def nats_by_token(model: Transformer, documents: Iterable[Batch]) -> NDArray[np.float64]:
     """The nats of every scored token in order, [N]; otherwise as `evaluate`."""
-    with _scoring(model):
+    with scoring(model):
         found = [nats_N.double().cpu() for nats_N in _scored(model, documents)]
     return torch.cat(found).numpy()
 
 
 @contextmanager
-def _scoring(model: Transformer) -> Iterator[None]:
+def scoring(model: Transformer) -> Iterator[None]:
+    """Inside the block a model is evaluated, eagerly and in fp32; its mode stays as it was."""
     training = model.training
     model.eval()
     try:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch.nn import functional
 
-from model.evaluation.bits_per_byte import nats_by_token
-from model.network.batch import Batch
+from model.evaluation.bits_per_byte import nats_by_token, scoring
+from model.network.batch import Batch, TensorBatch
 from model.network.cache import needs_whole_text
 from model.network.documents import DOCUMENTS
 from model.network.transformer import Transformer
@@ -59,12 +60,7 @@ def log_probabilities(model: Transformer, continuations: Sequence[Continuation])
 
     Raises ValueError for one that does not fit into the context, and for an empty answer.
     """
-    for one in continuations:
-        if not one.answer or len(one.before) + len(one.answer) > model.config.context + 1:
-            raise ValueError(
-                f"{len(one.before)} tokens and an answer of {len(one.answer)} do not fit into the "
-                f"context of {model.config.context}"
-            )
+    _check(model, continuations)
     found: list[float] = []
     # A model that reads the whole text would read the padding too.
     size = _BATCH if needs_whole_text(model) is None else 1
@@ -74,6 +70,47 @@ def log_probabilities(model: Transformer, continuations: Sequence[Continuation])
         ends = np.cumsum([len(one.answer) for one in here])
         found += [-float(part.sum()) for part in np.split(nats_N, ends[:-1])]
     return found
+
+
+def log_probabilities_and_greedy(
+    model: Transformer, continuations: Sequence[Continuation]
+) -> list[tuple[float, bool]]:
+    """log p(answer | text) in nats as `log_probabilities` gives it, and whether each token of the
+    answer is the most probable one."""
+    found: list[tuple[float, bool]] = []
+    size = _BATCH if needs_whole_text(model) is None else 1
+    for start in range(0, len(continuations), size):
+        here = continuations[start : start + size]
+        _check(model, here)
+        with scoring(model):
+            batch = TensorBatch.of(_padded(here), device=next(model.parameters()).device)
+            assert batch.mask_BT is not None
+            scored = batch.mask_BT.flatten()
+            features_BTE, weight_VE = model.output(
+                model.hidden_states(batch.inputs_BT, dict(batch.extras))
+            )
+            logits_NV = features_BTE.flatten(0, 1)[scored] @ weight_VE.T
+            targets_N = batch.targets_BT.flatten()[scored]
+            # Only these are kept: logits of many answers are large.
+            nats_N = functional.cross_entropy(logits_NV, targets_N, reduction="none")
+            first_N = (logits_NV.argmax(-1) == targets_N).cpu().numpy()
+        ends = np.cumsum([len(one.answer) for one in here])[:-1]
+        nats = np.split(nats_N.cpu().double().numpy(), ends)
+        firsts = np.split(first_N, ends)
+        found += [
+            (-float(mine.sum()), bool(all_first.all()))
+            for mine, all_first in zip(nats, firsts, strict=True)
+        ]
+    return found
+
+
+def _check(model: Transformer, continuations: Sequence[Continuation]) -> None:
+    for one in continuations:
+        if not one.answer or len(one.before) + len(one.answer) > model.config.context + 1:
+            raise ValueError(
+                f"{len(one.before)} tokens and an answer of {len(one.answer)} do not fit into the "
+                f"context of {model.config.context}"
+            )
 
 
 def _padded(continuations: Sequence[Continuation]) -> Batch:

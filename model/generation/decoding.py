@@ -6,7 +6,7 @@ Shapes: B sequences (here 1), T tokens, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -44,19 +44,27 @@ class Reader:
         self._start = 0
         self._cache = Cache(capacity=model.config.context)
 
-    @torch.inference_mode()
     def next_logits(self, tokens: Sequence[int]) -> Tensor:
         """Logits [V] of the token after `tokens`, which begin with those of the call before."""
-        start = window_start(len(tokens), self._model.config.context)
+        return self.next_logits_of([tokens], len(tokens))[0]
+
+    @torch.inference_mode()
+    def next_logits_of(self, texts: Sequence[Sequence[int]], length: int) -> Tensor:
+        """Logits [B, V] of the token after the first `length` tokens of each text.
+
+        The texts are always the same, and the length grows from call to call.
+        """
+        start = window_start(length, self._model.config.context)
         if start != self._start or not self._cached:
             self._start = start
             self._cache = Cache(capacity=self._model.config.context)
         device = next(self._model.parameters()).device
-        new_BT = torch.tensor([tokens[start + self._cache.length :]], device=device)
+        begin = start + self._cache.length
+        new_BT = torch.tensor([text[begin:length] for text in texts], device=device)
         with torch.autocast(device.type, enabled=False):
             cache = self._cache if self._cached else None
-            logits_V: Tensor = self._model.next_logits(new_BT, cache)[0]
-        return logits_V
+            logits_BV: Tensor = self._model.next_logits(new_BT, cache)
+        return logits_BV
 
 
 def continued(
@@ -90,3 +98,48 @@ def continued(
             return
         text.append(token)
         yield token
+
+
+def continued_together(
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    sampling: Sampling,
+    most: int,
+    end: int,
+    complete: Callable[[list[int]], bool],
+) -> list[list[int]]:
+    """The tokens that continue each of several texts, as `continued` gives them but for rounding.
+
+    All are read at the same position, one token a pass. What is longer than the shortest prompt is
+    read while that is continued, so prompts of similar lengths cost least.
+
+    Args:
+        model: in evaluation mode.
+        prompts: at least one token each.
+        sampling: how each token is drawn.
+        most: tokens at most, of each.
+        end: the token that ends a text; it is left out.
+        complete: whether a continuation is long enough.
+    """
+    texts = [list(prompt) for prompt in prompts]
+    found: list[list[int]] = [[] for _ in texts]
+    open_rows = set(range(len(texts)))
+    generators = [sampling.generator() for _ in texts]
+    reader = Reader(model)
+    length = min(map(len, texts))
+    while open_rows:
+        logits_BV = reader.next_logits_of(texts, length)
+        for row, text in enumerate(texts):
+            if len(text) > length:
+                continue  # its prompt is still being read
+            token = end
+            if row in open_rows:
+                token = draw(logits_BV[row], sampling, generators[row])
+                if token != end:
+                    found[row].append(token)
+                if token == end or len(found[row]) == most or complete(found[row]):
+                    open_rows.remove(row)
+            text.append(token)
+        length += 1
+    return found

@@ -162,6 +162,9 @@ EVALUATION_FIELDS: Mapping[str, Field] = {
 }
 """Of an evaluation, by name; each has those that it measures."""
 
+HARNESS = "lm_eval/"
+"""Before the names that lm-evaluation-harness gives its own metrics."""
+
 
 def schema() -> dict[str, Any]:
     """The JSON schema of metrics.json (draft 2020-12), with the units in `unit`."""
@@ -192,6 +195,12 @@ def schema() -> dict[str, Any]:
                                 "type": "object",
                                 "properties": {
                                     name: _of(field) for name, field in EVALUATION_FIELDS.items()
+                                },
+                                "patternProperties": {
+                                    f"^{HARNESS}": {
+                                        "type": ["number", "null"],
+                                        "description": "as lm-evaluation-harness defines it",
+                                    }
                                 },
                                 "additionalProperties": False,
                             },

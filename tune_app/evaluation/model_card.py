@@ -10,6 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tune_app.evaluation.fields import HARNESS
+
 UNKNOWN = "unknown"
 
 
@@ -66,6 +68,10 @@ def latency(value: float) -> str:
     return f"{value:.5f} s"
 
 
+def _four(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.4f}"
+
+
 def told(evaluation: Mapping[str, Any]) -> str:
     """The result of one evaluation, in a table's cell."""
     found = evaluation["metrics"]
@@ -79,12 +85,14 @@ def told(evaluation: Mapping[str, Any]) -> str:
         error = found.get("bits_per_byte_error")
         interval = "" if error is None else f" ± {error:.4f}"
         return f"{found['bits_per_byte']:.4f}{interval} bits per byte"
+    if harness := [name for name in found if name.startswith(HARNESS)]:
+        return ", ".join(f"{name.removeprefix(HARNESS)} {_four(found[name])}" for name in harness)
     if found.get("decode_seconds") is not None:
         return f"next token in {latency(found['decode_seconds'])} (median)"
     return UNKNOWN
 
 
-FILTERS: Mapping[str, Callable[[Any], str]] = {
+FILTERS: Mapping[str, Callable[[Any], Any]] = {
     "count": _known(lambda value: f"{value:,}"),
     "percent": _known(lambda value: f"{100 * value:.1f} %"),
     "ratio": _known(lambda value: f"{value:.3g}"),
@@ -96,4 +104,7 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "latency": _known(latency),
     "scientific": _known(lambda value: f"{value:.3g}"),
     "told": told,
+    "of_harness": lambda evaluations: [
+        one for one in evaluations if any(name.startswith(HARNESS) for name in one["metrics"])
+    ],
 }

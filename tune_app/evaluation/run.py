@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from rich.console import Console
@@ -22,6 +23,7 @@ from tune_app.evaluation.choice import (
     open_text_model,
     text_model,
 )
+from tune_app.evaluation.harness import HarnessOptions, require_harness, run_harness, suite_of
 from tune_app.evaluation.model_card import told
 from tune_app.evaluation.recording import (
     FOLDER,
@@ -55,6 +57,8 @@ class EvaluationOptions:
     to: Path | None = None
     """Folder of the results; by default in the sweep's."""
     overlap: OverlapRule = field(default_factory=OverlapRule)
+    harness: HarnessOptions | None = None
+    """Tasks of lm-evaluation-harness."""
     device: str = "cpu"
 
 
@@ -70,6 +74,8 @@ def evaluate(
 
     Raises ValueError for a model, a suite or data that is not there or cannot be used.
     """
+    if options.harness is not None:
+        require_harness()  # before anything is scored
     if is_sweep(name, results):
         return _of_cell(choose_cell(name, cell=cell, results=results), options, console)
     model = open_text_model(name, cell=cell, results=results, device=options.device)
@@ -97,7 +103,9 @@ def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -
                 waiting.append(suite)
         training = texts_of(corpus.split("train"), corpus.tokenizer())
         done = []
-        for result in _results(model, waiting, training, options, console):
+        harness = _new_to(known, options.harness, console)
+        results = _results(model, waiting, training, options, console)
+        for result in chain(results, _of_harness(model, harness, console)):
             record(journal, chosen.cell, result, tokens=trained.tokens)
             write_units(folder, result)
             done.append(result)
@@ -112,7 +120,8 @@ def _alone(model: TextModel, name: str, options: EvaluationOptions, console: Con
     """Of an export or a checkpoint, without a journal."""
     suites = find_suites(options.suites, model=model, corpus=None, folder=options.data)
     folder = options.to or Path(FOLDER) / name
-    done = list(_results(model, suites, None, options, console))
+    own = _results(model, suites, None, options, console)
+    done = list(chain(own, _of_harness(model, options.harness, console)))
     for result in done:
         write_units(folder, result)
     values = [evaluation_values(one.suite, one.split, one.metrics, one.notes) for one in done]
@@ -139,12 +148,42 @@ def _results(
             overlapping=overlapping.get((suite.name, suite.split)),
             rule=options.overlap,
         )
-        values = evaluation_values(result.suite, result.split, result.metrics, result.notes)
-        seconds = formats.duration(result.metrics["seconds"])
-        _say(console, f"{result.suite}, {result.split}: {told(values)} ({seconds})")
+        _tell(console, result)
         for note in ("shortened", "skipped", "contaminated"):
             if number := result.metrics.get(note):
                 _say(console, f"  {number:,.0f} {note}")
+        yield result
+
+
+def _tell(console: Console, result: SuiteResult) -> None:
+    values = evaluation_values(result.suite, result.split, result.metrics, result.notes)
+    seconds = formats.duration(result.metrics["seconds"])
+    _say(console, f"{result.suite}, {result.split}: {told(values)} ({seconds})")
+
+
+def _new_to(
+    known: Collection[tuple[str, str]], options: HarnessOptions | None, console: Console
+) -> HarnessOptions | None:
+    """The tasks of the harness that are not recorded; None if there are none."""
+    if options is None:
+        return None
+    waiting = []
+    for task in options.tasks:
+        name = (suite_of(task), options.split)
+        if name in known:
+            _say(console, f"{', '.join(name)}: recorded already, and scored once")
+        else:
+            waiting.append(task)
+    return replace(options, tasks=tuple(waiting)) if waiting else None
+
+
+def _of_harness(
+    model: TextModel, options: HarnessOptions | None, console: Console
+) -> Iterator[SuiteResult]:
+    if options is None:
+        return
+    for result in run_harness(model, options):
+        _tell(console, result)
         yield result
 
 

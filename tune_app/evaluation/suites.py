@@ -15,7 +15,7 @@ from data.splits import SplitName
 from data.tasks.base import Task, TaskError
 from data.tasks.domains import PUBLISHED, Domain, read_published, read_text
 from data.tasks.packed import pack_documents
-from data.tasks.small_bench import TASKS, find_task, read_task
+from data.tasks.small_bench import TASKS, find_task, hub_task, read_task
 from data.tokenizers.base import class_of
 from tune_app.portable.text_model import TextModel
 
@@ -153,7 +153,7 @@ def find_suites(
             name.
         model: whose tokenizer encodes domains.
         corpus: that it was trained on; None if it is not at hand.
-        folder: of published data; None if the user named none.
+        folder: of published data; None if the user named none: tasks are then read from the hub.
 
     Raises TaskError for a name that is none of these or data that is not there, CorpusError for a
     text that cannot be read.
@@ -182,13 +182,8 @@ def _named(
         lengths = [length for length in LENGTHS if length < model.config.context]
         fitting = lengths or [max(1, model.config.context // 2)]
         return [LatencySuite(length=length, runs=LATENCY_RUNS) for length in fitting]
-    if name == SMALL_BENCH:
-        return _small_bench(_given(folder, name))
-    if name in TASKS:
-        path = find_task(name, _given(folder, name))
-        if path is None:
-            raise TaskError(f"{folder} has no file for {name}, such as {name}_validation.tsv")
-        return [TaskSuite(task=read_task(name, path))]
+    if name == SMALL_BENCH or name in TASKS:
+        return _tasks(name, folder)
     if name in PUBLISHED:
         return [_domain(read_published(name, _given(folder, name)), model)]
     if not Path(name.partition("#")[0]).exists() and not _may_be_a_text(name):
@@ -203,10 +198,20 @@ def _may_be_a_text(name: str) -> bool:
     return "/" in name or ":" in name or "." in name or name in ("stdlib", "tinystories")
 
 
-def _small_bench(folder: Path) -> list[TaskSuite]:
-    found = {name: find_task(name, folder) for name in TASKS}
+def _tasks(name: str, folder: Path | None) -> list[TaskSuite]:
+    """A task, or all that there are; of the hub, if no folder is named."""
+    if folder is None:
+        wanted = TASKS if name == SMALL_BENCH else (name,)
+        return [TaskSuite(task=hub_task(one)) for one in wanted]
+    folder = _given(folder, name)
+    if name in TASKS:
+        path = find_task(name, folder)
+        if path is None:
+            raise TaskError(f"{folder} has no file for {name}, such as {name}_validation.tsv")
+        return [TaskSuite(task=read_task(name, path))]
+    found = {one: find_task(one, folder) for one in TASKS}
     suites = [
-        TaskSuite(task=read_task(name, path)) for name, path in found.items() if path is not None
+        TaskSuite(task=read_task(one, path)) for one, path in found.items() if path is not None
     ]
     if not suites:
         raise TaskError(

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from data.errors import CorpusError
+from data.sources.hub import HubDataset
 from data.tasks.base import TaskError
 from data.tasks.domains import read_published, read_text
-from data.tasks.small_bench import TASKS, find_task, read_task
+from data.tasks.small_bench import TASKS, find_task, hub_task, read_task
 
 
 def written(folder: Path, name: str, content: str | bytes) -> Path:
@@ -103,3 +104,27 @@ def test_any_text_is_a_domain(tmp_path: Path) -> None:
     assert found.documents == (b"It was a day.", b"It was a night.")
     with pytest.raises(CorpusError, match="is empty"):
         read_text(str(written(tmp_path, "empty.txt", "")))
+
+
+def test_a_task_is_read_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"sentence1": "It rains.", "sentence2": "It is wet.", "label": 0, "idx": 0},
+        {"sentence1": "It rains.", "sentence2": "It is dry.", "label": 1, "idx": 1},
+    ]
+    monkeypatch.setattr(HubDataset, "published", lambda self: {"validation": rows})
+    task = hub_task("rte")
+    assert (task.split, [one.label for one in task.examples]) == ("validation", [0, 1])
+    assert task.source.startswith("nyu-mll/glue, validation (SHA-256 ")
+    assert task.examples[1].prompt.startswith("It rains.\nQuestion: It is dry. True or False?")
+    with pytest.raises(TaskError, match="no such split; it has 'validation'"):
+        hub_task("mrpc")
+    rows[1]["label"] = -1
+    with pytest.raises(TaskError, match="row 2: the label is '-1'"):
+        hub_task("rte")
+
+    def unreachable(_: HubDataset) -> None:
+        raise CorpusError("the hub cannot be reached")
+
+    monkeypatch.setattr(HubDataset, "published", unreachable)
+    with pytest.raises(TaskError, match=r"cannot be reached.*name a folder with its published"):
+        hub_task("sst2")
