@@ -113,7 +113,8 @@ class PackedConversations:
         self.text_bytes = sum(one.scored_bytes for one in kept)
         """UTF-8 bytes of the scored text, once each."""
         self._tokens_RT, self._scored_RT = _packed(kept, context, end_of_text)
-        self.sequences = len(self._tokens_RT)
+        self.rows = len(self._tokens_RT)
+        """Sequences in all."""
         self.scored = int(self._scored_RT[:, 1:].sum())
         """Targets, once each."""
         self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
@@ -121,7 +122,7 @@ class PackedConversations:
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         positions_B = step * self.batch_size + np.arange(self.batch_size)
-        epochs_B, ranks_B = np.divmod(positions_B, self.sequences)
+        epochs_B, ranks_B = np.divmod(positions_B, self.rows)
         rows = [
             self._permutation(epoch)[rank]
             for epoch, rank in zip(epochs_B.tolist(), ranks_B.tolist(), strict=True)
@@ -130,8 +131,8 @@ class PackedConversations:
 
     def __iter__(self) -> Iterator[Batch]:
         """Every sequence once, in order, to be scored."""
-        for start in range(0, self.sequences, _SCORED_AT_ONCE):
-            yield self._batch(np.arange(start, min(self.sequences, start + _SCORED_AT_ONCE)))
+        for start in range(0, self.rows, _SCORED_AT_ONCE):
+            yield self._batch(np.arange(start, min(self.rows, start + _SCORED_AT_ONCE)))
 
     def _batch(self, rows_B: NDArray[np.int64]) -> Batch:
         tokens = self._tokens_RT[rows_B].astype(np.int64)
@@ -145,7 +146,7 @@ class PackedConversations:
 
     def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
         generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-        return generator.permutation(self.sequences)
+        return generator.permutation(self.rows)
 
 
 def _packed(

@@ -29,10 +29,15 @@ def model_card(metrics: Mapping[str, Any], *, name: str, folder: str, prompt: st
 
 def summary(metrics: Mapping[str, Any]) -> str:
     """summary.md: what a cell scored everywhere, from its metrics."""
-    return _rendered("summary.md.jinja", metrics)
+    harness = [
+        one
+        for one in metrics["evaluations"]
+        if any(name.startswith(HARNESS) for name in one["metrics"])
+    ]
+    return _rendered("summary.md.jinja", metrics, harness=harness)
 
 
-def _rendered(template: str, metrics: Mapping[str, Any], **names: str) -> str:
+def _rendered(template: str, metrics: Mapping[str, Any], **names: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -92,7 +97,7 @@ def told(evaluation: Mapping[str, Any]) -> str:
     return UNKNOWN
 
 
-FILTERS: Mapping[str, Callable[[Any], Any]] = {
+FILTERS: Mapping[str, Callable[[Any], str]] = {
     "count": _known(lambda value: f"{value:,}"),
     "percent": _known(lambda value: f"{100 * value:.1f} %"),
     "ratio": _known(lambda value: f"{value:.3g}"),
@@ -104,7 +109,4 @@ FILTERS: Mapping[str, Callable[[Any], Any]] = {
     "latency": _known(latency),
     "scientific": _known(lambda value: f"{value:.3g}"),
     "told": told,
-    "of_harness": lambda evaluations: [
-        one for one in evaluations if any(name.startswith(HARNESS) for name in one["metrics"])
-    ],
 }

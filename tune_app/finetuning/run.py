@@ -117,7 +117,7 @@ def _packed(
 def _told(file: ConversationFile, packed: PackedConversations) -> str:
     told = (
         f"{file.path}: {formats.counted(packed.conversations, 'conversation')} in "
-        f"{formats.counted(packed.sequences, 'sequence')} of {packed.context} tokens, "
+        f"{formats.counted(packed.rows, 'sequence')} of {packed.context} tokens, "
         f"{packed.scored:,} of them the assistant's"
     )
     if lost := formats.listed(((packed.cut, "cut off at the end"), (packed.skipped, "left out"))):
@@ -197,7 +197,7 @@ def _values(file: ConversationFile, packed: PackedConversations) -> dict[str, An
         "file": file.path.name,
         "sha256": file.sha256,
         "conversations": packed.conversations,
-        "sequences": packed.sequences,
+        "sequences": packed.rows,
         "scored_tokens": packed.scored,
         "cut": packed.cut,
         "skipped": packed.skipped,

@@ -104,11 +104,11 @@ class FineTuning:
     ) -> None:
         self.settings = settings
         self._scored = data if scored is None else scored
-        self._steps = settings.steps(data.sequences)
+        self._steps = settings.steps(data.rows)
         config = replace(export.config, document_masking=True)
         self._training = Training(
             config,
-            settings.training(sequences=data.sequences, context=config.context),
+            settings.training(sequences=data.rows, context=config.context),
             data,
             baseline=config,
             device=device,

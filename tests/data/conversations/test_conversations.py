@@ -52,7 +52,7 @@ def test_answers_are_scored_and_nothing_else(tmp_path: Path) -> None:
     packed = PackedConversations(
         file.conversations, tokenizer, end_of_text=0, context=300, batch_size=2
     )
-    assert (packed.sequences, packed.conversations, packed.cut) == (1, 2, 0)
+    assert (packed.rows, packed.conversations, packed.cut) == (1, 2, 0)
     (batch,) = packed
     assert batch.mask_BT is not None
     learned = batch.targets_BT[batch.mask_BT]

@@ -82,7 +82,7 @@ def test_another_conversation_in_the_sequence_changes_nothing(export: Path) -> N
     model = load(export)
     ours, other = talk("Hi", "Hello"), talk("long?", "longer")
     alone, beside = packed(model, ours, batch_size=1), packed(model, ours, other, batch_size=1)
-    assert beside.sequences == 1
+    assert beside.rows == 1
     tuning = FineTuning(model, SETTINGS, alone)
 
     def gradient(talks: PackedConversations, answer: str) -> torch.Tensor:
