@@ -25,7 +25,7 @@ from tests.chaos.workspace import Size, Workspace
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.on_ray.tuner import SCRATCH
-from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.recording_referee import RecordingReferee
 
 logger = logging.getLogger(__name__)
@@ -199,8 +199,8 @@ def kill_again_and_again(driver: Driver, progress: Progress, moments: Sequence[f
 def rungs(journal: Journal) -> dict[int, dict[str, float]]:
     """ASHA's rungs as a driver that starts now would fill them."""
     sweep = journal.sweep()
-    asha = AshaSettings.from_record(sweep.scheduler).build(tokens=sweep.tokens)
-    RecordingReferee(journal, {AshaSettings.NAME: asha})
+    asha = AshaStopSettings.from_record(sweep.scheduler).build(tokens=sweep.tokens)
+    RecordingReferee(journal, {AshaStopSettings.NAME: asha})
     return {milestone: dict(rung) for milestone, rung in asha.rungs.recorded.items()}
 
 

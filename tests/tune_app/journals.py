@@ -52,7 +52,7 @@ FATES: dict[tuple[Any, ...], str] = {
     (0.45, 3.0): "failed 1",
     (0.45, 4.0): "infeasible",
 }
-"""By the values on the axes. `asha 2`: stopped by ASHA at the second of eight evaluations.
+"""By the values on the axes. `asha 2`: stopped by stopping ASHA at the second of eight evaluations.
 
 Where a cell is not named it finishes. Other fates: `pending`, `running 3`, `lost 3`: its host is
 lost at the third evaluation, and it finishes on another; and `unknown 3`: stopped by a rule that
@@ -68,7 +68,7 @@ def make_journal(
     fates: Mapping[tuple[Any, ...], str] | None = None,
     tokens: int = 150_000,
     target_parameters: int = 1_000_000,
-    scheduler: str = "asha",
+    scheduler: str = "asha-stop",
     listener: SweepListener | None = None,
 ) -> Journal:
     """A journal at `path` with a cell for every combination of the axes' values and seeds.
@@ -92,8 +92,8 @@ def make_journal(
             baseline=cells[0].key,
             tokens=tokens,
             seeds=tuple(seeds),
-            scheduler={"name": "asha", "reduction_factor": 2, "grace_fraction": 0.25}
-            if scheduler == "asha"
+            scheduler={"name": "asha-stop", "reduction_factor": 2, "grace_fraction": 0.25}
+            if scheduler == "asha-stop"
             else {"name": "none"},
             kill_rule={
                 "unit": "ppl",
@@ -360,7 +360,7 @@ def _decision(observation: Observation, kind: str, tokens: int) -> Decision | No
         "lost": (Action.FINISH, COMPLETED, f"trained all its {tokens:,} tokens", {}),
         "asha": (
             Action.STOP,
-            "asha",
+            "asha-stop",
             f"{value:.4f} bits per byte at {observation.tokens:,} tokens is not in the better half "
             f"of 5 cells there (cut {value - 0.02:.4f})",
             {"rung": observation.tokens, "cut": value - 0.02, "recorded": 5},

@@ -13,11 +13,19 @@ def remove_what_version_4_added(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} DROP COLUMN amendment")
 
 
-def remove_what_version_7_added(connection: sqlite3.Connection) -> None:
-    for table in ("proposals", "rounds"):
-        connection.execute(f"DROP TABLE {table}")
-
-
 def remove_what_version_6_added(connection: sqlite3.Connection) -> None:
     remove_what_version_7_added(connection)
     connection.execute("DROP TABLE evaluations")
+
+
+def remove_what_version_7_added(connection: sqlite3.Connection) -> None:
+    """With `asha` for the scheduler that was called so."""
+    for table in ("proposals", "rounds"):
+        connection.execute(f"DROP TABLE {table}")
+    columns = "arrival, cell, tokens, action, rule, reason, evidence, at, amendment"
+    connection.execute(f"CREATE TABLE decisions_6 AS SELECT {columns} FROM decisions")
+    connection.execute("DROP TABLE decisions")
+    connection.execute("ALTER TABLE decisions_6 RENAME TO decisions")
+    connection.execute("UPDATE decisions SET rule = 'asha' WHERE rule = 'asha-stop'")
+    connection.execute("ALTER TABLE failures DROP COLUMN after")
+    connection.execute("UPDATE sweep SET record = replace(record, 'asha-stop', 'asha')")

@@ -53,7 +53,7 @@ def new_journal(
         baseline=plan.baseline.key,
         tokens=plan.tokens,
         seeds=plan.seeds,
-        scheduler={"name": "asha"},
+        scheduler={"name": "asha-stop"},
         kill_rule=KillRule().as_dict(),
         bytes_per_token={"byte_level_bpe-4096": 3.0},
         created_at=0.0,

@@ -126,11 +126,19 @@ class Journal(JournalReader):
                 journal.mark_interrupted()
             return journal
 
-    def record(self, observation: Observation, decision: Decision | None) -> None:
-        """Writes an observation, its decision and the cell's new status in one transaction.
+    def record(
+        self,
+        observation: Observation,
+        decision: Decision | None,
+        promoted: Sequence[Decision] = (),
+    ) -> None:
+        """Writes an observation, what was decided on it and the new status of cells in one
+        transaction.
 
         An observation without a decision leaves the cell running. The (cell, tokens) must be new:
         see `replay`.
+
+        promoted: paused cells that go on because of it.
         """
         now = self._clock()
         with self._transaction():
@@ -138,18 +146,10 @@ class Journal(JournalReader):
                 "INSERT INTO observations (cell, tokens, record, at) VALUES (?, ?, ?, ?)",
                 [observation.cell, observation.tokens, rows.dump(observation.to_values()), now],
             ).lastrowid
-            if decision is None:
-                return
             assert arrival is not None
-            self._connection.execute(
-                "INSERT INTO decisions (arrival, cell, tokens, action, rule, reason, evidence, at,"
-                " amendment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT count(*) FROM amendments))",
-                rows.decision_row(decision, arrival=arrival, at=now),
-            )
-            status = decision.action.status
-            if status is not None:
-                self._set_status(decision.cell, status, decision.reason)
-            if decision.rule == DIVERGED:
+            for one in (*([] if decision is None else [decision]), *promoted):
+                self._decide(one, arrival=arrival, at=now)
+            if decision is not None and decision.rule == DIVERGED:
                 self._add_failure(
                     Failure(
                         cell=decision.cell,
@@ -159,8 +159,16 @@ class Journal(JournalReader):
                         ended=True,
                         at=now,
                         tokens=decision.tokens,
+                        after=arrival,
                     )
                 )
+
+    def promote(self, promoted: Sequence[Decision]) -> None:
+        """Writes that paused cells go on, without a new observation, in one transaction."""
+        now = self._clock()
+        with self._transaction():
+            for decision in promoted:
+                self._decide(decision, arrival=self._newest_arrival(), at=now)
 
     def replay(self, observation: Observation) -> tuple[bool, Decision | None]:
         """Whether the (cell, tokens) is already recorded, and the decision made then.
@@ -241,7 +249,7 @@ class Journal(JournalReader):
 
         Sets the cell's status to failed if the failure ended the cell.
         """
-        failure = replace(failure, at=self._clock())
+        failure = replace(failure, at=self._clock(), after=self._newest_arrival())
         with self._transaction():
             self._add_failure(failure)
             if failure.ended:
@@ -291,16 +299,15 @@ class Journal(JournalReader):
             changes: in what the sweep differs from before.
             added: new cells, with positions behind all others.
             left_out: keys of cells that are not to be trained from now on.
-            again: keys of cells left out earlier that are to be trained again.
+            again: keys of cells left out or paused earlier that are to be trained again.
             labels: the label of every cell by its key, new ones included.
             rounds: of a search, those that proposed some of the new cells.
         """
-        arrival = self._connection.execute("SELECT max(arrival) FROM observations").fetchone()[0]
         number = len(self.amendments()) + 1
         amendment = Amendment(
             number=number,
             at=self._clock(),
-            arrival=arrival or 0,
+            arrival=self._newest_arrival(),
             command=command,
             changes=tuple(changes),
             added=len(added),
@@ -388,10 +395,25 @@ class Journal(JournalReader):
     def _add_failure(self, failure: Failure) -> None:
         self._connection.execute(
             "INSERT INTO failures (cell, kind, reason, traceback, ended, at, host, tokens, cause,"
-            " remedy) VALUES (:cell, :kind, :reason, :traceback, :ended, :at, :host, :tokens,"
-            " :cause, :remedy)",
+            " remedy, after) VALUES (:cell, :kind, :reason, :traceback, :ended, :at, :host,"
+            " :tokens, :cause, :remedy, :after)",
             rows.failure_row(failure),
         )
+
+    def _decide(self, decision: Decision, *, arrival: int, at: float) -> None:
+        self._connection.execute(
+            "INSERT INTO decisions (arrival, cell, tokens, action, rule, reason, evidence, at,"
+            " amendment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, (SELECT count(*) FROM amendments))",
+            rows.decision_row(decision, arrival=arrival, at=at),
+        )
+        status = decision.action.status
+        if status is not None:
+            self._set_status(decision.cell, status, decision.reason)
+
+    def _newest_arrival(self) -> int:
+        """Arrival number of the last observation, 0 for none."""
+        found = self._connection.execute("SELECT max(arrival) FROM observations").fetchone()[0]
+        return int(found or 0)
 
     def _set_status(self, cell: str, status: Status, reason: str) -> None:
         self._connection.execute(

@@ -31,6 +31,9 @@ class SweepListener(Protocol):
     def observed(self, observation: Observation, decision: Decision | None) -> None:
         """A new observation and its decision; not called for repeats after a resume."""
 
+    def promoted(self, decision: Decision) -> None:
+        """A paused cell goes on, and is started once there is room."""
+
     def cell_failed(self, failure: Failure) -> None:
         """An attempt ended in an error."""
 
@@ -54,6 +57,8 @@ class QuietListener:
     def progressed(self, cell: CellRecord, tokens: int) -> None: ...
 
     def observed(self, observation: Observation, decision: Decision | None) -> None: ...
+
+    def promoted(self, decision: Decision) -> None: ...
 
     def cell_failed(self, failure: Failure) -> None: ...
 
@@ -79,6 +84,9 @@ class Broadcast:
 
     def observed(self, observation: Observation, decision: Decision | None) -> None:
         self._tell(lambda listener: listener.observed(observation, decision))
+
+    def promoted(self, decision: Decision) -> None:
+        self._tell(lambda listener: listener.promoted(decision))
 
     def cell_failed(self, failure: Failure) -> None:
         self._tell(lambda listener: listener.cell_failed(failure))

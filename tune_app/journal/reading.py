@@ -14,6 +14,7 @@ from filelock import FileLock
 from tune_app.journal import rows
 from tune_app.journal.file import is_being_written
 from tune_app.journal.records import (
+    Action,
     Amendment,
     Attempt,
     CellEvaluation,
@@ -128,13 +129,15 @@ class JournalReader:
     def decision(self, cell: str, tokens: int) -> Decision | None:
         """The decision on the observation at `tokens`; None if there was none."""
         row = self._connection.execute(
-            "SELECT * FROM decisions WHERE cell = ? AND tokens = ?", [cell, tokens]
+            "SELECT * FROM decisions WHERE cell = ? AND tokens = ? AND action != ?",
+            [cell, tokens, Action.PROMOTE.value],
         ).fetchone()
         return None if row is None else rows.decision(row)
 
     def decisions(self) -> list[Decision]:
         """In the order they were made."""
-        return [rows.decision(row) for row in self._select("decisions", None)]
+        found = self._connection.execute("SELECT * FROM decisions ORDER BY number")
+        return [rows.decision(row) for row in found]
 
     def failures(self, cell: str | None = None) -> list[Failure]:
         """In the order they were written; of one cell, or of all."""

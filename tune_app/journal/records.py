@@ -31,6 +31,8 @@ class Status(str, Enum):
     FINISHED = "finished"
     STOPPED = "stopped"
     """Stopped early, by a stopping rule or for a diverged loss."""
+    PAUSED = "paused"
+    """A scheduler has it wait: others did better. It goes on if they turn out to be fewer."""
     FAILED = "failed"
     """Ended by an error in the trial."""
     LEFT_OUT = "left out"
@@ -39,18 +41,21 @@ class Status(str, Enum):
     @property
     def ended(self) -> bool:
         """Whether the cell stays as it is when the sweep is continued."""
-        return self in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED, Status.LEFT_OUT)
+        return self.done or self in (Status.INFEASIBLE, Status.LEFT_OUT)
 
     @property
     def done(self) -> bool:
-        """Whether the cell was trained, to its end or until it was stopped."""
-        return self in (Status.FINISHED, Status.STOPPED)
+        """Whether the cell was trained, to its end or until it was stopped or paused."""
+        return self in (Status.FINISHED, Status.STOPPED, Status.PAUSED)
 
     @property
     def waits(self) -> bool:
         """Whether the cell is still to be trained to its end, or is being trained."""
         return self in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
 
+
+ENDED_EARLY = (Status.STOPPED, Status.PAUSED)
+"""Of cells that have trained a part of their tokens, and are not ranked."""
 
 DIVERGED = "diverged"
 """`Decision.rule` of a decision that needs no stopping rule: a loss was NaN or infinite."""
@@ -66,7 +71,7 @@ class Action(str, Enum):
     STOP = "stop"
     FINISH = "finish"
     PAUSE = "pause"
-    """The cell makes room for others and waits for its next turn."""
+    """The cell makes room for others, and waits until a rule promotes it."""
     PROMOTE = "promote"
     """A paused cell continues, since results of others show that it deserves more tokens."""
 
@@ -84,7 +89,7 @@ class Action(str, Enum):
 _STATUS_OF_ACTION = {
     Action.STOP: Status.STOPPED,
     Action.FINISH: Status.FINISHED,
-    Action.PAUSE: Status.PENDING,
+    Action.PAUSE: Status.PAUSED,
     Action.PROMOTE: Status.PENDING,
 }
 
@@ -193,6 +198,9 @@ class Decision:
     """Seconds since the epoch; set by the journal."""
     amendment: int = 0
     """Number of the amendment whose rules made it, 0 for the sweep's first; set by the journal."""
+    arrival: int = field(default=0, compare=False)
+    """Arrival number of the newest observation then: its own, or that which led to a promotion; set
+    by the journal."""
 
 
 class FailureClass(str, Enum):
@@ -236,6 +244,8 @@ class Failure:
     """The cause as the host's side shows it (`the node died`); empty if unknown."""
     remedy: str = ""
     """What was decided: `retried`, `retried with micro-batches of 4`."""
+    after: int = field(default=0, compare=False)
+    """Arrival number of the last observation before it, 0 for none; set by the journal."""
 
 
 @dataclass(frozen=True, kw_only=True)

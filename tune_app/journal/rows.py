@@ -128,6 +128,7 @@ def decision(row: sqlite3.Row) -> Decision:
         evidence=json.loads(row["evidence"]),
         at=row["at"],
         amendment=row["amendment"],
+        arrival=row["arrival"],
     )
 
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable
 
 from tune_app.journal.version_3 import translate
+from tune_app.journal.version_7 import with_promotions
 
 SCHEMA_VERSION = 7
 
@@ -220,12 +221,14 @@ def _to_version_6(connection: sqlite3.Connection) -> None:
 
 def _to_version_7(connection: sqlite3.Connection) -> None:
     """A sweep's record says which phase of a study it is, and what it searches; the proposals of a
-    search are added, by round. Before there were neither."""
+    search are added, by round. Before there were neither. An observation may lead to several
+    decisions, as paused cells go on; ASHA that stops cells gets another name."""
     for row in connection.execute("SELECT rowid, record FROM sweep").fetchall():
         record = {**json.loads(row[1]), "origin": {}, "search": {}}
         text = json.dumps(record, sort_keys=True)
         connection.execute("UPDATE sweep SET record = ? WHERE rowid = ?", [text, row[0]])
     _execute(connection, _ADDED_IN_7)
+    with_promotions(connection)
 
 
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (

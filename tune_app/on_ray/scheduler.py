@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -20,7 +20,16 @@ from tune_app.faults.policy import respond, suspicion
 from tune_app.journal.full_disk import wait_until_written
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import SweepListener
-from tune_app.journal.records import DIVERGED, Action, Failure, FailureClass, Observation
+from tune_app.journal.records import (
+    DIVERGED,
+    Action,
+    Decision,
+    Failure,
+    FailureClass,
+    Observation,
+    Status,
+)
+from tune_app.on_ray.cell_queue import CellQueue
 from tune_app.on_ray.lost_processes import Pulse, creation_error, diagnose
 from tune_app.on_ray.messages import (
     CELL,
@@ -68,12 +77,16 @@ class Halt(Stopper):
 
 
 class SweepScheduler(Unsaved, FIFOScheduler):
-    """Starts cells in order and ends them by the referee's decisions.
+    """Starts cells in order; ends, pauses and promotes them by the referee's decisions.
+
+    New cells start first, then those that were promoted. Once none runs and none is promoted, what
+    is paused stays paused.
 
     If the baseline fails or diverges, the sweep ends, because nothing can be compared. If the disk
     is full, the sweep waits at the report that could not be written.
 
     Args:
+        queue: names the cells to Tune.
         checkpoint_url: from the name of a checkpoint in the store to what the journal records.
         stop_on_error: whether any failed cell ends the sweep too.
         cluster: returns the machines that train now or may be added; None for this machine only.
@@ -86,6 +99,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         referee: RecordingReferee,
         listener: SweepListener,
         halt: Halt,
+        queue: CellQueue | None = None,
         checkpoint_url: Callable[[str], str] = str,
         stop_on_error: bool = False,
         cluster: Callable[[], ClusterSize] | None = None,
@@ -95,12 +109,16 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._referee = referee
         self._listener = listener
         self._halt = halt
+        self._queue = queue or CellQueue(at_once=1)
         self._checkpoint_url = checkpoint_url
         self._stop_on_error = stop_on_error
         self._cluster = cluster
         self._controller: Any = None
         self._cells = {cell.key: cell for cell in journal.cells()}
         self._checkpoints = journal.checkpoints()
+        self._trials: dict[str, Trial] = {}
+        self._due: list[str] = []
+        """Cells that were promoted and have not been started again."""
         self._pulses: dict[str, Pulse] = {}
         self._beaten_at: dict[str, float] = {}
         self._eager: dict[str, set[str]] = {}
@@ -112,12 +130,34 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         """Cells whose process was lost and that have not been started again yet."""
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        key = trial.config[CELL]["key"]
+        self._trials[key] = trial
+        if self._cells[key].status is Status.PAUSED:
+            # Before Tune has put it among those that it starts.
+            trial.set_status(Trial.PAUSED)  # type: ignore[no-untyped-call]
+            self._queue.pause(trial.trial_id)
         # Tune kills a process that is still saving after ten seconds, and has no setting for it.
         self._controller = getattr(tune_controller, "_tune_controller", tune_controller)
         assert hasattr(self._controller, "_actor_force_cleanup_timeout"), "of Ray 2.60.0"
         # A process that never started has nothing to save: a sweep of such cells ends at once.
         seconds = CLEANUP_SECONDS if self._pulses else 0.0
         self._controller._actor_force_cleanup_timeout = seconds
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        trials: list[Trial] = tune_controller.get_trials()
+        for trial in trials:
+            if trial.status == Trial.PENDING:
+                return trial
+        for key in self._due:
+            trial = self._trials[key]
+            if trial.status == Trial.PAUSED and self._queue.resume(trial.trial_id):
+                self._due.remove(key)
+                return trial
+        if not self._due and self._queue.idle:
+            for trial in trials:
+                if trial.status == Trial.PAUSED:
+                    tune_controller.request_stop_trial(trial)
+        return None
 
     def started(self, key: str) -> None:
         """Records that a process has started a cell."""
@@ -166,7 +206,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if OBSERVATION not in result:
             self._listener.progressed(self._cells[key], result[TOKENS])
             return str(TrialScheduler.CONTINUE)
-        return self._judge(key, Observation.from_values(json.loads(result[OBSERVATION])))
+        observation = Observation.from_values(json.loads(result[OBSERVATION]))
+        return self._judge(observation, tune_controller, trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called when a process was lost, or ended itself in order to be restarted."""
@@ -193,19 +234,32 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if self._handle(failure, trial, early=loss.early):
             tune_controller.request_stop_trial(trial)
 
-    def _judge(self, key: str, observation: Observation) -> str:
-        decision, new = self._referee.judge(observation)
-        if new:
+    def _judge(self, observation: Observation, tune_controller: Any, trial: Trial) -> str:
+        key = observation.cell
+        ruling = self._referee.judge(observation)
+        decision = ruling.decision
+        if ruling.new:
             self._listener.observed(observation, decision)
+        self._promote(ruling.promoted)
         if decision is None or decision.action in (Action.CONTINUE, Action.PROMOTE):
             return str(TrialScheduler.CONTINUE)
         if decision.action is Action.PAUSE:
-            # `run_cells` starts it again after the other cells. A pause that comes up while it
-            # repeats the tokens since its checkpoint has been made before.
-            return str(TrialScheduler.STOP if new else TrialScheduler.CONTINUE)
+            if not ruling.new:
+                # Promoted since, it repeats the tokens after an older checkpoint.
+                return str(TrialScheduler.CONTINUE)
+            # With PAUSE itself Tune would save, in a folder that workers need not share; the trial
+            # has taken a checkpoint of its own.
+            tune_controller.pause_trial(trial, should_checkpoint=False)
+            self._queue.pause(trial.trial_id)
+            return str(TrialScheduler.NOOP)
         if decision.rule == DIVERGED and self._referee.curves.is_baseline(key):
             self._halt.reason = f"the baseline diverged: {decision.reason}"
         return str(TrialScheduler.STOP)
+
+    def _promote(self, promoted: Iterable[Decision]) -> None:
+        for decision in promoted:
+            self._due.append(decision.cell)
+            self._listener.promoted(decision)
 
     def _handle(self, failure: Failure, trial: Trial, *, early: bool) -> bool:
         """Decides on a failure and records it. Returns whether it ends the cell."""
@@ -230,6 +284,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if not written.ended:
             return False
         self._given_up.add(key)
+        self._promote(self._referee.leave(key))
         if self._referee.curves.is_baseline(key):
             self._halt.reason = f"the baseline failed: {written.reason}"
         elif self._stop_on_error:

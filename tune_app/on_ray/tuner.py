@@ -40,6 +40,7 @@ from tune_app.journal.full_disk import wait_until_written
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import SweepListener
 from tune_app.journal.records import CellRecord, Status
+from tune_app.on_ray.cell_queue import CellQueue
 from tune_app.on_ray.cluster import cluster_size
 from tune_app.on_ray.messages import CELL
 from tune_app.on_ray.not_pickled import Unsaved
@@ -102,24 +103,33 @@ def run_cells(
         "threads": means.cpus,
         "device": means.device,
     }
+    keys = [cell.key for cell in cells]
     left = list(cells)
     with _scratch(folder / SCRATCH) as scratch, interrupts(halt, listener.ending):
-        # Repeats if a rule paused a cell, or if Tune gave one up: it never retries a cell whose
-        # process was lost while it was being reset for that cell.
+        # Repeats if Tune gave a cell up: it never retries one whose process was lost while it was
+        # being reset for that cell.
         while left and halt.reason is None:
+            queue = CellQueue(at_once=means.cells_at_once, ended=lambda: halt.reason is not None)
+            # Those that are paused wait to be promoted.
+            paused = [cell for cell in journal.cells() if cell.status is Status.PAUSED]
+            keys += [cell.key for cell in paused if cell.key not in keys]
             scheduler = SweepScheduler(
                 journal,
                 referee=RecordingReferee(journal, rules.build(tokens=sweep.tokens), write=write),
                 listener=listener,
                 halt=halt,
+                queue=queue,
                 checkpoint_url=lambda name: from_folder(below(checkpoints, name), folder),
                 stop_on_error=options.on_error == "stop",
                 cluster=cluster_size if options.on_a_cluster else None,
             )
-            param_space[CELL] = tune.grid_search([message_of_cell(cell, journal) for cell in left])
+            param_space[CELL] = tune.grid_search(
+                [message_of_cell(cell, journal) for cell in (*left, *paused)]
+            )
             _tuner(
                 param_space,
                 scheduler=scheduler,
+                queue=queue,
                 halt=halt,
                 scratch=scratch,
                 means=means,
@@ -127,9 +137,9 @@ def run_cells(
             ).fit()
             now = {cell.key: cell for cell in journal.cells()}
             left = [
-                now[cell.key]
-                for cell in left
-                if not now[cell.key].status.ended and now[cell.key].status is not Status.FAILED
+                now[key]
+                for key in keys
+                if not now[key].status.ended and now[key].status is not Status.FAILED
             ]
     return halt.reason
 
@@ -138,6 +148,7 @@ def _tuner(
     param_space: Mapping[str, Any],
     *,
     scheduler: SweepScheduler,
+    queue: CellQueue,
     halt: Halt,
     scratch: Path,
     means: Means,
@@ -148,7 +159,7 @@ def _tuner(
         param_space=dict(param_space),
         tune_config=TuneConfig(
             scheduler=scheduler,
-            max_concurrent_trials=means.cells_at_once,
+            search_alg=queue,
             reuse_actors=True,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,

@@ -220,7 +220,9 @@ class Wishes:
         ),
     ] = ()
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
-    """Rule that stops cells by rank: asha or none; default: the space's, else asha."""
+    """Rule that pauses or stops cells by rank: asha (the best go on), halving (the same, a rung at
+    a time), asha-stop (stops what is worse than earlier arrivals) or none; default: the space's,
+    else asha; a sweep that exists keeps its own."""
     scheduler_set: Annotated[
         Settings,
         Parameter(
@@ -230,9 +232,9 @@ class Wishes:
         ),
     ] = ()
     reduction_factor: Annotated[int | None, Parameter(group=_RULES)] = None
-    """ASHA's η: the best 1/η of the cells pass a rung; default: the space's, else 2."""
+    """The scheduler's η: the best 1/η of the cells pass a rung; default: the space's, else 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
-    """ASHA's first rung, as a share of the training tokens; default: the space's, else 0.25."""
+    """The scheduler's first rung, as a share of the tokens; default: the space's, else 0.25."""
     kill_rule: Annotated[
         Literal["ppl", "bpb", "sigma", "off"] | None,
         Parameter(

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import Decision, Observation
+from tune_app.journal.records import Action, Decision, Observation
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import Curves
+from tune_app.stopping.history import Event, Failed, Judged, history
 from tune_app.stopping.referee import Referee
 from tune_app.stopping.rule_sets import rule_sets
 
@@ -17,24 +18,53 @@ def replay(referee: Referee, observations: Iterable[Observation]) -> list[Decisi
     """The referee's decisions, in the order they are made.
 
     After a decision has ended a cell, the rest of its recorded curve is ignored: those are the
-    tokens that the decision saves.
+    tokens that the decision saves. That of a paused cell waits until the cell is promoted.
 
     Args:
         referee: a fresh one, without observations.
         observations: of all cells, in order of arrival.
     """
-    ended: set[str] = set()
-    decisions: list[Decision] = []
-    for observation in observations:
-        if observation.cell in ended:
-            continue
-        decision = referee.feed(observation)
-        if decision is None:
-            continue
-        decisions.append(decision)
-        if decision.action.ends:
-            ended.add(decision.cell)
-    return decisions
+    return _Replay(referee).run(observations)
+
+
+class _Replay:
+    def __init__(self, referee: Referee) -> None:
+        self._referee = referee
+        self._ended: set[str] = set()
+        self._held: dict[str, list[Observation]] = {}
+        """The observations of paused cells that are still to come."""
+        self._decisions: list[Decision] = []
+
+    def run(self, events: Iterable[Observation | Failed]) -> list[Decision]:
+        for event in events:
+            if isinstance(event, Failed):
+                self._referee.leave(event.cell)
+                self._promote()
+            else:
+                self._take(event)
+        return self._decisions
+
+    def _take(self, observation: Observation) -> None:
+        if observation.cell in self._ended:
+            return
+        if observation.cell in self._held:
+            self._held[observation.cell].append(observation)
+            return
+        decision = self._referee.feed(observation)
+        if decision is not None:
+            self._decisions.append(decision)
+            if decision.action.ends:
+                self._ended.add(decision.cell)
+            elif decision.action is Action.PAUSE:
+                self._held[decision.cell] = []
+        self._promote()
+
+    def _promote(self) -> None:
+        promoted = self._referee.promotions()
+        self._decisions += promoted
+        for decision in promoted:
+            for held in self._held.pop(decision.cell, []):
+                self._take(held)
 
 
 def fresh_referee(journal: Journal, rules: StoppingRules | None = None) -> Referee:
@@ -68,24 +98,31 @@ def replay_journal(journal: Journal, rules: StoppingRules | None = None) -> list
 
 def _replay_by_amendment(journal: Journal) -> list[Decision]:
     sweep, cells, amendments = journal.sweep(), journal.cells(), journal.amendments()
-    arrivals = journal.arrivals_after(0)
-    ends = [*(one.arrival for one in amendments), arrivals[-1][0] if arrivals else 0]
+    events = history(journal)
+    ends = [*(one.arrival for one in amendments), max([0, *map(_arrival, events)])]
     decisions: list[Decision] = []
-    begin = 0
+    begin = -1
     for number, (rules, end) in enumerate(zip(rule_sets(sweep, amendments), ends, strict=True)):
         known = [cell for cell in cells if cell.amendment <= number]
         referee = Referee(
             rules.build(tokens=sweep.tokens),
             Curves(known, baseline=sweep.baseline, nuisance=sweep.nuisance),
         )
-        # The rules of each time start from everything observed before, as a continued sweep does.
-        for arrival, observation in arrivals:
-            if arrival <= begin:
-                referee.feed(observation)
-        judged = replay(referee, (one for arrival, one in arrivals if begin < arrival <= end))
-        decisions += [replace(decision, amendment=number) for decision in judged]
+        # The rules of each time start from everything before, as a continued sweep does.
+        referee.recall_all(event for event in events if _arrival(event) <= begin)
+        due = referee.promotions() if begin >= 0 else []
+        judged = _Replay(referee).run(
+            event.observation if isinstance(event, Judged) else event
+            for event in events
+            if begin < _arrival(event) <= end and not isinstance(event, Decision)
+        )
+        decisions += [replace(decision, amendment=number) for decision in (*due, *judged)]
         begin = end
     return decisions
+
+
+def _arrival(event: Event) -> int:
+    return event.arrival
 
 
 def differing_decisions(journal: Journal) -> list[tuple[Decision | None, Decision | None]]:
@@ -103,8 +140,8 @@ def differing_decisions(journal: Journal) -> list[tuple[Decision | None, Decisio
     return [(one, other) for one, other in pairs if _decided(one) != _decided(other)]
 
 
-def _place(decision: Decision) -> tuple[str, int]:
-    return decision.cell, decision.tokens
+def _place(decision: Decision) -> tuple[str, int, bool]:
+    return decision.cell, decision.tokens, decision.action is Action.PROMOTE
 
 
 def _decided(decision: Decision | None) -> tuple[object, ...] | None:

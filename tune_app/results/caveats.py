@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from tune_app import formats
-from tune_app.journal.records import FailureClass, Status
+from tune_app.journal.records import ENDED_EARLY, FailureClass, Status
 from tune_app.plan.labels import axis_name, describe_value, is_number, ordered
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results import nuisance
@@ -57,14 +57,15 @@ def _nuisance(results: SweepResults) -> Iterator[str]:
     scheduler = str(results.sweep.scheduler.get("name"))
     by_rank = [
         cell
-        for cell in results.with_status(Status.STOPPED)
+        for cell in results.with_status(*ENDED_EARLY)
         if cell.decision and cell.decision.rule == scheduler
     ]
     if results.nuisance and by_rank:
+        title = title_of(scheduler)
         yield (
-            f"{title_of(scheduler).by} compares cells of different nuisance values at equal "
-            "tokens. A higher learning rate looks worse until the rate falls, so it may be stopped "
-            "although it would end better."
+            f"{title.by} compares cells of different nuisance values at equal tokens. A higher "
+            f"learning rate looks worse until the rate falls, so it may be {title.verb} although "
+            "it would end better."
         )
 
 
@@ -129,13 +130,13 @@ def _amended(results: SweepResults) -> Iterator[str]:
         return
     earlier = [
         cell
-        for cell in results.with_status(Status.STOPPED)
+        for cell in results.with_status(*ENDED_EARLY)
         if cell.decision is not None and cell.decision.amendment < rules[-1].number
     ]
     if earlier:
         yield (
             f"The stopping rules were changed while the sweep ran: {len(earlier)} of its cells "
-            "were stopped by earlier rules than the present ones."
+            "were stopped or paused by earlier rules than the present ones."
         )
 
 
@@ -251,14 +252,15 @@ def _chosen_shape(results: SweepResults) -> Iterator[str]:
 
 
 def _stopping(results: SweepResults) -> Iterator[str]:
-    stopped = results.with_status(Status.STOPPED)
+    stopped = results.with_status(*ENDED_EARLY)
     scheduler = str(results.sweep.scheduler.get("name"))
     by_rank = [cell for cell in stopped if cell.decision and cell.decision.rule == scheduler]
     if by_rank:
+        title = title_of(scheduler)
         yield (
-            f"{title_of(scheduler).by} stopped {len(by_rank)} of {len(results.cells)} cells on "
-            "early ranks, which mislead: most across vocabulary sizes, and for large embedding "
-            "shares, which start far behind and catch up late. A stopped cell is not proven worse."
+            f"{title.by} {title.verb} {len(by_rank)} of {len(results.cells)} cells on early ranks, "
+            "which mislead: most across vocabulary sizes, and for large embedding shares, which "
+            f"start far behind and catch up late. A {title.verb} cell is not proven worse."
         )
     rule, baseline = results.sweep.kill_rule, results.baseline
     last = baseline.cells[0].last if baseline is not None else None

@@ -55,7 +55,8 @@ _RESULTS: Mapping[str, Column] = {
     "status": Column(
         meaning="infeasible, pending, running, interrupted (it resumes when the sweep is "
         "continued), finished (trained to the end), stopped (early, by a rule or for a diverged "
-        "loss), failed (by an error) or left out (not ended, nor named by the newest command)"
+        "loss), paused (early, by a scheduler that let others go on), failed (by an error) or left "
+        "out (not ended, nor named by the newest command)"
     ),
     "rank": Column(
         meaning="place of the design by its mean full_bits_per_byte, 1 is best; only finished "
@@ -206,7 +207,7 @@ _DESIGNS: Mapping[str, Column] = {
         meaning="highest mean over the finished seeds of any nuisance value", unit=_BITS
     ),
     "cells_finished": Column(meaning="cells of the design that trained to the end"),
-    "cells_stopped": Column(meaning="cells that were stopped early"),
+    "cells_stopped": Column(meaning="cells that were stopped or paused early"),
     "cells_failed": Column(meaning="cells that an error ended"),
     "cells_to_train": Column(meaning="cells that are still to train, or in training"),
     "charged_baseline_tokens": Column(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tune_app.journal.records import Status
+from tune_app.journal.records import ENDED_EARLY, Status
 from tune_app.results.designs import Design
 from tune_app.results.summary import SweepResults
 from tune_app.results.tables import Row
@@ -69,7 +69,7 @@ def _noise(results: SweepResults, design: Design) -> Row:
 
 _COUNTED = {
     "finished": (Status.FINISHED,),
-    "stopped": (Status.STOPPED,),
+    "stopped": ENDED_EARLY,
     "failed": (Status.FAILED,),
     "to_train": tuple(status for status in Status if status.waits),
 }

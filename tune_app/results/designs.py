@@ -42,7 +42,7 @@ class CellResult:
     curve: tuple[Observation, ...]
     """Evaluations on dev, by tokens."""
     decision: Decision | None
-    """The decision that ended the cell."""
+    """The decision that ended or paused the cell."""
     failures: tuple[Failure, ...]
     """In chronological order."""
     attempts: tuple[Attempt, ...]

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tune_app import formats
 from tune_app.journal.metrics import metric
-from tune_app.journal.records import PHASES, Status
+from tune_app.journal.records import ENDED_EARLY, PHASES, Status
 from tune_app.results import nuisance, verdict
 from tune_app.results.amendments import amendment_text
 from tune_app.results.caveats import caveats
@@ -29,6 +29,7 @@ from tune_app.stopping.kill_rule import KillRule
 _ORDER = (
     Status.FINISHED,
     Status.STOPPED,
+    Status.PAUSED,
     Status.FAILED,
     Status.INFEASIBLE,
     Status.RUNNING,
@@ -77,7 +78,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "tested": any(design.test_scores for design in results.ranking),
         "ranking": [_ranked(results, place, d) for place, d in enumerate(results.ranking, 1)],
         "training": _training(results),
-        "stopped": [_stopped(results, cell) for cell in results.with_status(Status.STOPPED)],
+        "stopped": [_stopped(results, cell) for cell in results.with_status(*ENDED_EARLY)],
         **failure_sections(results),
         "infeasible": [
             {"label": cell.cell.label, "reason": formats.one_line(cell.cell.reason)}

@@ -15,7 +15,9 @@ from functools import cached_property
 from tune_app.journal.journal import Journal
 from tune_app.journal.metrics import in_order, metric
 from tune_app.journal.records import (
+    ENDED_EARLY,
     PHASES,
+    Action,
     Amendment,
     Decision,
     Failure,
@@ -186,13 +188,13 @@ class SweepResults:
 
     @property
     def saved_share(self) -> float | None:
-        """Share of the training FLOPs that stopping saved, over finished and stopped cells.
+        """Share of the training FLOPs that stopping and pausing saved, over the cells done.
 
         None before one has ended. FLOPs are exact, while the seconds that a stopped cell would
         have taken can only be estimated.
         """
         whole = unspent = 0.0
-        for result in self.with_status(Status.FINISHED, Status.STOPPED):
+        for result in self.with_status(Status.FINISHED, *ENDED_EARLY):
             spent = result.training_flops
             if spent is None or result.last is None or result.last.baseline_tokens == 0:
                 continue
@@ -218,7 +220,8 @@ def summarise(journal: Journal) -> SweepResults:
         attempts, checkpoints = journal.attempts(), journal.checkpoints()
         scores, amendments = journal.scores(), journal.amendments()
     tested = {score.cell: score for score in scores if score.split == "test"}
-    endings = {decision.cell: decision for decision in decisions if decision.action.ends}
+    last = {one.cell: one for one in decisions if one.action.ends or one.action is Action.PAUSE}
+    endings = {cell.key: last.get(cell.key) for cell in records if cell.status.done}
     cells = tuple(
         CellResult(
             cell=cell,

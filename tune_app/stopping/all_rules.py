@@ -12,12 +12,16 @@ from typing import Any
 
 from tune_app.journal.records import COMPLETED, DIVERGED, SweepRecord
 from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
+from tune_app.stopping.halving import HalvingSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.precision import too_few
 from tune_app.stopping.rule import Rule, RuleSettings, Title, Trial
 
 SCHEDULERS: Mapping[str, type[RuleSettings]] = {
     AshaSettings.NAME: AshaSettings,
+    AshaStopSettings.NAME: AshaStopSettings,
+    HalvingSettings.NAME: HalvingSettings,
 }
 NO_SCHEDULER = "none"
 
@@ -50,7 +54,10 @@ class StoppingRules:
 
     kill_rule: KillRule
     scheduler: RuleSettings | None
-    """None: no cell is stopped for its rank."""
+    """None: no cell is stopped or paused for its rank."""
+    named: bool = True
+    """Whether the command or its space names the scheduler. A default does not replace the one of
+    a sweep that exists."""
 
     @classmethod
     def from_record(cls, sweep: SweepRecord) -> StoppingRules:
@@ -88,7 +95,8 @@ class StoppingRules:
     def notes(self, trial: Trial) -> tuple[str, ...]:
         """Warnings about the rules, shown before the sweep starts."""
         notes = [note for settings in self.settings for note in settings.notes(trial)]
-        if self.build(tokens=trial.tokens) and (why := too_few(trial)):
+        ranked = isinstance(self.scheduler, AshaStopSettings)
+        if (ranked or self.kill_rule.unit != "off") and (why := too_few(trial)):
             notes.append(why)
         return tuple(notes)
 

@@ -1,126 +1,35 @@
-"""ASHA: at each rung a cell is compared with those that reached it earlier."""
+"""ASHA: all cells reach the first rung and pause; the best 1/η of each rung go on.
+
+Source: Li et al., 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2. The
+paper draws cells without end and promotes the best 1/η of those that have arrived so far, of which
+some would not have passed had it waited. A sweep knows all of its cells, so here a cell goes on as
+soon as none of those that are still on their way can take its place: the best 1/η pass, and neither
+the order in which cells start nor the number of workers decides which.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from tune_app.journal.records import Action, Observation
-from tune_app.stopping.curves import Curves
-from tune_app.stopping.precision import in_words, standard_error
-from tune_app.stopping.rule import RuleSettings, Title, Verdict
-from tune_app.stopping.rungs import Arrival, Rungs
+from tune_app.stopping.promotion import Ladder
+from tune_app.stopping.rule import Title
+from tune_app.stopping.rung_settings import RungSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class AshaSettings(RuleSettings):
+class AshaSettings(RungSettings):
     """Settings of ASHA. Raises ValueError for invalid ones."""
 
     NAME: ClassVar[str] = "asha"
-    TITLE: ClassVar[Title] = Title(short="ASHA", by="ASHA")
-
-    reduction_factor: int = 2
-    """η: one in η cells passes a rung."""
-    grace_fraction: float = 0.25
-    """The first rung, as a fraction of a trial's tokens."""
-
-    def __post_init__(self) -> None:
-        if self.reduction_factor < 2:
-            raise ValueError(
-                f"reduction_factor of ASHA is {self.reduction_factor}; it must be at least 2"
-            )
-        if not 0 < self.grace_fraction < 1:
-            raise ValueError(
-                f"grace_fraction of ASHA is {self.grace_fraction}; it must be between 0 and 1, for "
-                "example 0.25 for a first rung at a quarter of a trial"
-            )
-
-    def milestones(self, tokens: int) -> tuple[int, ...]:
-        """Baseline tokens of the rungs; the end of a trial is not one."""
-        rungs: list[int] = []
-        milestone = max(1, round(self.grace_fraction * tokens))
-        while milestone < tokens:
-            rungs.append(milestone)
-            milestone *= self.reduction_factor
-        return tuple(rungs)
+    TITLE: ClassVar[Title] = Title(short="ASHA", by="ASHA", verb="paused")
 
     def describe(self, tokens: int) -> str:
-        rungs = ", ".join(f"{milestone:,}" for milestone in self.milestones(tokens))
-        return f"asha, best 1/{self.reduction_factor} of the earlier arrivals at {rungs} tokens"
+        return (
+            f"asha, all cells pause and the best 1/{self.reduction_factor} go on at "
+            f"{self.rungs_in_words(tokens)}"
+        )
 
-    def build(self, *, tokens: int) -> Asha:
+    def build(self, *, tokens: int) -> Ladder:
         """Raises ValueError if a trial is too short for a rung."""
-        milestones = self.milestones(tokens)
-        if not milestones:
-            raise ValueError(
-                f"ASHA's first rung, at {self.grace_fraction} of {tokens:,} tokens, is already "
-                "the end of a trial; train on more tokens, or use --scheduler none"
-            )
-        return Asha(Rungs(milestones, reduction_factor=self.reduction_factor))
-
-
-class Asha:
-    """Stops a cell that is worse at a rung than the cutoff of the earlier arrivals, unless the dev
-    sample is too small to tell it from the last cell that is kept.
-
-    rungs: the arrivals so far, none at first.
-    """
-
-    def __init__(self, rungs: Rungs) -> None:
-        self.rungs = rungs
-
-    def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
-        arrival = self.rungs.arrive(
-            observation.cell, observation.baseline_tokens, observation.bits_per_byte
-        )
-        if arrival is None:
-            return None
-        evidence: dict[str, Any] = {
-            "milestone": arrival.milestone,
-            "cutoff": arrival.cutoff,
-            "arrivals": arrival.earlier,
-            "bits_per_byte": observation.bits_per_byte,
-            "immune": curves.is_baseline(observation.cell),
-        }
-        reason = _explain(arrival, observation)
-        if arrival.stop and (error := _too_close(curves, arrival, observation)) is not None:
-            reason += (
-                ", but the dev sample is too small to decide on: the standard error of the "
-                f"difference to the last that is kept is {in_words(error)}; raise evaluation_bytes"
-            )
-            evidence |= {"undecided": True, "standard_error": str(error)}
-            return Verdict(action=Action.CONTINUE, reason=reason, evidence=evidence)
-        return Verdict(
-            action=Action.STOP if arrival.stop else Action.CONTINUE,
-            reason=reason,
-            evidence=evidence,
-        )
-
-
-def _too_close(curves: Curves, arrival: Arrival, observation: Observation) -> float | None:
-    """The standard error of the difference to the last cell that is kept, if it is not smaller.
-
-    A rank has no margin: what is asked of the sample is that it tells the two cells apart. None if
-    it does, or if the evaluations of an older version do not say.
-    """
-    if arrival.last_kept is None:
-        return None
-    kept = next(
-        point
-        for point in curves.of(arrival.last_kept)
-        if point.baseline_tokens >= arrival.milestone
-    )
-    error = standard_error(observation.sample_parts, kept.sample_parts)
-    close = error is not None and observation.bits_per_byte - kept.bits_per_byte <= error
-    return error if close else None
-
-
-def _explain(arrival: Arrival, observation: Observation) -> str:
-    rung = f"rung {arrival.milestone:,}"
-    if arrival.cutoff is None:
-        return f"{rung}: the first to arrive, with bpb {observation.bits_per_byte:.4f}"
-    comparison = "worse than" if arrival.stop else "within"
-    return (
-        f"{rung}: bpb {observation.bits_per_byte:.4f} is {comparison} the cutoff "
-        f"{arrival.cutoff:.4f} of {arrival.earlier} earlier arrivals"
-    )
+        return Ladder(self.rungs(tokens), reduction_factor=self.reduction_factor)

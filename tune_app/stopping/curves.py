@@ -6,6 +6,7 @@ import bisect
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from tune_app.journal.records import CellRecord, Observation, Status
@@ -85,6 +86,11 @@ class Curves:
         observations: Iterable[Observation] = (),
     ) -> None:
         self._cells = {cell.key: cell for cell in cells}
+        self._competing = frozenset(
+            cell.key
+            for cell in self._cells.values()
+            if cell.status not in (Status.INFEASIBLE, Status.LEFT_OUT)
+        )
         own = self._cells[baseline].values
         self._nuisance = tuple(nuisance)
         self._own = self._trial(own)
@@ -95,6 +101,12 @@ class Curves:
             if design_values(cell.values, nuisance) == design
         }
         self._curves = by_cell(observations)
+
+    @property
+    def competing(self) -> AbstractSet[str]:
+        """The cells that the sweep trains, whether they have ended or not; none of those that are
+        infeasible or left out."""
+        return self._competing
 
     def add(self, observation: Observation) -> None:
         curve = self._curves.setdefault(observation.cell, [])

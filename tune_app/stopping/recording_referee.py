@@ -1,26 +1,40 @@
 """Connects the referee to the journal: each decision is made and written once, then replayed.
 
-Nothing in the journal is decided again: a stopped cell stays stopped, and a cell that repeats
-tokens after a resume gets the decisions of the first time.
+Nothing in the journal is decided again: a stopped cell stays stopped, a paused one paused until it
+is promoted, and a cell that repeats tokens after a resume gets the decisions of the first time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Decision, Observation
 from tune_app.stopping.curves import Curves
+from tune_app.stopping.history import history
 from tune_app.stopping.referee import Referee
 from tune_app.stopping.rule import Rule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """What follows from an observation."""
+
+    decision: Decision | None
+    """On its cell; None: it continues, with nothing to record."""
+    new: bool
+    """Whether the observation was new; if not, the decision is that of the first time."""
+    promoted: tuple[Decision, ...] = ()
+    """Paused cells that go on now."""
 
 
 class RecordingReferee:
     """A referee that writes to a journal and starts from what the journal has.
 
     Args:
-        journal: where observations and decisions go. Observations it already has are fed to the
-            rules first, in order of arrival.
+        journal: where observations and decisions go. What it already has is recalled by the rules
+            first, in order.
         rules: as for Referee.
         write: performs a write to the journal, and repeats it while the disk is full.
     """
@@ -37,24 +51,35 @@ class RecordingReferee:
         sweep = journal.sweep()
         curves = Curves(journal.cells(), baseline=sweep.baseline, nuisance=sweep.nuisance)
         self._referee = Referee(rules, curves)
-        for observation in journal.observations():
-            self._referee.feed(observation)
+        self._referee.recall_all(history(journal))
 
     @property
     def curves(self) -> Curves:
         """The observations so far."""
         return self._referee.curves
 
-    def judge(self, observation: Observation) -> tuple[Decision | None, bool]:
-        """Decides, and writes observation and decision in one transaction.
-
-        Returns:
-            The decision, or None to continue without one; and whether the observation was new.
-        """
+    def judge(self, observation: Observation) -> Ruling:
+        """Decides, and writes the observation and all decisions in one transaction."""
         known, earlier = self._journal.replay(observation)
         if known:
-            return earlier, False
+            return Ruling(decision=earlier, new=False)
         decision = self._referee.feed(observation)
+        promoted = self._referee.promotions()
         # Only the write may be repeated: a rung must count an arrival once.
-        self._write(lambda: self._journal.record(observation, decision))
-        return decision, True
+        self._write(lambda: self._journal.record(observation, decision, promoted))
+        return Ruling(decision=decision, new=True, promoted=tuple(promoted))
+
+    def leave(self, cell: str) -> tuple[Decision, ...]:
+        """A cell has failed; returns the promotions of paused cells that this makes certain."""
+        self._referee.leave(cell)
+        promoted = self._referee.promotions()
+        if promoted:
+            self._write(lambda: self._journal.promote(promoted))
+        return tuple(promoted)
+
+    def promote(self) -> tuple[Decision, ...]:
+        """Promotions that are due without a new event, as after other rules have been set."""
+        promoted = self._referee.promotions()
+        if promoted:
+            self._write(lambda: self._journal.promote(promoted))
+        return tuple(promoted)

@@ -8,13 +8,15 @@ How the rules compose:
 2. The end of training finishes the cell; the rules are not asked either.
 3. Otherwise every rule is asked, in order. The first that says stop decides; if none does, the
    first that says pause; if none does either, the first that has a verdict at all.
-4. The baseline is immune: a verdict to stop or pause it is recorded, but it continues, because all
+4. A rule that pauses cells is told of every decision, and may let paused cells go on at any
+   observation, also of another cell.
+5. The baseline is immune: a verdict to stop or pause it is recorded, but it continues, because all
    other cells are compared with it to the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tune_app.journal.records import (
@@ -26,7 +28,8 @@ from tune_app.journal.records import (
 )
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.divergence import diverged
-from tune_app.stopping.rule import Rule, Verdict
+from tune_app.stopping.history import Event, Failed
+from tune_app.stopping.rule import PausingRule, Rule, Verdict
 
 _BY_WEIGHT = (Action.STOP, Action.PAUSE, Action.CONTINUE)
 
@@ -49,7 +52,55 @@ class Referee:
         return self._curves
 
     def feed(self, observation: Observation) -> Decision | None:
-        """Decides on the next observation. None: the cell continues, with nothing to record."""
+        """Decides on the next observation. None: the cell continues, with nothing to record.
+
+        `promotions` then says which paused cells go on.
+        """
+        decision = self._decide(observation)
+        self._settle(observation.cell, None if decision is None else decision.action)
+        return decision
+
+    def recall_all(self, events: Iterable[Event]) -> None:
+        """Takes what happened before: the decisions that were made stand."""
+        for event in events:
+            if isinstance(event, Decision):
+                self._settle(event.cell, event.action)
+            elif isinstance(event, Failed):
+                self.leave(event.cell)
+            else:
+                self._decide(event.observation)
+                action = None if event.decision is None else event.decision.action
+                self._settle(event.observation.cell, action)
+
+    def leave(self, cell: str) -> None:
+        """A cell has failed: no rule waits for it, until it is observed again."""
+        self._settle(cell, Action.STOP)
+
+    def promotions(self) -> list[Decision]:
+        """The paused cells that go on now, and why; each is returned once."""
+        found = [
+            Decision(
+                cell=cell,
+                tokens=self._curves.of(cell)[-1].tokens,
+                action=verdict.action,
+                rule=name,
+                reason=verdict.reason,
+                evidence=verdict.evidence,
+            )
+            for name, rule in self._rules.items()
+            if isinstance(rule, PausingRule)
+            for cell, verdict in rule.promotions(self._curves)
+        ]
+        for decision in found:
+            self._settle(decision.cell, decision.action)
+        return found
+
+    def _settle(self, cell: str, action: Action | None) -> None:
+        for rule in self._rules.values():
+            if isinstance(rule, PausingRule):
+                rule.settle(cell, action)
+
+    def _decide(self, observation: Observation) -> Decision | None:
         self._curves.add(observation)
         if (verdict := diverged(observation)) is not None:
             return _decision(observation, DIVERGED, verdict)

@@ -7,7 +7,7 @@ verdicts of several rules into one decision, and makes the baseline immune.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Protocol, Self, get_type_hints
 
@@ -44,6 +44,26 @@ class Rule(Protocol):
         """
 
 
+class PausingRule(ABC):
+    """A rule that pauses cells and lets some of them go on later."""
+
+    @abstractmethod
+    def judge(self, curves: Curves, observation: Observation) -> Verdict | None:
+        """As for every Rule."""
+
+    @abstractmethod
+    def settle(self, cell: str, action: Action | None) -> None:
+        """What became of a cell: after each judgement, by whichever rule; after a promotion of its
+        own; and STOP for a cell that failed. None: it continues.
+
+        A continued sweep settles what its journal says.
+        """
+
+    @abstractmethod
+    def promotions(self, curves: Curves) -> Iterable[tuple[str, Verdict]]:
+        """Paused cells that go on now, in the order in which they do, and why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Title:
     """Display names of a rule."""
@@ -52,6 +72,8 @@ class Title:
     """In a table or a legend: `kill rule`."""
     by: str
     """In a sentence, after "by": `the kill rule`."""
+    verb: str = "stopped"
+    """What it did to a cell."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,12 @@ from tune_app.plan.settings import Setting, settings_of
 from tune_app.plan.space import Space
 from tune_app.plan.space_file import at_its_line
 from tune_app.plan.wishes import Wishes
-from tune_app.stopping.all_rules import NO_SCHEDULER, StoppingRules, scheduler_from_record
+from tune_app.stopping.all_rules import (
+    NO_SCHEDULER,
+    SCHEDULERS,
+    StoppingRules,
+    scheduler_from_record,
+)
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import UNITS, KillRule
 from tune_app.stopping.misplaced import refuse_misplaced
@@ -69,6 +74,7 @@ def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules
     """
     rules = StoppingRules(
         kill_rule=_planned_kill_rule(space, wishes, tokens),
+        named=wishes.scheduler is not None or "name" in space.scheduler,
         scheduler=_read(
             scheduler_from_record,
             _planned_scheduler(space, wishes),
@@ -92,9 +98,15 @@ def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
         )
     if "name" in wishes.scheduler_settings:
         raise ValueError("--scheduler-set name: a scheduler is chosen with --scheduler")
-    # A space's settings are for its own scheduler: another one has other settings.
-    settings = own if name == named else {}
+    # A space's settings are for its own scheduler: another one may have other settings.
+    settings = own if name == named or _same_settings(name, named) else {}
     return {**settings, **wishes.scheduler_settings, "name": name}
+
+
+def _same_settings(one: Any, other: Any) -> bool:
+    kinds = [SCHEDULERS.get(name) for name in (one, other)]
+    names = [kind and {field.name for field in fields(kind)} for kind in kinds]
+    return None not in names and names[0] == names[1]
 
 
 def _planned_kill_rule(space: Space, wishes: Wishes, tokens: int) -> KillRule:

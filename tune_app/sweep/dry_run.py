@@ -46,6 +46,7 @@ def dry_run(
     """
     folder = options.results / plan.name
     standing = standing_of(folder, plan, rules, command=command)
+    rules = standing.rules
     left = standing.left
     with cluster_of(options, left) as cluster:
         means = check_all(plan, options, size=cluster, cells=left, dry=True)

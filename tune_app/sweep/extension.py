@@ -48,7 +48,8 @@ class Extension:
     left_out: tuple[CellRecord, ...]
     """Cells that have not ended and that the command does not name. They are kept, not trained."""
     again: tuple[CellRecord, ...]
-    """Cells that an earlier command left out, and that this one names."""
+    """Cells that this command names and an earlier one left out, or that are paused by a scheduler
+    which this command replaces."""
     labels: Mapping[str, str]
     """The label of every cell by its key."""
 
@@ -85,7 +86,6 @@ def extension(
     asked = {cell.key for cell in plan.cells}
     new = [cell for cell in plan.cells if cell.key not in known]
     left_out = tuple(one for one in recorded if one.key not in asked and not one.status.ended)
-    again = tuple(one for one in recorded if one.key in asked and one.status is Status.LEFT_OUT)
     first = 1 + max(cell.position for cell in recorded)
     placed = [replace(cell, position=first + at) for at, cell in enumerate(new)]
     # What was left out before it began is no part of the results.
@@ -93,12 +93,15 @@ def extension(
     after: list[PlannedCell] = [
         one
         for one in recorded
-        if one.attempts
-        or one.key in asked
-        or one.status in (Status.INFEASIBLE, Status.FINISHED, Status.STOPPED)
+        if one.attempts or one.key in asked or one.status is Status.INFEASIBLE
     ]
     after += placed
     scheduler, kill_rule = _rules(sweep, rules)
+    # What another scheduler paused goes on to the next rung of the new one, if it has any.
+    waiting = (
+        {Status.LEFT_OUT} if scheduler == sweep.scheduler else {Status.LEFT_OUT, Status.PAUSED}
+    )
+    again = tuple(one for one in recorded if one.key in asked and one.status in waiting)
     seeds = tuple(_values(after, _SEED))
     nuisance = _nuisance(sweep, plan)
     axes = _axes(sweep, plan, [*recorded, *placed], nuisance) if new else _without_seed(sweep.axes)

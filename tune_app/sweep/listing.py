@@ -55,7 +55,7 @@ def _row(folder: Path) -> SweepRow:
     return SweepRow(
         folder=folder,
         state=state_of(statuses, running=running, to_come=more),
-        done=statuses[Status.FINISHED] + statuses[Status.STOPPED],
+        done=sum(number for status, number in statuses.items() if status.done),
         cells=len(cells) - statuses[Status.INFEASIBLE] - statuses[Status.LEFT_OUT] + more,
         leader="" if leader is None else leader.label,
         created_at=sweep.created_at,

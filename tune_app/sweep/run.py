@@ -22,6 +22,7 @@ from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import Curves, is_same_but_seed
+from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
@@ -90,6 +91,7 @@ def train_sweep(
     with ExitStack() as stack:
         stack.enter_context(exclusive(folder))
         standing = standing_of(folder, plan, rules, command=command)
+        rules = standing.rules
         cluster = stack.enter_context(cluster_of(options, standing.left))
         means = check_all(plan, options, size=cluster, cells=standing.left)
         if cluster is not None:
@@ -98,6 +100,7 @@ def train_sweep(
         record = sweep_record(standing.plan, rules, corpora, command=command)
         standing.refuse_other_text(record)
         with standing.open_journal(folder, record, inheritance=inheritance) as journal:
+            promote_due(journal, rules)
             cells = journal.cells()
             announce(
                 standing.plan,
@@ -177,6 +180,13 @@ def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
     from tune_app.on_ray.cluster import blind_nodes  # noqa: PLC0415 - imports Ray
 
     refuse_unshared(url, cluster, blind_nodes)
+
+
+def promote_due(journal: Journal, rules: StoppingRules) -> None:
+    """Lets those paused cells go on that no longer wait for any other: a command may have left out
+    the cells that they waited for."""
+    if any(cell.status is Status.PAUSED for cell in journal.cells()):
+        RecordingReferee(journal, rules.build(tokens=journal.sweep().tokens)).promote()
 
 
 def _in_order(journal: Journal) -> list[CellRecord]:

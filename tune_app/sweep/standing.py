@@ -18,6 +18,7 @@ from tune_app.plan.plan import SweepPlan, with_corpus_named, with_first_round, w
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.search.rounds import NextRound, notes_of
 from tune_app.stopping.all_rules import StoppingRules
+from tune_app.stopping.rule_sets import continued
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.inheritance import Inheritance
@@ -33,6 +34,8 @@ class Standing:
 
     plan: SweepPlan
     """What the command asks for, with corpus and cells under the names they have in the sweep."""
+    rules: StoppingRules
+    """The stopping rules from now on: without a scheduler's name, the sweep's own one."""
     sweep: SweepRecord | None = None
     """The record of the sweep that is there; None if there is none."""
     recorded: Sequence[CellRecord] = ()
@@ -133,9 +136,10 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
     """
     path = folder / JOURNAL
     if not path.exists():
-        return Standing(plan=plan)
+        return Standing(plan=plan, rules=rules)
     with Journal.open(path, read_only=True) as journal:
         sweep, recorded, rounds = journal.sweep(), journal.cells(), journal.rounds()
+    rules = continued(sweep, rules)
     plan = _as_drawn(recorded, with_corpus_of(sweep, plan))
     trained = any(cell.attempts for cell in recorded)
     if trained:
@@ -149,13 +153,13 @@ def standing_of(folder: Path, plan: SweepPlan, rules: StoppingRules, *, command:
     if not trained and (
         change is None or not change.is_empty or are_other_sizes(recorded, plan.cells)
     ):
-        return Standing(plan=plan, sweep=sweep, recorded=recorded, replaces=True)
+        return Standing(plan=plan, rules=rules, sweep=sweep, recorded=recorded, replaces=True)
     if change is not None:
         plan = replace(plan, cells=with_recorded_sizes(recorded, plan.cells))
         plan = _named_as_in(change, plan)
         recorded = [replace(cell, label=change.labels[cell.key]) for cell in recorded]
     return _with_next_round(
-        Standing(plan=plan, sweep=sweep, recorded=recorded, extension=change), path
+        Standing(plan=plan, rules=rules, sweep=sweep, recorded=recorded, extension=change), path
     )
 
 

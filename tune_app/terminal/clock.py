@@ -87,7 +87,7 @@ class SweepClock:
             ],
             ended=[
                 progress.share(cell)
-                for cell in progress.with_status(Status.FINISHED, Status.STOPPED)
+                for cell in progress.with_status(Status.FINISHED, Status.STOPPED, Status.PAUSED)
             ],
             pace=self._pooled(progress),
         )

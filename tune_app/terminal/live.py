@@ -84,6 +84,10 @@ class _View(QuietListener):
         if decision is not None:
             self._decided(observation, decision)
 
+    def promoted(self, decision: Decision) -> None:
+        with self._lock:
+            self.progress.promote(decision)
+
     def cell_failed(self, failure: Failure) -> None:
         with self._lock:
             self.progress.fail(failure)

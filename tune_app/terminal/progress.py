@@ -29,6 +29,7 @@ from tune_app.terminal.eta import measured_pace
 _STATUSES = (
     Status.FINISHED,
     Status.STOPPED,
+    Status.PAUSED,
     Status.FAILED,
     Status.INFEASIBLE,
     Status.RUNNING,
@@ -99,6 +100,11 @@ class SweepProgress:
             self._cells[observation.cell] = replace(
                 self._cells[observation.cell], status=status, reason=decision.reason
             )
+
+    def promote(self, decision: Decision) -> None:
+        """A paused cell waits to be started again."""
+        cell = self._cells[decision.cell]
+        self._cells[cell.key] = replace(cell, status=Status.PENDING, reason=decision.reason)
 
     def fail(self, failure: Failure) -> None:
         """Records a failure. If only the attempt failed, the cell still counts as running."""
@@ -255,12 +261,12 @@ class SweepProgress:
         return sum(not cell.status.waits for cell in cells), len(cells) + self.to_come
 
     def saved_by_stopping(self) -> tuple[int, float]:
-        """Baseline tokens that stopped cells did not train, and the seconds saved.
+        """Baseline tokens that stopped and paused cells did not train, and the seconds saved.
 
-        Seconds are computed at the pace of each stopped cell.
+        Seconds are computed at the pace of each of these cells.
         """
         tokens, seconds = 0, 0.0
-        for cell in self.with_status(Status.STOPPED):
+        for cell in self.with_status(Status.STOPPED, Status.PAUSED):
             left = max(0, self.sweep.tokens - self.tokens(cell))
             tokens += left
             last = self.last(cell)

@@ -25,6 +25,7 @@ from tune_app.terminal.progress import SweepProgress
 STATUS_STYLES = {
     Status.FINISHED: "green",
     Status.STOPPED: "yellow",
+    Status.PAUSED: "yellow",
     Status.FAILED: "red",
     Status.INFEASIBLE: "magenta",
     Status.RUNNING: "cyan",
@@ -74,11 +75,11 @@ def decided(progress: SweepProgress, observation: Observation, decision: Decisio
     reason = formats.one_line(decision.reason)
     text = f"at {tokens} tokens by {title_of(decision.rule).by}: {reason}"
     label = progress.cell(decision.cell).label
-    if decision.action is Action.STOP:
-        return _of_cell(label, Status.STOPPED, text)
-    what = "paused" if decision.action is Action.PAUSE else "continues"
+    if decision.action in (Action.STOP, Action.PAUSE):
+        stopped = decision.action is Action.STOP
+        return _of_cell(label, Status.STOPPED if stopped else Status.PAUSED, text)
     return Sentence(
-        what=Text(what, style="dim"), text=Text(f"{formats.one_line(label)}  {text}", "dim")
+        what=Text("continues", style="dim"), text=Text(f"{formats.one_line(label)}  {text}", "dim")
     )
 
 

@@ -300,13 +300,14 @@ def _ends(journal: Journal, progress: SweepProgress, failures: Sequence[Failure]
     stops = {
         decision.cell: decision
         for decision in journal.decisions()
-        if decision.action is Action.STOP
+        if decision.action in (Action.STOP, Action.PAUSE)
     }
     ended_by = {failure.cell: failure for failure in failures if failure.ended}
     ends = []
     for cell in progress.cells:
         last = progress.last(cell)
-        if cell.status is Status.STOPPED and last is not None and cell.key in stops:
+        early = cell.status in (Status.STOPPED, Status.PAUSED)
+        if early and last is not None and cell.key in stops:
             ends.append(sentences.decided(progress, last, stops[cell.key]))
         elif cell.status is Status.FAILED:
             ends.append(sentences.failed(progress, ended_by[cell.key]))

@@ -40,7 +40,7 @@ def stop(cell: str, tokens: int) -> Decision:
         cell=cell,
         tokens=tokens,
         action=Action.STOP,
-        rule="asha",
+        rule="asha-stop",
         reason="worse than the cutoff",
         evidence={"cutoff": 2.5, "none": None},
     )
@@ -418,3 +418,20 @@ def test_a_round_and_its_cells_are_written_at_once(tmp_path: Path) -> None:
         assert [cell.key for cell in journal.cells()] == [*(cell.key for cell in cells), "another"]
         journal.plan_again(journal.sweep(), cells)
         assert journal.rounds() == []
+
+
+def test_a_journal_of_version_6_keeps_its_scheduler_under_a_new_name(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        sweep, cells = journal.sweep(), journal.cells()
+        journal.record(observe(cells[1].key, 100, 2.0), stop(cells[1].key, 100))
+        before = journal.decisions()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_7_added(connection)
+        connection.execute("PRAGMA user_version = 6")
+        old = connection.execute("SELECT rule FROM decisions").fetchall()
+        assert old == [("asha",)]
+    with Journal.open(path) as journal:
+        assert journal.sweep() == sweep and sweep.scheduler["name"] == "asha-stop"
+        assert journal.decisions() == before
+        assert journal.decisions()[0].arrival == 1

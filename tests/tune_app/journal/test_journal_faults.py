@@ -42,7 +42,7 @@ sys.stdin.read()
 """
 
 
-def stop(cell: str, tokens: int, rule: str = "asha") -> Decision:
+def stop(cell: str, tokens: int, rule: str = "asha-stop") -> Decision:
     return Decision(
         cell=cell, tokens=tokens, action=Action.STOP, rule=rule, reason=f"{rule} at {tokens}"
     )

@@ -47,6 +47,7 @@ class Sweep:
 
     def __init__(self, journal: Journal, action: Action) -> None:
         self.halt = Halt()
+        self.paused: list[Any] = []
         self._scheduler = SweepScheduler(
             journal,
             referee=RecordingReferee(journal, {"rule": At250(action)}),
@@ -59,7 +60,10 @@ class Sweep:
         self, observation: Observation, *, checkpoint: str | None = None, eager: str = ""
     ) -> str:
         """What Tune is told to do with the trial."""
-        trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}})
+        trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}}, trial_id="1")
+        controller: Any = SimpleNamespace(
+            pause_trial=lambda trial, *, should_checkpoint: self.paused.append(trial)
+        )
         report = {
             HOST: "host/1",
             PROCESS: 1,
@@ -69,14 +73,15 @@ class Sweep:
             EAGER: eager,
             OBSERVATION: json.dumps(observation.to_values()),
         }
-        return self._scheduler.on_trial_result(None, trial, report)
+        return self._scheduler.on_trial_result(controller, trial, report)
 
 
 def test_only_what_has_started_gets_time_to_save(journal: Journal) -> None:
     scheduler = Sweep(journal, Action.STOP)._scheduler
     controller = SimpleNamespace(_actor_force_cleanup_timeout=10)
     cell = journal.cells()[0].key
-    scheduler.on_trial_add(SimpleNamespace(_tune_controller=controller), None)  # type: ignore[arg-type]
+    trial: Any = SimpleNamespace(config={CELL: {"key": cell}})
+    scheduler.on_trial_add(SimpleNamespace(_tune_controller=controller), trial)
     assert controller._actor_force_cleanup_timeout == 0.0
     scheduler.started(cell)
     assert controller._actor_force_cleanup_timeout == CLEANUP_SECONDS
@@ -117,8 +122,10 @@ def test_a_paused_cell_leaves_its_place_and_passes_the_pause_the_next_time(
     journal: Journal,
 ) -> None:
     _, cell, _ = (cell.key for cell in journal.cells())
-    assert Sweep(journal, Action.PAUSE).report(observe(cell, 250, 1.0)) == TrialScheduler.STOP
-    assert journal.cell(cell).status is Status.PENDING
+    sweep = Sweep(journal, Action.PAUSE)
+    assert sweep.report(observe(cell, 250, 1.0)) == TrialScheduler.NOOP
+    assert len(sweep.paused) == 1
+    assert journal.cell(cell).status is Status.PAUSED
     # Its turn comes again, from a checkpoint that lies before the pause.
     again = Sweep(journal, Action.PAUSE)
     assert again.report(observe(cell, 250, 1.0)) == TrialScheduler.CONTINUE

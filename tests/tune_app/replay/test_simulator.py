@@ -44,7 +44,7 @@ def recorded(tmp_path: Path) -> Journal:
     left[lost][3] = observe(lost, 500, math.nan)
     while left:
         cell = chance.choice(list(left))
-        decision, _ = referee.judge(left[cell].pop(0))
+        decision = referee.judge(left[cell].pop(0)).decision
         if not left[cell] or (decision is not None and decision.action.ends):
             del left[cell]
     return journal
@@ -52,7 +52,7 @@ def recorded(tmp_path: Path) -> Journal:
 
 def test_a_replay_makes_the_decisions_that_were_recorded(recorded: Journal) -> None:
     decisions = recorded.decisions()
-    assert {decision.rule for decision in decisions} == {"asha", "completed", "diverged"}
+    assert {decision.rule for decision in decisions} == {"asha-stop", "completed", "diverged"}
     assert sum(decision.action is Action.STOP for decision in decisions) >= 3
     assert replay_journal(recorded) == [dataclasses.replace(one, at=0.0) for one in decisions]
     assert differing_decisions(recorded) == []
@@ -75,7 +75,9 @@ def test_a_replay_judges_by_the_rules_and_the_cells_of_its_time(tmp_path: Path) 
             for key in list(left):
                 level = 0.05 * journal.cell(key).position
                 whole = 2.0 if step == 8 else None
-                decision, _ = referee.judge(observe(key, 125 * step, 2.5 + level, whole=whole))
+                decision = referee.judge(
+                    observe(key, 125 * step, 2.5 + level, whole=whole)
+                ).decision
                 if decision is not None and decision.action.ends:
                     left.remove(key)
     decisions = journal.decisions()
@@ -90,7 +92,7 @@ def test_other_rules_decide_otherwise_and_end_curves_early(recorded: Journal) ->
         kill_rule=KillRule(unit="bpb", margin=0, span=1, minimum_evaluations=1), scheduler=None
     )
     decisions = replay_journal(recorded, harsh)
-    assert "asha" not in {decision.rule for decision in decisions}
+    assert "asha-stop" not in {decision.rule for decision in decisions}
     assert "kill_rule" in {decision.rule for decision in decisions}
     ended = [decision.cell for decision in decisions]
     assert len(ended) == len(set(ended)), "who was ended is observed no more"

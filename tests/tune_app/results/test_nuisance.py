@@ -20,7 +20,7 @@ from tune_app.results.plots.by_nuisance import nuisance_plot
 from tune_app.results.report import write_report
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import cell_rows, write_csv
-from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.terminal.leader import leader_lines
 
@@ -48,7 +48,7 @@ def made(path: Path, scores: Scores) -> SweepResults:
         baseline=plan.baseline.key,
         tokens=plan.tokens,
         seeds=plan.seeds,
-        scheduler={"name": "asha", **AshaSettings().as_dict()},
+        scheduler={"name": "asha-stop", **AshaStopSettings().as_dict()},
         kill_rule=KillRule(unit="off").as_dict(),
         bytes_per_token={"byte_level_bpe-4096": 3.0},
         created_at=0.0,
@@ -79,7 +79,7 @@ def made(path: Path, scores: Scores) -> SweepResults:
 
 def _stop(key: str) -> Decision:
     return Decision(
-        cell=key, tokens=TOKENS // 2, action=Action.STOP, rule="asha", reason="rung: worse"
+        cell=key, tokens=TOKENS // 2, action=Action.STOP, rule="asha-stop", reason="rung: worse"
     )
 
 

@@ -141,7 +141,7 @@ def test_curves_mark_ends_and_gaps_at_equal_tokens(make: Make) -> None:
     ends = {
         (cell.points[-1])
         for cell in results.cells
-        if cell.decision and cell.decision.rule == "asha"
+        if cell.decision and cell.decision.rule == "asha-stop"
     }
     assert ends == set(_points(top, "x"))
     assert {tokens for tokens, _ in ends} == {tokens for tokens, _ in _points(bottom, "x")}

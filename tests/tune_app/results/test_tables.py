@@ -50,7 +50,7 @@ def test_values_of_the_sample_and_of_the_full_split_have_columns_of_their_own(
     assert finished["full_bits_per_byte"] != finished["sample_bits_per_byte"]
     assert stopped["full_bits_per_byte"] is None and stopped["rank"] is None
     assert stopped["sample_bits_per_byte"] > 0
-    assert (stopped["status"], stopped["rule"]) == ("stopped", "asha")
+    assert (stopped["status"], stopped["rule"]) == ("stopped", "asha-stop")
     assert "not in the better half" in stopped["reason"]
     assert stopped["tokens_trained"] == 37_500
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tune_app.observations import observation
 from tune_app.journal.records import Action, CellRecord, Observation, Status
-from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.precision import standard_error, too_few
@@ -131,8 +131,8 @@ def test_a_difference_of_many_errors_is_certain_whatever_the_margin() -> None:
 def test_asha_stops_a_cell_only_if_the_sample_tells_it_from_the_last_that_is_kept(
     kept, worse, stops
 ) -> None:
-    rule = AshaSettings().build(tokens=800)
-    referee = Referee({"asha": rule}, Curves(cells("a", "b"), baseline="a"))
+    rule = AshaStopSettings().build(tokens=800)
+    referee = Referee({"asha-stop": rule}, Curves(cells("a", "b"), baseline="a"))
     for point in points("a", kept, bpb=2.0):
         referee.feed(point)
     decision = next(

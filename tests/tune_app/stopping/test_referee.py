@@ -12,7 +12,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import COMPLETED, DIVERGED, Action, Observation, Status
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.kill_rule import KillRule
-from tune_app.stopping.recording_referee import RecordingReferee
+from tune_app.stopping.recording_referee import RecordingReferee, Ruling
 from tune_app.stopping.referee import Referee
 from tune_app.stopping.rule import Rule, Verdict
 
@@ -49,7 +49,7 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def feed(referee: RecordingReferee, cell: str, *points: tuple[int, float]) -> list[Action | None]:
-    decisions = [referee.judge(observe(cell, tokens, bpb))[0] for tokens, bpb in points]
+    decisions = [referee.judge(observe(cell, tokens, bpb)).decision for tokens, bpb in points]
     return [None if decision is None else decision.action for decision in decisions]
 
 
@@ -116,8 +116,9 @@ def test_the_baseline_is_immune_to_rungs_and_noted_in_them(journal: Journal) -> 
 def test_the_end_of_training_finishes_a_cell_whatever_its_rank(journal: Journal) -> None:
     _, cell, _ = (cell.key for cell in journal.cells())
     referee = referee_of(journal, kill_rule=KILL, rung=OneRung())
-    decision, new = referee.judge(observe(cell, TOKENS, 9.0, whole=9.1))
-    assert new
+    ruling = referee.judge(observe(cell, TOKENS, 9.0, whole=9.1))
+    decision = ruling.decision
+    assert ruling.new
     assert decision is not None
     assert (decision.action, decision.rule) == (Action.FINISH, COMPLETED)
     assert journal.cell(cell).status is Status.FINISHED
@@ -130,9 +131,10 @@ def test_a_replay_meets_its_first_decision_and_changes_nothing(journal: Journal)
     feed(referee, baseline, (300, 1.0))
     feed(referee, bad, (200, 2.0), (300, 2.0))
     before = (list(rung.arrived), journal.decisions(), journal.observations())
-    assert referee.judge(observe(bad, 200, 2.0)) == (None, False)
-    decision, new = referee.judge(observe(bad, 300, 0.5))
-    assert not new
+    assert referee.judge(observe(bad, 200, 2.0)) == Ruling(decision=None, new=False)
+    ruling = referee.judge(observe(bad, 300, 0.5))
+    decision = ruling.decision
+    assert not ruling.new
     assert decision is not None
     assert decision.action is Action.STOP, "a better result on the second try revives nobody"
     assert (rung.arrived, journal.decisions(), journal.observations()) == before
@@ -177,7 +179,7 @@ def test_a_paused_cell_waits_for_its_turn_again(journal: Journal) -> None:
     journal.start_attempt(bad)
     assert feed(referee, bad, (300, 2.0)) == [Action.PAUSE]
     cell = journal.cell(bad)
-    assert (cell.status, cell.reason) == (Status.PENDING, "2.0 against 1.0")
+    assert (cell.status, cell.reason) == (Status.PAUSED, "2.0 against 1.0")
     journal.start_attempt(bad)
     assert journal.cell(bad).status is Status.RUNNING
     assert feed(referee, bad, (400, 2.0)) == [None]

@@ -9,11 +9,11 @@ import pytest
 
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.records import Action
-from tune_app.stopping.asha import Asha, AshaSettings
+from tune_app.stopping.asha_stop import AshaStop, AshaStopSettings
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.stopping.rungs import Rungs
 
-SETTINGS = AshaSettings(reduction_factor=2, grace_fraction=0.25)
+SETTINGS = AshaStopSettings(reduction_factor=2, grace_fraction=0.25)
 
 
 def new_rungs() -> Rungs:
@@ -23,7 +23,7 @@ def new_rungs() -> Rungs:
 def test_rungs_lie_where_the_settings_say_and_none_at_the_end() -> None:
     assert SETTINGS.milestones(1_000) == (250, 500)
     assert list(SETTINGS.build(tokens=1_000).rungs.recorded) == [250, 500]
-    eta = AshaSettings(reduction_factor=3, grace_fraction=0.05)
+    eta = AshaStopSettings(reduction_factor=3, grace_fraction=0.05)
     assert eta.milestones(5_000_000) == (250_000, 750_000, 2_250_000)
 
 
@@ -70,12 +70,12 @@ def test_a_referee_on_ashas_rungs_stops_the_worse_half_and_never_the_baseline(
 ) -> None:
     journal = new_journal(tmp_path / "journal.sqlite3", expansions=(2.0, 2.66, 3.0, 4.0))
     baseline, *others = (cell.key for cell in journal.cells())
-    referee = RecordingReferee(journal, {"asha": SETTINGS.build(tokens=1_000)})
+    referee = RecordingReferee(journal, {"asha-stop": SETTINGS.build(tokens=1_000)})
     actions = {}
     for cell, value in zip([others[0], baseline, *others[1:]], [2.0, 2.5, 1.9, 2.2], strict=True):
-        decision, _ = referee.judge(observe(cell, 250, value))
+        decision = referee.judge(observe(cell, 250, value)).decision
         assert decision is not None
-        assert decision.rule == "asha"
+        assert decision.rule == "asha-stop"
         assert decision.evidence["immune"] == (cell == baseline)
         actions[cell] = decision.action
     assert actions == {
@@ -91,12 +91,12 @@ def test_rungs_from_a_journal_are_those_of_the_driver_that_died(tmp_path: Path) 
     journal = new_journal(tmp_path / "journal.sqlite3", expansions=(2.0, 2.66, 3.0, 4.0))
     cells = [cell.key for cell in journal.cells()]
     rungs, rebuilt = new_rungs(), new_rungs()
-    referee = RecordingReferee(journal, {"asha": Asha(rungs)})
+    referee = RecordingReferee(journal, {"asha-stop": AshaStop(rungs)})
     for tokens in (100, 250, 400, 500):
         for index, cell in enumerate(cells):
             value = math.nan if index == 2 and tokens == 250 else 2.0 + index / 10
             referee.judge(observe(cell, tokens, value))
-    RecordingReferee(journal, {"asha": Asha(rebuilt)})
+    RecordingReferee(journal, {"asha-stop": AshaStop(rebuilt)})
     assert rebuilt.recorded == rungs.recorded
     assert [list(rung) for rung in rebuilt.recorded.values()] == [
         list(rung) for rung in rungs.recorded.values()
@@ -106,4 +106,4 @@ def test_rungs_from_a_journal_are_those_of_the_driver_that_died(tmp_path: Path) 
 @pytest.mark.parametrize("settings", [{"reduction_factor": 1}, {"grace_fraction": 0.0}])
 def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(settings.values())))):
-        AshaSettings(**settings)  # type: ignore[arg-type]
+        AshaStopSettings(**settings)  # type: ignore[arg-type]

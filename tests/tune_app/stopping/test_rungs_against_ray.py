@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
-from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.rungs import Rungs
 
 
 class RaysRungs:
     """Ray's scheduler, asked without a cluster."""
 
-    def __init__(self, settings: AshaSettings, *, tokens: int) -> None:
+    def __init__(self, settings: AshaStopSettings, *, tokens: int) -> None:
         self._scheduler = AsyncHyperBandScheduler(
             time_attr="tokens",
             metric="bits_per_byte",
@@ -67,10 +67,10 @@ class RaysRungs:
         return None
 
 
-def sequence(chance: random.Random) -> tuple[AshaSettings, int, list[tuple[str, int, float]]]:
+def sequence(chance: random.Random) -> tuple[AshaStopSettings, int, list[tuple[str, int, float]]]:
     """Settings, tokens of a trial, and arrivals of cells that each go forwards."""
     tokens = chance.choice([150_000, 1_000_003, chance.randrange(50, 10_000_000)])
-    settings = AshaSettings(
+    settings = AshaStopSettings(
         reduction_factor=chance.choice([2, 3, 4, 5, 7]),
         grace_fraction=chance.choice([0.25, 0.05, 0.5, chance.uniform(0.02, 0.95)]),
     )
@@ -138,7 +138,7 @@ def test_a_rung_at_the_last_token_but_one_is_there_by_whole_numbers(
     tokens: int, reduction_factor: int
 ) -> None:
     """Ray counts rungs by floating-point logarithms, which may lose the last one there."""
-    settings = AshaSettings(reduction_factor=reduction_factor, grace_fraction=1 / tokens)
+    settings = AshaStopSettings(reduction_factor=reduction_factor, grace_fraction=1 / tokens)
     milestones = settings.milestones(tokens)
     assert milestones[-1] == tokens - 1
     rays = list(RaysRungs(settings, tokens=tokens).recorded)

@@ -50,8 +50,12 @@ def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
             1_000,
             "sigma needs the baseline on at least two seeds, not 1",
         ),
-        ({}, 1, "ASHA's first rung"),
-        ({"scheduler": "pbt"}, 1_000, "unknown scheduler 'pbt'; expected one of asha, none"),
+        ({}, 1, "the first rung of ASHA"),
+        (
+            {"scheduler": "pbt"},
+            1_000,
+            "unknown scheduler 'pbt'; expected one of asha, asha-stop, halving, none",
+        ),
         (
             {"scheduler_set": (("eta", 3),)},
             1_000,

@@ -14,7 +14,7 @@ from tune_app.stopping.all_rules import (
     scheduler_from_record,
     title_of,
 )
-from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.rule import Trial
 
@@ -25,10 +25,10 @@ def test_rules_survive_the_record_of_their_sweep(tmp_path: Path) -> None:
     sweep = new_journal(tmp_path / "journal.sqlite3").sweep()
     rules = StoppingRules.from_record(sweep)
     assert rules.kill_rule == KillRule()
-    assert rules.scheduler == AshaSettings()
-    assert scheduler_from_record(rules.scheduler_record) == AshaSettings()
+    assert rules.scheduler == AshaStopSettings()
+    assert scheduler_from_record(rules.scheduler_record) == AshaStopSettings()
     assert rules.scheduler_record == {
-        "name": "asha",
+        "name": "asha-stop",
         "reduction_factor": 2,
         "grace_fraction": 0.25,
     }
@@ -53,7 +53,7 @@ def test_rules_that_are_off_build_nothing_and_say_nothing() -> None:
 
 
 def test_a_dev_sample_too_small_to_decide_on_is_told_of() -> None:
-    rules = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=AshaSettings())
+    rules = StoppingRules(kill_rule=KillRule(unit="off"), scheduler=AshaStopSettings())
     small = Trial(tokens=1_000, evaluations=10, sample_bytes=12, stretches=1)
     (note,) = rules.notes(small)
     assert "the dev sample has 12 bytes in 1 stretch of text" in note

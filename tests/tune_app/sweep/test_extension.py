@@ -19,7 +19,7 @@ from tune_app.results.report import write_report
 from tune_app.results.summary import summarise
 from tune_app.results.tables import cell_rows
 from tune_app.stopping.all_rules import StoppingRules
-from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
@@ -159,7 +159,7 @@ def test_the_rules_judge_added_cells_by_the_earlier_arrivals_and_their_own_basel
 ) -> None:
     rules = StoppingRules(
         kill_rule=KillRule(unit="bpb", margin=0.1, span=100, minimum_evaluations=2),
-        scheduler=AshaSettings(),
+        scheduler=AshaStopSettings(),
     )
 
     def referee() -> RecordingReferee:
@@ -171,17 +171,19 @@ def test_the_rules_judge_added_cells_by_the_earlier_arrivals_and_their_own_basel
     amend(journal, extended(journal, planned(seeds=(0, 1)), rules))
     judges = referee()
     baseline, low, high = (cell.key for cell in journal.cells()[3:])
-    decision, _ = judges.judge(observe(low, 250, 2.3))
+    decision = judges.judge(observe(low, 250, 2.3)).decision
     assert decision is not None
     assert decision.evidence["arrivals"] == 3, "those of before the extension"
-    assert (decision.rule, decision.action) == ("asha", Action.STOP)
+    assert (decision.rule, decision.action) == ("asha-stop", Action.STOP)
     for tokens in (125, 375):
-        decision, _ = judges.judge(observe(high, tokens, 2.05))
+        decision = judges.judge(observe(high, tokens, 2.05)).decision
     assert decision is not None
-    assert decision.rule == "asha", "its baseline is not known yet: that of seed 0 is no substitute"
+    assert decision.rule == "asha-stop", (
+        "its baseline is not known yet: that of seed 0 is no substitute"
+    )
     for tokens in (125, 375, 500):
         judges.judge(observe(baseline, tokens, 1.5))
-    decision, _ = judges.judge(observe(high, 500, 2.0))
+    decision = judges.judge(observe(high, 500, 2.0)).decision
     assert decision is not None
     assert decision.rule == "kill_rule"
     assert decision.evidence["evaluations"][-1]["baseline"] == 1.5

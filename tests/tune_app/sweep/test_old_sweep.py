@@ -119,7 +119,11 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
         loaded = load(checkpoint, baseline=cells[2].solved.baseline)
         assert loaded.config.values() == ModelConfig(**cells[2].config).values()
         assert (loaded.tokens, loaded.model.scales.logits) == (8_192, 20 / 21)
-        assert [one.rule for one in journal.decisions()][:3] == ["asha", "asha", "completed"]
+        assert [one.rule for one in journal.decisions()][:3] == [
+            "asha-stop",
+            "asha-stop",
+            "completed",
+        ]
     code, output = sweep(folder, "status", "s")
     assert code == 0, output
     assert "tied × 2.66" in output

@@ -73,7 +73,7 @@ def test_plain_view_writes_a_line_for_each_end_and_nothing_else(
     lines = text.splitlines()
     # Every cell but the infeasible one.
     assert len(lines) == 11
-    assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: " in text
+    assert f"stopped {name(played, 0.25, 3.0)}  at 38k/150k tokens by stopping ASHA: " in text
     assert f"stopped {name(played, 0.45, 2.0)}  at 56k/150k tokens by divergence: dev bits" in text
     assert re.search(r"finished 35% × 2\.66  2\.\d{4} bits per byte \(full dev\), ppl", text)
     assert f"failed {name(played, 0.45, 3.0)}  code failure at 19k/150k tokens: Runtime" in text
@@ -106,7 +106,7 @@ def test_live_view_prints_each_end_with_its_reason(waiting: Journal, played: Jou
     view.sweep_ended()
     text = output.getvalue()
     for what in (
-        f"stopped    {name(played, 0.25, 3.0)}  at 38k/150k tokens by ASHA: ",
+        f"stopped    {name(played, 0.25, 3.0)}  at 38k/150k tokens by stopping ASHA: ",
         f"stopped    {name(played, 0.35, 4.0)}  at 112k/150k tokens by the kill rule: perplexity",
         "finished   35% × 2.66  2.",
         f"failed     {name(played, 0.45, 3.0)}  code failure at 19k/150k tokens: "
@@ -172,7 +172,7 @@ def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
         cell=cell.key,
         tokens=observation.tokens,
         action=Action.CONTINUE,
-        rule="asha",
+        rule="asha-stop",
         reason="rung 37,500: the first to arrive",
     )
     text = {}
@@ -185,7 +185,7 @@ def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
         view.sweep_ended()
         text[kind] = output.getvalue()
     assert (
-        f"continues  {cell.label}  at 38k/150k tokens by ASHA: rung 37,500: the first to arrive"
+        f"continues  {cell.label}  at 38k/150k tokens by stopping ASHA: rung 37,500: the first to arrive"
         in text[LiveView]
     )
     assert text[PlainView] == ""

@@ -56,6 +56,7 @@ _STATES = {
     Status.LEFT_OUT: TrialState.WAITING,
     Status.FINISHED: TrialState.COMPLETE,
     Status.STOPPED: TrialState.PRUNED,
+    Status.PAUSED: TrialState.PRUNED,
     Status.FAILED: TrialState.FAIL,
     Status.INFEASIBLE: TrialState.FAIL,
 }

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from tune_app.journal.records import Status
+from tune_app.journal.records import ENDED_EARLY
 from tune_app.plan.labels import axis_name, is_number, ordered
 from tune_app.results.designs import Design
 from tune_app.results.plots.legends import add_legends
@@ -45,7 +45,7 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     others = results.apart_from(axis)
     styles = Styles(results, others)
     lines = _lines(results, axis, others, styles)
-    stopped = results.with_status(Status.STOPPED)
+    stopped = results.with_status(*ENDED_EARLY)
     figure = new_figure(height=4.2 if stopped else 3.9)
     if stopped:
         height = 0.06 * min(len(lines), FEW) + 0.06
@@ -83,8 +83,8 @@ def axis_plot(results: SweepResults, axis: str) -> Plot:
     caption += noise_caption(results)
     if stopped:
         caption += (
-            " An × above the plot marks a stopped cell, whose last value is not comparable with "
-            "these."
+            " An × above the plot marks a stopped or paused cell, whose last value is not "
+            "comparable with these."
         )
     return Plot(name=f"by_{axis}", figure=figure, caption=caption)
 
@@ -130,10 +130,10 @@ def _lines(results: SweepResults, axis: str, others: Sequence[str], styles: Styl
 def _mark_stopped(
     strip: Axes, lines: Sequence[_Line], axis: str, places: Mapping[str, Any]
 ) -> None:
-    """One row per line, with a cross for each stopped cell, whose value is not comparable."""
+    """One row per line, with a cross for each cell stopped or paused: no value to compare."""
     for row, line in enumerate(lines):
         for design in line.designs:
-            if any(cell.cell.status is Status.STOPPED for cell in design.cells):
+            if any(cell.cell.status in ENDED_EARLY for cell in design.cells):
                 strip.plot(
                     places[repr(design.values.get(axis))],
                     -min(row, FEW),
@@ -143,7 +143,7 @@ def _mark_stopped(
                     color=line.look["color"],
                 )
     strip.set_ylim(-min(len(lines), FEW + 1) + 0.4, 0.6)
-    strip.set_ylabel("stopped", fontsize=9.5, rotation=0, ha="right", va="center")
+    strip.set_ylabel("ended early", fontsize=9.5, rotation=0, ha="right", va="center")
     strip.yaxis.set_major_locator(NullLocator())
     strip.tick_params(bottom=False, labelbottom=False)
     strip.spines[:].set_visible(False)

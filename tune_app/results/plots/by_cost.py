@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
-from tune_app.journal.records import Status
+from tune_app.journal.records import ENDED_EARLY
 from tune_app.results.designs import CellResult, Design
 from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.legends import add_legends, handle, literal
@@ -82,7 +82,7 @@ def cost_plot(results: SweepResults, cost: Cost) -> Plot:
     figure = new_figure(height=5.2 if stopped else 4.2)
     if stopped:
         top, axes = figure.subplots(2, 1, sharex=True, height_ratios=[1, 1.6])
-        dress(top, x="", y="stopped\n(sample of dev)")
+        dress(top, x="", y="ended early\n(sample of dev)")
     else:
         top = axes = figure.add_subplot()
     top.set_title(f"Bits per byte by {cost.title}", loc="left", fontsize=12, fontweight="bold")
@@ -187,12 +187,12 @@ def _width(lines: Sequence[str]) -> float:
 
 
 def _stopped(results: SweepResults, cost: Cost) -> list[tuple[float, float, str, Design]]:
-    """(cost, last bits per byte, rule, design) of the cells stopped by a rule."""
+    """(cost, last bits per byte, rule, design) of the cells stopped or paused by a rule."""
     found = []
     for design in results.designs:
         for cell in design.cells:
             charge, last = cost.of_cell(cell), cell.last
-            if cell.cell.status is not Status.STOPPED or cell.decision is None:
+            if cell.cell.status not in ENDED_EARLY or cell.decision is None:
                 continue
             if charge is not None and last is not None and math.isfinite(last.bits_per_byte):
                 found.append((charge, last.bits_per_byte, cell.decision.rule, design))

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from tune_app.journal.records import DIVERGED, Status
+from tune_app.journal.records import DIVERGED, ENDED_EARLY, Status
 from tune_app.results.designs import CellResult
 from tune_app.results.plots.legends import add_legends, handle
 from tune_app.results.plots.style import (
@@ -67,9 +67,9 @@ def curves_plot(results: SweepResults) -> Plot:
         name="curves",
         figure=figure,
         caption="A line is a cell, scored on the sample of dev documents while it trains. Filled "
-        "mark: trained to the end. Open mark: stopped by the rule in the legend. Lower panel: gap "
-        "to the baseline at equal tokens; negative is better. The steep first quarter may be "
-        "outside the plot."
+        "mark: trained to the end. Open mark: stopped or paused by the rule in the legend. Lower "
+        "panel: gap to the baseline at equal tokens; negative is better. The steep first quarter "
+        "may be outside the plot."
         + (" Thin lines are seeds, the others their mean." if len(results.sweep.seeds) > 1 else "")
         + (
             " Faint lines are the nuisance values that were not chosen." if results.nuisance else ""
@@ -156,7 +156,7 @@ def _end(result: CellResult) -> tuple[str, dict[str, Any]]:
         "markerfacecolor": "none",
         "linestyle": "none",
     }
-    if cell.status is Status.STOPPED and decision is not None:
+    if cell.status in ENDED_EARLY and decision is not None:
         return stop_name(decision.rule), {**sign, "marker": stop_marker(decision.rule)}
     if cell.status is Status.FAILED:
         return "failed", {**sign, "marker": "X", "markeredgewidth": 1.2}

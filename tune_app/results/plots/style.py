@@ -26,6 +26,7 @@ from tune_app.results.verdict import noise_text
 from tune_app.statistics.noise import margin
 from tune_app.stopping.all_rules import title_of
 from tune_app.stopping.asha import AshaSettings
+from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.kill_rule import KillRule
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -42,20 +43,26 @@ NUISANCE_CAPTION = (
 NOISE: Any = {"color": "#0072B2", "alpha": 0.10, "linewidth": 0, "zorder": 0}
 """Of the band above the leader."""
 
-_STOP_MARKERS = {AshaSettings.NAME: "x", KillRule.NAME: "+", DIVERGED: "1"}
+_STOP_MARKERS = {
+    AshaSettings.NAME: "x",
+    AshaStopSettings.NAME: "x",
+    KillRule.NAME: "+",
+    DIVERGED: "1",
+}
 _OTHER_STOP_MARKERS = ("2", "3", "4", "|", "_")
 
 
 def stop_marker(rule: str) -> str:
-    """The marker of cells stopped by a rule; these are open, those of finished cells filled."""
+    """The marker of cells that a rule ended early; open, those of finished ones are filled."""
     # Always the same for a rule, whatever other rules there are.
     other = _OTHER_STOP_MARKERS[sum(rule.encode()) % len(_OTHER_STOP_MARKERS)]
     return _STOP_MARKERS.get(rule, other)
 
 
 def stop_name(rule: str) -> str:
-    """The legend entry of cells stopped by a rule."""
-    return f"stopped: {title_of(rule).short}"
+    """The legend entry of cells stopped or paused by a rule."""
+    title = title_of(rule)
+    return f"{title.verb}: {title.short}"
 
 
 def shades(count: int) -> list[str]:
