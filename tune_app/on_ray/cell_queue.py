@@ -51,5 +51,5 @@ class CellQueue(Unsaved, BasicVariantGenerator):
         super().on_trial_complete(trial_id, result, error)
         self._paused.discard(trial_id)
 
-    def save_to_dir(self, dirpath: Any, session_str: Any) -> None:
+    def save_to_dir(self, dirpath: str, session_str: str) -> None:  # type: ignore[override]
         """Nothing: a sweep continues from its journal."""

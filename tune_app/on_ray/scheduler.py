@@ -156,7 +156,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if not self._due and self._queue.idle:
             for trial in trials:
                 if trial.status == Trial.PAUSED:
-                    tune_controller.request_stop_trial(trial)
+                    tune_controller.stop_trial(trial)
         return None
 
     def started(self, key: str) -> None:

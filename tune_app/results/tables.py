@@ -150,10 +150,12 @@ def decision_rows(results: SweepResults) -> list[Row]:
 def failure_rows(results: SweepResults) -> list[Row]:
     """One row per failure, in chronological order, with its traceback."""
     labels = {result.cell.key: result.cell.label for result in results.cells}
-    return [
-        {"label": labels[failure.cell], **asdict(failure), "kind": failure.kind.value}
-        for failure in results.failures
-    ]
+    rows: list[Row] = []
+    for failure in results.failures:
+        values = asdict(failure)
+        del values["after"]  # the journal's own number
+        rows.append({"label": labels[failure.cell], **values, "kind": failure.kind.value})
+    return rows
 
 
 def write_json_lines(rows: Sequence[Row], path: Path) -> None:

@@ -99,10 +99,12 @@ class Ladder(PausingRule):
         """How many cells may still arrive at a rung."""
         if rung == 0:
             return len(curves.competing - self._scores[0].keys() - self._left)
-        underway = self._passed[rung - 1] - self._scores[rung].keys() - self._left
+        # Those that are certain to pass may not have been told so yet.
+        passing = self._passed[rung - 1].union(self._certain(curves, rung - 1))
+        underway = passing - self._scores[rung].keys() - self._left
         if not self._to_come(curves, rung - 1):
             return len(underway)
-        chosen = sum(not curves.is_baseline(cell) for cell in self._passed[rung - 1])
+        chosen = sum(not curves.is_baseline(cell) for cell in passing)
         return len(underway) + max(0, self._places(curves, rung - 1) - chosen)
 
     def _certain(self, curves: Curves, rung: int) -> list[str]:

@@ -62,7 +62,9 @@ class Sweep:
         """What Tune is told to do with the trial."""
         trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}}, trial_id="1")
         controller: Any = SimpleNamespace(
-            pause_trial=lambda trial, *, should_checkpoint: self.paused.append(trial)
+            pause_trial=lambda trial, should_checkpoint: self.paused.append(
+                (trial, should_checkpoint)
+            )
         )
         report = {
             HOST: "host/1",

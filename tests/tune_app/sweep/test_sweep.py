@@ -57,7 +57,7 @@ def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
         cells = journal.cells()
         *trained, infeasible = cells
         assert trained[0].status is Status.FINISHED, "the baseline is immune"
-        assert {cell.status for cell in trained} <= {Status.FINISHED, Status.STOPPED}
+        assert {cell.status for cell in trained} <= {Status.FINISHED, Status.PAUSED, Status.STOPPED}
         assert all(journal.observations(cell.key) for cell in trained)
         assert len(trained) == 5
         assert infeasible.status is Status.INFEASIBLE

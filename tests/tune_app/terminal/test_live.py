@@ -185,8 +185,8 @@ def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
         view.sweep_ended()
         text[kind] = output.getvalue()
     assert (
-        f"continues  {cell.label}  at 38k/150k tokens by stopping ASHA: rung 37,500: the first to arrive"
-        in text[LiveView]
+        f"continues  {cell.label}  at 38k/150k tokens by stopping ASHA: rung 37,500: the first to "
+        "arrive" in text[LiveView]
     )
     assert text[PlainView] == ""
 
