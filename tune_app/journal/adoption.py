@@ -52,7 +52,7 @@ def adopted_cell(journal: JournalReader, key: str, *, checkpoint: str | None) ->
     with journal.one_moment():
         cell = journal.cell(key)
         observations = tuple(sorted(journal.observations(key), key=lambda one: one.tokens))
-        decisions = tuple(one for one in journal.decisions() if one.cell == key)
+        decisions = tuple(one for one in journal.decisions() if one.cell == key and one.action.ends)
         attempts, failures = tuple(journal.attempts(key)), tuple(journal.failures(key))
         scores = tuple(one for one in journal.scores() if one.cell == key)
         evaluations = tuple(journal.evaluations(key))

@@ -6,7 +6,7 @@ Read from the dataclasses that hold the settings, so that a new one appears by i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from data.tokenizers.spec import DEFAULT_KIND
@@ -85,6 +85,12 @@ def settings_of(
         for field in fields(owner)
         if field.name in owner.__annotations__
     )
+
+
+def settings_with_bases(owner: type[Any]) -> tuple[Setting, ...]:
+    """The settings of a dataclass and of its bases, those of the bases first."""
+    owners = [one for one in reversed(owner.__mro__) if is_dataclass(one)]
+    return tuple(setting for one in owners for setting in settings_of(one))
 
 
 def _one_of(choices: Sequence[str]) -> str:

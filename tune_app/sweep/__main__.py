@@ -217,14 +217,14 @@ def settings() -> int:
     from tune_app.plan.settings import (  # noqa: PLC0415 - reads the source of some classes
         SettingsGroup,
         cell_settings,
-        settings_of,
+        settings_with_bases,
     )
     from tune_app.stopping.all_rules import SCHEDULERS  # noqa: PLC0415
     from tune_app.stopping.sweep_rules import kill_rule_settings  # noqa: PLC0415
     from tune_app.terminal.settings import settings_table  # noqa: PLC0415
 
     schedulers = [
-        SettingsGroup(title=f"Scheduler {name}", settings=settings_of(kind))
+        SettingsGroup(title=f"Scheduler {name}", settings=settings_with_bases(kind))
         for name, kind in SCHEDULERS.items()
     ]
     sampler = SettingsGroup(

@@ -48,7 +48,9 @@ def test_a_plan_shows_cells_rules_and_time_and_leaves_no_trace(
     assert code_of("plan", *words, *options) == 0
     shown = capsys.readouterr().out
     assert "6 of 6 cells are feasible; 4.1k tokens each" in shown
-    assert "scheduler   asha, best 1/2 of the earlier arrivals at 1,024, 2,048 tokens" in shown
+    assert (
+        "scheduler   asha, all cells pause and the best 1/2 go on at 1,024, 2,048 tokens" in shown
+    )
     assert "kill rule   stop at" in shown
     assert f"results     {tmp_path / 'runs' / 'mine'} (new)" in shown
     assert "device      cpu, 1 CPU per cell, on this machine" in shown

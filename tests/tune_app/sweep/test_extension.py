@@ -255,7 +255,7 @@ def test_status_report_and_tables_tell_what_was_changed(tmp_path: Path) -> None:
         "3": ("pending", 1),
     }
     told = caveats(results)
-    assert any("1 of its cells were stopped by earlier rules" in text for text in told)
+    assert any("1 of its cells were stopped or paused by earlier rules" in text for text in told)
     assert any("1 of 4 cells are left out" in text for text in told)
     write_report(results, [], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text("utf-8")
