@@ -217,6 +217,7 @@ def settings() -> int:
     from tune_app.plan.settings import (  # noqa: PLC0415 - reads the source of some classes
         SettingsGroup,
         cell_settings,
+        settings_of,
         settings_with_bases,
     )
     from tune_app.stopping.all_rules import SCHEDULERS  # noqa: PLC0415
