@@ -119,6 +119,15 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.stopping",
         "tune_app.results",
     ),
+    "tune_app.rates": (
+        "data",
+        "model",
+        "tune_app.devices",
+        "tune_app.command_line",
+        "tune_app.plan",
+        "tune_app.trial",
+        "tune_app.results",
+    ),
     "tune_app.cluster": ("data", "tune_app.formats", "tune_app.stores"),
     "tune_app.on_ray": (
         "data",

@@ -23,6 +23,8 @@ COMMANDS = {
     "study": ("tune_app.study", "Run sweeps in phases up to a verdict, or continue them."),
     "presets": ("tune_app.presets", "Show models of known shape, or smaller ones like them."),
     "trial": ("tune_app.trial", "Train one cell, without Ray."),
+    "overfit": ("tune_app.overfit", "Check that a cell learns a few thousand tokens by heart."),
+    "rates": ("tune_app.rates", "Find a learning rate in a few hundred steps."),
     "prepare": ("data.prepare", "Prepare a corpus: train its tokenizer, encode its text."),
     "evaluate": ("tune_app.evaluate", "Say what a trained cell is worth, on text and on tasks."),
     "export": ("tune_app.export", "Write a trained cell as a folder that loads without its sweep."),
@@ -32,7 +34,7 @@ COMMANDS = {
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
-FILES = ("presets", "prepare", "evaluate", "export", "finetune", "generate")
+FILES = ("presets", "prepare", "evaluate", "export", "finetune", "generate", "overfit")
 """Those whose module is a file; the others are packages."""
 OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")
 """Sub-commands of `stellux sweep` that may be called without that word."""

@@ -161,8 +161,8 @@ class Training:
         """Whether all tokens are trained."""
         return self.tokens >= self.training.tokens
 
-    def step(self) -> StepResult:
-        """Trains on the next batch.
+    def step(self, *, learning_rate: float | None = None) -> StepResult:
+        """Trains on the next batch, at the schedule's learning rate unless one is given.
 
         A NaN or infinite gradient leaves the weights unchanged. Raises ValueError for a batch whose
         size is not batch_size or without a scored target, and for a part of the network that
@@ -172,7 +172,8 @@ class Training:
         if self._compiles:
             self._compile(batch)
         tokens = batch.inputs_BT.numel()
-        learning_rate = self._learning_rate(tokens)
+        if learning_rate is None:
+            learning_rate = self._learning_rate(tokens)
         set_learning_rate(self._optimizer, learning_rate)
         with deterministic_algorithms(self.training.deterministic):
             loss, reported = self._accumulate(batch)

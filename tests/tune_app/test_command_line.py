@@ -37,6 +37,8 @@ APPS = (
     "tune_app.sweep.__main__",
     "tune_app.trial.__main__",
     "tune_app.interpret.__main__",
+    "tune_app.overfit",
+    "tune_app.rates.__main__",
     "tune_app.presets",
     "data.prepare",
     "tune_app.cloud.commands",

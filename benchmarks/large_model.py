@@ -1,0 +1,169 @@
+"""Peak memory of a preset on a CPU: two steps, a checkpoint saved during the second, then loaded.
+
+Blocks compute their activations again, the context is short and the loss goes through the
+vocabulary in chunks. Saving is what a sweep does: a copy in memory, which a thread streams to a
+store while the training goes on. Loading is a process of its own. Peaks are what the system counted
+(ru_maxrss); above the limit the exit code is 1.
+
+python -m benchmarks.large_model
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from cyclopts import App
+from rich.console import Console
+from rich.table import Table
+
+from data.batches import Batch
+from model.presets import preset
+from model.sizing.counts import count_parameters
+from model.training.settings import TrainingConfig
+from model.training.training import Training
+from tune_app.stores.path import PathStore
+from tune_app.trial.checkpoint_upload import Uploads
+from tune_app.trial.checkpoints import Checkpoints
+
+GIB = 2**30
+CELL = "large"
+
+app = App(name="python -m benchmarks.large_model", help=__doc__, version_flags=[])
+
+
+class RandomBatches:
+    """Sequences of random tokens: memory does not depend on what they say."""
+
+    def __init__(self, vocab_size: int, *, sequences: int, length: int) -> None:
+        self._vocab_size, self._shape = vocab_size, (sequences, length + 1)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        tokens = np.random.default_rng(step).integers(self._vocab_size, size=self._shape)
+        return Batch(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
+
+
+class Phases:
+    """What each phase took, and the peak of memory until its end; a line of JSON for each."""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures a block."""
+        started = time.perf_counter()
+        yield
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(
+            json.dumps({"phase": name, "seconds": time.perf_counter() - started, "peak": peak}),
+            flush=True,
+        )
+
+
+@app.default
+def measure(
+    name: str = "polychromatic-600m",
+    *,
+    context: int = 128,
+    limit: float = 20.0,
+    folder: Path | None = None,
+) -> int:
+    """Measure, and print a table.
+
+    Parameters
+    ----------
+    name
+        Preset.
+    context
+        Tokens of the one sequence in a step.
+    limit
+        GiB that no phase may exceed.
+    folder
+        Where to put the checkpoint, several GB, in a folder that is removed; default: TMPDIR.
+    """
+    parameters = count_parameters(preset(name).config).total
+    shown = Table(
+        title=f"{name}: {parameters:,} parameters, {context} tokens a step, fp32 on a CPU"
+    )
+    for column in ("phase", "seconds", "peak until then"):
+        shown.add_column(column, justify="left" if column == "phase" else "right")
+    peak = 0.0
+    with tempfile.TemporaryDirectory(dir=folder) as store:
+        for part in ("train", "load"):
+            command = [sys.executable, "-m", "benchmarks.large_model", part, name]
+            run = subprocess.run(
+                [*command, f"--context={context}", f"--store={store}"],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            for line in map(json.loads, run.stdout.splitlines()):
+                peak = max(peak, line["peak"] / GIB)
+                shown.add_row(
+                    line["phase"], f"{line['seconds']:.0f}", f"{line['peak'] / GIB:.1f} GiB"
+                )
+    console = Console()
+    console.print(shown)
+    console.print(f"greatest peak {peak:.1f} GiB, limit {limit:g} GiB")
+    return int(peak >= limit)
+
+
+@app.command(show=False)
+def train(name: str, *, context: int, store: Path) -> None:
+    """Two steps; the checkpoint of the first is saved during the second."""
+    phases = Phases()
+    uploads = Uploads(Checkpoints(PathStore(store), cell=CELL))
+    with phases.phase("build"):
+        training = _training(name, context)
+    with phases.phase("step 1"):
+        training.step()
+    with phases.phase("copy the state"):
+        uploads.begin(training.state_dict, tokens=training.tokens)
+    with phases.phase("step 2, while it is saved"):
+        result = training.step()
+        assert np.isfinite(result.loss)
+    with phases.phase("the rest of saving"):
+        uploads.close()
+        assert uploads.stored is not None, "it was stored"
+
+
+@app.command(show=False)
+def load(name: str, *, context: int, store: Path) -> None:
+    """The checkpoint in a new process, and the second step from it."""
+    phases = Phases()
+    with phases.phase("build, in a new process"):
+        training = _training(name, context)
+    with phases.phase("load"):
+        restored = Checkpoints(PathStore(store), cell=CELL).newest()
+        assert restored.state is not None
+        training.load_state_dict(restored.state)
+        del restored
+    with phases.phase("step 2 again"):
+        training.step()
+
+
+def _training(name: str, context: int) -> Training:
+    torch.set_num_threads(1)
+    config = replace(preset(name).config, context=context)
+    settings = TrainingConfig(
+        tokens=100 * context,
+        batch_size=1,
+        precision="fp32",
+        compile="off",
+        gradient_checkpointing=True,
+    )
+    batches = RandomBatches(config.vocab_size, sequences=1, length=context)
+    return Training(config, settings, batches, baseline=config)
+
+
+if __name__ == "__main__":
+    sys.exit(app())
