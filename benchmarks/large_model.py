@@ -11,6 +11,7 @@ python -m benchmarks.large_model
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -21,13 +22,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from cyclopts import App
 from rich.console import Console
 from rich.table import Table
 
-from data.batches import Batch
+from data.batches import RandomBatches
 from model.presets import preset
 from model.sizing.counts import count_parameters
 from model.training.settings import TrainingConfig
@@ -40,18 +40,6 @@ GIB = 2**30
 CELL = "large"
 
 app = App(name="python -m benchmarks.large_model", help=__doc__, version_flags=[])
-
-
-class RandomBatches:
-    """Sequences of random tokens: memory does not depend on what they say."""
-
-    def __init__(self, vocab_size: int, *, sequences: int, length: int) -> None:
-        self._vocab_size, self._shape = vocab_size, (sequences, length + 1)
-
-    def batch(self, step: int) -> Batch:
-        """The batch of a step."""
-        tokens = np.random.default_rng(step).integers(self._vocab_size, size=self._shape)
-        return Batch(inputs_BT=tokens[:, :-1], targets_BT=tokens[:, 1:])
 
 
 class Phases:
@@ -130,7 +118,7 @@ def train(name: str, *, context: int, store: Path) -> None:
         uploads.begin(training.state_dict, tokens=training.tokens)
     with phases.phase("step 2, while it is saved"):
         result = training.step()
-        assert np.isfinite(result.loss)
+        assert math.isfinite(result.loss)
     with phases.phase("the rest of saving"):
         uploads.close()
         assert uploads.stored is not None, "it was stored"
@@ -161,7 +149,7 @@ def _training(name: str, context: int) -> Training:
         compile="off",
         gradient_checkpointing=True,
     )
-    batches = RandomBatches(config.vocab_size, sequences=1, length=context)
+    batches = RandomBatches(vocab_size=config.vocab_size, context=context, batch_size=1)
     return Training(config, settings, batches, baseline=config)
 
 

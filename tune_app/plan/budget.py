@@ -135,7 +135,13 @@ def _counted(values: Mapping[str, Any], train_tokens: TrainTokens | None) -> Bud
         return Cell.from_values(_without(values))
 
     def step_tokens() -> tuple[int, int]:
-        return cell().settings.batch_size, cell().baseline.context
+        named = cell()
+        if named.settings.stages:
+            raise ValueError(
+                "steps differ in length under a curriculum, so they are no measure of a training; "
+                "give tokens or epochs"
+            )
+        return named.settings.batch_size, named.baseline.context
 
     def epoch_tokens() -> int:
         if train_tokens is None:

@@ -86,8 +86,9 @@ def overfit(
 ) -> Overfit:
     """Trains a cell on its first few batches until their mean loss is below a limit.
 
-    Everything is as the cell asks, but for dropout, which keeps a model from learning by heart, and
-    the rate, which after the warm-up stays the same until the last fifth of the steps.
+    Everything is as the cell asks, but for dropout, which keeps a model from learning by heart, a
+    curriculum, and the rate, which after the warm-up stays the same until the last fifth of the
+    steps.
 
     Args:
         cell: the cell.
@@ -104,7 +105,8 @@ def overfit(
             raise ValueError(f"{name} is {value}; it must be at least 1")
     if not 0 < below < math.inf:
         raise ValueError(f"below is {below:g}; it must be a positive loss in nats, such as {BELOW}")
-    cell = replace(cell, model=replace(cell.model, dropout=0.0))
+    settings = replace(cell.settings, curriculum=())
+    cell = replace(cell, model=replace(cell.model, dropout=0.0), settings=settings)
     data, solved = TrialData(cell, corpora=corpora), SolvedModels.of(cell)
     step_tokens = cell.settings.batch_size * cell.model.context
     distinct = max(1, round(tokens / step_tokens))
@@ -113,10 +115,10 @@ def overfit(
             f"{steps} steps are not one pass over {distinct * step_tokens:,} tokens; take at least "
             f"{distinct} steps, or fewer tokens"
         )
-    settings = replace(cell.training_config(tokens=steps * step_tokens), schedule="wsd")
+    config = replace(cell.training_config(tokens=steps * step_tokens), schedule="wsd")
     training = Training(
         solved.model,
-        settings,
+        config,
         RepeatedBatches(data.batches, distinct=distinct),
         baseline=solved.baseline,
         device=device,
@@ -141,5 +143,5 @@ def overfit(
         below=below,
         gradient_norm=norm,
         vocabulary=solved.model.vocab_size,
-        learning_rate=settings.learning_rate * settings.learning_rate_factor,
+        learning_rate=config.learning_rate * config.learning_rate_factor,
     )

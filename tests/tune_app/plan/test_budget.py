@@ -54,6 +54,7 @@ def test_every_way_to_say_it_is_tokens_once(
     [
         ({}, {"steps": 3, "tokens": 9}, "tokens and steps all say how long to train"),
         ({"steps": 3, "epochs": 1}, {}, "steps and epochs all say"),
+        ({"curriculum": "10%:16"}, {"steps": 3}, "steps differ in length under a curriculum"),
         ({}, {"steps": 0}, "steps is 0; it must be a whole number of at least 1"),
         ({"steps": 2.5}, {}, "steps is 2.5; it must be a whole number"),
         ({"steps": True}, {}, "steps is True"),
