@@ -226,6 +226,17 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.terminal",
         "tune_app.api",
     ),
+    "tune_app.reproduction": (
+        "data",
+        "model.training",
+        "tune_app.devices",
+        "tune_app.formats",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.trial",
+        "tune_app.results",
+        "tune_app.sweep",
+    ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
     "tune_app.cloud": ("tune_app.formats", "tune_app.command_line", "tune_app.sweep"),
     "tune_app": (
@@ -237,6 +248,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.devices",
         "tune_app.evaluation",
         "tune_app.finetuning",
+        "tune_app.reproduction",
         "tune_app.cloud",
         "tune_app.formats",
         "tune_app.terminal",

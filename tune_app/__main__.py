@@ -30,11 +30,23 @@ COMMANDS = {
     "export": ("tune_app.export", "Write a trained cell as a folder that loads without its sweep."),
     "finetune": ("tune_app.finetune", "Go on training an export on conversations."),
     "generate": ("tune_app.generate", "Continue a text with a trained cell or an export."),
+    "bundle": ("tune_app.bundle", "Pack a sweep into one archive for others to repeat."),
+    "verify": ("tune_app.verify", "Check a bundle: its numbers, its hashes, a cell's first steps."),
     "interpret": ("tune_app.interpret", "Look inside a trained model: routing, embeddings."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""
-FILES = ("presets", "prepare", "evaluate", "export", "finetune", "generate", "overfit")
+FILES = (
+    "presets",
+    "prepare",
+    "evaluate",
+    "export",
+    "finetune",
+    "generate",
+    "overfit",
+    "bundle",
+    "verify",
+)
 """Those whose module is a file; the others are packages."""
 OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")
 """Sub-commands of `stellux sweep` that may be called without that word."""

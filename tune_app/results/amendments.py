@@ -16,11 +16,11 @@ _MOST_VALUES = 8
 
 
 def amendment_text(amendment: Amendment, *, tokens: int) -> str:
-    """An amendment in one line: `2026-11-28 00:10: 12 cells added; seeds 0 → 0, 1`.
+    """An amendment in one line: `2026-11-28 00:10 UTC: 12 cells added; seeds 0 → 0, 1`.
 
     tokens: baseline tokens of a trial.
     """
-    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(amendment.at))
+    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(amendment.at))
     return f"{at}: {'; '.join(what_changed(amendment, tokens=tokens))}"
 
 

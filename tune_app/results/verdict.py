@@ -74,6 +74,32 @@ def noise_text(noise: Noise, *, seeds: int = 1) -> str:
     )
 
 
+def interval_text(results: SweepResults) -> str:
+    """How far the second is behind the leader, as an interval: `0.0011 bpb behind, interval −0.0119
+    to 0.0141`; empty without a second, or if the noise is unknown.
+
+    It is the range within which differences are not told apart, laid around the measured one, so
+    that it holds 0 exactly if the two are not told apart: 2 σ, or as much by Student's t where σ is
+    from few seeds.
+    """
+    contest = results.contest
+    if len(contest.ranking) < 2:
+        return ""
+    second = contest.ranking[1]
+    found = contest.margins.get(second.label)
+    if found is None:
+        return ""
+    reach = found.limit * found.unit
+    ends = " to ".join(_signed(found.by + way * reach) for way in (-1, 1))
+    return (
+        f"{formats.one_line(second.label)} is {_signed(found.by)} bpb behind, 95 % interval {ends}"
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:.4f}".replace("-", formats.MINUS)
+
+
 def sigmas_text(margin: Margin) -> str:
     """The margin in standard deviations: `0.7 σ`."""
     return f"{margin.sigmas:.1f} σ".replace("-", formats.MINUS)

@@ -12,8 +12,10 @@ from tune_app.journal.journal import Journal
 from tune_app.results.columns import dictionary
 from tune_app.results.design_table import design_rows
 from tune_app.results.equal_budgets import view_rows
+from tune_app.results.markdown import REPORT, write_markdown
 from tune_app.results.mirrors.optuna import STUDY, write_study
 from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
+from tune_app.results.paper import FOLDER, paper_tables, write_paper_tables
 from tune_app.results.plots.all_plots import draw, png
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
@@ -48,9 +50,13 @@ class ResultPaths:
     decisions: Path
     failures: Path
     report: Path
+    markdown: Path
+    """The report on one page."""
     study: Path
     tensorboard: Path
     plots: tuple[Path, ...]
+    paper: tuple[Path, ...]
+    """Tables fit for a paper, as CSV and as LaTeX."""
 
 
 def write_results(journal: Journal, folder: Path, *, live: bool = False) -> ResultPaths:
@@ -66,7 +72,21 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
 
     A mirror that cannot be written causes a warning. Raises OSError if the folder is not writable.
     """
-    results = summarise(journal)
+    paths = write_files(summarise(journal), folder)
+    if not live:
+        for write, path in (
+            (write_study, paths.study),
+            (write_tensorboard, paths.tensorboard),
+        ):
+            _write_mirror(write, journal, path)
+    return paths
+
+
+def write_files(results: SweepResults, folder: Path) -> ResultPaths:
+    """Writes the tables, the plots and the report: all results but the mirrors.
+
+    Each file is replaced atomically. Raises OSError if the folder is not writable.
+    """
     pictures = [
         Picture(name=plot.name, png=png(plot), caption=plot.caption) for plot in draw(results)
     ]
@@ -81,9 +101,11 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
         decisions=folder / "decisions.jsonl",
         failures=folder / "failures.jsonl",
         report=folder / "report.html",
+        markdown=folder / REPORT,
         study=folder / STUDY,
         tensorboard=folder / TENSORBOARD,
         plots=tuple(folder / "plots" / f"{picture.name}.png" for picture in pictures),
+        paper=tuple(write_paper_tables(paper_tables(results), folder / FOLDER)),
     )
     rows, designs, curves = cell_rows(results), design_rows(results), curve_rows(results)
     views = view_rows(results)
@@ -101,14 +123,9 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     for picture, path in zip(pictures, paths.plots, strict=True):
         with replacing(path) as temporary:
             temporary.write_bytes(picture.png)
-    # After the files that it refers to, and before the mirrors, which may wait for a lock.
+    # After the files that they refer to.
+    write_markdown(results, [picture.name for picture in pictures], paths.markdown)
     write_report(results, pictures, paths.report)
-    if not live:
-        for write, path in (
-            (write_study, paths.study),
-            (write_tensorboard, paths.tensorboard),
-        ):
-            _write_mirror(write, journal, path)
     return paths
 
 
