@@ -115,7 +115,10 @@ def _refuse_harm(archive: Path, entry: zipfile.ZipInfo, root: Path) -> None:
 
 def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, root: Path) -> None:
     path = root / entry.filename
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ArchiveError(f"{entry.filename!r} lies in a file") from None
     inside = str(PurePosixPath(*PurePosixPath(entry.filename).parts[1:]))
     left = entry.file_size
     try:
@@ -131,7 +134,3 @@ def _extract(packed: zipfile.ZipFile, entry: zipfile.ZipInfo, root: Path) -> Non
             old=f"{entry.file_size:,} bytes with the CRC-32 {entry.CRC:08x}",
             new=f"damaged in the archive ({formats.one_line(str(error))})",
         ) from error
-    except OSError as error:
-        if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
-            raise ArchiveError(f"{entry.filename!r} is a file and a folder at once") from error
-        raise

@@ -24,8 +24,10 @@ _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 _LIBRARY = re.compile(r'<script id="plotly">.*?</script>', re.DOTALL)
 
 
-def write_derived(folder: Path, to: Path) -> SweepResults:
+def write_derived(folder: Path, to: Path, *, drawn: bool = True) -> SweepResults:
     """Writes everything that the journal in `folder` determines to the folder `to`.
+
+    drawn: whether to draw the plots.
 
     Raises JournalError if the journal cannot be read.
     """
@@ -45,7 +47,7 @@ def write_derived(folder: Path, to: Path) -> SweepResults:
     to.mkdir(parents=True, exist_ok=True)
     text = json.dumps(cells, indent=1, sort_keys=True, ensure_ascii=False)
     (to / CELLS).write_text(f"{text}\n", "utf-8")
-    write_files(results, to)
+    write_files(results, to, drawn=drawn)
     return results
 
 

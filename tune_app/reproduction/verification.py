@@ -106,7 +106,7 @@ def _recomputed(
     try:
         check_journal_text(sweep / JOURNAL, sweep / TEXT, name=f"{told}/{JOURNAL}")
         with TemporaryDirectory(prefix="stellux-verify-") as scratch:
-            results = write_derived(sweep, Path(scratch))
+            results = write_derived(sweep, Path(scratch), drawn=False)
             files = check_derived(sweep, Path(scratch), name=told, hint=_hint(manifest))
     except JournalError as error:
         raise as_difference(error, name=f"{told}/{JOURNAL}") from error

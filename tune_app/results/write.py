@@ -82,13 +82,16 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     return paths
 
 
-def write_files(results: SweepResults, folder: Path) -> ResultPaths:
+def write_files(results: SweepResults, folder: Path, *, drawn: bool = True) -> ResultPaths:
     """Writes the tables, the plots and the report: all results but the mirrors.
+
+    drawn: whether to draw the plots, which takes most of the time; else they are empty.
 
     Each file is replaced atomically. Raises OSError if the folder is not writable.
     """
     pictures = [
-        Picture(name=plot.name, png=png(plot), caption=plot.caption) for plot in draw(results)
+        Picture(name=plot.name, png=png(plot) if drawn else b"", caption=plot.caption)
+        for plot in draw(results)
     ]
     paths = ResultPaths(
         results=results,
