@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,8 @@ from tune_app.plan.space import Space, expand
 from tune_app.statistics.best import ALPHA
 
 RATE = "learning_rate_factor"
+SMALLEST_DIFFERENCE = 0.005
+"""Bits per byte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,18 @@ class Frame:
     kill_rule: Mapping[str, Any] = field(default_factory=dict)
     alpha: float = ALPHA
     """Probability of naming a winner where none is."""
+    smallest_difference: float = SMALLEST_DIFFERENCE
+    """That matters, in bits per byte."""
 
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise ValueError(f"tokens is {self.tokens}; it must be at least 1")
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha is {self.alpha:g}; it must be above 0 and below 1")
+        if not (math.isfinite(self.smallest_difference) and self.smallest_difference >= 0):
+            raise ValueError(
+                f"smallest_difference is {self.smallest_difference:g}; it must be at least 0"
+            )
 
     def space(
         self, *, axes: Mapping[Any, Any], tokens: int, rate: float = 1.0, name: str = "study"

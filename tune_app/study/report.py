@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,18 @@ from typing import Any
 from tune_app.formats import count, counted, one_line
 from tune_app.results.whole_files import replacing
 from tune_app.statistics.best import POWER, p_text
-from tune_app.study.found import Found, PhaseFound
+from tune_app.study.found import Found
+from tune_app.study.kill_rule import kill_rule_lines
+from tune_app.study.report_phases import (
+    cell_text,
+    flips_text,
+    interval_text,
+    phase_lines,
+    phase_values,
+    rate_lines,
+)
 from tune_app.study.spec import Study
-from tune_app.study.verdict import StudyVerdict, study_verdict
+from tune_app.study.verdict import AtRate, StudyVerdict, at_other_rates, study_verdict
 
 REPORT = "REPORT.md"
 VERDICT = "verdict.json"
@@ -28,54 +37,45 @@ def write_report(study: Study, found: Found, folder: Path) -> str:
     for name, text in ((REPORT, "\n".join(lines)), (VERDICT, json.dumps(values, indent=2))):
         with replacing(folder / name) as path:
             path.write_text(f"{text}\n", "utf-8")
-    return verdict_text(verdict)
+    return _told(study, found, verdict)
 
 
-def verdict_text(verdict: StudyVerdict | None) -> str:
-    """The verdict in a sentence or two."""
+def _told(study: Study, found: Found, verdict: StudyVerdict | None) -> str:
+    rates = [] if verdict is None else at_other_rates(study, found, verdict)
+    return verdict_text(verdict, rates)
+
+
+def verdict_text(verdict: StudyVerdict | None, rates: Sequence[AtRate] = ()) -> str:
+    """The verdict in a few sentences.
+
+    rates: the same at other learning rates.
+    """
     if verdict is None:
         return "No verdict: no finalists have finished on a common seed."
     text = f"Verdict, on the {verdict.split} split: {one_line(verdict.verdict.reason)}."
     if (margin := verdict.perplexity_margin) is not None:
         text += f" In the baseline's perplexity the margin is {margin:.2f}."
-    return text
+    return f"{text} {flips_text(rates)}" if rates else text
 
 
 def verdict_values(study: Study, found: Found, verdict: StudyVerdict | None) -> dict[str, Any]:
-    """The verdict as plain values, without what a clock had to do with it."""
+    """What the study says as plain values, without what a clock had to do with it."""
     values: dict[str, Any] = {
         "study": study.name,
         "rate": found.rate,
-        "phases": [
-            {
-                "name": phase.name,
-                "kind": phase.kind,
-                "reason": phase.origin.get("reason", ""),
-                "cells": [
-                    {
-                        "cell": cell.cell.label,
-                        "key": cell.cell.key,
-                        "status": cell.cell.status.value,
-                        "bits_per_byte": cell.score,
-                        "test_bits_per_byte": None
-                        if cell.test is None
-                        else cell.test.bits_per_byte,
-                    }
-                    for cell in phase.results.cells
-                ],
-            }
-            for phase in found.phases
-        ],
+        "phases": [phase_values(study, found, phase) for phase in found.phases],
     }
     if verdict is not None:
-        told = asdict(verdict.verdict)
         values["verdict"] = {
-            **{name: told[name] for name in told if name != "noise"},
-            "noise": told["noise"],
+            **asdict(verdict.verdict),
             "split": verdict.split,
             "baseline": verdict.baseline,
             "perplexity_margin": verdict.perplexity_margin,
             "document_interval": verdict.documents,
+            "other_rates": [
+                {"factor": one.factor, "flips": one.flips, **asdict(one.comparison)}
+                for one in at_other_rates(study, found, verdict)
+            ],
         }
     plain: dict[str, Any] = _finite(values)
     return plain
@@ -93,17 +93,18 @@ def _finite(value: Any) -> Any:
 def _lines(study: Study, found: Found, verdict: StudyVerdict | None) -> Iterator[str]:
     yield f"# {study.name}"
     yield ""
-    yield f"**{verdict_text(verdict)}**"
+    yield f"**{_told(study, found, verdict)}**"
     yield ""
     if verdict is not None:
         yield from _verdict_lines(study, verdict)
+        yield from rate_lines(at_other_rates(study, found, verdict))
     yield "## Noise and learning rate"
     yield ""
     yield from _noise_lines(found)
     yield "## Phases"
     yield ""
     for phase in found.phases:
-        yield from _phase_lines(phase)
+        yield from phase_lines(study, found, phase)
 
 
 def _verdict_lines(study: Study, told: StudyVerdict) -> Iterator[str]:
@@ -112,13 +113,13 @@ def _verdict_lines(study: Study, told: StudyVerdict) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     behind = {one.name: one for one in verdict.behind}
     for name, mean in verdict.means.items():
-        shown = _cell(name) + (" (baseline)" if name == told.baseline else "")
+        shown = cell_text(name) + (" (baseline)" if name == told.baseline else "")
         perplexity = f"{told.perplexities[name]:.2f}"
         if name not in behind:
             yield f"| {shown} | {mean:.4f} | leader | | | {perplexity} |"
             continue
         one = behind[name]
-        interval = _interval(one.interval)
+        interval = interval_text(one.interval)
         mark = "" if one.told_apart else "≈ "
         yield (
             f"| {shown} | {mean:.4f} | {mark}{one.by:.4f} | {interval} | {p_text(one.p)} | "
@@ -143,7 +144,7 @@ def _verdict_lines(study: Study, told: StudyVerdict) -> Iterator[str]:
     if told.documents is not None:
         yield (
             f"Over seeds and parts of the dev sample, by a hierarchical bootstrap, the margin is "
-            f"{_interval(told.documents)} bpb. It stands beside the test above and does not "
+            f"{interval_text(told.documents)} bpb. It stands beside the test above and does not "
             "replace it."
         )
         yield ""
@@ -166,26 +167,5 @@ def _noise_lines(found: Found) -> Iterator[str]:
             yield f"  - along the curve, on the dev sample: {along}"
     if found.settled is not None:
         yield f"- {found.settled.reason}"
+    yield from (f"- {line}" for line in kill_rule_lines(found))
     yield ""
-
-
-def _phase_lines(phase: PhaseFound) -> Iterator[str]:
-    results = phase.results
-    statuses = [cell.cell.status.value for cell in results.cells]
-    told = ", ".join(f"{statuses.count(one)} {one}" for one in dict.fromkeys(statuses))
-    yield f"### {phase.name}"
-    yield ""
-    yield f"{phase.origin.get('reason', '')}."
-    yield ""
-    yield f"{counted(len(results.cells), 'cell')} of {count(results.sweep.tokens)} tokens: {told}."
-    yield ""
-
-
-def _interval(interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{low:.4f} to {high:.4f}" if math.isfinite(low) and math.isfinite(high) else "unknown"
-
-
-def _cell(text: str) -> str:
-    """Text in a cell of a Markdown table."""
-    return one_line(text).replace("|", "\\|")

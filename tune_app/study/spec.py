@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,6 @@ from tune_app.plan.plan import NAME
 from tune_app.study.frame import Frame
 from tune_app.study.phases.base import Phase
 
-SMALLEST_DIFFERENCE = 0.005
-"""Bits per byte."""
 METRICS = ("bits_per_byte", "perplexity")
 
 
@@ -25,8 +22,6 @@ class Study(Frame):
     phases: tuple[Phase, ...]
     budget: int | None = None
     """Baseline tokens that all phases together may train on; None for no limit."""
-    smallest_difference: float = SMALLEST_DIFFERENCE
-    """That matters, in bits per byte."""
     metric: str = METRICS[0]
     """What designs are ranked by."""
     source: str = ""
@@ -41,10 +36,6 @@ class Study(Frame):
             )
         if self.budget is not None and self.budget < 1:
             raise ValueError(f"budget is {self.budget}; it must be at least 1 token")
-        if not (math.isfinite(self.smallest_difference) and self.smallest_difference >= 0):
-            raise ValueError(
-                f"smallest_difference is {self.smallest_difference:g}; it must be at least 0"
-            )
         if not self.phases:
             raise ValueError(
                 "the study has no phases; add at least one [[phase]] with a kind, such as "
@@ -62,11 +53,14 @@ class Study(Frame):
             phase.check(self, self.phases[:at])
 
     def seeds_of(self, phase: Phase) -> tuple[int, ...]:
-        """The seeds of a phase: from 0, or behind those of all other phases if they are fresh."""
+        """The seeds of a phase: from 0, or behind those of all phases before it and of all that
+        are not fresh."""
         if not phase.FRESH:
             return tuple(range(phase.seeds))
-        used = max([one.seeds for one in self.phases if not one.FRESH], default=0)
-        return tuple(range(used, used + phase.seeds))
+        first = max((one.seeds for one in self.phases if not one.FRESH), default=0)
+        before = self.phases[: self.phases.index(phase)]
+        first += sum(one.seeds for one in before if one.FRESH)
+        return tuple(range(first, first + phase.seeds))
 
     def allowance(self, phase: Phase) -> int | None:
         """Baseline tokens that a phase may train on; None for no limit of its own."""

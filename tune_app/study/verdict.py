@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.summary import SweepResults
 from tune_app.statistics.best import Verdict, verdict_of
 from tune_app.statistics.bootstrap import document_interval
+from tune_app.statistics.paired import Comparison, paired
 from tune_app.study.found import Found, PhaseFound, design_key
-from tune_app.study.spec import Study
+from tune_app.study.frame import RATE, Frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +44,19 @@ class StudyVerdict:
         return self.perplexities[runner_up] - self.perplexities[self.verdict.leader]
 
 
-def study_verdict(study: Study, found: Found) -> StudyVerdict | None:
-    """The verdict on the finalists; None if there are none, or none of them finished."""
+def study_verdict(study: Frame, found: Found) -> StudyVerdict | None:
+    """The verdict on the finalists; None if there are none, or none of them finished.
+
+    It rests on the phases up to theirs, so that no later one changes it.
+    """
     phases = found.of("finalists")
-    return verdict_of_phase(study, found, phases[-1]) if phases else None
+    if not phases:
+        return None
+    known = found.phases[: found.phases.index(phases[-1]) + 1]
+    return verdict_of_phase(study, replace(found, phases=known), phases[-1])
 
 
-def verdict_of_phase(study: Study, found: Found, phase: PhaseFound) -> StudyVerdict | None:
+def verdict_of_phase(study: Frame, found: Found, phase: PhaseFound) -> StudyVerdict | None:
     """The verdict on the designs of one phase."""
     results = phase.results
     designs = [design for design in results.designs if design.scores]
@@ -101,3 +108,71 @@ def _documents(results: SweepResults, verdict: Verdict) -> tuple[float, float] |
     if verdict.runner_up is None or len(parts) < 2:
         return None
     return document_interval(parts[verdict.leader], parts[verdict.runner_up])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtRate:
+    """Winner and runner-up at another learning rate."""
+
+    factor: float
+    comparison: Comparison
+    """The runner-up's score less the winner's."""
+
+    @property
+    def flips(self) -> bool:
+        """Whether the runner-up is ahead there."""
+        return self.comparison.by < 0
+
+
+def at_other_rates(study: Frame, found: Found, told: StudyVerdict) -> list[AtRate]:
+    """The verdict's margin at each rate of a phase that repeated it."""
+    verdict = told.verdict
+    found_rates: list[AtRate] = []
+    for phase in found.of("rates"):
+        tokens = int(phase.results.sweep.tokens)
+        for factor in phase.origin["evidence"]["rates"]:
+            scores = [
+                _scores_at(phase, told.values[name], factor, told.split)
+                for name in (verdict.leader, str(verdict.runner_up))
+            ]
+            noise = found.noise(tokens)
+            compared = paired(scores[0], scores[1], noise=noise)
+            if compared is not None:
+                found_rates.append(AtRate(factor=float(factor), comparison=compared))
+    return found_rates
+
+
+def _scores_at(
+    phase: PhaseFound, values: Mapping[str, Any], factor: float, split: str
+) -> dict[int, float]:
+    """Bits per byte by seed of a design at a factor of its learning rate."""
+    wanted = design_key({**values, RATE: factor * float(values[RATE])})
+    scores = {}
+    for cell in phase.results.cells:
+        if design_key(cell.cell.values) != wanted:
+            continue
+        if split == "test":
+            if cell.test is not None:
+                scores[cell.seed] = cell.test.bits_per_byte
+        elif cell.score is not None:
+            scores[cell.seed] = cell.score
+    return scores
+
+
+def control_verdict(study: Frame, phase: PhaseFound) -> Verdict | None:
+    """The verdict on one design under several names; None if a run did not finish.
+
+    Names are compared seed by seed in the order of their seeds, which pairs nothing.
+    """
+    evidence = phase.origin["evidence"]
+    names, seeds = int(evidence["names"]), list(evidence["seeds"])
+    each = len(seeds) // names
+    by_seed = {cell.seed: cell.score for cell in phase.results.cells}
+    scores: dict[str, dict[int, float]] = {}
+    for name in range(names):
+        found = [by_seed.get(seed) for seed in seeds[name * each : (name + 1) * each]]
+        known = {at: score for at, score in enumerate(found) if score is not None}
+        if len(known) < each:
+            return None
+        scores[f"name {name + 1}"] = known
+    return verdict_of(scores, alpha=study.alpha, smallest_difference=study.smallest_difference)

@@ -45,7 +45,15 @@ TINY: Mapping[str, Any] = {
 }
 
 
-_NOISY = ("seed", "tokens", "glu_expansion", "learning_rate_factor", "vocab_size", "embedding")
+_NOISY = (
+    "seed",
+    "tokens",
+    "glu_expansion",
+    "learning_rate_factor",
+    "vocab_size",
+    "embedding",
+    "n_heads",
+)
 
 
 def study_of(**changes: Any) -> Study:
@@ -81,6 +89,8 @@ class MadeUp:
         """Keys of the cells by phase that were not adopted."""
         self.interrupt_after: int | None = None
         """Cells after which the sweep is interrupted."""
+        self.at = ""
+        """The name of the sweep now."""
 
     def __call__(
         self,
@@ -92,6 +102,7 @@ class MadeUp:
         command: str,
         inheritance: Inheritance,
     ) -> Outcome:
+        self.at = plan.name
         path = options.results / plan.name / JOURNAL
         if not path.exists():
             record = _record(plan, rules, command, inheritance)
