@@ -156,6 +156,14 @@ _RESULTS: Mapping[str, Column] = {
     ),
 }
 
+_PROPOSALS: Mapping[str, Column] = {
+    "number": Column(meaning="of the proposal, over all rounds of the search"),
+    "round": Column(meaning="in which it was proposed"),
+    "refused": Column(
+        meaning="why it is not trained: no such model, or one that the sweep has; empty otherwise"
+    ),
+}
+
 _DESIGNS: Mapping[str, Column] = {
     "behind_leader_bits_per_byte": Column(
         meaning="full_bits_per_byte minus the leader's; empty for the leader", unit=_BITS
@@ -277,6 +285,11 @@ def of_results(name: str) -> Column:
     return _of_phase(name)
 
 
+def of_proposals(name: str) -> Column:
+    """The description of a column of proposals.csv."""
+    return _PROPOSALS.get(name) or of_designs(name)
+
+
 def of_curves(name: str) -> Column:
     """The description of a column of curves.parquet."""
     if name in _CURVES:
@@ -309,12 +322,14 @@ def dictionary(
     designs: Iterable[str],
     curves: Iterable[str],
     equal_budgets: Iterable[str],
+    proposals: Iterable[str] = (),
 ) -> Sequence[Mapping[str, str]]:
     """A row for each column of the tables, in their order."""
     described = [("results", name, of_results(name)) for name in results]
     described += [("designs", name, of_designs(name)) for name in designs]
     described += [("curves", name, of_curves(name)) for name in curves]
     described += [("equal_budgets", name, of_equal_budgets(name)) for name in equal_budgets]
+    described += [("proposals", name, of_proposals(name)) for name in proposals]
     return [
         {"table": table, "column": name, "unit": column.unit, "meaning": column.meaning}
         for table, name, column in described

@@ -27,7 +27,10 @@ def _row(results: SweepResults, design: Design, rank: int | None) -> Row:
         "rank": rank,
         "design": design.label,
         "is_baseline": design.is_baseline,
-        **{axis: _plain(design.values.get(axis)) for axis in results.axes},
+        **{
+            axis: _plain(design.values.get(axis)) if results.applies(design, axis) else None
+            for axis in results.axes
+        },
         **_choice(results, design),
         "full_bits_per_byte": design.mean,
         "standard_deviation": design.deviation,

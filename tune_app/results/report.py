@@ -18,6 +18,7 @@ from tune_app.results.confounders import confounder_section
 from tune_app.results.equal_budgets import view_section
 from tune_app.results.failures import failure_sections
 from tune_app.results.nuisance import nuisance_section
+from tune_app.results.proposals import search_section
 from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 
@@ -57,6 +58,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
         "nuisance": nuisance_section(results),
         "views": view_section(results),
         "confounders": confounder_section(results),
+        "search": search_section(results),
         "tested": any(design.test_scores for design in results.ranking),
         "ranking": [
             sections.ranked_row(results, place, d) for place, d in enumerate(results.ranking, 1)

@@ -7,6 +7,7 @@ from typing import Any
 from tune_app import formats
 from tune_app.journal.metrics import metric
 from tune_app.journal.records import PHASES, Status
+from tune_app.plan.search.settings import describe_search
 from tune_app.results import nuisance, verdict
 from tune_app.results.amendments import amendment_text
 from tune_app.results.designs import CellResult, Design
@@ -234,6 +235,7 @@ def settings_of(results: SweepResults) -> list[tuple[str, str]]:
         ("space", f"{sweep.space} ({', '.join(sweep.axes)})"),
         ("baseline", next(c.cell.label for c in results.cells if c.cell.key == sweep.baseline)),
         *((("nuisance", ", ".join(results.nuisance)),) if results.nuisance else ()),
+        *((("search", describe_search(sweep.search)),) if sweep.search else ()),
         ("scheduler", describe_scheduler(sweep.scheduler, sweep.tokens)),
         ("kill rule", KillRule.from_record(sweep.kill_rule).describe(sweep.tokens)),
         ("corpus", f"{sweep.corpus}, SHA-256 {sweep.corpus_sha256}"),

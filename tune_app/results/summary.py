@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.metrics import in_order, metric
@@ -26,6 +27,7 @@ from tune_app.journal.records import (
 )
 from tune_app.plan.cell_names import CellNames
 from tune_app.plan.labels import is_number, spans_decades
+from tune_app.plan.search.records import SEARCH_TITLE, Round
 from tune_app.results.contest import Contest, contest_of
 from tune_app.results.designs import (
     CellResult,
@@ -51,6 +53,8 @@ class SweepResults:
     """In chronological order, including those that ended only an attempt."""
     amendments: tuple[Amendment, ...]
     """The commands that changed the sweep after its start, in order."""
+    rounds: tuple[Round, ...] = ()
+    """Of a search, with its proposals."""
 
     @cached_property
     def names(self) -> CellNames:
@@ -64,9 +68,35 @@ class SweepResults:
         positive = len(numbers) == len(values) and all(number > 0 for number in numbers)
         return (axis in self.sweep.log_axes and positive) or spans_decades(values)
 
+    @cached_property
+    def _chosen(self) -> Mapping[str, Mapping[str, Any]]:
+        """By the key of a cell: the settings that the sampler of a search chose for it."""
+        return {one.cell: one.values for each in self.rounds for one in each.new if one.cell}
+
+    def applies(self, design: Design, axis: str) -> bool:
+        """Whether a design has a value of its own on an axis.
+
+        In a search a design has only the settings whose conditions hold, and any other default.
+        """
+        found = next(
+            (one for cell in design.cells if (one := self._chosen.get(cell.cell.key))), None
+        )
+        return found is None or axis in found or axis == "seed"
+
+    def designs_on(self, axis: str) -> list[Design]:
+        """The designs with a value on an axis: in a search, not those without such a setting."""
+        return [
+            design
+            for design in self.designs
+            if self.applies(design, axis)
+            and not (self.sweep.search and design.values.get(axis) is None)
+        ]
+
     @property
     def title(self) -> str:
         """What the cells' names are made of; empty if they have names of another version."""
+        if self.sweep.search:
+            return SEARCH_TITLE
         values = [result.cell.values for result in self.cells]
         known = all(axis in one for one in values for axis in self.sweep.axes)
         return self.names.title if known else ""
@@ -219,6 +249,7 @@ def summarise(journal: Journal) -> SweepResults:
         decisions, failures = journal.decisions(), journal.failures()
         attempts, checkpoints = journal.attempts(), journal.checkpoints()
         scores, amendments = journal.scores(), journal.amendments()
+        rounds = journal.rounds()
     tested = {score.cell: score for score in scores if score.split == "test"}
     last = {one.cell: one for one in decisions if one.action.ends or one.action is Action.PAUSE}
     endings = {cell.key: last.get(cell.key) for cell in records if cell.status.done}
@@ -242,4 +273,5 @@ def summarise(journal: Journal) -> SweepResults:
         decisions=tuple(decisions),
         failures=tuple(failures),
         amendments=tuple(amendments),
+        rounds=tuple(rounds),
     )

@@ -17,6 +17,7 @@ from tune_app.results.mirrors.optuna import STUDY, write_study
 from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
 from tune_app.results.paper import FOLDER, paper_tables, write_paper_tables
 from tune_app.results.plots.all_plots import draw, png
+from tune_app.results.proposals import proposal_rows
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.tables import (
@@ -49,6 +50,8 @@ class ResultPaths:
     """The data dictionary of the tables."""
     decisions: Path
     failures: Path
+    proposals: Path
+    """Of a search; other sweeps have none."""
     report: Path
     markdown: Path
     """The report on one page."""
@@ -103,6 +106,7 @@ def write_files(results: SweepResults, folder: Path, *, drawn: bool = True) -> R
         columns=folder / "columns.csv",
         decisions=folder / "decisions.jsonl",
         failures=folder / "failures.jsonl",
+        proposals=folder / "proposals.csv",
         report=folder / "report.html",
         markdown=folder / REPORT,
         study=folder / STUDY,
@@ -111,18 +115,20 @@ def write_files(results: SweepResults, folder: Path, *, drawn: bool = True) -> R
         paper=tuple(write_paper_tables(paper_tables(results), folder / FOLDER)),
     )
     rows, designs, curves = cell_rows(results), design_rows(results), curve_rows(results)
-    views = view_rows(results)
+    views, proposals = view_rows(results), proposal_rows(results)
     write_csv(rows, paths.csv)
     write_csv(designs, paths.designs)
     write_csv(views, paths.equal_budgets)
     write_parquet(rows, paths.parquet)
     write_parquet(curves, paths.curves)
     write_csv(
-        dictionary(names_of(rows), names_of(designs), names_of(curves), names_of(views)),
+        dictionary(*map(names_of, (rows, designs, curves, views, proposals))),
         paths.columns,
     )
     write_json_lines(decision_rows(results), paths.decisions)
     write_json_lines(failure_rows(results), paths.failures)
+    if proposals:
+        write_csv(proposals, paths.proposals)
     for picture, path in zip(pictures, paths.plots, strict=True):
         with replacing(path) as temporary:
             temporary.write_bytes(picture.png)

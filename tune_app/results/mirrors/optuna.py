@@ -238,14 +238,16 @@ def _trial(
 ) -> FrozenTrial:
     state, value = _outcome(result)
     start, end = _times(results, result)
+    design = next(one for one in results.designs if result in one.cells)
+    own = {name: one for name, one in distributions.items() if design in results.designs_on(name)}
     return FrozenTrial(
         number=result.cell.position,
         state=state,
         value=value,
         datetime_start=None if state is TrialState.WAITING else start,
         datetime_complete=end if state.is_finished() else None,
-        params={name: _plain(result.cell.values.get(name)) for name in distributions},
-        distributions=dict(distributions),
+        params={name: _plain(result.cell.values.get(name)) for name in own},
+        distributions=own,
         user_attrs=_attributes(result),
         system_attrs={},
         intermediate_values={point.baseline_tokens: point.bits_per_byte for point in result.curve},
@@ -294,7 +296,12 @@ def _distributions(results: SweepResults) -> dict[str, BaseDistribution]:
     """One per axis, from the values of all cells, so that it is always the same."""
     return {
         axis: _distribution(
-            [_plain(result.cell.values.get(axis)) for result in results.cells],
+            [
+                _plain(result.cell.values.get(axis))
+                for design in results.designs_on(axis)
+                for result in design.cells
+            ]
+            or [None],
             log=results.is_logarithmic(axis),
         )
         for axis in results.sweep.axes

@@ -17,7 +17,7 @@ def draw(results: SweepResults) -> list[Plot]:
     training = metrics_plot(results)
     return [
         curves_plot(results),
-        *(axis_plot(results, axis) for axis in results.axes),
+        *(axis_plot(results, axis) for axis in results.axes if results.designs_on(axis)),
         *(nuisance_plot(results, axis) for axis in results.nuisance),
         *(cost_plot(results, cost) for cost in COSTS),
         *([] if training is None else [training]),

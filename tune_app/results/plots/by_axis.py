@@ -39,7 +39,7 @@ class _Line:
 
 def axis_plot(results: SweepResults, axis: str) -> Plot:
     name = axis_name(axis)
-    values = ordered([design.values.get(axis) for design in results.designs])
+    values = ordered([design.values.get(axis) for design in results.designs_on(axis)])
     numeric = all(map(is_number, values))
     places = {repr(value): value if numeric else place for place, value in enumerate(values)}
     others = results.apart_from(axis)
@@ -102,10 +102,10 @@ def _with(results: SweepResults, axis: str) -> str:
 def _lines(results: SweepResults, axis: str, others: Sequence[str], styles: Styles) -> list[_Line]:
     """One line per combination of the other axes, in the order of their values."""
     groups: dict[str, list[Design]] = {}
-    for design in results.designs:
+    for design in results.designs_on(axis):
         key = repr([styles.apart(design), *(design.values.get(other) for other in others)])
         groups.setdefault(key, []).append(design)
-    values = ordered([design.values.get(axis) for design in results.designs])
+    values = ordered([design.values.get(axis) for design in results.designs_on(axis)])
     place = {repr(value): index for index, value in enumerate(values)}
     many = len(groups) > FEW
     lines = []

@@ -105,6 +105,8 @@ class Styles:
     def __init__(self, results: SweepResults, axes: Sequence[str] | None = None) -> None:
         self._names = results.names
         chosen = tuple(results.axes if axes is None else axes)
+        if results.sweep.search:  # no two designs share the rest: a legend would list them all
+            chosen = chosen[:1]
         self._colours = _Channel(results, chosen[:1])
         # One axis alone has its markers too, so that colours are not all that tells it.
         others = _Channel(results, chosen[1:] or chosen)

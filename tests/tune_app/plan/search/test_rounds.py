@@ -7,39 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from optuna.distributions import FloatDistribution
 
-from tune_app.plan.plan import SweepPlan, make_plan
+from tests.tune_app.searches import NAMES, planned, space
+from tune_app.plan.plan import make_plan
 from tune_app.plan.search.records import Result, Round, Told, rounds_left
 from tune_app.plan.search.rounds import NextRound, Search, SearchExhaustedError, propose
-from tune_app.plan.space import Space, space_from
+from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
-
-NAMES: dict[str, Any] = {
-    "SEARCH": {
-        "feed_forward": ["swiglu", "relu", "moe"],
-        "glu_expansion": FloatDistribution(1.0, 6.0),
-        "learning_rate_factor": FloatDistribution(0.25, 4.0, log=True),
-    },
-    "WHEN": {"feed_forward": {"moe": {"n_experts": [2, 4], "top_k": [1, 4]}}},
-    "SAMPLER": {"rounds": 4, "cells": 4, "startup": 4},
-    "FIXED": {
-        "target_parameters": 300_000,
-        "vocab_size": 512,
-        "n_heads": 2,
-        "d_model": 48,
-        "embedding_ratio": None,
-        "tokens": 1_000,
-    },
-}
-
-
-def space(**changed: Any) -> Space:
-    return space_from({**NAMES, **changed}, name="mine", source="mine")
-
-
-def planned(made: Space | None = None, **wishes: Any) -> SweepPlan:
-    return make_plan(made or space(), Wishes(**wishes))
 
 
 def scored(rounds: Sequence[Round], score: Callable[[Any], float]) -> list[Told]:
