@@ -13,7 +13,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from tune_app.journal.reading import JournalReader
-from tune_app.journal.records import DIVERGED, CellRecord, Observation, Status
+from tune_app.journal.records import DIVERGED, ENDED_EARLY, CellRecord, Observation, Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.planned_cells import planned_cell
@@ -56,9 +56,9 @@ def what_became(
 ) -> list[Told]:
     """What a sampler is told of the rounds so far, in the order of their proposals.
 
-    A design counts as finished when all its seeds are, with their mean; as stopped with the seed
-    that came least far; as diverged if one seed did. One that failed or is left out says nothing,
-    nor does a proposal that the sweep had already.
+    A design counts as finished when all its seeds are, with their mean; as stopped, with the seed
+    that came least far, if one was stopped or is paused; as diverged if one seed did. One that
+    failed or is left out says nothing, nor does a proposal that the sweep had already.
 
     Args:
         last: the newest observation of each cell that has one.
@@ -91,7 +91,7 @@ def _result(
         return None
     scores = [last[cell.key].full_bits_per_byte for cell in done]
     finite = [score for score in scores if score is not None and math.isfinite(score)]
-    stopped = [last[cell.key] for cell in done if cell.status is Status.STOPPED]
+    stopped = [last[cell.key] for cell in done if cell.status in ENDED_EARLY]
     if any(cell.key in diverged for cell in done):
         return _told(proposal, Result.DIVERGED)
     if stopped:

@@ -17,8 +17,8 @@ class Result(str, Enum):
     FINISHED = "finished"
     """Trained to the end: its score counts."""
     STOPPED = "stopped"
-    """Stopped early: worse than every finished one; among those, whoever came further is better,
-    then the lower score at that point (Optuna's rule for pruned trials)."""
+    """Stopped early, or paused: worse than every finished one; among those, whoever came further is
+    better, then the lower score at that point (Optuna's rule for pruned trials)."""
     DIVERGED = "diverged"
     """Its loss was NaN or infinite: worse than every stopped one."""
     INFEASIBLE = "infeasible"
