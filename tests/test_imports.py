@@ -101,7 +101,13 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.stopping",
         "tune_app.faults",
     ),
-    "tune_app.replay": ("tune_app.plan", "tune_app.journal", "tune_app.stopping"),
+    "tune_app.replay": (
+        "data.suggestions",
+        "tune_app.command_line",
+        "tune_app.plan",
+        "tune_app.journal",
+        "tune_app.stopping",
+    ),
     "tune_app.results": (
         "tune_app.formats",
         "tune_app.plan",

@@ -1,4 +1,5 @@
-"""Runs stopping rules over recorded curves, without training: a sweep's own rules, or others.
+"""Schedulers over recorded curves, without training: `python -m tune_app.replay`.
 
-Imports the stopping rules, the journal and the plan; no Ray.
+Imports the stopping rules, the journal and the plan; no Ray. A new scheduler to compare is an entry
+in `schedulers.py`.
 """
