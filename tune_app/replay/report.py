@@ -16,14 +16,14 @@ def table(
     tallies: Sequence[Tally], recorded: Recorded, *, tolerance: float, workers: int
 ) -> RenderableType:
     """A row a scheduler, and what the columns are."""
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     grid.add_column("scheduler", no_wrap=True)
     for name in ("tokens", "hours", "regret", "±", "near", "lost", "false", "orders", "took"):
         grid.add_column(name, justify="right", no_wrap=True)
     for one in tallies:
         false = one.false_kills
         grid.add_row(
-            one.name,
+            f"{one.name} ",
             f"{one.compute:.1%}",
             f"{one.hours:.2f}",
             f"{one.regret:.4f}",
