@@ -10,7 +10,7 @@ plots, TensorBoard and W&B all read METRICS. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from model.parts.part import Part, Reported
 from model.parts.variants import VARIANTS
@@ -53,6 +53,8 @@ class Metric:
     """Whether retraining the same steps gives the same value; False for speeds."""
     drawn: bool = False
     """Whether the report plots it against tokens and lists it by cell."""
+    listed: bool = False
+    """Whether results.csv has its last value, though it is not drawn."""
 
     @property
     def label(self) -> str:
@@ -140,6 +142,7 @@ CENTRAL: Mapping[str, Metric] = {
         unit="bits/byte",
         group="dev",
         text=formats.bits_per_byte,
+        listed=True,
     ),
     "mixture_share/*": Metric(
         title="share of one corpus in training",
@@ -182,6 +185,15 @@ def metric(name: str) -> Metric:
             "tune_app/journal/metrics.py, or to what its part reports in model/parts/"
         )
     return declared
+
+
+def label(name: str) -> str:
+    """Title and unit; of a member of a family with its own name, as in `load of expert: 3`."""
+    declared = metric(name)
+    if name in METRICS:
+        return declared.label
+    member = name.rpartition("/")[2]
+    return replace(declared, title=f"{declared.title}: {member}").label
 
 
 def tag(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tune_app import formats
-from tune_app.journal.metrics import metric
+from tune_app.journal.metrics import label, metric
 from tune_app.journal.records import PHASES, Status
 from tune_app.plan.search.settings import describe_search
 from tune_app.results import nuisance, verdict
@@ -161,7 +161,7 @@ def training_of(results: SweepResults) -> dict[str, Any]:
     """The drawn metrics of each cell at its last evaluation."""
     names = results.drawn_metrics
     return {
-        "heads": [metric(name).label for name in names],
+        "heads": [label(name) for name in names],
         "rows": [
             {
                 "label": result.cell.label,

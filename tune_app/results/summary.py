@@ -119,12 +119,17 @@ class SweepResults:
     @property
     def drawn_metrics(self) -> list[str]:
         """Metrics declared as drawn for which some cell has reported a finite value."""
+        return [name for name in self.listed_metrics if metric(name).drawn]
+
+    @property
+    def listed_metrics(self) -> list[str]:
+        """Those that are drawn, and those that are only listed by cell."""
         return in_order(
             name
             for result in self.cells
             for point in result.curve
             for name, value in point.metrics.items()
-            if metric(name).drawn and math.isfinite(value)
+            if (metric(name).drawn or metric(name).listed) and math.isfinite(value)
         )
 
     @property

@@ -50,7 +50,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
         for result in design.finished
     }
     roles = _nuisance_roles(results)
-    drawn = results.drawn_metrics
+    listed = results.listed_metrics
     return _rectangular(
         [
             {
@@ -64,7 +64,7 @@ def cell_rows(results: SweepResults) -> list[Row]:
                 "told_apart": apart.get(result.cell.key),
                 **roles.get(result.cell.key, {}),
                 **_cell_values(result),
-                **_outcome(results, result, drawn),
+                **_outcome(results, result, listed),
             }
             for result in results.cells
         ]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from tune_app.journal.metrics import metric
+from tune_app.journal.metrics import label
 from tune_app.results.plots.curves import draw_cells
 from tune_app.results.plots.legends import add_legends
 from tune_app.results.plots.style import Plot, Styles, dress, new_figure
@@ -30,7 +30,7 @@ def metrics_plot(results: SweepResults) -> Plot | None:
     panels: list[Axes] = list(figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0])
     ends: dict[str, Line2D] = {}
     for axes, name in zip(panels, names, strict=True):
-        dress(axes, x="", y="", title=metric(name).label)
+        dress(axes, x="", y="", title=label(name))
         ends |= draw_cells(axes, results, methodcaller("points_of", name))
     panels[-1].set_xlabel("tokens", fontsize=11)
     panels[-1].xaxis.set_major_formatter(EngFormatter(sep=""))
