@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,10 +28,19 @@ class DamagedCorpusError(CorpusError):
         return f"{self.reason}; prepare it again with python -m data.prepare"
 
 
+TOKEN_VARIABLE = "HF_TOKEN"
+"""The environment variable with the access token of the Hugging Face hub."""
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text that is not blank, for a one-line message."""
+    """The first line of an error's text that is not blank, for a one-line message.
+
+    An access token in it, as in a header that another library quotes, is left out.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    line = lines[0] if lines else type(error).__name__
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    return line.replace(token, f"${TOKEN_VARIABLE}") if token else line
 
 
 def listed(names: Iterable[str], most: int = 10) -> str:

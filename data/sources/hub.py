@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.documents import Grouping, by_heading
-from data.errors import CorpusError, first_line, listed
+from data.errors import TOKEN_VARIABLE, CorpusError, first_line, listed
 from data.sources.base import Document, checked_row
 from data.splits import HASHED_AS, SPLIT_ALIASES, SPLITS, SplitName, held_out_by_hash, split_by_hash
 
@@ -149,9 +150,10 @@ class HubDataset:
             loaded = datasets.load_dataset(self.place.repository, self.place.configuration)
         except DatasetNotFoundError as error:
             raise CorpusError(
-                f"the hub has no dataset {self.place.repository} that may be read without a login "
-                f"({first_line(error)}); check the name, log in with `hf auth login`, "
-                "or use stdlib or a local file"
+                f"the hub has no dataset {self.place.repository} that may be read {_as_whom()} "
+                f"({first_line(error)}); check the name, accept the conditions of a gated set on "
+                f"its page and set {TOKEN_VARIABLE} (or log in with `hf auth login`), or use "
+                "stdlib or a local file"
             ) from error
         except ConnectionError as error:
             raise CorpusError(
@@ -196,6 +198,11 @@ class HubDataset:
             for text in column.to_pylist():
                 yield checked_row(text, row, self.name, self.place.field)
                 row += 1
+
+
+def _as_whom() -> str:
+    has_token = bool(os.environ.get(TOKEN_VARIABLE, "").strip())
+    return f"with the {TOKEN_VARIABLE} that is set" if has_token else "without a login"
 
 
 def _content(column: pa.LargeBinaryArray) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from data.errors import CorpusError, first_line, reading_explained
+from data.errors import TOKEN_VARIABLE, CorpusError, first_line, reading_explained
 
 HUB_PREFIX = "hf:"
 
@@ -110,7 +110,8 @@ def _from_hub(file: str) -> Path:
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CorpusError(
             f"the hub has no {file.removeprefix(HUB_PREFIX)} that may be read without a login; "
-            "check the name, log in with `hf auth login`, or give the path of a tokenizer.json"
+            f"check the name, set {TOKEN_VARIABLE} (or log in with `hf auth login`), or give the "
+            "path of a tokenizer.json"
         ) from error
     except LocalEntryNotFoundError as error:  # a kind of EntryNotFoundError
         raise CorpusError(

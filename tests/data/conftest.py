@@ -29,6 +29,8 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), HubRequest)
         self.files: dict[str, dict[str, bytes]] = {}
         self.requests: list[str] = []
+        self.gated: dict[str, str] = {}
+        """The token that may read a repository; any may read the others."""
 
     @property
     def endpoint(self) -> str:
@@ -58,10 +60,20 @@ class HubRequest(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the requests are kept for the tests."""
 
+    def _refused(self, repository: str) -> bool:
+        token = self.server.gated.get(repository)
+        if token is None or self.headers.get("Authorization") == f"Bearer {token}":
+            return False
+        told = {"X-Error-Code": "GatedRepo", "X-Error-Message": "access is restricted"}
+        self._answer(403 if "Authorization" in self.headers else 401, b"", told)
+        return True
+
     def _file(self, repository: str, name: str) -> None:
         files = self.server.files.get(repository)
         if files is None:
             return self._missing("RepoNotFound")
+        if self._refused(repository):
+            return None
         if name not in files:
             return self._missing("EntryNotFound")
         content = files[name]
@@ -83,6 +95,8 @@ class HubRequest(BaseHTTPRequestHandler):
         files = self.server.files.get(repository)
         if files is None:
             return self._missing("RepoNotFound")
+        if action and action[0] != "revision" and self._refused(repository):
+            return None
         entries = [
             {"type": "file", "path": name, "size": len(content), "oid": hash_of(content)}
             for name, content in sorted(files.items())

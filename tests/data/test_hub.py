@@ -6,8 +6,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+from data.errors import first_line
+from data.prepared import PreparedCorpus
+from tune_app.cluster.corpus_share import fetch, share
+from tune_app.stores.path import PathStore
 
 WIKITEXT_CARD = b"""---
 configs:
@@ -94,13 +103,6 @@ def test_one_published_split_is_split_by_hash(hub, run_prepare, parquet, story) 
     assert "hf:owner/name:configuration:field" in wrong.stderr
 
 
-def test_an_unknown_dataset(hub, run_prepare) -> None:
-    result = run_prepare("hf:nobody/nothing", HF_ENDPOINT=hub.endpoint)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert "no dataset nobody/nothing" in result.stderr
-
-
 def test_an_unknown_configuration(wikitext, run_prepare) -> None:
     result = run_prepare("wikitext-103", HF_ENDPOINT=wikitext.endpoint)
     assert result.returncode == 2
@@ -115,3 +117,74 @@ def test_no_network(run_prepare) -> None:
     assert result.stderr.count("\n") == 1
     assert "cannot be reached" in result.stderr
     assert "use stdlib or a local file" in result.stderr
+
+
+TOKEN = "hf_TheSecretOfThisTest"
+
+GATED = """
+import logging, os, sys
+from data.errors import CorpusError
+from data.prepare import prepare
+from data.tokenizers.spec import TokenizerSpec
+
+logging.basicConfig(level=logging.DEBUG)
+for name, token in (
+    ("nobody/nothing", ""),
+    ("meta/gated", ""),
+    ("meta/gated", "hf_AnotherSecretOfThisTest"),
+    ("meta/gated", sys.argv[1]),
+):
+    os.environ["HF_TOKEN"] = token
+    try:
+        corpus = prepare(f"hf:{name}", TokenizerSpec(vocab_size=270))
+    except CorpusError as error:
+        print(error)
+print(corpus.folder)
+"""
+
+
+def test_a_gated_set_is_read_with_a_token_that_is_written_nowhere(
+    hub, tmp_path, parquet, story
+) -> None:
+    hub.files["meta/gated"] = {"train.parquet": parquet([story(i) for i in range(120)])}
+    hub.gated["meta/gated"] = TOKEN
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "HF_TOKEN"},
+        **{"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hub"), "HOME": str(tmp_path)},
+        **{"STELLUX_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(__file__).parents[2])},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", GATED, TOKEN],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    unknown, without, refused, folder = done.stdout.splitlines()
+    assert "no dataset nobody/nothing" in unknown
+    assert "no dataset meta/gated that may be read without a login" in without
+    assert "accept the conditions of a gated set on its page and set HF_TOKEN" in without
+    assert "that may be read with the HF_TOKEN that is set" in refused
+
+    # Workers get the tokens of its text from the store: they ask no hub and need no login.
+    hub.requests.clear()
+    (tmp_path / "store").mkdir()
+    store = PathStore(tmp_path / "store")
+    shared = share(PreparedCorpus.open(Path(folder)), store)
+    fetched = fetch(shared, store, tmp_path / "worker")
+    assert fetched.manifest.corpus == "hf:meta/gated"
+    assert not hub.requests
+
+    assert "SecretOfThisTest" not in done.stdout + done.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert not [path for path in files if b"SecretOfThisTest" in path.read_bytes()]
+
+
+def test_a_token_that_an_error_quotes_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    error = ValueError(f"Illegal header value b'Bearer {TOKEN} '")
+    assert first_line(error) == "Illegal header value b'Bearer $HF_TOKEN '"

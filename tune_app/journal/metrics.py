@@ -130,6 +130,24 @@ CENTRAL: Mapping[str, Metric] = {
         group="dev",
         text=formats.perplexity,
     ),
+    "train_loss": Metric(title="training loss", unit="nats/token", group="train", drawn=True),
+    "learning_rate": Metric(
+        title="learning rate of the reference", unit="", group="train", gathered=last, drawn=True
+    ),
+    "gradient_norm": Metric(
+        title="gradient norm before clipping", unit="", group="train", drawn=True
+    ),
+    "tokens_per_second": Metric(
+        title="training speed",
+        unit="tokens/s",
+        group="train",
+        text=formats.count,
+        repeats=False,
+    ),
+}
+"""The metrics of every cell, whatever its parts."""
+
+OF_DOMAINS: Mapping[str, Metric] = {
     "domain_bits_per_byte/*": Metric(
         title="bits per byte of a sample of one corpus",
         unit="bits/byte",
@@ -151,24 +169,10 @@ CENTRAL: Mapping[str, Metric] = {
         gathered=last,
         drawn=True,
     ),
-    "train_loss": Metric(title="training loss", unit="nats/token", group="train", drawn=True),
-    "learning_rate": Metric(
-        title="learning rate of the reference", unit="", group="train", gathered=last, drawn=True
-    ),
-    "gradient_norm": Metric(
-        title="gradient norm before clipping", unit="", group="train", drawn=True
-    ),
-    "tokens_per_second": Metric(
-        title="training speed",
-        unit="tokens/s",
-        group="train",
-        text=formats.count,
-        repeats=False,
-    ),
 }
-"""The metrics of every cell, whatever its parts."""
+"""The metrics of each corpus of a mixed one."""
 
-METRICS: Mapping[str, Metric] = {**CENTRAL, **of_parts(VARIANTS)}
+METRICS: Mapping[str, Metric] = {**CENTRAL, **OF_DOMAINS, **of_parts(VARIANTS)}
 """By name, in the order of columns and panels. A name that ends in `/*` declares a family."""
 
 
