@@ -26,8 +26,8 @@ app = App(
     The model is a sweep's leader or one of its cells, an export, or a checkpoint's
     file. A suite is language_modelling (train, dev and test of the sweep's corpus);
     small_bench, or one of its tasks sst2, rte, boolq and mrpc; gsm8k, humaneval or
-    wikitext-2; latency; or the path of any text. Tasks and named texts are read from
-    published files in the folder --data.
+    wikitext-2; latency; throughput; or the path of any text. Tasks and named texts
+    are read from published files in the folder --data.
 
     Results of a sweep's cell are recorded in its journal, each suite and split once,
     and written to runs/NAME/evaluations/CELL: metrics.json, summary.md, the score of
@@ -60,6 +60,7 @@ def evaluate(
     lm_eval_tasks: Annotated[Path | None, Parameter(name="--lm-eval-tasks")] = None,
     limit: int | None = None,
     fewshot: int | None = None,
+    wandb: str = "off",
     threads: int = 1,
     device: str = "cpu",
     results: Annotated[Path, Parameter(help="Folder that holds all sweeps.")] = Path("runs"),
@@ -91,6 +92,8 @@ def evaluate(
         Examples at most of each of these tasks.
     fewshot
         Examples in front of each question; default: as the task says.
+    wandb
+        offline or online: also send the results to the cell's run on Weights & Biases.
     threads
         CPU threads.
     device
@@ -115,6 +118,7 @@ def evaluate(
     options = run.EvaluationOptions(
         suites=suite or (() if harness else (LANGUAGE,)),
         harness=harness,
+        wandb=wandb,
         data=data,
         to=to,
         overlap=OverlapRule(words=overlap_words, shortest=min(shortest_overlap, overlap_words)),

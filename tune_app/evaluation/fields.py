@@ -157,6 +157,9 @@ EVALUATION_FIELDS: Mapping[str, Field] = {
     "decode_seconds": _number("seconds", "median, of the next token behind the prompt"),
     "decode_seconds_p95": _number("seconds", "95th percentile, of the next token"),
     "decode_seconds_p99": _number("seconds", "99th percentile, of the next token"),
+    "tokens_per_second": _number("tokens/s", "scored in batches, in the median run"),
+    "peak_memory_bytes": _whole("bytes", "at most, to score such a batch, with the weights"),
+    "batch_size": _whole("sequences", "scored together, each as long as the context"),
     "runs": _whole("runs", "timed, after some that were not"),
     "threads": _whole("threads", "CPU threads"),
 }

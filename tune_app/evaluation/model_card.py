@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tune_app.evaluation.fields import HARNESS
 
 UNKNOWN = "unknown"
+_MIB = 1 << 20
 
 
 def model_card(metrics: Mapping[str, Any], *, name: str, folder: str, prompt: str) -> str:
@@ -92,6 +93,10 @@ def told(evaluation: Mapping[str, Any]) -> str:
         return f"{found['bits_per_byte']:.4f}{interval} bits per byte"
     if harness := [name for name in found if name.startswith(HARNESS)]:
         return ", ".join(f"{name.removeprefix(HARNESS)} {_four(found[name])}" for name in harness)
+    if found.get("tokens_per_second") is not None:
+        memory = found.get("peak_memory_bytes")
+        used = "" if memory is None else f", {memory / _MIB:,.1f} MiB at most"
+        return f"{found['tokens_per_second']:,.0f} tokens/s{used}"
     if found.get("decode_seconds") is not None:
         return f"next token in {latency(found['decode_seconds'])} (median)"
     return UNKNOWN
@@ -108,5 +113,7 @@ FILTERS: Mapping[str, Callable[[Any], str]] = {
     "seconds": _known(lambda value: f"{value:,.1f} s"),
     "latency": _known(latency),
     "scientific": _known(lambda value: f"{value:.3g}"),
+    "rate": _known(lambda value: f"{value:,.0f} tokens/s"),
+    "mib": _known(lambda value: f"{value / _MIB:,.1f} MiB"),
     "told": told,
 }

@@ -14,9 +14,10 @@ import torch
 
 from data.tasks.overlap import Overlap, OverlapRule, overlaps
 from model.evaluation.latency import measure_latency
+from model.evaluation.throughput import measure_throughput
 from tune_app.evaluation.answers import RULE, accuracy_of, score_task, task_metrics
 from tune_app.evaluation.language import score_text
-from tune_app.evaluation.suites import LatencySuite, Suite, TaskSuite, TextSuite
+from tune_app.evaluation.suites import LatencySuite, Suite, TaskSuite, TextSuite, ThroughputSuite
 from tune_app.portable.text_model import TextModel
 
 WINDOWS = (
@@ -74,6 +75,8 @@ def evaluate_suite(
     started = time.perf_counter()
     if isinstance(suite, LatencySuite):
         return _latency(model, suite)
+    if isinstance(suite, ThroughputSuite):
+        return _throughput(model, suite)
     if isinstance(suite, TextSuite):
         metrics, notes, units = _text(model, suite, overlapping)
         names = [f"document {place}" for place in range(len(units))]
@@ -120,7 +123,6 @@ def _without_nan(metrics: Mapping[str, float]) -> dict[str, float]:
 def _latency(model: TextModel, suite: LatencySuite) -> SuiteResult:
     started = time.perf_counter()
     found = measure_latency(model.model, suite.length, runs=suite.runs)
-    parameter = next(model.model.parameters())
     metrics: dict[str, float] = {"runs": found.runs, "threads": torch.get_num_threads()}
     for name, times in (("prefill", found.prefill), ("decode", found.decode)):
         metrics |= {
@@ -134,12 +136,47 @@ def _latency(model: TextModel, suite: LatencySuite) -> SuiteResult:
         metrics={**metrics, "seconds": time.perf_counter() - started},
         notes={
             "source": suite.source,
-            "device": f"{parameter.device}, {platform.machine()}, torch {torch.__version__}",
+            "device": _device(model),
             "decode": model.needs_whole_text or "with the prompt in the cache",
         },
         units=[],
         contaminated=[],
     )
+
+
+def _throughput(model: TextModel, suite: ThroughputSuite) -> SuiteResult:
+    started = time.perf_counter()
+    found = measure_throughput(model.model, batch_size=suite.batch_size, runs=suite.runs)
+    metrics: dict[str, float] = {
+        "tokens_per_second": found.tokens_per_second,
+        "batch_size": found.batch_size,
+        "runs": found.runs,
+        "threads": torch.get_num_threads(),
+    }
+    if found.peak_memory is not None:
+        metrics["peak_memory_bytes"] = found.peak_memory
+    return SuiteResult(
+        suite=suite.name,
+        split=suite.split,
+        metrics={**metrics, "seconds": time.perf_counter() - started},
+        notes={
+            "source": suite.source,
+            "device": _device(model),
+            "memory": "weights, and what scoring added to the process' resident memory; on CUDA "
+            "what torch allocated",
+        },
+        units=[],
+        contaminated=[],
+    )
+
+
+def _device(model: TextModel) -> str:
+    """The device at hand, for people."""
+    device = next(model.model.parameters()).device
+    name = platform.machine()
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return f"{device}, {name}, torch {torch.__version__}"
 
 
 def _text(

@@ -41,6 +41,8 @@ from tune_app.journal.records import Status
 from tune_app.plan.identity import completed
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.portable.text_model import TextModel
+from tune_app.results.mirrors.wandb import checked_mode
+from tune_app.results.mirrors.wandb_evaluations import send_evaluations
 from tune_app.results.whole_files import replacing
 from tune_app.sweep.folder import JOURNAL
 
@@ -59,6 +61,8 @@ class EvaluationOptions:
     overlap: OverlapRule = field(default_factory=OverlapRule)
     harness: HarnessOptions | None = None
     """Tasks of lm-evaluation-harness."""
+    wandb: str = "off"
+    """`offline` or `online`, to send the results of a sweep's cell to its run."""
     device: str = "cpu"
 
 
@@ -74,6 +78,10 @@ def evaluate(
 
     Raises ValueError for a model, a suite or data that is not there or cannot be used.
     """
+    if options.wandb != "off":
+        checked_mode(options.wandb)
+        if not is_sweep(name, results):
+            raise ValueError("--wandb needs a sweep, whose cells have runs; leave it out")
     if options.harness is not None:
         require_harness()  # before anything is scored
     if is_sweep(name, results):
@@ -111,8 +119,19 @@ def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -
             done.append(result)
         if done:
             write_contaminated(folder, done)
-        metrics = recorded_metrics(journal, key)
+        metrics, evaluations = recorded_metrics(journal, key), journal.evaluations(key)
     write_metrics(folder, metrics)
+    if options.wandb != "off":
+        send_evaluations(
+            evaluations,
+            sweep=chosen.results.sweep,
+            cell=chosen.cell.cell,
+            folder=chosen.folder,
+            mode=options.wandb,
+        )
+    if done:
+        name = chosen.results.sweep.name
+        _say(console, f"`stellux report {name}` writes its tables and plots with these results")
     return folder
 
 

@@ -26,6 +26,10 @@ LENGTHS = (128, 512)
 """Tokens of the prompts whose latency is measured, where the context allows."""
 LATENCY_RUNS = 1_000
 """Enough for a 99th percentile."""
+THROUGHPUT = "throughput"
+THROUGHPUT_BATCH = 16
+"""Sequences."""
+THROUGHPUT_RUNS = 10
 TRAIN_SAMPLE_BYTES = 262_144
 _DECODED_AT_ONCE = 256
 """Documents."""
@@ -91,7 +95,25 @@ class LatencySuite:
         return []
 
 
-Suite: TypeAlias = TextSuite | TaskSuite | LatencySuite
+@dataclass(frozen=True, kw_only=True)
+class ThroughputSuite:
+    """The tokens that are scored in a second, and the memory for that."""
+
+    batch_size: int
+    runs: int
+    name: str = THROUGHPUT
+    source: str = "tokens in a row; their values do not matter"
+
+    @property
+    def split(self) -> str:
+        return f"{self.batch_size} sequences"
+
+    def units(self) -> list[tuple[str, ...]]:
+        """None: there is no text."""
+        return []
+
+
+Suite: TypeAlias = TextSuite | TaskSuite | LatencySuite | ThroughputSuite
 
 
 def texts_of(
@@ -182,12 +204,14 @@ def _named(
         lengths = [length for length in LENGTHS if length < model.config.context]
         fitting = lengths or [max(1, model.config.context // 2)]
         return [LatencySuite(length=length, runs=LATENCY_RUNS) for length in fitting]
+    if name == THROUGHPUT:
+        return [ThroughputSuite(batch_size=THROUGHPUT_BATCH, runs=THROUGHPUT_RUNS)]
     if name == SMALL_BENCH or name in TASKS:
         return _tasks(name, folder)
     if name in PUBLISHED:
         return [_domain(read_published(name, _given(folder, name)), model)]
     if not Path(name.partition("#")[0]).exists() and not _may_be_a_text(name):
-        known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED, LATENCY))
+        known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED, LATENCY, THROUGHPUT))
         raise TaskError(
             f"there is no suite {name!r}; expected one of {known}, or the path of a text"
         )

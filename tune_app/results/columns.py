@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tune_app.journal.metrics import Metric, is_declared, metric
 from tune_app.journal.records import PHASES
 from tune_app.plan.meanings import UNITS, meanings
+from tune_app.results.evaluated import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +275,13 @@ def of_results(name: str) -> Column:
         return _RESULTS[name]
     if name in settings:
         return Column(meaning=settings[name], unit=UNITS.get(name, ""))
+    return _of_family(name) or _of_phase(name)
+
+
+def _of_family(name: str) -> Column | None:
+    """The description of a column whose name begins with what it is of."""
+    if (evaluated := explained(name)) is not None:
+        return Column(meaning=evaluated.meaning, unit=evaluated.unit)
     family, _, member = name.partition("_")
     if family == "solved":
         return Column(meaning=f"{member} of the solved model", unit=UNITS.get(member, ""))
@@ -282,7 +290,7 @@ def of_results(name: str) -> Column:
         return Column(meaning=f"parameters of this part, all layers: {part}", unit="parameters")
     if family == "last" and is_declared(member):
         return _of_metric(metric(member), "at the last evaluation: ")
-    return _of_phase(name)
+    return None
 
 
 def of_proposals(name: str) -> Column:

@@ -18,6 +18,7 @@ from tune_app.journal.records import (
     DIVERGED,
     PHASES,
     Attempt,
+    CellEvaluation,
     CellRecord,
     Decision,
     Failure,
@@ -51,6 +52,8 @@ class CellResult:
     """Path or URL of its newest checkpoint, relative to the sweep's folder if it is inside it."""
     test: Score | None = None
     """Its score on the test split, which ranks nothing; only leaders and the baseline have one."""
+    evaluations: tuple[CellEvaluation, ...] = ()
+    """What it scored in suites, in the order of writing."""
 
     @property
     def failure(self) -> Failure | None:

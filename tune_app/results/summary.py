@@ -255,6 +255,7 @@ def summarise(journal: Journal) -> SweepResults:
         attempts, checkpoints = journal.attempts(), journal.checkpoints()
         scores, amendments = journal.scores(), journal.amendments()
         rounds = journal.rounds()
+        evaluations = journal.evaluations()
     tested = {score.cell: score for score in scores if score.split == "test"}
     last = {one.cell: one for one in decisions if one.action.ends or one.action is Action.PAUSE}
     endings = {cell.key: last.get(cell.key) for cell in records if cell.status.done}
@@ -267,6 +268,7 @@ def summarise(journal: Journal) -> SweepResults:
             attempts=tuple(attempt for attempt in attempts if attempt.cell == cell.key),
             checkpoint=checkpoints.get(cell.key),
             test=tested.get(cell.key),
+            evaluations=tuple(one for one in evaluations if one.cell == cell.key),
         )
         for cell in records
     )

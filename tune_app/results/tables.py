@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from tune_app.journal.metrics import in_order
 from tune_app.journal.records import PHASES, Decision
 from tune_app.results.designs import CellResult
+from tune_app.results.evaluated import columns_of
 from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 
@@ -221,6 +222,7 @@ def _outcome(results: SweepResults, result: CellResult, drawn: Sequence[str]) ->
         "failures": len(result.failures),
         "failed_by": result.failure and result.failure.kind.value,
         "checkpoint": result.checkpoint,
+        **columns_of(result.evaluations),
     }
 
 

@@ -20,9 +20,15 @@ from tune_app.evaluation import run as running
 from tune_app.evaluation import suites
 from tune_app.evaluation.choice import ChosenCell
 from tune_app.evaluation.exporting import write_export
-from tune_app.evaluation.fields import schema
+from tune_app.evaluation.fields import EVALUATION_FIELDS, schema
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
+from tune_app.results.columns import of_results
+from tune_app.results.evaluated import HEADLINES
+from tune_app.results.mirrors.tensorboard import write_tensorboard
+from tune_app.results.plots.by_cost import cost_plot, costs_of
+from tune_app.results.summary import summarise
+from tune_app.results.tables import cell_rows
 
 PLANTED = "people watch it in the evening with friends again"
 
@@ -55,11 +61,11 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_split_is_scored_once_and_all_of_it_is_written(
-    runs: Path, capsys: pytest.CaptureFixture[str]
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = runs.parent / "data"
     wanted = ["--suite", "language_modelling", "--suite", "small_bench"]
-    wanted += ["--suite", str(data / "novel.txt"), "--suite", "latency"]
+    wanted += ["--suite", str(data / "novel.txt"), "--suite", "latency", "--suite", "throughput"]
     arguments = ["quick", *wanted, "--data", str(data), "--results", str(runs)]
     assert run(evaluate, *arguments) == 0
     assert "sst2, validation: accuracy" in capsys.readouterr().out
@@ -74,7 +80,9 @@ def test_each_split_is_scored_once_and_all_of_it_is_written(
         ("sst2", "validation"),
         ("novel", "all"),
         ("latency", "16 tokens"),
+        ("throughput", "16 sequences"),
     ]
+    assert found["throughput", "16 sequences"]["tokens_per_second"] > 0
     # Named are the planted sentence, and the document that dev has in common with train.
     lines = (folder / "contaminated.jsonl").read_text().splitlines()
     assert [(one["suite"], one["example"]) for one in map(json.loads, lines)] == [
@@ -89,9 +97,23 @@ def test_each_split_is_scored_once_and_all_of_it_is_written(
         assert score.bits_per_byte == found["language_modelling", "test"]["bits_per_byte"]
         first = journal.evaluations()
     assert run(evaluate, *arguments) == 0
-    assert capsys.readouterr().out.count("recorded already, and scored once") == 6
+    assert capsys.readouterr().out.count("recorded already, and scored once") == 7
     with Journal.open(runs / "quick/journal.sqlite3", read_only=True) as journal:
         assert journal.evaluations() == first
+        results = summarise(journal)
+        write_tensorboard(journal, tmp_path / "tensorboard")
+        (rated,) = (result.cell for result in results.cells if result.evaluations)
+    # The tables, the plots and TensorBoard have them too.
+    (row,) = (row for row in cell_rows(results) if row["cell"] == rated.key)
+    assert row["eval_sst2_validation_accuracy"] == found["sst2", "validation"]["accuracy"]
+    shown = [name for name in row if name.startswith("eval_")]
+    assert all(of_results(name).meaning and of_results(name).unit for name in shown)
+    assert [cost.name for cost in costs_of(results)] == ["seconds", "flops", "latency", "memory"]
+    assert all(cost_plot(results, cost).figure for cost in costs_of(results)[2:])
+    events = b"".join(one.read_bytes() for one in (tmp_path / "tensorboard").rglob("events*"))
+    assert b"evaluation/sst2/validation/accuracy" in events
+    for name, headline in HEADLINES.items():
+        assert EVALUATION_FIELDS[name].unit == headline.unit
     summary = (folder / "summary.md").read_text()
     template = Path(cards.__file__).with_name("summary.md.jinja").read_text()
     fixed = numbers(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", template))

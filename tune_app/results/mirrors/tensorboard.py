@@ -21,7 +21,15 @@ from tensorboardX.summary import hparams
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.metrics import tag
-from tune_app.journal.records import CellRecord, Decision, Failure, Observation, SweepRecord
+from tune_app.journal.records import (
+    CellEvaluation,
+    CellRecord,
+    Decision,
+    Failure,
+    Observation,
+    SweepRecord,
+)
+from tune_app.results.evaluated import headlines, tag_of
 from tune_app.results.summary import summarise
 
 TENSORBOARD = "tensorboard"
@@ -45,6 +53,8 @@ def write_tensorboard(journal: Journal, folder: Path) -> None:
             with _writer(fresh, result.cell) as writer:
                 for observation in result.curve:
                     _add(writer, results.sweep, observation)
+                for evaluation in result.evaluations:
+                    _add_evaluation(writer, result.curve[-1].baseline_tokens, evaluation)
                 if result.cell.status.ended:
                     _add_settings(writer, results.sweep, result.cell)
         if folder.exists():
@@ -113,6 +123,13 @@ def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
             writer.add_scalar(
                 tag(name), value, observation.baseline_tokens, walltime=sweep.created_at + spent
             )
+
+
+def _add_evaluation(writer: Any, tokens: int, evaluation: CellEvaluation) -> None:
+    """Adds what a trained cell scored, at the tokens that it trained."""
+    for name, value in headlines(evaluation):
+        if math.isfinite(value):
+            writer.add_scalar(tag_of(evaluation, name), value, tokens, walltime=evaluation.at)
 
 
 def _add_settings(writer: Any, sweep: SweepRecord, cell: CellRecord) -> None:

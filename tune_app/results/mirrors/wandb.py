@@ -54,15 +54,8 @@ class WandbListener(QuietListener):
     """
 
     def __init__(self, folder: Path, mode: str, *, patience: float = _PATIENCE) -> None:
-        if mode not in get_args(Mode):
-            raise ValueError(f"W&B's mode is {mode!r}; it must be one of off, offline, online")
-        if mode == "online" and not _has_key():
-            raise ValueError(
-                "W&B online needs a key and found none; set WANDB_API_KEY, run `wandb login`, "
-                "or use --wandb offline and `wandb sync` later"
-            )
         self._folder = folder
-        self._mode: Mode = "online" if mode == "online" else "offline"
+        self._mode = checked_mode(mode)
         self._patience = patience
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
@@ -107,26 +100,9 @@ class WandbListener(QuietListener):
 
     def _run(self, key: str) -> Any:
         if key not in self._runs:
-            import wandb  # noqa: PLC0415 - takes seconds
-
             assert self._sweep is not None
-            cell = self._cells[key]
-            identity = f"{self._sweep.begun_as} {self._sweep.created_at} {key}"
-            self._runs[key] = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", "stellux"),
-                group=self._sweep.name,
-                name=cell.label,
-                id=hashlib.sha256(identity.encode()).hexdigest()[:16],
-                dir=self._folder,
-                config={**cell.values, "solved": cell.config, "parameters": cell.parameters},
-                mode=self._mode,
-                # A continued sweep continues its runs; `wandb sync` joins offline ones.
-                resume="allow" if self._mode == "online" else None,
-                reinit="create_new",
-                save_code=False,
-                settings=wandb.Settings(
-                    silent=True, console="off", disable_git=True, x_disable_stats=True
-                ),
+            self._runs[key] = begun_run(
+                self._sweep, self._cells[key], folder=self._folder, mode=self._mode
             )
         return self._runs[key]
 
@@ -147,6 +123,39 @@ class WandbListener(QuietListener):
         run.summary.update({"status": status.value, "reason": reason})
         run.finish(exit_code=1 if status is Status.FAILED else 0)
         del self._runs[key]
+
+
+def checked_mode(mode: str) -> Mode:
+    """The mode of this name. Raises ValueError for another one, and for `online` without a key."""
+    if mode not in get_args(Mode):
+        raise ValueError(f"W&B's mode is {mode!r}; it must be one of off, offline, online")
+    if mode == "online" and not _has_key():
+        raise ValueError(
+            "W&B online needs a key and found none; set WANDB_API_KEY, run `wandb login`, "
+            "or use --wandb offline and `wandb sync` later"
+        )
+    return "online" if mode == "online" else "offline"
+
+
+def begun_run(sweep: SweepRecord, cell: CellRecord, *, folder: Path, mode: Mode) -> Any:
+    """The run of a cell: a new one, or the one that it has, which goes on."""
+    import wandb  # noqa: PLC0415 - takes seconds
+
+    identity = f"{sweep.begun_as} {sweep.created_at} {cell.key}"
+    return wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "stellux"),
+        group=sweep.name,
+        name=cell.label,
+        id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        dir=folder,
+        config={**cell.values, "solved": cell.config, "parameters": cell.parameters},
+        mode=mode,
+        # A continued sweep continues its runs; `wandb sync` joins offline ones.
+        resume="allow" if mode == "online" else None,
+        reinit="create_new",
+        save_code=False,
+        settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
+    )
 
 
 def _has_key() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from tune_app.results.plots.by_axis import axis_plot
-from tune_app.results.plots.by_cost import COSTS, cost_plot
+from tune_app.results.plots.by_cost import cost_plot, costs_of
 from tune_app.results.plots.by_nuisance import nuisance_plot
 from tune_app.results.plots.curves import curves_plot
 from tune_app.results.plots.metrics import metrics_plot
@@ -19,7 +19,7 @@ def draw(results: SweepResults) -> list[Plot]:
         curves_plot(results),
         *(axis_plot(results, axis) for axis in results.axes if results.designs_on(axis)),
         *(nuisance_plot(results, axis) for axis in results.nuisance),
-        *(cost_plot(results, cost) for cost in COSTS),
+        *(cost_plot(results, cost) for cost in costs_of(results)),
         *([] if training is None else [training]),
     ]
 

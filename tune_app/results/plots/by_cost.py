@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, Formatter, StrMethodFormatter
 
 from tune_app.journal.records import ENDED_EARLY
-from tune_app.results.designs import CellResult, Design
+from tune_app.results.designs import CellResult, Design, mean_of
+from tune_app.results.evaluated import mean_decode_seconds, peak_memory
 from tune_app.results.pareto import pareto_front
 from tune_app.results.plots.legends import add_legends, handle, literal
 from tune_app.results.plots.style import (
@@ -74,6 +75,44 @@ COSTS = (
         of_design=lambda design: design.training_flops,
     ),
 )
+
+EVALUATED = (
+    Cost(
+        name="latency",
+        title="latency",
+        label="median seconds of the next token, as evaluated",
+        ticks=lambda: EngFormatter(unit="s"),
+        of_cell=lambda cell: mean_decode_seconds(cell.evaluations),
+        of_design=lambda design: mean_of(
+            value
+            for cell in design.finished
+            if (value := mean_decode_seconds(cell.evaluations)) is not None
+        ),
+    ),
+    Cost(
+        name="memory",
+        title="memory",
+        label="most bytes to score a batch, as evaluated",
+        ticks=lambda: EngFormatter(unit="B"),
+        of_cell=lambda cell: peak_memory(cell.evaluations),
+        of_design=lambda design: mean_of(
+            value
+            for cell in design.finished
+            if (value := peak_memory(cell.evaluations)) is not None
+        ),
+    ),
+)
+"""Costs that only evaluated cells have."""
+
+
+def costs_of(results: SweepResults) -> tuple[Cost, ...]:
+    """The costs that are known of at least one design."""
+    known = (
+        cost
+        for cost in EVALUATED
+        if any(cost.of_design(design) is not None for design in results.ranking)
+    )
+    return (*COSTS, *known)
 
 
 def cost_plot(results: SweepResults, cost: Cost) -> Plot:

@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from tests.tune_app.journals import make_journal
+from tune_app.journal.records import CellEvaluation
 from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.results.mirrors.wandb import WandbListener
+from tune_app.results.mirrors.wandb_evaluations import send_evaluations
 from tune_app.results.mirrors.wandb_runs import offline_runs
 from tune_app.terminal.tables import summary
 
@@ -44,6 +46,24 @@ def test_offline_writes_a_run_a_cell(
     assert [record.message for record in caplog.records] == []
     assert capfd.readouterr().out == ""
     assert offline_runs(tmp_path) == sorted(runs)
+
+
+def test_evaluations_go_to_the_run_of_their_cell(tmp_path: Path) -> None:
+    with make_journal(tmp_path / "j", axes=_AXES) as journal:
+        sweep, cell = journal.sweep(), journal.cells()[0]
+    found = CellEvaluation(
+        cell=cell.key, suite="sst2", split="validation", metrics={"accuracy": 0.5}, notes={}
+    )
+    send_evaluations([found], sweep=sweep, cell=cell, folder=tmp_path, mode="offline")
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    stored = next(run.glob("run-*.wandb"))
+    patience = time.monotonic() + 30  # W&B's own process writes it
+    while b"evaluation/sst2/validation/accuracy" not in stored.read_bytes():
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+    for mode, message in (("online", "needs a key"), ("sometimes", "must be one of")):
+        with pytest.raises(ValueError, match=message):
+            send_evaluations([found], sweep=sweep, cell=cell, folder=tmp_path, mode=mode)
 
 
 def test_the_end_of_a_sweep_says_how_to_upload_offline_runs(tmp_path: Path) -> None:
