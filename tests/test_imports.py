@@ -211,6 +211,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "data.suggestions",
         "model.field_types",
         "search_spaces",
+        "tune_app.devices",
         "tune_app.formats",
         "tune_app.command_line",
         "tune_app.stores",

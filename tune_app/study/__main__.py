@@ -52,10 +52,28 @@ def run(file: File = "quick", *, options: RunOptions = _OPTIONS) -> int:
 
     study = load_study(file)
     command = repeated(MODULE, own_arguments())
-    from tune_app.study.run import run_study  # noqa: PLC0415 - imports torch
+    from tune_app.study.planned import timed_on  # noqa: PLC0415 - imports torch
+    from tune_app.study.run import run_study  # noqa: PLC0415
 
     with ended_by_signals():
-        return run_study(study, options, console=lasting_console(), command=command)
+        return run_study(
+            study, options, console=lasting_console(), command=command, timed=timed_on(options)
+        )
+
+
+@app.command(sort_key=1, help_epilogue=examples(f"{_NAME} plan quick"))
+def plan(file: File = "quick", *, options: RunOptions = _OPTIONS) -> int:
+    """Show the phases of a study and what they cost at most, without running it.
+
+    Checks the study and its budget, and times a few training steps on this machine.
+    """
+    from tune_app.study.file import load_study  # noqa: PLC0415 - imports numpy
+
+    study = load_study(file)
+    from tune_app.study.planned import show_plan  # noqa: PLC0415 - imports torch
+
+    show_plan(study, options, console=lasting_console())
+    return 0
 
 
 @app.command(sort_key=2, help_epilogue=examples(f"{_NAME} report quick"))

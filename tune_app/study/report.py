@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tune_app.formats import count, counted, one_line
+from tune_app.formats import count, counted, duration, one_line
 from tune_app.results.whole_files import replacing
 from tune_app.statistics.best import POWER, p_text
+from tune_app.study.forecast import PhaseForecast, kept_forecast, spent
 from tune_app.study.found import Found
 from tune_app.study.kill_rule import kill_rule_lines
 from tune_app.study.report_phases import (
@@ -32,7 +33,7 @@ VERDICT = "verdict.json"
 def write_report(study: Study, found: Found, folder: Path) -> str:
     """Writes REPORT.md and verdict.json into the study's folder; returns the verdict in words."""
     verdict = study_verdict(study, found)
-    lines = list(_lines(study, found, verdict))
+    lines = [*_lines(study, found, verdict), *_cost_lines(found, kept_forecast(folder))]
     values = verdict_values(study, found, verdict)
     for name, text in ((REPORT, "\n".join(lines)), (VERDICT, json.dumps(values, indent=2))):
         with replacing(folder / name) as path:
@@ -105,6 +106,28 @@ def _lines(study: Study, found: Found, verdict: StudyVerdict | None) -> Iterator
     yield ""
     for phase in found.phases:
         yield from phase_lines(study, found, phase)
+
+
+def _cost_lines(found: Found, forecasts: Mapping[str, PhaseForecast]) -> Iterator[str]:
+    yield "## Forecast and cost"
+    yield ""
+    yield "| phase | forecast at most | | | trained | | |"
+    yield "|---|---|---|---|---|---|---|"
+    yield "| | runs | tokens | time | runs | tokens | time |"
+    for phase in found.phases:
+        known, took = forecasts.get(phase.name), spent(found, phase)
+        told = ("", "", "")
+        if known is not None:
+            told = (str(known.runs), count(known.total), duration(known.seconds))
+        yield (
+            f"| {phase.name} | {' | '.join(told)} | {took.runs} | {count(took.tokens)} | "
+            f"{duration(took.seconds)} |"
+        )
+    yield ""
+    yield (
+        "The forecast is the worst case: nothing stopped, nothing adopted from an earlier phase. "
+        "Times are of the cells, one after another."
+    )
 
 
 def _verdict_lines(study: Study, told: StudyVerdict) -> Iterator[str]:

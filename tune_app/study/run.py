@@ -16,6 +16,8 @@ from tune_app.journal.records import Status
 from tune_app.results.summary import summarise
 from tune_app.stores.open import below
 from tune_app.study.budget import refuse_over_budget
+from tune_app.study.forecast import FILE as FORECAST
+from tune_app.study.forecast import Timed, forecast, keep_forecast
 from tune_app.study.found import Found, PhaseFound
 from tune_app.study.planning import PlannedPhase, folder_of, planned_phase
 from tune_app.study.report import write_report
@@ -30,7 +32,14 @@ class OtherEvidenceError(ValueError):
     """A phase that exists was created from other evidence than there is now."""
 
 
-def run_study(study: Study, options: RunOptions, *, console: Console, command: str) -> int:
+def run_study(
+    study: Study,
+    options: RunOptions,
+    *,
+    console: Console,
+    command: str,
+    timed: Timed | None = None,
+) -> int:
     """Runs a study, or what is left of it, and writes its report. Returns the exit code.
 
     The creation of a phase closes the one before it, whose journal is only read from then on: what
@@ -41,6 +50,7 @@ def run_study(study: Study, options: RunOptions, *, console: Console, command: s
         options: how its sweeps are run; `results` holds the study's folder.
         console: shows the progress.
         command: the command line that continues it.
+        timed: times a plan for the forecast; None: it is in tokens alone.
 
     Raises ValueError for user mistakes: a study that does not fit its budget, a phase that was
     created by another version of the file, a study that is already running.
@@ -50,6 +60,8 @@ def run_study(study: Study, options: RunOptions, *, console: Console, command: s
     inner = replace(options, results=folder, checkpoints=_store(study, options))
     found = Found(alpha=study.alpha)
     with exclusive(folder):
+        if not (folder / FORECAST).exists():
+            keep_forecast(folder, forecast(study, timed))
         for number, phase in enumerate(study.phases):
             planned = planned_phase(study, number, found)
             _refuse_other_evidence(folder / planned.folder, planned)

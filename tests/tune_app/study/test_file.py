@@ -10,6 +10,7 @@ import pytest
 from tests.tune_app.study.studies import TINY, study_of
 from tune_app.study.budget import costs, refuse_over_budget
 from tune_app.study.file import StudyError, known_studies, load_study
+from tune_app.study.forecast import forecast, forecast_lines, keep_forecast, kept_forecast
 
 
 def phases(*changed: dict[str, Any]) -> list[dict[str, Any]]:
@@ -72,6 +73,23 @@ def test_finalists_that_do_not_fit_are_refused_before_anything_runs() -> None:
         refuse_over_budget(study_of(budget=60_000, phase=phases({}, {}, {"share": 0.2})))
     with pytest.raises(ValueError, match=r"could need 8,000 tokens .* leaves them 2,000"):
         refuse_over_budget(study_of(budget=20_000, phase=phases({}, {}, {"share": 0.9})))
+
+
+def test_a_forecast_counts_the_worst_case_and_times_what_it_knows(tmp_path: Path) -> None:
+    study = study_of(budget=60_000)
+    found = forecast(study, lambda plan: [0.01 * plan.tokens for _ in plan.cells])
+    assert [(one.runs, one.total, one.seconds) for one in found] == [
+        (5, 5_000, 50.0),
+        (3, 3_000, 30.0),
+        (9, 18_000, 180.0),
+    ]
+    facts = dict(forecast_lines(found, budget=study.budget, at_once=2))
+    assert facts["finalists"] == "9 runs of 2.0k tokens at most, 18k in all, about 1m 30s"
+    assert facts["together"].startswith("26k tokens at most of a budget of 60k, about 2m 10s; ")
+    keep_forecast(tmp_path, found)
+    assert list(kept_forecast(tmp_path).values()) == list(found)
+    (tmp_path / "forecast.json").write_text("[{")
+    assert kept_forecast(tmp_path) == {}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

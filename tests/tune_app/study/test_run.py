@@ -43,6 +43,7 @@ def test_a_study_names_the_design_that_is_better(whole: tuple[Path, MadeUp]) -> 
     report = (results / "tiny" / "REPORT.md").read_text("utf-8")
     assert "**Verdict, on the test split: 2 is better than 2.66, which is 0." in report
     assert "| 2.66 (baseline) |" in report
+    assert "| rank | 3 | 3.0k | – | 2 | 2.0k | " in report
     first, second, third = origins(study_of(), results)
     assert first["reason"] == "the baseline on 3 seeds measures the seeds' noise"
     assert second["sigma"]["degrees_of_freedom"] == 3

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tune_app.plan.cell import Cell
 from tune_app.study.found import Found
 from tune_app.study.frame import Frame
 
@@ -84,6 +85,11 @@ class Phase(ABC):
     @abstractmethod
     def most_runs(self, study: Frame) -> int:
         """Runs of its tokens that it needs at most, if nothing is stopped or adopted."""
+
+    def known_designs(self, study: Frame) -> list[Cell]:
+        """A cell of each design that is known before the study runs; the baseline alone if others
+        are to be found."""
+        return [study.baseline_cell(tokens=self.tokens_in(study))]
 
     @abstractmethod
     def promote(self, study: Frame, found: Found, *, seeds: Sequence[int]) -> Promotion:

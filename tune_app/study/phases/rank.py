@@ -56,6 +56,9 @@ class RankPhase(Phase):
         )
         return list(expand(space, {}, seeds=(0,)).cells)
 
+    def known_designs(self, study: Frame) -> list[Cell]:
+        return self.designs(study)
+
     def most_runs(self, study: Frame) -> int:
         return len(self.designs(study)) * self.seeds
 
