@@ -6,6 +6,7 @@ are measured: the residual stream after the last block, what all blocks together
 logits.
 
 python -m benchmarks.coordinate_check docs/coordinate_check.png
+python -m benchmarks.coordinate_check docs/coordinate_check_muon.png --optimizer muon
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,13 +57,31 @@ class Sizes:
 
 
 @app.default
-def check(plot: Path, *, steps: int = 10, seeds: int = 3, threads: int = 1) -> None:
+def check(
+    plot: Path,
+    *,
+    optimizer: Literal["adamw", "muon"] = "adamw",
+    rules: str = ",".join(COLOURS),
+    widths: str = ",".join(map(str, WIDTHS)),
+    depths: str = ",".join(map(str, DEPTHS)),
+    steps: int = 10,
+    seeds: int = 3,
+    threads: int = 1,
+) -> None:
     """Measure, print the spreads and draw the plot.
 
     Parameters
     ----------
     plot
         PNG file to write.
+    optimizer
+        For the hidden matrices; each at its default rates.
+    rules
+        Parametrizations.
+    widths
+        Of the models with the baseline's depth.
+    depths
+        Of the models with the baseline's width.
     steps
         Training steps at the full learning rate.
     seeds
@@ -70,21 +90,42 @@ def check(plot: Path, *, steps: int = 10, seeds: int = 3, threads: int = 1) -> N
         CPU threads.
     """
     torch.set_num_threads(threads)
+    compared = rules.split(",")
+    if unknown := set(compared) - set(COLOURS):
+        raise ValueError(f"unknown rule {unknown.pop()!r}; expected some of {', '.join(COLOURS)}")
     corpus = prepare("stdlib", TokenizerSpec(vocab_size=BASELINE.vocab_size))
+    places = {
+        axis: list(map(int, one.split(","))) for axis, one in (("width", widths), ("depth", depths))
+    }
     shapes: dict[str, list[ModelConfig]] = {
-        "width": [_of_width(width) for width in WIDTHS],
-        "depth": [replace(BASELINE, n_layers=depth) for depth in DEPTHS],
+        "width": [_of_width(width) for width in places["width"]],
+        "depth": [replace(BASELINE, n_layers=depth) for depth in places["depth"]],
     }
     found = {
         (axis, rule): [
-            _mean([_measured(config, rule, corpus, steps=steps, seed=s) for s in range(seeds)])
+            _mean(
+                [
+                    _measured(
+                        config,
+                        corpus,
+                        _settings(rule, optimizer, seed),
+                        steps=steps,
+                    )
+                    for seed in range(seeds)
+                ]
+            )
             for config in configs
         ]
         for axis, configs in shapes.items()
-        for rule in COLOURS
+        for rule in compared
     }
     _print(found)
-    _draw(found, plot, steps=steps, seeds=seeds)
+    _draw(
+        found,
+        places,
+        plot,
+        f"{optimizer}, {steps} steps, {seeds} {'seeds' if seeds > 1 else 'seed'}",
+    )
 
 
 def _of_width(width: int) -> ModelConfig:
@@ -93,21 +134,28 @@ def _of_width(width: int) -> ModelConfig:
     return replace(BASELINE, d_model=width, head_dim=head_dim, d_ff=round(BASELINE.d_ff * scale))
 
 
-def _measured(
-    config: ModelConfig, rule: str, corpus: PreparedCorpus, *, steps: int, seed: int
-) -> Sizes:
-    """Trains at the default rate without warm-up and compares before and after."""
-    settings = TrainingConfig(
+def _settings(rule: str, optimizer: str, seed: int) -> TrainingConfig:
+    return TrainingConfig(
         tokens=10**9,  # so that the schedule does not move
         batch_size=8,
         warmup_fraction=0.0,
         parametrization=rule,
+        optimizer=optimizer,
         precision="fp32",
         compile="off",
         seed=seed,
     )
+
+
+def _measured(
+    config: ModelConfig, corpus: PreparedCorpus, settings: TrainingConfig, *, steps: int
+) -> Sizes:
+    """Trains at the default rate without warm-up and compares before and after."""
     batches = TrainingBatches(
-        corpus.split("train"), context=config.context, batch_size=settings.batch_size, seed=seed
+        corpus.split("train"),
+        context=config.context,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
     )
     training = Training(config, settings, batches, baseline=BASELINE)
     tokens_BT = torch.as_tensor(np.asarray(batches.batch(10_000).inputs_BT), dtype=torch.long)
@@ -156,13 +204,16 @@ def _print(found: Mapping[tuple[str, str], Sequence[Sizes]]) -> None:
 
 
 def _draw(
-    found: Mapping[tuple[str, str], Sequence[Sizes]], plot: Path, *, steps: int, seeds: int
+    found: Mapping[tuple[str, str], Sequence[Sizes]],
+    shapes: Mapping[str, Sequence[int]],
+    plot: Path,
+    title: str,
 ) -> None:
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.subplots(2, 3)
-    for row, (axis, places) in zip(axes, (("width", WIDTHS), ("depth", DEPTHS)), strict=True):
+    for row, (axis, places) in zip(axes, shapes.items(), strict=True):
         for ax, part in zip(row, ("stream", "branches", "logits"), strict=True):
-            for rule in COLOURS:
+            for rule in dict.fromkeys(rule for _, rule in found):
                 for name, dash, told in ((part, "-", "size"), (f"{part}_change", "--", "change")):
                     ax.plot(
                         places,
@@ -179,9 +230,7 @@ def _draw(
             ax.set_ylim(bottom=0, top=1.15 * ax.get_ylim()[1])
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    figure.suptitle(
-        f"Root mean squares after {steps} steps, and of the change since the start; {seeds} seeds"
-    )
+    figure.suptitle(f"Root mean squares after training, and of the change since the start; {title}")
     figure.savefig(plot, dpi=150)
 
 

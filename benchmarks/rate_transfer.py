@@ -7,6 +7,12 @@ by the transferred rate instead of its own best.
 python -m benchmarks.rate_transfer train runs.jsonl --rates 4e-3,8e-3,16e-3 --seeds 0,1
 python -m benchmarks.rate_transfer train runs.jsonl --values '{"parametrization": "depth_mup"}'
 python -m benchmarks.rate_transfer table runs.jsonl
+
+Muon and AdamW at two widths and two depths; the swept setting multiplies the rates of both:
+
+python -m benchmarks.rate_transfer train runs.jsonl --cells crossed --swept learning_rate_factor \\
+    --rates .25,.5,1,2,4 --values '{"optimizer": "muon", "tokens": 75000}'
+python -m benchmarks.rate_transfer plot docs/rate_transfer.png runs.jsonl
 """
 
 from __future__ import annotations
@@ -18,15 +24,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from cyclopts import App, Parameter
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.recorded_runs import append, full_score, recorded
 from data.prepare import prepare
+from model.presets import settings_of
+from model.spec import ModelConfig
 from search_spaces import quick
 from tune_app.plan.cell import Cell
 from tune_app.trial.trial import Trial
@@ -38,6 +47,22 @@ SHAPES: Mapping[str, Mapping[str, float]] = {
 }
 """The deepest cell of `quick`, its baseline, and the shallowest."""
 BASELINE = "35% × 2.66"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+CROSSED: Mapping[str, ModelConfig] = {
+    f"{width} × {depth}": ModelConfig(
+        vocab_size=4_096,
+        context=128,
+        d_model=width,
+        n_layers=depth,
+        n_heads=2,
+        head_dim=width // 2,
+        d_ff=round(2.7 * width),
+    )
+    for depth in (4, 12)
+    for width in (56, 112)
+}
+"""Two widths and two depths, width × layers; they have no common budget."""
 
 app = App(name="python -m benchmarks.rate_transfer", help=__doc__, version_flags=[])
 
@@ -52,11 +77,19 @@ class Run:
     learning_rate: float
     seed: int
     bits_per_byte: float = math.nan
+    swept: str = "learning_rate"
+    """The setting that has the value `learning_rate`."""
+
+    @property
+    def kind(self) -> str:
+        """What is equal in a comparison of rates."""
+        values = json.dumps(self.values, sort_keys=True)
+        return values if self.swept == "learning_rate" else f"{values}, {self.swept}"
 
     @property
     def name(self) -> tuple[str, str, float, int]:
         """What makes it the same run."""
-        return (self.cell, json.dumps(self.values, sort_keys=True), self.learning_rate, self.seed)
+        return (self.cell, self.kind, self.learning_rate, self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +114,29 @@ def train(
     rates: Annotated[str, Parameter(help="Learning rates of the baseline.")] = "4e-3,8e-3,16e-3",
     seeds: Annotated[str, Parameter(help="Seeds.")] = "0",
     values: Annotated[str, Parameter(help="Other values of the cells, as JSON.")] = "{}",
-    cells: Annotated[str, Parameter(help="Some of the cells, by name.")] = ",".join(SHAPES),
+    cells: Annotated[
+        str, Parameter(help="Some of the cells, by name, or crossed: two widths and two depths.")
+    ] = ",".join(SHAPES),
+    swept: Annotated[
+        Literal["learning_rate", "learning_rate_factor", "muon_learning_rate"],
+        Parameter(help="The setting that takes the rates."),
+    ] = "learning_rate",
     threads: int = 1,
 ) -> None:
     """Train what is missing in the file."""
     torch.set_num_threads(threads)
+    names = list(CROSSED) if cells == "crossed" else cells.split(",")
     done = {run.name for run in _runs([file])} if file.exists() else set()
     for seed in map(int, seeds.split(",")):
         for rate in map(float, rates.split(",")):
-            for cell in cells.split(","):
-                run = Run(cell=cell, values=json.loads(values), learning_rate=rate, seed=seed)
+            for cell in names:
+                run = Run(
+                    cell=cell,
+                    values=json.loads(values),
+                    learning_rate=rate,
+                    seed=seed,
+                    swept=swept,
+                )
                 if run.name not in done:
                     _append(file, run, _trained(run))
 
@@ -110,7 +156,7 @@ def table(*files: Path, sigma: float | None = None) -> None:
     noise = sigma or seed_noise(runs)
     console = Console()
     for values in dict.fromkeys(run.name[1] for run in runs):
-        found = transfers([run for run in runs if run.name[1] == values], baseline=BASELINE)
+        found = _transfers([run for run in runs if run.kind == values])
         rates = sorted({rate for one in found.values() for rate in one.scores})
         shown = Table(title=f"{values}, σ = {noise:.4f}", title_justify="left")
         for column in ("cell", *(f"{rate:g}" for rate in rates), "seeds", "fitted", "loss", "σ"):
@@ -121,7 +167,47 @@ def table(*files: Path, sigma: float | None = None) -> None:
             shown.add_row(name, *scores, str(one.seeds), f"{one.fitted_rate:.2g}", *loss)
         console.print(shown)
         worst = max(found, key=lambda name: found[name].loss)
-        console.print(f"worst: {worst}, {found[worst].loss:.4f} bits per byte\n")
+        console.print(f"worst: {worst}, {found[worst].loss:.4f} bits per byte")
+        console.print(f"the optima lie apart by a factor of {apart(found):.2f}\n")
+
+
+@app.command
+def plot(picture: Path, *files: Path) -> None:
+    """Draw the scores of each cell by rate, a panel for each optimiser or other values.
+
+    Parameters
+    ----------
+    picture
+        PNG file to write.
+    files
+        Written by `train`.
+    """
+    runs = list(_runs(files))
+    kinds = list(dict.fromkeys(run.kind for run in runs))
+    figure = Figure(figsize=(4.8 * len(kinds), 4.2), layout="constrained")
+    for ax, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        these = [run for run in runs if run.kind == kind]
+        found = _transfers(these)
+        for colour, (cell, one) in zip(COLOURS, found.items(), strict=False):
+            ax.plot(list(one.scores), list(one.scores.values()), "o-", color=colour, label=cell)
+            ax.axvline(one.fitted_rate, color=colour, linewidth=0.8, linestyle=":")
+        optimizer = these[0].values.get("optimizer", "adamw")
+        ax.set(xscale="log", xlabel=these[0].swept.replace("_", " "), ylabel="bits per byte")
+        ax.set_title(f"{optimizer}: optima apart by a factor of {apart(found):.2f}", fontsize=10)
+        ax.legend(title="width × layers" if set(found) <= set(CROSSED) else None, frameon=False)
+    figure.savefig(picture, dpi=150)
+
+
+def apart(found: Mapping[str, Transfer]) -> float:
+    """The greatest fitted optimum over the least."""
+    rates = [one.fitted_rate for one in found.values()]
+    return max(rates) / min(rates)
+
+
+def _transfers(runs: Sequence[Run]) -> dict[str, Transfer]:
+    """By cell, against the baseline, or where it is not among them the first cell."""
+    cells = [run.cell for run in runs]
+    return transfers(runs, baseline=BASELINE if BASELINE in cells else cells[0])
 
 
 def transfers(runs: Sequence[Run], *, baseline: str) -> dict[str, Transfer]:
@@ -172,16 +258,20 @@ def _vertex(scores: Mapping[float, float], best: float) -> float:
 
 
 def _trained(run: Run) -> float:
+    crossed = CROSSED.get(run.cell)
+    shape = SHAPES[run.cell] if crossed is None else settings_of(crossed)
     values = {
         **quick.FIXED,
-        **SHAPES[run.cell],
+        **shape,
         "compile": "off",
         "evaluations": 1,
-        "learning_rate": run.learning_rate,
+        run.swept: run.learning_rate,
         "seed": run.seed,
         **run.values,
     }
     shared = {name: values[name] for name in ("n_heads", "target_parameters") if name in values}
+    if crossed is not None:
+        shared = shape  # of another depth and width there may be no model of this budget
     trial = Trial(
         Cell.from_values({**values, "baseline": shared}),
         corpora=lambda tokenizer: prepare(values.get("corpus", "stdlib"), tokenizer),
