@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from tune_app import formats
 from tune_app.journal.records import ENDED_EARLY, Status
 from tune_app.results import sections
 from tune_app.results.caveats import caveats
+from tune_app.results.charts.all_charts import charts, optuna_views, plotly_library
+from tune_app.results.charts.chart import Chart
 from tune_app.results.confounders import confounder_section
 from tune_app.results.equal_budgets import view_section
 from tune_app.results.failures import failure_sections
 from tune_app.results.nuisance import nuisance_section
 from tune_app.results.proposals import search_section
+from tune_app.results.stories import story_section
 from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 
@@ -33,6 +37,18 @@ class Picture:
 
 
 def write_report(results: SweepResults, pictures: Sequence[Picture], path: Path) -> None:
+    """Writes the page."""
+    with replacing(path) as temporary:
+        temporary.write_text(report_page(results, pictures), encoding="utf-8")
+
+
+def report_page(
+    results: SweepResults, pictures: Sequence[Picture], *, refresh: int | None = None
+) -> str:
+    """The page as text.
+
+    refresh: seconds after which a browser loads it again; None for never.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -40,9 +56,9 @@ def write_report(results: SweepResults, pictures: Sequence[Picture], path: Path)
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("report.html.jinja").render(**_content(results, pictures))
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    return environment.get_template("report.html.jinja").render(
+        **_content(results, pictures), refresh=refresh
+    )
 
 
 def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, Any]:
@@ -97,6 +113,28 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
             }
             for picture in pictures
         ],
+        **_charts(results),
+        "stories": story_section(results),
         "caveats": caveats(results),
         "settings": sections.settings_of(results),
+    }
+
+
+def _charts(results: SweepResults) -> dict[str, Any]:
+    """The charts as JSON for plotly.js, and plotly.js itself if there is one."""
+    own, optuna = charts(results), optuna_views(results)
+    return {
+        "charts": [_chart(chart) for chart in own],
+        "optuna_views": [_chart(chart) for chart in optuna],
+        "plotly": Markup(plotly_library()) if own or optuna else "",
+    }
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    return {
+        "name": chart.name,
+        "title": chart.title,
+        "caption": chart.caption,
+        "height": chart.height,
+        "json": Markup(chart.as_json()),
     }

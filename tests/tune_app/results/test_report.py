@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,13 +12,27 @@ from typing import Any
 import pytest
 
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
+from tests.tune_app.results.browser import look
 from tune_app.journal.records import Failure, FailureClass
 from tune_app.results.caveats import caveats
+from tune_app.results.charts.optuna_views import has_data
 from tune_app.results.plots.curves import curves_plot
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
 
 _PICTURES = [Picture(name="curves", png=b"\x89PNG", caption="A <line> is a cell.")]
+
+
+@pytest.fixture
+def with_views() -> None:
+    """For a test that looks at Optuna's views."""
+
+
+@pytest.fixture(autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna's views take half of the time of a page."""
+    if "with_views" not in request.fixturenames:
+        monkeypatch.setattr("tune_app.results.report.optuna_views", lambda _: [])
 
 
 def _results(tmp_path: Path, **what: Any) -> SweepResults:
@@ -48,11 +63,61 @@ class _Links(HTMLParser):
 
 def test_the_page_fetches_nothing(tmp_path: Path) -> None:
     page = _page(_results(tmp_path), tmp_path)
+    library = re.search(r'<script id="plotly">.*?</script>', page, re.DOTALL)
+    assert library is not None and page.count("plotly.js v") == 1, "the library is in it once"
     links = _Links()
     links.feed(page)
     assert links.links and all(link.startswith("data:image/png;base64,") for link in links.links)
-    assert "script" not in links.tags and "link" not in links.tags
-    assert "url(" not in page and "@import" not in page and "http" not in page
+    assert "link" not in links.tags
+    # And if a text of the sweep got through as markup, the browser would load nothing for it.
+    assert "default-src 'none'; img-src data:;" in page
+    rest = page.replace(library[0], "")
+    assert "url(" not in rest and "@import" not in rest and not re.search(r"https?://", rest)
+
+
+@pytest.mark.usefixtures("with_views")
+def test_charts_are_in_the_page_with_their_data(tmp_path: Path) -> None:
+    page = _page(_results(tmp_path), tmp_path)
+    element = r'<script type="application/json" data-chart="chart-([\w-]+)">(.*?)</script>'
+    found = dict(re.findall(element, page))
+    assert {"curves", "gaps", "map", "effects", "pareto"} <= found.keys()
+    views = {name for name in found if name.startswith("optuna-")}
+    kinds = ("importance", "slice", "contour", "rank", "intermediate", "history", "edf")
+    assert views == {f"optuna-{kind}" for kind in kinds}
+    for name, text in found.items():
+        assert all(has_data(trace) for trace in json.loads(text)["data"]), name
+    stops = [t for t in json.loads(found["curves"])["data"] if t["name"] == "stopped"]
+    assert "is not in the better half" in " ".join(stops[0]["text"]).replace("<br>", " ")
+
+
+def test_every_stop_is_told_with_its_evidence(tmp_path: Path) -> None:
+    section = _section(_page(_results(tmp_path), tmp_path), "Decisions: why was this cell stopped?")
+    assert section.count("<details") == 10, "all cells with a decision, the stopped ones first"
+    first = section.partition("</details>")[0]
+    assert "stopped by ASHA" in first and "recorded 5; rung 37500" in first
+    assert re.search(r"It was \d+\. of \d+ that were ever scored at these tokens", first)
+    assert "75% of its tokens were not trained" in first
+
+
+def test_a_sweep_with_one_cell_or_none_evaluated_has_a_page(tmp_path: Path) -> None:
+    axes: dict[str, Any] = {"embedding": ("tied",)}
+    for name, fates in (("one", {}), ("none", {("tied",): "pending"})):
+        (tmp_path / name).mkdir()
+        page = _page(_results(tmp_path / name, axes=axes, fates=fates), tmp_path)
+        assert ("plotly.js v" in page) == (name == "one")
+
+
+@pytest.mark.sweeps
+@pytest.mark.usefixtures("with_views")
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_draws_every_chart_and_reports_no_error(tmp_path: Path, width: int) -> None:
+    write_report(_results(tmp_path, seeds=(0, 1)), _PICTURES, tmp_path / "report.html")
+    seen = look(tmp_path / "report.html", tmp_path, width=width)
+    assert seen["errors"] == []
+    assert len(seen["charts"]) == 12
+    for chart in seen["charts"]:
+        assert chart["drawn"] and chart["points"] and chart["hovered"], chart
+    assert seen["page"] <= seen["window"], "nothing sticks out"
 
 
 def test_the_leader_is_called_what_it_is(tmp_path: Path) -> None:

@@ -218,7 +218,6 @@ def _rebuild(journal: Journal, path: Path, *, patience: float, tell: bool) -> No
 
 
 def _build(results: SweepResults, path: Path) -> None:
-    distributions = _distributions(results)
     storage = _open(path)
     study = storage.create_new_study([StudyDirection.MINIMIZE], results.sweep.name)
     storage.set_study_system_attr(study, _METRIC_NAMES, ["bits per byte"])
@@ -227,10 +226,15 @@ def _build(results: SweepResults, path: Path) -> None:
     if not any(result.cell.status.waits for result in results.cells):
         # Optuna calls the trial with the lowest value the best one.
         storage.set_study_user_attr(study, "verdict", verdict(results) or "no cell has finished")
-    trials = [_trial(results, result, distributions) for result in results.cells]
-    insert_trials(storage, study, trials)
+    insert_trials(storage, study, trials_of(results))
     storage.remove_session()
     storage.engine.dispose()
+
+
+def trials_of(results: SweepResults) -> list[FrozenTrial]:
+    """One trial per cell, in the order of the sweep's cells."""
+    distributions = _distributions(results)
+    return [_trial(results, result, distributions) for result in results.cells]
 
 
 def _trial(
