@@ -8,18 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tune_app.journal.records import Observation
 from tune_app.trial.trial import Trial
 
 
 def full_score(trial: Trial) -> float:
     """Trains to the end: bits per byte of the full dev split, infinite if it diverges."""
-    score = math.inf
+    last = trained(trial)
+    return math.inf if last is None else last.metrics.get("full_bits_per_byte", math.inf)
+
+
+def trained(trial: Trial) -> Observation | None:
+    """Trains to the end and returns the last observation; None if it diverges."""
+    last = None
     while not trial.finished:
-        observation = trial.advance()
-        if observation is None or not math.isfinite(observation.train_loss):
-            return math.inf
-        score = observation.metrics.get("full_bits_per_byte", math.inf)
-    return score
+        last = trial.advance()
+        if last is None or not math.isfinite(last.train_loss):
+            return None
+    return last
 
 
 def append(file: Path, line: Mapping[str, Any]) -> None:

@@ -135,6 +135,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if self._cells[key].status is Status.PAUSED:
             # Before Tune has put it among those that it starts.
             trial.set_status(Trial.PAUSED)  # type: ignore[no-untyped-call]
+            # Tune asks every trial for its folder at the end, also one that never started.
+            trial.init_local_path()  # type: ignore[no-untyped-call]
             self._queue.pause(trial.trial_id)
         # Tune kills a process that is still saving after ten seconds, and has no setting for it.
         self._controller = getattr(tune_controller, "_tune_controller", tune_controller)

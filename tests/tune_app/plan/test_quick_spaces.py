@@ -35,6 +35,16 @@ class RandomText:
         return self
 
 
+AS_QUICK = {"embedding_glu": "quick", "embedding": "quick_heads", "glu": "quick_glu_family"}
+"""Spaces whose question another quick one asks."""
+
+
+def test_every_space_has_a_quick_one() -> None:
+    spaces = [name for name in known_spaces() if not name.startswith("quick")]
+    lacking = [name for name in spaces if AS_QUICK.get(name, f"quick_{name}") not in known_spaces()]
+    assert not lacking
+
+
 @pytest.mark.sweeps
 @pytest.mark.parametrize("name", [name for name in known_spaces() if name.startswith("quick_")])
 def test_every_cell_of_a_quick_space_trains(name: str) -> None:
