@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from data.chunks import TokenType, token_writer, write_header
 from data.gathering import GatheredSplit, SplitTexts
 from data.manifest import SplitRecord
-from data.prepared import bytes_file, offsets_file, tokens_file
+from data.prepared import bytes_file, offsets_file
 from data.progress import Report
 from data.tokenizers.base import TokenizerKind
 
 PERCENTILES = (5, 25, 50, 75, 95)
-
-TokenType: TypeAlias = np.dtype[np.uint16] | np.dtype[np.uint32]
 
 
 def token_type(vocab_size: int) -> TokenType:
@@ -57,8 +55,7 @@ def _pack(
     texts: SplitTexts, kind: TokenizerKind, tokenizer: Tokenizer, folder: Path, report: Report
 ) -> NDArray[np.int64]:
     """Writes the three files of texts. Returns the tokens of each, as `_write_tokens`."""
-    with (folder / tokens_file(texts.name)).open("wb") as file:
-        text_tokens = _write_tokens(file, texts, kind, tokenizer, report)
+    text_tokens = _write_tokens(folder, texts, kind, tokenizer, report)
     offsets = np.zeros(len(texts) + 1, dtype=np.int64)
     np.cumsum(text_tokens + 1, out=offsets[1:])
     _write_array(folder / offsets_file(texts.name), offsets)
@@ -67,13 +64,13 @@ def _pack(
 
 
 def _write_tokens(
-    file: BinaryIO,
+    folder: Path,
     texts: SplitTexts,
     kind: TokenizerKind,
     tokenizer: Tokenizer,
     report: Report,
 ) -> NDArray[np.int64]:
-    """Writes end-of-text and the tokens of each text, as a .npy file.
+    """Writes end-of-text and the tokens of each text, as a .npy file or several.
 
     Returns the number of tokens of each text: [texts].
     """
@@ -81,21 +78,17 @@ def _write_tokens(
     end_of_text = kind.end_of_text(tokenizer)
     text_tokens = np.zeros(len(texts), dtype=np.int64)
     begun = 0
-    header_bytes = _write_header(file, dtype, 0)
-    for batch in texts.batches(f"encode {texts.name}", report, cutting=kind.cutting):
-        decoded = [piece.decode() for _, piece in batch]
-        stream: list[int] = []
-        for (place, _), ids in zip(batch, kind.encode(tokenizer, decoded), strict=True):
-            if place == begun:
-                stream.append(end_of_text)
-                begun += 1
-            stream.extend(ids)
-            text_tokens[place] += len(ids)
-        file.write(np.array(stream, dtype=dtype).tobytes())
-    file.seek(0)
-    # NumPy pads the header so that the first axis can grow in place.
-    rewritten = _write_header(file, dtype, int(text_tokens.sum()) + len(texts))
-    assert rewritten == header_bytes
+    with token_writer(folder, texts.name, dtype) as writer:
+        for batch in texts.batches(f"encode {texts.name}", report, cutting=kind.cutting):
+            decoded = [piece.decode() for _, piece in batch]
+            stream: list[int] = []
+            for (place, _), ids in zip(batch, kind.encode(tokenizer, decoded), strict=True):
+                if place == begun:
+                    stream.append(end_of_text)
+                    begun += 1
+                stream.extend(ids)
+                text_tokens[place] += len(ids)
+            writer.write(np.array(stream, dtype=dtype))
     return text_tokens
 
 
@@ -113,15 +106,8 @@ def _record(texts: SplitTexts, text_tokens: NDArray[np.int64]) -> SplitRecord:
     )
 
 
-def _write_header(file: BinaryIO, dtype: TokenType | np.dtype[np.int64], length: int) -> int:
-    """Writes the header of a one-dimensional .npy file; returns the offset of its values."""
-    header = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.tell()
-
-
 def _write_array(path: Path, array: NDArray[np.int64]) -> None:
     # Not np.save: its OSError does not say that the disk is full.
     with path.open("wb") as file:
-        _write_header(file, array.dtype, len(array))
+        write_header(file, array.dtype, len(array))
         file.write(array.tobytes())

@@ -12,20 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from data.chunks import ChunkedTokens, files_of_tokens, read_tokens
 from data.manifest import TOKENIZER_FILE, Manifest
 from data.splits import SplitName
 from data.tokenizers.base import kind_of
 
-TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
+TokenArray: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32] | ChunkedTokens
 
 
 def stretches_of(split: SplitName, domain: int | None = None) -> str:
     """The name of a split's stretches, or of one domain's, in the names of their files."""
     return f"{split}.stretches" if domain is None else f"{split}.domain{domain}.stretches"
-
-
-def tokens_file(texts: str) -> str:
-    return f"{texts}.tokens.npy"
 
 
 def offsets_file(texts: str) -> str:
@@ -46,7 +43,7 @@ class PackedSplit:
 
     name: SplitName
     tokens: TokenArray
-    """[tokens], uint16 or uint32, memory-mapped."""
+    """[tokens], uint16 or uint32, memory-mapped from one file or several."""
     document_offsets: NDArray[np.int64]
     """[documents + 1], in tokens: document i, its end-of-text first, is
     tokens[document_offsets[i] : document_offsets[i + 1]]."""
@@ -89,7 +86,10 @@ class PreparedCorpus:
         """A sentence for each two splits with the same documents in the same order."""
         files = self.manifest.files
         for one, other in combinations(self.manifest.splits, 2):
-            if all(files[name(one)] == files[name(other)] for name in (tokens_file, bytes_file)):
+            named = [
+                [*files_of_tokens(name, list(files)), bytes_file(name)] for name in (one, other)
+            ]
+            if [files[name] for name in named[0]] == [files[name] for name in named[1]]:
                 yield (
                     f"the splits {one!r} and {other!r} are the same text; give each its own, or a "
                     "single file, which is split for you"
@@ -136,7 +136,7 @@ class PreparedCorpus:
     def _packed(self, name: SplitName, texts: str) -> PackedSplit:
         return PackedSplit(
             name=name,
-            tokens=np.load(self.folder / tokens_file(texts), mmap_mode="r"),
+            tokens=read_tokens(self.folder, texts),
             document_offsets=np.load(self.folder / offsets_file(texts), mmap_mode="r"),
             document_bytes=np.load(self.folder / bytes_file(texts), mmap_mode="r"),
         )
