@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tune_app.journal.records import DIVERGED, Status
+from tune_app.journal.records import DIVERGED, ENDED_EARLY
 from tune_app.statistics.rates import rate_text
 from tune_app.stopping.curves import without_seed
 from tune_app.study.found import Found, Run
@@ -47,7 +47,7 @@ def stopped_runs(found: Found) -> list[Run]:
     for phase in found.of("rank"):
         for cell in phase.results.cells:
             decision = cell.decision
-            if cell.cell.status is not Status.STOPPED or decision is None:
+            if cell.cell.status not in ENDED_EARLY or decision is None:
                 continue
             if decision.rule != DIVERGED:
                 runs[cell.cell.key] = next(run for run in found.runs if run.key == cell.cell.key)
@@ -73,7 +73,7 @@ def audited(found: Found) -> list[Audited]:
         }
         for cell in phase.results.cells:
             score, decision = done.get(cell.cell.key), cell.decision
-            if cell.cell.status is not Status.STOPPED or decision is None or score is None:
+            if cell.cell.status not in ENDED_EARLY or decision is None or score is None:
                 continue
             by_baseline = decision.rule == KILL_RULE
             reference = own.get(cell.seed) if by_baseline else min(kept, default=None)

@@ -89,14 +89,30 @@ def _folder(_: Any, tokens: Sequence[Token]) -> Path:
 Results = Annotated[Path, Parameter(converter=_folder, help="Folder that holds all sweeps.")]
 
 
+AddSeeds = Annotated[
+    int | None,
+    Parameter(
+        help="Add this many seeds to those that the sweep of this name has; what it has trained is "
+        "kept.",
+    ),
+]
+
+
 @app.default
-def run(space: Space = "quick", *, wishes: Wishes = _WISHES, options: RunOptions = _OPTIONS) -> int:
+def run(
+    space: Space = "quick",
+    *,
+    wishes: Wishes = _WISHES,
+    options: RunOptions = _OPTIONS,
+    add_seeds: AddSeeds = None,
+) -> int:
     """Run a sweep, or continue the one with this name."""
     from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
 
     if wishes.asks_for_names:
         return settings()
-    command = repeated(MODULE, own_arguments())
+    wishes, arguments = _grown(space, wishes, options, add_seeds, own_arguments())
+    command = repeated(MODULE, arguments)
     with ended_by_signals():
         planned, rules = _plan(space, wishes)
         return run_sweep(planned, rules, options, console=lasting_console(), command=command)
@@ -110,7 +126,11 @@ def run(space: Space = "quick", *, wishes: Wishes = _WISHES, options: RunOptions
     ),
 )
 def plan(
-    space: Space = "quick", *, wishes: Wishes = _WISHES, options: RunOptions = _OPTIONS
+    space: Space = "quick",
+    *,
+    wishes: Wishes = _WISHES,
+    options: RunOptions = _OPTIONS,
+    add_seeds: AddSeeds = None,
 ) -> int:
     """Check everything and show what would run, without running it.
 
@@ -124,7 +144,9 @@ def plan(
     if wishes.asks_for_names:
         return settings()
     arguments = own_arguments()
-    command = repeated(MODULE, arguments[1:] if arguments[:1] == ["plan"] else arguments)
+    arguments = arguments[1:] if arguments[:1] == ["plan"] else arguments
+    wishes, arguments = _grown(space, wishes, options, add_seeds, arguments)
+    command = repeated(MODULE, arguments)
     planned, rules = _plan(space, wishes)
     return dry_run(planned, rules, options, console=lasting_console(), command=command)
 
@@ -243,6 +265,20 @@ def settings() -> int:
     )
     Console().print(settings_table([*cell_settings(), sampler, *schedulers, kill_rule], how=how))
     return 0
+
+
+def _grown(
+    space: str, wishes: Wishes, options: RunOptions, add: int | None, arguments: list[str]
+) -> tuple[Wishes, list[str]]:
+    """The wishes and the arguments with added seeds by name, as far as any are added."""
+    if add is None:
+        return wishes, arguments
+    from tune_app.plan.space_file import load_space  # noqa: PLC0415
+    from tune_app.sweep.growing import grown, with_seeds_named  # noqa: PLC0415 - imports numpy
+
+    name = wishes.name or load_space(space).name
+    wishes = grown(wishes, add, name=name, results=options.results)
+    return wishes, with_seeds_named(arguments, wishes.seeds)
 
 
 def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:
