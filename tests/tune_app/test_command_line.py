@@ -35,6 +35,7 @@ from tune_app.plan.space_file import known_spaces
 ROOT = Path(__file__).parents[2]
 APPS = (
     "tune_app.sweep.__main__",
+    "tune_app.study.__main__",
     "tune_app.trial.__main__",
     "tune_app.interpret.__main__",
     "tune_app.overfit",
