@@ -92,8 +92,8 @@ Results = Annotated[Path, Parameter(converter=_folder, help="Folder that holds a
 AddSeeds = Annotated[
     int | None,
     Parameter(
-        help="Add this many seeds to those that the sweep of this name has; default: add none. What "
-        "it has trained is kept.",
+        help="Add this many seeds to those that the sweep of this name has, and keep what it has "
+        "trained; default: none.",
     ),
 ]
 
