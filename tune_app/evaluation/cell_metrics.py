@@ -10,6 +10,7 @@ from typing import Any
 from model.spec import ModelConfig
 from tune_app.evaluation.fields import FIELDS, SCHEMA_NAME, VERSION
 from tune_app.journal.records import CellEvaluation
+from tune_app.plan.cell import warmup_share
 from tune_app.plan.identity import completed
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.designs import CellResult, Design
@@ -91,6 +92,7 @@ def _training(
         "tokens": 0 if last is None else last.tokens,
         "baseline_tokens": 0 if last is None else last.baseline_tokens,
         "budget_tokens": results.sweep.tokens,
+        "warmup_fraction": warmup_share(values),
         "seed": result.seed,
         "final_train_loss": last and last.metrics.get("train_loss"),
     }

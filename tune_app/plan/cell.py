@@ -217,12 +217,9 @@ class Cell:
     ) -> TrainingConfig:
         """The training settings for `tokens` tokens of the cell's own tokenizer. The default,
         `settings.tokens`, is only right if that is also the baseline's tokenizer."""
-        settings = self.settings
-        if settings.warmup_tokens:
-            share = settings.warmup_tokens / settings.tokens
-            settings = replace(settings, warmup_fraction=share)
+        share = warmup_share(asdict(self.settings))
         return TrainingConfig.of_run(
-            settings,
+            replace(self.settings, warmup_fraction=share),
             tokens=self.settings.tokens if tokens is None else tokens,
             seed=self.seed,
             micro_batch_size=micro_batch_size,
@@ -230,6 +227,16 @@ class Cell:
 
     def with_seed(self, seed: int) -> Cell:
         return replace(self, seed=seed)
+
+
+def warmup_share(values: Mapping[str, Any], *, tokens: int | None = None) -> float:
+    """Share of the training over which the rate rises, by a cell's values.
+
+    tokens: of the training, if it is not the cell's.
+    """
+    if warmup_tokens := values.get("warmup_tokens", 0):
+        return float(warmup_tokens / (tokens or values["tokens"]))
+    return float(values["warmup_fraction"])
 
 
 def refuse_former_sample(sample: str) -> None:

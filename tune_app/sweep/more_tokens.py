@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from model.training.schedules import SCHEDULES
+from tune_app.plan.cell import warmup_share
 
 
 def same_until(values: Mapping[str, Any], *, tokens: int) -> int:
@@ -22,10 +23,8 @@ def same_until(values: Mapping[str, Any], *, tokens: int) -> int:
     step = values["batch_size"] * values["context"]
 
     def rate(at: float, end: int) -> float:
-        warmup = values["warmup_fraction"]
-        if tokens_of_warmup := values.get("warmup_tokens", 0):
-            warmup = tokens_of_warmup / end
-        return schedule(min(1.0, at / end), warmup_fraction=warmup)
+        share = warmup_share(values, tokens=end)
+        return schedule(min(1.0, at / end), warmup_fraction=share)
 
     shorter: int = min(values["tokens"], tokens)
     for begin in range(0, shorter, step):

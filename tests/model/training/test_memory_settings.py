@@ -16,9 +16,9 @@ WISHED = replace(SETTINGS, gradient_accumulation=4, gradient_checkpointing=True)
 @pytest.mark.parametrize("feed_forward", ["swiglu", "polyglu", "moe"])
 def test_recomputed_activations_give_the_same_run_bit_for_bit(feed_forward: str) -> None:
     config = with_variants(replace(CONFIG, dropout=0.1), {"feed_forward": feed_forward})
-    kept = train(start(config=config), steps=4)
+    kept = train(start(config=config), steps=2)
     recomputed = replace(SETTINGS, gradient_checkpointing=True)
-    assert train(start(recomputed, config=config), steps=4) == kept
+    assert train(start(recomputed, config=config), steps=2) == kept
 
 
 def test_wished_parts_are_micro_batches_of_that_size() -> None:
@@ -28,12 +28,12 @@ def test_wished_parts_are_micro_batches_of_that_size() -> None:
 
 @pytest.mark.parametrize("settings", [WISHED, replace(SETTINGS, parametrization="standard")])
 def test_resumed_it_is_the_same_run_bit_for_bit(settings: TrainingConfig) -> None:
-    undisturbed = train(start(settings), steps=6)
+    undisturbed = train(start(settings), steps=4)
     first = start(settings)
-    before = train(first, steps=3)
+    before = train(first, steps=2)
     second = start(settings)
     second.load_state_dict(stored(first.state_dict()))
-    assert before + train(second, steps=3) == undisturbed
+    assert before + train(second, steps=2) == undisturbed
 
 
 def test_memory_that_runs_out_makes_smaller_parts_than_were_wished() -> None:

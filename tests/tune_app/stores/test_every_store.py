@@ -182,7 +182,7 @@ class Collected:
         return len(data)
 
 
-@pytest.mark.parametrize("size", [0, 3, 40_000_000])
+@pytest.mark.parametrize("size", [3, 34_000_000])
 def test_what_was_streamed_comes_back_in_a_stream(store: Store, size: int) -> None:
     content = random.Random(size).randbytes(size)
     with store.writing("cell/1024.pt") as sink:
@@ -202,7 +202,7 @@ def test_what_was_streamed_comes_back_in_a_stream(store: Store, size: int) -> No
 def test_a_stream_that_breaks_off_leaves_what_was_there(store: Store) -> None:
     store.write("cell/1.pt", b"old")
     with pytest.raises(KeyError, match="ours"), store.writing("cell/1.pt") as sink:
-        sink.write(b"new" * 20_000_000)
+        sink.write(b"new" * 12_000_000)
         raise KeyError("ours")
     assert store.read("cell/1.pt") == b"old"
     assert store.names("cell") == ["cell/1.pt"]
