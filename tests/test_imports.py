@@ -244,6 +244,12 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.results",
         "tune_app.sweep",
     ),
+    "tune_app.dashboards": (
+        "tune_app.formats",
+        "tune_app.journal",
+        "tune_app.results",
+        "tune_app.sweep",
+    ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
     "tune_app.cloud": ("tune_app.formats", "tune_app.command_line", "tune_app.sweep"),
     "tune_app": (
@@ -256,6 +262,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.evaluation",
         "tune_app.finetuning",
         "tune_app.reproduction",
+        "tune_app.dashboards",
+        "tune_app.results",
         "tune_app.cloud",
         "tune_app.formats",
         "tune_app.terminal",

@@ -31,6 +31,8 @@ COMMANDS = {
     "finetune": ("tune_app.finetune", "Go on training an export on conversations."),
     "generate": ("tune_app.generate", "Continue a text with a trained cell or an export."),
     "bundle": ("tune_app.bundle", "Pack a sweep into one archive for others to repeat."),
+    "compare": ("tune_app.compare", "Set sweeps side by side."),
+    "dashboard": ("tune_app.dashboard", "Show a sweep in a browser, with the tools there are."),
     "verify": ("tune_app.verify", "Check a bundle: its numbers, its hashes, a cell's first steps."),
     "interpret": ("tune_app.interpret", "Look inside a trained model: routing, embeddings."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
@@ -46,6 +48,8 @@ FILES = (
     "overfit",
     "bundle",
     "verify",
+    "compare",
+    "dashboard",
 )
 """Those whose module is a file; the others are packages."""
 OF_A_SWEEP = ("plan", "shapes", "status", "report", "list", "settings")

@@ -30,6 +30,7 @@ from tune_app.journal.records import (
     SweepRecord,
 )
 from tune_app.results.evaluated import headlines, tag_of
+from tune_app.results.mirrors.scalars import scalars_of
 from tune_app.results.summary import summarise
 
 TENSORBOARD = "tensorboard"
@@ -118,11 +119,10 @@ def directory_name(cell: CellRecord) -> str:
 
 def _add(writer: Any, sweep: SweepRecord, observation: Observation) -> None:
     spent = sum(observation.seconds.values())
-    for name, value in observation.metrics.items():
-        if math.isfinite(value):
-            writer.add_scalar(
-                tag(name), value, observation.baseline_tokens, walltime=sweep.created_at + spent
-            )
+    for name, value in scalars_of(observation).items():
+        writer.add_scalar(
+            name, value, observation.baseline_tokens, walltime=sweep.created_at + spent
+        )
 
 
 def _add_evaluation(writer: Any, tokens: int, evaluation: CellEvaluation) -> None:

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
-from tune_app.journal.metrics import tag
 from tune_app.journal.records import (
     Action,
     CellRecord,
@@ -33,6 +32,7 @@ from tune_app.journal.records import (
     Status,
     SweepRecord,
 )
+from tune_app.results.mirrors.scalars import group_of, scalars_of
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +107,7 @@ class WandbListener(QuietListener):
         return self._runs[key]
 
     def _log(self, observation: Observation, decision: Decision | None) -> None:
-        values = {
-            "tokens": observation.baseline_tokens,
-            **{tag(name): value for name, value in observation.metrics.items()},
-            **{f"seconds/{phase}": value for phase, value in observation.seconds.items()},
-        }
+        values = {"tokens": observation.baseline_tokens, **scalars_of(observation)}
         self._run(observation.cell).log(values, step=observation.baseline_tokens)
         if decision is not None and decision.action.ends:
             stopped = decision.action is Action.STOP
@@ -144,7 +140,7 @@ def begun_run(sweep: SweepRecord, cell: CellRecord, *, folder: Path, mode: Mode)
     identity = f"{sweep.begun_as} {sweep.created_at} {cell.key}"
     return wandb.init(
         project=os.environ.get("WANDB_PROJECT", "stellux"),
-        group=sweep.name,
+        group=group_of(sweep),
         name=cell.label,
         id=hashlib.sha256(identity.encode()).hexdigest()[:16],
         dir=folder,
