@@ -19,7 +19,7 @@ from tune_app.journal.records import (
     Status,
 )
 
-_CLOCK = frozenset({"metrics", "seconds", "at"})
+_CLOCK = frozenset({"metrics", "seconds", "at", "arrival"})
 """Fields that a clock decides, and the metrics, some of which it does."""
 
 NOTICED_WITHIN = 120.0

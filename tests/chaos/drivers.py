@@ -23,7 +23,7 @@ from tests.chaos.report import Report
 from tests.chaos.schedule import make_moments
 from tests.chaos.workspace import Size, Workspace
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import Status
+from tune_app.journal.records import ENDED_EARLY
 from tune_app.on_ray.tuner import SCRATCH
 from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.recording_referee import RecordingReferee
@@ -105,7 +105,7 @@ def run_drivers(folder: Path, options: DriverOptions) -> Report:
         space.journal(ONE_AT_A_TIME) as here,
         space.journal(SEVERAL_AT_ONCE) as many,
     ):
-        stopped = sum(cell.status is Status.STOPPED for cell in there.cells())
+        stopped = sum(cell.status in ENDED_EARLY for cell in there.cells())
         checks = {
             "every kill was struck": [
                 f"{name}: the sweep ended after {killed.kills} of {wanted[name]} kills"
@@ -115,7 +115,7 @@ def run_drivers(folder: Path, options: DriverOptions) -> Report:
             "the last drivers ended well": [
                 f"code {killed.code}" for killed in (ones, severals) if killed.code != 0
             ],
-            "the rules had something to decide": [] if stopped else ["no cell was stopped"],
+            "the rules had something to decide": [] if stopped else ["no cell ended early"],
             "one at a time: every curve is the same, bit for bit": must.differing_curves(
                 here.observations(), there.observations()
             ),
@@ -151,7 +151,7 @@ def run_drivers(folder: Path, options: DriverOptions) -> Report:
     return Report(
         checks=checks,
         text=(
-            f"{options.size.cells} cells, {stopped} of them stopped when undisturbed, seed "
+            f"{options.size.cells} cells, {stopped} of them ended early when undisturbed, seed "
             f"{options.seed}\none at a time: {ones.kills} kills, {ones.seconds:.0f} s; several at "
             f"once: {severals.kills} kills, {severals.seconds:.0f} s\n{len(ones.ended)} and "
             f"{len(severals.ended)} cells had ended when the driver was killed for the last time"

@@ -66,4 +66,5 @@ class Progress:
 
     @property
     def all_ended(self) -> bool:
-        return bool(self.statuses) and len(self.ended) == len(self.statuses)
+        over = (*_ENDED, "paused")
+        return bool(self.statuses) and all(status in over for status in self.statuses.values())

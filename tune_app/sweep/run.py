@@ -16,7 +16,7 @@ from tune_app.cluster.options import Means, RunOptions
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.reached import reached
-from tune_app.journal.records import CellRecord, Status
+from tune_app.journal.records import Action, CellRecord, Status
 from tune_app.plan.plan import SweepPlan, with_round
 from tune_app.plan.rows import PlannedCell
 from tune_app.results.mirrors.all_mirrors import mirrors
@@ -191,12 +191,27 @@ def promote_due(journal: Journal, rules: StoppingRules) -> None:
 
 def _in_order(journal: Journal) -> list[CellRecord]:
     """The cells that are to be trained, the baseline on every seed first, then at its other
-    nuisance values: the others are compared with it."""
+    nuisance values: the others are compared with it.
+
+    Then as if the sweep had never been interrupted: cells that were in training, new ones, and
+    those that were promoted, in the order of their promotions.
+    """
     sweep, cells = journal.sweep(), journal.cells()
     curves = Curves(cells, baseline=sweep.baseline, nuisance=sweep.nuisance)
 
-    def turn(cell: CellRecord) -> tuple[bool, bool]:
-        return not curves.is_baseline(cell.key), curves.baseline_of(cell.key) != cell.key
+    promoted = {
+        decision.cell: number
+        for number, decision in enumerate(journal.decisions(), 1)
+        if decision.action is Action.PROMOTE
+    }
+
+    def turn(cell: CellRecord) -> tuple[bool, bool, bool, int]:
+        return (
+            not curves.is_baseline(cell.key),
+            curves.baseline_of(cell.key) != cell.key,
+            cell.status is not Status.INTERRUPTED,
+            promoted.get(cell.key, 0),
+        )
 
     return sorted((cell for cell in cells if not cell.status.ended), key=turn)
 
