@@ -25,7 +25,7 @@ app = App(
     If it does not get there, something is broken: the numbers are printed, and the exit
     code is 1.""",
     help_epilogue=examples(
-        f"{_NAME} '{{\"target_parameters\": 1000000}}'",
+        f"{_NAME} '{{\"target_parameters\": 4000000}}'",
         f"{_NAME} cell.json --tokens 4096 --below 0.05",
     ),
     help_format="plaintext",

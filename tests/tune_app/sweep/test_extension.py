@@ -239,7 +239,7 @@ def test_status_report_and_tables_tell_what_was_changed(tmp_path: Path) -> None:
     (tmp_path / "small").rename(tmp_path / "renamed")
     with Journal.open(tmp_path / "renamed" / JOURNAL, read_only=True) as journal:
         sweep, results = journal.sweep(), summarise(journal)
-        console = Console(width=200, file=io.StringIO(), record=True)
+        console = Console(width=300, file=io.StringIO(), record=True)
         console.print(status_table(journal))
     assert (sweep.name, sweep.begun_as) == ("renamed", "small")
     status = console.export_text()
