@@ -9,6 +9,7 @@ import optuna
 from rich.console import Console
 
 from tests.tune_app.searches import end_all, go_on, planned, search_journal
+from tune_app.results.charts.optuna_views import optuna_charts
 from tune_app.results.design_table import design_rows
 from tune_app.results.mirrors.optuna import STUDY, write_study
 from tune_app.results.mirrors.study_url import study_url
@@ -59,6 +60,7 @@ def test_a_search_has_a_table_a_study_and_a_report(tmp_path: Path) -> None:
         assert trial.user_attrs["label"] == designs[trial.user_attrs["key"]].label
     assert "n_experts" not in study.trials[0].params
 
+    assert optuna_charts(results), "of the parameters that every design has"
     page = (folder / "report.html").read_text("utf-8")
     assert "Search: 2 of 3 rounds" in page
     assert "tpe, 3 rounds of 4 designs, seed 0" in page

@@ -34,7 +34,9 @@ def optuna_charts(results: SweepResults) -> list[Chart]:
     varied = [
         axis
         for axis in (finished[0].params if finished else {})
-        if len({str(trial.params[axis]) for trial in finished}) > 1
+        # Not every design of a search has every parameter; Optuna's views need those that all have.
+        if all(axis in trial.params for trial in finished)
+        and len({str(trial.params[axis]) for trial in finished}) > 1
     ]
     if len(finished) < _FEWEST or not varied:
         return []
