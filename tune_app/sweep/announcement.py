@@ -74,7 +74,7 @@ def _search(plan: SweepPlan) -> list[Fact]:
     here = len(plan.rounds)
     return [
         ("search", f"{plan.search.settings.describe()}; round {here} is the newest proposed"),
-        ("parameters", ", ".join(plan.search.space.as_dict())),
+        ("parameters", ", ".join(plan.search.space.settings)),
     ]
 
 
