@@ -40,7 +40,9 @@ app = App(
     muon_learning_rate, muon_momentum, warmup_tokens, gradient_accumulation,
     gradient_checkpointing; steps or epochs in place of tokens.
 
-    Evaluation: corpus, evaluations, evaluation_bytes, sample.
+    Text: corpus, mixture, mixture_end, mixture_anneal, mixture_surprise, curriculum.
+
+    Evaluation: evaluations, evaluation_bytes, sample.
 
     A size, embedding_ratio or glu_expansion set to null is left free: the solver
     chooses it to meet the parameter budget.""",

@@ -143,3 +143,23 @@ def test_without_shares_corpora_are_mixed_by_their_size(name: str, corpora: Corp
     (point,) = run_to_end(Trial(cell, corpora=corpora))
     assert "domain_bits_per_byte/numbers" in point.metrics
     assert not [metric for metric in point.metrics if metric.startswith("mixture_share")]
+
+
+def test_short_sequences_fit_into_the_same_memory_in_more_of_them(
+    name: str, corpora: Corpora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = {"tokens": 512, "evaluations": 1, "curriculum": "50%:8,25%:16:3"}
+    cell = Cell.from_values({**SMALL, "corpus": name, **values})
+    (whole,) = run_to_end(Trial(cell, corpora=corpora))
+    halved = Trial(cell, corpora=corpora, micro_batch_size=2)
+    shapes: list[tuple[int, ...]] = []
+    loss = halved._training._loss
+
+    def seen(inputs_BT: torch.Tensor, *rest: Any) -> Any:
+        shapes.append(tuple(inputs_BT.shape))
+        return loss(inputs_BT, *rest)
+
+    monkeypatch.setattr(halved._training, "_loss", seen)
+    (point,) = run_to_end(halved)
+    assert list(dict.fromkeys(shapes)) == [(8, 8), (3, 16), (2, 32)]
+    assert point.bits_per_byte == pytest.approx(whole.bits_per_byte, rel=1e-4)
