@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,7 +80,16 @@ def _opened(names: Sequence[str], results: Path) -> list[SweepResults]:
             found[folder.resolve()] = summarise(journal)
     if len(found) < 2:
         raise ValueError(f"{formats.counted(len(found), 'sweep')} to compare; name two or more")
-    return list(found.values())
+    names_of = [one.sweep.name for one in found.values()]
+    return [
+        one if names_of.count(one.sweep.name) == 1 else _renamed(one, str(folder))
+        for folder, one in found.items()
+    ]
+
+
+def _renamed(one: SweepResults, name: str) -> SweepResults:
+    """For sweeps in folders of one name."""
+    return replace(one, sweep=replace(one.sweep, name=name))
 
 
 def _sweeps_table(sweeps: Sequence[SweepResults]) -> Table:
@@ -114,7 +124,8 @@ def _ranking_table(group: Group, rows: int) -> Table:
         caption_justify="left",
     )
     for head in ("#", "sweep", "design", "bits per byte", "behind", "seeds", "FLOPs"):
-        table.add_column(head, justify="left" if head in ("sweep", "design") else "right")
+        told = head in ("sweep", "design")
+        table.add_column(head, justify="left" if told else "right", no_wrap=not told)
     for place, entry in enumerate(group.ranking[:rows], 1):
         flops = entry.design.training_flops
         table.add_row(

@@ -15,6 +15,7 @@ from data.errors import CorpusError
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.progress import Report, silent
+from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.plan.cell import Cell
 from tune_app.reproduction.archive import pack
@@ -150,9 +151,14 @@ def _add_others(folder: Path, to: Path) -> None:
 def _data(results: SweepResults, report: Report) -> dict[str, Any]:
     """The corpus of a sweep by its hashes, and each packing of it that is at hand."""
     sweep = results.sweep
-    cells = [Cell.from_values(one.cell.values) for one in results.cells]
-    tokenizers = {cell.tokenizer.key: cell.tokenizer for cell in cells}
     packed: dict[str, Any] = {}
+    tokenizers = {}
+    for one in results.cells:
+        try:
+            tokenizer = Cell.from_values(one.cell.values).tokenizer
+            tokenizers[tokenizer.key] = tokenizer
+        except ValueError as error:  # a cell of a version with other settings
+            packed[one.cell.key] = {"unknown": formats.one_line(str(error))}
     for key, tokenizer in sorted(tokenizers.items()):
         try:
             packed[key] = _packing(

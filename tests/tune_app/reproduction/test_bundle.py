@@ -276,3 +276,21 @@ def test_what_is_packed_is_named_or_suggested(trained: Path) -> None:
     assert sweeps_in(str(trained.parent), Path("nowhere"))[1] == [trained]
     with pytest.raises(ValueError, match=r"there is no sweep 'ones' in .*; did you mean"):
         sweeps_in("ones", trained.parent)
+
+
+def test_several_sweeps_are_one_bundle_with_what_lies_beside_them(
+    trained: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STELLUX_CACHE", str(cache))
+    study = tmp_path / "study"
+    for phase in ("0-first", "1-second"):
+        shutil.copytree(trained, study / phase)
+    (study / "REPORT.md").write_text("the verdict")
+    (study / "secret.pem").write_text("not for others")
+    name, folders = sweeps_in("study", tmp_path)
+    done = write_bundle(name, folders, tmp_path / "study.zip")
+    assert done.sweeps == ("0-first", "1-second")
+    with zipfile.ZipFile(done.path) as packed:
+        names = packed.namelist()
+    assert "study/others/REPORT.md" in names and not [one for one in names if "secret" in one]
+    assert check(done.path, "--sweep", "0-first") == 0
