@@ -19,6 +19,7 @@ from tune_app.study.budget import refuse_over_budget
 from tune_app.study.forecast import FILE as FORECAST
 from tune_app.study.forecast import Timed, forecast, keep_forecast
 from tune_app.study.found import Found, PhaseFound
+from tune_app.study.phases.base import PromotionError
 from tune_app.study.planning import PlannedPhase, folder_of, planned_phase
 from tune_app.study.report import write_report
 from tune_app.study.spec import Study
@@ -63,7 +64,12 @@ def run_study(
         if not (folder / FORECAST).exists():
             keep_forecast(folder, forecast(study, timed))
         for number, phase in enumerate(study.phases):
-            planned = planned_phase(study, number, found)
+            try:
+                planned = planned_phase(study, number, found)
+            except PromotionError as error:
+                write_report(study, found, folder)
+                _say(console, f"The study ends before its phase {phase.name}: {error}.")
+                return 1
             _refuse_other_evidence(folder / planned.folder, planned)
             if not _is_closed(study, folder, number):
                 _say(console, f"Phase {number + 1} of {len(study.phases)}, {phase.name}")

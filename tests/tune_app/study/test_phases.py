@@ -11,7 +11,6 @@ import pytest
 
 from tests.tune_app.study.studies import MadeUp, noisy, run_made_up, study_of
 from tune_app.study.audit import audited
-from tune_app.study.phases.base import PromotionError
 from tune_app.study.run import read_study
 
 BASELINE = {"kind": "baseline", "seeds": 3, "rates": []}
@@ -145,8 +144,34 @@ def test_a_ranking_from_which_nothing_finished_leaves_no_finalists(
 ) -> None:
     study = study_of(phase=[RANK, {"kind": "finalists"}])
     sweeps = MadeUp(noisy(0.01), stops=lambda _: True)
-    with pytest.raises(PromotionError, match="no design has finished at 1,000 tokens"):
-        run_made_up(study, sweeps, tmp_path, monkeypatch)
+    code, shown = run_made_up(study, sweeps, tmp_path, monkeypatch)
+    assert code == 1
+    assert "ends before its phase finalists: no design has finished at 1,000 tokens" in shown
+    report = (tmp_path / "tiny/REPORT.md").read_text("utf-8")
+    assert "No verdict: no finalists have finished on a common seed." in report
+
+
+@pytest.mark.parametrize(
+    ("rule", "recorded", "told"),
+    [
+        ({"unit": "ppl", "margin": 0.5, "span": 300}, "ppl", "0.5 ppl worse than the baseline, is"),
+        ({"unit": "sigma", "margin": 3.0, "span": 300}, "bpb", "or 3.0 σ at the end"),
+    ],
+)
+def test_the_kill_rule_is_told_in_sigma(
+    rule: dict[str, Any],
+    recorded: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = study_of(kill_rule=rule, phase=[BASELINE, RANK])
+    run_made_up(study, MadeUp(noisy(0.01)), tmp_path, monkeypatch)
+    _, rank = read_study(study, tmp_path / "tiny").phases
+    assert rank.results.sweep.kill_rule["unit"] == recorded
+    report = (tmp_path / "tiny/REPORT.md").read_text("utf-8")
+    assert told in report
+    assert "so noise alone stops at most as many" in report
 
 
 @pytest.mark.parametrize(
