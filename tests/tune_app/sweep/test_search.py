@@ -27,12 +27,13 @@ OPTIONS = (
 )
 SPACE = ROOT / "search_spaces" / "quick_everything.py"
 
+_IN_CELL = "SELECT 1 FROM {} AS one JOIN cells ON one.cell = cells.key WHERE position = {}"
 STRIKES = (
     "SELECT 1 FROM rounds",  # planned, nothing trained
     "SELECT 1 FROM observations",  # in the first cell
-    "SELECT 1 FROM observations JOIN cells ON cell = key WHERE position = 1",  # in the next one
+    _IN_CELL.format("observations", 1),  # in that of the first round
     "SELECT 1 FROM rounds WHERE number = 2",  # the next round is written, none of it has begun
-    "SELECT 1 FROM attempts JOIN cells ON cell = key WHERE position = 2",  # its cell begins
+    _IN_CELL.format("attempts", 2),  # its cell begins
 )
 
 
