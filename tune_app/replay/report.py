@@ -17,7 +17,7 @@ def table(
 ) -> RenderableType:
     """A row a scheduler, and what the columns are."""
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    grid.add_column("scheduler", no_wrap=True)
+    grid.add_column("scheduler", overflow="fold")
     for name in ("tokens", "hours", "regret", "±", "near", "lost", "false", "orders", "took"):
         grid.add_column(name, justify="right", no_wrap=True)
     for one in tallies:
