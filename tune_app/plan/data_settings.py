@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from data.counts import counted
 from data.curriculum import WantedStage, check_stages
 from data.mixture import check_shares, in_shares
-from data.sources.mixed import corpora_in
+from data.sources.mixed import corpora_in, domain_labels
 
 STAGE_FORM = "write TOKENS:LENGTH or TOKENS:LENGTH:BATCH for each, as in 10%:64,100k:128:32"
 SHARES_FORM = "write a share for each corpus, as in 70/25/5"
@@ -166,3 +166,19 @@ DESCRIBED: Mapping[str, Callable[[Any], str]] = {
     "curriculum": describe_curriculum,
 }
 """These settings' values as people read them."""
+
+
+def data_notes(values: Mapping[str, Any], *, axes: Collection[str]) -> Iterator[str]:
+    """What a plan says of the settings that all its cells share.
+
+    values: of the baseline.
+    axes: settings that differ between cells.
+    """
+    shares, end = values["mixture"], values["mixture_end"]
+    if shares and not {"mixture", "mixture_end", "mixture_anneal"} & {*axes}:
+        changes = f" to {describe_shares(end)} over the last {values['mixture_anneal']:.0%}"
+        named = " + ".join(domain_labels(values["corpus"]))
+        yield f"training draws {describe_shares(shares)}{changes if end else ''} of {named}"
+    if values["curriculum"] and "curriculum" not in axes:
+        stages = describe_curriculum(values["curriculum"])
+        yield f"training begins with shorter sequences (tokens:length): {stages}"

@@ -10,6 +10,7 @@ from data.tokenizers.spec import TokenizerSpec
 from tune_app.plan.budget import TrainTokens, in_tokens
 from tune_app.plan.cell import Cell, refuse_former_sample
 from tune_app.plan.cell_names import CellNames, named
+from tune_app.plan.data_settings import data_notes
 from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.plan.like import with_preset
 from tune_app.plan.planned_cells import planned_cell
@@ -163,7 +164,7 @@ def _plan(space: Space, wishes: Wishes, *, name: str, draw_seed: int) -> SweepPl
         log_axes=tuple(
             axis for axis, values in space.axes.items() if getattr(values, "log", False)
         ),
-        notes=expansion.notes,
+        notes=(*expansion.notes, *data_notes(baseline.values, axes=axes)),
         search=search,
     )
     return plan if search is None else with_first_round(plan, search)

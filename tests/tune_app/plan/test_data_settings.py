@@ -8,6 +8,8 @@ import pytest
 
 from tune_app.plan.cell import Cell
 from tune_app.plan.labels import describe_value
+from tune_app.plan.plan import make_plan
+from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes, _mix, mixed_values
 
 MIX = {"corpus": "mix:stdlib + web.txt + code.txt"}
@@ -123,3 +125,15 @@ def test_a_mix_beside_a_corpus_is_refused() -> None:
     wished = Wishes(mix=mix("stdlib=50", "web.txt=50"), corpus="stdlib")
     with pytest.raises(ValueError, match="--corpus stdlib and --mix are both given"):
         _ = wished.values
+
+
+def test_a_plan_says_what_is_drawn() -> None:
+    fixed = {
+        **{"target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32},
+        **{**MIX, "mixture": "70/25/5", "mixture_end": "85/10/5", "curriculum": "10%:8"},
+    }
+    plan = make_plan(Space(name="s", axes={"learning_rate": [1e-3]}, fixed=fixed), Wishes())
+    assert plan.notes == (
+        "training draws 70/25/5 to 85/10/5 over the last 20% of stdlib + web + code",
+        "training begins with shorter sequences (tokens:length): 10%:8",
+    )
