@@ -74,6 +74,7 @@ class PlannedSweep:
             + f", {formats.count(plan.tokens)} tokens each, on {plan.corpus}",
             *([f"cells are named by {plan.title}"] if plan.title else []),
             f"baseline: {plan.baseline.label}",
+            *([f"search: {plan.search.settings.describe()}"] if plan.search else []),
             *([f"nuisance: {plan.nuisance_text}"] if plan.nuisance else []),
             f"scheduler: {describe_scheduler(self.rules.scheduler_record, plan.tokens)}",
             f"kill rule: {self.rules.kill_rule.describe(plan.tokens)}",

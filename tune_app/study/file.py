@@ -94,6 +94,11 @@ def study_from(values: Mapping[str, Any], *, name: str, source: str = "") -> Stu
     tables["fixed"] |= {key: with_counts_read(values[key]) for key in _SHORT if key in values}
     if "space" in values:
         space = load_space(str(values["space"]))
+        if space.search is not None:
+            raise ValueError(
+                f"the space {space.name!r} is searched in rounds, but a study compares designs that "
+                "are all known at once; name a space with AXES, or give [axes] here"
+            )
         together = {name for names in space.paired for name in names}
         axes: dict[Any, Any] = {
             axis: listed for axis, listed in space.axes.items() if axis not in together

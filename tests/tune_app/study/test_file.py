@@ -40,6 +40,7 @@ def phases(*changed: dict[str, Any]) -> list[dict[str, Any]]:
         ({"alpha": 2.0}, "alpha is 2; it must be above 0 and below 1"),
         ({"tokens": 0}, "tokens is 0; it must be at least 1"),
         ({"phase": phases({}, {"share": 0.5}, {})}, "names no budget"),
+        ({"space": "quick_everything"}, "is searched in rounds, but a study compares designs"),
         ({"metric": "loss"}, "metric is 'loss'; it must be bits_per_byte or perplexity"),
         (
             {"metric": "perplexity", "axes": {"vocab_size": [512, 4096]}},
