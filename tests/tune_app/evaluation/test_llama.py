@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from model.mup import standard
+from model.network.transformer import Transformer
 from tests.tune_app.untrained import untrained
 from tune_app.evaluation.exporting import write_export
 from tune_app.evaluation.llama import llama_config, llama_weights, why_not_llama
@@ -50,6 +52,14 @@ def test_every_weight_gets_a_name_and_every_multiplier_a_weight() -> None:
     )
     assert torch.equal(weights["model.norm.weight"], ours["final_norm.weight"] * scales.logits)
     assert llama_config(trained.config, end_of_text=0)["num_key_value_heads"] == 2
+
+
+def test_a_model_in_the_standard_parametrization_has_its_weights_as_they_are() -> None:
+    config = untrained().config
+    model = Transformer(config, scales=standard(config, config))
+    weights, ours = llama_weights(model), model.state_dict()
+    assert torch.equal(weights["model.embed_tokens.weight"], ours["embeddings.embedding"])
+    assert torch.equal(weights["lm_head.weight"], ours["embeddings.embedding"])
 
 
 @pytest.mark.parametrize(
