@@ -96,8 +96,8 @@ def study_from(values: Mapping[str, Any], *, name: str, source: str = "") -> Stu
         space = load_space(str(values["space"]))
         if space.search is not None:
             raise ValueError(
-                f"the space {space.name!r} is searched in rounds, but a study compares designs that "
-                "are all known at once; name a space with AXES, or give [axes] here"
+                f"the space {space.name!r} is searched in rounds, but a study compares designs "
+                "that are all known at once; name a space with AXES, or give [axes] here"
             )
         together = {name for names in space.paired for name in names}
         axes: dict[Any, Any] = {
