@@ -178,9 +178,16 @@ class Wishes:
             "any shares corpora are mixed by their size.",
         ),
     ] = ()
-    curriculum: Annotated[str | None, Parameter(group=_WHAT, metavar="STAGES")] = None
-    """Shorter sequences at first, e.g. 10%:64,100k:128:32: a tenth of training on sequences of 64
-    tokens, then 100k tokens on 32 sequences of 128 a step; default: the space's, else none."""
+    curriculum: Annotated[
+        str | None,
+        Parameter(
+            group=_WHAT,
+            metavar="STAGES",
+            help="Shorter sequences at first, e.g. 10%:64,100k:128:32: a tenth of training on "
+            "sequences of 64 tokens, then 100k tokens on 32 sequences of 128 a step; default: the "
+            "space's, else none.",
+        ),
+    ] = None
     target_parameters: Annotated[Count, Parameter(group=_WHAT)] = None
     """Parameter budget of every model, ± 0.5 %, e.g. 2M; default: the space's, else 10M."""
     vocab_size: Annotated[Count, Parameter(name=["--vocab-size", "--vocabulary"], group=_WHAT)] = (
