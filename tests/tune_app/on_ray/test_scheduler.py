@@ -9,12 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tests.tune_app.sweeps import TOKENS, new_journal, observe
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Action, FailureClass, Observation, Status
+from tune_app.on_ray.cell_queue import CellQueue
 from tune_app.on_ray.messages import CELL, CHECKPOINT, EAGER, HOST, OBSERVATION, OOM_KILLS, PROCESS
 from tune_app.on_ray.messages import TOKENS as TRAINED
 from tune_app.on_ray.scheduler import CLEANUP_SECONDS, Halt, SweepScheduler
@@ -143,3 +145,59 @@ def test_a_baseline_that_diverges_halts_the_sweep_and_another_cell_does_not(
     assert sweep.halt.reason is None
     assert sweep.report(observe(baseline, 250, math.inf)) == TrialScheduler.STOP
     assert sweep.halt.reason == "the baseline diverged: bits per byte is inf at 250 tokens"
+
+
+def test_promoted_cells_start_after_new_ones_and_what_is_left_paused_ends(journal: Journal) -> None:
+    keys = [cell.key for cell in journal.cells()]
+    queue = CellQueue(at_once=1)
+    scheduler = SweepScheduler(
+        journal,
+        referee=RecordingReferee(journal, {}),
+        listener=QuietListener(),
+        halt=Halt(),
+        queue=queue,
+    )
+    stopped: list[str] = []
+    trials = [
+        SimpleNamespace(config={CELL: {"key": key}}, trial_id=key, status=Trial.PAUSED)
+        for key in keys[:2]
+    ]
+    controller: Any = SimpleNamespace(
+        get_trials=lambda: trials, stop_trial=lambda trial: stopped.append(trial.trial_id)
+    )
+    for trial in trials:
+        scheduler._trials[trial.trial_id] = trial  # type: ignore[assignment]
+        queue.pause(trial.trial_id)
+    new = SimpleNamespace(config={CELL: {"key": keys[2]}}, trial_id=keys[2], status=Trial.PENDING)
+    trials.append(new)
+    queue._live_trials.add(new.trial_id)
+    scheduler._due.append(keys[1])
+    assert scheduler.choose_trial_to_run(controller) is new
+    new.status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(controller) is None, "there is room for one cell"
+    queue.on_trial_complete(new.trial_id)
+    queue.set_finished()  # type: ignore[no-untyped-call]
+    assert not queue.is_finished(), "processes are kept for those that are paused"
+    new.status = Trial.TERMINATED
+    assert scheduler.choose_trial_to_run(controller) is trials[1]
+    assert stopped == []
+    trials[1].status = Trial.RUNNING
+    queue.on_trial_complete(keys[1])
+    trials[1].status = Trial.TERMINATED
+    assert scheduler.choose_trial_to_run(controller) is None
+    assert stopped == [keys[0]], "nothing runs, and nothing is promoted"
+
+
+def test_a_cell_that_is_paused_in_the_journal_is_not_started(journal: Journal) -> None:
+    cell = journal.cells()[1].key
+    Sweep(journal, Action.PAUSE).report(observe(cell, 250, 1.0))
+    again = Sweep(journal, Action.CONTINUE)._scheduler
+    statuses: list[str] = []
+    trial: Any = SimpleNamespace(
+        config={CELL: {"key": cell}},
+        trial_id=cell,
+        set_status=statuses.append,
+        init_local_path=lambda: None,
+    )
+    again.on_trial_add(SimpleNamespace(_actor_force_cleanup_timeout=10), trial)
+    assert statuses == [Trial.PAUSED]
