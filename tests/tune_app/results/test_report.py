@@ -13,8 +13,9 @@ import pytest
 
 from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
 from tests.tune_app.results.browser import look
-from tune_app.journal.records import Failure, FailureClass
+from tune_app.journal.records import CellEvaluation, Failure, FailureClass
 from tune_app.results.caveats import caveats
+from tune_app.results.charts.costs import cost_chart
 from tune_app.results.charts.optuna_views import has_data
 from tune_app.results.plots.curves import curves_plot
 from tune_app.results.report import Picture, write_report
@@ -97,6 +98,24 @@ def test_every_stop_is_told_with_its_evidence(tmp_path: Path) -> None:
     assert "stopped by" in first and "recorded 5; rung 37500" in first
     assert re.search(r"It was \d+\. of \d+ that were ever scored at these tokens", first)
     assert "75% of its tokens were not trained" in first
+
+
+def test_a_measured_latency_is_a_cost_of_its_own(tmp_path: Path) -> None:
+    results = _results(tmp_path, axes={"embedding": ("tied",)})
+    (chart,) = cost_chart(results)
+    names = [one["label"] for one in chart.layout["updatemenus"][0]["buttons"]]
+    assert names == ["FLOPs", "seconds", "parameters"]
+    measured = CellEvaluation(
+        cell="", suite="latency", split="128", metrics={"decode_seconds": 0.25}
+    )
+    (design,) = results.designs
+    (trial,) = design.trials
+    cells = tuple(replace(cell, evaluations=(measured,)) for cell in trial.cells)
+    known = replace(design, trials=(replace(trial, cells=cells),))
+    (chart,) = cost_chart(replace(results, designs=(known,)))
+    names = [one["label"] for one in chart.layout["updatemenus"][0]["buttons"]]
+    assert names == ["FLOPs", "seconds", "latency", "parameters"]
+    assert chart.data[5]["x"] == [0.25]
 
 
 def test_a_sweep_with_one_cell_or_none_evaluated_has_a_page(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tune_app import formats
 from tune_app.results.charts.chart import Chart, colours, facts, layout, text
-from tune_app.results.designs import Design
+from tune_app.results.designs import Design, mean_of
 from tune_app.results.pareto import pareto_front
 from tune_app.results.summary import SweepResults
 
@@ -28,9 +28,20 @@ def _parameters(design: Design) -> float | None:
     return None if total is None else float(total)
 
 
+def _latency(design: Design) -> float | None:
+    """Seconds for the next token, the mean of what the suite `latency` measured of its cells."""
+    return mean_of(
+        one.metrics["decode_seconds"]
+        for cell in design.finished
+        for one in cell.evaluations
+        if "decode_seconds" in one.metrics
+    )
+
+
 COSTS = (
     Cost(name="FLOPs", label="training FLOPs of a seed", of=lambda one: one.training_flops),
     Cost(name="seconds", label="training seconds of a seed", of=lambda one: one.training_seconds),
+    Cost(name="latency", label="measured seconds for the next token", of=_latency),
     Cost(name="parameters", label="parameters used for a token", of=_parameters),
 )
 
