@@ -42,7 +42,7 @@ class Run:
     """Bits per byte of the test split."""
     result: CellResult
 
-    @property
+    @cached_property
     def design(self) -> str:
         """Equal for all runs of one design, whatever their seeds and tokens."""
         return design_key(self.values)

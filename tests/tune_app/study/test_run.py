@@ -77,7 +77,7 @@ def test_a_phase_whose_folder_is_deleted_gets_the_same_origin(
         assert told(tmp_path) == told(results)
 
 
-@pytest.mark.parametrize("after", [2, 8])
+@pytest.mark.parametrize("after", [8])
 def test_an_interrupted_study_decides_alike(
     after: int, whole: tuple[Path, MadeUp], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
