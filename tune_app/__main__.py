@@ -35,6 +35,7 @@ COMMANDS = {
     "dashboard": ("tune_app.dashboard", "Show a sweep in a browser, with the tools there are."),
     "verify": ("tune_app.verify", "Check a bundle: its numbers, its hashes, a cell's first steps."),
     "interpret": ("tune_app.interpret", "Look inside a trained model: routing, embeddings."),
+    "replay": ("tune_app.replay", "Replay schedulers over recorded learning curves."),
     "cloud": ("tune_app.cloud", "Run, watch and stop a sweep on rented machines; fetch results."),
 }
 """Module and help of each sub-command."""

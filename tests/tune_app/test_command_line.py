@@ -38,6 +38,7 @@ APPS = (
     "tune_app.study.__main__",
     "tune_app.trial.__main__",
     "tune_app.interpret.__main__",
+    "tune_app.replay.__main__",
     "tune_app.overfit",
     "tune_app.rates.__main__",
     "tune_app.presets",

@@ -23,10 +23,11 @@ app = App(
     name=_NAME,
     help="""Replay schedulers over recorded learning curves, without training.
 
-    Each scheduler runs many sweeps of the recorded cells, in random orders, on simulated
-    workers with the recorded durations. Shown are the tokens it trains, how much worse
-    its leader ends than the best cell (regret), and what it gives up wrongly. Only cells
-    that were trained to their end can be replayed: record them with --scheduler none.
+    Each scheduler runs many sweeps of the recorded cells, in random orders, on
+    simulated workers with the recorded durations. Shown are the tokens it trains,
+    how much worse its leader ends than the best cell (regret), and what it gives
+    up wrongly. Only cells trained to their end can be replayed: record them with
+    --scheduler none.
 
     A table of curves is CSV or Parquet, a row an evaluation, with the columns cell,
     tokens, bits_per_byte and, if they are known, seconds (so far) and
