@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tune_app.plan.identity import canonical
@@ -59,7 +59,11 @@ class GridEffects:
 
 
 def grid_effects(found: Found, phase: PhaseFound) -> GridEffects:
-    """The main effects of the grid that a phase ranked, of the designs that finished."""
+    """The main effects of the grid that a phase ranked, of the designs that had finished by then.
+
+    What later phases trained of it, as an audit does, does not change them.
+    """
+    found = replace(found, phases=found.phases[: found.phases.index(phase) + 1])
     listed = [
         (tuple(name) if isinstance(name, list) else (name,), values)
         for name, values in phase.origin["evidence"]["axes"]
