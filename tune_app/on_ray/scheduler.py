@@ -151,7 +151,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             if trial.status == Trial.PENDING:
                 return trial
         for key in self._due:
-            trial = self._trials[key]
+            trial = self._trials.get(key)
+            if trial is None:
+                continue  # Tune has not been told of it yet
             if trial.status == Trial.PAUSED and self._queue.resume(trial.trial_id):
                 self._due.remove(key)
                 return trial

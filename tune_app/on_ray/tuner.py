@@ -110,7 +110,7 @@ def run_cells(
         # being reset for that cell.
         while left and halt.reason is None:
             queue = CellQueue(at_once=means.cells_at_once, ended=lambda: halt.reason is not None)
-            # Those that are paused wait to be promoted.
+            # Those that are paused wait to be promoted: Tune must know them before any other starts.
             paused = [cell for cell in journal.cells() if cell.status is Status.PAUSED]
             keys += [cell.key for cell in paused if cell.key not in keys]
             scheduler = SweepScheduler(
@@ -124,7 +124,7 @@ def run_cells(
                 cluster=cluster_size if options.on_a_cluster else None,
             )
             param_space[CELL] = tune.grid_search(
-                [message_of_cell(cell, journal) for cell in (*left, *paused)]
+                [message_of_cell(cell, journal) for cell in (*paused, *left)]
             )
             _tuner(
                 param_space,
