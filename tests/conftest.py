@@ -10,6 +10,12 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure() -> None:
+    """One thread a process: OpenMP's threads of two processes that wait for each other on two cores
+    made tests of a third of a second take over a minute."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: files are what processes take from the queue, and a long one begun last
     would keep one process busy while the others are done."""

@@ -151,12 +151,13 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             if trial.status == Trial.PENDING:
                 return trial
         for key in self._due:
-            trial = self._trials.get(key)
-            if trial is None:
-                continue  # Tune has not been told of it yet
-            if trial.status == Trial.PAUSED and self._queue.resume(trial.trial_id):
+            due = self._trials.get(key)
+            # Tune may not have been told of it yet.
+            if due is None or due.status != Trial.PAUSED:
+                continue
+            if self._queue.resume(due.trial_id):
                 self._due.remove(key)
-                return trial
+                return due
         if not self._due and self._queue.idle:
             for trial in trials:
                 if trial.status == Trial.PAUSED:

@@ -110,7 +110,7 @@ def run_cells(
         # being reset for that cell.
         while left and halt.reason is None:
             queue = CellQueue(at_once=means.cells_at_once, ended=lambda: halt.reason is not None)
-            # Those that are paused wait to be promoted: Tune must know them before any other starts.
+            # Those that are paused wait to be promoted: Tune is told of them first.
             paused = [cell for cell in journal.cells() if cell.status is Status.PAUSED]
             keys += [cell.key for cell in paused if cell.key not in keys]
             scheduler = SweepScheduler(

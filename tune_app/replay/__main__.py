@@ -34,8 +34,8 @@ app = App(
     full_bits_per_byte (at the end). A sweep writes one, curves.parquet.""",
     help_epilogue=examples(
         f"{_NAME} my_grid",
-        f"{_NAME} runs/my_grid/curves.parquet --workers 8 --to regret.png",
-        f"{_NAME} curves.csv --scheduler none --scheduler asha:reduction_factor=3",
+        f"{_NAME} runs/my_grid/curves.parquet --to regret.png",
+        f"{_NAME} curves.csv --scheduler asha:reduction_factor=3",
         f"{_NAME} my_sweep --check",
     ),
     help_format="plaintext",

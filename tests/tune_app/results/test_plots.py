@@ -62,6 +62,7 @@ def _points(axes: Axes, marker: str) -> list[tuple[float, float]]:
 
 @pytest.mark.parametrize("what", _SWEEPS.values(), ids=_SWEEPS)
 def test_every_plot_can_be_drawn(make: Make, what: dict[str, Any]) -> None:
+    before = "matplotlib.pyplot" in sys.modules  # Optuna's charts bring it along
     results = make(**what)
     plots = draw(results)
     names = [plot.name for plot in plots]
@@ -75,7 +76,7 @@ def test_every_plot_can_be_drawn(make: Make, what: dict[str, Any]) -> None:
     ]
     picture = png(plots[-1] if "cell" in what else plots[1])
     assert picture.startswith(b"\x89PNG") and len(picture) > 5_000
-    assert "matplotlib.pyplot" not in sys.modules, "no window library is touched"
+    assert before or "matplotlib.pyplot" not in sys.modules, "no window library is touched"
 
 
 def test_every_drawn_metric_has_a_panel_with_its_unit(
