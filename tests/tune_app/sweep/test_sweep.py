@@ -126,6 +126,10 @@ def test_a_sweep_that_grew_from_its_baseline_is_the_whole_sweep(
         assert amendment.added == 5
     for record in (*grown["cells"], *grown["decisions"]):
         record["amendment"] = 0
+    baseline = whole["cells"][0]["key"]
+    for record in (*grown["decisions"], *whole["decisions"]):
+        if record["cell"] == baseline:  # its numbers count the cells that were known then
+            del record["reason"], record["evidence"]
     assert grown == whole
 
 
