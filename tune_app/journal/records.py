@@ -54,6 +54,20 @@ class Status(str, Enum):
         return self in (Status.PENDING, Status.RUNNING, Status.INTERRUPTED)
 
 
+DISPLAY_ORDER = (
+    Status.FINISHED,
+    Status.STOPPED,
+    Status.PAUSED,
+    Status.FAILED,
+    Status.INFEASIBLE,
+    Status.RUNNING,
+    Status.INTERRUPTED,
+    Status.PENDING,
+    Status.LEFT_OUT,
+)
+"""How people are shown the states: the ended ones first."""
+
+
 ENDED_EARLY = (Status.STOPPED, Status.PAUSED)
 """Of cells that have trained a part of their tokens, and are not ranked."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tune_app import formats
 from tune_app.journal.metrics import label, metric
-from tune_app.journal.records import PHASES, Status
+from tune_app.journal.records import DISPLAY_ORDER, PHASES
 from tune_app.plan.search.settings import describe_search
 from tune_app.results import nuisance, verdict
 from tune_app.results.amendments import amendment_text
@@ -14,18 +14,6 @@ from tune_app.results.designs import CellResult, Design
 from tune_app.results.summary import SweepResults
 from tune_app.stopping.all_rules import describe_scheduler, title_of
 from tune_app.stopping.kill_rule import KillRule
-
-_ORDER = (
-    Status.FINISHED,
-    Status.STOPPED,
-    Status.PAUSED,
-    Status.FAILED,
-    Status.INFEASIBLE,
-    Status.RUNNING,
-    Status.INTERRUPTED,
-    Status.PENDING,
-    Status.LEFT_OUT,
-)
 
 
 def size_text(results: SweepResults, text: str) -> str:
@@ -44,7 +32,7 @@ def subtitle_of(results: SweepResults) -> str:
 
 
 def counts_of(results: SweepResults) -> list[dict[str, Any]]:
-    numbers = [(status.value, len(results.with_status(status))) for status in _ORDER]
+    numbers = [(status.value, len(results.with_status(status))) for status in DISPLAY_ORDER]
     return [{"status": name, "number": number} for name, number in numbers if number]
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import (
+    DISPLAY_ORDER,
     CellRecord,
     Decision,
     Failure,
@@ -25,19 +26,6 @@ from tune_app.plan.search.records import SEARCH_TITLE
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.stopping.curves import Curves, value_at
 from tune_app.terminal.eta import measured_pace
-
-_STATUSES = (
-    Status.FINISHED,
-    Status.STOPPED,
-    Status.PAUSED,
-    Status.FAILED,
-    Status.INFEASIBLE,
-    Status.RUNNING,
-    Status.INTERRUPTED,
-    Status.PENDING,
-    Status.LEFT_OUT,
-)
-"""In display order."""
 
 
 class SweepProgress:
@@ -218,7 +206,7 @@ class SweepProgress:
     def counts(self) -> str:
         """Number of cells by status: `3 finished, 2 stopped, 2 running, 5 pending`."""
         number = Counter(cell.status for cell in self._cells.values())
-        return formats.listed((number[status], status.value) for status in _STATUSES)
+        return formats.listed((number[status], status.value) for status in DISPLAY_ORDER)
 
     @property
     def to_come(self) -> int:
