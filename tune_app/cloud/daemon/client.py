@@ -12,10 +12,12 @@ from tune_app.cloud.daemon.protocol import (
     MAXIMUM_ANSWER,
     MAXIMUM_REQUEST,
     DaemonError,
+    DrainOrder,
     Status,
     decode,
     encode,
     raise_error,
+    read_drain,
     read_node,
     read_status,
 )
@@ -68,7 +70,11 @@ class DaemonClient:
         return read_node(self._ask({"op": "create", "node_type": node_type, "request": request}))
 
     def nodes(self) -> list[Node]:
-        """All rented workers that are to stay. Raises rather than leaving one out."""
+        """All rented workers that are to stay. Raises rather than leaving one out.
+
+        For Ray's autoscaler: where nobody asks for 15 minutes, the workers are ended. Who only
+        wants prices takes the nodes of `status`.
+        """
         found = self._ask({"op": "list"})
         if not isinstance(found, list):
             raise DaemonError("the cloud daemon's list of workers is not a list")
@@ -96,6 +102,25 @@ class DaemonClient:
 
     def status(self) -> Status:
         return read_status(self._ask({"op": "status"}))
+
+    def drain(self, driver: str) -> DrainOrder:
+        """Asks whether all work has to be saved and paused; to be called every few seconds.
+
+        It also tells the daemon that this driver has work to save: a drain waits for those that
+        asked within the last minute. It does not count as asking for the list of workers.
+
+        Args:
+            driver: a name of its own among all drivers on this head, the sweep's for instance.
+        """
+        return read_drain(self._ask({"op": "drain", "driver": driver}))
+
+    def drained(self, driver: str, number: int) -> None:
+        """Says that all cells of a driver are saved and paused, so workers may be destroyed.
+
+        Args:
+            number: of the drain; the word counts for no other one.
+        """
+        self._ask({"op": "drained", "driver": driver, "number": number})
 
     def _ask(self, request: dict[str, Any]) -> Any:
         line = encode(request, MAXIMUM_REQUEST)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from tune_app.cloud.daemon.client import default_socket
 from tune_app.cloud.daemon.lost_workers import ending_lost
-from tune_app.cloud.daemon.protocol import node_message
+from tune_app.cloud.daemon.protocol import DrainOrder, node_message
 from tune_app.cloud.daemon.socket_server import MAXIMUM_CONNECTIONS, listening
 from tune_app.cloud.errors import CloudError, UncertainError, WrongKeyError
 from tune_app.cloud.ledger.file import ledger_path
@@ -164,6 +165,8 @@ class Daemon:
             "destroy_all": lambda asked: self._rentals.destroy_all(_text(asked, "reason")),
             "open": lambda _: self._rentals.open(),
             "status": lambda _: self._status(),
+            "drain": lambda asked: asdict(self._drain(_text(asked, "driver"))),
+            "drained": lambda asked: self._drained(_text(asked, "driver"), _whole(asked, "number")),
         }
         name = request.get("op")
         if not isinstance(name, str) or name not in operations:
@@ -182,6 +185,12 @@ class Daemon:
                 f"request {request} is not answered after {self._settings.patience.create:g} s; "
                 "it continues: ask again later"
             ) from None
+
+    def _drain(self, driver: str) -> DrainOrder:
+        return DrainOrder(number=0, phase="", reason="", seconds_left=0.0)
+
+    def _drained(self, driver: str, number: int) -> None:
+        logger.info("%s has saved its work, for drain %d", driver, number)
 
     def _status(self) -> dict[str, Any]:
         budget, rentals = self._rentals.budget(), self._ledger.rentals()

@@ -59,6 +59,30 @@ class Status:
     """Why the last list failed; empty if it did not."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DrainOrder:
+    """What the daemon wants of a driver, whose trials run on its workers.
+
+    A driver asks every few seconds. While `wanted`, it saves and pauses all its cells, starts none,
+    and then says `drained`. Once an answer is not `wanted` any more, it continues them.
+    """
+
+    number: int
+    """Which drain this is; 0 for none."""
+    phase: str
+    """`saving` (workers still run: save now), `ending` (they are being destroyed), `ended` (none is
+    left), or empty for no drain: see `tune_app.cloud.renting.drain`."""
+    reason: str
+    seconds_left: float
+    """Until the workers are destroyed, whether saved or not; 0 unless saving."""
+    alerts: tuple[str, ...] = ()
+    """What a person has to know now; for the sweep's log, each text once."""
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.phase)
+
+
 def encode(message: Mapping[str, Any], limit: int) -> bytes:
     """A message as a line. Raises ValueError if it is longer than the limit."""
     line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
@@ -126,3 +150,11 @@ def read_status(values: object) -> Status:
             "in_flight": tuple(values["in_flight"]),
         }
     )
+
+
+def read_drain(values: object) -> DrainOrder:
+    """Raises DaemonError for values that are not a drain order."""
+    names = {item.name for item in fields(DrainOrder)}
+    if not isinstance(values, dict) or set(values) != names:
+        raise DaemonError("the cloud daemon's drain has a form that this program does not know")
+    return DrainOrder(**{**values, "alerts": tuple(values["alerts"])})

@@ -41,6 +41,9 @@ def test_rents_lists_and_destroys_for_who_asks(
     status = client.status()
     assert (status.cluster, status.stage, status.trouble) == ("mine", "open", "")
     assert status.per_hour > 0.2
+    order = client.drain("a sweep")
+    assert (order.wanted, order.number, order.alerts) == (False, 0, ())
+    client.drained("a sweep", order.number)
     assert client.destroy(node.contract)
     assert client.nodes() == []
     assert fake.alive() == []
