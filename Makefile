@@ -2,7 +2,7 @@
 # make test-sweeps   real sweeps under faults          make test-slow   what takes minutes
 # make study   sweeps in phases, up to a verdict
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
-# make chaos   random faults against a sweep; chaos-short: ten of them, in some minutes
+# make chaos   random faults against a sweep; chaos-short: one of each kind
 # make lock    requirements.lock anew, from requirements.txt
 # make check-worker-env   build the cluster's environment in a temporary folder, 6 GB, and try it
 # Set-up happens inside the commands and is skipped while it is current.
@@ -30,7 +30,7 @@ study: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Real sweeps and Ray clusters under faults, the ten random ones of chaos-short among them, and the
+# Real sweeps and Ray clusters under faults, the random ones of chaos-short among them, and the
 # servers and services of a cluster.
 test-sweeps: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "sweeps or chaos or services" $(ARGS)
