@@ -8,9 +8,9 @@ from typing import Any
 
 from optuna.distributions import FloatDistribution
 
-from tests.tune_app.sweeps import observe
+from tests.tune_app.sweeps import observe, record_of
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import COMPLETED, DIVERGED, Action, CellRecord, Decision, SweepRecord
+from tune_app.journal.records import COMPLETED, DIVERGED, Action, CellRecord, Decision
 from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.search.rounds import NextRound
 from tune_app.plan.space import Space, space_from
@@ -49,20 +49,11 @@ def planned(made: Space | None = None, **wishes: Any) -> SweepPlan:
 
 def search_journal(path: Path, plan: SweepPlan) -> Journal:
     assert plan.search is not None
-    record = SweepRecord(
-        name=plan.name,
-        space=plan.space,
-        corpus=plan.corpus,
-        corpus_sha256="0" * 64,
-        baseline=plan.baseline.key,
-        tokens=plan.tokens,
-        seeds=plan.seeds,
+    record = record_of(
+        plan,
         scheduler={"name": "none"},
         kill_rule=KillRule(unit="off").as_dict(),
-        bytes_per_token={"byte_level_bpe-512": 3.0},
-        created_at=0.0,
         command="stellux sweep mine.py",
-        axes=plan.axes,
         search=plan.search.as_dict(),
     )
     return Journal.create(path, record, plan.cells, rounds=plan.rounds, clock=lambda: 10.0)

@@ -11,6 +11,7 @@ from tune_app.journal.journal import Journal
 from tune_app.journal.records import Observation, SweepRecord
 from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import Space
+from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.plan.wishes import Wishes
 from tune_app.stopping.kill_rule import KillRule
 
@@ -36,6 +37,27 @@ def planned(
     return make_plan(space, Wishes(seeds=tuple(seeds)))
 
 
+def record_of(plan: SweepPlan, **changed: Any) -> SweepRecord:
+    """The record of a sweep of this plan on a text that is not there."""
+    values: dict[str, Any] = {
+        "name": plan.name,
+        "space": plan.space,
+        "corpus": plan.corpus,
+        "corpus_sha256": "0" * 64,
+        "baseline": plan.baseline.key,
+        "tokens": plan.tokens,
+        "seeds": plan.seeds,
+        "scheduler": {"name": "asha-stop"},
+        "kill_rule": KillRule().as_dict(),
+        "bytes_per_token": {tokenizer_of(cell.values).key: 3.0 for cell in plan.cells},
+        "created_at": 0.0,
+        "command": "python -m tune_app.sweep",
+        "axes": plan.axes,
+        "nuisance": plan.nuisance,
+    }
+    return SweepRecord(**{**values, **changed})
+
+
 def new_journal(
     path: Path,
     *,
@@ -45,23 +67,7 @@ def new_journal(
 ) -> Journal:
     """A journal of pending cells; the baseline is the first."""
     plan = planned(expansions=expansions, seeds=seeds, nuisance=nuisance)
-    record = SweepRecord(
-        name=plan.name,
-        space=plan.space,
-        corpus=plan.corpus,
-        corpus_sha256="0" * 64,
-        baseline=plan.baseline.key,
-        tokens=plan.tokens,
-        seeds=plan.seeds,
-        scheduler={"name": "asha-stop"},
-        kill_rule=KillRule().as_dict(),
-        bytes_per_token={"byte_level_bpe-4096": 3.0},
-        created_at=0.0,
-        command="python -m tune_app.sweep",
-        axes=plan.axes,
-        nuisance=plan.nuisance,
-    )
-    return Journal.create(path, record, plan.cells)
+    return Journal.create(path, record_of(plan), plan.cells)
 
 
 def observe(cell: str, tokens: int, bpb: float, *, whole: float | None = None) -> Observation:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tune_app.dashboards.live_report import LOOPBACK
-from tune_app.results.mirrors.optuna import STUDY
-from tune_app.results.mirrors.study_url import study_url
+from tune_app.results.mirrors.optuna_url import optuna_file, optuna_url
 from tune_app.results.mirrors.tensorboard import TENSORBOARD
 
 _PATIENCE = 60.0
@@ -33,13 +32,13 @@ class Tool:
     """That has it."""
     arguments: Callable[[Path, int], Sequence[str]]
     """Of Python, from the sweep's folder and a port."""
-    needs: str
-    """File or folder in the sweep's folder that it shows."""
+    needs: Callable[[Path], Path]
+    """The sweep's folder → the file or folder in it that it shows."""
 
 
 def _optuna(folder: Path, port: int) -> list[str]:
     code = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
-    url = study_url(folder / STUDY)
+    url = optuna_url(optuna_file(folder))
     return ["-c", code, url, "--host", LOOPBACK, "--port", str(port), "--quiet"]
 
 
@@ -54,14 +53,14 @@ TOOLS = (
         module="optuna_dashboard",
         package="optuna-dashboard",
         arguments=_optuna,
-        needs=STUDY,
+        needs=optuna_file,
     ),
     Tool(
         title="TensorBoard",
         module="tensorboard",
         package="tensorboard",
         arguments=_tensorboard,
-        needs=TENSORBOARD,
+        needs=lambda folder: folder / TENSORBOARD,
     ),
 )
 
@@ -70,8 +69,8 @@ def why_not(tool: Tool, folder: Path) -> str:
     """Why a tool cannot show the sweep, with the remedy; empty if it can."""
     if importlib.util.find_spec(tool.module) is None:
         return f"not installed; python -m pip install {tool.package}"
-    if not (folder / tool.needs).exists():
-        return f"{folder / tool.needs} is not there yet; stellux report {folder.name} writes it"
+    if not (needed := tool.needs(folder)).exists():
+        return f"{needed} is not there yet; stellux report {folder.name} writes it"
     return ""
 
 

@@ -13,7 +13,8 @@ from tune_app.results.columns import dictionary
 from tune_app.results.design_table import design_rows
 from tune_app.results.equal_budgets import view_rows
 from tune_app.results.markdown import REPORT, write_markdown
-from tune_app.results.mirrors.optuna import STUDY, write_study
+from tune_app.results.mirrors.optuna import write_optuna
+from tune_app.results.mirrors.optuna_url import optuna_file
 from tune_app.results.mirrors.tensorboard import TENSORBOARD, write_tensorboard
 from tune_app.results.paper import FOLDER, paper_tables, write_paper_tables
 from tune_app.results.plots.all_plots import draw, png
@@ -55,7 +56,7 @@ class ResultPaths:
     report: Path
     markdown: Path
     """The report on one page."""
-    study: Path
+    optuna: Path
     tensorboard: Path
     plots: tuple[Path, ...]
     paper: tuple[Path, ...]
@@ -78,7 +79,7 @@ def write_results(journal: Journal, folder: Path, *, live: bool = False) -> Resu
     paths = write_files(summarise(journal), folder)
     if not live:
         for write, path in (
-            (write_study, paths.study),
+            (write_optuna, paths.optuna),
             (write_tensorboard, paths.tensorboard),
         ):
             _write_mirror(write, journal, path)
@@ -109,7 +110,7 @@ def write_files(results: SweepResults, folder: Path, *, drawn: bool = True) -> R
         proposals=folder / "proposals.csv",
         report=folder / "report.html",
         markdown=folder / REPORT,
-        study=folder / STUDY,
+        optuna=optuna_file(folder),
         tensorboard=folder / TENSORBOARD,
         plots=tuple(folder / "plots" / f"{picture.name}.png" for picture in pictures),
         paper=tuple(write_paper_tables(paper_tables(results), folder / FOLDER)),

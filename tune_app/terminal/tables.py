@@ -22,7 +22,7 @@ from tune_app.journal.records import Action, Attempt, CellRecord, Failure, Heart
 from tune_app.plan.rows import PlanRow, PlanSizes
 from tune_app.results import verdict
 from tune_app.results.amendments import amendment_text
-from tune_app.results.mirrors.study_url import study_url
+from tune_app.results.mirrors.optuna_url import optuna_file, optuna_url
 from tune_app.results.mirrors.wandb_runs import offline_runs, sync_command
 from tune_app.results.sample_check import sample_check, undecided
 from tune_app.results.summary import SweepResults, summarise
@@ -379,12 +379,12 @@ def _failures(failures: Sequence[Failure]) -> str:
 
 def _places(folder: Path) -> list[tuple[str, str]]:
     """Results in the folder that a person can open."""
-    study = folder / "study.sqlite3"
+    optuna = optuna_file(folder)
     places = [
         ("report", folder / "report.html", str(folder / "report.html")),
         ("plots", folder / "plots", str(folder / "plots")),
         ("table", folder / "results.csv", str(folder / "results.csv")),
-        ("study", study, "optuna-dashboard " + shlex.quote(study_url(study))),
+        ("Optuna", optuna, "optuna-dashboard " + shlex.quote(optuna_url(optuna))),
     ]
     found = [(name, text) for name, path, text in places if path.exists()]
     if unsent := offline_runs(folder):

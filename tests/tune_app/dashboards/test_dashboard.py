@@ -18,7 +18,7 @@ from tests.tune_app.journals import make_journal
 from tune_app.dashboards import tools
 from tune_app.dashboards.live_report import LOOPBACK, LivePage, serve
 from tune_app.dashboards.tools import TOOLS, why_not
-from tune_app.results.mirrors.optuna import write_study
+from tune_app.results.mirrors.optuna import write_optuna
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "one"
     folder.mkdir()
     with make_journal(folder / "journal.sqlite3") as journal:
-        write_study(journal, folder / "study.sqlite3")
+        write_optuna(journal, folder / "optuna.sqlite3")
     return folder
 
 

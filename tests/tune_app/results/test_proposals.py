@@ -11,8 +11,8 @@ from rich.console import Console
 from tests.tune_app.searches import end_all, go_on, planned, search_journal
 from tune_app.results.charts.optuna_views import optuna_charts
 from tune_app.results.design_table import design_rows
-from tune_app.results.mirrors.optuna import STUDY, write_study
-from tune_app.results.mirrors.study_url import study_url
+from tune_app.results.mirrors.optuna import write_optuna
+from tune_app.results.mirrors.optuna_url import OPTUNA, optuna_url
 from tune_app.results.proposals import proposal_rows
 from tune_app.results.report import write_report
 from tune_app.results.summary import summarise
@@ -32,7 +32,7 @@ def test_a_search_has_a_table_a_study_and_a_report(tmp_path: Path) -> None:
         progress = SweepProgress.read(journal)
         assert (progress.to_come, progress.over()) == (4, (9, 13))
         results = summarise(journal)
-        write_study(journal, folder / STUDY)
+        write_optuna(journal, folder / OPTUNA)
         write_report(results, [], folder / "report.html")
         console = Console(file=io.StringIO(), width=120)
         console.print(status_table(journal), summary(journal, folder))
@@ -54,7 +54,7 @@ def test_a_search_has_a_table_a_study_and_a_report(tmp_path: Path) -> None:
     kinds = {one["feed_forward"] for one in proposals if not one["refused"]}
     assert "moe" in kinds and len(kinds) > 1
 
-    study = optuna.load_study(study_name="mine", storage=study_url(folder / STUDY))
+    study = optuna.load_study(study_name="mine", storage=optuna_url(folder / OPTUNA))
     for trial in study.trials[1:]:
         assert trial.params.keys() == new[trial.user_attrs["key"]].keys()
         assert trial.user_attrs["label"] == designs[trial.user_attrs["key"]].label

@@ -33,7 +33,7 @@ def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "journal.sqlite3", read_only=True) as journal:
         paths = write_results(journal, tmp_path)
         first = {name: (tmp_path / name).read_bytes() for name in _EQUAL}
-        for path in (*paths.plots, paths.csv, paths.report, paths.study):
+        for path in (*paths.plots, paths.csv, paths.report, paths.optuna):
             path.unlink()
         write_results(journal, tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in _EQUAL} == first
@@ -45,7 +45,7 @@ def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
         "pareto_seconds.png",
         "training.png",
     ]
-    assert all(path.is_file() for path in (*paths.plots, paths.study))
+    assert all(path.is_file() for path in (*paths.plots, paths.optuna))
     assert len(list(paths.tensorboard.iterdir())) == 11
     assert paths.results.leader is not None
     header = paths.csv.read_text("utf-8").partition("\n")[0].split(",")
@@ -60,7 +60,7 @@ def test_a_live_sweep_keeps_its_mirrors(tmp_path: Path) -> None:
     with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
         paths = write_results(journal, tmp_path, live=True)
     assert paths.report.is_file()
-    assert not paths.study.exists() and not paths.tensorboard.exists()
+    assert not paths.optuna.exists() and not paths.tensorboard.exists()
 
 
 def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ def test_a_mirror_that_cannot_be_written_does_not_cost_the_report(
     def fail(*_: object) -> None:
         raise RuntimeError("no room for\nthat")
 
-    monkeypatch.setattr("tune_app.results.write.write_study", fail)
+    monkeypatch.setattr("tune_app.results.write.write_optuna", fail)
     folder = tmp_path / "[/x]"
     with make_journal(tmp_path / "journal.sqlite3", axes={"embedding": ("tied",)}) as journal:
         paths = write_results(journal, folder)
         console = Console(file=io.StringIO(), width=200)
         console.print(summary(journal, folder))
     assert paths.report.is_file() and paths.csv.is_file() and paths.tensorboard.is_dir()
-    assert "study.sqlite3 could not be written (RuntimeError: no room for that)" in caplog.text
+    assert "optuna.sqlite3 could not be written (RuntimeError: no room for that)" in caplog.text
     assert str(folder / "report.html") in console.file.getvalue()  # type: ignore[attr-defined]

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from tests.tune_app.sweeps import observe
+from tests.tune_app.sweeps import observe, record_of
 from tune_app.cluster.options import RunOptions
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import Action, Decision, Score, SweepRecord
+from tune_app.journal.records import Action, Decision, Score
 from tune_app.plan.plan import SweepPlan
-from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.study import run
 from tune_app.study.file import study_from
@@ -105,7 +104,13 @@ class MadeUp:
         self.at = plan.name
         path = options.results / plan.name / JOURNAL
         if not path.exists():
-            record = _record(plan, rules, command, inheritance)
+            record = record_of(
+                plan,
+                scheduler=rules.scheduler_record,
+                kill_rule=rules.kill_rule.as_dict(),
+                command=command,
+                origin=inheritance.origin,
+            )
             Journal.create(path, record, plan.cells, adopted=inheritance.cells).close()
         with Journal.open(path) as journal:
             for cell in journal.cells():
@@ -164,26 +169,4 @@ def _decision(key: str, tokens: int, action: Action, rule: str) -> Decision:
 def _test_score(key: str, value: float) -> Score:
     return Score(
         cell=key, split="test", tokens=1, bits_per_byte=value + 0.5, perplexity=9.0, text_bytes=100
-    )
-
-
-def _record(
-    plan: SweepPlan, rules: StoppingRules, command: str, inheritance: Inheritance
-) -> SweepRecord:
-    return SweepRecord(
-        name=plan.name,
-        space=plan.space,
-        corpus=plan.corpus,
-        corpus_sha256="0" * 64,
-        baseline=plan.baseline.key,
-        tokens=plan.tokens,
-        seeds=plan.seeds,
-        scheduler=rules.scheduler_record,
-        kill_rule=rules.kill_rule.as_dict(),
-        bytes_per_token={tokenizer_of(cell.values).key: 3.0 for cell in plan.cells},
-        created_at=0.0,
-        command=command,
-        axes=plan.axes,
-        nuisance=plan.nuisance,
-        origin=inheritance.origin,
     )

@@ -44,7 +44,7 @@ def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
     assert "starting Ray on this machine" in undisturbed
     for name in ("results.csv", "curves.parquet", "decisions.jsonl", "report.html"):
         assert (folder / name).stat().st_size > 0
-    assert (folder / "study.sqlite3").exists()
+    assert (folder / "optuna.sqlite3").exists()
     assert list(folder.rglob("*.png"))
     assert list((folder / "tensorboard").rglob("events.*"))
     best = pd.read_parquet(folder / "results.parquet").set_index("rank").loc[1]

@@ -289,10 +289,10 @@ def test_summary_names_only_what_is_there(tmp_path: Path) -> None:
     folder = tmp_path / "my runs" / "quick"
     with make_journal(folder / "journal.sqlite3") as journal:
         (folder / "report.html").touch()
-        (folder / "study.sqlite3").touch()
+        (folder / "optuna.sqlite3").touch()
         text = _text(summary(journal, folder), width=400)
     assert f"report    {folder / 'report.html'}" in text
-    assert f"optuna-dashboard 'sqlite:///{folder / 'study.sqlite3'}'" in text
+    assert f"optuna-dashboard 'sqlite:///{folder / 'optuna.sqlite3'}'" in text
     assert "plots" not in text
 
 

@@ -13,7 +13,8 @@ def mirrors(folder: Path, *, wandb: str = "off") -> list[SweepListener]:
     Raises ValueError for an unknown W&B mode, and for `online` without a key.
     """
     # Slow imports, which the command line should not wait for.
-    from tune_app.results.mirrors.optuna import STUDY, StudyListener  # noqa: PLC0415
+    from tune_app.results.mirrors.optuna import OptunaListener  # noqa: PLC0415
+    from tune_app.results.mirrors.optuna_url import optuna_file  # noqa: PLC0415
     from tune_app.results.mirrors.tensorboard import (  # noqa: PLC0415
         TENSORBOARD,
         TensorBoardListener,
@@ -21,7 +22,7 @@ def mirrors(folder: Path, *, wandb: str = "off") -> list[SweepListener]:
     from tune_app.results.mirrors.wandb import WandbListener  # noqa: PLC0415
 
     listeners: list[SweepListener] = [
-        StudyListener(folder / STUDY),
+        OptunaListener(optuna_file(folder)),
         TensorBoardListener(folder / TENSORBOARD),
     ]
     if wandb != "off":

@@ -1,6 +1,6 @@
 """The sweep as an Optuna study in SQLite: kept live, and rebuilt from the journal.
 
-    optuna-dashboard sqlite:///runs/NAME/study.sqlite3
+    optuna-dashboard sqlite:///runs/NAME/optuna.sqlite3
 
 One trial per cell, numbered like the sweep's cells. Steps are baseline tokens, intermediate values
 are bits per byte on the sample of dev documents. A finished cell is COMPLETE, with its bits per
@@ -39,13 +39,10 @@ from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation, Status
 from tune_app.plan.labels import ordered
 from tune_app.results.designs import CellResult
-from tune_app.results.mirrors.study_rows import insert_trials
-from tune_app.results.mirrors.study_url import study_url
+from tune_app.results.mirrors.optuna_rows import insert_trials
+from tune_app.results.mirrors.optuna_url import optuna_url
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.verdict import verdict
-
-STUDY = "study.sqlite3"
-"""The name of the study's file in a sweep's folder."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,24 +67,24 @@ _METRIC_NAMES = "study:metric_names"
 """System attribute in which Optuna keeps the name of the value for its plots."""
 
 
-class StudyLockedError(sqlite3.OperationalError):
+class OptunaLockedError(sqlite3.OperationalError):
     """Another process has the study locked; nothing was changed in it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"{path} is locked by another process; close it there")
 
 
-def write_study(journal: Journal, path: Path) -> None:
+def write_optuna(journal: Journal, path: Path) -> None:
     """Rebuilds the study at `path` from the journal.
 
     An existing study is overwritten in one transaction, not replaced by another file, so that an
-    open dashboard stays up to date. Raises StudyLockedError if another process keeps it locked for
+    open dashboard stays up to date. Raises OptunaLockedError if another process keeps it locked for
     30 seconds.
     """
     _rebuild(journal, path, patience=_PATIENCE, tell=True)
 
 
-class StudyListener(QuietListener):
+class OptunaListener(QuietListener):
     """Keeps the study up to date while the sweep runs.
 
     While another process has the study locked, the sweep goes on and the study stays behind. It is
@@ -192,7 +189,7 @@ class StudyListener(QuietListener):
 def _is_locked(error: BaseException | None) -> bool:
     """Whether an error of SQLite, or one of Optuna's around it, is a lock of another process."""
     while error is not None:
-        if isinstance(error, StudyLockedError):
+        if isinstance(error, OptunaLockedError):
             return True
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
@@ -202,9 +199,9 @@ def _is_locked(error: BaseException | None) -> bool:
 
 
 def _rebuild(journal: Journal, path: Path, *, patience: float, tell: bool) -> None:
-    """See `write_study`; waits `patience` seconds for a lock, and logs that if `tell`."""
+    """See `write_optuna`; waits `patience` seconds for a lock, and logs that if `tell`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".study-") as scratch:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".optuna-") as scratch:
         fresh = Path(scratch) / path.name
         _build(summarise(journal), fresh)
         try:
@@ -343,7 +340,7 @@ def _copy(
         if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return
         if time.monotonic() - started > patience:
-            raise StudyLockedError(path)
+            raise OptunaLockedError(path)
         if tell and not told:
             told = True
             logger.warning("%s is locked by another process; waiting for %g s", path, patience)
@@ -358,4 +355,4 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _open(path: Path, *, timeout: float = 30.0) -> RDBStorage:
     # Optuna logs every new study through its own handler.
     logging.getLogger("optuna.storages._rdb.storage").setLevel(logging.WARNING)
-    return RDBStorage(study_url(path), engine_kwargs={"connect_args": {"timeout": timeout}})
+    return RDBStorage(optuna_url(path), engine_kwargs={"connect_args": {"timeout": timeout}})

@@ -76,30 +76,38 @@ COSTS = (
     ),
 )
 
+
+def _evaluated(
+    name: str, label: str, *, unit: str, of_cell: Callable[[CellResult], float | None]
+) -> Cost:
+    """A cost that only evaluated cells have; of a design, the mean of those that do."""
+
+    def of_design(design: Design) -> float | None:
+        values = [of_cell(cell) for cell in design.finished]
+        return mean_of(value for value in values if value is not None)
+
+    return Cost(
+        name=name,
+        title=name,
+        label=label,
+        ticks=lambda: EngFormatter(unit=unit),
+        of_cell=of_cell,
+        of_design=of_design,
+    )
+
+
 EVALUATED = (
-    Cost(
-        name="latency",
-        title="latency",
-        label="median seconds of the next token, as evaluated",
-        ticks=lambda: EngFormatter(unit="s"),
+    _evaluated(
+        "latency",
+        "median seconds of the next token, as evaluated",
+        unit="s",
         of_cell=lambda cell: mean_decode_seconds(cell.evaluations),
-        of_design=lambda design: mean_of(
-            value
-            for cell in design.finished
-            if (value := mean_decode_seconds(cell.evaluations)) is not None
-        ),
     ),
-    Cost(
-        name="memory",
-        title="memory",
-        label="most bytes to score a batch, as evaluated",
-        ticks=lambda: EngFormatter(unit="B"),
+    _evaluated(
+        "memory",
+        "most bytes to score a batch, as evaluated",
+        unit="B",
         of_cell=lambda cell: peak_memory(cell.evaluations),
-        of_design=lambda design: mean_of(
-            value
-            for cell in design.finished
-            if (value := peak_memory(cell.evaluations)) is not None
-        ),
     ),
 )
 """Costs that only evaluated cells have."""

@@ -105,7 +105,10 @@ def test_another_mode_is_refused(tmp_path: Path) -> None:
 
 
 def test_off_is_no_listener(tmp_path: Path) -> None:
-    assert [type(m).__name__ for m in mirrors(tmp_path)] == ["StudyListener", "TensorBoardListener"]
+    assert [type(m).__name__ for m in mirrors(tmp_path)] == [
+        "OptunaListener",
+        "TensorBoardListener",
+    ]
 
 
 def test_when_it_fails_the_sweep_goes_on(
