@@ -80,7 +80,8 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     ),
     "tune_app.stores": (),
     "tune_app.plan": ("data", "model", "search_spaces"),
-    "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.plan"),
+    "tune_app.dollars": (),
+    "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.dollars", "tune_app.plan"),
     "tune_app.statistics": (),
     "tune_app.stopping": (
         "data.counts",
@@ -251,7 +252,12 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.sweep",
     ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
-    "tune_app.cloud": ("tune_app.formats", "tune_app.command_line", "tune_app.sweep"),
+    "tune_app.cloud": (
+        "tune_app.formats",
+        "tune_app.command_line",
+        "tune_app.dollars",
+        "tune_app.sweep",
+    ),
     "tune_app": (
         "data",
         "tune_app.command_line",

@@ -22,6 +22,7 @@ from tune_app.cloud.daemon.protocol import (
     read_status,
 )
 from tune_app.cloud.renting.workers import Node
+from tune_app.dollars.bill import Bill
 
 SOCKET_VARIABLE = "STELLUX_CLOUD_SOCKET"
 DEFAULT_SOCKET = Path("/run/stellux/cloud.sock")
@@ -99,6 +100,14 @@ class DaemonClient:
     def open(self) -> None:
         """Allows launches again after `destroy_all`."""
         self._ask({"op": "open"})
+
+    def bill(self) -> Bill:
+        """What every machine has cost. It does not count as asking for the list of workers."""
+        values = self._ask({"op": "bill"})
+        try:
+            return Bill.from_values(values)
+        except ValueError as error:
+            raise DaemonError(f"the cloud daemon's bill cannot be read: {error}") from error
 
     def status(self) -> Status:
         return read_status(self._ask({"op": "status"}))

@@ -29,6 +29,7 @@ from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.watch import LinkWatch
+from tune_app.cloud.renting.bills import bill_of
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import head_to_blame
@@ -167,6 +168,7 @@ class Daemon:
             "status": lambda _: self._status(),
             "drain": lambda asked: asdict(self._drain(_text(asked, "driver"))),
             "drained": lambda asked: self._drained(_text(asked, "driver"), _whole(asked, "number")),
+            "bill": lambda _: self._bill(),
         }
         name = request.get("op")
         if not isinstance(name, str) or name not in operations:
@@ -191,6 +193,13 @@ class Daemon:
 
     def _drained(self, driver: str, number: int) -> None:
         logger.info("%s has saved its work, for drain %d", driver, number)
+
+    def _bill(self) -> dict[str, Any]:
+        known = [
+            (one, None if one.attempt is None else self._ledger.find_attempt(one.attempt))
+            for one in self._ledger.rentals()
+        ]
+        return bill_of(known, self._rentals.budget(), now=time.time()).to_values()
 
     def _status(self) -> dict[str, Any]:
         budget, rentals = self._rentals.budget(), self._ledger.rentals()

@@ -48,6 +48,11 @@ def test_rents_lists_and_destroys_for_who_asks(
     assert client.nodes() == []
     assert fake.alive() == []
     assert client.status().ended == {"asked for": 1}
+    bill = client.bill()
+    (machine,) = bill.machines
+    assert (machine.contract, machine.worker, machine.ended_by) == (node.contract, 2, "asked for")
+    assert (bill.cap, bill.per_hour) == (50, 0)
+    assert bill.total == pytest.approx(machine.dollars, abs=1e-9)
     with pytest.raises(UnknownInstanceError):
         client.destroy(node.contract + 1)
     with pytest.raises(ValueError, match="unknown node type 'head'"):

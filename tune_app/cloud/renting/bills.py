@@ -1,0 +1,55 @@
+"""The bill of a cluster, from its ledger: by machine and by what was paid for. Pure."""
+
+from __future__ import annotations
+
+from tune_app.cloud.ledger.records import Attempt, Rental
+from tune_app.cloud.renting.budget import Budget
+from tune_app.dollars.bill import Bill, RentedMachine
+
+
+def bill_of(
+    rentals: list[tuple[Rental, Attempt | None]],
+    budget: Budget,
+    *,
+    now: float,
+    head: float = 0.0,
+) -> Bill:
+    """The bill now; each machine's is counted until the ledger last saw it.
+
+    Args:
+        rentals: every instance ever rented, with the attempt that rented it.
+        budget: of the cluster.
+        now: seconds since 1970.
+        head: dollars for the head.
+    """
+    return Bill(
+        at=now,
+        total=sum(rental.dollars for rental, _ in rentals) + head,
+        per_hour=budget.per_hour,
+        cap=budget.cap,
+        head=head,
+        machines=tuple(_machine(rental, attempt) for rental, attempt in rentals),
+    )
+
+
+def _machine(rental: Rental, attempt: Attempt | None) -> RentedMachine:
+    setup = 0.0 if attempt is None else attempt.setup
+    gpu = rental.gpu_hours * rental.gpu_per_hour
+    bandwidth = rental.gpu_hours * rental.bandwidth_per_hour
+    return RentedMachine(
+        contract=rental.contract,
+        worker=None if attempt is None else attempt.k,
+        machine="" if attempt is None else str(attempt.machine),
+        gpu="" if attempt is None else attempt.gpu,
+        dollars_per_hour=rental.gpu_per_hour,
+        since=rental.since,
+        until=rental.counted_to,
+        ended_at=rental.ended_at,
+        ended_by=rental.ended_reason,
+        gpu_dollars=gpu,
+        setup=setup,
+        # What the ledger's estimate holds besides; it charges storage for stopped hours, too.
+        storage=rental.estimated - setup - gpu - bandwidth,
+        bandwidth=bandwidth,
+        correction=rental.dollars - rental.estimated,
+    )
