@@ -8,6 +8,7 @@ from tune_app import formats
 from tune_app.results.contest import Contest
 from tune_app.results.designs import Design
 from tune_app.results.summary import SweepResults
+from tune_app.results.unfinished import unfinished_text
 from tune_app.statistics.noise import LIMIT, Margin, Noise
 
 CLOSE = "≈"
@@ -19,8 +20,13 @@ _SEEDS = 3
 
 
 def verdict(results: SweepResults) -> str:
-    """One sentence: by how much the leader leads, and what it is not told apart from; empty without
-    a leader."""
+    """One sentence: by how much the leader leads, what it is not told apart from, and which cells
+    that were not trained to the end may be as good; empty without a leader."""
+    said, rest = _of_the_finished(results), unfinished_text(results)
+    return f"{said}. {rest}" if said and rest else said
+
+
+def _of_the_finished(results: SweepResults) -> str:
     contest = results.contest
     leader = contest.leader
     if leader is None:

@@ -12,24 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tune_app.stopping.promotion import Ladder
+from tune_app.stopping.ladder_settings import LadderSettings
 from tune_app.stopping.rule import Title
-from tune_app.stopping.rung_settings import RungSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class AshaSettings(RungSettings):
+class AshaSettings(LadderSettings):
     """Settings of ASHA. Raises ValueError for invalid ones."""
 
     NAME: ClassVar[str] = "asha"
     TITLE: ClassVar[Title] = Title(short="ASHA", by="ASHA", verb="paused")
-
-    def describe(self, tokens: int) -> str:
-        return (
-            f"asha, all cells pause and the best 1/{self.reduction_factor} go on at "
-            f"{self.rungs_in_words(tokens)}"
-        )
-
-    def build(self, *, tokens: int) -> Ladder:
-        """Raises ValueError if a trial is too short for a rung."""
-        return Ladder(self.rungs(tokens), reduction_factor=self.reduction_factor)
+    WAITS: ClassVar[bool] = False
+    CELLS: ClassVar[str] = "all cells pause"

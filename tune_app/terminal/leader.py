@@ -8,6 +8,7 @@ from tune_app import formats
 from tune_app.results import nuisance, verdict
 from tune_app.results.designs import Design
 from tune_app.results.summary import SweepResults
+from tune_app.results.unfinished import unfinished
 
 
 def leader_lines(results: SweepResults) -> list[Text]:
@@ -60,10 +61,12 @@ def _against_baseline(results: SweepResults, leader: Design) -> str:
 
 
 def verdict_line(results: SweepResults) -> list[Text]:
-    """The last line of a sweep: by how much the leader leads, and what is not told apart from it;
-    none without a leader."""
+    """The last line of a sweep: by how much the leader leads, and what may be as good; none without
+    a leader."""
     said = verdict.verdict(results)
     if not said:
         return []
+    left = unfinished(results)
     sure = results.contest.noise is not None and not results.contest.not_told_apart
+    sure = sure and (left is None or not left.close)
     return [Text(said, style="" if sure else "yellow")]

@@ -201,7 +201,9 @@ def test_a_cell_alone_has_nothing_to_lead(score: float | None) -> None:
     results = made({2.66: [score], 4.0: [None]})
     assert close(results) == [] and mark_text(results) == ""
     told = "2.66 is the only one that finished, so there is nothing to compare it with"
-    assert verdict(results) == (told if score else "")
+    said, _, rest = verdict(results).partition(". ")
+    assert said == (told if score else "")
+    assert rest.startswith("1 stopped cell was not trained to the end") == bool(score)
 
 
 @pytest.mark.usefixtures("recorded")
