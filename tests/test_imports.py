@@ -244,6 +244,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.trial",
         "tune_app.results",
         "tune_app.sweep",
+        "tune_app.study",
     ),
     "tune_app.dashboards": (
         "tune_app.formats",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -30,6 +31,22 @@ def available_devices() -> tuple[str, ...]:
 def default_device() -> str:
     """The first GPU if there is one, else the CPU."""
     return next(name for name in ("cuda", "mps", "cpu") if name in available_devices())
+
+
+def peak_memory(device: str, *, status: Path = Path("/proc/self/status")) -> float | None:
+    """Most bytes that this process has taken so far: on a GPU those of its tensors there, else all
+    that it had in memory; None where the system does not say.
+
+    status: a file like /proc/self/status. What getrusage says is no less than its parent had.
+    """
+    if device.startswith("cuda"):
+        return float(torch.cuda.max_memory_allocated(device))
+    try:
+        lines = status.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
+        return None
+    found = [line.split() for line in lines if line.startswith("VmHWM:")]
+    return float(found[0][1]) * 1024 if found and len(found[0]) == 3 else None
 
 
 def checked_device(name: str) -> str:

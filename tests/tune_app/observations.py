@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from tune_app.journal.metrics import metric
 from tune_app.journal.records import Observation
 
 _USUAL = {
@@ -20,6 +21,11 @@ _USUAL = {
     "gradient_norm": 0.5,
     "tokens_per_second": 100.0,
 }
+
+
+def repeated(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without what a clock or the machine had to do with."""
+    return {name: value for name, value in metrics.items() if metric(name).repeats}
 
 
 def observation(

@@ -144,6 +144,15 @@ CENTRAL: Mapping[str, Metric] = {
         text=formats.count,
         repeats=False,
     ),
+    "peak_memory": Metric(
+        title="most memory of the cell's process so far, on a GPU of its tensors there",
+        unit="bytes",
+        group="train",
+        text=formats.size,
+        gathered=last,
+        repeats=False,
+        listed=True,
+    ),
 }
 """The metrics of every cell, whatever its parts."""
 

@@ -19,13 +19,15 @@ from tune_app import formats
 from tune_app.journal.journal import Journal
 from tune_app.plan.cell import Cell
 from tune_app.reproduction.archive import pack
-from tune_app.reproduction.derived import write_derived
+from tune_app.reproduction.derived import write_derived, write_study_derived
 from tune_app.reproduction.environment import environment_record
 from tune_app.reproduction.journal_text import TEXT, copy_journal, write_journal_text
 from tune_app.reproduction.manifest import Manifest
 from tune_app.results.markdown import template
 from tune_app.results.summary import SweepResults
-from tune_app.sweep.folder import JOURNAL
+from tune_app.study.definition import AS_WRITTEN, DEFINITION
+from tune_app.study.forecast import FILE as FORECAST
+from tune_app.sweep.folder import HOLDER, JOURNAL
 from tune_app.sweep.listing import open_named
 from tune_app.sweep.source import ROOT
 from tune_app.trial.tokenizer_files import FOLDER as TOKENIZERS
@@ -90,8 +92,11 @@ def write_bundle(
         root = Path(scratch) / name
         found = {folder.absolute().name: folder for folder in folders}
         results = {sweep: _add_sweep(path, root / SWEEPS / sweep) for sweep, path in found.items()}
-        if (parent := folders[0].parent) != folders[0] and len(folders) > 1:
-            _add_others(parent, root / OTHERS)
+        parent = folders[0].parent
+        if parent.name == name and (parent / DEFINITION).is_file():
+            _add_study(parent, root / SWEEPS)
+        if parent != folders[0] and (len(folders) > 1 or parent.name == name):
+            _add_others(parent, root / OTHERS, without=root / SWEEPS)
         environment = environment_record()
         data = {sweep: _data(one, report or silent) for sweep, one in results.items()}
         warnings = _warnings(results, environment)
@@ -139,11 +144,21 @@ def _space_file(space: str) -> Path | None:
     return None
 
 
-def _add_others(folder: Path, to: Path) -> None:
-    """The small text files beside several sweeps: the definition and the report of a study."""
+def _add_study(folder: Path, sweeps: Path) -> None:
+    """The definition of a study, its forecast, and its report made anew from the journals in the
+    bundle; it lies beside the phases that it links to."""
+    for name in (DEFINITION, AS_WRITTEN, FORECAST):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, sweeps / name)
+    write_study_derived(sweeps, sweeps)
+
+
+def _add_others(folder: Path, to: Path, *, without: Path) -> None:
+    """The small text files beside several sweeps, without those that are in the bundle already."""
     for path in sorted(folder.iterdir()):
         small = path.is_file() and not path.is_symlink() and path.stat().st_size < _LARGEST_OTHER
-        if small and path.suffix in _OTHER_SUFFIXES and not path.name.startswith("."):
+        known = path.name == HOLDER or (without / path.name).exists()
+        if small and not known and path.suffix in _OTHER_SUFFIXES and path.name[0] != ".":
             to.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to / path.name)
 

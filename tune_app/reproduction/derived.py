@@ -16,6 +16,10 @@ from tune_app.journal.journal import Journal
 from tune_app.reproduction.difference import Difference, difference
 from tune_app.results.summary import SweepResults, summarise
 from tune_app.results.write import write_files
+from tune_app.study.definition import DEFINITION, kept_study
+from tune_app.study.forecast import kept_forecast
+from tune_app.study.report import write_report_files
+from tune_app.study.run import read_study
 from tune_app.sweep.folder import JOURNAL
 
 CELLS = "cells.json"
@@ -49,6 +53,23 @@ def write_derived(folder: Path, to: Path, *, drawn: bool = True) -> SweepResults
     (to / CELLS).write_text(f"{text}\n", "utf-8")
     write_files(results, to, drawn=drawn)
     return results
+
+
+def write_study_derived(folder: Path, to: Path) -> bool:
+    """Writes what the journals of a study's phases determine; whether the folder is a study's.
+
+    Args:
+        folder: of the study, with its definition, its forecast and a folder for each phase.
+        to: for the report.
+
+    Raises ValueError if the definition cannot be read.
+    """
+    if not (folder / DEFINITION).is_file():
+        return False
+    study = kept_study(folder)
+    to.mkdir(parents=True, exist_ok=True)
+    write_report_files(study, read_study(study, folder), kept_forecast(folder), to)
+    return True
 
 
 def check_derived(said: Path, recomputed: Path, *, name: str, hint: str) -> int:

@@ -16,12 +16,13 @@ from tune_app import formats
 from tune_app.journal.file import JournalError
 from tune_app.reproduction.archive import MOST_BYTES, unpacked
 from tune_app.reproduction.bundling import SWEEPS
-from tune_app.reproduction.derived import check_derived, write_derived
+from tune_app.reproduction.derived import check_derived, write_derived, write_study_derived
 from tune_app.reproduction.difference import Difference
 from tune_app.reproduction.first_steps import TOLERANCE, chosen_cell, train_again
 from tune_app.reproduction.journal_text import TEXT, as_difference, check_journal_text
 from tune_app.reproduction.manifest import Manifest
 from tune_app.results.summary import SweepResults
+from tune_app.study.definition import DEFINITION
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.source import source_version
 from tune_app.trial.tokenizer_files import FOLDER as TOKENIZERS
@@ -77,6 +78,7 @@ def verify_bundle(
         if missing := [one for one in manifest.sweeps if not (folder / SWEEPS / one).is_dir()]:
             raise Difference(f"{SWEEPS}/{missing[0]}", old="a sweep", new="it is missing")
         results = {name: _recomputed(folder, name, manifest, tell) for name in manifest.sweeps}
+        _recomputed_study(folder, manifest, tell)
         manifest.check(folder)
         tell(f"{formats.counted(len(manifest.files), 'file')}: every SHA-256 is the recorded one")
         if training is not None:
@@ -114,6 +116,21 @@ def _recomputed(
     tokenizers = _tokenizers(sweep, told)
     tell(f"{name}: {formats.counted(len(tokenizers), 'tokenizer')} as recorded")
     return results
+
+
+def _recomputed_study(folder: Path, manifest: Manifest, tell: Callable[[str], None]) -> None:
+    """Compares the report of a study with what its phases' journals say."""
+    sweeps = folder / SWEEPS
+    with TemporaryDirectory(prefix="stellux-verify-") as scratch:
+        try:
+            if not write_study_derived(sweeps, Path(scratch)):
+                return
+        except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+            text = formats.one_line(str(error) or repr(error))
+            old = "the study that the journals are of"
+            raise Difference(f"{SWEEPS}/{DEFINITION}", old=old, new=text) from error
+        check_derived(sweeps, Path(scratch), name=SWEEPS, hint=_hint(manifest))
+    tell("the verdict and the report of the study recomputed from its journals; they are the same")
 
 
 def _hint(manifest: Manifest) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tune_app import formats
@@ -16,11 +15,11 @@ from tune_app.journal.records import ENDED_EARLY, Status
 from tune_app.results import sections
 from tune_app.results.caveats import caveats
 from tune_app.results.charts.all_charts import charts, optuna_views, plotly_library
-from tune_app.results.charts.chart import Chart
 from tune_app.results.confounders import confounder_section
 from tune_app.results.equal_budgets import view_section
 from tune_app.results.failures import failure_sections
 from tune_app.results.nuisance import nuisance_section
+from tune_app.results.pages import chart_content, page_environment
 from tune_app.results.proposals import search_section
 from tune_app.results.stories import story_section
 from tune_app.results.summary import SweepResults
@@ -49,15 +48,10 @@ def report_page(
 
     refresh: seconds after which a browser loads it again; None for never.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
-        **_content(results, pictures), refresh=refresh
+    return (
+        page_environment(Path(__file__).parent)
+        .get_template("report.html.jinja")
+        .render(**_content(results, pictures), refresh=refresh)
     )
 
 
@@ -124,17 +118,7 @@ def _charts(results: SweepResults) -> dict[str, Any]:
     """The charts as JSON for plotly.js, and plotly.js itself if there is one."""
     own, optuna = charts(results), optuna_views(results)
     return {
-        "charts": [_chart(chart) for chart in own],
-        "optuna_views": [_chart(chart) for chart in optuna],
+        "charts": [chart_content(chart) for chart in own],
+        "optuna_views": [chart_content(chart) for chart in optuna],
         "plotly": Markup(plotly_library()) if own or optuna else "",
-    }
-
-
-def _chart(chart: Chart) -> dict[str, Any]:
-    return {
-        "name": chart.name,
-        "title": chart.title,
-        "caption": chart.caption,
-        "height": chart.height,
-        "json": Markup(chart.as_json()),
     }

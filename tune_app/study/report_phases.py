@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tune_app.formats import count, counted, one_line
+from tune_app.journal.records import Status
+from tune_app.results.markdown import escaped
 from tune_app.statistics.best import Verdict, p_text
 from tune_app.study.ablations import Ablation, ablations
 from tune_app.study.audit import Audited, audit_text, audit_values, audited
@@ -21,11 +23,14 @@ def phase_lines(study: Frame, found: Found, phase: PhaseFound) -> Iterator[str]:
     results = phase.results
     statuses = [cell.cell.status.value for cell in results.cells]
     told = ", ".join(f"{statuses.count(one)} {one}" for one in dict.fromkeys(statuses))
-    yield f"### {phase.name}"
-    yield ""
-    yield f"{phase.origin.get('reason', '')}."
+    yield f"{escaped(one_line(str(phase.origin.get('reason', ''))))}."
     yield ""
     yield f"{counted(len(results.cells), 'cell')} of {count(results.sweep.tokens)} tokens: {told}."
+    yield ""
+    for cell in results.cells:
+        if cell.cell.status in (Status.INFEASIBLE, Status.FAILED):
+            reason = escaped(one_line(cell.cell.reason))
+            yield f"- {cell.cell.status.value}: {cell_text(cell.cell.label)}: {reason}"
     yield ""
     if phase.kind in _LINES:
         yield from _LINES[phase.kind](study, found, phase)
@@ -170,5 +175,5 @@ def interval_text(interval: tuple[float, float]) -> str:
 
 
 def cell_text(text: str) -> str:
-    """Text in a cell of a Markdown table."""
-    return one_line(text).replace("|", "\\|")
+    """Text in a cell of a Markdown table, which no character of it can end."""
+    return str(escaped(one_line(text)))

@@ -16,6 +16,7 @@ from tune_app.journal.records import Status
 from tune_app.results.summary import summarise
 from tune_app.stores.open import below
 from tune_app.study.budget import refuse_over_budget
+from tune_app.study.definition import DEFINITION, keep_definition
 from tune_app.study.forecast import FILE as FORECAST
 from tune_app.study.forecast import Timed, forecast, keep_forecast
 from tune_app.study.found import Found, PhaseFound
@@ -61,6 +62,8 @@ def run_study(
     inner = replace(options, results=folder, checkpoints=_store(study, options))
     found = Found(alpha=study.alpha)
     with exclusive(folder):
+        if not (folder / DEFINITION).exists():
+            keep_definition(study, folder)
         if not (folder / FORECAST).exists():
             keep_forecast(folder, forecast(study, timed))
         for number, phase in enumerate(study.phases):

@@ -30,6 +30,8 @@ class StudyVerdict:
     """Name → design (`found.design_key`)."""
     values: Mapping[str, Mapping[str, Any]]
     """Name → values that a cell of the design has."""
+    scores: Mapping[str, Mapping[int, float]]
+    """Name → bits per byte by seed, on that split."""
     perplexities: Mapping[str, float]
     """Mean bits per byte as perplexity per token of the baseline's tokenizer."""
     documents: tuple[float, float] | None
@@ -80,6 +82,7 @@ def verdict_of_phase(study: Frame, found: Found, phase: PhaseFound) -> StudyVerd
         baseline=next((design.label for design in designs if design.is_baseline), None),
         designs={design.label: design_key(design.values) for design in designs},
         values={design.label: design.values for design in designs},
+        scores=scores,
         perplexities={
             name: math.exp(mean * math.log(2) * bytes_per_token)
             for name, mean in verdict.means.items()

@@ -16,6 +16,8 @@ from tune_app.journal.file import is_being_written
 
 JOURNAL = "journal.sqlite3"
 LOCK = "running.lock"
+HOLDER = "running.json"
+"""Says which process holds the lock."""
 
 
 class SweepBusyError(ValueError):
@@ -29,7 +31,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises SweepBusyError, naming the process that holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / "running.json"
+    holder = folder / HOLDER
     lock = FileLock(folder / LOCK, timeout=0)
     try:
         lock.acquire()

@@ -18,6 +18,7 @@ from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
 from model.training.hardware import differences
 from model.training.training import Training
+from tune_app.devices import peak_memory
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
@@ -73,6 +74,7 @@ class Trial:
         self._resumed_name: str | None = None
         self.damaged: tuple[str, ...] = ()
         """A sentence for each newer checkpoint that could not be used."""
+        self._device = device
         self._clock = clock
         self._seconds = dict.fromkeys(PHASES, 0.0)
         with self._phase("data"):
@@ -231,7 +233,12 @@ class Trial:
             cell=self.cell.key,
             tokens=self._training.tokens,
             baseline_tokens=self._data.baseline_tokens(self._training.tokens),
-            metrics={**metrics, **self._steps.taken(), "tokens_per_second": speed},
+            metrics={
+                **metrics,
+                **self._steps.taken(),
+                "tokens_per_second": speed,
+                **({} if (peak := peak_memory(self._device)) is None else {"peak_memory": peak}),
+            },
             seconds=self._seconds_by_phase(),
             sample_parts=parts,
         )

@@ -26,6 +26,9 @@ from tune_app.reproduction.archive import pack, unpacked
 from tune_app.reproduction.bundling import sweeps_in, write_bundle
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stores.open import open_store
+from tune_app.study.file import study_from
+from tune_app.study.report import write_report
+from tune_app.study.run import read_study
 from tune_app.trial.tokenizer_files import keep_tokenizer
 from tune_app.trial.trial import Trial
 
@@ -279,18 +282,39 @@ def test_what_is_packed_is_named_or_suggested(trained: Path) -> None:
 
 
 def test_several_sweeps_are_one_bundle_with_what_lies_beside_them(
-    trained: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("STELLUX_CACHE", str(cache))
     study = tmp_path / "study"
     for phase in ("0-first", "1-second"):
         shutil.copytree(trained, study / phase)
-    (study / "REPORT.md").write_text("the verdict")
+    phases = [{"kind": "baseline", "name": "first"}]
+    defined = study_from({"tokens": 1_024, "vocab_size": 512, "phase": phases}, name="study")
+    write_report(defined, read_study(defined, study), study)
+    (study / "notes.md").write_text("what I think of it")
+    (study / "running.json").write_text("{}")
     (study / "secret.pem").write_text("not for others")
     name, folders = sweeps_in("study", tmp_path)
     done = write_bundle(name, folders, tmp_path / "study.zip")
     assert done.sweeps == ("0-first", "1-second")
     with zipfile.ZipFile(done.path) as packed:
         names = packed.namelist()
-    assert "study/others/REPORT.md" in names and not [one for one in names if "secret" in one]
+    assert "study/others/notes.md" in names
+    assert not [one for one in names if "secret" in one or "running" in one]
     assert check(done.path, "--sweep", "0-first") == 0
+    assert "the verdict and the report of the study recomputed" in capsys.readouterr().out
+    for file, old, new in (
+        ("REPORT.md", "1 finished", "2 finished"),
+        ("verdict.json", '"status": "finished"', '"status": "failed"'),
+        ("report.html", "1 finished", "2 finished"),
+        ("study.json", '"tokens": 1024', '"space": "/evil.py", "tokens": 1024'),
+    ):
+        with unpacked(done.path) as folder:
+            path = folder / "sweeps" / file
+            path.write_text(path.read_text("utf-8").replace(old, new, 1), "utf-8")
+            assert check(folder, "--without-training") == verify.DIFFERS, file
+        assert f"sweeps/{file}" in capsys.readouterr().err.splitlines()[0]

@@ -85,10 +85,25 @@ def test_a_forecast_counts_the_worst_case_and_times_what_it_knows(tmp_path: Path
         (9, 18_000, 180.0),
     ]
     facts = dict(forecast_lines(found, budget=study.budget, at_once=2))
-    assert facts["finalists"] == "9 runs of 2.0k tokens at most, 18k in all, about 1m 30s"
+    told = "9 runs of 2.0k tokens at most, 18k in all, about 1m 30s, about "
+    assert facts["finalists"].startswith(told)
+    assert facts["finalists"].endswith("iB of memory a cell")
     assert facts["together"].startswith("26k tokens at most of a budget of 60k, about 2m 10s; ")
     keep_forecast(tmp_path, found)
     assert list(kept_forecast(tmp_path).values()) == list(found)
+    paid = forecast(
+        study,
+        lambda plan: [36.0 * plan.tokens for _ in plan.cells],
+        dollars_an_hour=(0.5, 2.0),
+        at_once=2,
+    )
+    assert paid[2].dollars == (45.0, 180.0), "18,000 tokens are 180 hours, 2 cells at once"
+    facts = dict(forecast_lines(paid, budget=None, at_once=2))
+    assert ", about 3d 18h, $45.00 to $180.00, about " in facts["finalists"]
+    assert ", $65.00 to $260.00; starting Ray" in facts["together"]
+    (tmp_path / "forecast.json").unlink()
+    keep_forecast(tmp_path, paid)
+    assert list(kept_forecast(tmp_path).values()) == list(paid)
     (tmp_path / "forecast.json").write_text("[{")
     assert kept_forecast(tmp_path) == {}
 

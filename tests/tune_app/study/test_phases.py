@@ -90,7 +90,7 @@ def test_ablations_say_which_share_and_width_they_have(
     assert small["width_before"] == small["width_after"]
     assert small["share_after"] < 0.6 * small["share_before"]
     report = (folder / "REPORT.md").read_text("utf-8")
-    assert f"| vocabulary 2,048 at d_model {small['width_after']} |" in report
+    assert f"| vocabulary 2,048 at d\\_model {small['width_after']} |" in report
 
 
 def test_the_verdict_flips_at_another_rate_and_says_so(

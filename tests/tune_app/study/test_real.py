@@ -15,6 +15,7 @@ import pytest
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
+from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import ROOT, rows, wait_until
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
@@ -112,7 +113,7 @@ def facts(points: tuple[Observation, ...]) -> list[object]:
         (
             point.tokens,
             point.sample_parts,
-            {name: one for name, one in point.metrics.items() if name != "tokens_per_second"},
+            repeated(point.metrics),
         )
         for point in points
     ]

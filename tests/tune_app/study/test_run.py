@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.tune_app.results.browser import look
 from tests.tune_app.study.studies import MadeUp, noisy, origins, run_made_up, study_of
 from tune_app.journal.journal import Journal
+from tune_app.study.definition import definition_values, kept_study
+from tune_app.study.file import load_study, study_from
 from tune_app.study.run import OtherEvidenceError, read_study
 
 
@@ -43,12 +46,40 @@ def test_a_study_names_the_design_that_is_better(whole: tuple[Path, MadeUp]) -> 
     report = (results / "tiny" / "REPORT.md").read_text("utf-8")
     assert "**Verdict, on the test split: 2 is better than 2.66, which is 0." in report
     assert "| 2.66 (baseline) |" in report
-    assert "| rank | 3 | 3.0k | – | 2 | 2.0k | " in report
+    assert "| rank | 3 | 2 | 3.0k | 2.0k | – | " in report
+    assert "| 3 | 2." in report.split("| seed | ")[1], "what every seed says"
     first, second, third = origins(study_of(), results)
     assert first["reason"] == "the baseline on 3 seeds measures the seeds' noise"
     assert second["sigma"]["degrees_of_freedom"] == 3
     assert third["evidence"]["ranking"][0]["design"] == "2"
     assert third["after"] == ["baseline", "rank"]
+
+
+def test_its_definition_is_whole(whole: tuple[Path, MadeUp]) -> None:
+    results, _ = whole
+    assert kept_study(results / "tiny") == study_of()
+    study = load_study("quick")
+    values = json.loads(json.dumps(definition_values(study)))
+    again = study_from(values, name="other")
+    assert again.phases == study.phases
+    assert json.loads(json.dumps(definition_values(again))) == values
+
+
+def test_its_page_has_the_verdict_on_top_and_fits_a_phone(
+    whole: tuple[Path, MadeUp], tmp_path: Path
+) -> None:
+    page = whole[0] / "tiny/report.html"
+    text = page.read_text("utf-8")
+    top = text[text.index("<body>") : text.index('id="finalists"')]
+    assert "2 is the best" in top and "Verdict, on the test split: 2 is better than 2.66" in top
+    assert "its 95% interval" in top and "smallest difference that matters" in top
+    assert '<a href="1-rank/report.html">' in text
+    seen = look(page, tmp_path, width=400)
+    assert seen["errors"] == []
+    assert seen["page"] <= seen["window"]
+    charts = {one["name"]: one for one in seen["charts"]}
+    assert list(charts) == [f"chart-{one}" for one in ("margins", "curves", "scores", "effects-0")]
+    assert all(one["drawn"] and one["hovered"] for one in charts.values())
 
 
 def test_what_a_phase_trained_is_adopted_by_the_next(whole: tuple[Path, MadeUp]) -> None:

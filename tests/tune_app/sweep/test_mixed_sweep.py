@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.prepare import prepare
+from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import Sweeps, rows, wait_until
 from tune_app.devices import use_threads
 from tune_app.journal.records import Status
@@ -34,8 +35,7 @@ def undisturbed(cell: Cell, cache: Path) -> list[dict[str, float]]:
     while not trial.finished:
         point = trial.advance()
         assert point is not None
-        found.append(dict(point.metrics))
-        found[-1].pop("tokens_per_second")
+        found.append(repeated(point.metrics))
     return found
 
 
@@ -66,9 +66,7 @@ def test_a_killed_sweep_of_two_corpora_draws_the_same_text_again(
     use_threads(1)
     with sweeps.journal("killed") as journal:
         for record in journal.cells():
-            found = [dict(point.metrics) for point in journal.observations(record.key)]
-            for metrics in found:
-                metrics.pop("tokens_per_second")
+            found = [repeated(point.metrics) for point in journal.observations(record.key)]
             assert found == undisturbed(Cell.from_values(record.values), cache)
         assert [cell.status for cell in journal.cells()] == [Status.FINISHED] * 2
         fixed, surprised = (journal.observations(cell.key)[-1] for cell in journal.cells())

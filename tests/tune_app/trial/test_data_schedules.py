@@ -17,6 +17,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.sources.mixed import mixed_name
 from data.tokenizers.spec import TokenizerSpec
+from tests.tune_app.observations import repeated
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore
@@ -102,8 +103,7 @@ def facts(state: Mapping[str, Any]) -> dict[str, Any]:
     training = {
         name: plain(state["training"][name]) for name in ("model", "optimizer", "random", "tokens")
     }
-    metrics = dict((state["observation"] or {}).get("metrics", {}))
-    metrics.pop("tokens_per_second", None)
+    metrics = repeated((state["observation"] or {}).get("metrics", {}))
     rest = {name: state[name] for name in ("domains", "evaluations", "steps")}
     return {**training, **rest, "metrics": metrics}
 

@@ -18,7 +18,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.spec import ModelConfig, ModelSpec
-from tests.tune_app.observations import changed
+from tests.tune_app.observations import changed, repeated
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
@@ -50,7 +50,7 @@ def corpora(small_corpus: Path, cache: Path) -> Corpora:
 
 def results(observations: list[Observation]) -> list[Observation]:
     """What a trial found, without what the clock had to do with it."""
-    return [changed(replace(point, seconds={}), tokens_per_second=None) for point in observations]
+    return [replace(point, seconds={}, metrics=repeated(point.metrics)) for point in observations]
 
 
 def run_to_end(trial: Trial) -> list[Observation]:
