@@ -110,6 +110,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.stopping",
     ),
     "tune_app.results": (
+        "tune_app.replay",
         "tune_app.formats",
         "tune_app.plan",
         "tune_app.journal",
@@ -220,6 +221,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.journal",
         "tune_app.statistics",
         "tune_app.stopping",
+        "tune_app.replay",
         "tune_app.results",
         "tune_app.terminal",
         "tune_app.cluster",

@@ -103,6 +103,24 @@ def of_journal(journal: JournalReader) -> Recorded:
     seen: dict[str, list[Observation]] = {}
     for one in observations:
         seen.setdefault(one.cell, []).append(one)
+    return recorded_of(cells, seen, baseline=sweep.baseline, nuisance=sweep.nuisance)
+
+
+def recorded_of(
+    cells: Sequence[CellRecord],
+    seen: Mapping[str, Sequence[Observation]],
+    *,
+    baseline: str,
+    nuisance: Sequence[str] = (),
+) -> Recorded:
+    """The curves of those cells that are FINISHED. Raises ValueError for fewer than two.
+
+    Args:
+        cells: of a sweep.
+        seen: key → observations.
+        baseline: key of the baseline; another cell takes its place if it did not finish.
+        nuisance: the sweep's nuisance axes.
+    """
     curves = [
         _curve(
             replace(cell, status=Status.PENDING),
@@ -121,8 +139,8 @@ def of_journal(journal: JournalReader) -> Recorded:
     keys = [curve.cell.key for curve in curves]
     return Recorded(
         curves=tuple(curves),
-        baseline=sweep.baseline if sweep.baseline in keys else (keys or [""])[0],
-        nuisance=sweep.nuisance,
+        baseline=baseline if baseline in keys else (keys or [""])[0],
+        nuisance=tuple(nuisance),
         dropped=len(competing) - len(curves),
     )
 

@@ -15,6 +15,7 @@ from tune_app.journal.records import ENDED_EARLY, Status
 from tune_app.results import sections
 from tune_app.results.caveats import caveats
 from tune_app.results.charts.all_charts import charts, optuna_views, plotly_library
+from tune_app.results.charts.replay import replay_charts, reported_of
 from tune_app.results.confounders import confounder_section
 from tune_app.results.equal_budgets import view_section
 from tune_app.results.failures import failure_sections
@@ -116,9 +117,11 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
 
 def _charts(results: SweepResults) -> dict[str, Any]:
     """The charts as JSON for plotly.js, and plotly.js itself if there is one."""
-    own, optuna = charts(results), optuna_views(results)
+    replayed = reported_of(results)
+    own, optuna = [*charts(results), *replay_charts(replayed)], optuna_views(results)
     return {
         "charts": [chart_content(chart) for chart in own],
+        "no_replay": replayed.why_not,
         "optuna_views": [chart_content(chart) for chart in optuna],
         "plotly": Markup(plotly_library()) if own or optuna else "",
     }

@@ -9,8 +9,10 @@ from typing import Any
 from tune_app.formats import bits_per_byte
 from tune_app.plan.cell_names import CellNames
 from tune_app.results.charts.chart import MOST_NAMED, PALETTE, Chart, layout, text, wrapped
+from tune_app.results.charts.replay import replay_charts
 from tune_app.study.effects import GridEffects, grid_effects, level_name
 from tune_app.study.found import Found, Run, differing, names_of
+from tune_app.study.replayed import Replayed
 from tune_app.study.verdict import StudyVerdict
 
 
@@ -22,7 +24,9 @@ class PlacedChart:
     chart: Chart
 
 
-def study_charts(found: Found, verdict: StudyVerdict | None) -> list[PlacedChart]:
+def study_charts(
+    found: Found, verdict: StudyVerdict | None, rankings: Sequence[Replayed]
+) -> list[PlacedChart]:
     """All that there is something to draw for."""
     charts: list[PlacedChart] = []
     if verdict is not None and verdict.verdict.noise is not None and verdict.verdict.behind:
@@ -36,6 +40,9 @@ def study_charts(found: Found, verdict: StudyVerdict | None) -> list[PlacedChart
         if effects.effects:
             place = f"phase-{phase.name}"
             charts.append(PlacedChart(place=place, chart=_effects(effects, number)))
+    for number, one in enumerate(rankings):
+        drawn = replay_charts(one.found, name=f"replay-{number}")
+        charts += [PlacedChart(place="replay", chart=chart) for chart in drawn]
     return charts
 
 

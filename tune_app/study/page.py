@@ -16,9 +16,7 @@ from markupsafe import Markup
 from tune_app.results.charts.all_charts import plotly_library
 from tune_app.results.pages import chart_content, page_environment
 from tune_app.results.whole_files import replacing
-from tune_app.study.charts import PlacedChart, study_charts
-from tune_app.study.found import Found
-from tune_app.study.spec import Study
+from tune_app.study.charts import PlacedChart
 from tune_app.study.verdict import StudyVerdict
 
 
@@ -35,8 +33,7 @@ class PageHead:
 
 
 def write_page(
-    study: Study,
-    found: Found,
+    charts: Sequence[PlacedChart],
     verdict: StudyVerdict | None,
     *,
     head: PageHead,
@@ -45,9 +42,13 @@ def write_page(
 ) -> None:
     """Writes the page.
 
-    sections: name, title and lines of Markdown, in order.
+    Args:
+        charts: each with the section that it belongs to.
+        verdict: on the finalists.
+        head: what the page begins with.
+        sections: name, title and lines of Markdown, in order.
+        path: of the page.
     """
-    charts = study_charts(found, verdict)
     content: dict[str, Any] = {
         "head": head,
         "title": _title(verdict),

@@ -11,10 +11,12 @@ from typing import Any
 
 from tune_app.formats import counted, one_line
 from tune_app.results.whole_files import replacing
+from tune_app.study.charts import study_charts
 from tune_app.study.definition import keep_definition
 from tune_app.study.forecast import PhaseForecast, kept_forecast
 from tune_app.study.found import Found
 from tune_app.study.page import PageHead, write_page
+from tune_app.study.replayed import Replayed, replay_lines, replayed
 from tune_app.study.report_cost import cost_lines, repeat_lines, spent_text
 from tune_app.study.report_phases import flips_text, phase_lines, phase_values, rate_lines
 from tune_app.study.report_verdict import noise_lines, verdict_facts, verdict_lines
@@ -51,7 +53,8 @@ def write_report_files(
     verdict = study_verdict(study, found)
     rates = [] if verdict is None else at_other_rates(study, found, verdict)
     told = verdict_text(verdict, rates)
-    sections = report_sections(study, found, verdict, forecasts)
+    rankings = replayed(found)
+    sections = report_sections(study, found, verdict, forecasts, rankings)
     text = [f"# {study.name}", "", f"**{told}**", ""]
     for section in sections:
         text += [f"## {section.title}", "", *section.lines]
@@ -66,7 +69,8 @@ def write_report_files(
         spent=spent_text(found),
     )
     pairs = [(section.name, section.title, section.lines) for section in sections]
-    write_page(study, found, verdict, head=head, sections=pairs, path=to / PAGE)
+    charts = study_charts(found, verdict, rankings)
+    write_page(charts, verdict, head=head, sections=pairs, path=to / PAGE)
     return told
 
 
@@ -75,6 +79,7 @@ def report_sections(
     found: Found,
     verdict: StudyVerdict | None,
     forecasts: Mapping[str, PhaseForecast],
+    rankings: tuple[Replayed, ...] = (),
 ) -> list[Section]:
     """What the report says, in its order."""
     sections = []
@@ -105,6 +110,14 @@ def report_sections(
         )
         for phase in found.phases
     ]
+    if rankings:
+        sections.append(
+            Section(
+                name="replay",
+                title="What other schedulers would have cost",
+                lines=tuple(replay_lines(rankings)),
+            )
+        )
     return [
         *sections,
         Section(name="cost", title="Forecast and cost", lines=tuple(cost_lines(found, forecasts))),

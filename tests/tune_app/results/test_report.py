@@ -17,6 +17,7 @@ from tune_app.journal.records import CellEvaluation, Failure, FailureClass
 from tune_app.results.caveats import caveats
 from tune_app.results.charts.costs import cost_chart
 from tune_app.results.charts.optuna_views import has_data
+from tune_app.results.charts.replay import replay_charts, reported_of
 from tune_app.results.plots.curves import curves_plot
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
@@ -34,6 +35,27 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
     """Optuna's views take half of the time of a page."""
     if "with_views" not in request.fixturenames:
         monkeypatch.setattr("tune_app.results.report.optuna_views", lambda _: [])
+
+
+def test_other_schedulers_are_replayed_where_enough_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune_app.replay.reported._MOST_ORDERS", 10)
+    few = _page(_results(tmp_path), tmp_path)
+    assert "No figure of what other schedulers would have cost: 4 of 11 cells were trained" in few
+    axes = {"glu_expansion": [2.0, 2.66, 3.0, 4.0], "embedding_ratio": [0.25, 0.35]}
+    (tmp_path / "all").mkdir()
+    whole = _results(tmp_path / "all", axes=axes)
+    found = reported_of(whole)
+    assert (found.complete, found.competed, found.why_not) == (8, 8, "")
+    by_name = {one.name: one for one in found.tallies}
+    assert by_name["oracle"].regret == 0 < by_name["random"].regret
+    assert {"asha", "halving", "optuna-median"} < set(by_name)
+    regret, kills = replay_charts(found)
+    assert len(regret.data) == 3 * len(found.tallies)
+    assert "random" in kills.data[0]["x"]
+    page = _page(whole, tmp_path)
+    assert "No figure of what" not in page and 'id="chart-replay-kills"' in page
 
 
 def _results(tmp_path: Path, **what: Any) -> SweepResults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import ROOT, rows, wait_until
+from tests.tune_app.real_sweeps import facts as sweep_facts
+from tune_app.journal.journal import Journal
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
 from tune_app.study.file import load_study
@@ -145,6 +148,51 @@ def test_a_killed_study_goes_on_and_its_cells_are_exact(
     whole = [cell for phase in found.phases for cell in phase.results.cells if cell.score]
     for cell in {cell.cell.key: cell for cell in whole}.values():
         assert facts(cell.curve) == facts(_in_one_go(cell.cell.values, small_corpus)), moment
+
+
+@pytest.mark.slow
+def test_a_study_killed_three_times_decides_and_measures_alike(
+    small_corpus: Path, cache: Path, tmp_path: Path
+) -> None:
+    """Killed at three random moments and continued, one cell at a time; then a phase is run again
+    from nothing."""
+    studies = Studies(tmp_path, small_corpus, cache, PHASES)
+    studies.run(tmp_path / "whole")
+    many = _observed(tmp_path / "whole/tiny")
+    moments = sorted(random.sample(range(1, 9 * many // 10), 3))
+    killed = tmp_path / "killed"
+    for moment in moments:
+        process = studies.start(killed)
+        try:
+            wait_until(lambda at=moment: _observed(killed / "tiny") >= at, process, 300)
+        finally:
+            process.kill()
+            process.communicate()
+    studies.run(killed)
+    assert _said(killed) == _said(tmp_path / "whole"), moments
+    found = studies.found(killed)
+    for ours, theirs in zip(found.phases, studies.found(tmp_path / "whole").phases, strict=True):
+        assert ours.origin == theirs.origin, (ours.name, moments)
+        assert _sweep_facts(killed, ours.results.sweep.name) == _sweep_facts(
+            tmp_path / "whole", ours.results.sweep.name
+        ), (ours.name, moments)
+
+    shutil.rmtree(killed / "tiny/2-finalists")
+    studies.run(killed)
+    again = studies.found(killed).phases[2]
+    assert (again.name, again.origin) == ("finalists", found.phases[2].origin)
+    assert _said(killed) == _said(tmp_path / "whole"), moments
+
+
+def _said(results: Path) -> tuple[str, str]:
+    """The verdict, and the report without what a clock had to do with it."""
+    report = (results / "tiny/REPORT.md").read_text("utf-8").partition("## Forecast and cost")[0]
+    return (results / "tiny/verdict.json").read_text("utf-8"), report
+
+
+def _sweep_facts(results: Path, phase: str) -> Mapping[str, Any]:
+    with Journal.open(results / "tiny" / phase / "journal.sqlite3", read_only=True) as journal:
+        return sweep_facts(journal)
 
 
 @pytest.mark.slow
