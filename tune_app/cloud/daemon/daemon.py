@@ -30,6 +30,7 @@ from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.renting.bills import bill_of
+from tune_app.cloud.renting.drain import seconds_left
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import head_to_blame
@@ -157,7 +158,7 @@ class Daemon:
         """Answers a request. Raises the classes of `errors`, and ValueError for invalid ones."""
         operations: dict[str, Callable[[dict[str, Any]], Any]] = {
             "create": self._create,
-            "list": lambda _: [node_message(node) for node in self._rentals.nodes()],
+            "list": lambda _: self._list(),
             "destroy": lambda asked: self._rentals.destroy(
                 _whole(asked, "contract"),
                 _text(asked, "reason"),
@@ -177,8 +178,14 @@ class Daemon:
             )
         return operations[name](request)
 
+    def _list(self) -> list[dict[str, Any]]:
+        # Before the answer, which may fail: somebody is there.
+        self._rentals.money.drains.asked()
+        return [node_message(node) for node in self._rentals.nodes()]
+
     def _create(self, asked: dict[str, Any]) -> dict[str, Any]:
         node_type, request = _text(asked, "node_type"), _text(asked, "request")
+        self._rentals.money.drains.asked()
         launch = self._launches.submit(self._rentals.create, node_type, request)
         try:
             return node_message(launch.result(timeout=self._settings.patience.create))
@@ -189,10 +196,18 @@ class Daemon:
             ) from None
 
     def _drain(self, driver: str) -> DrainOrder:
-        return DrainOrder(number=0, phase="", reason="", seconds_left=0.0)
+        drain = self._rentals.money.drains.driver_asked(driver)
+        if drain is None:
+            return DrainOrder(number=0, phase="", reason="", seconds_left=0.0)
+        return DrainOrder(
+            number=drain.number,
+            phase=drain.phase.value,
+            reason=drain.reason,
+            seconds_left=seconds_left(drain, time.time()),
+        )
 
     def _drained(self, driver: str, number: int) -> None:
-        logger.info("%s has saved its work, for drain %d", driver, number)
+        self._rentals.money.drains.driver_saved(driver, number)
 
     def _bill(self) -> dict[str, Any]:
         known = [

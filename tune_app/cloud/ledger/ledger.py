@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tune_app.cloud.errors import FullError, InFlightError
+from tune_app.cloud.ledger.accounts import AccountsStore
 from tune_app.cloud.ledger.file import open_file
 from tune_app.cloud.ledger.launches import (
     add_bad_worker,
@@ -24,12 +25,11 @@ from tune_app.cloud.ledger.launches import (
 )
 from tune_app.cloud.ledger.records import Attempt, Rental
 from tune_app.cloud.ledger.states import RequestState, is_silent
-from tune_app.cloud.ledger.store import LedgerStore
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.market.records import Charge, Instance, Quote
 
 
-class Ledger(LedgerStore):
+class Ledger(AccountsStore):
     """The ledger of one cluster. Thread-safe.
 
     Methods that change it raise LedgerUnwritableError, and change nothing, if it cannot be written.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tune_app.cloud.ledger.states import RequestState
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SETTLED_S = 86_400.0
 
 SCHEMA = """
@@ -76,6 +76,33 @@ CREATE TABLE bad_workers (
 ) STRICT;
 """
 """Since version 2."""
+
+ACCOUNTS = """
+ALTER TABLE cluster ADD COLUMN lost TEXT NOT NULL DEFAULT '';
+CREATE TABLE credit (
+    since REAL NOT NULL,
+    credit REAL NOT NULL,
+    dropped REAL NOT NULL,
+    spent_before REAL NOT NULL,
+    others_before REAL NOT NULL,
+    others REAL NOT NULL
+) STRICT;
+CREATE TABLE drains (
+    number INTEGER PRIMARY KEY,
+    cause TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    since REAL NOT NULL,
+    deadline REAL NOT NULL,
+    cap REAL NOT NULL,
+    workers INTEGER NOT NULL,
+    phase TEXT NOT NULL,
+    saved INTEGER NOT NULL,
+    ending_since REAL,
+    ended_at REAL,
+    is_over INTEGER NOT NULL
+) STRICT;
+"""
+"""Since version 3."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,5 +47,8 @@ class Market(Protocol):
     def charges(self, since: float, until: float) -> Sequence[Charge]:
         """What each contract cost between two times, in seconds since 1970; whole days."""
 
+    def credit(self) -> float:
+        """Dollars left in the account."""
+
     def close(self) -> None:
         """Ends the connections."""

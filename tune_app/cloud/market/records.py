@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-HOURS_PER_MONTH = 730.0
+HOURS_PER_MONTH = 720.0
+"""As in Vast.ai's example of a storage price; 730 would count 1.4 % too little."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +98,5 @@ class Charge:
     dollars: float
     parts: Mapping[str, float]
     """By kind: gpu, disk, bandwidth …"""
+    label: str = ""
+    """The instance's; empty if the market does not say it."""

@@ -26,7 +26,6 @@ from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Quote
-from tune_app.cloud.renting.budget import budget_of
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.renting.verdicts import head_to_blame, launch_allowed_at
@@ -47,6 +46,7 @@ class Launcher:
         setup: WorkerSetup,
         destroy: Callable[[int], object],
         closed: Callable[[], str],
+        refusal: Callable[[Quote | None], str | None],
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -54,6 +54,7 @@ class Launcher:
         Args:
             destroy: tries to destroy an instance that the ledger has doomed.
             closed: why the cluster is closed to launches; empty while it is open.
+            refusal: why the money does not allow this launch, or any.
             clock: seconds since 1970.
         """
         self._settings = settings
@@ -63,6 +64,7 @@ class Launcher:
         self._setup = setup
         self._destroy = destroy
         self._closed = closed
+        self._refusal = refusal
         self._clock = clock
         self._sleep = sleep
         self._choosing = threading.Lock()
@@ -112,6 +114,9 @@ class Launcher:
 
     def _refuse_early(self, node_type: str) -> None:
         self._refuse_closed()
+        refusal = self._refusal(None)
+        if refusal is not None:
+            raise BudgetError(refusal)
         failures, last, reason = self._ledger.launch_failures(node_type)
         wait = launch_allowed_at(failures, last, self._patience) - self._clock()
         blamed = head_to_blame(self._ledger.machines_never_linked())
@@ -137,9 +142,7 @@ class Launcher:
             except (CloudError, NoOfferError) as error:
                 self._ledger.launch_failed(node_type, str(error))
                 raise
-            refusal = budget_of(self._ledger, self._settings, self._clock()).refusal(
-                per_hour=quote.per_hour, setup=quote.setup
-            )
+            refusal = self._refusal(quote)
             if refusal is not None:
                 raise BudgetError(refusal)
             self._refuse_closed()

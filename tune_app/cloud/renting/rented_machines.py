@@ -19,7 +19,8 @@ from tune_app.cloud.ledger.states import Known
 from tune_app.cloud.market.labels import Label, prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Instance
-from tune_app.cloud.renting.budget import Budget, Stage, budget_of
+from tune_app.cloud.renting.budget import Budget
+from tune_app.cloud.renting.money import Money
 from tune_app.cloud.renting.rent_machine import Launcher
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import Action, head_to_blame, judge
@@ -58,6 +59,7 @@ class Rentals:
         self._setup = setup or PlainSetup()
         self._link_up = link_up or _no_links
         self._clock = clock
+        self.money = Money(settings, market, ledger, clock=clock)
         self._launcher = Launcher(
             settings,
             market,
@@ -65,6 +67,7 @@ class Rentals:
             setup=self._setup,
             destroy=self._try_to_destroy,
             closed=self.closed,
+            refusal=self.money.refusal,
             clock=clock,
             sleep=sleep,
         )
@@ -75,7 +78,6 @@ class Rentals:
         self._stepping = threading.Lock()
         self._ending = threading.Lock()
         self._listed: tuple[float, dict[int, Instance]] | None = None
-        self._charges_at = float("-inf")
         self._unlinked: dict[int, float] = {}
         self._linked: set[int] = set()
 
@@ -150,7 +152,8 @@ class Rentals:
                 self._look()
             finally:
                 self._carry_out()
-            self._reconcile()
+            with self._writing():
+                self.money.update()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -181,12 +184,10 @@ class Rentals:
         if self._closing and not self._ledger.closed():
             with self._writing():
                 self._ledger.close_cluster(self._closing)
-        over = self.closed()
-        if self.budget().stage is Stage.SPENT:
-            over = f"the cap of ${self._settings.cap_dollars:.2f} is spent"
+        listed = () if self._listed is None else self._listed[1]
+        over = self.money.end_reason(empty=self._seen_empty()) or self.closed()
         if over:
             # Including rented instances that could not be recorded.
-            listed = () if self._listed is None else self._listed[1]
             unknown = [contract for contract in listed if self._ledger.rental(contract) is None]
             for contract in [*(rental.contract for rental in self._ledger.live()), *unknown]:
                 self.condemn(contract, over)
@@ -374,20 +375,11 @@ class Rentals:
 
     def budget(self) -> Budget:
         """The budget now."""
-        return budget_of(self._ledger, self._settings, self._clock())
+        return self.money.budget()
 
-    def _reconcile(self) -> None:
-        now = self._clock()
-        rentals = self._ledger.rentals()
-        if not rentals or now - self._charges_at < self._patience.charges:
-            return
-        self._charges_at = now
-        try:
-            self._ledger.reconcile(
-                self._market.charges(min(rental.since for rental in rentals), now)
-            )
-        except CloudError as error:
-            logger.warning("the charges are not known: %s", error)
+    def _seen_empty(self) -> bool:
+        """Whether the last list showed nothing of this cluster, and the ledger knows nothing."""
+        return self._listed is not None and not self._listed[1] and not self._ledger.live()
 
     # Inside
 

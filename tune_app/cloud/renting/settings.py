@@ -43,8 +43,16 @@ class Patience:
     """How long a bad machine is avoided."""
     proved: float = 1_800.0
     """A worker that lasted this long was a good one, however it ends."""
-    charges: float = 3_600.0
+    charges: float = 900.0
     """Between two queries of what was charged."""
+    charges_retry: float = 60.0
+    """Until the next one after one that failed."""
+    charges_stale: float = 3_600.0
+    """Nothing is rented on billing data older than this."""
+    unasked: float = 900.0
+    """Where nobody asks for the list of workers for this long, all are ended."""
+    prune: float = 30 * 86_400.0
+    """Failed launches, bad machines and drains are forgotten after this."""
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -56,6 +64,30 @@ class Patience:
                 f"http is {self.http:g} s, look {self.look:g} s and create {self.create:g} s; a "
                 "request must have the time to be sent and looked for: lower http or look"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndingSettings:
+    """How long it takes to save all work and to end all workers. Raises ValueError below 0."""
+
+    save_s: float = 180.0
+    """Until all cells are saved, before a drain has measured it."""
+    margin: float = 1.5
+    """The longest measured time counts this many times."""
+    destroy_s: float = 4.0
+    """For one worker after another: Vast.ai allows one destruction in 3 s."""
+    outage_s: float = 600.0
+    """For how long the market's API may be down just then."""
+    restart_s: float = 30.0
+    """For how long the daemon may be, when it is killed."""
+    checkpoint_gb: float = 0.5
+    """What one worker sends when its cells save."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+                raise ValueError(f"ending.{item.name} is {value!r}; it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +125,11 @@ class CloudSettings:
     patience: Patience = field(default_factory=Patience)
     reserve_hours: float = 0.5
     """A launch must leave money for this many hours of all workers."""
-    drain_hours: float = 0.2
-    """When less than this is left, work should be saved."""
+    ending: EndingSettings = field(default_factory=EndingSettings)
+    """What is reserved to save all work and to end all workers."""
+    credit_counts: bool = True
+    """Whether the fall of the account's credit counts as spent here; false where much else is
+    rented with it, whose charges arrive late."""
     price_tolerance: float = 0.05
     """The share by which the price of an instance may exceed the agreed one."""
     offers_per_launch: int = 3

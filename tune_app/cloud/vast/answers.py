@@ -81,7 +81,14 @@ def read_charge(values: Mapping[str, Any]) -> Charge:
         inner = _Reader("item of a charge", item)
         kind = inner.text("type")
         parts[kind] = parts.get(kind, 0.0) + inner.number("amount")
-    return Charge(contract=int(number), dollars=read.number("amount"), parts=parts)
+    told = values.get("metadata")
+    label = told.get("label") if isinstance(told, dict) else None
+    return Charge(
+        contract=int(number),
+        dollars=read.number("amount"),
+        parts=parts,
+        label=label if isinstance(label, str) else "",
+    )
 
 
 class _Reader:

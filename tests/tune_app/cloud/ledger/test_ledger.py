@@ -187,16 +187,24 @@ def test_a_bad_worker_counts_until_a_later_one_has_proved_itself(
     assert ledger.launch_failures("worker")[0] == 0
 
 
-def test_a_ledger_of_the_version_before_is_brought_up(tmp_path: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_ledger_of_a_version_before_is_brought_up(
+    tmp_path: Path, clock: Clock, version: int
+) -> None:
     with opened(tmp_path, clock) as ledger:
         ledger.rented(reserve(ledger, "a").id, 77)
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as before:
-        before.execute("DROP TABLE bad_workers")
-        before.execute("PRAGMA user_version = 1")
+        if version == 1:
+            before.execute("DROP TABLE bad_workers")
+        for table in ("credit", "drains"):
+            before.execute(f"DROP TABLE {table}")
+        before.execute("ALTER TABLE cluster DROP COLUMN lost")
+        before.execute(f"PRAGMA user_version = {version}")
     before.close()
     with opened(tmp_path, clock) as ledger:
         ledger.bad_worker(77, "its set-up failed")
         assert ledger.launch_failures("worker")[0] == 1
+        assert (ledger.drain(), ledger.credit(), ledger.lost()) == (None, None, "")
 
 
 def test_an_instance_that_came_of_an_error_keeps_its_k_until_it_is_gone(ledger: Ledger) -> None:
@@ -246,3 +254,42 @@ def test_a_smaller_range_of_numbers_takes_back_those_that_are_free(
             reserve(ledger, "d")
         ledger.failed("a.1", "refused")
         assert reserve(ledger, "d").k == 2
+
+
+def test_what_failed_long_ago_is_forgotten_and_the_bill_is_not(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ledger.failed(reserve(ledger, "old").id, "refused")
+    ledger.avoid(9, "never loaded", seconds=100)
+    ledger.rented(reserve(ledger, "a").id, 70)
+    ledger.ended(70, "outbid")
+    clock.now += 3_600
+    ledger.launch_failed("worker", "no offer")
+    spent, failures = ledger.spent(), ledger.launch_failures("worker")
+    ledger.prune(before=clock.now - 7_200)
+    assert ledger.find_attempt("old.1") is not None
+    ledger.prune(before=clock.now + 1)
+    assert ledger.find_attempt("old.1") is None
+    assert ledger.find_attempt("a.1") is not None
+    assert (ledger.spent(), ledger.launch_failures("worker")) == (spent, failures)
+    with sqlite3.connect(ledger._folder / "ledger.sqlite3") as seen:
+        counts = [
+            seen.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
+            for table in ("attempts", "instances", "bad_machines", "launches")
+        ]
+    seen.close()
+    assert counts == [1, 1, 0, 3]
+
+
+def test_charges_restore_what_a_lost_ledger_knew(ledger: Ledger) -> None:
+    ledger.rented(reserve(ledger, "a").id, 77)
+    charges = [
+        Charge(contract=contract, dollars=1.5, parts={}, label="stellux/mine/worker/2/a.1")
+        for contract in (77, 78, 78)
+    ]
+    known = ledger.spent()
+    ledger.restore(charges)
+    assert ledger.spent() == pytest.approx(known + 3.0), "77 is in the books already"
+    ledger.reconcile(charges)
+    ledger.restore(charges)
+    assert ledger.spent() == pytest.approx(1.5 + 3.0)

@@ -14,13 +14,20 @@ from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.records import Charge
 from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.renting.bills import bill_of
-from tune_app.cloud.renting.budget import Budget
+from tune_app.cloud.renting.budget import Budget, Ending, Spent
 from tune_app.cloud.renting.offers import quote
 from tune_app.cloud.vast.answers import read_offer
 from tune_app.dollars.bill import Bill
 
 QUOTE = quote(read_offer(offer(1)), OfferRules())
-BUDGET = Budget(cap=10.0, spent=1.0, per_hour=0.5, reserve_hours=0.5, drain_hours=0.2)
+BUDGET = Budget(
+    cap=10.0,
+    spending=Spent(ledger=1.0),
+    per_hour=0.5,
+    workers=1,
+    ending=Ending(save_s=180.0, destroy_s=4.0, unable_s=700.0, save_dollars=0.01),
+    reserve_hours=0.5,
+)
 
 
 def bill(ledger: Ledger, now: float) -> Bill:

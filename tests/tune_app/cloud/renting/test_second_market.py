@@ -87,6 +87,9 @@ class MemoryMarket:
     def charges(self, since: float, until: float) -> Sequence[Charge]:
         return [Charge(contract=7, dollars=3.0, parts={"gpu": 3.0})]
 
+    def credit(self) -> float:
+        return 100.0
+
     def close(self) -> None:
         self.rented.clear()
 
@@ -120,6 +123,7 @@ def test_the_cheaper_machine_is_rented_watched_charged_and_destroyed(
     assert request.start.onstart == "echo up"
     assert request.start.env == {"A": "b", "STELLUX_K": "2", "STELLUX_LABEL": request.label}
     clock.now += 3_600.0
+    renting.money.drains.asked()
     renting.step()
     assert [item.status for item in renting.nodes()] == ["running"]
     assert renting.budget().spent == pytest.approx(3.0)  # the market's own figure

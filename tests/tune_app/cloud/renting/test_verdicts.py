@@ -8,7 +8,6 @@ import pytest
 
 from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.records import Instance
-from tune_app.cloud.renting.budget import Budget, Stage
 from tune_app.cloud.renting.settings import Patience
 from tune_app.cloud.renting.verdicts import (
     Action,
@@ -166,26 +165,3 @@ def test_labels_come_back_and_stay_short() -> None:
     for name in ("", "a/b", "a b", "x" * 61, ".hidden", "ü"):
         with pytest.raises(ValueError, match="letters"):
             checked_name("cluster's name", name)
-
-
-def test_the_stages_of_a_budget() -> None:
-    def stage(spent: float) -> Stage:
-        return Budget(cap=10, spent=spent, per_hour=2, reserve_hours=0.5, drain_hours=0.2).stage
-
-    assert [stage(spent) for spent in (8.9, 9.0, 9.59, 9.61, 10.0, 11.0)] == [
-        Stage.OPEN,
-        Stage.CLOSED,
-        Stage.CLOSED,
-        Stage.DRAIN,
-        Stage.SPENT,
-        Stage.SPENT,
-    ]
-
-
-def test_a_launch_must_leave_time_under_the_cap() -> None:
-    budget = Budget(cap=10, spent=9, per_hour=1.0, reserve_hours=0.5, drain_hours=0.2)
-    assert budget.refusal(per_hour=0.9, setup=0.05) is None
-    refusal = budget.refusal(per_hour=0.9, setup=0.06)
-    assert refusal is not None
-    assert "$9.00 of the cap of $10.00" in refusal
-    assert "raise the cap" in refusal

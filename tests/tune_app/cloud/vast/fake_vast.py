@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-HOURS_PER_MONTH = 730.0
+HOURS_PER_MONTH = 720.0
 PAGE = 25
 SECONDS_BETWEEN = {
     "create": 4.5,

@@ -73,8 +73,8 @@ def test_rents_lists_shows_and_destroys(client: VastClient, fake: FakeVast) -> N
     (listed,) = client.instances()
     assert client.instance(contract) == listed
     assert (listed.id, listed.label, listed.is_bid) == (contract, "one", True)
-    assert listed.dollars_per_hour == pytest.approx(0.25 + 20 * 0.15 / 730)
-    assert listed.storage_per_hour == pytest.approx(20 * 0.15 / 730)
+    assert listed.dollars_per_hour == pytest.approx(0.25 + 20 * 0.15 / 720)
+    assert listed.storage_per_hour == pytest.approx(20 * 0.15 / 720)
     client.destroy(contract)
     client.destroy(contract)
     assert client.instances() == []

@@ -13,7 +13,7 @@ from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.vast.fake_vast import FakeInstance, FakeVast, offer
 
 DISK = {"disk": 73, "label": "mine", "image": "cuda"}
-STORAGE = 73 * 0.15 / 730
+STORAGE = 73 * 0.15 / 720
 
 
 @pytest.fixture

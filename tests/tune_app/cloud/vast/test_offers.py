@@ -68,7 +68,7 @@ def test_a_bid_stays_under_the_cap_with_its_storage() -> None:
 @pytest.mark.parametrize(
     ("values", "cap", "remedy"),
     [
-        ({"min_bid": 0.45}, "max_dollars_per_hour", "raise max_dollars_per_hour to 0.4583"),
+        ({"min_bid": 0.45}, "max_dollars_per_hour", "raise max_dollars_per_hour to 0.4584"),
         ({"reliability2": 0.9}, "min_reliability", "lower min_reliability to 0.9"),
         ({"disk_space": 10.0}, "disk_gb", "lower disk_gb to 10"),
         ({"inet_up_cost": 0.05}, "max_dollars_per_gb", "raise max_dollars_per_gb to 0.05"),
