@@ -253,6 +253,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.journal",
         "tune_app.results",
         "tune_app.sweep",
+        "tune_app.study",
     ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
     "tune_app.cloud": (

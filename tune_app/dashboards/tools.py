@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from tune_app.dashboards.live_report import LOOPBACK
+from tune_app.dashboards.server import LOOPBACK
+from tune_app.dashboards.shown import is_study, phases_in
 from tune_app.results.mirrors.optuna_url import optuna_file, optuna_url
 from tune_app.results.mirrors.tensorboard import TENSORBOARD
 
+RAY = "Ray's dashboard"
+RAY_PORT = 8265
+"""Of Ray's dashboard, unless it is told another."""
 _PATIENCE = 60.0
 """Seconds that a tool may take until it answers; the first start compiles its files."""
 _TO_END = 5.0
@@ -43,8 +49,13 @@ def _optuna(folder: Path, port: int) -> list[str]:
 
 
 def _tensorboard(folder: Path, port: int) -> list[str]:
-    logs = str(folder / TENSORBOARD)
+    logs = str(_logs(folder))
     return ["-m", "tensorboard.main", "--logdir", logs, "--host", LOOPBACK, "--port", str(port)]
+
+
+def _logs(folder: Path) -> Path:
+    """Of a study all phases: TensorBoard groups runs by their folders."""
+    return folder if is_study(folder) else folder / TENSORBOARD
 
 
 TOOLS = (
@@ -60,7 +71,7 @@ TOOLS = (
         module="tensorboard",
         package="tensorboard",
         arguments=_tensorboard,
-        needs=lambda folder: folder / TENSORBOARD,
+        needs=_logs,
     ),
 )
 
@@ -69,6 +80,9 @@ def why_not(tool: Tool, folder: Path) -> str:
     """Why a tool cannot show the sweep, with the remedy; empty if it can."""
     if importlib.util.find_spec(tool.module) is None:
         return f"not installed; python -m pip install {tool.package}"
+    if tool.needs is optuna_file and is_study(folder):
+        last = phases_in(folder)[-1:]
+        return f"one for each phase: stellux dashboard {last[0] if last else folder / '0-…'}"
     if not (needed := tool.needs(folder)).exists():
         return f"{needed} is not there yet; stellux report {folder.name} writes it"
     return ""
@@ -106,6 +120,23 @@ class Started:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def ray_dashboard(port: int = RAY_PORT) -> str:
+    """The address of Ray's dashboard on this machine; empty where none runs.
+
+    A sweep on one machine starts Ray without; the head of a cluster has one.
+    """
+    connection = HTTPConnection(LOOPBACK, port, timeout=2)
+    try:
+        connection.request("GET", "/api/version")
+        found = json.loads(connection.getresponse().read(10_000))
+    except (OSError, HTTPException, ValueError, RecursionError):
+        return ""
+    finally:
+        connection.close()
+    known = isinstance(found, dict) and "ray_version" in found
+    return f"http://{LOOPBACK}:{port}/" if known else ""
 
 
 def start(tool: Tool, folder: Path) -> Started:

@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from tune_app.results.charts.all_charts import plotly_library
 from tune_app.results.pages import chart_content, page_environment
-from tune_app.results.whole_files import replacing
 from tune_app.study.charts import PlacedChart
 from tune_app.study.verdict import StudyVerdict
 
@@ -32,22 +31,22 @@ class PageHead:
     spent: str
 
 
-def write_page(
+def page_text(
     charts: Sequence[PlacedChart],
     verdict: StudyVerdict | None,
     *,
     head: PageHead,
     sections: Sequence[tuple[str, str, Sequence[str]]],
-    path: Path,
-) -> None:
-    """Writes the page.
+    refresh: int | None = None,
+) -> str:
+    """The page.
 
     Args:
         charts: each with the section that it belongs to.
         verdict: on the finalists.
         head: what the page begins with.
         sections: name, title and lines of Markdown, in order.
-        path: of the page.
+        refresh: seconds after which a browser loads it again; None for never.
     """
     content: dict[str, Any] = {
         "head": head,
@@ -61,8 +60,7 @@ def write_page(
         "plotly": Markup(plotly_library()) if charts else "",
     }
     page = page_environment(Path(__file__).parent).get_template("report.html.jinja")
-    with replacing(path) as temporary:
-        temporary.write_text(page.render(**content), encoding="utf-8")
+    return page.render(**content, refresh=refresh)
 
 
 def _title(verdict: StudyVerdict | None) -> str:

@@ -15,7 +15,7 @@ from tune_app.study.charts import study_charts
 from tune_app.study.definition import keep_definition
 from tune_app.study.forecast import PhaseForecast, kept_forecast
 from tune_app.study.found import Found
-from tune_app.study.page import PageHead, write_page
+from tune_app.study.page import PageHead, page_text
 from tune_app.study.replayed import Replayed, replay_lines, replayed
 from tune_app.study.report_cost import cost_lines, repeat_lines, spent_text
 from tune_app.study.report_phases import flips_text, phase_lines, phase_values, rate_lines
@@ -49,29 +49,76 @@ def write_report(study: Study, found: Found, folder: Path) -> str:
 def write_report_files(
     study: Study, found: Found, forecasts: Mapping[str, PhaseForecast], to: Path
 ) -> str:
-    """Writes REPORT.md, report.html and verdict.json, which journals and forecast determine."""
-    verdict = study_verdict(study, found)
-    rates = [] if verdict is None else at_other_rates(study, found, verdict)
-    told = verdict_text(verdict, rates)
-    rankings = replayed(found)
-    sections = report_sections(study, found, verdict, forecasts, rankings)
-    text = [f"# {study.name}", "", f"**{told}**", ""]
-    for section in sections:
+    """Writes REPORT.md, report.html and verdict.json, which journals and forecast determine.
+
+    Returns the verdict in words.
+    """
+    report = report_of(study, found, forecasts)
+    text = [f"# {study.name}", "", f"**{report.told}**", ""]
+    for section in report.sections:
         text += [f"## {section.title}", "", *section.lines]
-    values = verdict_values(study, found, verdict)
-    for name, content in ((REPORT, "\n".join(text)), (VERDICT, json.dumps(values, indent=2))):
+    files = {
+        REPORT: "\n".join(text),
+        VERDICT: json.dumps(verdict_values(study, found, report.verdict), indent=2),
+        PAGE: _page(study, found, report),
+    }
+    for name, content in files.items():
         with replacing(to / name) as path:
             path.write_text(f"{content.rstrip()}\n", "utf-8")
+    return report.told
+
+
+def report_page(
+    study: Study,
+    found: Found,
+    forecasts: Mapping[str, PhaseForecast],
+    *,
+    refresh: int | None = None,
+) -> str:
+    """The report as a page.
+
+    refresh: seconds after which a browser loads it again; None for never.
+    """
+    return _page(study, found, report_of(study, found, forecasts), refresh=refresh)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a study's report says."""
+
+    verdict: StudyVerdict | None
+    told: str
+    """The verdict in words."""
+    sections: tuple[Section, ...]
+    rankings: tuple[Replayed, ...]
+
+
+def report_of(study: Study, found: Found, forecasts: Mapping[str, PhaseForecast]) -> Report:
+    """The report of a study."""
+    verdict, rankings = study_verdict(study, found), replayed(found)
+    rates = [] if verdict is None else at_other_rates(study, found, verdict)
+    return Report(
+        verdict=verdict,
+        told=verdict_text(verdict, rates),
+        sections=tuple(report_sections(study, found, verdict, forecasts, rankings)),
+        rankings=rankings,
+    )
+
+
+def _page(study: Study, found: Found, report: Report, *, refresh: int | None = None) -> str:
     head = PageHead(
         name=study.name,
-        told=told,
-        facts=tuple(verdict_facts(study, verdict)),
+        told=report.told,
+        facts=tuple(verdict_facts(study, report.verdict)),
         spent=spent_text(found),
     )
-    pairs = [(section.name, section.title, section.lines) for section in sections]
-    charts = study_charts(found, verdict, rankings)
-    write_page(charts, verdict, head=head, sections=pairs, path=to / PAGE)
-    return told
+    return page_text(
+        study_charts(found, report.verdict, report.rankings),
+        report.verdict,
+        head=head,
+        sections=[(one.name, one.title, one.lines) for one in report.sections],
+        refresh=refresh,
+    )
 
 
 def report_sections(
@@ -79,7 +126,7 @@ def report_sections(
     found: Found,
     verdict: StudyVerdict | None,
     forecasts: Mapping[str, PhaseForecast],
-    rankings: tuple[Replayed, ...] = (),
+    rankings: tuple[Replayed, ...],
 ) -> list[Section]:
     """What the report says, in its order."""
     sections = []

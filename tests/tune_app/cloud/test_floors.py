@@ -56,6 +56,7 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "head",
         "head_paths",
         "hetzner",
+        "overlay",
         "secrets",
         "whole_files",
     },

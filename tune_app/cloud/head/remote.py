@@ -69,7 +69,12 @@ def sweep_command(shell: HeadShell, *words: str, columns: int = 80) -> list[str]
     environment = (f"PYTHONPATH={CODE}", f"HOME={RAY_HOME}", f"COLUMNS={columns}")
     module = ("-P", "-m", "tune_app.cloud.driver")
     quoted = (shlex.quote(word) for word in words)
-    return [*_as(RAY_USER, shell), "env", *environment, str(PYTHON), *module, *quoted]
+    return [*as_ray_user(shell), "env", *environment, str(PYTHON), *module, *quoted]
+
+
+def as_ray_user(shell: HeadShell) -> tuple[str, ...]:
+    """Before a command that Ray's user runs there."""
+    return _as(RAY_USER, shell)
 
 
 def _as(user: str, shell: HeadShell) -> tuple[str, ...]:

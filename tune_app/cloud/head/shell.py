@@ -125,7 +125,7 @@ class HeadShell:
         command = self.command(*words)
         code = subprocess.run(command, check=False, stdin=subprocess.DEVNULL).returncode
         if code == SSH_FAILED:
-            raise HeadUnreachableError(self._why_unreachable(""))
+            raise HeadUnreachableError(self.why_unreachable(""))
         return code
 
     def _check(self, code: int, said: str) -> None:
@@ -133,7 +133,7 @@ class HeadShell:
             return
         said = said.strip()
         if code == SSH_FAILED:
-            raise HeadUnreachableError(self._why_unreachable(said))
+            raise HeadUnreachableError(self.why_unreachable(said))
         if "sudo:" in said and "password is required" in said:
             raise HeadCommandError(
                 f"{self.user} on the head {self.address} needs a password to become root; "
@@ -147,7 +147,8 @@ class HeadShell:
             )
         raise HeadCommandError(said.removeprefix("error: ") or f"exit code {code}")
 
-    def _why_unreachable(self, said: str) -> str:
+    def why_unreachable(self, said: str) -> str:
+        """What ssh said, in a sentence with what helps."""
         login = shlex.join(["ssh", "-p", str(self.port), f"{self.user}@{self.address}"])
         for sign, remedy in _REMEDIES:
             if sign in said:
