@@ -9,6 +9,7 @@ from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.secrets.key import ApiKey
 from tune_app.cloud.vast.client import BASE_URL, VastClient
+from tune_app.cloud.vast.ending import ending
 from tune_app.cloud.vast.rate_limit import SECONDS_BETWEEN, RateLimit
 
 
@@ -29,3 +30,8 @@ def open_market(settings: CloudSettings, key: ApiKey) -> Iterator[Market]:
         yield market
     finally:
         market.close()
+
+
+def how_an_instance_ends(settings: CloudSettings) -> str:
+    """Shell functions `destroy` and `stop` with which an instance of this market ends itself."""
+    return ending(settings.base_url or BASE_URL)

@@ -28,6 +28,8 @@ from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.open_market import open_market
+from tune_app.cloud.overlay import heartbeat
+from tune_app.cloud.overlay.heartbeat import Heartbeat
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.renting.bills import bill_of
 from tune_app.cloud.renting.drain import seconds_left
@@ -84,7 +86,8 @@ def serve(
         link_up = None if links is None else links.link_up
         rentals = Rentals(settings, market, ledger, setup=setup, link_up=link_up)
         with nullcontext() if links is None else ending_lost(links, rentals):
-            Daemon(settings, rentals, ledger).run(path, group)
+            sign = Heartbeat(path=path.with_name(heartbeat.FILE))
+            Daemon(settings, rentals, ledger, beat=sign.beat).run(path, group)
 
 
 def _try_key(market: Market, labelled: str) -> None:
@@ -117,10 +120,22 @@ def _alone(state: Path) -> Iterator[None]:
 class Daemon:
     """Answers clients, and checks all instances at regular intervals."""
 
-    def __init__(self, settings: CloudSettings, rentals: Rentals, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        settings: CloudSettings,
+        rentals: Rentals,
+        ledger: Ledger,
+        *,
+        beat: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        Args:
+            beat: says to workers that somebody watches them: see `overlay.heartbeat`.
+        """
         self._settings = settings
         self._rentals = rentals
         self._ledger = ledger
+        self._beat = beat
         self._ended = threading.Event()
         self._looked_at: float | None = None
         self._trouble = "not looked yet"
@@ -152,7 +167,19 @@ class Daemon:
                 # A bug must not stop the watch over what costs money.
                 self._trouble = f"a bug: {error}"
                 logger.exception("a bug")
+            else:
+                self._feed_workers()
             self._ended.wait(self._settings.patience.poll)
+
+    def _feed_workers(self) -> None:
+        """Without this for 15 minutes, workers end themselves.
+
+        Not after a bug: then nobody enforces the cap.
+        """
+        try:
+            self._beat()
+        except OSError as error:
+            logger.warning("workers get no heartbeat, and end themselves in 15 minutes: %s", error)
 
     def answer(self, request: dict[str, Any]) -> Any:
         """Answers a request. Raises the classes of `errors`, and ValueError for invalid ones."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tune_app.cloud.open_market import how_an_instance_ends
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settings
 from tune_app.cloud.overlay.setup import OverlaySetup
@@ -29,7 +30,7 @@ def join_overlay(
         cloud = numbered_alike(cloud, overlay)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    setup = OverlaySetup(overlay, folder)
+    setup = OverlaySetup(overlay, folder, ending=how_an_instance_ends(cloud))
     let_in = AuthorizedKeys(setup.files.authorized(overlay.link_user))
     return cloud, setup, LinkWatch.of(overlay, let_in.workers)
 

@@ -69,6 +69,11 @@ class Ports:
         return self.node_manager + 9
 
     @property
+    def pulse(self) -> int:
+        """At the head's address, with the head's number: where workers ask for the heartbeat."""
+        return self.node_manager + 8
+
+    @property
     def workers(self) -> range:
         """Ray's worker processes: actors, tasks, drivers."""
         first = self.node_manager + 10
@@ -76,7 +81,7 @@ class Ports:
 
     @property
     def for_peers(self) -> tuple[int, ...]:
-        """What every other node must reach."""
+        """What other nodes must reach: the head's by workers."""
         return (self.node_manager, self.object_manager, *self.workers)
 
     @property

@@ -20,10 +20,12 @@ _OWNER = re.compile(r" stellux-(\d+)$")
 def link_targets(settings: OverlaySettings, k: int) -> list[tuple[int, int]]:
     """(node, port) of all that worker k reaches through the head, but for its bell."""
     head = Ports(HEAD)
+    peers = [peer for peer in settings.workers if peer != k] if settings.between_workers else []
     return [
         (HEAD, settings.gcs_port),
+        (HEAD, head.pulse),
         *((HEAD, port) for port in head.for_peers),
-        *((peer, port) for peer in settings.workers if peer != k for port in Ports(peer).for_peers),
+        *((peer, port) for peer in peers for port in Ports(peer).for_peers),
     ]
 
 

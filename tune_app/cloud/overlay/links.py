@@ -84,6 +84,23 @@ def listening(table: str) -> list[tuple[str, int]]:
     return found
 
 
+def owner_of(where: str, port: int) -> int | None:
+    """The user whose TCP socket on this machine has this address; None if there is none.
+
+    Raises LinksUnknownError if the kernel does not tell.
+    """
+    try:
+        lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
+    except OSError as error:
+        raise LinksUnknownError(f"the sockets' owners cannot be seen: {error}") from error
+    wanted = f"{int.from_bytes(socket.inet_aton(where), sys.byteorder):08X}:{port:04X}"
+    for line in lines:
+        words = line.split()
+        if len(words) > 7 and words[1] == wanted:
+            return int(words[7])
+    return None
+
+
 def end_link(settings: OverlaySettings, k: int) -> int:
     """Ends the sessions that hold worker k's ports; returns how many there were.
 

@@ -32,7 +32,11 @@ class OverlaySettings:
     """What the store's user sees as /; root must own it and the folders above it."""
     gcs_port: int = 6379
     last_k: int = 17
-    """Every worker listens for every other one: each more costs 18 ports on all of them."""
+    between_workers: bool = False
+    """Whether workers reach each other, for programs whose nodes exchange objects or start tasks on
+    each other. A sweep's do not. Each worker then listens at 18 ports for every other one."""
+    life_hours: float = 72.0
+    """An instance that is older ends itself, whatever the head says."""
     network: str = NETWORK
     worker_network: str = NETWORK
     """The worker's name for `network`; different only if both share one machine."""
@@ -73,6 +77,10 @@ class OverlaySettings:
                 )
         if self.port == self.gcs_port:
             raise ValueError(f"the SSH server and the GCS share port {self.port}; choose two")
+        if not 1 <= self.life_hours <= 24 * 365:
+            raise ValueError(
+                f"life_hours is {self.life_hours!r}; an instance may live for 1 to {24 * 365} hours"
+            )
         if min(self.pause_s, self.alive_interval_s, self.alive_count) < 1:
             raise ValueError("a pause, an interval or a count is under 1; it must be 1 or more")
 

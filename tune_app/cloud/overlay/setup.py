@@ -12,12 +12,14 @@ from tune_app.cloud.market.instance_request import WorkerStart
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys, link_line, store_line
+from tune_app.cloud.overlay.dead_mans_switch import NO_ENDING
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED, HOST_KEY, openssh_version
 from tune_app.cloud.overlay.worker_script import HOST_KEY as HOST_KEY_NAME
 from tune_app.cloud.overlay.worker_script import (
     LINK_KEY,
     STORE_KEY,
+    in_halves,
     known_hosts_line,
     worker_script,
 )
@@ -56,12 +58,14 @@ class OverlaySetup:
 
     Args:
         folder: of the head's keys and of the admitted ones; see `OverlayFiles`.
+        ending: how an instance ends itself: see `dead_mans_switch`.
 
     Raises ValueError if something else is there, OSError if it cannot be written.
     """
 
-    def __init__(self, settings: OverlaySettings, folder: Path) -> None:
+    def __init__(self, settings: OverlaySettings, folder: Path, *, ending: str = NO_ENDING) -> None:
         self.settings = settings
+        self._ending = ending
         self.files = OverlayFiles(folder.absolute())
         # Its own keys are private, but the users who log in must be able to read their line.
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
@@ -86,6 +90,7 @@ class OverlaySetup:
             head_public=self._head.public,
             updater_public=self._updater.public,
             then=start.onstart,
+            ending=self._ending,
         )
         link, store, host = KeyPair.new(), KeyPair.new(), KeyPair.new()
         with self._lock:
@@ -95,9 +100,9 @@ class OverlaySetup:
         own = {
             "STELLUX_K": str(k),
             "STELLUX_LABEL": label.text,
-            LINK_KEY: link.private,
-            STORE_KEY: store.private,
-            HOST_KEY_NAME: host.private,
+            **in_halves(LINK_KEY, link.private),
+            **in_halves(STORE_KEY, store.private),
+            **in_halves(HOST_KEY_NAME, host.private),
         }
         return WorkerStart(onstart=script, env={**start.env, **own})
 

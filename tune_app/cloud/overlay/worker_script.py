@@ -1,11 +1,17 @@
 """The shell script with which a worker opens its way to the head, and keeps it open. Pure.
 
-It needs a POSIX shell, OpenSSH, coreutils and flock. Its private keys come in the environment, and
-are taken out of it before anything else of the worker's starts.
+Before all else it starts the dead man's switch. All but the switch is packed, since a market takes
+a few thousand characters: `unpacked` shows it.
+
+It needs a POSIX shell, OpenSSH, coreutils, gzip and flock. Its private keys come in the
+environment, each in two variables, and are taken out of it before anything else of the worker's
+starts.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
 import shlex
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -13,12 +19,17 @@ from urllib.parse import quote
 
 from tune_app.cloud.market.instance_request import MAXIMUM_START
 from tune_app.cloud.overlay.addresses import BLOCK, FIRST_PORT, HEAD, Ports, address
+from tune_app.cloud.overlay.dead_mans_switch import NO_ENDING, SHUT_DOWN, SILENT_S, switch
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.secrets.ssh_keys import checked_public
 
 LINK_KEY = "STELLUX_LINK_KEY"
 STORE_KEY = "STELLUX_STORE_KEY"
 HOST_KEY = "STELLUX_HOST_KEY"
+REST = "_2"
+"""Ends the name of the variable with a key's second half: a whole one would be too long."""
+
+_SECRETS = " ".join(f"{name} {name}{REST}" for name in (LINK_KEY, STORE_KEY, HOST_KEY))
 
 _KEYS = f"""\
 umask 077
@@ -30,8 +41,10 @@ key() {{
   {{ echo '-----BEGIN OPENSSH PRIVATE KEY-----'; echo "$2" | fold -w 70
     echo '-----END OPENSSH PRIVATE KEY-----'; }} >"$1.new" && mv "$1.new" "$1"
 }}
-key link_key "${LINK_KEY}"; key store_key "${STORE_KEY}"; key host_key "${HOST_KEY}"
-unset {LINK_KEY} {STORE_KEY} {HOST_KEY}
+key link_key "${LINK_KEY}${LINK_KEY}{REST}"
+key store_key "${STORE_KEY}${STORE_KEY}{REST}"
+key host_key "${HOST_KEY}${HOST_KEY}{REST}"
+unset {_SECRETS}
 """
 
 _FORWARDS = """\
@@ -39,9 +52,12 @@ _FORWARDS = """\
 for p in @OWN; do echo "RemoteForward @NETWORK.@K:$p @HERE.@K:$p"; done
 l() { echo "LocalForward @HERE.$1:$2 @NETWORK.$1:$2"; }
 for p in @HEADS; do l @HEAD $p; done
+"""
+
+_BETWEEN = """\
 for j in $(seq @FIRST @LAST); do
   [ $j = @K ] || for p in @PEERS; do l $j $((@BASE + @BLOCK * j + p)); done
-done; } >config
+done
 """
 
 _SERVER = """\
@@ -119,15 +135,28 @@ def known_hosts_line(settings: OverlaySettings, head_public: str) -> str:
     return f"[{settings.head}]:{settings.port} {checked_public(head_public)}\n"
 
 
+def in_halves(name: str, key: str) -> dict[str, str]:
+    """The variables that bring a worker a private key."""
+    middle = (len(key) + 1) // 2
+    return {name: key[:middle], f"{name}{REST}": key[middle:]}
+
+
 def worker_script(
-    settings: OverlaySettings, k: int, *, head_public: str, updater_public: str, then: str = ""
+    settings: OverlaySettings,
+    k: int,
+    *,
+    head_public: str,
+    updater_public: str,
+    then: str = "",
+    ending: str = NO_ENDING,
 ) -> str:
-    """The script, at most 4,096 characters.
+    """The script, at most as long as a market takes it.
 
     Args:
         head_public: the host key of the head's second SSH server; no other is accepted.
         updater_public: of the key with which the head comes in over the link.
         then: what the worker runs after it, in the same shell.
+        ending: how an instance of the market's ends itself: see `dead_mans_switch`.
 
     Raises ValueError for a number that no worker has, and for a script that is too long.
     """
@@ -146,6 +175,10 @@ def worker_script(
         "BASE": str(FIRST_PORT),
         "BLOCK": str(BLOCK),
         "BELL": str(ports.bell),
+        "PULSE": str(head.pulse),
+        "SILENT": str(SILENT_S),
+        "LIFE": str(round(settings.life_hours * 3600)),
+        "SHUT": SHUT_DOWN,
         "PAUSE": str(settings.pause_s),
         "K": str(k),
     }
@@ -155,10 +188,13 @@ def worker_script(
         "config.head": client_config(settings),
         "sshd_config": worker_sshd_config(settings, k),
     }
-    body = _filled(_KEYS, values)
+    first = filled(switch(ending), values)
+    body = filled(_KEYS, values)
     body += "".join(f"printf %s {shlex.quote(text)} >{name}\n" for name, text in files.items())
-    body += _filled(_FORWARDS + _SERVER + ": >>link.log\n" + _LOOP, values)
-    script = f"#!/bin/sh\n({body})\nunset {LINK_KEY} {STORE_KEY} {HOST_KEY}\n{then}"
+    forwards = _FORWARDS + (_BETWEEN if settings.between_workers else "") + "} >config\n"
+    body += filled(forwards + _SERVER + ": >>link.log\n" + _LOOP, values)
+    # In a shell of its own: what comes after it starts where it would.
+    script = f"#!/bin/sh\n{first}{_packed(body)}\nunset {_SECRETS}\n{then}"
     if len(script) > MAXIMUM_START:
         raise ValueError(
             f"the start script has {len(script):,} characters, {len(then):,} of them the node "
@@ -192,7 +228,25 @@ def _spaced(numbers: Iterable[int]) -> str:
     return " ".join(map(str, numbers))
 
 
-def _filled(text: str, values: dict[str, str]) -> str:
+_BEFORE, _BEHIND = '(eval "$(echo ', ' | base64 -d | gzip -dc)")'
+
+
+def _packed(text: str) -> str:
+    # Without a time: the same script is the same text.
+    packed = base64.b64encode(gzip.compress(text.encode("utf-8"), mtime=0)).decode("ascii")
+    return f"{_BEFORE}{packed}{_BEHIND}"
+
+
+def unpacked(script: str) -> str:
+    """A worker's start script as its shell runs it, for whoever wants to read it."""
+    first, _, rest = script.partition(_BEFORE)
+    packed, _, last = rest.partition(_BEHIND)
+    text = gzip.decompress(base64.b64decode(packed)).decode("utf-8")
+    return f"{first}({text}){last}"
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """A text with values for its names, each of which begins with @."""
     # The longest name first: one may begin another.
     for name in sorted(values, key=len, reverse=True):
         text = text.replace(f"@{name}", values[name])

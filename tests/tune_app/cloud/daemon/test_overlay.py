@@ -19,6 +19,7 @@ from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tests.tune_app.stores.servers import free_port
 from tune_app.cloud.overlay.addresses import Ports, address
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
+from tune_app.cloud.overlay.heartbeat import Heartbeat
 
 NETWORK = f"127.{160 + os.getpid() // 250 % 50}.{os.getpid() % 250}"
 
@@ -129,6 +130,10 @@ def test_who_loses_its_link_is_ended_and_its_keys_with_it(build: Callable[..., C
     first, second = cluster.worker("a"), cluster.worker("b")
     assert cluster.let_in() == {first, second}
     assert "INFO: listening at" in cluster.daemon.log
+    sign = Heartbeat(path=cluster.daemon.socket.with_name("heartbeat"))
+    until(lambda: sign.age_s() is not None, why=lambda: cluster.daemon.log)
+    before = sign.path.stat().st_mtime_ns
+    until(lambda: sign.path.stat().st_mtime_ns > before)
     cluster.close(first)
     until(lambda: cluster.alive() == {second}, seconds=10, why=lambda: cluster.daemon.log)
     until(lambda: cluster.let_in() == {second}, seconds=10)

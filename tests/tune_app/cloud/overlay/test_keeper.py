@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -11,14 +12,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from tests.tune_app.cloud.overlay.loopback_overlay import echo, until
 from tests.tune_app.stores.servers import free_port
-from tune_app.cloud.overlay.addresses import Ports, address
+from tune_app.cloud.overlay.addresses import HEAD, Ports, address
+from tune_app.cloud.overlay.heartbeat import Heartbeat
 from tune_app.cloud.overlay.keeper import MODULE, Keeper
 from tune_app.cloud.overlay.settings import OverlaySettings
 
@@ -35,6 +37,13 @@ def own_settings() -> OverlaySettings:
 def ring(settings: OverlaySettings, k: int) -> bytes:
     """What worker k's bell answers."""
     where = (address(1, settings.network), Ports(k).bell)
+    with socket.create_connection(where, timeout=10) as connection:
+        return connection.recv(10)
+
+
+def pulse(settings: OverlaySettings) -> bytes:
+    """What a worker's switch hears."""
+    where = (address(HEAD, settings.network), Ports(HEAD).pulse)
     with socket.create_connection(where, timeout=10) as connection:
         return connection.recv(10)
 
@@ -66,6 +75,21 @@ def refuse(error: OSError) -> Callable[[int], None]:
         raise error
 
     return end
+
+
+def test_a_bell_that_another_user_rings_is_not_heard() -> None:
+    settings, ended = own_settings(), list[int]()
+    keeper = Keeper(
+        settings, end=ended.append, allowed=lambda: [2, 3, 4], ringer=os.getuid() + 1, age_s=int
+    )
+    with keeping(keeper):
+        assert ring(settings, 3) == b""
+        assert ended == []
+        # Everybody may hear the heartbeat: it ends nothing.
+        assert pulse(settings) == b"0\n"
+    with keeping(Keeper(settings, end=ended.append, allowed=lambda: [2, 3, 4], ringer=os.getuid())):
+        assert ring(settings, 3) == b"ok\n"
+        assert pulse(settings) == b"", "no daemon has said that it is at work"
 
 
 def test_who_may_not_dial_yet_does_not_hear_ok() -> None:
@@ -100,9 +124,12 @@ def test_a_bell_that_is_taken_leaves_none_behind() -> None:
 
 
 def test_the_command_answers_until_sigterm(tmp_path: Path) -> None:
-    settings = own_settings()
+    settings = replace(own_settings(), link_user=getpass.getuser())
     (tmp_path / "overlay.json").write_text(json.dumps(asdict(settings)), "utf-8")
+    sign = Heartbeat(path=tmp_path / "heartbeat")
+    sign.beat()
     command = [sys.executable, "-m", MODULE, tmp_path / "overlay.json", "--folder", tmp_path]
+    command += ["--heartbeat", sign.path]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         heard = list[bytes]()
@@ -116,6 +143,7 @@ def test_the_command_answers_until_sigterm(tmp_path: Path) -> None:
 
         until(rung, lambda: "no bell")
         assert heard == [b"ok\n"]
+        assert pulse(settings).strip().isdigit()
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=10)
         assert (process.returncode, "3 workers' bells" in said) == (0, True), said

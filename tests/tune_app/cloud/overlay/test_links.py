@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,18 @@ def test_bytes_go_both_ways_and_the_head_comes_in(head: Head, folder: Path) -> N
         assert "Permission denied" in done.stderr
 
 
-def test_two_workers_reach_each_other_through_the_head(head: Head, folder: Path) -> None:
+def test_workers_reach_each_other_through_the_head_only_if_they_are_to(
+    head: Head, folder: Path
+) -> None:
+    apart, port = head.settings, Ports(4).object_manager
+    with Worker(head, 3, folder / "c") as alone:
+        alone.start()
+        done = alone.ssh("-W", f"{apart.network}.4:{port}", "head")
+        assert "administratively prohibited" in done.stderr
     with Worker(head, 3, folder / "a") as one, Worker(head, 4, folder / "b") as other:
-        one.start()
-        other.start()
-        port = Ports(4).object_manager
+        for worker in (one, other):
+            worker.settings = replace(worker.settings, between_workers=True)
+            worker.start()
         with echo(address(4, other.settings.worker_network), port):
             assert asked(address(4, one.settings.worker_network), port, b"hi") == b"heard hi\n"
 

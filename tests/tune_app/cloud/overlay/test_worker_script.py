@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,28 +10,36 @@ import pytest
 
 from tune_app.cloud.market.instance_request import MAXIMUM_START, WorkerStart
 from tune_app.cloud.market.labels import Label
+from tune_app.cloud.open_market import how_an_instance_ends
 from tune_app.cloud.overlay.authorized import AuthorizedKeys
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.overlay.setup import OverlaySetup
 from tune_app.cloud.overlay.worker_script import (
     HOST_KEY,
     LINK_KEY,
+    REST,
     STORE_KEY,
     client_config,
     known_hosts_line,
     store_url,
+    unpacked,
     worker_script,
 )
-from tune_app.cloud.renting.settings import NodeType
+from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 SETTINGS = OverlaySettings(head="head.example")
 PUBLIC = "ssh-ed25519 " + "A" * 68
-SECRETS = (LINK_KEY, STORE_KEY, HOST_KEY)
+SECRETS = tuple(f"{name}{half}" for name in (LINK_KEY, STORE_KEY, HOST_KEY) for half in ("", REST))
+ENDING = how_an_instance_ends(
+    CloudSettings(cluster="mine", node_types={"gpu": NodeType(image="cuda")}, cap_dollars=1)
+)
 
 
 def script(k: int = 5, *, settings: OverlaySettings = SETTINGS, then: str = "") -> str:
-    return worker_script(settings, k, head_public=PUBLIC, updater_public=PUBLIC, then=then)
+    return worker_script(
+        settings, k, head_public=PUBLIC, updater_public=PUBLIC, then=then, ending=ENDING
+    )
 
 
 def label(k: int) -> Label:
@@ -39,10 +48,14 @@ def label(k: int) -> Label:
 
 def test_the_longest_one_leaves_room_for_the_node_types_own() -> None:
     settings = OverlaySettings(
-        head="h" * 253, last_k=127, worker_folder="/" + "f" * 99, link_user="u" * 32
+        head="h" * 253,
+        last_k=127,
+        worker_folder="/" + "f" * 99,
+        link_user="u" * 32,
+        between_workers=True,
     )
     assert len(script(127, settings=settings)) < MAXIMUM_START - 500
-    with pytest.raises(ValueError, match="4,096 are"):
+    with pytest.raises(ValueError, match="4,048 are"):
         script(then="x" * (MAXIMUM_START - len(script()) + 1))
 
 
@@ -50,7 +63,9 @@ def test_it_is_a_posix_script_that_ends_with_the_node_types_own() -> None:
     then = "echo 'it''s' \"$(hostname)\" `id` <<'E'\n@K @FOLDER %s\\n\nE\n"
     text = script(then=then)
     assert text.endswith(f"\n{then}")
-    assert text.count("@") == 2, "all of its own are filled in"
+    text = unpacked(text)
+    assert len(re.findall("@[A-Z]", text)) == 2, "all of its own are filled in"
+    assert text.endswith(f"\n{then}")
     done = subprocess.run(["sh", "-n"], check=False, input=text, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -95,15 +110,17 @@ def test_a_worker_is_given_keys_of_its_own_and_none_of_the_heads(tmp_path: Path)
     assert first.env["NAME"] == hostile["NAME"]
     assert (first.env["STELLUX_K"], first.env["STELLUX_LABEL"]) == ("2", "stellux/mine/gpu/2/r.1")
     own = [start.env[name] for start in (first, second) for name in SECRETS]
-    assert len(set(own)) == 6, "no two alike"
+    assert len(set(own)) == 12, "no two alike"
+    assert max(map(len, [*first.env.values(), *second.env.values()])) <= 256
     assert not any("\n" in secret for secret in own)
-    given = first.onstart + "".join(first.env.values())
+    onstart = unpacked(first.onstart)
+    given = onstart + "".join(first.env.values())
     for path in (setup.files.host_key, setup.files.updater_key):
         head = KeyPair.parse(path.read_text("ascii"))
         assert path.stat().st_mode & 0o777 == 0o600
         assert "".join(path.read_text("ascii").split("\n")[1:-2]) not in given
-        assert head.public in first.onstart
-    assert not any(secret in first.onstart for secret in own)
+        assert head.public in onstart
+    assert not any(secret in onstart for secret in own)
 
 
 def test_what_was_given_is_taken_back_at_once_and_as_often_as_asked(tmp_path: Path) -> None:

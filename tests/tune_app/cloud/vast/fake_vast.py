@@ -149,6 +149,8 @@ class FakeVast:
         self.instances: dict[int, FakeInstance] = {}
         self.calls: Counter[str] = Counter()
         self.bodies: list[tuple[str, dict[str, Any]]] = []
+        self.own_key_may = {"destroy", "stop"}
+        """What the key that an instance finds in its environment may do with that instance."""
         self._ready, self._started, self._stopped = ready, started, stopped
         self._faults: dict[str, list[Fault | tuple[int, Any]]] = {}
         self._last: dict[str, float] = {}
@@ -277,7 +279,11 @@ class FakeVast:
         with self._lock:
             self.calls[endpoint] += 1
             self.bodies.append((endpoint, body))
-            if key != self.key:
+            if key == own_key(number) and endpoint in {"destroy", "label"}:
+                act = "stop" if endpoint == "label" else endpoint
+                if act not in self.own_key_may or set(body) - {"state"}:
+                    return 403, {"success": False, "error": "forbidden", "msg": act}
+            elif key != self.key:
                 return 404, {"success": False, "error": "auth_error", "msg": "Invalid user key"}
             now = self.clock()
             if self.limits and now - self._last.get(endpoint, -1e9) < SECONDS_BETWEEN.get(
@@ -333,6 +339,10 @@ class FakeVast:
             self._bill(instance, self.clock())
             self._end(instance)
             self._sold.discard(instance.offer["id"])
+            return 200, {"success": True}
+        if endpoint == "label" and body.get("state") == "stopped":
+            instance.stopped = True
+            self._set_state(instance, "exited")
             return 200, {"success": True}
         if endpoint == "label":
             instance.label = str(body.get("label", instance.label))
@@ -397,7 +407,11 @@ class FakeVast:
                 "new_contract": instance.id,
             }
         self.tick()
-        return 200, {"success": True, "new_contract": instance.id, "instance_api_key": "per-host"}
+        return 200, {
+            "success": True,
+            "new_contract": instance.id,
+            "instance_api_key": own_key(instance.id),
+        }
 
     def _list(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         now = self.clock()
@@ -492,6 +506,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """A test's output is its own."""
+
+
+def own_key(number: int) -> str:
+    """The key of an instance alone, which it has as CONTAINER_API_KEY."""
+    return f"key-of-instance-{number}"
 
 
 def _endpoint(method: str, path: str) -> tuple[str, int]:
