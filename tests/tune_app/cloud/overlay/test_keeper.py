@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -105,11 +105,15 @@ def test_links_stay_while_nobody_knows_who_is_let_in() -> None:
     def unreadable() -> list[int]:
         raise PermissionError("the keys cannot be read")
 
+    def look(allowed: Callable[[], list[int]]) -> None:
+        with closing(Keeper(settings, end=ended.append, allowed=allowed, workers=[])) as keeper:
+            keeper.end_revoked()
+
     with echo(address(2, settings.network), Ports(2).node_manager):
-        Keeper(settings, end=ended.append, allowed=unreadable, workers=[]).end_revoked()
-        Keeper(settings, end=ended.append, allowed=lambda: [2], workers=[]).end_revoked()
+        look(unreadable)
+        look(lambda: [2])
         assert ended == []
-        Keeper(settings, end=ended.append, allowed=lambda: [3], workers=[]).end_revoked()
+        look(lambda: [3])
         assert ended == [2]
 
 
