@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ import pytest
 from tune_app.cloud.overlay.authorized import (
     AuthorizedKeys,
     link_line,
-    link_targets,
     store_line,
     with_line,
 )
@@ -24,7 +24,7 @@ SETTINGS = OverlaySettings(head="head.example", last_k=4)
 PUBLIC = "ssh-ed25519 " + "A" * 68
 
 
-def test_a_worker_listens_at_its_own_ports_and_opens_the_heads_and_its_peers() -> None:
+def test_a_worker_listens_at_its_own_ports_and_opens_the_heads() -> None:
     line = link_line(SETTINGS, 3, PUBLIC)
     assert line.startswith('restrict,port-forwarding,command="/bin/false",')
     assert line.endswith(f" {PUBLIC} stellux-3")
@@ -32,11 +32,18 @@ def test_a_worker_listens_at_its_own_ports_and_opens_the_heads_and_its_peers() -
     assert {one.split(":")[0] for one in listens} == {"127.77.0.3"}
     assert all(20_300 <= int(one.split(":")[1]) < 20_400 for one in listens)
     opens = re.findall(r'permitopen="([^"]*)"', line)
-    assert {one.split(":")[0] for one in opens} == {f"127.77.0.{k}" for k in (1, 2, 4)}
-    assert {"127.77.0.1:6379", "127.77.0.1:20100", "127.77.0.2:20201"} < set(opens)
+    assert {one.split(":")[0] for one in opens} == {"127.77.0.1"}
+    assert {"127.77.0.1:6379", "127.77.0.1:20100", "127.77.0.1:20108"} < set(opens)
     assert "127.77.0.1:20309" in opens
     assert not any(one.endswith((":22", ":*", ":20209", ":20409")) for one in opens + listens)
-    assert (2, 20_206) not in link_targets(SETTINGS, 3), "a peer's SSH server is the head's alone"
+
+
+def test_where_workers_reach_each_other_their_ssh_servers_are_still_the_heads_alone() -> None:
+    line = link_line(replace(SETTINGS, between_workers=True), 3, PUBLIC)
+    opens = re.findall(r'permitopen="([^"]*)"', line)
+    assert {one.split(":")[0] for one in opens} == {f"127.77.0.{k}" for k in (1, 2, 4)}
+    assert "127.77.0.2:20201" in opens
+    assert not any(one.endswith((":20206", ":20406", ":20209")) for one in opens)
 
 
 def test_the_store_has_a_line_of_its_own() -> None:
