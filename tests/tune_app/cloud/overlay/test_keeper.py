@@ -132,8 +132,9 @@ def test_the_command_answers_until_sigterm(tmp_path: Path) -> None:
     (tmp_path / "overlay.json").write_text(json.dumps(asdict(settings)), "utf-8")
     sign = Heartbeat(path=tmp_path / "heartbeat")
     sign.beat()
-    command = [sys.executable, "-m", MODULE, tmp_path / "overlay.json", "--folder", tmp_path]
-    command += ["--heartbeat", sign.path]
+    words = [str(tmp_path / "overlay.json"), "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", MODULE, *words]
+    command += ["--heartbeat", str(sign.path)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     try:
         heard = list[bytes]()
