@@ -10,6 +10,11 @@ from typing import Any
 from tune_app.statistics.intervals import student_quantile
 from tune_app.statistics.noise import Noise
 
+NO_INTERVAL = (
+    "no interval: no more designs finished than the axes have values to fit, and nothing was "
+    "trained on a second seed, so nothing says how far chance goes"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
@@ -35,6 +40,11 @@ class Effect:
     @property
     def best(self) -> Level:
         return self.levels[0]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing says how far chance goes: see NO_INTERVAL."""
+        return len(self.levels) > 1 and self.levels[1].interval is None
 
     @property
     def told_apart(self) -> bool:

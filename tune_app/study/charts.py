@@ -200,6 +200,7 @@ def _scores(found: Found) -> Chart:
                 }
             )
     shape = layout(x="bits per byte, full dev split", y="")
+    shape["legend"]["y"] = -90 / (110 + 24 * len(order))  # below the title of the axis
     shape["yaxis"] |= {
         "categoryorder": "array",
         "categoryarray": [text(names[design]) for design in order],
@@ -213,7 +214,7 @@ def _scores(found: Found) -> Chart:
         f"seed, or in how long they trained. Named by {_named_by(found)}.{more}",
         data=data,
         layout=shape,
-        height=150 + 24 * len(order),
+        height=200 + 24 * len(order),
     )
 
 
@@ -261,5 +262,5 @@ def _effects(grid: GridEffects, number: int) -> Chart:
             }
         ],
         layout=shape,
-        height=130 + 26 * len(rows),
+        height=165 + 26 * len(rows),
     )

@@ -119,6 +119,11 @@ def effect_text(effect: Effect) -> str:
     return f"{told} ({lead}{'' if effect.told_apart else ', not told apart'})"
 
 
+def axes_name(axis: str) -> str:
+    """`expansion`, `embedding share with vocabulary`."""
+    return " with ".join(axis_name(name) for name in axis.split(", "))
+
+
 def level_name(axis: str, level: str) -> str:
     """`expansion 2.66`, `embedding share 0.25 with vocabulary 11,200`."""
     names, values = axis.split(", "), json.loads(level)

@@ -10,9 +10,10 @@ from tune_app.formats import count, counted, one_line
 from tune_app.journal.records import Status
 from tune_app.results.markdown import escaped
 from tune_app.statistics.best import Verdict, p_text
+from tune_app.statistics.effects import NO_INTERVAL
 from tune_app.study.ablations import Ablation, ablations
 from tune_app.study.audit import Audited, audit_text, audit_values, audited
-from tune_app.study.effects import effect_values, grid_effects, level_name
+from tune_app.study.effects import axes_name, effect_values, grid_effects, level_name
 from tune_app.study.found import Found, PhaseFound
 from tune_app.study.frame import Frame
 from tune_app.study.verdict import AtRate, control_verdict
@@ -103,10 +104,16 @@ def _rank_lines(study: Frame, found: Found, phase: PhaseFound) -> Iterator[str]:
     for effect in grid.effects:
         for level in effect.levels:
             behind = "best" if level is effect.best else f"{level.behind:.4f}"
-            interval = "" if level.interval is None else interval_text(level.interval)
+            interval = "" if level is effect.best else "unknown"
+            if level.interval is not None:
+                interval = interval_text(level.interval)
             name = cell_text(level_name(effect.axis, level.value))
-            yield f"| {cell_text(effect.axis)} | {name} | {behind} | {interval} | {level.designs} |"
+            axis = cell_text(axes_name(effect.axis))
+            yield f"| {axis} | {name} | {behind} | {interval} | {level.designs} |"
     yield ""
+    if any(effect.unknown for effect in grid.effects):
+        yield f"Unknown: {NO_INTERVAL}."
+        yield ""
     if grid.stopped:
         yield (
             f"Main effects of the designs that finished; {grid.stopped} that did not count "

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from tune_app.cluster.options import RunOptions
 from tune_app.formats import counted
-from tune_app.journal.adoption import AdoptedCell, adopted_cell
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.results.summary import summarise
 from tune_app.stores.open import below
+from tune_app.study.adopting import adopted_cells, forget_strays
 from tune_app.study.budget import refuse_over_budget
 from tune_app.study.definition import DEFINITION, keep_definition
 from tune_app.study.forecast import FILE as FORECAST
@@ -74,6 +74,9 @@ def run_study(
                 _say(console, f"The study ends before its phase {phase.name}: {error}.")
                 return 1
             _refuse_other_evidence(folder / planned.folder, planned)
+            adopted = adopted_cells(study, folder, planned, found)
+            if options.checkpoints is None and not (folder / planned.folder / JOURNAL).exists():
+                forget_strays(inner.checkpoints or "", planned, adopted)
             if not _is_closed(study, folder, number):
                 _say(console, f"Phase {number + 1} of {len(study.phases)}, {phase.name}")
                 _say(console, f"  {planned.promotion.reason}")
@@ -85,7 +88,7 @@ def run_study(
                     command=command,
                     inheritance=Inheritance(
                         origin=planned.origin,
-                        cells=_adopted(study, folder, planned, found),
+                        cells=adopted,
                         tested="all" if planned.promotion.tests_all else "none",
                     ),
                 )
@@ -157,36 +160,6 @@ def _refuse_other_evidence(path: Path, planned: PlannedPhase) -> None:
             f"there is now: {', '.join(differing)} differ; restore the study's file as it was, "
             "give the study another name, or remove that folder and those of the later phases"
         )
-
-
-def _adopted(
-    study: Study, folder: Path, planned: PlannedPhase, found: Found
-) -> tuple[AdoptedCell, ...]:
-    """What earlier phases have trained of a phase's cells, each from the phase that went furthest.
-
-    Empty if the phase exists: it adopted them when it was created.
-    """
-    if (folder / planned.folder / JOURNAL).exists():
-        return ()
-    wanted = {cell.key for cell in planned.plan.cells}
-    adopted: dict[str, AdoptedCell] = {}
-    for number, one in enumerate(found.phases):
-        path = folder / folder_of(number, study.phases[number])
-        keys = [cell.cell.key for cell in one.results.cells if cell.cell.key in wanted]
-        if not keys:
-            continue
-        with Journal.open(path / JOURNAL, read_only=True) as journal:
-            checkpoints = journal.checkpoints()
-            for key in keys:
-                known = adopted.get(key)
-                if known is not None and known.status is Status.FINISHED:
-                    continue
-                url = checkpoints.get(key)
-                if url is not None and "://" not in url:
-                    url = str((path / url).absolute())
-                if (cell := adopted_cell(journal, key, checkpoint=url)) is not None:
-                    adopted[key] = cell
-    return tuple(adopted.values())
 
 
 def _read(folder: Path, planned: PlannedPhase) -> PhaseFound:

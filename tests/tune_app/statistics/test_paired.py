@@ -113,6 +113,15 @@ def test_main_effects_of_a_whole_grid_are_its_margins() -> None:
     assert not second.told_apart
 
 
+def test_main_effects_of_two_designs_have_no_interval_unless_noise_is_known() -> None:
+    rows = [{"width": "64"}, {"width": "80"}]
+    (alone,) = main_effects(rows, [2.0, 2.1])
+    assert alone.unknown and not alone.told_apart
+    noise = Noise(sigma=0.01, degrees_of_freedom=8, runs=9, source="these")
+    (known,) = main_effects(rows, [2.0, 2.1], noise=noise)
+    assert known.told_apart and not known.unknown
+
+
 def test_main_effects_of_a_grid_with_a_gap_and_known_noise() -> None:
     grid = {("a", "x"): 1.0, ("a", "y"): 1.2, ("b", "x"): 1.5, ("c", "y"): 1.6}
     rows = [{"one": one, "two": two} for one, two in grid]

@@ -97,8 +97,12 @@ def test_what_a_phase_trained_is_adopted_by_the_next(whole: tuple[Path, MadeUp])
 def test_a_phase_whose_folder_is_deleted_gets_the_same_origin(
     whole: tuple[Path, MadeUp], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, _ = whole
+    results, first = whole
     shutil.copytree(results / "tiny", tmp_path / "tiny")
+    store = tmp_path / "tiny/checkpoints"
+    for key in {key for trained in first.trained.values() for key in trained}:
+        (store / key).mkdir(parents=True)
+        (store / key / "1000-aa.json").touch()
     for name in ("2-finalists", "1-rank"):
         shutil.rmtree(tmp_path / "tiny" / name)
         sweeps = MadeUp(noisy(0.01, best_is_two))
@@ -106,6 +110,10 @@ def test_a_phase_whose_folder_is_deleted_gets_the_same_origin(
         assert list(sweeps.trained) == [name]
         assert origins(study_of(), tmp_path) == origins(study_of(), results)
         assert told(tmp_path) == told(results)
+        # It would go on from what the removed phase had left, and lack the curve before.
+        left = {path.parent.name for path in store.glob("*/*")}
+        assert left.isdisjoint(first.trained[name])
+        assert left >= set(first.trained["0-baseline"])
 
 
 @pytest.mark.parametrize("after", [8])

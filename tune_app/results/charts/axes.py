@@ -11,7 +11,7 @@ from tune_app.plan.labels import axis_name, describe_value, ordered
 from tune_app.results.charts.chart import PALETTE, Chart, facts, layout, text, wrapped
 from tune_app.results.designs import Design
 from tune_app.results.summary import SweepResults
-from tune_app.statistics.effects import Effect, main_effects
+from tune_app.statistics.effects import NO_INTERVAL, Effect, main_effects
 
 _MOST_VALUES = 40
 """On an axis of the map."""
@@ -178,7 +178,8 @@ def _effect_chart(effects: Sequence[Effect]) -> Chart:
         title="Main effects",
         caption="How much worse a value is than the best one of its axis, in the mean over the "
         "other axes, with its 95 % interval: by least squares over the designs that finished. "
-        "Rules stop bad designs, so what is missing would rather have been worse.",
+        "Rules stop bad designs, so what is missing would rather have been worse."
+        + (f" Here there is {NO_INTERVAL}." if any(one.unknown for one in effects) else ""),
         data=data,
         layout=shape,
         height=130 + 26 * rows,
@@ -189,6 +190,8 @@ def _effect_text(effect: Effect, place: int) -> str:
     one = effect.levels[place]
     told = f"<b>{text(axis_name(effect.axis))} {text(one.value)}</b><br>"
     told += "the best value" if place == 0 else f"{one.behind:.4f} behind"
+    if place and one.interval is None:
+        told += f"<br>{wrapped(NO_INTERVAL)}"
     if one.interval is not None:
         told += f", {one.interval[0]:.4f} to {one.interval[1]:.4f}"
     return f"{told}<br>{formats.counted(one.designs, 'design')} finished"
