@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from tune_app.formats import counted, one_line
+from tune_app.results.paper import FOLDER as TABLES
+from tune_app.results.paper import write_paper_tables
 from tune_app.results.whole_files import replacing
 from tune_app.study.charts import study_charts
 from tune_app.study.definition import keep_definition
 from tune_app.study.forecast import PhaseForecast, kept_forecast
 from tune_app.study.found import Found
 from tune_app.study.page import PageHead, page_text
+from tune_app.study.paper import paper_tables_of
 from tune_app.study.replayed import Replayed, replay_lines, replayed
 from tune_app.study.report_cost import cost_lines, repeat_lines, spent_text
 from tune_app.study.report_phases import flips_text, phase_lines, phase_values, rate_lines
@@ -49,7 +52,8 @@ def write_report(study: Study, found: Found, folder: Path) -> str:
 def write_report_files(
     study: Study, found: Found, forecasts: Mapping[str, PhaseForecast], to: Path
 ) -> str:
-    """Writes REPORT.md, report.html and verdict.json, which journals and forecast determine.
+    """Writes REPORT.md, report.html, verdict.json and the tables for a paper: all that journals and
+    forecast determine.
 
     Returns the verdict in words.
     """
@@ -65,6 +69,7 @@ def write_report_files(
     for name, content in files.items():
         with replacing(to / name) as path:
             path.write_text(f"{content.rstrip()}\n", "utf-8")
+    write_paper_tables(paper_tables_of(found, report.verdict), to / TABLES)
     return report.told
 
 

@@ -48,6 +48,10 @@ def test_a_study_names_the_design_that_is_better(whole: tuple[Path, MadeUp]) -> 
     assert "| 2.66 (baseline) |" in report
     assert "| rank | 3 | 2 | 3.0k | 2.0k | – | " in report
     assert "| 3 | 2." in report.split("| seed | ")[1], "what every seed says"
+    rows = (results / "tiny/tables/verdict.csv").read_text("utf-8").splitlines()
+    assert rows[0] == "design,bits per byte,behind,interval,p,baseline's perplexity"
+    assert rows[1].startswith("2,2.") and len(rows) == 4
+    assert r"\toprule" in (results / "tiny/tables/effects-rank.tex").read_text("utf-8")
     first, second, third = origins(study_of(), results)
     assert first["reason"] == "the baseline on 3 seeds measures the seeds' noise"
     assert second["sigma"]["degrees_of_freedom"] == 3
