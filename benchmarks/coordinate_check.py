@@ -39,7 +39,7 @@ BASELINE = ModelConfig(
 )
 WIDTHS = (56, 80, 160, 320)
 DEPTHS = (3, 8, 16, 31)
-COLOURS = {"complete_p": "#0072B2", "depth_mup": "#D55E00"}
+COLOURS = {"complete_p": "#0072B2", "depth_mup": "#D55E00", "complete_p_zero": "#009E73"}
 
 app = App(name="python -m benchmarks.coordinate_check", help=__doc__, version_flags=[])
 

@@ -17,6 +17,13 @@ the depth:
                 times the rate (Yang et al., 2023, "Tensor Programs VI", Depth-μP for Adam; table 1
                 of CompleteP with α = ½).
 
+    complete_p_zero
+                As complete_p, but matrices that write into the residual stream start at zero (Yang
+                et al., 2022, appendix D.2). At random starts, what the blocks add at first falls
+                as 1/√depth, as a sum of random terms does, while what they learn does not depend
+                on the depth. Adam's learned part soon hides the other; the smaller steps of Muon
+                do not, so Muon trains under this one unless told otherwise.
+
     standard    No transfer: there is no reference, all multipliers and factors are 1, and matrices
                 start as GPT-2's do, from Normal(0, 0.02), those that write into the residual
                 stream smaller by √(2·depth) (Radford et al., 2019). A rate is right for one width
@@ -31,7 +38,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from model.roles import SIZES, Kind, Role
@@ -64,6 +71,8 @@ class Scales:
     standard: bool = False
     """Whether the model starts as GPT-2 and learns at one rate for all parameters, without a
     reference: the parametrization `standard`."""
+    zero_start: bool = False
+    """Whether matrices that write into the residual stream start at zero."""
 
     def __post_init__(self) -> None:
         for name in ("residual", "logits", "attention_logits", "block_rate"):
@@ -89,8 +98,9 @@ class Scales:
     def values(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
         values = {**asdict(self), "reference_sizes": dict(self.reference_sizes)}
-        if not self.standard:
-            del values["standard"]  # as in files of before there was one
+        for name in ("standard", "zero_start"):
+            if not values[name]:
+                del values[name]  # as in files of before there was one
         return values
 
     def rate(self, role: Role) -> float:
@@ -145,6 +155,11 @@ def complete_p(config: ModelConfig, baseline: ModelConfig) -> Scales:
     )
 
 
+def complete_p_zero(config: ModelConfig, baseline: ModelConfig) -> Scales:
+    """`complete_p` from a start without branches."""
+    return replace(complete_p(config, baseline), zero_start=True)
+
+
 def depth_mup(config: ModelConfig, baseline: ModelConfig) -> Scales:
     """Branches and the rates inside blocks by 1 / √depth (Depth-μP; α = ½), from the baseline."""
     depth = baseline.n_layers / config.n_layers
@@ -170,6 +185,7 @@ def standard(config: ModelConfig, baseline: ModelConfig) -> Scales:
 
 PARAMETRIZATIONS: Mapping[str, Callable[[ModelConfig, ModelConfig], Scales]] = {
     "complete_p": complete_p,
+    "complete_p_zero": complete_p_zero,
     "depth_mup": depth_mup,
     "standard": standard,
 }

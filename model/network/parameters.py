@@ -79,13 +79,15 @@ def declared_parameters(model: nn.Module) -> Iterator[DeclaredParameter]:
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, *, branches: int | None = None) -> None:
+def initialise(model: nn.Module, *, branches: int | None = None, zero_start: bool = False) -> None:
     """Draws all parameters anew, from torch's global generator.
 
     Args:
         branches: None starts parameters as their roles say. A number starts all that are drawn as
             GPT-2 does (Radford et al., 2019; STANDARD_STD): the model adds so many branches to its
             residual stream, and matrices that write into it start smaller by the square root.
+        zero_start: starts matrices that write into the residual stream at zero; the others start
+            as they would without it.
 
     Embedding and head are drawn last, with the matrices beside them, so that two models whose
     blocks are equal start with equal blocks whatever their vocabularies and embeddings.
@@ -98,6 +100,8 @@ def initialise(model: nn.Module, *, branches: int | None = None) -> None:
             case Normal(std=std):
                 if branches is not None:
                     std = STANDARD_STD / math.sqrt(branches if role.writes_stream else 1)
+                if zero_start and role.writes_stream:
+                    std = 0.0  # drawn all the same, so that the draws after it stay as they are
                 declared.parameter.normal_(std=std)
             case Constant(value=value):
                 declared.parameter.fill_(value)

@@ -88,7 +88,11 @@ class Transformer(nn.Module):
         self.register_buffer("sin_TK", sin_TK, persistent=False)
         # A tensor: torch.compile would compile anew for each value of a number.
         self.register_buffer("progress", torch.zeros(()), persistent=False)
-        initialise(self, branches=2 * config.n_layers if scales.standard else None)
+        initialise(
+            self,
+            branches=2 * config.n_layers if scales.standard else None,
+            zero_start=scales.zero_start,
+        )
 
     def set_progress(self, share: float) -> None:
         """Says how much of the training is done, for parts that change with it.

@@ -7,8 +7,11 @@ Newton–Schulz iterations, on any device.
 How the rate is carried to other sizes: a step of W, [outputs, inputs], is scaled to have the
 spectral norm rate · √(outputs / inputs), so that it changes what W makes of its input by as much at
 every width (Yang, Simon and Bernstein, 2023, "A Spectral Condition for Feature Learning",
-condition 1). The depth is in the multiplier of the residual branches alone under `complete_p`, as
-for Adam, whose steps have a fixed size too (Dey et al., 2025, "CompleteP", α = 1); under
+condition 1). The depth is in the multiplier of the residual branches alone under `complete_p` and
+`complete_p_zero`, as for Adam, whose steps have a fixed size too (Dey et al., 2025, "CompleteP",
+α = 1): what depth blocks learn adds up to the same size. Steps of a fixed spectral norm are small
+beside a random start, whose part in the stream falls as 1/√depth, so the usual parametrization of
+Muon starts what writes into the stream at zero (`complete_p_zero`, see model/mup.py). Under
 `depth_mup` the rate of what is inside a block is also multiplied by √(baseline's depth / depth)
 (Yang et al., 2023, "Tensor Programs VI"). So a rate needs no reference width. As for AdamW here,
 weight decay is divided by a matrix's factor: the pull on weights is the same in every cell.
@@ -23,9 +26,10 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from model.mup import Scales
 from model.network.parameters import DeclaredParameter, declared_parameters
 from model.network.transformer import Transformer
-from model.roles import Kind
+from model.roles import Kind, Role
 
 
 class Optimizer(Protocol):
@@ -111,6 +115,11 @@ def muon_groups(
     ]
 
 
+def depth_factor(scales: Scales, role: Role) -> float:
+    """Factor of the step of a hidden matrix, beside √(outputs / inputs)."""
+    return scales.block_rate if role.in_block else 1.0
+
+
 def _matrices(model: Transformer) -> Iterator[tuple[DeclaredParameter, float]]:
     """The hidden matrices, each with the factor of its rate."""
     for declared in declared_parameters(model):
@@ -118,4 +127,4 @@ def _matrices(model: Transformer) -> Iterator[tuple[DeclaredParameter, float]]:
             outputs, inputs = declared.parameter.shape
             # torch multiplies by √max(1, outputs / inputs) itself.
             factor = math.sqrt(min(1.0, outputs / inputs))
-            yield declared, factor * (model.scales.block_rate if declared.role.in_block else 1.0)
+            yield declared, factor * depth_factor(model.scales, declared.role)

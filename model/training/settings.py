@@ -14,8 +14,11 @@ from model.training.schedules import SCHEDULES
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILE_MODES = ("auto", "on", "off")
 OPTIMIZERS = ("adamw", "muon")
+AUTO = "auto"
+USUAL_PARAMETRIZATIONS: Mapping[str, str] = {"adamw": "complete_p", "muon": "complete_p_zero"}
+"""By optimiser, what `auto` means: the rule that holds over width and depth (docs/transfer.md)."""
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "parametrization": tuple(PARAMETRIZATIONS),
+    "parametrization": (AUTO, *PARAMETRIZATIONS),
     "schedule": tuple(SCHEDULES),
     "optimizer": OPTIMIZERS,
     "precision": PRECISIONS,
@@ -39,8 +42,9 @@ class TrainingSettings:
     """Multiplies the learning rate of every parameter: how a space tries several rates per cell."""
     embedding_rate: float = 4.0
     """Factor of the learning rate of embedding and head."""
-    parametrization: str = "complete_p"
-    """How the learning rate is carried to a model's width and depth (model.mup)."""
+    parametrization: str = AUTO
+    """How the learning rate is carried to a model's width and depth (model.mup). `auto` becomes the
+    usual one of the optimizer: complete_p, and complete_p_zero for Muon."""
     schedule: str = "cosine"
     """How the learning rate falls: as a cosine, or (wsd) only in the last part of training."""
     warmup_fraction: float = 0.05
@@ -75,6 +79,9 @@ class TrainingSettings:
             limit = f"one of {', '.join(choices)}"
             _require(getattr(self, name) in choices, name, getattr(self, name), limit)
         require_types(self)
+        if self.parametrization == AUTO:
+            # Never kept, so that a recorded cell says what it was trained by.
+            object.__setattr__(self, "parametrization", USUAL_PARAMETRIZATIONS[self.optimizer])
         for name, (valid, limit) in _LIMITS.items():
             _require(valid(getattr(self, name)), name, getattr(self, name), limit)
         parts = self.gradient_accumulation

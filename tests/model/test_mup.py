@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.mup import Scales, complete_p, depth_mup, standard, transfer
+from model.mup import Scales, complete_p, complete_p_zero, depth_mup, standard, transfer
+from model.network.parameters import declared_parameters
 from model.network.transformer import Transformer
 from model.roles import Role, embedding_matrix, head_matrix, hidden_matrix, vector
 from model.spec import ModelConfig
@@ -219,7 +220,33 @@ def test_the_standard_parametrization_is_gpt_2s(feed_forward: str) -> None:
     assert torch.equal(embedded, model.embeddings.embedding[tokens_BT]), "as it is"
 
 
-def test_scales_of_before_the_standard_parametrization_are_written_as_ever() -> None:
-    assert "standard" not in Scales.own(BASELINE).values()
-    scales = standard(BASELINE, BASELINE)
-    assert Scales.from_values(scales.values()) == scales
+@pytest.mark.parametrize("feed_forward", ["swiglu", "relu", "polyglu", "moe"])
+def test_from_a_start_at_zero_blocks_add_nothing_and_all_else_is_complete_p(
+    feed_forward: str,
+) -> None:
+    config = with_variants(BASELINE, {"feed_forward": feed_forward})
+    models = []
+    for rule in (complete_p, complete_p_zero):
+        torch.manual_seed(0)
+        models.append(Transformer(config, scales=rule(config, BASELINE)))
+    random, zero = models
+    starts = {declared.name: declared for declared in declared_parameters(zero)}
+    for name, parameter in random.named_parameters():
+        if starts[name].role.writes_stream:
+            assert not starts[name].parameter.any(), name
+        else:
+            assert torch.equal(starts[name].parameter, parameter), name
+    tokens_BT = torch.randint(0, config.vocab_size, (2, 8))
+    context = zero.context(8)
+    embedded_BTD = hidden_BTD = zero.embed(tokens_BT, context)
+    for block in zero.blocks:
+        hidden_BTD = block(hidden_BTD, context)
+    assert torch.equal(hidden_BTD, embedded_BTD)
+    assert replace(zero.scales, zero_start=False) == random.scales
+
+
+def test_scales_of_before_a_rule_are_written_as_ever() -> None:
+    assert {"standard", "zero_start"}.isdisjoint(Scales.own(BASELINE).values())
+    for rule in (standard, complete_p_zero):
+        scales = rule(BASELINE, BASELINE)
+        assert Scales.from_values(scales.values()) == scales

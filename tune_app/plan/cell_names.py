@@ -15,6 +15,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from tune_app.plan.followed import follows
 from tune_app.plan.identity import BASELINE, canonical
 from tune_app.plan.labels import (
     SELF_EXPLANATORY,
@@ -115,7 +116,7 @@ def _usual(cells: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> dict[str,
     names = {name: None for values in cells for name in values}
     usual = {}
     for name in names:
-        if name in (*axes, SEED, BASELINE):
+        if name in (*axes, SEED, BASELINE) or follows(name, cells):
             continue
         # The baseline comes first; of two equally frequent values it has the unusual one.
         counts = Counter(_key(values.get(name)) for values in reversed(cells))

@@ -16,6 +16,7 @@ from model.roles import hidden_matrix
 from model.sizing.cost import training_memory_bytes
 from model.spec import ModelSpec
 from model.training.hardware import bf16_is_fast
+from model.training.muon import depth_factor
 from model.training.training import Training
 from tune_app.devices import use_threads
 from tune_app.plan.cell import Cell, TrialSettings
@@ -110,10 +111,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
             embedding_rank=config.embedding_rank,
             active=record.parameters.get("active"),
         ),
-        hidden_rate=settings.learning_rate_factor
-        * transfer(config, baseline=solved.baseline, parametrization=settings.parametrization).rate(
-            hidden_matrix(reads="d_model", fan_in=config.d_model)
-        ),
+        hidden_rate=settings.learning_rate_factor * _transferred(settings, solved),
         expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
         memory_bytes=training_memory_bytes(
             config,
@@ -121,6 +119,14 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
             bytes_per_activation=2 if bf16_is_fast(device) else 4,
         ),
     )
+
+
+def _transferred(settings: TrialSettings, solved: SolvedModels) -> float:
+    """Factor of the rate of a hidden matrix that reads the width, under its own optimiser."""
+    config = solved.model
+    role = hidden_matrix(reads="d_model", fan_in=config.d_model)
+    scales = transfer(config, baseline=solved.baseline, parametrization=settings.parametrization)
+    return depth_factor(scales, role) if settings.optimizer == "muon" else scales.rate(role)
 
 
 def _asked(model: ModelSpec) -> dict[str, Any]:

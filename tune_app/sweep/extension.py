@@ -16,6 +16,7 @@ from typing import Any
 from tune_app.journal.records import CellRecord, Change, Status, SweepRecord
 from tune_app.plan.cell import FORMER_SAMPLES
 from tune_app.plan.cell_names import named
+from tune_app.plan.followed import follows
 from tune_app.plan.identity import BASELINE, canonical
 from tune_app.plan.labels import ordered
 from tune_app.plan.plan import SweepPlan
@@ -200,7 +201,9 @@ def _axes(
         *(
             name
             for name in names
-            if name not in (*axes, _SEED, BASELINE) and len(_values(others, name)) > 1
+            if name not in (*axes, _SEED, BASELINE)
+            and len(_values(others, name)) > 1
+            and not follows(name, [cell.values for cell in others])
         ),
     )
 

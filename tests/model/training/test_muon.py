@@ -77,7 +77,10 @@ def test_it_is_torchs_muon_on_hidden_matrices_and_torchs_adamw_on_the_rest() -> 
 @pytest.mark.parametrize("width", [24, 96])
 def test_a_step_has_the_spectral_norm_of_rate_times_root_of_outputs_over_inputs(width: int) -> None:
     config = replace(CONFIG, d_model=width, head_dim=width, d_ff=2 * width, n_heads=1)
-    training = Training(config, SETTINGS, BATCHES, baseline=CONFIG)
+    settings = replace(
+        SETTINGS, parametrization="complete_p"
+    )  # from a start of zero, no first step
+    training = Training(config, settings, BATCHES, baseline=CONFIG)
     before = {name: one.detach().clone() for name, one in training.model.named_parameters()}
     result = training.step()
     rate = 0.05 * result.metrics["learning_rate"] / 0.01
@@ -93,12 +96,44 @@ def test_a_step_has_the_spectral_norm_of_rate_times_root_of_outputs_over_inputs(
 
 def test_depth_is_in_the_rate_under_depth_mup_alone() -> None:
     deep = replace(CONFIG, n_layers=8)
-    for scales, depth_factor in ((complete_p(deep, CONFIG), 1.0), (depth_mup(deep, CONFIG), 0.5)):
+    for scales, expected in ((complete_p(deep, CONFIG), 1.0), (depth_mup(deep, CONFIG), 0.5)):
         model = Transformer(deep, scales=scales)
         groups = muon_groups(model, learning_rate=3.0, weight_decay=0.1)
-        assert max(group["rate"] for group in groups) == pytest.approx(3 * depth_factor)
+        assert max(group["rate"] for group in groups) == pytest.approx(3 * expected)
         for group in groups:
             assert group["rate"] / 3 * group["weight_decay"] == pytest.approx(0.1)
+
+
+def branches_after(layers: int, parametrization: str) -> float:
+    """Root mean square of what all blocks add to the stream after three steps."""
+    settings = replace(SETTINGS, tokens=10**6, parametrization=parametrization)
+    config = replace(CONFIG, n_layers=layers)
+    training = Training(config, settings, BATCHES, baseline=CONFIG)
+    for _ in range(3):
+        training.step()
+    tokens_BT = torch.as_tensor(np.asarray(BATCHES.batch(0).inputs_BT))
+    with torch.no_grad():
+        context = training.model.context(tokens_BT.shape[1])
+        embedded_BTD = hidden_BTD = training.model.embed(tokens_BT, context)
+        for block in training.model.blocks:
+            hidden_BTD = block(hidden_BTD, context)
+        return float((hidden_BTD - embedded_BTD).square().mean().sqrt())
+
+
+def test_what_muon_does_depends_little_on_the_depth_from_a_start_at_zero() -> None:
+    spreads = {}
+    for rule in ("complete_p", "complete_p_zero"):
+        sizes = [branches_after(layers, rule) for layers in (2, 8)]
+        spreads[rule] = max(sizes) / min(sizes)
+    assert spreads["complete_p_zero"] < 1.2
+    assert spreads["complete_p"] > 1.7, "a random start falls as 1/√depth"
+
+
+def test_the_usual_parametrization_follows_the_optimizer_and_is_recorded_by_name() -> None:
+    assert SETTINGS.parametrization == "complete_p_zero"
+    assert TrainingConfig(tokens=1).parametrization == "complete_p"
+    told = TrainingConfig(tokens=1, optimizer="muon", parametrization="complete_p")
+    assert told.parametrization == "complete_p", "as in cells that were recorded before"
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

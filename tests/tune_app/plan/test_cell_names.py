@@ -113,3 +113,16 @@ def test_a_baseline_that_differs_off_the_axes_says_in_what() -> None:
 )
 def test_values_over_decades_have_a_logarithmic_scale(values: list[Any], logarithmic: bool) -> None:
     assert spans_decades(values) is logarithmic
+
+
+def test_a_setting_that_follows_from_an_axis_is_not_told() -> None:
+    space = Space(name="x", axes={"optimizer": ["adamw", "muon"]}, fixed={})
+    plan = make_plan(space, Wishes(target_parameters=1_000_000, vocab_size=4_096))
+    assert [cell.label for cell in plan.cells] == ["adamw", "muon"]
+    assert [cell.values["parametrization"] for cell in plan.cells] == [
+        "complete_p",
+        "complete_p_zero",
+    ]
+    apart = Space(name="x", axes=space.axes, fixed={}, baseline={"parametrization": "depth_mup"})
+    plan = make_plan(apart, Wishes(target_parameters=1_000_000, vocab_size=4_096))
+    assert plan.cells[0].label == "adamw (parametrization depth_mup)"

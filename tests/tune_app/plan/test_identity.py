@@ -22,6 +22,10 @@ SETTINGS = {field.name: FROZEN_DEFAULTS[field.name] for field in fields(TrialSet
 """How a cell was trained where nothing else was said, when keys were introduced."""
 
 
+NOW = {"learning_rate": 8e-3, "embedding_rate": 4.0, "sample": "stretches"}
+"""Defaults of today that differ."""
+
+
 @pytest.mark.parametrize(
     ("values", "key"),
     [
@@ -36,6 +40,8 @@ SETTINGS = {field.name: FROZEN_DEFAULTS[field.name] for field in fields(TrialSet
             {"learning_rate": 1e-2, "gradient_clip": float("inf"), "corpus": "wikitext-2"},
             "97cdf6d9ecae",
         ),
+        ({"optimizer": "muon", "parametrization": "complete_p", **NOW}, "7545ede26c62"),
+        ({"optimizer": "muon", "parametrization": "auto", **NOW}, "dc9e72e4084d"),
     ],
 )
 def test_keys_never_change(values: dict[str, Any], key: str) -> None:
