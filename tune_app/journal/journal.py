@@ -135,7 +135,7 @@ class Journal(PlanWriter):
         An observation without a decision leaves the cell running. The (cell, tokens) must be new:
         see `replay`.
 
-        promoted: paused cells that go on because of it.
+        promoted: paused cells that go on because of it, or will not.
         """
         now = self._clock()
         with self._transaction():
@@ -161,7 +161,8 @@ class Journal(PlanWriter):
                 )
 
     def promote(self, promoted: Sequence[Decision]) -> None:
-        """Writes that paused cells go on, without a new observation, in one transaction."""
+        """Writes that paused cells go on or that cells wait, without a new observation, in one
+        transaction."""
         now = self._clock()
         with self._transaction():
             for decision in promoted:

@@ -263,8 +263,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
 
     def _promote(self, promoted: Iterable[Decision]) -> None:
         for decision in promoted:
-            self._due.append(decision.cell)
-            self._listener.promoted(decision)
+            if decision.action is Action.PROMOTE:
+                self._due.append(decision.cell)
+                self._listener.promoted(decision)
 
     def _handle(self, failure: Failure, trial: Trial, *, early: bool) -> bool:
         """Decides on a failure and records it. Returns whether it ends the cell."""

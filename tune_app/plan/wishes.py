@@ -228,8 +228,9 @@ class Wishes:
     ] = ()
     scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
     """Rule that pauses or stops cells by rank: asha (the best go on), halving (the same, a rung at
-    a time), asha-stop (stops what is worse than earlier arrivals) or none; default: the space's,
-    else asha; a sweep that exists keeps its own."""
+    a time), asha-stop (stops what is worse than earlier arrivals), race (seed by seed, until one
+    design is left or the rest cannot be told apart) or none; default: the space's, else asha; a
+    sweep that exists keeps its own."""
     scheduler_set: Annotated[
         Settings,
         Parameter(
@@ -242,6 +243,9 @@ class Wishes:
     """The scheduler's η: the best 1/η of the cells pass a rung; default: the space's, else 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
     """The scheduler's first rung, as a share of the tokens; default: the space's, else 0.25."""
+    smallest_difference: Annotated[float | None, Parameter(group=_RULES)] = None
+    """Bits per byte that matter to a race: it ends once the rest are within it; default: the
+    space's, else 0.005."""
     kill_rule: Annotated[
         Literal["ppl", "bpb", "sigma", "off"] | None,
         Parameter(
@@ -281,7 +285,8 @@ class Wishes:
     @property
     def scheduler_settings(self) -> dict[str, Any]:
         """Settings of the scheduler that replace those of the space."""
-        return self._given("reduction_factor", "grace_fraction") | dict(self.scheduler_set)
+        names = ("reduction_factor", "grace_fraction", "smallest_difference")
+        return self._given(*names) | dict(self.scheduler_set)
 
     def _given(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

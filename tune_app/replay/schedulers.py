@@ -211,7 +211,7 @@ def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Any], *, of: s
 
 CONTESTANTS: Mapping[str, Callable[[Recorded, random.Random, Mapping[str, Any]], Scheduler]] = {
     "none": _none,
-    **{name: _ours(name) for name in SCHEDULERS},
+    **{name: _ours(name) for name in SCHEDULERS if name != "race"},
     "pasha": _pasha,
     "random": _random,
     **{name: _pruner(name) for name in pruners()},
@@ -225,6 +225,11 @@ def contestant(text: str) -> Contestant:
     Raises ValueError for an unknown name, or a setting without a value.
     """
     name, _, settings = text.partition(":")
+    if name == "race":
+        raise ValueError(
+            "a race compares designs over seeds, which a replay of single cells cannot show; its "
+            "error rates and its compute are simulated by python -m benchmarks.races"
+        )
     if name not in CONTESTANTS:
         hint = did_you_mean(name, list(CONTESTANTS))
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Self
 
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Decision, Observation
@@ -24,7 +25,7 @@ def replay(referee: Referee, observations: Iterable[Observation]) -> list[Decisi
         referee: a fresh one, without observations.
         observations: of all cells, in order of arrival.
     """
-    return _Replay(referee).run(observations)
+    return _Replay(referee).begun().run(observations)
 
 
 class _Replay:
@@ -34,6 +35,14 @@ class _Replay:
         self._held: dict[str, list[Observation]] = {}
         """The observations of paused cells that are still to come."""
         self._decisions: list[Decision] = []
+
+    def begun(self) -> Self:
+        """With what is decided before any cell starts."""
+        for decision in self._referee.holds():
+            self._decisions.append(decision)
+            self._held.setdefault(decision.cell, [])
+        self._promote()
+        return self
 
     def run(self, events: Iterable[Observation | Failed]) -> list[Decision]:
         for event in events:
@@ -63,6 +72,8 @@ class _Replay:
         promoted = self._referee.promotions()
         self._decisions += promoted
         for decision in promoted:
+            if decision.action is not Action.PROMOTE:
+                continue
             for held in self._held.pop(decision.cell, []):
                 self._take(held)
 
@@ -110,13 +121,16 @@ def _replay_by_amendment(journal: Journal) -> list[Decision]:
         )
         # The rules of each time start from everything before, as a continued sweep does.
         referee.recall_all(event for event in events if _arrival(event) <= begin)
-        due = referee.promotions() if begin >= 0 else []
-        judged = _Replay(referee).run(
-            event.observation if isinstance(event, Judged) else event
-            for event in events
-            if begin < _arrival(event) <= end and not isinstance(event, Decision)
+        replayed = (
+            _Replay(referee)
+            .begun()
+            .run(
+                event.observation if isinstance(event, Judged) else event
+                for event in events
+                if begin < _arrival(event) <= end and not isinstance(event, Decision)
+            )
         )
-        decisions += [replace(decision, amendment=number) for decision in (*due, *judged)]
+        decisions += [replace(decision, amendment=number) for decision in replayed]
         begin = end
     return decisions
 

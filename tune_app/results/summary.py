@@ -147,15 +147,27 @@ class SweepResults:
         Noise may have decided their order: `contest` says what is told apart.
 
         In a sweep of several seeds, a design that was scored on the seed that chose its nuisance
-        value comes after those that were not: its luck counts in its score.
+        value comes after those that were not: its luck counts in its score. In a race the designs
+        with more seeds come first: the others left it, and their seeds may be the easy ones.
         """
         several = len(self.sweep.seeds) > 1
         finished = [
-            (several and not design.choice.held_out, mean, design.label, design)
+            (
+                several and not design.choice.held_out,
+                -len(design.scores) if self.is_race else 0,
+                mean,
+                design.label,
+                design,
+            )
             for design in self.designs
             if design.choice is not None and (mean := design.mean) is not None
         ]
-        return [design for *_, design in sorted(finished, key=lambda entry: entry[:3])]
+        return [design for *_, design in sorted(finished, key=lambda entry: entry[:4])]
+
+    @property
+    def is_race(self) -> bool:
+        """Whether its designs compete seed by seed."""
+        return self.sweep.scheduler.get("name") == "race"
 
     @property
     def leader(self) -> Design | None:
@@ -231,6 +243,10 @@ class SweepResults:
         whole = unspent = 0.0
         for result in self.with_status(Status.FINISHED, *ENDED_EARLY):
             spent = result.training_flops
+            if result.last is None and result.cell.flops_per_token is not None:
+                # It waited, and never had to start.
+                never = result.cell.flops_per_token * self.sweep.tokens
+                whole, unspent = whole + never, unspent + never
             if spent is None or result.last is None or result.last.baseline_tokens == 0:
                 continue
             fraction = min(1.0, result.last.baseline_tokens / self.sweep.tokens)

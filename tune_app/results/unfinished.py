@@ -139,7 +139,8 @@ def _closeness(one: Candidate) -> tuple[float, float, str]:
 
 def _ended_early(cell: CellResult) -> bool:
     diverged = cell.decision is not None and cell.decision.rule == DIVERGED
-    return cell.cell.status in ENDED_EARLY and not diverged
+    # One that never started was not behind: a race had no need of its seed.
+    return bool(cell.curve) and cell.cell.status in ENDED_EARLY and not diverged
 
 
 def _candidates(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tune_app import formats
 from tune_app.results.contest import Contest
 from tune_app.results.designs import Design
+from tune_app.results.race import race_text
 from tune_app.results.summary import SweepResults
 from tune_app.results.unfinished import unfinished_text
 from tune_app.statistics.noise import LIMIT, Margin, Noise
@@ -21,8 +22,11 @@ _SEEDS = 3
 
 def verdict(results: SweepResults) -> str:
     """One sentence: by how much the leader leads, what it is not told apart from, and which cells
-    that were not trained to the end may be as good; empty without a leader."""
-    said, rest = _of_the_finished(results), unfinished_text(results)
+    that were not trained to the end may be as good; empty without a leader.
+
+    Of a race it says how that ended: its bound holds however often one looks, and the margin of two
+    means does not."""
+    said, rest = race_text(results) or _of_the_finished(results), unfinished_text(results)
     return f"{said}. {rest}" if said and rest else said
 
 

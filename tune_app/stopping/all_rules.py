@@ -16,12 +16,14 @@ from tune_app.stopping.asha_stop import AshaStopSettings
 from tune_app.stopping.halving import HalvingSettings
 from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.precision import too_few
+from tune_app.stopping.race import PairedRaceSettings
 from tune_app.stopping.rule import Rule, RuleSettings, Title, Trial
 
 SCHEDULERS: Mapping[str, type[RuleSettings]] = {
     AshaSettings.NAME: AshaSettings,
     AshaStopSettings.NAME: AshaStopSettings,
     HalvingSettings.NAME: HalvingSettings,
+    PairedRaceSettings.NAME: PairedRaceSettings,
 }
 NO_SCHEDULER = "none"
 

@@ -103,6 +103,11 @@ class Curves:
         self._curves = by_cell(observations)
 
     @property
+    def cells(self) -> Mapping[str, CellRecord]:
+        """All cells of the sweep by their keys, in its order."""
+        return self._cells
+
+    @property
     def competing(self) -> AbstractSet[str]:
         """The cells that the sweep trains, whether they have ended or not; none of those that are
         infeasible or left out."""

@@ -27,7 +27,8 @@ class Failed:
 
 
 Event = Judged | Decision | Failed
-"""A Decision is the promotion of a paused cell, after the observation whose arrival it names."""
+"""A Decision is the promotion of a paused cell, or that a cell waits before its first step, after
+the observation whose arrival it names."""
 
 
 def history(journal: JournalReader) -> list[Event]:
@@ -40,15 +41,20 @@ def history(journal: JournalReader) -> list[Event]:
         arrivals = journal.arrivals_after(0)
         decisions = journal.decisions()
         failures = [one for one in journal.failures() if one.ended]
-    own = {(one.cell, one.tokens): one for one in decisions if one.action is not Action.PROMOTE}
+    own = {(one.cell, one.tokens): one for one in decisions if not _alone(one)}
     events: list[tuple[int, int, int, Event]] = []
     for at, (arrival, observation) in enumerate(arrivals):
         decision = own.get((observation.cell, observation.tokens))
         judged = Judged(arrival=arrival, observation=observation, decision=decision)
         events.append((arrival, 0, at, judged))
     for at, one in enumerate(decisions):
-        if one.action is Action.PROMOTE:
+        if _alone(one):
             events.append((one.arrival, 1, at, one))
     for at, failure in enumerate(failures):
         events.append((failure.after, 2, at, Failed(cell=failure.cell, arrival=failure.after)))
     return [event for *_, event in sorted(events, key=lambda one: one[:3])]
+
+
+def _alone(decision: Decision) -> bool:
+    """Whether it was not made on an observation of its cell, which has none before a first step."""
+    return decision.action is Action.PROMOTE or decision.tokens == 0

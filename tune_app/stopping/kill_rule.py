@@ -24,13 +24,10 @@ from tune_app.formats import plain
 from tune_app.journal.records import Action, Observation
 from tune_app.statistics.noise import pooled
 from tune_app.stopping.curves import Curves, value_at
-from tune_app.stopping.precision import in_words, standard_error
+from tune_app.stopping.precision import CERTAIN, in_words, standard_error
 from tune_app.stopping.rule import RuleSettings, Title, Trial, Verdict
 
 UNITS = ("ppl", "bpb", "sigma", "off")
-CERTAIN = 2.0
-"""Standard errors beyond the margin at which a difference is not chance, where the dev sample knows
-differences less exactly than the margin."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,9 @@ from collections.abc import Sequence
 from tune_app.formats import plain
 from tune_app.stopping.rule import Trial
 
+CERTAIN = 2.0
+"""Standard errors from which on a difference is not chance."""
+
 FEWEST_PARTS = 8
 """With fewer, a standard error is itself unknown: it is taken as infinite."""
 

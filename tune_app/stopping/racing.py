@@ -3,7 +3,9 @@
 After each block, which gives every design that is left the same next seed:
 
 1. a design leaves if its paired difference to another one that is left has an e-value beyond the
-   bound, and the other is better: `tune_app/statistics/racing.py`;
+   bound, and the other is better: `tune_app/statistics/racing.py`. Where the differences of the
+   parts of the dev sample are known, it must also be beyond their standard error, as another text
+   of that size could turn it;
 2. the race ends when one design is left; when those that are left are known to lie within the
    smallest difference that matters ("these data cannot tell them apart"); or when the budget is
    spent, which leaves a set that holds the best one.
@@ -20,19 +22,25 @@ Learners"), with bounds that hold at any time in place of Hoeffding's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from statistics import fmean
 
-from tune_app.statistics.racing import Drift, Pilot, log_e_value, measured_drift, radius
-from tune_app.stopping.rule import Title
-
-NAME = "race"
-TITLE = Title(short="race", by="the race")
+from tune_app.statistics.racing import (
+    Drift,
+    Pilot,
+    SeedResiduals,
+    log_e_value,
+    measured_drift,
+    radius,
+)
+from tune_app.stopping.precision import CERTAIN, standard_error
 
 Scores = Mapping[str, Mapping[int, float]]
 """Design → seed → score, lower is better."""
+Parts = Mapping[str, Mapping[int, Sequence[float]]]
+"""Design → seed → scores of the parts of the dev sample, at the end of training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +87,19 @@ class Departure:
     """By how much it is worse, mean over these seeds."""
     e_value: float
     bound: float
+    document_error: float | None = None
+    """Standard error of the difference over parts of the dev sample; None if it is not known."""
 
     @property
     def reason(self) -> str:
+        return self.told(self.better)
+
+    def told(self, better: str) -> str:
+        """The reason, with a name for the design that it left for."""
+        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} paired seeds"
         return (
-            f"{self.difference:+.4f} against {self.better} over {self.seeds} paired seeds, e-value "
-            f"{self.e_value:.3g} beyond {self.bound:.3g}"
+            f"{self.difference:+.4f} against {better} over {seeds}, e-value {self.e_value:.3g} "
+            f"beyond {self.bound:.3g}"
         )
 
 
@@ -112,26 +127,31 @@ class RaceState:
     @property
     def reason(self) -> str:
         """Where it stands, in a sentence."""
-        names = ", ".join(self.left)
+        return self.told(self.left)
+
+    def told(self, names: Sequence[str]) -> str:
+        """Where it stands, with names for the designs that are left."""
+        after = "after 1 seed" if self.seeds == 1 else f"after {self.seeds} seeds"
         if self.end is End.ONE_LEFT:
-            return f"{names} is left after {self.seeds} seeds"
-        if self.end is End.SAME:
-            return (
-                f"{names} cannot be told apart: they differ by {self.widest:.4f} bits per byte at "
-                f"most, after {self.seeds} seeds"
-            )
-        if self.end is End.BUDGET:
-            return f"the data cannot tell {names} apart after {self.seeds} seeds"
-        return f"{len(self.left)} designs go on after {self.seeds} seeds"
+            return f"{names[0]} is left {after}"
+        if self.end is None:
+            return f"{len(names)} designs go on {after}"
+        rest = " and ".join([", ".join(names[1:-1]), names[-1]] if names[2:] else names[1:])
+        told = f"these data cannot tell {names[0]} from {rest} {after}"
+        if math.isfinite(self.widest):
+            told += f": they differ by {self.widest:.4f} bpb at most"
+        return told
 
 
 def race(
     scores: Scores,
     seeds: Sequence[int],
-    pilot: Pilot,
+    pilot: Pilot | None,
     settings: RaceSettings,
     *,
     affordable: bool = True,
+    out: Collection[str] = (),
+    parts: Parts | None = None,
 ) -> RaceState:
     """The race so far; the same whenever it is computed, so that it is resumed and replayed.
 
@@ -139,12 +159,17 @@ def race(
         scores: of every design, on the seeds that it was trained on.
         seeds: in the order of the blocks. A block counts once every design that is then left has a
             score; a NaN or infinite score counts as the worst.
-        pilot: the noise of a difference.
+        pilot: the noise of a difference, as it was known before; what the race itself says is
+            added.
         affordable: whether another block may be paid.
+        out: designs that were stopped for another reason: they leave at the block that they lack.
+        parts: the scores of the parts of the dev sample, as far as they are known.
     """
-    contest = _Contest(scores, pilot, settings)
+    contest = _Contest(scores, pilot, settings, parts or {})
     left, departures, done = list(contest.designs), list[Departure](), 0
     for seed in seeds:
+        staying = [design for design in left if design not in out or seed in scores[design]]
+        left = staying or left
         if len(left) == 1 or any(seed not in scores[design] for design in left):
             break
         done += 1
@@ -178,10 +203,13 @@ def _end(
 class _Contest:
     """The scores of a race, held against each other."""
 
-    def __init__(self, scores: Scores, pilot: Pilot, settings: RaceSettings) -> None:
+    def __init__(
+        self, scores: Scores, pilot: Pilot | None, settings: RaceSettings, parts: Parts
+    ) -> None:
         assert scores, "a race needs a design"
         self.designs = sorted(scores)
-        self._scores, self._pilot = scores, pilot
+        self._scores, self._pilot, self._parts = scores, pilot, parts
+        self._residuals: dict[tuple[int, ...], SeedResiduals] = {}
         pairs = max(1, len(scores) * (len(scores) - 1) // 2)
         self._log_bound = math.log(pairs / settings.alpha)
 
@@ -199,6 +227,7 @@ class _Contest:
                 for other in left
                 if other != design
                 and (log_e := self._against(design, other, seeds)) >= self._log_bound
+                and self._shown_by_documents(design, other, seeds)
             ]
             if found:
                 gone.append((*max(found), design))
@@ -210,6 +239,7 @@ class _Contest:
                 difference=fmean(differences),
                 e_value=math.exp(min(log_e, 700.0)),
                 bound=math.exp(self._log_bound),
+                document_error=self._document_error(design, other, seeds),
             )
             for log_e, other, design in sorted(gone, key=lambda one: (-one[0], one[2]))
             for differences in [_differences(design, other, self._scores, seeds)]
@@ -223,7 +253,8 @@ class _Contest:
                 differences = _differences(one, other, self._scores, seeds)
                 if not differences or not math.isfinite(sum(differences)):
                     return math.inf
-                wide = radius(differences, self._pilot, log_threshold=self._log_bound)
+                pilot = self._pilot_of(one, other, seeds)
+                wide = radius(differences, pilot, log_threshold=self._log_bound)
                 widest = max(widest, abs(fmean(differences)) + wide)
         return widest
 
@@ -233,7 +264,46 @@ class _Contest:
         total = sum(differences)
         if not total > 0:
             return -math.inf
-        return math.inf if math.isinf(total) else log_e_value(differences, self._pilot)
+        if math.isinf(total):
+            return math.inf
+        return log_e_value(differences, self._pilot_of(design, other, seeds))
+
+    def _pilot_of(self, one: str, other: str, seeds: Sequence[int]) -> Pilot | None:
+        """What is known of the noise of a pair's difference without the two."""
+        key = tuple(seeds)
+        if key not in self._residuals:
+            known = {design: list[float]() for design in self.designs}
+            for design, own in known.items():
+                for seed in seeds:
+                    score = self._scores[design].get(seed, math.nan)
+                    if not math.isfinite(score):
+                        break
+                    own.append(score)
+            self._residuals[key] = SeedResiduals(known)
+        return self._residuals[key].pilot(self._pilot, without=(one, other))
+
+    def _shown_by_documents(self, design: str, other: str, seeds: Sequence[int]) -> bool:
+        error = self._document_error(design, other, seeds)
+        if error is None:
+            return True
+        return fmean(_differences(design, other, self._scores, seeds)) > CERTAIN * error
+
+    def _document_error(self, design: str, other: str, seeds: Sequence[int]) -> float | None:
+        """Standard error of the mean difference over parts of the dev sample; None if it is not
+        known for all seeds, or of too few parts."""
+        both = [
+            (self._parts.get(design, {}).get(seed, ()), self._parts.get(other, {}).get(seed, ()))
+            for seed in seeds
+            if seed in self._scores[design] and seed in self._scores[other]
+        ]
+        if not both or any(not one or len(one) != len(both[0][0]) for pair in both for one in pair):
+            return None
+        one, two = (
+            [fmean(column) for column in zip(*rows, strict=True)]
+            for rows in zip(*both, strict=True)
+        )
+        error = standard_error(one, two)
+        return error if error is not None and math.isfinite(error) else None
 
 
 def _differences(one: str, other: str, scores: Scores, seeds: Sequence[int]) -> list[float]:
@@ -253,7 +323,7 @@ def _worst(score: float) -> float:
 def early_stop(
     difference: float,
     pairs: Iterable[tuple[float, float]],
-    pilot: Pilot,
+    pilot: Pilot | None,
     settings: RaceSettings,
     *,
     looks: int,
@@ -268,6 +338,8 @@ def early_stop(
     drift: Drift | None = measured_drift(list(pairs))
     if drift is None:
         return False, "drift is not known: too few cells were trained to their end"
+    if pilot is None:
+        return False, "the seeds' noise is not known yet"
     limit = drift.limit(pilot.sigma, alpha=settings.alpha, looks=looks)
     beyond = difference > limit
     relation = "beyond" if beyond else "within"

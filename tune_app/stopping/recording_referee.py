@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import Decision, Observation
+from tune_app.journal.records import Action, CellRecord, Decision, Observation, Status
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.history import history
 from tune_app.stopping.referee import Referee
@@ -26,7 +26,7 @@ class Ruling:
     new: bool
     """Whether the observation was new; if not, the decision is that of the first time."""
     promoted: tuple[Decision, ...] = ()
-    """Paused cells that go on now."""
+    """Paused cells that go on now, or of which it is now known that they do not."""
 
 
 class RecordingReferee:
@@ -77,9 +77,20 @@ class RecordingReferee:
             self._write(lambda: self._journal.promote(promoted))
         return tuple(promoted)
 
-    def promote(self) -> tuple[Decision, ...]:
-        """Promotions that are due without a new event, as after other rules have been set."""
-        promoted = self._referee.promotions()
-        if promoted:
-            self._write(lambda: self._journal.promote(promoted))
-        return tuple(promoted)
+    def begin(self) -> tuple[Decision, ...]:
+        """Before cells start: those that are to wait, and promotions that are due without a new
+        event, as after other rules have been set."""
+        cells = {cell.key: cell for cell in self._journal.cells()}
+        due = [
+            one
+            for one in (*self._referee.holds(), *self._referee.promotions())
+            if one.action is not Action.PAUSE or _is_news(one, cells[one.cell])
+        ]
+        if due:
+            self._write(lambda: self._journal.promote(due))
+        return tuple(due)
+
+
+def _is_news(decision: Decision, cell: CellRecord) -> bool:
+    """Whether a cell's record does not say yet that it waits, and why."""
+    return cell.status is not Status.PAUSED or cell.reason != decision.reason

@@ -9,14 +9,14 @@ How the rules compose:
 3. Otherwise every rule is asked, in order. The first that says stop decides; if none does, the
    first that says pause; if none does either, the first that has a verdict at all.
 4. A rule that pauses cells is told of every decision, and may let paused cells go on at any
-   observation, also of another cell.
+   observation, also of another cell. It may have cells wait before their first step.
 5. The baseline is immune: a verdict to stop or pause it is recorded, but it continues, because all
    other cells are compared with it to the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from tune_app.journal.records import (
@@ -76,12 +76,21 @@ class Referee:
         """A cell has failed: no rule waits for it, until it is observed again."""
         self._settle(cell, Action.STOP)
 
+    def holds(self) -> list[Decision]:
+        """The cells that are to wait before their first step, and why."""
+        return self._of_paused(lambda rule: rule.holds(self._curves))
+
     def promotions(self) -> list[Decision]:
-        """The paused cells that go on now, and why; each is returned once."""
+        """The paused cells that go on now, or never will, and why; each is returned once."""
+        return self._of_paused(lambda rule: rule.promotions(self._curves))
+
+    def _of_paused(
+        self, ask: Callable[[PausingRule], Iterable[tuple[str, Verdict]]]
+    ) -> list[Decision]:
         found = [
             Decision(
                 cell=cell,
-                tokens=self._curves.of(cell)[-1].tokens,
+                tokens=own[-1].tokens if (own := self._curves.of(cell)) else 0,
                 action=verdict.action,
                 rule=name,
                 reason=verdict.reason,
@@ -89,7 +98,7 @@ class Referee:
             )
             for name, rule in self._rules.items()
             if isinstance(rule, PausingRule)
-            for cell, verdict in rule.promotions(self._curves)
+            for cell, verdict in ask(rule)
         ]
         for decision in found:
             self._settle(decision.cell, decision.action)

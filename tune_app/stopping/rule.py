@@ -59,9 +59,15 @@ class PausingRule(ABC):
         A continued sweep settles what its journal says.
         """
 
+    def holds(self, curves: Curves) -> Iterable[tuple[str, Verdict]]:
+        """Cells that are to wait, paused before their first step, and why; asked before any cell
+        of a command starts. Its answer depends on what was observed alone."""
+        return ()
+
     @abstractmethod
     def promotions(self, curves: Curves) -> Iterable[tuple[str, Verdict]]:
-        """Paused cells that go on now, in the order in which they do, and why."""
+        """Paused cells that go on now, in the order in which they do, and why; and those of which
+        it is now known that they stay paused, with PAUSE and the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from data.counts import with_counts_read
 from tune_app.formats import plain
 from tune_app.plan.budget import TrainTokens
 from tune_app.plan.identity import unknown_setting
+from tune_app.plan.noise_records import fitting, recorded_noise
 from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.settings import Setting, settings_of
 from tune_app.plan.space import Space
@@ -25,6 +26,7 @@ from tune_app.stopping.all_rules import (
 from tune_app.stopping.asha import AshaSettings
 from tune_app.stopping.kill_rule import UNITS, KillRule
 from tune_app.stopping.misplaced import refuse_misplaced
+from tune_app.stopping.race import PairedRaceSettings
 from tune_app.stopping.rule import RuleSettings
 
 SPAN_TOKENS = 1_000_000
@@ -50,7 +52,23 @@ def plan_with_rules(
     """
     refuse_misplaced(space, wishes, kill_rule=KILL_RULE_NAMES)
     plan = make_plan(space, wishes, train_tokens=train_tokens)
-    return plan, planned_rules(space, wishes, tokens=plan.tokens)
+    rules = planned_rules(space, wishes, tokens=plan.tokens)
+    return plan, with_recorded_noise(rules, [cell.values for cell in plan.cells])
+
+
+def with_recorded_noise(rules: StoppingRules, cells: Sequence[Mapping[str, Any]]) -> StoppingRules:
+    """The rules, where a race is told no σ with the recorded one of such sweeps.
+
+    cells: values of all of the sweep.
+    """
+    race = rules.scheduler
+    if not isinstance(race, PairedRaceSettings) or race.sigma:
+        return rules
+    record = fitting(recorded_noise(), cells)
+    if record is None:
+        return rules
+    known = replace(race, sigma=record.sigma, degrees_of_freedom=record.degrees_of_freedom)
+    return replace(rules, scheduler=known)
 
 
 def kill_rule_settings() -> tuple[Setting, ...]:
@@ -84,6 +102,11 @@ def planned_rules(space: Space, wishes: Wishes, *, tokens: int) -> StoppingRules
         ),
     )
     rules.build(tokens=tokens)
+    if isinstance(rules.scheduler, PairedRaceSettings) and len(wishes.seeds) < 2:
+        raise ValueError(
+            "a race compares designs on several seeds, block by block, and this command names one; "
+            "name as many as the race may use at most, as in --seeds 0,1,2,3,4"
+        )
     return rules
 
 
@@ -95,6 +118,11 @@ def _planned_scheduler(space: Space, wishes: Wishes) -> dict[str, Any]:
         raise ValueError(
             f"--scheduler-set {wishes.scheduler_set[0][0]}: the scheduler {name} has no settings; "
             f"choose another --scheduler, for example {_DEFAULT_SCHEDULER}"
+        )
+    if wishes.smallest_difference is not None and name != PairedRaceSettings.NAME:
+        raise ValueError(
+            f"--smallest-difference is a setting of --scheduler {PairedRaceSettings.NAME}, and the "
+            f"scheduler is {name}; name that one, or leave the option out"
         )
     if "name" in wishes.scheduler_settings:
         raise ValueError("--scheduler-set name: a scheduler is chosen with --scheduler")

@@ -100,7 +100,7 @@ def train_sweep(
         record = sweep_record(standing.plan, rules, corpora, command=command)
         standing.refuse_other_text(record)
         with standing.open_journal(folder, record, inheritance=inheritance) as journal:
-            promote_due(journal, rules)
+            begin(journal, rules)
             cells = journal.cells()
             announce(
                 standing.plan,
@@ -182,11 +182,10 @@ def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
     refuse_unshared(url, cluster, blind_nodes)
 
 
-def promote_due(journal: Journal, rules: StoppingRules) -> None:
-    """Lets those paused cells go on that no longer wait for any other: a command may have left out
-    the cells that they waited for."""
-    if any(cell.status is Status.PAUSED for cell in journal.cells()):
-        RecordingReferee(journal, rules.build(tokens=journal.sweep().tokens)).promote()
+def begin(journal: Journal, rules: StoppingRules) -> None:
+    """Has those cells wait that the rules want later; lets those paused cells go on that no longer
+    wait for any other: a command may have left out the cells that they waited for."""
+    RecordingReferee(journal, rules.build(tokens=journal.sweep().tokens)).begin()
 
 
 def _in_order(journal: Journal) -> list[CellRecord]:
@@ -266,6 +265,7 @@ def _run_rounds(
                 if following is None:
                     return ended_by
                 journal.propose(following.round, following.cells)
+                begin(journal, rules)
                 plan = with_round(plan, following)
                 for note in following.notes:
                     console.print(Text(f"note: {note}", style="dim"), soft_wrap=True)

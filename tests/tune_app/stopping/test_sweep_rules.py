@@ -54,7 +54,7 @@ def test_the_span_is_a_million_tokens_where_nobody_says_otherwise() -> None:
         (
             {"scheduler": "pbt"},
             1_000,
-            "unknown scheduler 'pbt'; expected one of asha, asha-stop, halving, none",
+            "unknown scheduler 'pbt'; expected one of asha, asha-stop, halving, race, none",
         ),
         (
             {"scheduler_set": (("eta", 3),)},
