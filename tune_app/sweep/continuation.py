@@ -49,7 +49,7 @@ def _where(standing: Standing, so_far: Mapping[str, Reached]) -> str:
     known = [cell for cell in standing.recorded if cell.key in left]
     failed = [cell for cell in known if cell.status is Status.FAILED]
     begun = [cell for cell in known if cell.attempts and cell not in failed]
-    done = sum(cell.status.done for cell in standing.recorded)
+    done = sum(cell.status.done and cell.attempts > 0 for cell in standing.recorded)
     parts = [
         (done, "done"),
         (len(begun), f"resumed{_resumed(begun, so_far)}"),

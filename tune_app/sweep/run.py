@@ -107,7 +107,8 @@ def train_sweep(
                 rules,
                 corpora,
                 console,
-                ended=sum(cell.status.done for cell in cells),
+                # A race has cells wait that have never started.
+                ended=sum(cell.status.done and cell.attempts > 0 for cell in cells),
                 cells=len(cells),
                 first=continuation(standing, reached(journal)),
             )
