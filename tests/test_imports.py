@@ -113,6 +113,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.replay",
         "tune_app.formats",
         "tune_app.plan",
+        "tune_app.dollars",
         "tune_app.journal",
         "tune_app.stopping",
         "tune_app.statistics",
@@ -123,6 +124,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "model.spec",
         "tune_app.formats",
         "tune_app.plan",
+        "tune_app.dollars",
         "tune_app.journal",
         "tune_app.stopping",
         "tune_app.results",
@@ -136,7 +138,13 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.trial",
         "tune_app.results",
     ),
-    "tune_app.cluster": ("data", "tune_app.formats", "tune_app.stores"),
+    "tune_app.cluster": (
+        "data",
+        "tune_app.formats",
+        "tune_app.stores",
+        "tune_app.dollars",
+        "tune_app.journal",
+    ),
     "tune_app.on_ray": (
         "data",
         "model",
@@ -146,6 +154,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.command_line",
         "tune_app.stores",
         "tune_app.plan",
+        "tune_app.dollars",
         "tune_app.journal",
         "tune_app.stopping",
         "tune_app.faults",
@@ -161,6 +170,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.command_line",
         "tune_app.stores",
         "tune_app.plan",
+        "tune_app.dollars",
         "tune_app.journal",
         "tune_app.stopping",
         "tune_app.faults",
@@ -218,6 +228,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.command_line",
         "tune_app.stores",
         "tune_app.plan",
+        "tune_app.dollars",
         "tune_app.journal",
         "tune_app.statistics",
         "tune_app.stopping",
@@ -289,6 +300,9 @@ COMMAND_LINES = {
     # A command line stands above its room: it may use what shows things to a person.
     "tune_app.trial.__main__": {"tune_app.command_line", "tune_app.devices"},
     "data.prepare": {"tune_app"},
+    # On a head they ask the cloud's daemon what machines cost.
+    "tune_app.sweep.__main__": {"tune_app.cloud"},
+    "tune_app.study.__main__": {"tune_app.cloud"},
 }
 
 # Other names of command lines.

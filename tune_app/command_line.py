@@ -37,6 +37,11 @@ ENDING = (signal.SIGTERM, signal.SIGHUP)
 """Signals that end a sweep as Ctrl-C does."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as in shells."""
+OUT_OF_DOLLARS = 75
+"""Exit code of a sweep that saved all its cells because its dollars or its cluster's are spent:
+`EX_TEMPFAIL` of sysexits.h, try again later."""
+PAUSED = "paused: "
+"""How the reason begins for which such a sweep ended."""
 
 
 def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -> int:

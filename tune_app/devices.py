@@ -22,6 +22,13 @@ def gpu_count() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
+def gpu_model(device: str) -> str:
+    """The model of the GPU that a device is, as the driver names it; empty for others."""
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return ""
+    return torch.cuda.get_device_name(device)
+
+
 def available_devices() -> tuple[str, ...]:
     """Names of the devices of this machine, the CPU first: cpu, cuda, cuda:0, …, mps."""
     gpus = tuple(f"cuda:{number}" for number in range(gpu_count()))

@@ -20,6 +20,7 @@ def remove_what_version_6_added(connection: sqlite3.Connection) -> None:
 
 def remove_what_version_7_added(connection: sqlite3.Connection) -> None:
     """With `asha` for the scheduler that was called so."""
+    remove_what_version_8_added(connection)
     for table in ("proposals", "rounds"):
         connection.execute(f"DROP TABLE {table}")
     columns = "arrival, cell, tokens, action, rule, reason, evidence, at, amendment"
@@ -29,3 +30,12 @@ def remove_what_version_7_added(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE decisions SET rule = 'asha' WHERE rule = 'asha-stop'")
     connection.execute("ALTER TABLE failures DROP COLUMN after")
     connection.execute("UPDATE sweep SET record = replace(record, 'asha-stop', 'asha')")
+
+
+def remove_what_version_8_added(connection: sqlite3.Connection) -> None:
+    for table in ("runs", "bills"):
+        connection.execute(f"DROP TABLE {table}")
+    for column in (
+        *("worker", "machine", "gpu", "dollars_per_hour", "contract", "run", "ended_at"),
+    ):
+        connection.execute(f"ALTER TABLE attempts DROP COLUMN {column}")

@@ -5,6 +5,7 @@ The command line parses `RunOptions` directly; the sweep and Ray use the same ob
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,6 +66,20 @@ class RunOptions:
     """Newest checkpoints kept of each cell; default: 2 while it trains, then only the last."""
     keep_best: int = 1
     """Checkpoints with the best scores on dev that are kept as well."""
+    dollars_per_hour: Annotated[
+        float | None,
+        Parameter(
+            help="Price of this machine in $/h, so that the results say what each cell cost; on a "
+            "rented cluster prices are known."
+        ),
+    ] = None
+    max_dollars: Annotated[
+        float | None,
+        Parameter(
+            help="What it may cost in all. It does not start if the forecast is higher; when it is "
+            "spent, cells are saved and paused, and go on with a higher limit."
+        ),
+    ] = None
     on_error: Literal["continue", "stop"] = "continue"
     """When the code of a cell fails: continue with the other cells, or stop the sweep."""
     wandb: Literal["off", "offline", "online"] = "off"
@@ -78,6 +93,7 @@ class RunOptions:
         if self.cells_at_once is not None and self.cells_at_once < 1:
             raise ValueError(f"{self.cells_at_once} cells at once; it must be at least 1")
         refuse_keeping(self.keep_checkpoints, best=self.keep_best)
+        self._refuse_dollars()
         if self.cpus < 1:
             raise ValueError(f"{self.cpus} CPUs per cell; it must be at least 1")
         if self.gpus is not None and self.gpus < 0:
@@ -92,6 +108,24 @@ class RunOptions:
             raise ValueError(
                 f"--device {self.device} is for this machine alone; with --address choose "
                 f"{' or '.join(ON_A_CLUSTER)}, Ray assigns the GPUs"
+            )
+
+    def _refuse_dollars(self) -> None:
+        for name, value in (
+            ("--dollars-per-hour", self.dollars_per_hour),
+            ("--max-dollars", self.max_dollars),
+        ):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value:g}; it must be a number of dollars over 0")
+        if self.on_a_cluster and self.dollars_per_hour is not None:
+            raise ValueError(
+                f"--dollars-per-hour {self.dollars_per_hour:g} is the price of this machine; with "
+                "--address others train: leave it out, rented machines have their own prices"
+            )
+        if self.max_dollars is not None and not self.on_a_cluster and not self.dollars_per_hour:
+            raise ValueError(
+                f"--max-dollars {self.max_dollars:g} needs a price: name this machine's with "
+                "--dollars-per-hour"
             )
 
     @property

@@ -51,6 +51,8 @@ class RentedMachine:
 class Bill:
     """All that a cluster has cost."""
 
+    cluster: str
+    """Its name."""
     at: float
     """Seconds since the epoch."""
     total: float

@@ -25,6 +25,7 @@ from filelock import FileLock
 
 from tune_app.journal import rows
 from tune_app.journal.adoption import AdoptedCell, write_adopted
+from tune_app.journal.cost_writer import CostWriter
 from tune_app.journal.file import (
     JournalError,
     JournalFullError,
@@ -35,7 +36,6 @@ from tune_app.journal.file import (
     require_journal,
 )
 from tune_app.journal.metrics import metric
-from tune_app.journal.plan_writer import PlanWriter
 from tune_app.journal.records import (
     DIVERGED,
     CellEvaluation,
@@ -57,7 +57,7 @@ __all__ = ["SCHEMA_VERSION", "Journal", "JournalError", "JournalFullError"]
 logger = logging.getLogger(__name__)
 
 
-class Journal(PlanWriter):
+class Journal(CostWriter):
     """A sweep's journal. `Journal.create` makes one, `Journal.open` continues or reads one."""
 
     @classmethod
@@ -120,7 +120,7 @@ class Journal(PlanWriter):
             journal = cls(open_existing(path, read_only=False), path=path, clock=clock, lock=lock)
             if journal._count(Status.RUNNING):
                 # Their process is dead, since it would hold the lock.
-                journal.mark_interrupted()
+                journal.mark_interrupted(killed=True)
             return journal
 
     def record(
@@ -190,15 +190,18 @@ class Journal(PlanWriter):
 
     def start_attempt(self, cell: str, *, host: str = "") -> int:
         """Records that a worker starts the cell; returns the attempt's number, from 1."""
+        now = self._clock()
         with self._transaction():
             self._connection.execute(
                 "UPDATE cells SET status = ?, reason = '', attempts = attempts + 1 WHERE key = ?",
                 [Status.RUNNING.value, cell],
             )
+            self._end_attempts(now, cell=cell)
             self._connection.execute(
-                "INSERT INTO attempts (cell, number, host, started_at)"
-                " SELECT key, attempts, ?, ? FROM cells WHERE key = ?",
-                [host, self._clock(), cell],
+                "INSERT INTO attempts (cell, number, host, started_at, run)"
+                " SELECT key, attempts, ?, ?, (SELECT coalesce(max(number), 0) FROM runs)"
+                " FROM cells WHERE key = ?",
+                [host, now, cell],
             )
             number = self._connection.execute(
                 "SELECT attempts FROM cells WHERE key = ?", [cell]
@@ -242,14 +245,18 @@ class Journal(PlanWriter):
                 [cell, url, self._clock()],
             )
 
-    def fail(self, failure: Failure) -> Failure:
-        """Records that an attempt ended in an error; returns the failure with its time.
+    def fail(self, failure: Failure, *, ends_attempt: bool = True) -> Failure:
+        """Records an error of an attempt; returns the failure with its time.
 
         Sets the cell's status to failed if the failure ended the cell.
+
+        ends_attempt: whether it ended the attempt; some are only noted.
         """
         failure = replace(failure, at=self._clock(), after=self._newest_arrival())
         with self._transaction():
             self._add_failure(failure)
+            if ends_attempt:
+                self._end_attempts(failure.at, cell=failure.cell)
             if failure.ended:
                 self._set_status(failure.cell, Status.FAILED, failure.reason)
         return failure
@@ -277,9 +284,15 @@ class Journal(PlanWriter):
             )
         return written.rowcount == 1
 
-    def mark_interrupted(self) -> None:
-        """Records that no cell is in training any more: those that were are interrupted."""
+    def mark_interrupted(self, *, killed: bool = False) -> None:
+        """Records that no cell is in training any more: those that were are interrupted.
+
+        killed: whether the driver was, some time ago; else they have ended just now.
+        """
         with self._transaction():
+            if killed:
+                self._end_attempts_as_last_heard()
+            self._end_attempts(self._clock())
             self._connection.execute(
                 "UPDATE cells SET status = ? WHERE status = ?",
                 [Status.INTERRUPTED.value, Status.RUNNING.value],
@@ -302,6 +315,8 @@ class Journal(PlanWriter):
         status = decision.action.status
         if status is not None:
             self._set_status(decision.cell, status, decision.reason)
+        if status is not None and status.done:
+            self._end_attempts(at, cell=decision.cell)
 
 
 @contextmanager

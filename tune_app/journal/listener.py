@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from tune_app.dollars.limit import Spending
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellRecord, Decision, Failure, Observation
 
@@ -37,6 +38,9 @@ class SweepListener(Protocol):
     def cell_failed(self, failure: Failure) -> None:
         """An attempt ended in an error."""
 
+    def paid(self, spending: Spending) -> None:
+        """What the sweep has cost until now; called every few seconds if anything has a price."""
+
     def ending(self, reason: str) -> None:
         """A signal asked the sweep to end early; its cells are saved now, which takes seconds.
 
@@ -61,6 +65,8 @@ class QuietListener:
     def promoted(self, decision: Decision) -> None: ...
 
     def cell_failed(self, failure: Failure) -> None: ...
+
+    def paid(self, spending: Spending) -> None: ...
 
     def ending(self, reason: str) -> None: ...
 
@@ -90,6 +96,9 @@ class Broadcast:
 
     def cell_failed(self, failure: Failure) -> None:
         self._tell(lambda listener: listener.cell_failed(failure))
+
+    def paid(self, spending: Spending) -> None:
+        self._tell(lambda listener: listener.paid(spending))
 
     def ending(self, reason: str) -> None:
         self._tell(lambda listener: listener.ending(reason))

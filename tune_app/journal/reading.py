@@ -11,6 +11,8 @@ from typing import Self
 
 from filelock import FileLock
 
+from tune_app.dollars.accounting import Run
+from tune_app.dollars.bill import Bill
 from tune_app.journal import rows
 from tune_app.journal.file import is_being_written
 from tune_app.journal.records import (
@@ -146,6 +148,15 @@ class JournalReader:
     def attempts(self, cell: str | None = None) -> list[Attempt]:
         """In the order they began; of one cell, or of all."""
         return [rows.attempt(row) for row in self._select("attempts", cell)]
+
+    def runs(self) -> list[Run]:
+        """The runs of the driver, in order."""
+        return [rows.run(row) for row in self._connection.execute("SELECT * FROM runs")]
+
+    def bills(self) -> list[Bill]:
+        """The newest bill of each cluster that the sweep has run on."""
+        found = self._connection.execute("SELECT record FROM bills ORDER BY cluster")
+        return [rows.bill(row["record"]) for row in found]
 
     def heartbeats(self) -> dict[str, Heartbeat]:
         """The newest heartbeat of each cell that has one."""

@@ -263,6 +263,22 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Place:
+    """The machine that an attempt trains on, and its price."""
+
+    worker: int | None = None
+    """The number of a cluster's rented worker."""
+    machine: str = ""
+    """The market's number of a rented machine, the name of any other; empty if unknown."""
+    gpu: str = ""
+    """Model of its GPU; empty if it has none, or it is unknown."""
+    dollars_per_hour: float | None = None
+    """Of the whole machine, storage and bandwidth apart; None if it is unknown."""
+    contract: int | None = None
+    """The market's number of the rental; None for a machine that is not rented."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """One start of a cell on a worker."""
 
@@ -275,6 +291,11 @@ class Attempt:
     """Seconds since the epoch."""
     resumed_from: int | None
     """Tokens of the checkpoint it resumed from, 0 for none; None until the trial reports it."""
+    place: Place = Place()
+    run: int = 0
+    """Number of the driver's run that started it; 0 if another sweep's, or an older version's."""
+    ended_at: float | None = None
+    """When it left the machine, in seconds since the epoch; None if it is there, or unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,11 @@ import json
 import math
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from tune_app.dollars.accounting import Run
+from tune_app.dollars.bill import Bill
 from tune_app.journal.records import (
     Action,
     Amendment,
@@ -21,6 +23,7 @@ from tune_app.journal.records import (
     FailureClass,
     Heartbeat,
     Observation,
+    Place,
     Score,
     Status,
     SweepRecord,
@@ -170,7 +173,16 @@ def failure(row: sqlite3.Row) -> Failure:
 def attempt(row: sqlite3.Row) -> Attempt:
     values = dict(row)
     del values["arrival"]
-    return Attempt(**values)
+    place = Place(**{field.name: values.pop(field.name) for field in fields(Place)})
+    return Attempt(**values, place=place)
+
+
+def run(row: sqlite3.Row) -> Run:
+    return Run(**dict(row))
+
+
+def bill(record: str) -> Bill:
+    return Bill.from_values(json.loads(record))
 
 
 def heartbeat(row: sqlite3.Row) -> Heartbeat:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tune_app.journal.version_3 import translate
 from tune_app.journal.version_7 import with_promotions
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -144,6 +144,24 @@ CREATE TABLE proposals (
 ) STRICT;
 """
 
+_ADDED_IN_8 = """
+-- Runs of the driver: while none goes on, what a cluster costs is not the sweep's.
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY,
+    started_at REAL NOT NULL,
+    until REAL NOT NULL,
+    dollars_per_hour REAL
+) STRICT;
+CREATE TABLE bills (cluster TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+ALTER TABLE attempts ADD COLUMN worker INTEGER;
+ALTER TABLE attempts ADD COLUMN machine TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN gpu TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempts ADD COLUMN dollars_per_hour REAL;
+ALTER TABLE attempts ADD COLUMN contract INTEGER;
+ALTER TABLE attempts ADD COLUMN run INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE attempts ADD COLUMN ended_at REAL;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
@@ -153,6 +171,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _to_version_5(connection)
     _to_version_6(connection)
     _to_version_7(connection)
+    _to_version_8(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -231,6 +250,12 @@ def _to_version_7(connection: sqlite3.Connection) -> None:
     with_promotions(connection)
 
 
+def _to_version_8(connection: sqlite3.Connection) -> None:
+    """What machines cost is added: runs, bills, and where and until when each attempt trained.
+    Of earlier attempts none of it is known."""
+    _execute(connection, _ADDED_IN_8)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
@@ -238,6 +263,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_5,
     _to_version_6,
     _to_version_7,
+    _to_version_8,
 )
 
 

@@ -16,6 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from model.training.settings import wished_at_once
 from tune_app.cluster.capacity import ClusterSize
+from tune_app.cluster.purse import Purse
 from tune_app.faults.policy import respond, suspicion
 from tune_app.journal.full_disk import wait_until_written
 from tune_app.journal.journal import Journal
@@ -27,6 +28,7 @@ from tune_app.journal.records import (
     Failure,
     FailureClass,
     Observation,
+    Place,
     Status,
 )
 from tune_app.on_ray.cell_queue import CellQueue
@@ -38,6 +40,7 @@ from tune_app.on_ray.messages import (
     EAGER,
     EARLY,
     ERROR,
+    GPU,
     HOST,
     KIND,
     OBSERVATION,
@@ -47,6 +50,7 @@ from tune_app.on_ray.messages import (
     RESUMED_FROM,
     TOKENS,
     WARNINGS,
+    WORKER,
 )
 from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.trainable import RetryError
@@ -90,6 +94,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         checkpoint_url: from the name of a checkpoint in the store to what the journal records.
         stop_on_error: whether any failed cell ends the sweep too.
         cluster: returns the machines that train now or may be added; None for this machine only.
+        purse: knows what machines cost; None if nothing is recorded of it.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         checkpoint_url: Callable[[str], str] = str,
         stop_on_error: bool = False,
         cluster: Callable[[], ClusterSize] | None = None,
+        purse: Purse | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._journal = journal
@@ -113,6 +119,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._checkpoint_url = checkpoint_url
         self._stop_on_error = stop_on_error
         self._cluster = cluster
+        self._purse = purse
+        self._placed: dict[str, Place] = {}
+        """Where each cell's attempt is, as the journal has it."""
         self._controller: Any = None
         self._cells = {cell.key: cell for cell in journal.cells()}
         self._checkpoints = journal.checkpoints()
@@ -171,6 +180,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if key in self._given_up:
             return
         self._lost.discard(key)
+        self._placed.pop(key, None)
         # Its host is unknown until its first report.
         self._pulses[key] = Pulse(tokens=self._pulse(key).tokens)
         self._written(lambda: self._journal.start_attempt(key))
@@ -183,6 +193,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if key in self._given_up:
             # Tune may have started it again before it learned that the cell was given up.
             return str(TrialScheduler.STOP)
+        self._place(key, result)
         if TOKENS not in result:
             self._pulses[key] = replace(
                 self._pulse(key),
@@ -330,6 +341,22 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._beaten_at[key] = now
             self._written(lambda: self._journal.beat(key, tokens, host))
 
+    def _place(self, key: str, result: dict[str, Any]) -> None:
+        """Records the machine that an attempt is on; a rented one again once it is on the bill."""
+        known = self._placed.get(key)
+        if self._purse is None or (
+            known is not None and (known.worker is None or known.contract is not None)
+        ):
+            return
+        place = self._purse.place(
+            worker=result.get(WORKER),
+            machine=result[HOST].rpartition("/")[0],
+            gpu=result.get(GPU, ""),
+        )
+        if place != known:
+            self._placed[key] = place
+            self._written(lambda: self._journal.place(key, place))
+
     def _keep(self, key: str, url: str) -> None:
         """Records a cell's newest checkpoint, if it is another than before."""
         if self._checkpoints.get(key) != url:
@@ -354,7 +381,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             tokens=self._pulse(key).tokens,
             remedy="trained eager",
         )
-        self._written(lambda: self._journal.fail(failure))
+        self._written(lambda: self._journal.fail(failure, ends_attempt=False))
 
     def _note_damage(self, key: str, damage: str, resumed_from: int, host: str) -> None:
         onward = f"resumed from {resumed_from:,} tokens" if resumed_from else "started again"
@@ -368,7 +395,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             tokens=self._pulse(key).tokens,
             remedy=onward,
         )
-        self._written(lambda: self._journal.fail(failure))
+        self._written(lambda: self._journal.fail(failure, ends_attempt=False))
 
     def _pulse(self, key: str) -> Pulse:
         return self._pulses.get(key, Pulse())

@@ -18,7 +18,7 @@ from ray import tune
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from tune_app.cluster.corpus_fetch import TokenFetch
-from tune_app.devices import use_threads
+from tune_app.devices import gpu_model, use_threads
 from tune_app.faults.oom_kills import oom_kills
 from tune_app.faults.policy import classify
 from tune_app.faults.reasons import reason_of
@@ -30,6 +30,7 @@ from tune_app.on_ray.messages import (
     EAGER,
     EARLY,
     ERROR,
+    GPU,
     HOST,
     KIND,
     OBSERVATION,
@@ -39,6 +40,7 @@ from tune_app.on_ray.messages import (
     RESUMED_FROM,
     TOKENS,
     WARNINGS,
+    WORKER,
 )
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
@@ -50,6 +52,8 @@ from tune_app.trial.trial import Trial
 
 logger = logging.getLogger(__name__)
 
+WORKER_VARIABLE = "STELLUX_K"
+"""Set on a cluster's rented workers: their number."""
 SLICE_SECONDS = 1.0
 """Longest time between two reports, so that a sweep can be watched and ended at any time."""
 STORE_PATIENCE = 15 * 60.0
@@ -82,6 +86,9 @@ class CellTrainable(tune.Trainable):
         self._waiting_since: float | None = None
         node = ray.get_runtime_context().get_node_id()
         self._host = f"{platform.node()}/{node[:8]}"
+        number = os.environ.get(WORKER_VARIABLE, "")
+        self._worker = int(number) if number.isdecimal() else None
+        self._gpu = gpu_model(config["device"])
         self._warnings = _Warnings()
         logging.getLogger().addHandler(self._warnings)
 
@@ -98,7 +105,13 @@ class CellTrainable(tune.Trainable):
             elif self._failed is FailureClass.STORAGE:
                 time.sleep(_RETRY_PAUSE)
             raise RetryError("the attempt ended with an error, which was reported")
-        report: dict[str, Any] = {HOST: self._host, PROCESS: os.getpid(), OOM_KILLS: oom_kills()}
+        report: dict[str, Any] = {
+            HOST: self._host,
+            WORKER: self._worker,
+            GPU: self._gpu,
+            PROCESS: os.getpid(),
+            OOM_KILLS: oom_kills(),
+        }
         try:
             if self._trial is None:
                 if not self._corpora_are_here():

@@ -33,7 +33,8 @@ from model.training.settings import wished_at_once
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.idle_notice import Waiting
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.command_line import ENDING, handled
+from tune_app.cluster.purse import Purse
+from tune_app.command_line import ENDING, PAUSED, handled
 from tune_app.faults.policy import micro_batch_size
 from tune_app.formats import duration
 from tune_app.journal.full_disk import wait_until_written
@@ -72,6 +73,7 @@ def run_cells(
     listener: SweepListener,
     options: RunOptions,
     means: Means,
+    purse: Purse | None = None,
 ) -> str | None:
     """Trains cells in order until all have ended. Ray must be connected.
 
@@ -86,6 +88,7 @@ def run_cells(
         listener: is told of every event.
         options: how the sweep is run.
         means: the resources that these options resolve to.
+        purse: keeps the account of the sweep, and says when all cells are to be saved.
 
     Returns:
         Why the sweep ended before its cells did, or None.
@@ -122,6 +125,7 @@ def run_cells(
                 checkpoint_url=lambda name: from_folder(below(checkpoints, name), folder),
                 stop_on_error=options.on_error == "stop",
                 cluster=cluster_size if options.on_a_cluster else None,
+                purse=purse,
             )
             param_space[CELL] = tune.grid_search(
                 [message_of_cell(cell, journal) for cell in (*paused, *left)]
@@ -133,7 +137,11 @@ def run_cells(
                 halt=halt,
                 scratch=scratch,
                 means=means,
-                on_a_cluster=options.on_a_cluster,
+                callbacks=[
+                    _Starts(scheduler),
+                    _Waits(on_a_cluster=options.on_a_cluster),
+                    *([] if purse is None else [_Dollars(purse, halt=halt, listener=listener)]),
+                ],
             ).fit()
             now = {cell.key: cell for cell in journal.cells()}
             left = [
@@ -152,7 +160,7 @@ def _tuner(
     halt: Halt,
     scratch: Path,
     means: Means,
-    on_a_cluster: bool,
+    callbacks: Sequence[Callback],
 ) -> Tuner:
     return Tuner(
         tune.with_resources(CellTrainable, {"cpu": means.cpus, "gpu": means.gpus}),
@@ -170,7 +178,7 @@ def _tuner(
             # Tune's own snapshots, which nothing reads.
             storage_path=str(scratch.absolute()),
             stop=halt,
-            callbacks=[_Starts(scheduler), _Waits(on_a_cluster=on_a_cluster)],
+            callbacks=list(callbacks),
             # The scheduler decides what is retried, and how often.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
@@ -199,6 +207,22 @@ class _Starts(Unsaved, Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._scheduler.started(trial.config[CELL]["key"])
+
+
+class _Dollars(Unsaved, Callback):
+    """Shows what the sweep costs, and ends it when its dollars or the cluster's do."""
+
+    def __init__(self, purse: Purse, *, halt: Halt, listener: SweepListener) -> None:
+        self._purse, self._halt, self._listener = purse, halt, listener
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        spending, reason = self._purse.look()
+        if spending is not None:
+            self._listener.paid(spending)
+        if reason is not None and self._halt.reason is None:
+            # As Ctrl-C does: each process saves its cell before it ends.
+            self._halt.reason = f"{PAUSED}{reason}"
+            self._listener.ending(self._halt.reason)
 
 
 _WAITS_FOR_MACHINES = (

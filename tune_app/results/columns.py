@@ -143,6 +143,15 @@ _RESULTS: Mapping[str, Column] = {
         meaning="FLOPs of the trained tokens, forward and backward, counted from the sizes",
         unit="FLOPs",
     ),
+    "dollars": Column(
+        meaning="for the cell's time on machines with a price: cells that share one split it; "
+        "idleness, set-up, storage and bandwidth are not in it. Empty if it was on none",
+        unit="$",
+    ),
+    "repeated_dollars": Column(
+        meaning="of dollars: for training that was lost with a machine or a process, and repeated",
+        unit="$",
+    ),
     "amendment": Column(
         meaning="number of the command that added the cell to a sweep that existed, as in the "
         "report's settings; 0 if it was planned from the start"
@@ -226,6 +235,7 @@ _DESIGNS: Mapping[str, Column] = {
     ),
     "charged_training_flops": Column(meaning="their FLOPs, forward and backward", unit="FLOPs"),
     "charged_seconds": Column(meaning="their wall time, all phases", unit="s"),
+    "charged_dollars": Column(meaning="their dollars, see results.csv", unit="$"),
 }
 
 _EQUAL_BUDGETS: Mapping[str, Column] = {

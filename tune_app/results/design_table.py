@@ -50,6 +50,11 @@ def _row(results: SweepResults, design: Design, rank: int | None) -> Row:
             for name, statuses in _COUNTED.items()
         },
         **charged(design),
+        **(
+            {}
+            if results.account is None
+            else {"charged_dollars": sum(cell.dollars or 0.0 for cell in design.cells)}
+        ),
     }
 
 

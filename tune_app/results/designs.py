@@ -54,6 +54,8 @@ class CellResult:
     """Its score on the test split, which ranks nothing; only leaders and the baseline have one."""
     evaluations: tuple[CellEvaluation, ...] = ()
     """What it scored in suites, in the order of writing."""
+    dollars: float | None = None
+    """For its time on machines with a price; None if it was on none."""
 
     @property
     def failure(self) -> Failure | None:
@@ -266,6 +268,17 @@ class Design:
         return mean_of(
             flops for cell in self.finished if (flops := cell.training_flops) is not None
         )
+
+    @property
+    def dollars(self) -> float | None:
+        """Mean over the finished seeds; with nuisance axes, of all its trials on a seed. None
+        unless every such cell has a price."""
+        several = len(self.trials) > 1
+        cells = [cell for cell in self.cells if cell.last] if several else self.finished
+        known = [cell.dollars for cell in cells if cell.dollars is not None]
+        if not known or len(known) < len(cells):
+            return None
+        return self._a_seed(sum(known)) if several else mean_of(known)
 
     def _a_seed(self, total: float) -> float | None:
         """A cost of all its cells, stopped ones included, by the seeds that were trained."""

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from tune_app.journal.records import ENDED_EARLY
 from tune_app.results import sections
 from tune_app.results.caveats import caveats
+from tune_app.results.costs import cost_section
 from tune_app.results.summary import SweepResults
 from tune_app.results.whole_files import replacing
 
@@ -56,6 +57,7 @@ def markdown(results: SweepResults, plots: Sequence[str]) -> str:
         "stopped": [sections.stopped_row(results, cell) for cell in stopped[:MOST_ROWS]],
         "more_stopped": max(0, len(stopped) - MOST_ROWS),
         "spent": sections.spent_on(results),
+        "dollars": cost_section(results),
         "caveats": told[:_MOST_CAVEATS],
         "more_caveats": max(0, len(told) - _MOST_CAVEATS),
         "plots": _chosen(plots),

@@ -17,6 +17,7 @@ from tune_app.results.caveats import caveats
 from tune_app.results.charts.all_charts import charts, optuna_views, plotly_library
 from tune_app.results.charts.replay import replay_charts, reported_of
 from tune_app.results.confounders import confounder_section
+from tune_app.results.costs import cost_section
 from tune_app.results.equal_budgets import view_section
 from tune_app.results.failures import failure_sections
 from tune_app.results.nuisance import nuisance_section
@@ -100,6 +101,7 @@ def _content(results: SweepResults, pictures: Sequence[Picture]) -> dict[str, An
             if cell.checkpoint is not None
         ],
         "spent": sections.spent_on(results),
+        "dollars": cost_section(results),
         "pictures": [
             {
                 "name": picture.name,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from tune_app.dollars.accounting import Account
+from tune_app.journal.costs import account_of
 from tune_app.journal.journal import Journal
 from tune_app.journal.metrics import in_order, metric
 from tune_app.journal.records import (
@@ -55,6 +57,8 @@ class SweepResults:
     """The commands that changed the sweep after its start, in order."""
     rounds: tuple[Round, ...] = ()
     """Of a search, with its proposals."""
+    account: Account | None = None
+    """What it has cost; None if nothing in it has a price."""
 
     @cached_property
     def names(self) -> CellNames:
@@ -272,6 +276,8 @@ def summarise(journal: Journal) -> SweepResults:
         scores, amendments = journal.scores(), journal.amendments()
         rounds = journal.rounds()
         evaluations = journal.evaluations()
+        account = account_of(journal)
+    charged = {} if account is None else account.cells
     tested = {score.cell: score for score in scores if score.split == "test"}
     last = {one.cell: one for one in decisions if one.action.ends or one.action is Action.PAUSE}
     endings = {cell.key: last.get(cell.key) for cell in records if cell.status.done}
@@ -285,6 +291,7 @@ def summarise(journal: Journal) -> SweepResults:
             checkpoint=checkpoints.get(cell.key),
             test=tested.get(cell.key),
             evaluations=tuple(one for one in evaluations if one.cell == cell.key),
+            dollars=charged.get(cell.key),
         )
         for cell in records
     )
@@ -297,4 +304,5 @@ def summarise(journal: Journal) -> SweepResults:
         failures=tuple(failures),
         amendments=tuple(amendments),
         rounds=tuple(rounds),
+        account=account,
     )

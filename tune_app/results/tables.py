@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tune_app.journal.metrics import in_order
 from tune_app.journal.records import PHASES, Decision
+from tune_app.results.costs import charged_dollars
 from tune_app.results.designs import CellResult
 from tune_app.results.evaluated import columns_of
 from tune_app.results.summary import SweepResults
@@ -216,6 +217,7 @@ def _outcome(results: SweepResults, result: CellResult, drawn: Sequence[str]) ->
         **{f"seconds_{phase}": seconds[phase] for phase in PHASES},
         "seconds_total": sum(seconds.values()),
         "training_flops": result.training_flops,
+        **charged_dollars(results, result),
         "amendment": result.cell.amendment,
         "attempts": result.cell.attempts,
         "resumes": result.resumes,

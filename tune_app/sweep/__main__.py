@@ -36,6 +36,7 @@ from tune_app.plan.wishes import Wishes
 
 if TYPE_CHECKING:
     from data.tokenizers.spec import TokenizerSpec
+    from tune_app.cluster.daemon import ClusterDaemon
     from tune_app.plan.plan import SweepPlan
     from tune_app.stopping.all_rules import StoppingRules
 
@@ -115,7 +116,14 @@ def run(
     command = repeated(MODULE, arguments)
     with ended_by_signals():
         planned, rules = _plan(space, wishes)
-        return run_sweep(planned, rules, options, console=lasting_console(), command=command)
+        return run_sweep(
+            planned,
+            rules,
+            options,
+            console=lasting_console(),
+            command=command,
+            daemon=_daemon(options),
+        )
 
 
 @app.command(
@@ -279,6 +287,15 @@ def _grown(
     name = wishes.name or load_space(space).name
     wishes = grown(wishes, add, name=name, results=options.results)
     return wishes, with_seeds_named(arguments, wishes.seeds)
+
+
+def _daemon(options: RunOptions) -> ClusterDaemon | None:
+    """The daemon that rents the cluster's machines, on its head; None elsewhere."""
+    if not options.on_a_cluster:
+        return None
+    from tune_app.cloud.daemon.client import daemon_here  # noqa: PLC0415
+
+    return daemon_here()
 
 
 def _plan(space: str, wishes: Wishes) -> tuple[SweepPlan, StoppingRules]:

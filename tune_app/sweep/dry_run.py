@@ -22,6 +22,7 @@ from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
+from tune_app.sweep.dollars import forecast_text
 from tune_app.sweep.estimate import end_seconds, plan_rows
 from tune_app.sweep.folder import JOURNAL, is_running
 from tune_app.sweep.run import cluster_of
@@ -137,7 +138,9 @@ def _facts(
     if left and (test := sizes.get("test", 0)):
         end = end_seconds(plan, rows, dev=sizes["dev"], test=test)
         time += f", then {formats.duration(end)} to score leader and baseline on the test split"
+    cost = forecast_text(seconds / at_once, options)
     return [
+        *([("dollars", cost)] if cost else []),
         ("results", f"{folder} ({state})"),
         ("checkpoints", chosen_store(options.checkpoints, folder)),
         ("device", f"{means.device}, {each}{formats.counted(means.cpus, 'CPU')} per cell, {place}"),

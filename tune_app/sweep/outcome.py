@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tune_app.command_line import INTERRUPTED
+from tune_app.command_line import INTERRUPTED, OUT_OF_DOLLARS, PAUSED
 from tune_app.journal.records import Status
 
 SIGNALS = ("interrupted", "terminated")
@@ -38,8 +38,15 @@ class Outcome:
         return self.ended_by in SIGNALS
 
     @property
+    def paused(self) -> bool:
+        """Whether it ended because dollars are spent; the same command goes on later."""
+        return self.ended_by is not None and self.ended_by.startswith(PAUSED)
+
+    @property
     def exit_code(self) -> int:
-        """0 if every cell has ended, 130 after an interruption, else 1."""
+        """0 if every cell has ended, 130 after an interruption, 75 if dollars are spent, else 1."""
         if self.complete:
             return 0
+        if self.paused:
+            return OUT_OF_DOLLARS
         return INTERRUPTED if self.interrupted else 1

@@ -12,7 +12,10 @@ from rich.text import Text
 from data.prepared import PreparedCorpus
 from tune_app.cluster.capacity import ClusterSize
 from tune_app.cluster.corpus_share import Tokens
+from tune_app.cluster.daemon import ClusterDaemon
 from tune_app.cluster.options import Means, RunOptions
+from tune_app.cluster.purse import Purse
+from tune_app.command_line import PAUSED
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.reached import reached
@@ -27,6 +30,7 @@ from tune_app.sweep.announcement import announce
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
+from tune_app.sweep.dollars import purse_of, refuse_over_limit
 from tune_app.sweep.folder import JOURNAL, exclusive
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
@@ -49,18 +53,27 @@ _NOTHING = Inheritance()
 
 
 def run_sweep(
-    plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
+    plan: SweepPlan,
+    rules: StoppingRules,
+    options: RunOptions,
+    *,
+    console: Console,
+    command: str,
+    daemon: ClusterDaemon | None = None,
 ) -> int:
     """Runs a sweep as `train_sweep` does, prints its result, and returns the exit code."""
-    outcome = train_sweep(plan, rules, options, console=console, command=command)
+    outcome = train_sweep(plan, rules, options, console=console, command=command, daemon=daemon)
     folder = options.results / plan.name
     with Journal.open(folder / JOURNAL, read_only=True) as journal:
         console.print(summary(journal, folder))
     if outcome.ended_by is not None:
         console.print(
-            f"\nThe sweep ended early: {outcome.ended_by}.", markup=False, highlight=False
+            f"\nThe sweep ended early: {outcome.ended_by}.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
-    if outcome.interrupted:
+    if outcome.interrupted or outcome.paused:
         console.print(f"Continue it with: {command}", markup=False, soft_wrap=True)
     return outcome.exit_code
 
@@ -73,6 +86,7 @@ def train_sweep(
     console: Console,
     command: str,
     inheritance: Inheritance = _NOTHING,
+    daemon: ClusterDaemon | None = None,
 ) -> Outcome:
     """Runs a sweep, or what is left of it, and writes its results.
 
@@ -83,6 +97,7 @@ def train_sweep(
         console: shows what is about to run, and the progress.
         command: the command line that continues the sweep.
         inheritance: what a new sweep begins with.
+        daemon: knows what the cluster's machines cost, and when they end; None if nothing does.
 
     Raises ValueError for user mistakes: a corpus that cannot be used, a sweep of the same name
     with other settings, a sweep that is already running.
@@ -99,6 +114,14 @@ def train_sweep(
         corpora = prepared_corpora(plan, console)
         record = sweep_record(standing.plan, rules, corpora, command=command)
         standing.refuse_other_text(record)
+        refuse_over_limit(
+            standing.plan,
+            standing.left,
+            options,
+            means,
+            dev_bytes=next(iter(corpora.values())).manifest.splits["dev"].text_bytes,
+            priced=daemon is not None,
+        )
         with standing.open_journal(folder, record, inheritance=inheritance) as journal:
             begin(journal, rules)
             cells = journal.cells()
@@ -127,30 +150,35 @@ def train_sweep(
                 keep_tokenizers(folder, stores.checkpoints, corpora.values())
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
-            ended_by = _run_rounds(
-                standing.plan,
-                rules,
-                journal,
-                corpora,
-                options,
-                console=console,
-                means=means,
-                cluster=cluster,
-                stores=stores,
-                tokens=tokens,
-            )
-            journal.mark_interrupted()
-            tidy_up(stores.checkpoints, journal, folder)
-            if ended_by is None:
-                score_leader(
+            trains = any(not cell.status.ended for cell in journal.cells())
+            with purse_of(journal, options, name=plan.name, trains=trains, daemon=daemon) as purse:
+                ended_by = _run_rounds(
+                    standing.plan,
+                    rules,
                     journal,
                     corpora,
-                    folder,
+                    options,
                     console=console,
-                    device=options.device,
-                    threads=means.cpus * means.cells_at_once,
-                    tested=inheritance.tested,
+                    means=means,
+                    cluster=cluster,
+                    stores=stores,
+                    tokens=tokens,
+                    purse=purse,
                 )
+                journal.mark_interrupted()
+                if ended_by is not None and ended_by.startswith(PAUSED):
+                    purse.saved()
+                tidy_up(stores.checkpoints, journal, folder)
+                if ended_by is None:
+                    score_leader(
+                        journal,
+                        corpora,
+                        folder,
+                        console=console,
+                        device=options.device,
+                        threads=means.cpus * means.cells_at_once,
+                        tested=inheritance.tested,
+                    )
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415
@@ -242,6 +270,7 @@ def _run_rounds(
     cluster: ClusterSize | None,
     stores: Stores,
     tokens: Tokens | None,
+    purse: Purse,
 ) -> str | None:
     """Trains the cells, and those of each further round of a search once the last one has ended.
 
@@ -261,6 +290,7 @@ def _run_rounds(
                     ray=ray,
                     stores=stores,
                     tokens=tokens,
+                    purse=purse,
                 )
                 following = None if ended_by else next_round(plan.search, journal)
                 if following is None:
@@ -323,6 +353,7 @@ def _run(
     ray: OwnRay,
     stores: Stores,
     tokens: Tokens | None,
+    purse: Purse,
 ) -> str | None:
     """Trains the cells that have not ended. Returns why it ended early, or None."""
     cells = _in_order(journal)
@@ -330,6 +361,8 @@ def _run(
         return None
     if (reason := _lost_baseline(journal, plan)) is not None:
         return reason
+    if purse.drain is not None:
+        return f"{PAUSED}{purse.drain}"
     ray.connect(means)
     # Ray takes a second to import; --help and a finished sweep do without.
     from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
@@ -357,6 +390,7 @@ def _run(
             listener=listener,
             options=options,
             means=means,
+            purse=purse,
         )
     finally:
         listener.sweep_ended()

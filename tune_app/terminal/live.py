@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from tune_app import formats
+from tune_app.dollars.limit import Spending, dollars
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener, SweepListener
 from tune_app.journal.records import Action, CellRecord, Decision, Failure, Observation, Status
@@ -54,6 +55,7 @@ class _View(QuietListener):
         # A separate thread redraws the live region.
         self._lock = threading.RLock()
         self._progress: SweepProgress | None = None
+        self._spending: Spending | None = None
         self._clock = SweepClock(clock=clock, cells_at_once=cells_at_once)
 
     @property
@@ -94,6 +96,21 @@ class _View(QuietListener):
             line = sentences.failed(self.progress, failure)
         self._say(line)
 
+    def paid(self, spending: Spending) -> None:
+        with self._lock:
+            self._spending = spending
+
+    def _dollars(self) -> str:
+        """What is spent, and what it may come to; empty if nothing has a price."""
+        if self._spending is None:
+            return ""
+        text = f", {dollars(self._spending.spent)} so far"
+        if (left := self._clock.sweep_left(self.progress)) is not None:
+            text += f", about {dollars(self._spending.in_all(left))} in all"
+        if self._spending.limit is not None:
+            text += f" of {dollars(self._spending.limit)}"
+        return text
+
     def ending(self, reason: str) -> None:
         with self._lock:
             line = sentences.ending(self.progress, reason)
@@ -132,8 +149,9 @@ class PlainView(_View):
             progress = self.progress
             left = self._clock.sweep_left(progress)
             over = "/".join(map(str, progress.over()))
+            money = self._dollars()
         about = f", about {formats.duration(left)} left" if left else ""
-        text = f"[{over}{about}] {line.what.plain} {line.text.plain}"
+        text = f"[{over}{about}{money}] {line.what.plain} {line.text.plain}"
         self._console.print(Text(text), soft_wrap=True)
 
 
@@ -182,7 +200,7 @@ class LiveView(_View):
 
     def _head(self, progress: SweepProgress) -> Text:
         left = formats.duration(self._clock.sweep_left(progress))
-        times = f"{formats.duration(self._clock.elapsed)}, about {left} left"
+        times = f"{formats.duration(self._clock.elapsed)}, about {left} left{self._dollars()}"
         counts = f"{len(progress.cells)} cells: {progress.counts()}"
         if round_text := progress.round_text:
             counts = f"{round_text}, {counts}"

@@ -17,6 +17,7 @@ from tests.tune_app.old_journals import (
     remove_what_version_4_added,
     remove_what_version_6_added,
     remove_what_version_7_added,
+    remove_what_version_8_added,
 )
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
@@ -28,6 +29,7 @@ from tune_app.journal.records import (
     Decision,
     Failure,
     FailureClass,
+    Place,
     Score,
     Status,
 )
@@ -435,3 +437,26 @@ def test_a_journal_of_version_6_keeps_its_scheduler_under_a_new_name(tmp_path: P
         assert journal.sweep() == sweep and sweep.scheduler["name"] == "asha-stop"
         assert journal.decisions() == before
         assert journal.decisions()[0].arrival == 1
+
+
+def test_a_journal_of_version_7_knows_no_prices_and_can_learn_them(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        cell = journal.cells()[0].key
+        journal.start_attempt(cell)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_8_added(connection)
+        connection.execute("PRAGMA user_version = 7")
+    with Journal.open(path) as journal:
+        (old,) = journal.attempts()
+        assert (old.place, old.run, old.ended_at) == (Place(), 0, None)
+        assert (journal.runs(), journal.bills()) == ([], [])
+        assert journal.begin_run(dollars_per_hour=0.5) == 1
+        journal.start_attempt(cell)
+        place = Place(worker=3, machine="m", gpu="RTX 3090", dollars_per_hour=0.2, contract=7)
+        journal.place(cell, place)
+        journal.mark_interrupted()
+        old, new = journal.attempts()
+        assert old.ended_at is None
+        assert (new.place, new.run) == (place, 1)
+        assert new.ended_at is not None

@@ -32,6 +32,14 @@ def default_socket() -> Path:
     return Path(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
 
 
+def daemon_here() -> DaemonClient | None:
+    """A client of the daemon on this machine; None if this is not a cluster's head."""
+    try:
+        return DaemonClient() if default_socket().is_socket() else None
+    except OSError:  # of a folder that this user may not look into
+        return None
+
+
 Exchange = Callable[[bytes], bytes]
 """Sends a request's line to the daemon and returns the answer's; raises OSError."""
 

@@ -241,7 +241,8 @@ class Daemon:
             (one, None if one.attempt is None else self._ledger.find_attempt(one.attempt))
             for one in self._ledger.rentals()
         ]
-        return bill_of(known, self._rentals.budget(), now=time.time()).to_values()
+        budget, name = self._rentals.budget(), self._settings.cluster
+        return bill_of(known, budget, cluster=name, now=time.time()).to_values()
 
     def _status(self) -> dict[str, Any]:
         budget, rentals = self._rentals.budget(), self._ledger.rentals()

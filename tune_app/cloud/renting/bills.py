@@ -11,6 +11,7 @@ def bill_of(
     rentals: list[tuple[Rental, Attempt | None]],
     budget: Budget,
     *,
+    cluster: str,
     now: float,
     head: float = 0.0,
 ) -> Bill:
@@ -19,10 +20,12 @@ def bill_of(
     Args:
         rentals: every instance ever rented, with the attempt that rented it.
         budget: of the cluster.
+        cluster: its name.
         now: seconds since 1970.
         head: dollars for the head.
     """
     return Bill(
+        cluster=cluster,
         at=now,
         total=sum(rental.dollars for rental, _ in rentals) + head,
         per_hour=budget.per_hour,

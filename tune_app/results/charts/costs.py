@@ -41,6 +41,7 @@ def _latency(design: Design) -> float | None:
 COSTS = (
     Cost(name="FLOPs", label="training FLOPs of a seed", of=lambda one: one.training_flops),
     Cost(name="seconds", label="training seconds of a seed", of=lambda one: one.training_seconds),
+    Cost(name="dollars", label="dollars of a seed", of=lambda one: one.dollars),
     Cost(name="latency", label="measured seconds for the next token", of=_latency),
     Cost(name="parameters", label="parameters used for a token", of=_parameters),
 )

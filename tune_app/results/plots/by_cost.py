@@ -97,6 +97,14 @@ def _evaluated(
 
 
 EVALUATED = (
+    Cost(
+        name="dollars",
+        title="dollars",
+        label="dollars for the time on machines",
+        ticks=lambda: StrMethodFormatter("${x:,g}"),
+        of_cell=lambda cell: cell.dollars,
+        of_design=lambda design: design.dollars,
+    ),
     _evaluated(
         "latency",
         "median seconds of the next token, as evaluated",
@@ -110,7 +118,7 @@ EVALUATED = (
         of_cell=lambda cell: peak_memory(cell.evaluations),
     ),
 )
-"""Costs that only evaluated cells have."""
+"""Costs that only some cells have: those that were evaluated, or had a price."""
 
 
 def costs_of(results: SweepResults) -> tuple[Cost, ...]:

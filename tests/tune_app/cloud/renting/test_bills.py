@@ -35,7 +35,7 @@ def bill(ledger: Ledger, now: float) -> Bill:
         (one, None if one.attempt is None else ledger.find_attempt(one.attempt))
         for one in ledger.rentals()
     ]
-    return bill_of(known, BUDGET, now=now, head=0.25)
+    return bill_of(known, BUDGET, cluster="mine", now=now, head=0.25)
 
 
 def test_every_dollar_of_the_ledger_is_on_the_bill(tmp_path: Path) -> None:
@@ -70,13 +70,26 @@ def test_every_dollar_of_the_ledger_is_on_the_bill(tmp_path: Path) -> None:
     ("values", "says"),
     [
         ([], "not an object"),
-        ({"at": 1.0, "total": float("nan"), "per_hour": 0, "cap": 1}, "total of a bill is nan"),
-        ({"at": 1.0}, "lacks values"),
-        ({"at": 1.0, "total": 0, "per_hour": 0, "cap": 1, "machines": 3}, "not a list"),
+        (
+            {"cluster": "a", "at": 1.0, "total": float("nan"), "per_hour": 0, "cap": 1},
+            "total of a bill is nan",
+        ),
+        ({"cluster": "a", "at": 1.0}, "lacks values"),
+        (
+            {"cluster": "a", "at": 1.0, "total": 0, "per_hour": 0, "cap": 1, "machines": 3},
+            "not a list",
+        ),
     ],
 )
 def test_a_bill_that_is_none_is_refused(values: object, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Bill.from_values(values)
-    whole = {"at": 1.0, "total": 0, "per_hour": 0, "cap": 1, "of_a_newer_daemon": "?"}
+    whole = {
+        "cluster": "a",
+        "at": 1.0,
+        "total": 0,
+        "per_hour": 0,
+        "cap": 1,
+        "of_a_newer_daemon": "?",
+    }
     assert Bill.from_values(whole).machines == ()
