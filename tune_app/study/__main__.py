@@ -52,12 +52,23 @@ def run(file: File = "quick", *, options: RunOptions = _OPTIONS) -> int:
 
     study = load_study(file)
     command = repeated(MODULE, own_arguments())
-    from tune_app.study.planned import timed_on  # noqa: PLC0415 - imports torch
+    from tune_app.study.planned import cells_at_once, timed_on  # noqa: PLC0415 - imports torch
     from tune_app.study.run import run_study  # noqa: PLC0415
 
+    daemon = None
+    if options.on_a_cluster:
+        from tune_app.cloud.daemon.client import daemon_here  # noqa: PLC0415
+
+        daemon = daemon_here()
     with ended_by_signals():
         return run_study(
-            study, options, console=lasting_console(), command=command, timed=timed_on(options)
+            study,
+            options,
+            console=lasting_console(),
+            command=command,
+            timed=timed_on(options),
+            at_once=cells_at_once(options),
+            daemon=daemon,
         )
 
 

@@ -219,6 +219,8 @@ class Spent:
     """In its cells, one after another."""
     memory: float | None = None
     """Most bytes that one of their processes took; None where none was measured."""
+    dollars: float | None = None
+    """What it cost; None where nothing had a price."""
 
 
 def spent(found: Found, phase: PhaseFound) -> Spent:
@@ -242,4 +244,11 @@ def spent(found: Found, phase: PhaseFound) -> Spent:
             peaks = [one.metrics.get("peak_memory") for one in cell.curve]
             memory += [peak for peak in peaks if peak is not None]
     most = max(memory, default=None)
-    return Spent(runs=runs, tokens=tokens, seconds=seconds, memory=most)
+    account = phase.results.account
+    return Spent(
+        runs=runs,
+        tokens=tokens,
+        seconds=seconds,
+        memory=most,
+        dollars=None if account is None else account.spent,
+    )

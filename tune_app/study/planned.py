@@ -10,6 +10,7 @@ from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device
 from tune_app.plan.plan import SweepPlan
 from tune_app.study.budget import refuse_over_budget
+from tune_app.study.dollars import refuse_over_dollars
 from tune_app.study.forecast import Timed, forecast, forecast_lines
 from tune_app.study.spec import Study
 from tune_app.sweep.checks import this_machine
@@ -22,10 +23,22 @@ def show_plan(study: Study, options: RunOptions, *, console: Console) -> None:
     refuse_over_budget(study)
     means = Means.of(options, this_machine(options.device))
     with console.status("timing a few training steps of the baseline on this machine"):
-        found = forecast(study, timed_on(options))
+        price = options.dollars_per_hour
+        found = forecast(
+            study,
+            timed_on(options),
+            dollars_an_hour=None if price is None else (price, price),
+            at_once=means.cells_at_once,
+        )
+    refuse_over_dollars(found, limit=options.max_dollars, spent=0.0)
     facts = forecast_lines(found, budget=study.budget, at_once=means.cells_at_once)
     head = f"Study {study.name}: {len(study.phases)} phases, {means.cells_at_once} cells at once"
     print_facts(console, head, facts)
+
+
+def cells_at_once(options: RunOptions) -> int:
+    """Cells that this machine trains in parallel."""
+    return Means.of(options, this_machine(options.device)).cells_at_once
 
 
 def timed_on(options: RunOptions) -> Timed:

@@ -12,7 +12,7 @@ from tune_app.study.spec import Study
 
 _HEAD = (
     "| phase | runs: at most | trained | tokens: at most | trained | time: at most | took "
-    "| memory of a cell: about | most | dollars: at most |"
+    "| memory of a cell: about | most | dollars: at most | cost |"
 )
 
 
@@ -42,9 +42,10 @@ def _row(name: str, known: PhaseForecast | None, took: Spent) -> str:
         told = (str(known.runs), count(known.total), duration(known.seconds), memory, dollars)
     runs, tokens, seconds, memory, dollars = told
     most = "" if took.memory is None else size(took.memory)
+    cost = "" if took.dollars is None else dollars_text((took.dollars, took.dollars))
     return (
         f"| {name} | {runs} | {took.runs} | {tokens} | {count(took.tokens)} | {seconds} | "
-        f"{duration(took.seconds)} | {memory} | {most} | {dollars} |"
+        f"{duration(took.seconds)} | {memory} | {most} | {dollars} | {cost} |"
     )
 
 
@@ -68,11 +69,13 @@ def _together(known: list[PhaseForecast]) -> PhaseForecast:
 
 def _all_spent(found: Found) -> Spent:
     each = [spent(found, phase) for phase in found.phases]
+    paid = [one.dollars for one in each if one.dollars is not None]
     return Spent(
         runs=sum(one.runs for one in each),
         tokens=sum(one.tokens for one in each),
         seconds=sum(one.seconds for one in each),
         memory=max((one.memory for one in each if one.memory is not None), default=None),
+        dollars=sum(paid) if paid else None,
     )
 
 
@@ -82,6 +85,7 @@ def spent_text(found: Found) -> str:
     return (
         f"{counted(whole.runs, 'run')}, {count(whole.tokens)} tokens, {duration(whole.seconds)} of "
         f"training in {counted(len(found.phases), 'phase')}"
+        + ("" if whole.dollars is None else f", {dollars_text((whole.dollars, whole.dollars))}")
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tune_app.cluster.daemon import ClusterDaemon
 from tune_app.cluster.options import RunOptions
 from tune_app.formats import counted
 from tune_app.journal.journal import Journal
@@ -16,14 +17,16 @@ from tune_app.results.summary import summarise
 from tune_app.stores.open import below
 from tune_app.study.adopting import adopted_cells, forget_strays
 from tune_app.study.budget import refuse_over_budget
-from tune_app.study.definition import DEFINITION, keep_definition
+from tune_app.study.definition import keep_definition
+from tune_app.study.dollars import limit_of_phase, refuse_over_dollars
 from tune_app.study.forecast import FILE as FORECAST
-from tune_app.study.forecast import Timed, forecast, keep_forecast
+from tune_app.study.forecast import Timed, forecast, keep_forecast, kept_forecast
 from tune_app.study.found import Found, PhaseFound
 from tune_app.study.phases.base import PromotionError
 from tune_app.study.planning import PlannedPhase, folder_of, planned_phase
 from tune_app.study.report import write_report
 from tune_app.study.spec import Study
+from tune_app.sweep.dollars import spent_in
 from tune_app.sweep.folder import JOURNAL, exclusive
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.run import train_sweep
@@ -41,6 +44,8 @@ def run_study(
     console: Console,
     command: str,
     timed: Timed | None = None,
+    at_once: int = 1,
+    daemon: ClusterDaemon | None = None,
 ) -> int:
     """Runs a study, or what is left of it, and writes its report. Returns the exit code.
 
@@ -53,6 +58,8 @@ def run_study(
         console: shows the progress.
         command: the command line that continues it.
         timed: times a plan for the forecast; None: it is in tokens alone.
+        at_once: cells trained in parallel, which share what their machine costs.
+        daemon: knows what the cluster's machines cost; None if nothing does.
 
     Raises ValueError for user mistakes: a study that does not fit its budget, a phase that was
     created by another version of the file, a study that is already running.
@@ -62,10 +69,20 @@ def run_study(
     inner = replace(options, results=folder, checkpoints=_store(study, options))
     found = Found(alpha=study.alpha)
     with exclusive(folder):
-        if not (folder / DEFINITION).exists():
-            keep_definition(study, folder)
         if not (folder / FORECAST).exists():
-            keep_forecast(folder, forecast(study, timed))
+            price = options.dollars_per_hour
+            an_hour = None if price is None else (price, price)
+            made = forecast(study, timed, dollars_an_hour=an_hour, at_once=at_once)
+            # Refused before its folder has anything that another price would have to change.
+            refuse_over_dollars(made, limit=options.max_dollars, spent=0.0)
+            keep_forecast(folder, made)
+            keep_definition(study, folder)
+        forecasts = kept_forecast(folder)
+        refuse_over_dollars(
+            forecasts.values(),
+            limit=options.max_dollars,
+            spent=sum(_spent(study, folder).values()),
+        )
         for number, phase in enumerate(study.phases):
             try:
                 planned = planned_phase(study, number, found)
@@ -80,12 +97,20 @@ def run_study(
             if not _is_closed(study, folder, number):
                 _say(console, f"Phase {number + 1} of {len(study.phases)}, {phase.name}")
                 _say(console, f"  {planned.promotion.reason}")
+                behind = [one.name for one in study.phases[number + 1 :]]
+                limit = limit_of_phase(
+                    options.max_dollars,
+                    spent=_spent(study, folder),
+                    later=[forecasts[name] for name in behind if name in forecasts],
+                    phase=phase.name,
+                )
                 outcome = train_sweep(
                     planned.plan,
                     planned.rules,
-                    inner,
+                    replace(inner, max_dollars=limit),
                     console=console,
                     command=command,
+                    daemon=daemon,
                     inheritance=Inheritance(
                         origin=planned.origin,
                         cells=adopted,
@@ -122,6 +147,14 @@ def read_study(study: Study, folder: Path) -> Found:
             one = PhaseFound(name=phase.name, kind=phase.KIND, results=summarise(journal))
         found = replace(found, phases=(*found.phases, one))
     return found
+
+
+def _spent(study: Study, folder: Path) -> dict[str, float]:
+    """The dollars that each phase has cost so far."""
+    return {
+        phase.name: spent_in(folder / folder_of(number, phase))
+        for number, phase in enumerate(study.phases)
+    }
 
 
 def _store(study: Study, options: RunOptions) -> str:

@@ -25,6 +25,7 @@ from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.dollars import forecast_text
 from tune_app.sweep.estimate import end_seconds, plan_rows
 from tune_app.sweep.folder import JOURNAL, is_running
+from tune_app.sweep.memory import cell_bytes
 from tune_app.sweep.run import cluster_of
 from tune_app.sweep.standing import Standing, standing_of
 from tune_app.sweep.store_location import chosen_store
@@ -79,6 +80,17 @@ def dry_run(
     else:
         console.print(Text("Every cell has been trained; nothing is left to do."))
     return 0
+
+
+def _memory(plan: SweepPlan, rows: Sequence[PlanRow], *, device: str, at_once: int) -> list[Fact]:
+    """What the largest cell takes: its process, or on a GPU its tensors."""
+    if device == "cuda":
+        most = max((row.memory_bytes or 0 for row in rows), default=0)
+        where = "on its GPU"
+    else:
+        most, where = max(map(cell_bytes, plan.feasible), default=0), "for its process"
+    together = f", {formats.size(at_once * most)} for {at_once} at once" if at_once > 1 else ""
+    return [("memory", f"about {formats.size(most)} {where} for the largest cell{together}")]
 
 
 def _later_rounds(plan: SweepPlan, each: float) -> str:
@@ -143,6 +155,7 @@ def _facts(
         *([("dollars", cost)] if cost else []),
         ("results", f"{folder} ({state})"),
         ("checkpoints", chosen_store(options.checkpoints, folder)),
+        *_memory(plan, rows, device=means.device, at_once=at_once),
         ("device", f"{means.device}, {each}{formats.counted(means.cpus, 'CPU')} per cell, {place}"),
         (
             "time",

@@ -19,6 +19,7 @@ from tune_app.plan.plan import SweepPlan
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.study import run
 from tune_app.study.file import study_from
+from tune_app.study.forecast import Timed
 from tune_app.study.run import read_study, run_study
 from tune_app.study.spec import Study
 from tune_app.sweep.folder import JOURNAL
@@ -86,6 +87,8 @@ class MadeUp:
         self.score, self.stops = score, stops
         self.trained: dict[str, list[str]] = {}
         """Keys of the cells by phase that were not adopted."""
+        self.limits: dict[str, float | None] = {}
+        """What each phase may cost, in dollars."""
         self.interrupt_after: int | None = None
         """Cells after which the sweep is interrupted."""
         self.at = ""
@@ -100,8 +103,10 @@ class MadeUp:
         console: Console,
         command: str,
         inheritance: Inheritance,
+        daemon: None = None,
     ) -> Outcome:
         self.at = plan.name
+        self.limits[plan.name] = options.max_dollars
         path = options.results / plan.name / JOURNAL
         if not path.exists():
             record = record_of(
@@ -147,13 +152,24 @@ class MadeUp:
 
 
 def run_made_up(
-    study: Study, sweeps: MadeUp, results: Path, monkeypatch: pytest.MonkeyPatch
+    study: Study,
+    sweeps: MadeUp,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    timed: Timed | None = None,
+    **options: Any,
 ) -> tuple[int, str]:
-    """The exit code of a study and what it showed."""
+    """The exit code of a study and what it showed.
+
+    timed: as `run_study` has it.
+    options: of RunOptions.
+    """
     monkeypatch.setattr(run, "train_sweep", sweeps)
     shown = StringIO()
     console = Console(file=shown, width=200)
-    code = run_study(study, RunOptions(results=results), console=console, command="again")
+    wanted = RunOptions(results=results, **options)
+    code = run_study(study, wanted, console=console, command="again", timed=timed)
     return code, shown.getvalue()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.tune_app.study.studies import TINY, study_of
 from tune_app.study.budget import costs, refuse_over_budget
+from tune_app.study.dollars import limit_of_phase, refuse_over_dollars
 from tune_app.study.file import StudyError, known_studies, load_study
 from tune_app.study.forecast import forecast, forecast_lines, keep_forecast, kept_forecast
 
@@ -106,6 +107,32 @@ def test_a_forecast_counts_the_worst_case_and_times_what_it_knows(tmp_path: Path
     assert list(kept_forecast(tmp_path).values()) == list(paid)
     (tmp_path / "forecast.json").write_text("[{")
     assert kept_forecast(tmp_path) == {}
+
+
+def test_a_limit_in_dollars_keeps_what_later_phases_need() -> None:
+    found = forecast(
+        study_of(),
+        lambda plan: [36.0 * plan.tokens for _ in plan.cells],
+        dollars_an_hour=(1.0, 1.0),
+    )
+    assert [one.dollars for one in found] == [(50.0, 50.0), (30.0, 30.0), (180.0, 180.0)]
+    refuse_over_dollars(found, limit=260.0, spent=0.0)
+    refuse_over_dollars(found, limit=None, spent=0.0)
+    told = (
+        r"it may cost \$260.00 if nothing is stopped \(baseline \$50.00, rank .*over --max-dollars"
+    )
+    with pytest.raises(ValueError, match=told):
+        refuse_over_dollars(found, limit=259.0, spent=0.0)
+    refuse_over_dollars(found, limit=100.0, spent=50.0)  # it goes on until that is spent
+    with pytest.raises(ValueError, match=r"has spent \$50.00, and --max-dollars is 50"):
+        refuse_over_dollars(found, limit=50.0, spent=50.0)
+
+    spent = {"baseline": 40.0, "rank": 5.0}
+    assert limit_of_phase(None, spent=spent, later=found[2:], phase="rank") is None
+    assert limit_of_phase(250.0, spent=spent, later=found[2:], phase="rank") == 30.0
+    assert limit_of_phase(250.0, spent=spent, later=[], phase="finalists") == 205.0
+    with pytest.raises(ValueError, match=r"nothing is left of --max-dollars 225 for the phase 'ra"):
+        limit_of_phase(225.0, spent=spent, later=found[2:], phase="rank")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

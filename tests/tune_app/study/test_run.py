@@ -13,6 +13,7 @@ import pytest
 from tests.tune_app.results.browser import look
 from tests.tune_app.study.studies import MadeUp, noisy, origins, run_made_up, study_of
 from tune_app.journal.journal import Journal
+from tune_app.plan.plan import SweepPlan
 from tune_app.study.definition import definition_values, kept_study
 from tune_app.study.file import load_study, study_from
 from tune_app.study.run import OtherEvidenceError, read_study
@@ -143,6 +144,26 @@ def test_a_changed_file_is_refused(
     other = study_of(axes={"glu_expansion": [2.0, 2.66]})
     with pytest.raises(OtherEvidenceError, match=r"'rank' in .* cells, evidence, reason differ"):
         run_made_up(other, sweeps, results, monkeypatch)
+
+
+def test_finalists_keep_their_dollars_and_a_study_that_is_too_dear_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def an_hour_a_thousand_tokens(plan: SweepPlan) -> list[float]:
+        return [3.6 * plan.tokens for _ in plan.cells]
+
+    sweeps = MadeUp(noisy(0.01))
+    priced: dict[str, Any] = {"timed": an_hour_a_thousand_tokens, "dollars_per_hour": 1.0}
+    with pytest.raises(ValueError, match=r"it may cost \$26.00 if nothing is stopped"):
+        run_made_up(study_of(), sweeps, tmp_path, monkeypatch, **priced, max_dollars=25.0)
+    assert sweeps.trained == {} and not (tmp_path / "tiny/forecast.json").exists()
+    assert (
+        run_made_up(study_of(), sweeps, tmp_path, monkeypatch, **priced, max_dollars=27.0)[0] == 0
+    )
+    # 18 of the 27 are kept for finalists, 3 for the ranking; what nothing has spent is theirs too.
+    assert sweeps.limits == {"0-baseline": 6.0, "1-rank": 9.0, "2-finalists": 27.0}
+    report = (tmp_path / "tiny/REPORT.md").read_text("utf-8")
+    assert "| $18.00 |" in report and "| together | 17 |" in report
 
 
 def test_a_better_learning_rate_is_taken_on(
