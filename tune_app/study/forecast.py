@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tune_app.dollars.limit import dollars as amount
 from tune_app.formats import count, counted, duration, size
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan, plan_of_cells
@@ -181,7 +182,7 @@ def dollars_text(dollars: tuple[float, float] | None) -> str:
     """`$1.20`, `$1.20 to $2.40`; empty if it is unknown."""
     if dollars is None:
         return ""
-    low, high = (f"${one:,.2f}" for one in dollars)
+    low, high = (amount(one) for one in dollars)
     return low if low == high else f"{low} to {high}"
 
 

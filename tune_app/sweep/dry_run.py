@@ -86,11 +86,12 @@ def _memory(plan: SweepPlan, rows: Sequence[PlanRow], *, device: str, at_once: i
     """What the largest cell takes: its process, or on a GPU its tensors."""
     if device == "cuda":
         most = max((row.memory_bytes or 0 for row in rows), default=0)
-        where = "on its GPU"
+        where = "on a GPU for the largest cell"
     else:
-        most, where = max(map(cell_bytes, plan.feasible), default=0), "for its process"
+        most = max(map(cell_bytes, plan.feasible), default=0)
+        where = "for the process of the largest cell"
     together = f", {formats.size(at_once * most)} for {at_once} at once" if at_once > 1 else ""
-    return [("memory", f"about {formats.size(most)} {where} for the largest cell{together}")]
+    return [("memory", f"about {formats.size(most)} {where}{together}")]
 
 
 def _later_rounds(plan: SweepPlan, each: float) -> str:
