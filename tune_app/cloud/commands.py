@@ -257,9 +257,11 @@ def _left(client: DaemonClient) -> str:
 
 def _lines(found: Status) -> list[str]:
     lines = [
-        f"Cluster {found.cluster}: ${found.spent:.2f} of ${found.cap:.2f} spent, "
+        f"Cluster {found.cluster}: ${found.spent:.2f} of ${found.cap:.2f} spent on rented machines "
+        f"(by the {found.spent_by}), "
         f"{found.gpu_hours:.1f} GPU hours, ${found.per_hour:.3f}/h now"
     ]
+    lines += [f"  ALERT        {text}" for text in found.alerts]
     seen = "never" if found.looked_at is None else f"{time.time() - found.looked_at:.0f} s ago"
     lines.append(f"  last look    {seen}{'; ' + found.trouble if found.trouble else ''}")
     if found.closed:

@@ -26,7 +26,16 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
     "open_market": {"market", "renting", "secrets", "vast"},
     "overlay": {"json_settings", "market", "secrets", "whole_files"},
     "node": {"json_settings", "market", "overlay", "whole_files"},
-    "daemon": {"errors", "ledger", "market", "open_market", "overlay", "renting", "secrets"},
+    "daemon": {
+        "errors",
+        "ledger",
+        "market",
+        "open_market",
+        "overlay",
+        "renting",
+        "secrets",
+        "whole_files",
+    },
     "cluster_yaml": {
         "head_paths",
         "hetzner",

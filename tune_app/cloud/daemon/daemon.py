@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 import time
@@ -11,19 +12,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tune_app.cloud.daemon.alerts import Alerts
 from tune_app.cloud.daemon.client import default_socket
+from tune_app.cloud.daemon.conditions import Watched, conditions, may_feed
+from tune_app.cloud.daemon.ledgers import open_ledger
 from tune_app.cloud.daemon.lost_workers import ending_lost
 from tune_app.cloud.daemon.protocol import DrainOrder, node_message
 from tune_app.cloud.daemon.socket_server import MAXIMUM_CONNECTIONS, listening
 from tune_app.cloud.errors import CloudError, UncertainError, WrongKeyError
-from tune_app.cloud.ledger.file import ledger_path
+from tune_app.cloud.ledger.damaged import is_damage, is_unreadable
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
@@ -41,6 +45,8 @@ from tune_app.cloud.secrets.key import ApiKey
 
 MODULE = "tune_app.cloud.daemon"
 MAXIMUM_SOCKET_PATH = 100
+UNREADABLE_STEPS = 4
+"""A ledger that so many steps in a row cannot read counts as damaged."""
 
 logger = logging.getLogger(MODULE)
 
@@ -75,26 +81,31 @@ def serve(
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (
         _alone(state),
-        Ledger.open(
-            ledger_path(state, settings.cluster),
-            cluster=settings.cluster,
-            slots=range(settings.first_k, settings.last_k + 1),
-        ) as ledger,
         open_market(settings, key) as market,
+        closing(
+            Alerts(settings.cluster, to=settings.on_alert, memory=state / "alerts.json")
+        ) as alerts,
     ):
-        _try_key(market, prefix(settings.cluster))
-        link_up = None if links is None else links.link_up
-        rentals = Rentals(settings, market, ledger, setup=setup, link_up=link_up)
-        with nullcontext() if links is None else ending_lost(links, rentals):
-            sign = Heartbeat(path=path.with_name(heartbeat.FILE))
-            Daemon(settings, rentals, ledger, beat=sign.beat).run(path, group)
+        damage = None
+        while True:
+            with open_ledger(state, settings, market, damage) as ledger:
+                _try_key(market, prefix(settings.cluster), alerts)
+                link_up = None if links is None else links.link_up
+                rentals = Rentals(settings, market, ledger, setup=setup, link_up=link_up)
+                with nullcontext() if links is None else ending_lost(links, rentals):
+                    sign = Heartbeat(path=path.with_name(heartbeat.FILE))
+                    daemon = Daemon(settings, rentals, ledger, alerts=alerts, beat=sign.beat)
+                    damage = daemon.run(path, group)
+            if damage is None:
+                return
 
 
-def _try_key(market: Market, labelled: str) -> None:
+def _try_key(market: Market, labelled: str, alerts: Alerts) -> None:
     try:
         # With the most important call: a scoped key may not see the credit.
         market.instances(labelled=labelled)
-    except WrongKeyError:
+    except WrongKeyError as error:
+        alerts.update({"key": f"the daemon cannot start, the market refuses the key: {error}"})
         raise
     except CloudError as error:
         # The rented machines have to be watched all the same.
@@ -126,6 +137,7 @@ class Daemon:
         rentals: Rentals,
         ledger: Ledger,
         *,
+        alerts: Alerts,
         beat: Callable[[], object] = lambda: None,
     ) -> None:
         """
@@ -133,6 +145,12 @@ class Daemon:
             beat: says to workers that somebody watches them: see `overlay.heartbeat`.
         """
         self._settings = settings
+        self._alerts = alerts
+        self._seen_at = time.monotonic()
+        self._doomed: dict[int, float] = {}
+        self._damage: Exception | None = None
+        self._unreadable = 0
+        self._stop_serving: Callable[[], object] = lambda: None
         self._rentals = rentals
         self._ledger = ledger
         self._beat = beat
@@ -141,45 +159,88 @@ class Daemon:
         self._trouble = "not looked yet"
         self._launches = ThreadPoolExecutor(MAXIMUM_CONNECTIONS, thread_name_prefix="launch")
 
-    def run(self, path: Path, group: str | None) -> None:
-        """Listens at `path` until SIGTERM or SIGINT."""
+    def run(self, path: Path, group: str | None) -> Exception | None:
+        """Listens at `path` until SIGTERM or SIGINT. Returns what damaged the ledger, if that is.
+
+        With a damaged ledger it stops at once: nothing that it says of money can be relied on.
+        """
         watch = threading.Thread(target=self._watch, name="watch", daemon=True)
         with listening(path, group, self.answer) as server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 # In a thread of its own: shutdown() waits for the loop that this signal interrupts.
                 signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+            self._stop_serving = server.shutdown
             watch.start()
             logger.info("listening at %s for the cluster %s", path, self._settings.cluster)
             server.serve_forever(poll_interval=0.1)
         self._ended.set()
         self._launches.shutdown(wait=True, cancel_futures=True)
         watch.join(self._settings.patience.create)
+        return self._damage
 
     def _watch(self) -> None:
         while not self._ended.is_set():
-            try:
-                self._rentals.step()
-                self._looked_at, self._trouble = time.time(), ""
-            except CloudError as error:
-                self._trouble = str(error)
-                logger.warning("%s", error)
-            except Exception as error:
-                # A bug must not stop the watch over what costs money.
-                self._trouble = f"a bug: {error}"
-                logger.exception("a bug")
-            else:
-                self._feed_workers()
+            self.step()
+            if self._damage is not None:
+                self._stop_serving()
+                return
             self._ended.wait(self._settings.patience.poll)
 
-    def _feed_workers(self) -> None:
-        """Without this for 15 minutes, workers end themselves.
+    def step(self) -> None:
+        """One look at everything, and what it says to a person. Never raises."""
+        failure: Exception | None = None
+        try:
+            self._rentals.step()
+            self._looked_at, self._trouble, self._unreadable = time.time(), "", 0
+            self._seen_at = time.monotonic()
+        except CloudError as error:
+            failure, self._trouble = error, str(error)
+            logger.warning("%s", error)
+        except Exception as error:
+            # A bug must not stop the watch over what costs money.
+            failure, self._trouble = error, f"a bug: {error}"
+            logger.exception("a bug")
+            self._unreadable += is_unreadable(error)
+            if is_damage(error) or self._unreadable >= UNREADABLE_STEPS:
+                self._damage = error
+                return
+        if may_feed(failure, unseen_s=self._unseen_s()):
+            self._feed_workers()
+        self._alert(failure)
 
-        Not after a bug: then nobody enforces the cap.
-        """
+    def _feed_workers(self) -> None:
+        """Without this for 15 minutes, workers end themselves."""
         try:
             self._beat()
         except OSError as error:
             logger.warning("workers get no heartbeat, and end themselves in 15 minutes: %s", error)
+
+    def _unseen_s(self) -> float:
+        """Since the last whole step, or since the start."""
+        return time.monotonic() - self._seen_at
+
+    def _alert(self, failure: Exception | None) -> None:
+        """Tells what a person has to know after a step. Never raises."""
+        try:
+            self._alerts.update(conditions(self._watched(failure)))
+        except Exception:
+            logger.exception("a bug")
+
+    def _watched(self, failure: Exception | None) -> Watched:
+        live, now = self._ledger.live(), time.monotonic()
+        doomed = {rental.contract for rental in live if rental.doomed}
+        self._doomed = {contract: self._doomed.get(contract, now) for contract in doomed}
+        return Watched(
+            trouble=self._trouble,
+            key_refused=isinstance(failure, WrongKeyError),
+            bug=failure is not None and not isinstance(failure, CloudError),
+            unseen_s=self._unseen_s(),
+            billing=self._rentals.money.billing.refusal(),
+            drain=self._rentals.money.drains.current(),
+            lost=self._ledger.lost(),
+            stuck={contract: now - since for contract, since in self._doomed.items()},
+            rented=len(live),
+        )
 
     def answer(self, request: dict[str, Any]) -> Any:
         """Answers a request. Raises the classes of `errors`, and ValueError for invalid ones."""
@@ -225,12 +286,15 @@ class Daemon:
     def _drain(self, driver: str) -> DrainOrder:
         drain = self._rentals.money.drains.driver_asked(driver)
         if drain is None:
-            return DrainOrder(number=0, phase="", reason="", seconds_left=0.0)
+            return DrainOrder(
+                number=0, phase="", reason="", seconds_left=0.0, alerts=self._alerts.texts()
+            )
         return DrainOrder(
             number=drain.number,
             phase=drain.phase.value,
             reason=drain.reason,
             seconds_left=seconds_left(drain, time.time()),
+            alerts=self._alerts.texts(),
         )
 
     def _drained(self, driver: str, number: int) -> None:
@@ -257,6 +321,8 @@ class Daemon:
             "closed": self._rentals.closed(),
             "cap": budget.cap,
             "spent": budget.spent,
+            "spent_by": budget.spending.by,
+            "alerts": self._alerts.texts(),
             "per_hour": budget.per_hour,
             "stage": budget.stage.value,
             "nodes": [node_message(node) for node in self._rentals.known_nodes()],
@@ -267,7 +333,7 @@ class Daemon:
                 if rental.doomed and rental.ended_at is None
             },
             "ended": Counter(
-                rental.ended_reason for rental in rentals if rental.ended_at is not None
+                kind_of(rental.ended_reason) for rental in rentals if rental.ended_at is not None
             ),
             "failures": failures,
             "avoided": {str(machine): reason for machine, reason in self._ledger.avoided().items()},
@@ -275,6 +341,11 @@ class Daemon:
             "looked_at": self._looked_at,
             "trouble": self._trouble,
         }
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its numbers, so that those which differ in seconds alone count together."""
+    return re.sub(r"\d[\d.,]*", "…", reason)
 
 
 def _text(asked: dict[str, Any], name: str) -> str:

@@ -53,10 +53,14 @@ class Status:
     avoided: Mapping[str, str]
     """Machine → reason."""
     gpu_hours: float
-    looked_at: float | None
+    looked_at: float | None = None
     """When all instances were last listed, in seconds since 1970."""
-    trouble: str
+    trouble: str = ""
     """Why the last list failed; empty if it did not."""
+    spent_by: str = "ledger"
+    """Whose count `spent` is: ledger, charges or credit."""
+    alerts: tuple[str, ...] = ()
+    """What a person has to know now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,7 @@ def read_status(values: object) -> Status:
             **values,
             "nodes": tuple(read_node(node) for node in values["nodes"]),
             "in_flight": tuple(values["in_flight"]),
+            "alerts": tuple(values["alerts"]),
         }
     )
 

@@ -18,7 +18,7 @@ from cyclopts import App
 
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError, Status
-from tune_app.cloud.errors import CloudError, NoOfferError
+from tune_app.cloud.errors import CloudError, NoOfferError, WrongKeyError
 from tune_app.cloud.head.services import journal_tail, systemctl
 from tune_app.cloud.head.units import CLOUD
 from tune_app.cloud.head_paths import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET, VAST_KEY
@@ -27,6 +27,7 @@ from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.access import Account
+from tune_app.cloud.renting.billing import CHARGES_NEED, DAY_S
 from tune_app.cloud.renting.budget import Stage
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, load_settings
@@ -67,7 +68,7 @@ def try_account(settings: CloudSettings, market: Market) -> list[str]:
     known.
     """
     market.instances(labelled=prefix(settings.cluster))
-    lines = []
+    lines = _try_charges(market)
     for name, kind in settings.node_types.items():
         found = search_and_choose(market, kind.rules)
         if isinstance(found, NoOffer):
@@ -76,13 +77,26 @@ def try_account(settings: CloudSettings, market: Market) -> list[str]:
     return lines
 
 
+def _try_charges(market: Market) -> list[str]:
+    """Raises WrongKeyError for a key that may not see what is charged."""
+    now = time.time()
+    try:
+        market.charges(now - DAY_S, now)
+    except WrongKeyError as error:
+        raise WrongKeyError(f"{error}; {CHARGES_NEED}") from None
+    except CloudError as error:
+        return [f"what was charged is not known ({error}): nothing is rented until it is"]
+    return []
+
+
 def cap_lines(status: Status) -> list[str]:
     """What the cap keeps from being rented; nothing while it does not."""
     if status.stage == Stage.OPEN.value:
         return []
     return [
         f"${status.spent:.2f} of the cap of ${status.cap:.2f} is spent, over the life of the "
-        f"cluster {status.cluster!r}: nothing more is rented; raise cap_dollars in the YAML"
+        f"cluster {status.cluster!r}, on rented machines: no more are rented; raise cap_dollars in "
+        "the YAML. A head bills besides"
     ]
 
 

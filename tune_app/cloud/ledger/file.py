@@ -12,10 +12,16 @@ from tune_app.cloud.ledger.disk_reserve import free_reserve, keep_reserve
 from tune_app.cloud.ledger.records import ACCOUNTS, BAD_WORKERS, SCHEMA, SCHEMA_VERSION
 
 LEDGER = "ledger.sqlite3"
+ASIDE = ".damaged-"
+"""Between a ledger's name and the time when it was laid aside: see `damaged`."""
 
 
 class LedgerError(ValueError):
     """The file is not a ledger of this cluster, or not one that this program can read."""
+
+
+class LedgerDamagedError(LedgerError):
+    """The file is damaged, or missing where a damaged one lies: the spending is not known."""
 
 
 def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Connection:
@@ -24,10 +30,12 @@ def open_file(path: Path, *, cluster: str, slots: Iterable[int]) -> sqlite3.Conn
     Args:
         slots: the numbers k that may be used; others in use stay until their instance ends.
 
-    Raises LedgerError if it is another cluster's, another version's, or not a ledger, and
-    LedgerUnwritableError if the disk is full even without the reserve.
+    Raises LedgerError if it is another cluster's or another version's, LedgerDamagedError if it is
+    not a ledger, and LedgerUnwritableError if the disk is full even without the reserve.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() and any(path.parent.glob(f"{path.name}{ASIDE}*")):
+        raise LedgerDamagedError(f"{path} is missing, and a damaged one lies beside it")
     numbers = list(slots)
     try:
         connection = _open(path, cluster, numbers)
@@ -50,6 +58,7 @@ def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
         # FULL: a record survives a power cut, not only a crash.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
+        _check(connection, path)
         _make(connection, path, cluster)
         name = connection.execute("SELECT name FROM cluster").fetchone()["name"]
         if name != cluster:
@@ -68,7 +77,7 @@ def _open(path: Path, cluster: str, numbers: list[int]) -> sqlite3.Connection:
         raise
     except sqlite3.DatabaseError as error:
         connection.close()
-        raise LedgerError(f"{path} is not a readable ledger ({error})") from error
+        raise LedgerDamagedError(f"{path} is not a readable ledger ({error})") from error
     except LedgerError:
         connection.close()
         raise
@@ -95,6 +104,13 @@ def still_rented(path: Path) -> list[int]:
     except sqlite3.DatabaseError as error:
         raise LedgerError(f"{path} is not a readable ledger ({error})") from error
     return [contract for (contract,) in rows]
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises LedgerDamagedError for damage anywhere in the file, before money relies on it."""
+    said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if said != "ok":
+        raise LedgerDamagedError(f"{path} is damaged: {said}")
 
 
 def _make(connection: sqlite3.Connection, path: Path, cluster: str) -> None:

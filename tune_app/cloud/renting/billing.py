@@ -19,6 +19,11 @@ DAY_S = 86_400.0
 LOST_DAYS = 365
 """How far back charges are asked for when the ledger was lost."""
 
+CHARGES_NEED = (
+    "the charges need the permission billing_read, without which the cap would be an estimate: "
+    "make a key that has it on https://cloud.vast.ai/manage-keys/"
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -134,9 +139,4 @@ class Billing:
 
 
 def _explained(error: CloudError) -> str:
-    if isinstance(error, WrongKeyError):
-        return (
-            f"{error}; the charges need the permission billing_read, which keys made for "
-            "earlier versions may lack"
-        )
-    return str(error)
+    return f"{error}; {CHARGES_NEED}" if isinstance(error, WrongKeyError) else str(error)

@@ -118,7 +118,7 @@ class CloudSettings:
     """Its name, unique within the account."""
     node_types: Mapping[str, NodeType]
     cap_dollars: float
-    """What this cluster may spend in all, ever."""
+    """What this cluster may spend on rented machines in all, ever. A head bills besides."""
     max_instances: int = 8
     base_url: str = ""
     """Of the market's API; empty for the market's own."""
@@ -127,6 +127,9 @@ class CloudSettings:
     """A launch must leave money for this many hours of all workers."""
     ending: EndingSettings = field(default_factory=EndingSettings)
     """What is reserved to save all work and to end all workers."""
+    on_alert: str = ""
+    """Told what needs a person: a webhook's address, which gets {"text": …}, or a command, which
+    gets the text as its last argument and runs as the daemon's user."""
     credit_counts: bool = True
     """Whether the fall of the account's credit counts as spent here; false where much else is
     rented with it, whose charges arrive late."""

@@ -29,6 +29,6 @@ def account_key(environment: Mapping[str, str], home: Path) -> ApiKey:
                 raise ValueError(f"{path}: {error}") from None
     raise ValueError(
         f"no Vast.ai key: set {VARIABLE}, or write it into ~/{FILES[0]}; make one at "
-        "https://cloud.vast.ai/manage-keys/ that may search offers and create, list and destroy "
-        "instances, and nothing else"
+        "https://cloud.vast.ai/manage-keys/ that may search offers, create, list and destroy "
+        "instances, and read billing (billing_read), and nothing else"
     )

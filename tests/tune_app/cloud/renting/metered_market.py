@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.tune_app.cloud.clock import Clock
-from tune_app.cloud.errors import NoAnswerError, UnreachableError
+from tune_app.cloud.errors import CloudError, NoAnswerError, UnreachableError
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
@@ -30,6 +30,7 @@ class MeteredMarket:
         self.labels: dict[int, str] = {}
         self.created_at: list[float] = []
         self.down_until = self.silent_until = float("-inf")
+        self.fails: CloudError | None = None
         self._metered_to = clock.now
 
     def meter(self, labelled: str = "") -> float:
@@ -46,6 +47,8 @@ class MeteredMarket:
 
     def _reached(self) -> None:
         self.meter()
+        if self.fails is not None:
+            raise self.fails
         if self._clock.now < self.down_until:
             raise UnreachableError("the market is down")
 

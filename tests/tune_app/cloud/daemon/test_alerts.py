@@ -1,0 +1,196 @@
+"""What a person is told, when, and how."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.tune_app.cloud.clock import Clock
+from tests.tune_app.cloud.renting.metered_market import MeteredMarket
+from tune_app.cloud.daemon.alerts import Alerts, deliver, due
+from tune_app.cloud.daemon.conditions import Watched, conditions, may_feed
+from tune_app.cloud.daemon.daemon import Daemon, kind_of
+from tune_app.cloud.errors import LedgerUnwritableError, UnreachableError, WrongKeyError
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.renting.drain import Cause, Drain, Phase
+from tune_app.cloud.renting.rented_machines import Rentals
+from tune_app.cloud.renting.settings import CloudSettings, NodeType
+
+FINE = Watched(
+    trouble="",
+    key_refused=False,
+    bug=False,
+    unseen_s=5.0,
+    billing="",
+    drain=None,
+    lost="",
+    stuck={77: 30.0},
+    rented=3,
+)
+DRAIN = Drain(
+    number=2,
+    cause=Cause.CAP,
+    reason="$9.10 of the cap of $10.00 is spent",
+    since=0.0,
+    deadline=180.0,
+    cap=10.0,
+    workers=3,
+)
+
+
+@pytest.mark.parametrize(
+    ("seen", "name", "said"),
+    [
+        ({"trouble": "auth_error", "key_refused": True}, "key", "make a new key and run ray up"),
+        ({"trouble": "a bug: x", "bug": True}, "bug", "journalctl"),
+        ({"trouble": "HTTP 502", "unseen_s": 660.0}, "list", "for 11 minutes: HTTP 502"),
+        ({"billing": "older than 60 minutes"}, "billing", "older than 60 minutes"),
+        ({"lost": "malformed"}, "ledger", "not restored: malformed"),
+        ({"drain": DRAIN}, "drain 2", "the cap of $10.00 is spent"),
+        ({"stuck": {77: 700.0, 78: 1.0}}, "stuck", "instances 77 are not destroyed"),
+    ],
+)
+def test_each_condition_has_its_text(seen: dict[str, object], name: str, said: str) -> None:
+    holds = conditions(replace(FINE, **seen))  # type: ignore[arg-type]
+    assert list(holds) == [name]
+    assert said in holds[name]
+
+
+def test_what_passes_by_itself_is_not_told() -> None:
+    assert conditions(FINE) == {}
+    assert conditions(replace(FINE, trouble="HTTP 502", unseen_s=60.0)) == {}
+    assert conditions(replace(FINE, drain=replace(DRAIN, phase=Phase.ENDED))) == {}
+
+
+def test_each_alert_once_and_again_after_an_hour() -> None:
+    assert due({"key": "x"}, {}, now=10.0) == {"key": "x"}
+    assert due({"key": "y"}, {"key": 10.0}, now=3_609.0) == {}
+    assert due({"key": "y", "bug": "z"}, {"key": 10.0}, now=3_610.0) == {"key": "y", "bug": "z"}
+    assert due({"key": "y"}, {"key": 1e9}, now=3_610.0) == {"key": "y"}, "the clock was ahead"
+
+
+def test_a_daemon_that_starts_again_knows_what_was_told(tmp_path: Path) -> None:
+    sent: list[str] = []
+    clock = Clock()
+    for _ in range(3):
+        alerts = Alerts(
+            "mine",
+            to="somewhere",
+            memory=tmp_path / "told",
+            clock=clock,
+            deliver=lambda text, _: sent.append(text),
+        )
+        alerts.update({"key": "the key is refused"})
+        assert alerts.texts() == ("the key is refused",)
+        alerts.close()
+        clock.now += 1_500
+    assert sent == ["stellux mine: the key is refused"]
+    (tmp_path / "told").write_text("{", "utf-8")
+    assert Alerts("mine", to="", memory=tmp_path / "told").texts() == ()
+
+
+def test_a_command_gets_the_text_as_one_argument(tmp_path: Path) -> None:
+    script = tmp_path / "tell"
+    script.write_text(f'#!/bin/sh\nprintf "%s|%s" "$1" "$2" > {tmp_path}/said\n', "utf-8")
+    script.chmod(0o755)
+    deliver("the cap; $(rm -rf x) is 'near'", f"{script} --loud")
+    assert (tmp_path / "said").read_text("utf-8") == "--loud|the cap; $(rm -rf x) is 'near'"
+    with pytest.raises(OSError, match="ended with 1"):
+        deliver("x", "false")
+    with pytest.raises(OSError, match="no-such-command"):
+        deliver("x", "no-such-command")
+
+
+@pytest.fixture
+def webhook() -> Iterator[tuple[str, list[object]]]:
+    got: list[object] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """A test's output is its own."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", got
+        server.shutdown()
+
+
+def test_a_webhook_gets_the_text_and_a_broken_one_breaks_nothing(
+    webhook: tuple[str, list[object]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address, got = webhook
+    for to in (address, "http://127.0.0.1:1/closed"):
+        alerts = Alerts("mine", to=to, memory=tmp_path / to[-4:])
+        alerts.update({"drain 1": "all workers are being ended"})
+        alerts.close()
+    assert got == [{"text": "stellux mine: all workers are being ended"}]
+    assert "on_alert failed" in caplog.text
+
+
+def test_a_revoked_key_is_told_to_person_journal_and_driver(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, sent = Clock(), list[str]()
+    market = MeteredMarket(clock, price=0.5)
+    settings = CloudSettings(
+        cluster="mine",
+        node_types={"w": NodeType(image="cuda", rules=OfferRules(max_dollars_per_hour=1.0))},
+        cap_dollars=10.0,
+    )
+    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
+        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
+        alerts = Alerts(
+            "mine",
+            to="x",
+            memory=tmp_path / "told",
+            clock=clock,
+            deliver=lambda text, _: sent.append(text),
+        )
+        beats: list[float] = []
+        daemon = Daemon(
+            settings, rentals, ledger, alerts=alerts, beat=lambda: beats.append(clock.now)
+        )
+        rentals.create("w", "a")
+        daemon.step()
+        assert (alerts.texts(), len(beats)) == ((), 1)
+        market.fails = WrongKeyError("the market says: auth_error")
+        for _ in range(250):
+            clock.now += 15.0
+            rentals.money.drains.asked()
+            daemon.step()
+        order = daemon.answer({"op": "drain", "driver": "sweep"})
+        alerts.close()
+        assert "the market refuses the key" in order["alerts"][0]
+        assert len(beats) == 1, "workers end themselves"
+    told = [text for text in sent if "refuses the key" in text]
+    assert len(told) == 2, "once, and again after an hour"
+    assert "1 workers are neither watched nor can they be destroyed" in told[0]
+    assert "ALERT key: the market refuses the key" in caplog.text
+
+
+def test_reasons_that_differ_in_numbers_are_one_line() -> None:
+    assert kind_of("unknown for 121 s, and its link") == kind_of(
+        "unknown for 1,355.5 s, and its link"
+    )
+    assert kind_of("outbid") == "outbid"
+
+
+def test_workers_are_told_that_they_are_watched_only_while_they_are() -> None:
+    assert may_feed(None, unseen_s=1e9)
+    assert may_feed(LedgerUnwritableError("full"), unseen_s=1e9)
+    assert may_feed(UnreachableError("down"), unseen_s=299.0)
+    assert not may_feed(UnreachableError("down"), unseen_s=300.0)
+    assert not may_feed(WrongKeyError("revoked"), unseen_s=1.0)
+    assert not may_feed(AssertionError("a bug"), unseen_s=1.0)

@@ -1,0 +1,69 @@
+"""The daemon's ledger as it starts: opened, or replaced if it is damaged."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from tune_app.cloud.errors import CloudError
+from tune_app.cloud.ledger.damaged import lay_aside
+from tune_app.cloud.ledger.file import LedgerDamagedError, ledger_path
+from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.market.labels import prefix
+from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.renting.settings import CloudSettings
+
+TRIES = 40
+
+logger = logging.getLogger(__name__)
+
+
+def open_ledger(
+    state: Path, settings: CloudSettings, market: Market, damage: Exception | None = None
+) -> Ledger:
+    """The cluster's ledger; a new and closed one if it is damaged.
+
+    Args:
+        state: folder of all clusters' ledgers.
+        damage: what was found in it while it was used.
+
+    Raises LedgerError for one that another program or cluster wrote, and OSError if none can be
+    written: then everything that bears the cluster's label was destroyed, as far as that could be.
+    """
+    path = ledger_path(state, settings.cluster)
+    slots = range(settings.first_k, settings.last_k + 1)
+    try:
+        if damage is not None:
+            lay_aside(path, str(damage), cluster=settings.cluster, slots=slots)
+        try:
+            return Ledger.open(path, cluster=settings.cluster, slots=slots)
+        except LedgerDamagedError as error:
+            lay_aside(path, str(error), cluster=settings.cluster, slots=slots)
+            return Ledger.open(path, cluster=settings.cluster, slots=slots)
+    except OSError:
+        # Nothing counts what is spent from here on.
+        destroy_labelled(market, settings.cluster, pause_s=settings.patience.poll)
+        raise
+
+
+def destroy_labelled(
+    market: Market, cluster: str, *, pause_s: float, tries: int = TRIES
+) -> list[int]:
+    """Destroys what bears a cluster's label, without a ledger, until the list is empty.
+
+    Returns the contracts that are left after the last try.
+    """
+    left: list[int] = []
+    for _ in range(tries):
+        try:
+            left = [item.id for item in market.instances(labelled=prefix(cluster))]
+            if not left:
+                return []
+            for contract in left:
+                market.destroy(contract)
+                logger.warning("destroyed instance %d: the ledger cannot be used", contract)
+        except CloudError as error:
+            logger.warning("not everything is destroyed yet: %s", error)
+        time.sleep(pause_s)
+    return left
