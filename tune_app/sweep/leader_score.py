@@ -52,7 +52,7 @@ def score_leader(
     device: str = AUTO,
     threads: int = 1,
     tested: Tested = "leader",
-) -> None:
+) -> bool:
     """Scores what `cells_to_score` names and records it; says what cannot be scored, and why.
 
     Each score is on the disk before the next one is computed, so a sweep that is killed here goes
@@ -64,12 +64,14 @@ def score_leader(
         device: of this machine; another one takes its place if it is not there.
         threads: CPUs that the user gave to the sweep; no more are used than there are.
         tested: see `cells_to_score`.
+
+    Returns False if it was interrupted: something is left to be scored.
     """
     if not all(corpus.has_test for corpus in corpora.values()):
-        return
+        return True
     cells = cells_to_score(summarise(journal), tested=tested)
     if not cells:
-        return
+        return True
     labels = ", ".join(one_line(result.cell.label) for result in cells)
     _say(console, f"scoring on the test split, which decides nothing: {labels}")
     try:
@@ -85,6 +87,8 @@ def score_leader(
                 )
     except KeyboardInterrupt:
         _say(console, "interrupted; the same command scores what is left")
+        return False
+    return True
 
 
 def _score(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from tune_app.command_line import INTERRUPTED, OUT_OF_DOLLARS, PAUSED
 from tune_app.journal.records import Status
 
-SIGNALS = ("interrupted", "terminated")
+CTRL_C = "interrupted"
+SIGNALS = (CTRL_C, "terminated")
 """Reasons that mean a person ended the sweep; it can be continued as it was."""
 
 
@@ -21,20 +22,23 @@ class Outcome:
     """Why the run ended before its cells did; None if nothing ended it."""
     rounds_left: int = 0
     """Rounds of a search that are still to be proposed."""
+    scores_left: bool = False
+    """Whether the scoring on the test split was interrupted."""
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has ended as it was meant to."""
-        return all(status.ended for status in self.statuses) and not self.rounds_left
+        """Whether every cell has ended as it was meant to, and what is to be scored is."""
+        ended = all(status.ended for status in self.statuses)
+        return ended and not self.rounds_left and not self.scores_left
 
     @property
     def ended_by(self) -> str | None:
-        """Why cells are left to be trained; None if none is."""
+        """Why something is left to be done; None if nothing is."""
         return None if self.complete else self.reason
 
     @property
     def interrupted(self) -> bool:
-        """Whether a person ended the run before its cells did."""
+        """Whether a person ended the run before everything was done."""
         return self.ended_by in SIGNALS
 
     @property
@@ -44,7 +48,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0 if every cell has ended, 130 after an interruption, 75 if dollars are spent, else 1."""
+        """0 if everything is done, 130 after an interruption, 75 if dollars are spent, else 1."""
         if self.complete:
             return 0
         if self.paused:

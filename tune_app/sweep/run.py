@@ -34,7 +34,7 @@ from tune_app.sweep.dollars import purse_of, refuse_over_limit
 from tune_app.sweep.folder import JOURNAL, exclusive
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
-from tune_app.sweep.outcome import Outcome
+from tune_app.sweep.outcome import CTRL_C, Outcome
 from tune_app.sweep.preflight import (
     check_storage,
     keep_tokenizers,
@@ -169,8 +169,9 @@ def train_sweep(
                 if ended_by is not None and ended_by.startswith(PAUSED):
                     purse.saved()
                 tidy_up(stores.checkpoints, journal, folder)
+                scored = True
                 if ended_by is None:
-                    score_leader(
+                    scored = score_leader(
                         journal,
                         corpora,
                         folder,
@@ -179,6 +180,8 @@ def train_sweep(
                         threads=means.cpus * means.cells_at_once,
                         tested=inheritance.tested,
                     )
+                    if not scored:
+                        ended_by = CTRL_C
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415
@@ -186,7 +189,7 @@ def train_sweep(
             write_results(journal, folder)
             statuses = tuple(cell.status for cell in journal.cells())
             left = journal.rounds_left()
-    return Outcome(statuses=statuses, reason=ended_by, rounds_left=left)
+    return Outcome(statuses=statuses, reason=ended_by, rounds_left=left, scores_left=not scored)
 
 
 @contextmanager
@@ -303,7 +306,7 @@ def _run_rounds(
                 if following.cells:
                     means = check_all(plan, options, size=cluster, cells=following.cells)
     except KeyboardInterrupt:
-        return "interrupted"
+        return CTRL_C
 
 
 class OwnRay:

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from data.prepared import PreparedCorpus
 from tests.tune_app.journals import make_journal
+from tune_app.command_line import INTERRUPTED
 from tune_app.journal.journal import Journal
-from tune_app.journal.records import Score
+from tune_app.journal.records import Score, Status
 from tune_app.plan.tokenizer import tokenizer_of
 from tune_app.results.caveats import caveats
 from tune_app.results.columns import of_results
@@ -24,6 +25,7 @@ from tune_app.results.summary import summarise
 from tune_app.results.tables import cell_rows
 from tune_app.stores.base import StoreUnreachableError
 from tune_app.sweep.leader_score import cells_to_score, score_leader
+from tune_app.sweep.outcome import CTRL_C, Outcome
 from tune_app.terminal.tables import summary
 from tune_app.trial import held_out
 
@@ -160,6 +162,11 @@ def test_a_sweep_that_was_interrupted_here_goes_on_here(tmp_path: Path, scorer: 
         assert len(journal.scores()) == 1
         run(journal)
         assert len(journal.scores()) == len(scorer.scored) == 2
+
+
+def test_a_sweep_whose_scoring_was_interrupted_is_not_done() -> None:
+    outcome = Outcome(statuses=(Status.FINISHED,), reason=CTRL_C, scores_left=True)
+    assert not outcome.complete and outcome.interrupted and outcome.exit_code == INTERRUPTED
 
 
 def test_the_scores_are_shown_apart_from_what_ranks(tmp_path: Path) -> None:
