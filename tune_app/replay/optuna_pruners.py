@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,19 @@ class OptunaPruner(Scheduler):
     Optuna knows no baseline, so none is spared. A pruned cell is stopped for good.
     """
 
-    def __init__(self, name: str, recorded: Recorded, given: Mapping[str, Any]) -> None:
+    def __init__(
+        self, name: str, recorded: Recorded, given: Mapping[str, Any], chance: random.Random
+    ) -> None:
         import optuna  # noqa: PLC0415 - takes a second
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         evaluations = max(len(curve.points) for curve in recorded.curves)
-        self._study = optuna.create_study(pruner=_pruner(name, evaluations, given))
+        # Hyperband draws a trial's bracket from the name of its study, which would be another one
+        # in every process.
+        self._study = optuna.create_study(
+            study_name=f"replay {chance.getrandbits(64):016x}",
+            pruner=_pruner(name, evaluations, given),
+        )
         self._scores = {
             curve.cell.key: [point.score for point in curve.points] for curve in recorded.curves
         }

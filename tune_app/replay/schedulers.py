@@ -197,7 +197,7 @@ def _oracle(recorded: Recorded, chance: random.Random, given: Mapping[str, Any])
 
 def _pruner(name: str) -> Callable[[Recorded, random.Random, Mapping[str, Any]], Scheduler]:
     def build(recorded: Recorded, chance: random.Random, given: Mapping[str, Any]) -> Scheduler:
-        return OptunaPruner(name, recorded, given)
+        return OptunaPruner(name, recorded, given, chance)
 
     return build
 

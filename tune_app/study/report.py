@@ -61,6 +61,7 @@ def write_report_files(
     text = [f"# {study.name}", "", f"**{report.told}**", ""]
     for section in report.sections:
         text += [f"## {section.title}", "", *section.lines]
+    text += _plots(found)
     files = {
         REPORT: "\n".join(text),
         VERDICT: json.dumps(verdict_values(study, found, report.verdict), indent=2),
@@ -71,6 +72,17 @@ def write_report_files(
             path.write_text(f"{content.rstrip()}\n", "utf-8")
     write_paper_tables(paper_tables_of(found, report.verdict), to / TABLES)
     return report.told
+
+
+def _plots(found: Found) -> Iterator[str]:
+    """The curves of the phases that rank and decide, as their sweeps have drawn them."""
+    phases = found.of("rank", "finalists")
+    if phases:
+        yield "## Curves"
+        yield ""
+    for phase in phases:
+        yield f"![curves of {phase.name}]({phase.results.sweep.name}/plots/curves.png)"
+        yield ""
 
 
 def report_page(

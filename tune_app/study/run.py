@@ -17,7 +17,7 @@ from tune_app.results.summary import summarise
 from tune_app.stores.open import below
 from tune_app.study.adopting import adopted_cells, forget_strays
 from tune_app.study.budget import refuse_over_budget
-from tune_app.study.definition import keep_definition
+from tune_app.study.definition import DEFINITION, keep_definition
 from tune_app.study.dollars import limit_of_phase, refuse_over_dollars
 from tune_app.study.forecast import FILE as FORECAST
 from tune_app.study.forecast import Timed, forecast, keep_forecast, kept_forecast
@@ -76,13 +76,14 @@ def run_study(
             # Refused before its folder has anything that another price would have to change.
             refuse_over_dollars(made, limit=options.max_dollars, spent=0.0)
             keep_forecast(folder, made)
-            keep_definition(study, folder)
         forecasts = kept_forecast(folder)
         refuse_over_dollars(
             forecasts.values(),
             limit=options.max_dollars,
             spent=sum(_spent(study, folder).values()),
         )
+        if not (folder / DEFINITION).exists():
+            keep_definition(study, folder)
         for number, phase in enumerate(study.phases):
             try:
                 planned = planned_phase(study, number, found)

@@ -73,7 +73,8 @@ def score_leader(
     if not cells:
         return True
     labels = ", ".join(one_line(result.cell.label) for result in cells)
-    _say(console, f"scoring on the test split, which decides nothing: {labels}")
+    what = "which decides nothing" if tested == "leader" else "on which the verdict rests"
+    _say(console, f"scoring on the test split, {what}: {labels}")
     try:
         for result in cells:
             try:

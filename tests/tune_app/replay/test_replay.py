@@ -93,6 +93,8 @@ def test_every_scheduler_ends_with_a_leader(recorded: Recorded, name: str) -> No
     assert 0.0 <= found.regret < 0.12 and 0.0 < found.compute <= 1.0
     shares, bands = found.anytime()
     assert bands.shape == (3, len(shares)) and np.isfinite(bands).any()
+    again = tally(contestant(name), recorded, orders=2, workers=2)
+    assert again.runs == found.runs, "a bundle repeats it in another process"
 
 
 def test_pasha_opens_a_rung_only_where_the_ranking_changes(tmp_path: Path) -> None:
