@@ -7,6 +7,7 @@ python -m tune_app.cloud status              the sweep, its cells, rented machin
 python -m tune_app.cloud reap                end every rented machine, and see that it is gone
 python -m tune_app.cloud open                allow launches again after a reap
 python -m tune_app.cloud fetch               copy journals, results and checkpoints from the head
+python -m tune_app.cloud total               what all clusters of the account may spend together
 """
 
 from __future__ import annotations
@@ -200,6 +201,28 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
         say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
     console.print(fetched.told(), markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+@app.command(sort_key=9)
+def total(*, total_dollars: float | None = None) -> int:
+    """Show what all clusters of the account may spend together, and what each has of it.
+
+    Kept on this machine, beside the account's key: `ray up` sets a cluster's whole cap aside, and
+    refuses one that does not fit; `ray down` frees what was not spent.
+
+    Parameters
+    ----------
+    total_dollars
+        Set this total. Clusters that are up already count from their next `ray up` on.
+    """
+    from tune_app.cloud.secrets.account_total import read_total, set_total  # noqa: PLC0415
+
+    home = Path.home()
+    known = read_total(home) if total_dollars is None else set_total(home, total_dollars)
+    console = Console()
+    for line in known.lines():
+        console.print(line, markup=False, highlight=False)
     return 0
 
 

@@ -82,6 +82,9 @@ class RunOptions:
     ] = None
     on_error: Literal["continue", "stop"] = "continue"
     """When the code of a cell fails: continue with the other cells, or stop the sweep."""
+    hang_minutes: float = 30.0
+    """A step of a cell, which includes compiling and saving, is given up after this: its process
+    ends, and the cell continues in another."""
     wandb: Literal["off", "offline", "online"] = "off"
     """Also log the curves to Weights & Biases."""
     show_ray: Annotated[bool, Parameter(negative="")] = False
@@ -94,6 +97,8 @@ class RunOptions:
             raise ValueError(f"{self.cells_at_once} cells at once; it must be at least 1")
         refuse_keeping(self.keep_checkpoints, best=self.keep_best)
         self._refuse_dollars()
+        if not (math.isfinite(self.hang_minutes) and self.hang_minutes > 0):
+            raise ValueError(f"--hang-minutes is {self.hang_minutes:g}; it must be over 0")
         if self.cpus < 1:
             raise ValueError(f"{self.cpus} CPUs per cell; it must be at least 1")
         if self.gpus is not None and self.gpus < 0:

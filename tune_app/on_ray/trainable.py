@@ -23,6 +23,7 @@ from tune_app.faults.oom_kills import oom_kills
 from tune_app.faults.policy import classify
 from tune_app.faults.reasons import reason_of
 from tune_app.journal.records import FailureClass
+from tune_app.on_ray.hang_watchdog import HangWatchdog
 from tune_app.on_ray.messages import (
     CELL,
     CHECKPOINT,
@@ -99,6 +100,10 @@ class CellTrainable(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
+        with HangWatchdog(self._config["hang_s"]):
+            return self._step()
+
+    def _step(self) -> dict[str, Any]:
         if self._failed is not None:
             if self._failed_early:
                 time.sleep(_EARLY_PAUSE)

@@ -104,6 +104,7 @@ def run_cells(
         "corpora": {key: str(path.absolute()) for key, path in corpora.items()},
         "tokens": tokens,
         "threads": means.cpus,
+        "hang_s": 60.0 * options.hang_minutes,
         "device": means.device,
     }
     keys = [cell.key for cell in cells]

@@ -79,6 +79,7 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "market",
         "overlay",
         "renting",
+        "secrets",
     },
     "provider": {
         "autoscaling",
@@ -91,7 +92,7 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "renting",
     },
     "driver": {"sweep_service"},
-    "commands": {"daemon", "errors", "head", "head_machine", "sweep_service"},
+    "commands": {"daemon", "errors", "head", "head_machine", "sweep_service", "secrets"},
     "__main__": {"commands"},
 }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.head.remote import shell_of, stop_services
 from tune_app.cloud.head_machine.choose import Head, Say, found
+from tune_app.cloud.secrets.account_total import set_free
 
 
 class Teardown:
@@ -33,6 +35,7 @@ class Teardown:
         self._looks_apart_s = looks_apart_s
         self._say = say
         self._stopped = False
+        self._spent = 0.0
         self._empty_since: float | None = None
         self.done = False
 
@@ -42,6 +45,7 @@ class Teardown:
             return
         if self._head.never_rented() or self._is_empty():
             self._head.end(self._say)
+            set_free(Path.home(), self._cluster, self._spent)
             self.done = True
 
     def _is_empty(self) -> bool:
@@ -50,7 +54,8 @@ class Teardown:
         Raises ValueError for a head that serves another cluster.
         """
         daemon = self._daemon()
-        serves = daemon.status().cluster
+        status = daemon.status()
+        serves, self._spent = status.cluster, status.spent
         if serves != self._cluster:
             raise ValueError(
                 f"the head serves the cluster {serves!r}, not {self._cluster!r}: see cluster_name"

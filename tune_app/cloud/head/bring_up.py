@@ -21,6 +21,7 @@ from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.head_paths import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
 from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.secrets.account_key import account_key
+from tune_app.cloud.secrets.account_total import set_aside
 from tune_app.cloud.secrets.key import ApiKey
 
 SETUP_S = 3_600.0
@@ -58,6 +59,8 @@ def bring_up(
     """
     key = account_key(environment, home or Path.home())
     settings = settings_files(config)
+    cap = json.loads(settings["daemon.json"])["cap_dollars"]
+    set_aside(home or Path.home(), config["cluster_name"], cap)
     say(f"head {shell.address}: logging in as {shell.user}")
     archive, name = bundle(settings), code_name()
     look = _LOOK % (_SIGN, SWEEP, shlex.quote(str(CODE)))
