@@ -97,6 +97,38 @@ class TrainingBatches:
         return batch_of(tokens, end_of_text=self._end_of_text)
 
 
+class ShuffledOrder:
+    """The numbers from 0 on, each once an epoch, every epoch in a permutation of its own.
+
+    Args:
+        size: of an epoch.
+        seeds: of the permutations, with the epoch's number behind them.
+
+    Raises ValueError for a seed below 0.
+    """
+
+    def __init__(self, size: int, *seeds: int) -> None:
+        for seed in seeds:
+            if seed < 0:
+                raise ValueError(f"seed is {seed}; it must be 0 or more")
+        self.size = size
+        self._seeds = seeds
+        self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
+
+    def at(self, positions_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers [B] at these places, counted over all epochs."""
+        epochs_B, ranks_B = np.divmod(positions_B, self.size)
+        numbers_B = np.empty_like(positions_B)
+        for epoch in np.unique(epochs_B).tolist():
+            here_B = epochs_B == epoch
+            numbers_B[here_B] = self._permutation(epoch)[ranks_B[here_B]]
+        return numbers_B
+
+    def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
+        generator = np.random.Generator(np.random.PCG64([*self._seeds, epoch]))
+        return generator.permutation(self.size)
+
+
 class ShuffledWindows:
     """The windows of a split in the order of training, in one permutation after the other.
 
@@ -108,14 +140,11 @@ class ShuffledWindows:
     def __init__(self, split: PackedSplit, *, context: int, seed: int, stream: int = 0) -> None:
         _check_sizes(context=context)
         _check_context(split, context)
-        if seed < 0:
-            raise ValueError(f"seed is {seed}; it must be 0 or more")
         self.context = context
         self.windows = (len(split.tokens) - 1) // context
         """Windows per epoch."""
         self._tokens = split.tokens
-        self._seeds = [seed] if stream == 0 else [seed, stream]
-        self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
+        self._order = ShuffledOrder(self.windows, seed, *([stream] if stream else []))
 
     def tokens(
         self,
@@ -128,19 +157,10 @@ class ShuffledWindows:
 
         begin_B, length: a part of each window, from its token `begin` on; None for all of it.
         """
-        epochs_B, ranks_B = np.divmod(positions_B, self.windows)
-        windows_B = np.empty_like(positions_B)
-        for epoch in np.unique(epochs_B).tolist():
-            here_B = epochs_B == epoch
-            windows_B[here_B] = self._permutation(epoch)[ranks_B[here_B]]
-        starts_B = windows_B * self.context + begin_B
+        starts_B = self._order.at(positions_B) * self.context + begin_B
         span = np.arange((self.context if length is None else length) + 1)
         tokens: Tokens = self._tokens[starts_B[:, None] + span].astype(np.int64)
         return tokens
-
-    def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
-        generator = np.random.Generator(np.random.PCG64([*self._seeds, epoch]))
-        return generator.permutation(self.windows)
 
 
 def batch_of(tokens: Tokens, *, end_of_text: int | None) -> Batch:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from data.batches import DOCUMENTS, Batch, documents_in
+from data.batches import DOCUMENTS, Batch, ShuffledOrder, documents_in
 from data.chatml import Conversation, ends, segments
 from data.errors import CorpusError
 
@@ -117,17 +116,12 @@ class PackedConversations:
         """Sequences in all."""
         self.scored = int(self._scored_RT[:, 1:].sum())
         """Targets, once each."""
-        self._permutation = lru_cache(maxsize=2)(self._permutation_of_epoch)
+        self._order = ShuffledOrder(self.rows, seed)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
         positions_B = step * self.batch_size + np.arange(self.batch_size)
-        epochs_B, ranks_B = np.divmod(positions_B, self.rows)
-        rows = [
-            self._permutation(epoch)[rank]
-            for epoch, rank in zip(epochs_B.tolist(), ranks_B.tolist(), strict=True)
-        ]
-        return self._batch(np.array(rows))
+        return self._batch(self._order.at(positions_B))
 
     def __iter__(self) -> Iterator[Batch]:
         """Every sequence once, in order, to be scored."""
@@ -143,10 +137,6 @@ class PackedConversations:
             mask_BT=self._scored_RT[rows_B, 1:],
             extras={DOCUMENTS: documents_in(inputs_BT, self.end_of_text)},
         )
-
-    def _permutation_of_epoch(self, epoch: int) -> NDArray[np.int64]:
-        generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
-        return generator.permutation(self.rows)
 
 
 def _packed(
