@@ -12,9 +12,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -66,14 +66,6 @@ class BatchSource(Protocol):
         """The batch of a step, counted from 0."""
 
 
-@runtime_checkable
-class VaryingBatches(BatchSource, Protocol):
-    """Batches whose sequences differ in number and length from step to step."""
-
-    def sequences(self, step: int) -> int:
-        """How many sequences a step has."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
     """What a step did. A NaN or infinite loss is reported as it is; the caller decides."""
@@ -93,8 +85,8 @@ class Training:
     Args:
         config: the model's sizes.
         training: how it is trained.
-        batches: gives each step a batch of [batch_size, at most context] token ids; with
-            `sequences`, as many as that says.
+        batches: gives each step a batch of [batch_size, at most context] token ids.
+        sequences: how many of them a step has, where that differs from step to step.
         baseline: of the space; `depth_mup` carries the learning rate from it.
         device: `cpu`, `cuda`, …
         start: a trained model to go on with; its multipliers stay, whatever the baseline. None
@@ -115,6 +107,7 @@ class Training:
         baseline: ModelConfig,
         device: str = "cpu",
         start: WarmStart | None = None,
+        sequences: Callable[[int], int] | None = None,
     ) -> None:
         require_trainable(config)
         self.config = config
@@ -134,6 +127,7 @@ class Training:
         """Why training is eager although compiling would pay; empty if it is not."""
         self.precision = precision_on(device, training.precision)
         self._batches = batches
+        self._sequences = sequences
         self._held_progress = None if start is None else start.progress
         if torch.device(device).type == "cpu":
             keep_freed_memory()
@@ -261,8 +255,8 @@ class Training:
     def _batch(self) -> TensorBatch:
         batch = self._batches.batch(self.steps)
         expected = self.training.batch_size
-        if isinstance(self._batches, VaryingBatches):
-            expected = self._batches.sequences(self.steps)
+        if self._sequences is not None:
+            expected = self._sequences(self.steps)
         if len(batch.inputs_BT) != expected:
             raise ValueError(
                 f"a batch has {len(batch.inputs_BT)} sequences, but batch_size is {expected}; make "

@@ -78,6 +78,11 @@ class TrialData:
         # Measured on the dev sample, so that it is the same for all cells of a sweep.
         self._baseline_bytes_per_token = baseline_sample.text_bytes / baseline_sample.tokens
 
+    @property
+    def sequences(self) -> Callable[[int], int] | None:
+        """How many sequences a step has; None if all have as many."""
+        return self.batches.sequences if isinstance(self.batches, ScheduledBatches) else None
+
     def _batches(self, cell: Cell, corpus: PreparedCorpus) -> TrainingBatches | ScheduledBatches:
         settings, context = cell.settings, cell.model.context
         end_of_text = corpus.end_of_text if cell.model.document_masking else None

@@ -89,6 +89,7 @@ class Trial:
                 self._data.batches,
                 baseline=solved.baseline,
                 device=device,
+                sequences=self._data.sequences,
             )
         self._domains = Domains(
             self._data.domains,
