@@ -24,6 +24,11 @@ KINDS: Mapping[str, str] = {
 
 DEFAULT_KIND = "byte_level_bpe"
 
+DEFAULT_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "superbpe": {"transition": 0.9, "max_words": 4},
+}
+"""Kind → its options that have a default."""
+
 FILE, SHA256 = "file", "sha256"
 """Options that every kind may have: a file that the tokenizer is made from, and its SHA-256."""
 
@@ -88,6 +93,12 @@ class TokenizerSpec:
             return dict(self.options)
         assert SHA256 in self.options, "resolved() reads the file first"
         return {name: value for name, value in self.options.items() if name != FILE}
+
+    @property
+    def meant(self) -> dict[str, Any]:
+        """`identity` with the defaults of options that are left out. Keys do not use it: cells and
+        caches of before are named by what was written."""
+        return {**DEFAULT_OPTIONS.get(self.kind, {}), **self.identity}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TokenizerSpec) and self._fields() == other._fields()

@@ -28,14 +28,15 @@ from data.tokenizers.byte_level_bpe import (
     ByteLevelBpe,
     trained,
 )
+from data.tokenizers.spec import DEFAULT_OPTIONS
 from data.tokenizers.superwords import BOUNDARY, Ints, Pair, superword_merges
 
 TRANSITION, MAX_WORDS = "transition", "max_words"
 
-DEFAULT_TRANSITION = 0.9
+DEFAULT_TRANSITION: float = DEFAULT_OPTIONS["superbpe"][TRANSITION]
 """180k of 200k tokens: of the paper's transition sizes (80k, 160k, 180k) the one whose model did
 best on downstream tasks. 80k gave the fewest tokens."""
-DEFAULT_MAX_WORDS = 4
+DEFAULT_MAX_WORDS: int = DEFAULT_OPTIONS["superbpe"][MAX_WORDS]
 
 SAMPLE_BYTES = 64 << 20
 """The second stage reads this much text, in the order in which it comes: about 20 million tokens,

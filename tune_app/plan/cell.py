@@ -207,6 +207,15 @@ class Cell:
         return identity.key_of(values)
 
     @property
+    def meaning(self) -> str:
+        """As `key`, but equal for cells whose tokenizers differ only in how they are written: with
+        a default named or left out. No cell is recorded under it."""
+        values = self.values()
+        values[OPTIONS] = self.tokenizer.meant
+        values[identity.BASELINE][OPTIONS] = self.baseline_tokenizer.meant
+        return identity.key_of(values)
+
+    @property
     def former_key(self) -> str | None:
         """The cell's key in the first versions, under which checkpoints may be stored; None if the
         cell uses a setting that those versions did not have."""

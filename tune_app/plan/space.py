@@ -237,9 +237,10 @@ def expand(
         for trial in trials
         for seed in seeds
     ]
-    return Expansion(
-        cells=tuple({cell.key: cell for cell in cells}.values()), notes=tuple(notes), shared=shared
-    )
+    once: dict[str, Cell] = {}
+    for cell in cells:
+        once.setdefault(cell.meaning, cell)
+    return Expansion(cells=tuple(once.values()), notes=tuple(notes), shared=shared)
 
 
 def search_of(
