@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from model.parts.part import FP32_BYTES
 from model.parts.variants import Parts
 from model.sizing.counts import count_parameters
@@ -35,7 +37,9 @@ def state_bytes(config: ModelConfig) -> int:
     return 4 * FP32_BYTES * count_parameters(config).total
 
 
-def activation_bytes(config: ModelConfig, *, batch_size: int, bytes_per_activation: int) -> int:
+def activation_bytes(
+    config: ModelConfig, *, batch_size: int, bytes_per_activation: int, recomputed: bool = False
+) -> int:
     """Bytes that an eager forward pass keeps for the backward pass: an estimate.
 
     What each part keeps for a token is in `model.parts`. Logits are left out, because how many
@@ -46,17 +50,23 @@ def activation_bytes(config: ModelConfig, *, batch_size: int, bytes_per_activati
         config: the model's sizes.
         batch_size: sequences whose activations exist at once.
         bytes_per_activation: 2 in bf16, 4 in fp32.
+        recomputed: whether blocks keep only their input (gradient checkpointing). In the backward
+            pass one block at a time then has its activations (Chen et al., 2016, section 3).
     """
-    token = sum(
-        int(part.activation_bytes(config, bytes_per_activation)) for part in Parts.of(config)
-    )
+    kept = replace(config, n_layers=1) if recomputed else config
+    token = sum(int(part.activation_bytes(kept, bytes_per_activation)) for part in Parts.of(kept))
+    if recomputed:
+        token += config.n_layers * config.d_model * FP32_BYTES  # the stream is never in bf16
     return batch_size * config.context * token
 
 
 def training_memory_bytes(
-    config: ModelConfig, *, batch_size: int, bytes_per_activation: int
+    config: ModelConfig, *, batch_size: int, bytes_per_activation: int, recomputed: bool = False
 ) -> int:
     """Bytes that training needs: `state_bytes`, exact, plus `activation_bytes`, an estimate."""
     return state_bytes(config) + activation_bytes(
-        config, batch_size=batch_size, bytes_per_activation=bytes_per_activation
+        config,
+        batch_size=batch_size,
+        bytes_per_activation=bytes_per_activation,
+        recomputed=recomputed,
     )

@@ -13,8 +13,8 @@ import torch
 from data.batches import RandomBatches
 from model.mup import transfer
 from model.roles import hidden_matrix
-from model.sizing.cost import training_memory_bytes
-from model.spec import ModelSpec
+from model.sizing.cost import training_flops_per_token, training_memory_bytes
+from model.spec import ModelConfig, ModelSpec
 from model.training.hardware import bf16_is_fast
 from model.training.muon import depth_factor
 from model.training.training import Training
@@ -67,16 +67,32 @@ def end_seconds(plan: SweepPlan, rows: Sequence[PlanRow], *, dev: int, test: int
         test: bytes of the test split.
     """
     known = [row.expected_seconds for row in rows if row.expected_seconds is not None]
-    settings = Cell.from_values(plan.baseline.values).settings
-    share = scored_as_tokens(test) / _as_tokens(settings, dev)
+    baseline, solved = Cell.from_values(plan.baseline.values), plan.baseline.solved
+    assert solved is not None
+    share = scored_as_tokens(test) / _as_tokens(baseline, solved.model, dev)
     designs = {repr({**cell.values, "seed": None}) for cell in plan.feasible}
     return min(2, len(designs)) * len(plan.seeds) * share * fmean(known) if known else 0.0
 
 
-def _as_tokens(settings: TrialSettings, dev_bytes: int) -> float:
-    """Tokens of a cell and of its evaluations; the sample is never more than the dev split."""
+def _as_tokens(cell: Cell, config: ModelConfig, dev_bytes: int) -> float:
+    """Tokens at the full context that take as long as a cell's training and its evaluations; the
+    sample is never more than the dev split."""
+    settings = cell.settings
     sample = min(settings.evaluation_bytes, dev_bytes or settings.evaluation_bytes)
-    return settings.tokens + scored_as_tokens(settings.evaluations * sample + dev_bytes)
+    scored = scored_as_tokens(settings.evaluations * sample + dev_bytes)
+    return trained_as_tokens(settings, config) + scored
+
+
+def trained_as_tokens(settings: TrialSettings, config: ModelConfig) -> float:
+    """Tokens at the full context that cost as much as all of a training, of which a curriculum
+    trains some on shorter sequences, with less attention for each."""
+    whole = training_flops_per_token(config)
+    saved = sum(
+        stage.tokens(settings.tokens)
+        * (1 - training_flops_per_token(replace(config, context=stage.length)) / whole)
+        for stage in settings.stages
+    )
+    return settings.tokens - saved
 
 
 def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: int) -> PlanRow:
@@ -93,7 +109,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
     assert record.flops_per_token is not None
     assert record.parameters is not None
     config = solved.model
-    tokens = _as_tokens(settings, dev_bytes)
+    tokens = _as_tokens(cell, config, dev_bytes)
     return PlanRow(
         label=record.label,
         **_asked(cell.model),
@@ -115,8 +131,9 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
         expected_seconds=tokens * record.flops_per_token * seconds_per_flop,
         memory_bytes=training_memory_bytes(
             config,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size // settings.gradient_accumulation,
             bytes_per_activation=2 if bf16_is_fast(device) else 4,
+            recomputed=settings.gradient_checkpointing,
         ),
     )
 

@@ -59,4 +59,5 @@ def cell_bytes(cell: PlannedCell) -> int:
         ModelConfig(**cell.config),
         batch_size=wished_at_once(cell.values),
         bytes_per_activation=_BYTES_PER_ACTIVATION,
+        recomputed=bool(cell.values.get("gradient_checkpointing", False)),
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -150,3 +151,15 @@ def test_memory_is_state_and_activations_and_grows_with_the_batch() -> None:
     assert two - one == step
     assert one - step == state_bytes(CONFIG)
     assert training_memory_bytes(CONFIG, batch_size=1, bytes_per_activation=2) < one
+
+
+def test_recomputed_blocks_keep_their_input_and_one_of_them_all_it_needs() -> None:
+    deep = replace(CONFIG, n_layers=12)
+    sizes: dict[str, Any] = {"batch_size": 2, "bytes_per_activation": 4}
+    kept = activation_bytes(deep, **sizes)
+    recomputed = activation_bytes(deep, **sizes, recomputed=True)
+    one = activation_bytes(replace(deep, n_layers=1), **sizes)
+    assert recomputed - one == 2 * deep.context * 12 * deep.d_model * 4
+    assert recomputed < kept / 3
+    state = state_bytes(deep)
+    assert training_memory_bytes(deep, **sizes, recomputed=True) == state + recomputed

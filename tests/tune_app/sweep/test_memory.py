@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -50,3 +51,8 @@ def test_enough_memory_changes_nothing(given: Means, memory: int | None) -> None
 
 def test_a_sweep_without_cells_left_needs_no_memory() -> None:
     assert within_memory(means(4), CELLS[1:], memory=1) == means(4)
+
+
+def test_gradient_checkpointing_needs_less() -> None:
+    values = {**CELLS[0].values, "gradient_checkpointing": True}
+    assert cell_bytes(replace(CELLS[0], values=values)) < cell_bytes(CELLS[0]) - 2**24
