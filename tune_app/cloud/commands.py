@@ -12,11 +12,12 @@ python -m tune_app.cloud total               what all clusters of the account ma
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -26,6 +27,9 @@ from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError
 from tune_app.command_line import command_name, examples, version_text
+
+if TYPE_CHECKING:
+    from tune_app.cloud.head.shell import HeadShell
 
 MODULE = "tune_app.cloud"
 LEFT = 1
@@ -244,6 +248,8 @@ def _sweep(cluster: Path | None, command: str, arguments: tuple[str, ...] = ()) 
     from tune_app.cloud.head_machine.choose import read_shell  # noqa: PLC0415
 
     shell = read_shell(cluster)
+    if command == "start":
+        _send_token(shell)
     sys.stdout.flush()
     try:
         columns = shutil.get_terminal_size().columns
@@ -255,6 +261,27 @@ def _sweep(cluster: Path | None, command: str, arguments: tuple[str, ...] = ()) 
             f"\nThe sweep continues; see it with: python -m {MODULE} follow --cluster {cluster}\n"
         )
         return 0
+
+
+def _send_token(shell: HeadShell) -> None:
+    """Sends the hub's token, if the user has one, over the session's standard input."""
+    from tune_app.cloud.head.remote import sweep_command  # noqa: PLC0415
+    from tune_app.cloud.head.shell import HeadCommandError  # noqa: PLC0415
+    from tune_app.cloud.sweep_service.hub_token import (  # noqa: PLC0415
+        TOKEN_VARIABLE,
+        checked_token,
+    )
+
+    token = checked_token(os.environ.get(TOKEN_VARIABLE, ""))
+    if not token:
+        return
+    try:
+        shell.run(sweep_command(shell, "token"), stdin=token.encode("ascii"), timeout_s=60.0)
+    except HeadCommandError as error:
+        raise HeadCommandError(
+            f"the head did not take {TOKEN_VARIABLE} ({error}); run ray up again if another "
+            "version of the program brought it up, or unset the variable"
+        ) from None
 
 
 def _daemon(cluster: Path | None, socket: Path | None, user: str = "") -> DaemonClient:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from tune_app.cloud.sweep_service.hub_token import LONGEST, checked_token, store_token
 from tune_app.cloud.sweep_service.service import (
     follow_sweep,
     run_service,
@@ -57,6 +58,13 @@ def status() -> int:
 def stop() -> int:
     """Stop the sweep. It saves first, and continues when it is started again."""
     return stop_sweep(usual_files(), sys.stdout)
+
+
+@app.command
+def token() -> int:
+    """Keep the hub's access token, which comes over standard input, for the next sweep."""
+    store_token(checked_token(sys.stdin.read(2 * LONGEST)), usual_files().token)
+    return 0
 
 
 @app.command

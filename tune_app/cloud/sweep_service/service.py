@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from tune_app.cloud.node.settings import load_head_settings
 from tune_app.cloud.overlay.addresses import HEAD, address
 from tune_app.cloud.overlay.settings import load_overlay_settings
 from tune_app.cloud.overlay.worker_script import store_url
+from tune_app.cloud.sweep_service.hub_token import TOKEN_VARIABLE, checked_token, store_token
 from tune_app.cloud.sweep_service.supervisor import (
     SweepFiles,
     SweepSupervisor,
@@ -75,6 +77,8 @@ def start_sweep(files: SweepFiles, arguments: tuple[str, ...]) -> int:
                 f"stop it with {_command('stop')}"
             )
         files.write_job(wanted)
+        if token := checked_token(os.environ.get(TOKEN_VARIABLE, "")):
+            store_token(token, files.token)
         systemctl("enable", "--now", UNIT, as_root=True)
     return follow_sweep(files, sys.stdout, from_start=True)
 

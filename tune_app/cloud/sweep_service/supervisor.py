@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tune_app.cloud.node.starting import answers
 from tune_app.cloud.overlay.ray_arguments import ENVIRONMENT
+from tune_app.cloud.sweep_service.hub_token import store_token, with_token
 from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import INTERRUPTED, MISTAKE
 
@@ -64,6 +65,11 @@ class SweepFiles:
         return self.folder / "sweep_accepted"
 
     @property
+    def token(self) -> Path:
+        """The hub's token, while a sweep needs it (`hub_token`)."""
+        return self.folder / "hub_token"
+
+    @property
     def log(self) -> Path:
         return self.folder / "sweep.log"
 
@@ -101,6 +107,7 @@ class SweepFiles:
         return tuple(arguments)
 
     def write_end(self, end: Verdict) -> None:
+        store_token("", self.token)
         write_file(self.end, json.dumps(asdict(end)), mode=0o600)
 
     def read_end(self) -> Verdict | None:
@@ -297,7 +304,7 @@ class SweepSupervisor:
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
-                env={**ENVIRONMENT, **os.environ, **self.variables},
+                env={**ENVIRONMENT, **os.environ, **with_token(self.files.token), **self.variables},
                 # A signal to the supervisor's group must not reach the sweep, which gets SIGINT.
                 process_group=0,
             )
