@@ -24,6 +24,10 @@ class WrongKeyError(CloudError):
     """The API does not know the key."""
 
 
+class MissingScopeError(WrongKeyError):
+    """The API knows the key, but it may not do this."""
+
+
 class NoSuchOfferError(CloudError):
     """The offer was rented by someone else, or withdrawn, since it was listed."""
 

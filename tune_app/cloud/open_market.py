@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tune_app.cloud.market.protocol import Market
@@ -14,8 +14,14 @@ from tune_app.cloud.vast.rate_limit import SECONDS_BETWEEN, RateLimit
 
 
 @contextmanager
-def open_market(settings: CloudSettings, key: ApiKey) -> Iterator[Market]:
-    """A client of the account with this key."""
+def open_market(
+    settings: CloudSettings, key: ApiKey, *, heard: Callable[[float], None] = lambda _: None
+) -> Iterator[Market]:
+    """A client of the account with this key.
+
+    Args:
+        heard: called with the market's own time, whenever an answer tells it.
+    """
     between = settings.seconds_between
     market = VastClient(
         key,
@@ -25,6 +31,7 @@ def open_market(settings: CloudSettings, key: ApiKey) -> Iterator[Market]:
         ),
         timeout_s=settings.patience.http,
         retry_s=settings.patience.retry,
+        heard=heard,
     )
     try:
         yield market

@@ -42,6 +42,7 @@ from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import head_to_blame
 from tune_app.cloud.renting.workers import WorkerSetup
 from tune_app.cloud.secrets.key import ApiKey
+from tune_app.cloud.steady_clock import SteadyClock
 
 MODULE = "tune_app.cloud.daemon"
 MAXIMUM_SOCKET_PATH = 100
@@ -79,19 +80,22 @@ def serve(
             f"the socket's path {path} has over {MAXIMUM_SOCKET_PATH} bytes; choose a shorter one"
         )
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clock = SteadyClock()
     with (
         _alone(state),
-        open_market(settings, key) as market,
+        open_market(settings, key, heard=clock.heard) as market,
         closing(
             Alerts(settings.cluster, to=settings.on_alert, memory=state / "alerts.json")
         ) as alerts,
     ):
         damage = None
         while True:
-            with open_ledger(state, settings, market, damage) as ledger:
+            with open_ledger(state, settings, market, damage, clock=clock) as ledger:
                 _try_key(market, prefix(settings.cluster), alerts)
                 link_up = None if links is None else links.link_up
-                rentals = Rentals(settings, market, ledger, setup=setup, link_up=link_up)
+                rentals = Rentals(
+                    settings, market, ledger, setup=setup, link_up=link_up, clock=clock
+                )
                 with nullcontext() if links is None else ending_lost(links, rentals):
                     sign = Heartbeat(path=path.with_name(heartbeat.FILE))
                     daemon = Daemon(settings, rentals, ledger, alerts=alerts, beat=sign.beat)

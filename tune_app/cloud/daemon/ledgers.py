@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tune_app.cloud.errors import CloudError
@@ -20,13 +21,19 @@ logger = logging.getLogger(__name__)
 
 
 def open_ledger(
-    state: Path, settings: CloudSettings, market: Market, damage: Exception | None = None
+    state: Path,
+    settings: CloudSettings,
+    market: Market,
+    damage: Exception | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> Ledger:
     """The cluster's ledger; a new and closed one if it is damaged.
 
     Args:
         state: folder of all clusters' ledgers.
         damage: what was found in it while it was used.
+        clock: seconds since 1970, by which it counts dollars.
 
     Raises LedgerError for one that another program or cluster wrote, and OSError if none can be
     written: then everything that bears the cluster's label was destroyed, as far as that could be.
@@ -37,10 +44,10 @@ def open_ledger(
         if damage is not None:
             lay_aside(path, str(damage), cluster=settings.cluster, slots=slots)
         try:
-            return Ledger.open(path, cluster=settings.cluster, slots=slots)
+            return Ledger.open(path, cluster=settings.cluster, slots=slots, clock=clock)
         except LedgerDamagedError as error:
             lay_aside(path, str(error), cluster=settings.cluster, slots=slots)
-            return Ledger.open(path, cluster=settings.cluster, slots=slots)
+            return Ledger.open(path, cluster=settings.cluster, slots=slots, clock=clock)
     except OSError:
         # Nothing counts what is spent from here on.
         destroy_labelled(market, settings.cluster, pause_s=settings.patience.poll)

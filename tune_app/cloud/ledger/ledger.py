@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tune_app.cloud.errors import FullError, InFlightError
@@ -24,9 +25,12 @@ from tune_app.cloud.ledger.launches import (
     machines_never_linked,
 )
 from tune_app.cloud.ledger.records import Attempt, Rental
-from tune_app.cloud.ledger.states import RequestState, is_silent
+from tune_app.cloud.ledger.states import GPU_NOT_BILLED, RequestState, is_silent
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.market.records import Charge, Instance, Quote
+
+UNSEEN_HOURS = 2 / 60
+"""Less than this is the time that a request takes."""
 
 
 class Ledger(AccountsStore):
@@ -133,16 +137,20 @@ class Ledger(AccountsStore):
         with self._transaction():
             self._set_state(attempt, RequestState.UNCERTAIN, reason)
 
-    def failed(self, attempt: str, reason: str, *, contract: int | None = None) -> None:
+    def failed(
+        self, attempt: str, reason: str, *, contract: int | None = None, counts: bool = True
+    ) -> None:
         """Records that an attempt failed, and frees its k.
 
         Args:
             contract: an instance that was created all the same, and is to be destroyed.
+            counts: whether the next launch has to wait for it.
         """
         with self._transaction():
             made = self.attempt(attempt)
             self._set_state(attempt, RequestState.FAILED, reason)
-            self._launched(made.node_type, succeeded=False, reason=reason)
+            if counts:
+                self._launched(made.node_type, succeeded=False, reason=reason)
             if contract is None:
                 self._free(attempt)
             else:
@@ -214,20 +222,29 @@ class Ledger(AccountsStore):
     def observe(self, instance: Instance) -> None:
         """Records an instance's state, and counts its hours and dollars until now.
 
-        Time between two lists counts as running if it ran in either.
+        Time between two lists counts as running if it ran in either. It costs what is listed, where
+        that is more than what was agreed, and it has existed for as long as the market says.
         """
         now = self._clock()
         with self._transaction():
             known = self.rental(instance.id)
             if known is None or known.ended_at is not None:
                 return
-            self._count_to(known, now, also=instance.status)
+            listed = (instance.dollars_per_hour or 0.0) - instance.storage_per_hour
+            if listed > known.gpu_per_hour:
+                self._connection.execute(
+                    "UPDATE instances SET gpu_per_hour = ? WHERE contract = ?",
+                    [listed, instance.id],
+                )
+                known = replace(known, gpu_per_hour=listed)
+            status = "stopped" if instance.is_stopped else instance.status
+            self._count_to(known, now, also=status, started=instance.started)
             silent = is_silent(instance.status)
             self._connection.execute(
                 "UPDATE instances SET status = ?, silent_since = ?, ran = MAX(ran, ?) "
                 "WHERE contract = ?",
                 [
-                    "stopped" if instance.is_stopped else instance.status,
+                    status,
                     (known.silent_since or now) if silent else None,
                     int(instance.status == "running"),
                     instance.id,
@@ -238,13 +255,15 @@ class Ledger(AccountsStore):
         """Records an instance without a request: it costs money too."""
         with self._transaction():
             if self.rental(instance.id) is None:
-                now = self._clock()
+                # It bills since it was created, not since it was seen.
+                since = min(instance.started or self._clock(), self._clock())
+                price = instance.dollars_per_hour or 0.0
                 self._insert(
                     "instances",
                     contract=instance.id,
-                    since=now,
-                    counted_to=now,
-                    gpu_per_hour=max(instance.dollars_per_hour - instance.storage_per_hour, 0.0),
+                    since=since,
+                    counted_to=since,
+                    gpu_per_hour=max(price - instance.storage_per_hour, 0.0),
                     storage_per_hour=instance.storage_per_hour,
                     bandwidth_per_hour=0.0,
                 )
@@ -357,18 +376,26 @@ class Ledger(AccountsStore):
                 estimated=made.setup,
             )
 
-    def _count_to(self, known: Rental, now: float, *, also: str) -> None:
+    def _count_to(
+        self, known: Rental, now: float, *, also: str, started: float | None = None
+    ) -> None:
         hours = max(0.0, now - known.counted_to) / 3600
+        if started is not None:
+            # What was counted by a clock that was wrong, or not at all.
+            unseen = (now - started) / 3600 - known.hours - hours
+            hours += unseen if unseen > UNSEEN_HOURS else 0.0
         running = hours if "running" in (known.status, also) else 0.0
+        billed = 0.0 if {known.status, also} <= GPU_NOT_BILLED else hours
         existing = 0.0 if known.status == also == "offline" else hours
         self._connection.execute(
             "UPDATE instances SET counted_to = ?, hours = hours + ?, gpu_hours = gpu_hours + ?, "
             "estimated = estimated + ? WHERE contract = ?",
             [
-                max(now, known.counted_to),
+                max(now, known.counted_to) if started is None else now,
                 hours,
                 running,
-                running * (known.gpu_per_hour + known.bandwidth_per_hour)
+                billed * known.gpu_per_hour
+                + running * known.bandwidth_per_hour
                 + existing * known.storage_per_hour,
                 known.contract,
             ],

@@ -6,6 +6,9 @@ import enum
 from dataclasses import dataclass
 
 NOT_YET = frozenset({"", "created", "loading", "scheduling"})
+GPU_NOT_BILLED = frozenset({"stopped", "offline"})
+"""Vast.ai bills the GPU of one that runs or is frozen, and not while its image loads. Until the
+charges say so, every state but these counts as billed: the cap must not depend on a document."""
 
 
 def is_silent(status: str) -> bool:
@@ -54,5 +57,7 @@ class Known:
     """Why it is to be destroyed; empty if it is not."""
     unlinked_since: float | None = None
     """Since when this process finds its link closed; None if it is open or unknown."""
+    gpu: str = ""
+    """The model that was offered; empty if it is not known."""
     linked: bool = False
     """Whether this process ever saw its link open."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from tune_app.cloud.market.instance_request import InstanceRequest
@@ -35,8 +35,12 @@ class Market(Protocol):
         the instance has to be looked for by its label.
         """
 
-    def instances(self, *, labelled: str = "") -> Sequence[Instance]:
-        """Every instance whose label begins so. Raises rather than leaving one out."""
+    def instances(self, *, labelled: str = "", known: Collection[int] = ()) -> Sequence[Instance]:
+        """Every instance whose label begins so. Raises rather than leaving one out.
+
+        Args:
+            known: contracts that belong to them, whatever their label says now.
+        """
 
     def instance(self, contract: int) -> Instance | None:
         """One instance, or None if it certainly does not exist."""
@@ -45,7 +49,10 @@ class Market(Protocol):
         """Destroys an instance and ends its billing. One that is gone already is not an error."""
 
     def charges(self, since: float, until: float) -> Sequence[Charge]:
-        """What each contract cost between two times, in seconds since 1970; whole days."""
+        """What each contract cost between two times, in seconds since 1970; whole days.
+
+        Raises MissingScopeError if the key may not ask, and rather than leaving a part out.
+        """
 
     def credit(self) -> float:
         """Dollars left in the account."""

@@ -55,10 +55,15 @@ class Quote:
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """A contract: it exists, and is billed, in any state."""
+    """A contract: it exists, and is billed, in any state.
+
+    Only its number is sure to be there: while an instance is created, and in an answer that is odd
+    in one place, other values are missing.
+    """
 
     id: int
     machine_id: int
+    """0 if it is not told."""
     label: str
     """Empty if it has none."""
     status: str
@@ -67,9 +72,10 @@ class Instance:
     current: str
     next: str
     message: str
-    is_bid: bool
-    dollars_per_hour: float
-    """`dph_total`: the GPU's price and the storage's."""
+    is_bid: bool | None
+    """None if it is not told."""
+    dollars_per_hour: float | None
+    """`dph_total`: the GPU's price, the storage's, and any fee; None if it is not told."""
     gpu_name: str
     cpus: float
     disk_gb: float
@@ -79,6 +85,12 @@ class Instance:
     proxy_port: int | None
     ports: Mapping[str, int] = field(default_factory=dict)
     """From "22/tcp" to the port outside; only while it runs."""
+    gpu_dollars_per_hour: float | None = None
+    """Of `dollars_per_hour`, the GPU's alone: what was bid; None if it is not told."""
+    fee_per_hour: float = 0.0
+    """Of `dollars_per_hour`, the market's own fee, as far as it is listed by itself."""
+    started: float | None = None
+    """When it was created, by the market's clock: seconds since 1970; None if it is not told."""
 
     @property
     def is_stopped(self) -> bool:

@@ -13,6 +13,7 @@ from tune_app.cloud.errors import CloudError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.renting.budget import Budget
 from tune_app.cloud.renting.drain import Cause, Drain, Phase, Seen, next_drain
+from tune_app.cloud.steady_clock import SteadyClock
 
 DRIVER_S = 60.0
 """A driver that did not ask for this long is gone: it has nothing to save any more."""
@@ -38,7 +39,9 @@ class Drains:
         self._unasked_s = unasked_s
         self._clock = clock
         # A corrected clock must not look like a quarter of an hour without a question.
-        self._steady = time.monotonic if clock is time.time else clock
+        real = clock is time.time or isinstance(clock, SteadyClock)
+        # Neither the head's clock nor its correction by the market's may look like silence.
+        self._steady = time.monotonic if real else clock
         self._started = self._asked_at = self._steady()
         self._drivers: dict[str, float] = {}
         self._saved: dict[str, int] = {}

@@ -17,6 +17,7 @@ from tune_app.cloud.errors import (
     LaunchError,
     NoOfferError,
     NoSuchOfferError,
+    RateLimitedError,
     UncertainError,
 )
 from tune_app.cloud.ledger.ledger import Ledger
@@ -71,6 +72,7 @@ class Launcher:
         self._pending: set[str] = set()
         self._pending_lock = threading.Lock()
         self._taken: dict[int, float] = {}
+        self._sent: list[float] = []
 
     def create(self, node_type: str, request: str) -> Node:
         """Rents a worker, or returns the one that this request rented before.
@@ -129,6 +131,17 @@ class Launcher:
                 f"in {wait:.0f} s. The last reason: {reason}"
             )
 
+    def _refuse_haste(self) -> None:
+        """A storm of launches, whatever its cause, must stay small enough to be noticed."""
+        now, most = self._clock(), self._settings.launches_per_minute
+        self._sent = [at for at in self._sent if now - 60.0 < at <= now]
+        if len(self._sent) >= most:
+            raise RateLimitedError(
+                f"{len(self._sent)} machines were asked for within the last minute, the limit "
+                f"launches_per_minute is {most}; the next may be in "
+                f"{self._sent[-most] + 60.0 - now:.0f} s"
+            )
+
     def _refuse_closed(self) -> None:
         closed = self._closed()
         if closed:
@@ -137,6 +150,7 @@ class Launcher:
     def _reserve(self, node_type: str, kind: NodeType, request: str) -> Attempt:
         """Chooses an offer and records the attempt, so that no other thread chooses it."""
         with self._choosing:
+            self._refuse_haste()
             try:
                 quote = self._choose(kind)
             except (CloudError, NoOfferError) as error:
@@ -153,6 +167,7 @@ class Launcher:
                 quote=quote,
                 at_most=self._settings.max_instances,
             )
+            self._sent.append(self._clock())
             self._taken[quote.offer.id] = self._clock() + self._patience.settle
             return attempt
 
@@ -185,7 +200,7 @@ class Launcher:
         # There must be time to look for the instance if the answer is missing.
         spare = until - self._clock() - self._patience.http - self._patience.look
         if spare < 0:
-            self._failed(attempt, "the search for offers took too long")
+            self._not_sent(attempt, "the search for offers took too long")
             raise LaunchError("the search for offers took too long; nothing was sent: ask again")
         try:
             contract = self._market.create(request, turn_within_s=spare)
@@ -195,7 +210,10 @@ class Launcher:
                 self._destroy(error.contract)
                 raise
             if not error.may_have_happened:
-                self._failed(attempt, str(error))
+                if isinstance(error, RateLimitedError):
+                    self._not_sent(attempt, str(error))
+                else:
+                    self._failed(attempt, str(error))
                 raise
             return self._look_for(attempt, error, until)
         return self._rented(attempt, contract)
@@ -227,11 +245,15 @@ class Launcher:
         logger.info("rented instance %d as %s", contract, attempt.label)
         return node_of(made, rental, None)
 
-    def give_up(self, attempt: Attempt, reason: str) -> None:
-        """Records that an attempt rented nothing, and revokes its keys."""
+    def give_up(self, attempt: Attempt, reason: str, *, counts: bool = True) -> None:
+        """Records that an attempt rented nothing, and revokes its keys.
+
+        Args:
+            counts: whether the next launch has to wait for it.
+        """
         # In this order: a freed k may be taken at once.
         self._setup.revoke(attempt.k)
-        self._ledger.failed(attempt.id, reason)
+        self._ledger.failed(attempt.id, reason, counts=counts)
 
     def _failed(self, attempt: Attempt, reason: str, *, contract: int | None = None) -> None:
         logger.warning("request %s: %s", attempt.id, reason)
@@ -239,6 +261,12 @@ class Launcher:
             self.give_up(attempt, reason)
         else:
             self._ledger.failed(attempt.id, reason, contract=contract)
+
+    def _not_sent(self, attempt: Attempt, reason: str) -> None:
+        """Records that nothing was asked for: no bad launch, and the offer is as good as before."""
+        logger.info("request %s: %s", attempt.id, reason)
+        self._taken.pop(attempt.offer, None)
+        self.give_up(attempt, reason, counts=False)
 
     @contextmanager
     def _alone(self, request: str) -> Iterator[None]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
 from tune_app.cloud.ledger.ledger import Ledger
-from tune_app.cloud.ledger.records import Rental
+from tune_app.cloud.ledger.records import Attempt, Rental
 from tune_app.cloud.ledger.states import Known
 from tune_app.cloud.market.labels import Label, prefix
 from tune_app.cloud.market.protocol import Market
@@ -27,6 +27,9 @@ from tune_app.cloud.renting.verdicts import Action, head_to_blame, judge
 from tune_app.cloud.renting.workers import Node, PlainSetup, WorkerSetup, node_of
 
 logger = logging.getLogger(__name__)
+
+ASKED_ALONE = 5
+"""So many instances that a list lacks are asked for by one look: the API allows one every 2 s."""
 
 
 def _no_links(_: int) -> bool | None:
@@ -78,6 +81,7 @@ class Rentals:
         self._stepping = threading.Lock()
         self._ending = threading.Lock()
         self._listed: tuple[float, dict[int, Instance]] | None = None
+        self._incomplete = self._unseen = ""
         self._unlinked: dict[int, float] = {}
         self._linked: set[int] = set()
 
@@ -92,6 +96,8 @@ class Rentals:
         now = self._clock()
         if self._listed is None or now - self._listed[0] > self._patience.fresh:
             self.refresh()
+        if self._unseen:
+            raise OddAnswerError(self._unseen)
         return self.known_nodes()
 
     def known_nodes(self) -> list[Node]:
@@ -105,34 +111,53 @@ class Rentals:
     def refresh(self) -> dict[int, Instance]:
         """Lists all instances and records their state. Returns this cluster's.
 
-        An instance that is missing from the list counts as gone only if the API, asked for it
-        alone, confirms it. Raises OddAnswerError if it still exists: the list was incomplete.
+        By label, and by number where the ledger has it: a label can be changed by hand. An instance
+        that is missing from the list counts as gone only if the API, asked for it alone, confirms
+        it; otherwise it is added. `_unseen` says which could not be asked for.
         """
         with self._looking:
             asked, before = self._clock(), self._ledger.live()
-            ours = self._market.instances(labelled=prefix(self._settings.cluster))
-            listed = {item.id: item for item in ours if Label.parse(item.label) is not None}
+            live = {rental.contract for rental in before}
+            ours = self._market.instances(labelled=prefix(self._settings.cluster), known=live)
+            listed = {
+                item.id: item
+                for item in ours
+                if item.id in live or Label.parse(item.label) is not None
+            }
             for instance in listed.values():
                 with self._writing():
                     self._ledger.observe(instance)
-            for rental in before:
+            self._incomplete = self._unseen = ""
+            lacking = [
+                rental
+                for rental in before
                 # A new instance may take a moment to be listed.
-                new = asked - rental.since < self._patience.look
-                if rental.contract not in listed and not new:
-                    alone = self._market.instance(rental.contract)
-                    if alone is not None:
-                        with self._writing():
-                            self._ledger.observe(alone)
-                        raise OddAnswerError(
-                            f"the list of instances lacks {rental.contract}, which exists"
-                        )
-                    reason = self._condemned.get(
-                        rental.contract, "gone, but not ended by this cluster"
-                    )
-                    with self._writing():
-                        self._gone(rental.contract, reason)
+                if rental.contract not in listed and asked - rental.since >= self._patience.look
+            ]
+            for rental in lacking[:ASKED_ALONE]:
+                self._ask_alone(rental.contract, listed)
+            if len(lacking) > ASKED_ALONE:
+                self._unseen = f"the list of instances lacks {len(lacking)} that were rented"
+            self._incomplete = self._incomplete or self._unseen
             self._listed = (asked, listed)
             return listed
+
+    def _ask_alone(self, contract: int, listed: dict[int, Instance]) -> None:
+        """Adds an instance that a list lacks, or records that it is gone."""
+        try:
+            alone = self._market.instance(contract)
+        except CloudError as error:
+            # The others are looked at all the same: one may be outbid, and bill.
+            self._unseen = f"the list of instances lacks {contract}: {error}"
+            return
+        with self._writing():
+            if alone is None:
+                reason = self._condemned.get(contract, "gone, but not ended by this cluster")
+                self._gone(contract, reason)
+                return
+            self._incomplete = f"the list of instances lacks {contract}, which exists"
+            listed[contract] = alone
+            self._ledger.observe(alone)
 
     def step(self) -> None:
         """Lists all instances and acts on what it finds. Raises CloudError if it could not.
@@ -171,6 +196,9 @@ class Rentals:
         for instance in listed.values():
             with self._writing():
                 self._judge(instance, asked)
+        if self._incomplete:
+            # It may lack a request's instance, too: none is given up by it.
+            raise OddAnswerError(self._incomplete)
         # In this order: who is not pending any more has written what came of it.
         pending = self._launcher.answers_pending()
         for attempt in self._ledger.in_flight():
@@ -196,11 +224,9 @@ class Rentals:
             self._try_to_destroy(contract)
 
     def _judge(self, instance: Instance, asked: float) -> None:
-        label = Label.parse(instance.label)
-        assert label is not None
         pending = self._launcher.answers_pending()
-        attempt = self._ledger.find_attempt(label.attempt)
         rental = self._ledger.rental(instance.id)
+        attempt = self._attempt_of(instance, rental)
         known = None
         if attempt is not None:
             link_up = self._link_up(attempt.k)
@@ -214,6 +240,7 @@ class Rentals:
                 link_up=link_up,
                 answer_pending=attempt.id in pending,
                 doomed="" if rental is None else rental.doomed,
+                gpu=attempt.gpu,
                 unlinked_since=self._unlinked_since(instance.id, link_up),
                 linked=instance.id in self._linked,
             )
@@ -231,13 +258,11 @@ class Rentals:
             self._ledger.observe(instance)
         elif verdict.action is Action.DESTROY:
             self._condemned.setdefault(instance.id, verdict.reason)
+            machine = instance.machine_id or (0 if attempt is None else attempt.machine)
             if verdict.avoid_machine:
-                self._blame(
-                    instance.id,
-                    instance.machine_id,
-                    verdict.reason,
-                    never_linked=verdict.never_linked,
-                )
+                self._blame(instance.id, machine, verdict.reason, never_linked=verdict.never_linked)
+            elif verdict.outbid and machine not in self._ledger.avoided():
+                self._ledger.avoid(machine, verdict.reason, seconds=self._patience.outbid)
             if attempt is not None and attempt.state.in_flight:
                 self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
             self._ledger.foreign(instance)
@@ -249,6 +274,13 @@ class Rentals:
             lasted = self._clock() - known.since
             if instance.status == "running" and lasted >= self._patience.proved:
                 self._ledger.proved(instance.id)
+
+    def _attempt_of(self, instance: Instance, rental: Rental | None) -> Attempt | None:
+        """The attempt that rented an instance by the ledger, or else by its label."""
+        if rental is not None:
+            return None if rental.attempt is None else self._ledger.attempt(rental.attempt)
+        label = Label.parse(instance.label)
+        return None if label is None else self._ledger.find_attempt(label.attempt)
 
     def _blame(
         self, contract: int, machine: int, reason: str, *, never_linked: bool = False
@@ -330,7 +362,10 @@ class Rentals:
         """
         self._closing = reason
         self._step()
-        return sorted(self.refresh())
+        left = self.refresh()
+        if self._unseen:
+            raise OddAnswerError(self._unseen)
+        return sorted(left)
 
     def closed(self) -> str:
         """Why the cluster is closed to launches; empty while it is open."""

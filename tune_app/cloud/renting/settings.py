@@ -41,6 +41,8 @@ class Patience:
     backoff_most: float = 900.0
     avoid: float = 7 * 86_400.0
     """How long a bad machine is avoided."""
+    outbid: float = 1_800.0
+    """How long a machine is avoided on which somebody else bid more."""
     proved: float = 1_800.0
     """A worker that lasted this long was a good one, however it ends."""
     charges: float = 900.0
@@ -135,6 +137,8 @@ class CloudSettings:
     rented with it, whose charges arrive late."""
     price_tolerance: float = 0.05
     """The share by which the price of an instance may exceed the agreed one."""
+    launches_per_minute: int = 10
+    """At most so many machines are asked for within a minute."""
     offers_per_launch: int = 3
     """How many offers are tried if others take them first."""
     seconds_between: Mapping[str, float] | None = None
@@ -152,6 +156,10 @@ class CloudSettings:
             raise ValueError("no node type; name one with its image")
         if not (math.isfinite(self.cap_dollars) and self.cap_dollars > 0):
             raise ValueError(f"the cap is {self.cap_dollars!r} dollars; it must be a number over 0")
+        if self.launches_per_minute < 1:
+            raise ValueError(
+                f"launches_per_minute is {self.launches_per_minute}; it must be 1 or more"
+            )
         if not 0 < self.max_instances <= self.last_k - self.first_k + 1:
             raise ValueError(
                 f"{self.max_instances} instances at most; it must be 1 to "

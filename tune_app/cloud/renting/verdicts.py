@@ -11,6 +11,8 @@ from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.settings import Patience
 
 MACHINES_TO_BLAME_THE_HEAD = 2
+FEE_MOST = 0.25
+"""The share of the agreed price that a fee of the market's may add."""
 
 
 class Action(enum.Enum):
@@ -28,6 +30,8 @@ class Verdict:
     reason: str
     avoid_machine: bool = False
     """Whether the machine is at fault and is avoided for a while."""
+    outbid: bool = False
+    """Somebody bids more there, or stopped it: the machine is left alone for a shorter while."""
     never_linked: bool = False
     """It ran, but its link never opened: if that is true of others too, the head is at fault."""
 
@@ -45,13 +49,15 @@ def judge(
 
     Args:
         instance: as the API lists it.
-        known: the attempt that its label names; None if the ledger has none.
+        known: the attempt that rented it, or that its label names; None if the ledger has none.
+            By its number it stays this cluster's, whatever its label was changed to.
         cluster: no other cluster's instances are ever touched.
         now: seconds since 1970.
         price_tolerance: the share by which the price may exceed the agreed one.
     """
     label = Label.parse(instance.label)
-    if label is None or label.cluster != cluster:
+    relabelled = known is not None and known.contract == instance.id
+    if not relabelled and (label is None or label.cluster != cluster):
         return Verdict(action=Action.IGNORE, reason="not of this cluster")
     if known is None:
         return _destroy("no owner: the ledger does not know its request")
@@ -61,7 +67,7 @@ def judge(
     if known.answer_pending:
         return Verdict(action=Action.KEEP, reason="its request waits for the answer")
     return (
-        _not_as_agreed(instance, known, price_tolerance)
+        _not_as_agreed(instance, known, price_tolerance, now, patience)
         or _lost(instance, known, now, patience)
         or (
             Verdict(action=Action.ADOPT, reason="its request had no answer")
@@ -83,21 +89,47 @@ def _without_owner(instance: Instance, known: Known) -> Verdict | None:
     return None
 
 
-def _not_as_agreed(instance: Instance, known: Known, tolerance: float) -> Verdict | None:
-    if not instance.is_bid:
+def _not_as_agreed(
+    instance: Instance, known: Known, tolerance: float, now: float, patience: Patience
+) -> Verdict | None:
+    if instance.is_bid is False:
         return _destroy("rented on demand instead of at the bid", avoid_machine=True)
-    agreed = known.bid + known.storage_per_hour
-    if instance.dollars_per_hour > agreed * (1 + tolerance):
+    gpu = instance.gpu_name.replace("_", " ")
+    if gpu and known.gpu and gpu != known.gpu.replace("_", " "):
         return _destroy(
-            f"costs ${instance.dollars_per_hour:.4f}/h; the agreed price is ${agreed:.4f}/h",
-            avoid_machine=True,
+            f"has a {gpu} instead of the {known.gpu} that was offered", avoid_machine=True
+        )
+    price = instance.dollars_per_hour
+    if price is None or instance.is_bid is None:
+        # Usual while it is created; for longer, nobody knows what it costs.
+        if now - known.since >= patience.loading:
+            unknown = "price" if price is None else "kind of rental"
+            return _destroy(f"its {unknown} is not told after {now - known.since:.0f} s")
+        return None
+    agreed = known.bid + known.storage_per_hour
+    if _own_price(instance, price, known, tolerance) > agreed * (1 + tolerance):
+        return _destroy(
+            f"costs ${price:.4f}/h; the agreed price is ${agreed:.4f}/h", avoid_machine=True
         )
     return None
 
 
+def _own_price(instance: Instance, price: float, known: Known, tolerance: float) -> float:
+    """The machine's own price, without a fee of the market's on top.
+
+    A fee that is not listed by itself shows where the GPU alone costs what was bid.
+    """
+    own = price - instance.fee_per_hour
+    gpu = instance.gpu_dollars_per_hour
+    agreed = known.bid + known.storage_per_hour
+    if gpu is not None and gpu <= known.bid * (1 + tolerance) and own <= agreed * (1 + FEE_MOST):
+        return min(own, gpu + known.storage_per_hour)
+    return own
+
+
 def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> Verdict | None:
     if instance.is_stopped:
-        return _destroy("stopped: outbid, or by hand; its storage bills")
+        return _destroy("stopped: outbid, or by hand; its storage bills", outbid=True)
     if instance.status == "exited":
         return _destroy("its container has ended", avoid_machine=True)
     if is_silent(instance.status) and known.silent_since is not None and known.link_up is not True:
@@ -124,11 +156,14 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
     return None
 
 
-def _destroy(reason: str, *, avoid_machine: bool = False, never_linked: bool = False) -> Verdict:
+def _destroy(
+    reason: str, *, avoid_machine: bool = False, never_linked: bool = False, outbid: bool = False
+) -> Verdict:
     return Verdict(
         action=Action.DESTROY,
         reason=reason,
         avoid_machine=avoid_machine,
+        outbid=outbid,
         never_linked=never_linked,
     )
 

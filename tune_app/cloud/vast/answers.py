@@ -1,15 +1,19 @@
 """What the API of Vast.ai tells, checked and turned into the records of `market`.
 
-Each reader raises OddAnswerError naming what is missing or of the wrong type.
+An offer or a charge with a missing or wrong value raises OddAnswerError naming it. An instance is
+read as far as it is told: it exists and costs money, whatever else is wrong with it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from tune_app.cloud.errors import OddAnswerError
 from tune_app.cloud.market.records import Charge, Instance, Offer
+
+_Default = TypeVar("_Default", float, None)
 
 
 def read_offer(values: Mapping[str, Any]) -> Offer:
@@ -36,34 +40,57 @@ def read_offer(values: Mapping[str, Any]) -> Offer:
 
 
 def read_instance(values: Mapping[str, Any]) -> Instance:
-    """Raises OddAnswerError naming what is missing or of the wrong type."""
+    """An instance, as far as it is told: null fields are usual while it is created.
+
+    Raises OddAnswerError only if it has no number.
+    """
     read = _Reader("instance", values)
     return Instance(
         id=read.whole("id"),
-        machine_id=read.whole("machine_id"),
-        label=read.optional_text("label"),
-        status=read.optional_text("actual_status"),
-        intended=read.optional_text("intended_status"),
-        current=read.optional_text("cur_state"),
-        next=read.optional_text("next_state"),
-        message=read.optional_text("status_msg"),
-        is_bid=read.flag("is_bid"),
-        dollars_per_hour=read.number("dph_total"),
-        gpu_name=read.optional_text("gpu_name"),
-        cpus=read.number("cpu_cores_effective", 0.0),
-        disk_gb=read.number("disk_space", 0.0),
-        storage_per_gb_month=read.number("storage_cost", 0.0),
-        public_address=read.optional_text("public_ipaddr").strip(),
-        proxy_host=read.optional_text("ssh_host"),
-        proxy_port=None if values.get("ssh_port") is None else read.whole("ssh_port"),
+        machine_id=int(read.number_or("machine_id", 0)),
+        label=read.text_or_nothing("label"),
+        status=read.text_or_nothing("actual_status"),
+        intended=read.text_or_nothing("intended_status"),
+        current=read.text_or_nothing("cur_state"),
+        next=read.text_or_nothing("next_state"),
+        message=read.text_or_nothing("status_msg"),
+        is_bid=read.flag_or_none("is_bid"),
+        dollars_per_hour=read.number_or("dph_total", None),
+        gpu_name=read.text_or_nothing("gpu_name"),
+        cpus=read.number_or("cpu_cores_effective", 0.0),
+        disk_gb=read.number_or("disk_space", 0.0),
+        storage_per_gb_month=read.number_or("storage_cost", 0.0),
+        public_address=read.text_or_nothing("public_ipaddr").strip(),
+        proxy_host=read.text_or_nothing("ssh_host"),
+        proxy_port=int(read.number_or("ssh_port", 0)) or None,
         ports=_ports(values.get("ports")),
+        gpu_dollars_per_hour=read.number_or("dph_base", None),
+        fee_per_hour=read.number_or("platform_fee", 0.0),
+        started=read.number_or("start_date", None),
     )
 
 
 def identity(values: Mapping[str, Any]) -> tuple[int, str]:
     """Number and label of a listed instance. Raises OddAnswerError if it has no number."""
     read = _Reader("instance", values)
-    return read.whole("id"), read.optional_text("label")
+    return read.whole("id"), read.text_or_nothing("label")
+
+
+def shown_instance(values: object, contract: int) -> Instance | None:
+    """The instance in an answer about one; None for null, [] or {}: it does not exist.
+
+    Raises OddAnswerError for anything else that is not this instance.
+    """
+    if isinstance(values, list) and len(values) == 1:
+        values = values[0]
+    if values is None or values in ([], {}):
+        return None
+    if not isinstance(values, dict):
+        raise OddAnswerError(f"the answer on instance {contract} is not an object")
+    shown = read_instance(values)
+    if shown.id != contract:
+        raise OddAnswerError(f"the answer on instance {contract} is about {shown.id}")
+    return shown
 
 
 def read_charge(values: Mapping[str, Any]) -> Charge:
@@ -104,10 +131,8 @@ class _Reader:
             raise self._odd(name, value, "a whole number")
         return value
 
-    def number(self, name: str, default: float | None = None) -> float:
+    def number(self, name: str) -> float:
         value = self._values.get(name)
-        if value is None and default is not None:
-            return default
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._odd(name, value, "a number")
         return float(value)
@@ -118,14 +143,22 @@ class _Reader:
             raise self._odd(name, value, "a text")
         return value
 
-    def optional_text(self, name: str) -> str:
-        return "" if self._values.get(name) is None else self.text(name)
-
-    def flag(self, name: str) -> bool:
+    def number_or(self, name: str, default: _Default) -> float | _Default:
+        """The default for a missing value, and for one that is not a number."""
         value = self._values.get(name)
-        if not isinstance(value, bool):
-            raise self._odd(name, value, "true or false")
-        return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return default
+        return float(value) if math.isfinite(value) else default
+
+    def text_or_nothing(self, name: str) -> str:
+        """Nothing for a missing value, and for one that is not a text."""
+        value = self._values.get(name)
+        return value if isinstance(value, str) else ""
+
+    def flag_or_none(self, name: str) -> bool | None:
+        """None for a missing value, and for one that is neither true nor false."""
+        value = self._values.get(name)
+        return value if isinstance(value, bool) else None
 
     def _odd(self, name: str, value: object, wanted: str) -> OddAnswerError:
         return OddAnswerError(

@@ -12,33 +12,34 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
 from tune_app.cloud.errors import (
-    CloudError,
-    CreditError,
     NoAnswerError,
     NoSuchInstanceError,
-    NoSuchOfferError,
     OddAnswerError,
-    PriceError,
     RateLimitedError,
-    RefusedError,
     SearchQuotaError,
-    SpendRateError,
     UnreachableError,
-    WrongKeyError,
 )
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.secrets.endpoint import checked_endpoint
 from tune_app.cloud.secrets.key import ApiKey
-from tune_app.cloud.vast.answers import identity, read_charge, read_instance, read_offer
+from tune_app.cloud.vast.answers import (
+    identity,
+    read_charge,
+    read_instance,
+    read_offer,
+    shown_instance,
+)
 from tune_app.cloud.vast.rate_limit import RateLimit
+from tune_app.cloud.vast.refusals import error_of, new_contract
 from tune_app.cloud.vast.search_filters import search_filters
 
 logger = logging.getLogger(__name__)
@@ -47,16 +48,6 @@ BASE_URL = "https://console.vast.ai"
 MAXIMUM_PAGES = 200
 MAXIMUM_ANSWER = 32 * 2**20
 _DAY = 86_400.0
-
-_BY_CODE: Mapping[str, type[CloudError]] = {
-    "auth_error": WrongKeyError,
-    "no_such_ask": NoSuchOfferError,
-    "no_such_instance": NoSuchInstanceError,
-    "spend_rate_limit": SpendRateError,
-    "insufficient_credit": CreditError,
-    "invalid_price": PriceError,
-    "search_quota_exceeded": SearchQuotaError,
-}
 
 
 class VastClient:
@@ -74,6 +65,8 @@ class VastClient:
         retry_s: float = 2.0,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        heard: Callable[[float], None] = lambda _: None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         """
         Args:
@@ -82,6 +75,8 @@ class VastClient:
             search_cache_s: how long a search is answered from memory.
             attempts: how often a call that may be repeated is sent.
             clock: seconds since 1970.
+            heard: called with the API's own time, whenever an answer tells it.
+            transport: another way to the API than the network, for tests.
         """
         self._base_url = checked_endpoint(base_url, what="base URL", secret="key")
         self._timeout_s = timeout_s
@@ -91,6 +86,7 @@ class VastClient:
         self._retry_s = retry_s
         self._clock = clock
         self._sleep = sleep
+        self._heard = heard
         self._key = key
         self._searches: dict[str, tuple[float, list[Offer]]] = {}
         self._quota_day: float | None = None
@@ -103,6 +99,7 @@ class VastClient:
             trust_env=False,
             # A kept connection may have been closed by the server just when something is rented.
             limits=httpx.Limits(max_keepalive_connections=0),
+            transport=transport,
         )
 
     def __repr__(self) -> str:
@@ -174,17 +171,20 @@ class VastClient:
             "cancel_unavail": True,
         }
         answer = self._send("create", "PUT", f"/api/v0/asks/{request.offer_id}/", body=body)
-        contract = _contract(answer)
+        contract = new_contract(answer)
         if contract is None:
             raise OddAnswerError(
                 "the API says that it rented an instance, but not which: no new_contract"
             )
         return contract
 
-    def instances(self, *, labelled: str = "") -> list[Instance]:
+    def instances(self, *, labelled: str = "", known: Collection[int] = ()) -> list[Instance]:
         """Every instance whose label begins so, of all pages. Raises rather than leaving one out.
 
         Of the account's other instances only the number is read.
+
+        Args:
+            known: contracts that belong to them, whatever their label says now.
         """
         found: dict[int, Instance | None] = {}
         token: str | None = None
@@ -195,7 +195,7 @@ class VastClient:
             answer = self._repeated("list", "GET", "/api/v1/instances/", query=query)
             for values in _objects(answer, "instances"):
                 number, label = identity(values)
-                ours = label.startswith(labelled)
+                ours = number in known or label.startswith(labelled)
                 found[number] = read_instance(values) if ours else None
             if isinstance(answer.get("total_instances"), int):
                 total = answer["total_instances"]
@@ -221,12 +221,7 @@ class VastClient:
             return None
         if "instances" not in answer:
             raise OddAnswerError(f"the answer on instance {contract} does not mention it")
-        values = answer["instances"]
-        if values is None:
-            return None
-        if not isinstance(values, dict):
-            raise OddAnswerError(f"the answer on instance {contract} is not an object")
-        return read_instance(values)
+        return shown_instance(answer["instances"], contract)
 
     def destroy(self, contract: int) -> None:
         """Destroys an instance and ends its billing. One that is gone already is not an error."""
@@ -237,7 +232,9 @@ class VastClient:
 
     def charges(self, since: float, until: float) -> list[Charge]:
         """What each contract cost between two times, in seconds since 1970; whole days."""
-        filters = {"day": {"gte": int(since), "lte": int(until)}, "type": {"in": ["instance"]}}
+        # A row may be dated midnight of its day: a later beginning would lose the first one.
+        first = int(since // _DAY * _DAY)
+        filters = {"day": {"gte": first, "lte": int(until)}, "type": {"in": ["instance"]}}
         query = {"select_filters": json.dumps(filters), "limit": "500"}
         charges: list[Charge] = []
         for _ in range(MAXIMUM_PAGES):
@@ -245,6 +242,11 @@ class VastClient:
             charges.extend(read_charge(values) for values in _objects(answer, "results"))
             token = _token(answer)
             if token is None:
+                total = answer.get("total")
+                if isinstance(total, int) and len(charges) < total:
+                    raise OddAnswerError(
+                        f"the list of charges has {len(charges)} of the {total} that it announces"
+                    )
                 return charges
             if token == query.get("after_token"):
                 raise OddAnswerError("the list of charges repeats itself")
@@ -304,6 +306,9 @@ class VastClient:
             raise NoAnswerError(
                 f"{endpoint}: no complete answer from {self._base_url} ({type(error).__name__})"
             ) from None
+        told = _server_time(response)
+        if told is not None:
+            self._heard(told)
         return self._read(endpoint, response.status_code, content)
 
     def _received(self, response: httpx.Response) -> bytes:
@@ -324,41 +329,18 @@ class VastClient:
         values = answer if isinstance(answer, dict) else {}
         if status == 200 and values and values.get("success") is not False:
             return values
-        contract = _contract(values)
-        code, text = str(values.get("error") or ""), str(values.get("msg") or "")
-        said = f"{code} {text}".strip().replace(self._key.reveal(), "…")[:300]
-        message = f"{endpoint}: HTTP {status} {said}".strip()
-        if status >= 500:
-            raise NoAnswerError(message, contract=contract)
-        for known, kind in _BY_CODE.items():
-            if known == code or known in text:
-                raise kind(message + _remedy(kind), contract=contract)
-        if status == 410 and endpoint == "create":
-            raise NoSuchOfferError(message, contract=contract)
-        if status == 429:
+        error = error_of(endpoint, status, values, secret=self._key.reveal())
+        if isinstance(error, RateLimitedError):
             self._rate_limit.push_back(endpoint, self._retry_s)
-            raise RateLimitedError(message, contract=contract)
-        if status in (401, 403):
-            raise WrongKeyError(message + _remedy(WrongKeyError), contract=contract)
-        if status >= 400 or (values and values.get("success") is False):
-            raise RefusedError(message, contract=contract)
-        raise OddAnswerError(f"{message}: the answer is not a JSON object", contract=contract)
+        raise error
 
 
-def _remedy(kind: type[CloudError]) -> str:
-    return {
-        WrongKeyError: "; the key is wrong or lacks a permission: make a new one on "
-        "https://cloud.vast.ai/manage-keys/",
-        CreditError: "; add credit to the Vast.ai account",
-        SpendRateError: "; the account may not spend that much an hour: ask for fewer workers, "
-        "or Vast.ai for a higher limit",
-        SearchQuotaError: "; searches return at midnight UTC",
-    }.get(kind, "")
-
-
-def _contract(answer: Mapping[str, Any]) -> int | None:
-    value = answer.get("new_contract")
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _server_time(response: httpx.Response) -> float | None:
+    """Seconds since 1970 from the header Date; None without a proper one."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def _objects(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:

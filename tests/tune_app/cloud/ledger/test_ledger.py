@@ -23,6 +23,8 @@ from tune_app.cloud.renting.offers import quote
 from tune_app.cloud.vast.answers import read_offer
 
 QUOTE = quote(read_offer(offer(1)), OfferRules())
+LISTED = 0.25
+"""The GPU's price in the list, a little over the bid."""
 
 
 def opened(folder: Path, clock: Clock, *, slots: range = range(2, 5)) -> Ledger:
@@ -95,18 +97,19 @@ def test_what_was_announced_is_there_after_a_crash(tmp_path: Path, clock: Clock)
 
 def test_hours_and_dollars_by_the_clock(ledger: Ledger, clock: Clock) -> None:
     ledger.rented(reserve(ledger, "a").id, RUNNING.id)
-    storage, running = QUOTE.storage_per_hour, QUOTE.bid + QUOTE.bandwidth_per_hour
+    storage, running = QUOTE.storage_per_hour, LISTED + QUOTE.bandwidth_per_hour
     clock.now += 1800
     ledger.observe(replace(RUNNING, status="loading"))
-    assert ledger.spent() == pytest.approx(QUOTE.setup + 0.5 * storage), "loading bills no GPU"
+    loading = QUOTE.setup + 0.5 * LISTED
+    assert ledger.spent() == pytest.approx(loading + 0.5 * storage), "until the charges say less"
     for _ in range(4):
         clock.now += 900
         ledger.observe(RUNNING)
-    assert ledger.spent() == pytest.approx(QUOTE.setup + 1.5 * storage + running)
+    assert ledger.spent() == pytest.approx(loading + 1.5 * storage + running)
     ledger.observe(STOPPED)
     clock.now += 7200
     ledger.observe(STOPPED)
-    assert ledger.spent() == pytest.approx(QUOTE.setup + 3.5 * storage + running)
+    assert ledger.spent() == pytest.approx(loading + 3.5 * storage + running)
     ledger.observe(replace(RUNNING, status="offline"))
     clock.now += 7200
     ledger.observe(replace(RUNNING, status="offline"))
@@ -115,7 +118,33 @@ def test_hours_and_dollars_by_the_clock(ledger: Ledger, clock: Clock) -> None:
     (rental,) = ledger.rentals()
     assert rental.hours == pytest.approx(5.5)
     assert rental.gpu_hours == pytest.approx(1.0)
-    assert ledger.spent() == pytest.approx(QUOTE.setup + 3.5 * storage + running)
+    assert ledger.spent() == pytest.approx(loading + 3.5 * storage + running)
+
+
+def test_a_price_above_the_agreed_one_is_counted(ledger: Ledger, clock: Clock) -> None:
+    ledger.rented(reserve(ledger, "a").id, RUNNING.id)
+    clock.now += 3600
+    ledger.observe(replace(RUNNING, dollars_per_hour=1.0))
+    assert ledger.spent() >= 1.0
+
+
+def test_an_instance_costs_money_since_the_market_says_that_it_exists(
+    ledger: Ledger, clock: Clock
+) -> None:
+    clock.now += 86_400  # the head's clock is a day ahead
+    ledger.rented(reserve(ledger, "a").id, RUNNING.id)
+    clock.now -= 86_400
+    started = clock.now
+    for _ in range(20):
+        clock.now += 3600
+        ledger.observe(replace(RUNNING, started=started))
+    assert ledger.rentals()[0].hours == pytest.approx(20)
+    assert ledger.spent() == pytest.approx(
+        QUOTE.setup + 20 * (LISTED + QUOTE.storage_per_hour + QUOTE.bandwidth_per_hour)
+    )
+    ledger.foreign(replace(RUNNING, id=78, started=clock.now - 7200))
+    ledger.ended(78, "no owner")
+    assert ledger.rentals()[1].dollars == pytest.approx(2 * 0.26)
 
 
 def test_charges_count_where_they_are_higher_than_the_estimate(

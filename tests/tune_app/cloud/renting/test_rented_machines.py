@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tune_app.cloud.clock import Clock
+from tests.tune_app.cloud.vast.fake_transport import FakeTransport
 from tests.tune_app.cloud.vast.fake_vast import FakeInstance, FakeVast, Fault, offer
 from tune_app.cloud.errors import (
     BackOffError,
@@ -22,6 +23,7 @@ from tune_app.cloud.errors import (
     NoSuchOfferError,
     OddAnswerError,
     PriceError,
+    RateLimitedError,
     UncertainError,
     UnknownInstanceError,
 )
@@ -54,15 +56,18 @@ class Keys(PlainSetup):
 class House:
     """A cluster's rentals, its API, its clock; `restarted` is what a crash leaves."""
 
-    def __init__(self, folder: Path, fake: FakeVast, clock: Clock, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        fake: FakeVast,
+        clock: Clock,
+        **settings: Any,
+    ) -> None:
         self.folder, self.fake, self.clock = folder, fake, clock
         usual: dict[str, Any] = {
             "cluster": "mine",
             "node_types": {"worker": NodeType(image="cuda")},
             "cap_dollars": 50.0,
-            # Long: a call that a busy machine answers late is sent again, and on a clock that
-            # stands still the fake finds the two too close together.
-            "patience": Patience(http=10.0),
         }
         self.settings = CloudSettings(**(usual | settings))
         self.keys = Keys()
@@ -74,6 +79,7 @@ class House:
             timeout_s=self.settings.patience.http,
             clock=clock,
             sleep=clock.sleep,
+            transport=FakeTransport(fake, silence=lambda: clock.sleep(self.settings.patience.http)),
         )
         self.ledger = Ledger.open(
             folder / "ledger.sqlite3", cluster="mine", slots=range(2, 128), clock=clock
@@ -384,6 +390,9 @@ def test_an_outbid_one_is_destroyed(house: House, fake: FakeVast) -> None:
     assert alive(fake) == []
     assert house.rentals.nodes() == []
     assert "outbid" in house.ledger.rentals()[0].ended_reason
+    assert list(house.ledger.avoided()) == [1_001], "for a while; it is not at fault"
+    assert house.create("b").machine == 1_002
+    house.clock.now += house.settings.patience.outbid
     assert house.ledger.avoided() == {}
 
 
@@ -422,8 +431,6 @@ def test_instances_of_others_are_left_alone(house: House, fake: FakeVast) -> Non
         Fault.CUT_OFF,
         Fault.NO_LIST,
         Fault.ODD_ITEM,
-        Fault.EMPTY,
-        Fault.SHORT,
         Fault.UNSUCCESSFUL,
         Fault.CIRCLE,
     ],
@@ -444,6 +451,147 @@ def test_a_list_that_failed_or_is_odd_raises_and_changes_nothing(
     assert [item.contract for item in house.ledger.live()] == [item.contract for item in before]
     assert len(alive(fake)) == 2
     assert len(house.rentals.nodes()) == 2
+
+
+@pytest.mark.parametrize("fault", [Fault.EMPTY, Fault.SHORT])
+def test_what_a_list_lacks_is_asked_for_alone_and_the_others_are_looked_at(
+    house: House, fake: FakeVast, fault: Fault
+) -> None:
+    outbid, last = house.create("a"), house.create("b")
+    house.steps(60)
+    fake.outbid(outbid.contract)
+    fake.fail("list", fault)
+    with pytest.raises(OddAnswerError, match="which exists"):
+        house.steps(15)
+    assert [item.id for item in alive(fake)] == [last.contract], "an outbid neighbour bills on"
+    fake.fail("list", fault)
+    house.clock.now += 60
+    assert [node.contract for node in house.rentals.nodes()] == [last.contract]
+
+
+def test_a_list_that_lacks_many_is_not_made_up_for(house: House, fake: FakeVast) -> None:
+    for request in "abcdef":
+        house.create(request)
+    house.steps(60)
+    fake.fail("list", Fault.EMPTY)
+    house.clock.now += 60
+    with pytest.raises(OddAnswerError, match="lacks 6"):
+        house.rentals.nodes()
+    assert fake.calls["show"] == 5
+    assert len(house.ledger.live()) == 6
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"label": "changed in the console"},
+        {"label": None},
+        {"label": "stellux/other/worker/2/a.1"},
+        {"dph_total": None},
+        {"is_bid": None, "machine_id": "?"},
+        {"start_date": "yesterday", "ports": 7, "cpu_cores_effective": None},
+    ],
+)
+def test_one_odd_instance_blinds_nobody(
+    house: House, fake: FakeVast, spoilt: dict[str, Any]
+) -> None:
+    odd, outbid = house.create("a"), house.create("b")
+    house.steps(15)
+    fake.instances[odd.contract].spoilt = spoilt
+    fake.outbid(outbid.contract)
+    house.steps(60)
+    assert [item.id for item in alive(fake)] == [odd.contract]
+    assert [node.contract for node in house.rentals.nodes()] == [odd.contract]
+    assert house.rentals.budget().spent >= fake.billed()
+    assert house.rentals.destroy(odd.contract, "asked for")
+    assert alive(fake) == []
+
+
+@pytest.mark.parametrize("name", ["dph_total", "is_bid"])
+def test_what_nobody_knows_the_price_of_does_not_stay(
+    house: House, fake: FakeVast, name: str
+) -> None:
+    fake.instances[house.create().contract].spoilt = {name: None}
+    house.steps(870)
+    assert len(alive(fake)) == 1
+    house.steps(60)
+    assert alive(fake) == []
+    assert "is not told after" in house.ledger.rentals()[0].ended_reason
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_platform_fee_is_counted_and_no_reason_to_destroy(
+    house: House, fake: FakeVast, *, shown: bool
+) -> None:
+    fake.fee_per_hour, fake.fee_shown = 0.03, shown
+    house.create()
+    house.steps(7_200, each=120)
+    assert len(alive(fake)) == 1
+    assert house.rentals.budget().spent >= fake.billed()
+    fake.fee_per_hour = 0.2
+    fake.fee_shown = False
+    house.steps(60)
+    assert alive(fake) == [], "more than a fee"
+
+
+def test_another_gpu_than_the_offer_s_is_destroyed(house: House, fake: FakeVast) -> None:
+    fake.fail("create", Fault.WRONG_GPU)
+    house.create()
+    house.steps(15)
+    assert alive(fake) == []
+    assert "a RTX 3060 instead of the RTX 4090" in house.ledger.avoided()[1_001]
+
+
+def test_a_loading_image_that_bills_the_gpu_is_counted(house: House, fake: FakeVast) -> None:
+    fake.loading_bills, fake.load_s = True, 800.0
+    house.create()
+    house.steps(780)
+    assert fake.billed() > 0.05
+    assert house.rentals.budget().spent >= fake.billed()
+
+
+def test_a_wrong_clock_of_the_head_loses_no_dollar(
+    tmp_path: Path, fake: FakeVast, clock: Clock
+) -> None:
+    wall = Clock(clock.now + 86_400)  # a day ahead, and corrected an hour after the rental
+    house = House(tmp_path, fake, wall)
+    house.create()
+    for third in range(20 * 3):
+        wall.now += 1_200.0
+        clock.now += 1_200.0
+        if third == 3:
+            wall.now -= 86_400
+        house.rentals.step()
+    assert fake.billed() > 4.0
+    assert house.rentals.budget().spent >= fake.billed()
+    house.close()
+
+
+def test_launches_that_only_waited_for_their_turn_are_not_failed_ones(
+    house: House, fake: FakeVast
+) -> None:
+    for _ in range(10):
+        house.client._rate_limit.push_back("create", 30.0)
+        with pytest.raises(RateLimitedError):
+            house.create()
+        house.clock.now += 10
+    assert house.ledger.launch_failures("worker")[0] == 0
+    assert fake.calls["create"] == 0
+
+
+def test_no_more_launches_in_a_minute_than_allowed(
+    build: Callable[..., House], fake: FakeVast
+) -> None:
+    house = build(launches_per_minute=3)
+    start = house.clock.now
+    for request in "abc":
+        house.create(request)
+    with pytest.raises(RateLimitedError, match="launches_per_minute is 3; the next may be in"):
+        house.create("d")
+    assert house.ledger.launch_failures("worker")[0] == 0
+    house.clock.now = start + 61
+    house.create("d")
+    assert fake.calls["create"] == 4
 
 
 def test_one_that_vanished_is_asked_for_alone_before_it_counts_as_gone(

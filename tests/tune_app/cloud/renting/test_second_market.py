@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class MemoryMarket:
         )
         return 7
 
-    def instances(self, *, labelled: str = "") -> Sequence[Instance]:
+    def instances(self, *, labelled: str = "", known: Collection[int] = ()) -> Sequence[Instance]:
         return [one for one in self.rented.values() if one.label.startswith(labelled)]
 
     def instance(self, contract: int) -> Instance | None:

@@ -20,8 +20,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.tune_app.cloud.vast.fake_bill import Bill, charge_rows
+
 HOURS_PER_MONTH = 720.0
+"""As in Vast.ai's own example of what storage costs."""
 PAGE = 25
+ENV_LIMIT = 256
+ONSTART_LIMIT = 4_048
 SECONDS_BETWEEN = {
     "create": 4.5,
     "destroy": 3.0,
@@ -31,6 +36,17 @@ SECONDS_BETWEEN = {
     "label": 1.0,
     "charges": 1.0,
 }
+SCOPES = {
+    "search": "misc",
+    "create": "instance_write",
+    "destroy": "instance_write",
+    "label": "instance_write",
+    "list": "instance_read",
+    "show": "instance_read",
+    "charges": "billing_read",
+    "user": "user_read",
+}
+"""What a key must be allowed, by endpoint."""
 
 
 class Fault(enum.Enum):
@@ -43,6 +59,8 @@ class Fault(enum.Enum):
     WRONG_PRICE = "created at twice the bid"
     ON_DEMAND = "created on demand, though a bid was sent"
     NEVER_LOADS = "created, and loading for ever"
+    WRONG_GPU = "created with another GPU than the offer's"
+    NO_BUT_YES = "nothing done, though the answer is success"
     APPEARS_LATE = "answered with HTTP 502; listed only after `late_s`"
     UNAVAILABLE = "nothing done, HTTP 410: the machine is busy and `cancel_unavail` was sent"
     HTML = "a page of HTML under HTTP 200"
@@ -73,17 +91,33 @@ class FakeInstance:
     """actual_status; empty before the host answered."""
     stopped: bool = False
     billed_until: float = 0.0
-    gpu: float = 0.0
-    disk: float = 0.0
-    down: float = 0.0
-    up: float = 0.0
+    bill: Bill = field(default_factory=Bill)
+    gpu_name: str = ""
     destroyed: float | None = None
+    spoilt: dict[str, Any] = field(default_factory=dict)
+    """Values that are listed instead of the right ones."""
     reached: dict[str, Any] = field(default_factory=dict)
     """What the start hook says of the way in: public_ipaddr, ports, ssh_host, ssh_port."""
 
     @property
+    def gpu(self) -> float:
+        return self.bill.of("gpu")
+
+    @property
+    def disk(self) -> float:
+        return self.bill.of("disk")
+
+    @property
+    def down(self) -> float:
+        return self.bill.of("bw_down")
+
+    @property
+    def up(self) -> float:
+        return self.bill.of("bw_up")
+
+    @property
     def dollars(self) -> float:
-        return self.gpu + self.disk + self.down + self.up
+        return self.bill.total
 
 
 def offer(number: int, **values: Any) -> dict[str, Any]:
@@ -146,8 +180,28 @@ class FakeVast:
         self.late_s = late_s
         self.limits = limits
         self.searches_a_day = searches_a_day
+        self.scopes = frozenset(SCOPES.values())
+        """What the key may do."""
+        self.missing: Any = None
+        """How an instance that does not exist is shown: null, or an empty list."""
+        self.missing_code = "not_found"
+        """The error of destroying one; no_such_instance in other pages of the documents."""
+        self.fee_per_hour = 0.0
+        """A platform fee: billed, and part of dph_total."""
+        self.fee_shown = True
+        """Whether it is listed by itself, too."""
+        self.loading_bills = False
+        """Whether a loading image bills the GPU; the documents say that it does not."""
+        self.null_at_first = frozenset({"ssh_host", "ssh_port", "status_msg", "start_date"})
+        """Fields that are null until the host has answered."""
+        self.charges_late_s = 0.0
+        """How long a charge takes to appear; the row of its day grows."""
+        self.env_limit = ENV_LIMIT
+        self.waits = True
+        """Whether silence takes its time; a transport without a network ends it at once."""
         self.instances: dict[int, FakeInstance] = {}
         self.calls: Counter[str] = Counter()
+        self.too_fast: Counter[str] = Counter()
         self.bodies: list[tuple[str, dict[str, Any]]] = []
         self.own_key_may = {"destroy", "stop"}
         """What the key that an instance finds in its environment may do with that instance."""
@@ -203,6 +257,11 @@ class FakeVast:
         self.tick()
         return [item for item in self.instances.values() if item.destroyed is None]
 
+    def billed(self) -> float:
+        """Dollars for everything until now."""
+        self.tick()
+        return sum(item.dollars for item in self.instances.values())
+
     def outbid(self, number: int) -> None:
         """Somebody bids more: the processes are killed and the instance is stopped."""
         with self._lock:
@@ -221,8 +280,9 @@ class FakeVast:
         """Bills bandwidth, which is billed in every state."""
         with self._lock:
             instance = self.instances[number]
-            instance.down += down_gb * instance.offer["inet_down_cost"]
-            instance.up += up_gb * instance.offer["inet_up_cost"]
+            now = self.clock()
+            instance.bill.add("bw_down", down_gb * instance.offer["inet_down_cost"], now)
+            instance.bill.add("bw_up", up_gb * instance.offer["inet_up_cost"], now)
 
     def tick(self) -> None:
         """Brings states and bills up to the clock."""
@@ -257,12 +317,12 @@ class FakeVast:
             self._stopped(instance)
 
     def _bill(self, instance: FakeInstance, now: float) -> None:
-        hours = max(0.0, now - instance.billed_until) / 3600
-        instance.billed_until = max(now, instance.billed_until)
-        if instance.state == "running" and not instance.stopped:
-            instance.gpu += hours * instance.price
+        since, instance.billed_until = instance.billed_until, max(now, instance.billed_until)
+        billing = {"running", "frozen"} | ({"", "loading"} if self.loading_bills else set())
+        if instance.state in billing and not instance.stopped:
+            instance.bill.run("gpu", instance.price + self.fee_per_hour, since, now)
         if instance.state != "offline":
-            instance.disk += hours * _storage(instance)
+            instance.bill.run("disk", _storage(instance), since, now)
 
     def _end(self, instance: FakeInstance) -> None:
         running, instance.destroyed = instance.state == "running", self.clock()
@@ -285,10 +345,13 @@ class FakeVast:
                     return 403, {"success": False, "error": "forbidden", "msg": act}
             elif key != self.key:
                 return 404, {"success": False, "error": "auth_error", "msg": "Invalid user key"}
+            if SCOPES.get(endpoint, "misc") not in self.scopes:
+                return 403, {"success": False, "error": "forbidden", "msg": "missing permission"}
             now = self.clock()
             if self.limits and now - self._last.get(endpoint, -1e9) < SECONDS_BETWEEN.get(
                 endpoint, 0.0
             ):
+                self.too_fast[endpoint] += 1
                 return 429, {"success": False, "msg": "API requests too frequent"}
             self._last[endpoint] = now
             self.tick()
@@ -300,10 +363,13 @@ class FakeVast:
                 return 502, b"<html>Bad Gateway</html>"
             if fault is Fault.UNAVAILABLE:
                 return 410, {"success": False, "error": "3907", "msg": "the GPU is in use"}
+            if fault is Fault.NO_BUT_YES:
+                return 200, {"success": True}
             if fault is not Fault.SILENCE:
                 status, answer = self._act(endpoint, number, query, body, fault)
         if fault in (Fault.SILENCE, Fault.CREATED_THEN_SILENCE):
-            self._go.wait(30)
+            if self.waits:
+                self._go.wait(30)
             return 0, b""
         if fault in (Fault.CREATED_THEN_500, Fault.APPEARS_LATE):
             return 502, b"<html>Bad Gateway</html>"
@@ -324,7 +390,7 @@ class FakeVast:
         if endpoint == "list":
             return self._list(query)
         if endpoint == "charges":
-            return self._charges()
+            return self._charges(query)
         if endpoint == "user":
             spent = sum(item.dollars for item in self.instances.values())
             return 200, {"id": 1, "credit": round(self.credit - spent, 6)}
@@ -332,7 +398,10 @@ class FakeVast:
             return 410, {"success": False, "error": "gone", "msg": "use /api/v1/instances/"}
         instance = self.instances.get(number)
         if instance is None or instance.destroyed is not None:
-            return 404, {"success": False, "error": "no_such_instance", "msg": f"{number}"}
+            if endpoint == "show":
+                return 200, {"instances": self.missing}
+            said = f"Instance {number} not found."
+            return 404, {"success": False, "error": self.missing_code, "msg": said}
         if endpoint == "show":
             return 200, {"instances": self._shown(instance)}
         if endpoint == "destroy":
@@ -372,7 +441,11 @@ class FakeVast:
             return 404, {"success": False, "error": "no_such_ask", "msg": "error 3603"}
         if self.credit <= sum(one.dollars for one in self.instances.values()):
             return 400, {"success": False, "error": "insufficient_credit", "msg": "add credit"}
-        if len(str(body.get("label", ""))) > 256 or len(str(body.get("onstart", ""))) > 4_096:
+        if (
+            len(str(body.get("label", ""))) > 256
+            or len(str(body.get("onstart", ""))) > ONSTART_LIMIT
+            or any(len(str(value)) > self.env_limit for value in (body.get("env") or {}).values())
+        ):
             return 400, {"success": False, "error": "invalid_args", "msg": "too long"}
         if float(body.get("disk", 0)) < 8:
             return 400, {"success": False, "error": "invalid_args", "msg": "disk below 8 GB"}
@@ -395,6 +468,7 @@ class FakeVast:
             loads_at=float("inf") if fault is Fault.NEVER_LOADS else now + self.load_s,
             listed_from=now + (self.late_s if fault is Fault.APPEARS_LATE else 0.0),
             billed_until=now,
+            gpu_name="RTX 3060" if fault is Fault.WRONG_GPU else str(item["gpu_name"]),
         )
         self.instances[instance.id] = instance
         self._sold.add(number)
@@ -427,32 +501,35 @@ class FakeVast:
             "next_token": base64.b64encode(str(page[-1].id).encode()).decode() if more else None,
         }
 
-    def _charges(self) -> tuple[int, dict[str, Any]]:
-        rows = [
-            {
-                "type": "instance",
-                "source": f"instance-{item.id}",
-                "description": item.label,
-                "amount": item.dollars,
-                "metadata": {"label": item.label},
-                "items": [
-                    {"type": "gpu", "amount": item.gpu},
-                    {"type": "disk", "amount": item.disk},
-                    {"type": "bw_down", "amount": item.down},
-                    {"type": "bw_up", "amount": item.up},
-                ],
-            }
-            for item in self.instances.values()
-        ]
-        return 200, {"success": True, "count": len(rows), "results": rows, "next_token": None}
+    def _charges(self, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        day = json.loads(query.get("select_filters", "{}")).get("day", {})
+        if not {"gte", "lte"} <= set(day):
+            return 400, {"success": False, "msg": "Must provide both 'day' gte and lte filters"}
+        rows = charge_rows(
+            {item.id: (item.label, item.bill) for item in self.instances.values()},
+            first=float(day["gte"]),
+            last=float(day["lte"]),
+            known_until=self.clock() - self.charges_late_s,
+        )
+        page = max(1, min(500, int(query.get("limit", 100))))
+        start = int(base64.b64decode(query["after_token"])) if "after_token" in query else 0
+        end = start + page
+        more = base64.b64encode(str(end).encode()).decode() if end < len(rows) else None
+        return 200, {
+            "success": True,
+            "count": len(rows[start:end]),
+            "total": len(rows),
+            "results": rows[start:end],
+            "next_token": more,
+        }
 
     def _shown(self, instance: FakeInstance) -> dict[str, Any]:
         state = "stopped" if instance.stopped else "running"
         reached = instance.reached if instance.state == "running" else {}
-        return {
+        shown = {
             "id": instance.id,
             "machine_id": instance.offer["machine_id"],
-            "label": instance.label,
+            "label": instance.label or None,
             "actual_status": instance.state or None,
             "intended_status": state,
             "cur_state": state,
@@ -460,8 +537,9 @@ class FakeVast:
             "status_msg": "",
             "is_bid": instance.is_bid,
             "min_bid": instance.offer["min_bid"],
-            "dph_total": instance.price + _storage(instance),
-            "gpu_name": instance.offer["gpu_name"],
+            "dph_base": instance.price,
+            "dph_total": instance.price + _storage(instance) + self.fee_per_hour,
+            "gpu_name": instance.gpu_name,
             "num_gpus": instance.offer["num_gpus"],
             "cpu_cores_effective": instance.offer["cpu_cores_effective"],
             "disk_space": instance.disk_gb,
@@ -474,6 +552,11 @@ class FakeVast:
             "ssh_port": reached.get("ssh_port", 10_000 + instance.id % 10_000),
             "extra_env": [],
         }
+        if self.fee_per_hour and self.fee_shown:
+            shown["platform_fee"] = self.fee_per_hour
+        if not instance.state:
+            shown |= dict.fromkeys(self.null_at_first)
+        return shown | instance.spoilt
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -503,6 +586,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The server's own time."""
+        fake: FakeVast = self.server.fake  # type: ignore[attr-defined]
+        return super().date_time_string(fake.clock() if timestamp is None else timestamp)
 
     def log_message(self, *_: object) -> None:
         """A test's output is its own."""

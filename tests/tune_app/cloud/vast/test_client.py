@@ -14,6 +14,7 @@ from tests.tune_app.cloud.vast.fake_vast import FakeVast, Fault, offer
 from tune_app.cloud.errors import (
     CloudError,
     CreditError,
+    MissingScopeError,
     NoAnswerError,
     NoSuchOfferError,
     OddAnswerError,
@@ -75,6 +76,7 @@ def test_rents_lists_shows_and_destroys(client: VastClient, fake: FakeVast) -> N
     assert (listed.id, listed.label, listed.is_bid) == (contract, "one", True)
     assert listed.dollars_per_hour == pytest.approx(0.25 + 20 * 0.15 / 720)
     assert listed.storage_per_hour == pytest.approx(20 * 0.15 / 720)
+    assert listed.gpu_dollars_per_hour == 0.25
     client.destroy(contract)
     client.destroy(contract)
     assert client.instances() == []
@@ -106,9 +108,59 @@ def test_an_odd_list_raises_and_is_never_an_empty_one(
 def test_instances_of_others_need_only_a_number(client: VastClient, fake: FakeVast) -> None:
     mine = client.create(order(1, label="mine/1"))
     other = client.create(order(2, label="a volume"))
-    fake.instances[other].offer["machine_id"] = None
+    fake.instances[other].spoilt = dict.fromkeys(("machine_id", "dph_total", "is_bid"), "odd")
     assert [item.id for item in client.instances(labelled="mine/")] == [mine]
-    with pytest.raises(OddAnswerError, match="machine_id"):
+    (odd,) = [item for item in client.instances() if item.id == other]
+    assert (odd.machine_id, odd.dollars_per_hour, odd.is_bid) == (0, None, None)
+    fake.instances[other].spoilt = {"id": None}
+    with pytest.raises(OddAnswerError, match="id = 'None'"):
+        client.instances(labelled="mine/")
+
+
+def test_an_instance_that_is_known_is_listed_whatever_its_label(
+    client: VastClient, fake: FakeVast
+) -> None:
+    mine = client.create(order(1, label="mine/1"))
+    fake.instances[mine].label = "changed in the console"
+    assert client.instances(labelled="mine/") == []
+    (listed,) = client.instances(labelled="mine/", known={mine})
+    assert (listed.id, listed.label) == (mine, "changed in the console")
+
+
+@pytest.mark.parametrize("nothing", [None, [], {}])
+@pytest.mark.parametrize("code", ["not_found", "no_such_instance"])
+def test_an_instance_that_is_missing_is_gone_in_every_documented_form(
+    client: VastClient, fake: FakeVast, nothing: object, code: str
+) -> None:
+    fake.missing, fake.missing_code = nothing, code
+    assert client.instance(77) is None
+    client.destroy(77)
+
+
+@pytest.mark.parametrize("shown", [[1, 2], "gone", {"label": "no number"}, {"id": 78}])
+def test_an_answer_about_something_else_does_not_mean_that_it_is_gone(
+    client: VastClient, fake: FakeVast, shown: object
+) -> None:
+    fake.say("show", 200, {"instances": shown})
+    with pytest.raises(OddAnswerError):
+        client.instance(77)
+
+
+def test_a_404_that_is_not_the_api_s_own_does_not_mean_that_it_is_gone(
+    client: VastClient, fake: FakeVast
+) -> None:
+    fake.say("destroy", 404, b"<html>Not Found</html>")
+    with pytest.raises(RefusedError):
+        client.destroy(77)
+
+
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_list_that_announces_more_than_it_has_raises(
+    client: VastClient, fake: FakeVast, missing: int
+) -> None:
+    client.create(order())
+    fake.say("list", 200, {"success": True, "instances": [], "total_instances": missing})
+    with pytest.raises(OddAnswerError, match=f"has 0 of the {missing}"):
         client.instances()
 
 
@@ -140,6 +192,7 @@ def test_silence_after_creating_ends_with_the_time_out(fake: FakeVast, clock: Cl
     fake.fail("create", Fault.CREATED_THEN_SILENCE)
     with pytest.raises(NoAnswerError, match="no complete answer"):
         client.create(order())
+    fake.let_go()
     assert fake.calls["create"] == 1
     assert len(fake.alive()) == 1
 
@@ -179,8 +232,8 @@ def test_errors_have_their_classes(client: VastClient, fake: FakeVast) -> None:
         (200, {"success": False, "error": "spend_rate_limit"}, SpendRateError, False),
         (400, {"success": False, "error": "", "msg": "error no_such_ask"}, NoSuchOfferError, False),
         (404, {"error": "auth_error", "msg": "Invalid user key"}, WrongKeyError, False),
-        (401, {"msg": "who?"}, WrongKeyError, False),
-        (403, b"<html>Forbidden</html>", WrongKeyError, False),
+        (401, {"msg": "who?"}, MissingScopeError, False),
+        (403, b"<html>Forbidden</html>", MissingScopeError, False),
         (429, {"msg": "API requests too frequent"}, RateLimitedError, False),
         (404, {"msg": "what?"}, RefusedError, True),
         (500, {"error": "no_such_ask"}, NoAnswerError, True),
@@ -308,11 +361,46 @@ def test_charges_by_contract(client: VastClient, fake: FakeVast, clock: Clock) -
     contract = client.create(order(1, bid=0.25))
     clock.now += 7_200
     fake.transfer(contract, down_gb=10)
-    (charge,) = client.charges(clock.now - 86_400, clock.now)
+    # From an hour ago, though the row of today is dated midnight.
+    (charge,) = client.charges(clock.now - 3_600, clock.now)
     assert charge.contract == contract
     assert charge.parts["gpu"] == pytest.approx(0.5, rel=1e-3)
     assert charge.parts["bw_down"] == pytest.approx(0.02)
     assert charge.dollars == pytest.approx(sum(charge.parts.values()))
+
+
+def test_charges_of_several_days_and_pages_are_all_read(
+    client: VastClient, fake: FakeVast, clock: Clock
+) -> None:
+    since = clock.now
+    for number in range(1, 61):
+        client.create(order(number))
+    clock.now += 9 * 86_400
+    charges = client.charges(since, clock.now)
+    assert len(charges) == 600
+    assert sum(charge.dollars for charge in charges) == pytest.approx(
+        sum(item.dollars for item in fake.instances.values())
+    )
+    fake.say("charges", 200, {"results": [], "total": 2, "next_token": None})
+    with pytest.raises(OddAnswerError, match="has 0 of the 2"):
+        client.charges(since, clock.now)
+
+
+def test_a_key_that_may_not_see_the_bill_says_so(client: VastClient, fake: FakeVast) -> None:
+    fake.scopes = fake.scopes - {"billing_read"}
+    with pytest.raises(MissingScopeError, match="lacks a permission"):
+        client.charges(0, 1)
+    assert client.instances() == []
+
+
+def test_the_api_s_own_time_is_passed_on(fake: FakeVast, clock: Clock) -> None:
+    told: list[float] = []
+    client = VastClient(
+        ApiKey(fake.key), base_url=fake.url, clock=clock, sleep=clock.sleep, heard=told.append
+    )
+    client.instances()
+    client.close()
+    assert told == [int(clock.now)]
 
 
 def test_the_key_is_nowhere_to_be_read(

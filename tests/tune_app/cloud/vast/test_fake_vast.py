@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,11 +65,19 @@ def shown(fake: FakeVast, number: int) -> dict[str, Any]:
     return values
 
 
+def charged(fake: FakeVast, first: float, last: float) -> list[dict[str, Any]]:
+    day = json.dumps({"day": {"gte": first, "lte": last}})
+    rows = call(fake, "GET", f"/api/v0/charges/?select_filters={day}").json()["results"]
+    assert isinstance(rows, list)
+    return rows
+
+
 def test_an_instance_loads_runs_and_ends_with_its_hooks(
     fake: FakeVast, clock: Clock, events: list[str]
 ) -> None:
     number = rent(fake, price=0.3)
-    assert shown(fake, number)["actual_status"] is None
+    created = shown(fake, number)
+    assert {created[name] for name in ("actual_status", "ssh_host", "start_date")} == {None}
     clock.now += 10
     assert shown(fake, number)["actual_status"] == "loading"
     assert shown(fake, number)["ports"] is None
@@ -79,7 +88,9 @@ def test_an_instance_loads_runs_and_ends_with_its_hooks(
     stopped = shown(fake, number)
     assert {stopped[name] for name in ("cur_state", "intended_status", "next_state")} == {"stopped"}
     call(fake, "DELETE", f"/api/v0/instances/{number}/", {})
-    assert call(fake, "GET", f"/api/v0/instances/{number}/").status_code == 404
+    assert call(fake, "GET", f"/api/v0/instances/{number}/").json() == {"instances": None}
+    again = call(fake, "DELETE", f"/api/v0/instances/{number}/", {})
+    assert (again.status_code, again.json()["error"]) == (404, "not_found")
     assert events == ["start mine", "stop mine"]
 
 
@@ -102,9 +113,45 @@ def test_what_bills_when(fake: FakeVast, clock: Clock) -> None:
     fake.tick()
     assert instance.disk == pytest.approx(STORAGE * (2 + 1 / 6)), "offline bills nothing"
     assert instance.down == pytest.approx(0.01), "bandwidth always bills"
-    (row,) = call(fake, "GET", "/api/v0/charges/?select_filters={}").json()["results"]
+    midnight = clock.now // 86_400 * 86_400
+    assert charged(fake, midnight + 1, clock.now) == [], "the row is dated midnight"
+    (row,) = charged(fake, midnight, clock.now)
     assert row["amount"] == pytest.approx(instance.dollars)
     assert row["metadata"]["label"] == "mine"
+    fake.charges_late_s = 2 * 3600
+    (row,) = charged(fake, midnight, clock.now)
+    assert 0 < row["amount"] < instance.dollars
+
+
+def test_loading_bills_the_gpu_where_a_test_wants_it(fake: FakeVast, clock: Clock) -> None:
+    fake.loading_bills = True
+    number = rent(fake, price=0.3)
+    clock.now += 600
+    fake.tick()
+    assert fake.instances[number].gpu == pytest.approx(0.05)
+
+
+def test_a_fee_is_billed_and_part_of_the_price(fake: FakeVast, clock: Clock) -> None:
+    fake.fee_per_hour = 0.02
+    number = rent(fake, price=0.3)
+    values = shown(fake, number)
+    assert values["dph_total"] == pytest.approx(0.32 + STORAGE)
+    assert (values["dph_base"], values["platform_fee"]) == (0.3, 0.02)
+    clock.now += 600 + 3600
+    fake.tick()
+    assert fake.instances[number].gpu == pytest.approx(0.32)
+
+
+def test_what_is_too_long_is_refused(fake: FakeVast) -> None:
+    for values in ({"env": {"A": "x" * 257}}, {"onstart": "x" * 4_049}, {"label": "x" * 257}):
+        answer = call(fake, "PUT", "/api/v0/asks/1/", DISK | {"price": 0.3} | values)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_args")
+
+
+def test_a_key_without_a_scope_may_not(fake: FakeVast) -> None:
+    fake.scopes = frozenset({"instance_read"})
+    assert call(fake, "GET", "/api/v1/instances/").status_code == 200
+    assert call(fake, "GET", "/api/v0/charges/?select_filters={}").status_code == 403
 
 
 def test_leaving_the_price_out_rents_on_demand(fake: FakeVast) -> None:
