@@ -414,7 +414,9 @@ class Rentals:
 
     def _seen_empty(self) -> bool:
         """Whether the last list showed nothing of this cluster, and the ledger knows nothing."""
-        return self._listed is not None and not self._listed[1] and not self._ledger.live()
+        if self._listed is None or self._incomplete:
+            return False
+        return not self._listed[1] and not self._ledger.live()
 
     # Inside
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from tests.tune_app.cloud.clock import Clock
@@ -93,7 +93,7 @@ class MeteredMarket:
             message="",
             is_bid=True,
             dollars_per_hour=request.bid,
-            gpu_name="RTX 4090",
+            gpu_name="RTX 3090",
             cpus=8.0,
             disk_gb=request.disk_gb,
             storage_per_gb_month=0.0,
@@ -103,7 +103,7 @@ class MeteredMarket:
         )
         return contract
 
-    def instances(self, *, labelled: str = "") -> Sequence[Instance]:
+    def instances(self, *, labelled: str = "", known: Collection[int] = ()) -> Sequence[Instance]:
         self._reached()
         return [one for one in self.rented.values() if one.label.startswith(labelled)]
 

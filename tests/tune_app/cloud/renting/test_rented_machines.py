@@ -556,11 +556,12 @@ def test_a_wrong_clock_of_the_head_loses_no_dollar(
     wall = Clock(clock.now + 86_400)  # a day ahead, and corrected an hour after the rental
     house = House(tmp_path, fake, wall)
     house.create()
-    for third in range(20 * 3):
-        wall.now += 1_200.0
-        clock.now += 1_200.0
-        if third == 3:
+    for sixth in range(20 * 6):
+        wall.now += 600.0
+        clock.now += 600.0
+        if sixth == 6:
             wall.now -= 86_400
+        house.rentals.money.drains.asked()
         house.rentals.step()
     assert fake.billed() > 4.0
     assert house.rentals.budget().spent >= fake.billed()

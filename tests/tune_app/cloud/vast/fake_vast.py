@@ -331,7 +331,7 @@ class FakeVast:
 
     # Endpoints
 
-    def answer(  # noqa: PLR0911 - one line a refusal
+    def answer(  # noqa: PLR0911, PLR0912 - one line a refusal
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any], key: str
     ) -> tuple[int, Any]:
         """Status and JSON, or a status and raw bytes."""
