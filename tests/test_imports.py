@@ -237,6 +237,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
         "tune_app.terminal",
         "tune_app.cluster",
         "tune_app.sweep",
+        "tune_app.evaluation",
     ),
     "tune_app.interpret": (
         "model",

@@ -103,7 +103,7 @@ def evaluate(
     from tune_app.devices import checked_device, use_threads  # noqa: PLC0415 - imports torch
     from tune_app.evaluation import run  # noqa: PLC0415
     from tune_app.evaluation.harness import HarnessOptions  # noqa: PLC0415
-    from tune_app.evaluation.suites import LANGUAGE  # noqa: PLC0415
+    from tune_app.evaluation.suite_names import LANGUAGE  # noqa: PLC0415
 
     if lm_eval is None and any(one is not None for one in (limit, fewshot, lm_eval_tasks)):
         raise ValueError("--limit, --fewshot and --lm-eval-tasks are for --lm-eval; name its tasks")

@@ -124,6 +124,32 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
 }
 """By group and name."""
 
+FINETUNING = "finetuning"
+FINETUNING_FIELDS: Mapping[str, Field] = {
+    "export": _text("that was fine-tuned"),
+    "data": _text("file of the conversations"),
+    "data_sha256": _text("SHA-256 of it"),
+    "conversations": _whole("conversations", "learned"),
+    "sequences": _whole("sequences", "that they are packed into"),
+    "scored_tokens": _whole("tokens", "of the assistant, which alone are learned"),
+    "cut": _whole("conversations", "cut off at the end, as they are longer than the context"),
+    "skipped": _whole("conversations", "left out, as the context ends before an answer"),
+    "dev": _text("file of the conversations that were scored; unknown: those that were learned"),
+    "dev_conversations": _whole("conversations", "that were scored"),
+    "steps": _whole("steps", "trained"),
+    "tokens": _whole("tokens", "positions of all sequences trained on, padding included"),
+    "epochs": _number("epochs", "asked for"),
+    "batch_size": _whole("sequences", "in a step"),
+    "learning_rate": _number("", "peak, of the reference model"),
+    "schedule": _text("of the learning rate"),
+    "optimizer": _text("that trained it"),
+    "optimizer_state": _text("where the optimiser began"),
+    "seed": _whole("", "of the order of the conversations"),
+    "answer_loss": _number("nats/token", "of the assistant, in the scored conversations"),
+    "bits_per_byte": _number(_BPB, "of the assistant's text in the scored conversations"),
+}
+"""Of a fine-tuned model, whose other groups say what is known of the model itself."""
+
 EVALUATION_FIELDS: Mapping[str, Field] = {
     "bits_per_byte": _number(_BPB, "of all text, in windows that do not overlap"),
     "bits_per_byte_error": _number(_BPB, "standard error over documents"),
@@ -171,6 +197,15 @@ HARNESS = "lm_eval/"
 
 def schema() -> dict[str, Any]:
     """The JSON schema of metrics.json (draft 2020-12), with the units in `unit`."""
+    described = _described()
+    # Only a fine-tuned model has it.
+    described["properties"][FINETUNING] = _object(
+        {name: _of(field) for name, field in FINETUNING_FIELDS.items()}
+    )
+    return described
+
+
+def _described() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": SCHEMA_NAME,

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from tune_app.evaluation.cell_metrics import cell_metrics
 from tune_app.evaluation.fields import schema
 from tune_app.evaluation.model_card import summary
 from tune_app.evaluation.results import SuiteResult
-from tune_app.evaluation.suites import LANGUAGE
+from tune_app.evaluation.suite_names import LANGUAGE
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellEvaluation, Score
 from tune_app.results.designs import CellResult
@@ -27,8 +30,25 @@ FOLDER = "evaluations"
 METRICS_FILE = "metrics.json"
 SUMMARY_FILE = "summary.md"
 CONTAMINATED_FILE = "contaminated.jsonl"
+LOCK = "running.lock"
 _SAME = 1e-6
 """Relative difference up to which two scores of one split are the same: devices round apart."""
+
+
+@contextmanager
+def evaluating(folder: Path) -> Iterator[None]:
+    """Holds the lock of a cell's evaluations, which the system frees however the process ends.
+
+    Raises ValueError if another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(
+            f"another process writes evaluations into {folder}; repeat this one when it has ended"
+        ) from None
 
 
 def record(journal: Journal, cell: CellResult, result: SuiteResult, *, tokens: int) -> None:
@@ -77,15 +97,15 @@ def write_units(folder: Path, result: SuiteResult) -> None:
         write_parquet(result.units, folder / f"{_file_name(result.suite, result.split)}.parquet")
 
 
-def write_contaminated(folder: Path, results: Sequence[SuiteResult]) -> None:
-    """Names what overlaps with the training text; suites of earlier runs keep their lines."""
+def write_contaminated(folder: Path, result: SuiteResult) -> None:
+    """Names what overlaps with the training text; other suites keep their lines."""
     path = folder / CONTAMINATED_FILE
-    new = {(one.suite, one.split) for one in results}
     rows = [] if not path.exists() else [json.loads(line) for line in path.read_text().splitlines()]
-    kept = [row for row in rows if (row["suite"], row["split"]) not in new]
-    found = [*kept, *(row for one in results for row in one.contaminated)]
+    kept = [row for row in rows if (row["suite"], row["split"]) != (result.suite, result.split)]
     with replacing(path) as temporary:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in found]
+        lines = [
+            json.dumps(row, ensure_ascii=False) + "\n" for row in (*kept, *result.contaminated)
+        ]
         temporary.write_text("".join(lines), encoding="utf-8")
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -41,22 +43,43 @@ class SuiteResult:
     """A row for each one that overlaps with the training text."""
 
 
-def contamination(
-    suites: Sequence[Suite], training: Iterable[str], rule: OverlapRule
-) -> dict[tuple[str, str], list[Overlap]]:
-    """The overlaps of each suite with the training text, by its name and split; one pass."""
-    units, owners = [], []
-    for suite in suites:
-        for place, texts in enumerate(suite.units()):
-            units.append(texts)
-            owners.append(((suite.name, suite.split), place))
-    found: dict[tuple[str, str], list[Overlap]] = {(one.name, one.split): [] for one in suites}
-    if not units:
-        return found
-    for overlap in overlaps(units, training, rule):
-        suite_name, place = owners[overlap.example]
-        found[suite_name].append(Overlap(example=place, words=overlap.words))
-    return found
+class Contamination:
+    """Which units of suites overlap with training text: for one text and one unit found once.
+
+    Cells of one corpus share it, whatever their tokenizers.
+    """
+
+    def __init__(self, rule: OverlapRule) -> None:
+        self._rule = rule
+        self._known: dict[str, list[Overlap]] = {}
+        """By the digest of a suite's units and of the corpus."""
+
+    def of(
+        self, suites: Sequence[Suite], training: Iterable[str], *, corpus: str
+    ) -> dict[tuple[str, str], list[Overlap]]:
+        """The overlaps of each suite, by its name and split; at most one pass over the text.
+
+        Args:
+            suites: to look for.
+            training: the training documents, which are not read if all is known.
+            corpus: what tells them apart from others.
+        """
+        keys, units, owners = {}, [], []
+        for suite in suites:
+            mine = suite.units()
+            key = sha256(json.dumps([corpus, mine]).encode()).hexdigest()
+            keys[suite.name, suite.split] = key
+            if key in self._known:
+                continue
+            self._known[key] = []
+            for place, texts in enumerate(mine):
+                units.append(texts)
+                owners.append((key, place))
+        if units:
+            for overlap in overlaps(units, training, self._rule):
+                key, place = owners[overlap.example]
+                self._known[key].append(Overlap(example=place, words=overlap.words))
+        return {name: self._known[key] for name, key in keys.items()}
 
 
 def evaluate_suite(

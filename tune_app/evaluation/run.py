@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from rich.console import Console
 from data.display import progress_display
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
-from data.tasks.overlap import OverlapRule
+from data.tasks.overlap import Overlap, OverlapRule
 from tune_app import formats
 from tune_app.evaluation.cell_metrics import evaluation_values
 from tune_app.evaluation.choice import (
@@ -28,14 +28,16 @@ from tune_app.evaluation.model_card import told
 from tune_app.evaluation.recording import (
     FOLDER,
     as_json,
+    evaluating,
     record,
     recorded_metrics,
     write_contaminated,
     write_metrics,
     write_units,
 )
-from tune_app.evaluation.results import SuiteResult, contamination, evaluate_suite
-from tune_app.evaluation.suites import LANGUAGE, Suite, TextSuite, find_suites, texts_of
+from tune_app.evaluation.results import Contamination, SuiteResult, evaluate_suite
+from tune_app.evaluation.suite_names import LANGUAGE
+from tune_app.evaluation.suites import Suite, TextSuite, find_suites, texts_of
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.plan.identity import completed
@@ -54,6 +56,8 @@ class EvaluationOptions:
     """What the command line asks for."""
 
     suites: tuple[str, ...] = (LANGUAGE,)
+    splits: tuple[str, ...] | None = None
+    """Of the corpus that are scored; None for all."""
     data: Path | None = None
     """Folder of published data."""
     to: Path | None = None
@@ -85,20 +89,46 @@ def evaluate(
     if options.harness is not None:
         require_harness()  # before anything is scored
     if is_sweep(name, results):
-        return _of_cell(choose_cell(name, cell=cell, results=results), options, console)
+        return evaluate_cell(choose_cell(name, cell=cell, results=results), options, console)
     model = open_text_model(name, cell=cell, results=results, device=options.device)
     return _alone(model, Path(name).expanduser().stem, options, console)
 
 
-def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -> Path:
-    """Of a sweep's cell: recorded in its journal as soon as each suite is done."""
-    trained = chosen.load(device=options.device)
-    model = text_model(trained)
+def evaluate_cell(
+    chosen: ChosenCell,
+    options: EvaluationOptions,
+    console: Console,
+    *,
+    overlaps: Contamination | None = None,
+) -> Path:
+    """Evaluates a sweep's cell; returns the folder of the results.
+
+    What a suite scored is in the journal, with its files, as soon as it is done: interrupted and
+    repeated, an evaluation goes on with those that are missing.
+
+    Args:
+        chosen: the cell.
+        options: what on; `wandb` and `harness` included.
+        console: shows the results.
+        overlaps: what is known already of overlaps with training text, which other cells share.
+
+    Raises ValueError as `evaluate`, and if the cell is being evaluated already.
+    """
     key = chosen.cell.cell.key
     folder = options.to or chosen.folder / FOLDER / key
+    trained = chosen.load(device=options.device)
+    model = text_model(trained)
     corpus = _corpus(chosen, console)
-    suites = find_suites(options.suites, model=model, corpus=corpus, folder=options.data)
-    with Journal.open(chosen.folder / JOURNAL) as journal:
+    overlaps = overlaps or Contamination(options.overlap)
+    suites = [
+        one
+        for one in find_suites(options.suites, model=model, corpus=corpus, folder=options.data)
+        if options.splits is None or one.name != LANGUAGE or one.split in options.splits
+    ]
+    with (
+        evaluating(folder),
+        Journal.open(chosen.folder / JOURNAL) as journal,
+    ):
         known = {(one.suite, one.split) for one in journal.evaluations(key)}
         finished = chosen.cell.cell.status is Status.FINISHED
         waiting = []
@@ -110,17 +140,18 @@ def _of_cell(chosen: ChosenCell, options: EvaluationOptions, console: Console) -
             else:
                 waiting.append(suite)
         training = texts_of(corpus.split("train"), corpus.tokenizer())
+        overlapping = overlaps.of(_checked(waiting), training, corpus=corpus.manifest.corpus_sha256)
         done = []
         harness = _new_to(known, options.harness, console)
-        results = _results(model, waiting, training, options, console)
+        results = _results(model, waiting, overlapping, options, console)
         for result in chain(results, _of_harness(model, harness, console)):
-            record(journal, chosen.cell, result, tokens=trained.tokens)
+            # The journal last: what is recorded is complete, and what is not is done again.
             write_units(folder, result)
+            write_contaminated(folder, result)
+            record(journal, chosen.cell, result, tokens=trained.tokens)
             done.append(result)
-        if done:
-            write_contaminated(folder, done)
         metrics, evaluations = recorded_metrics(journal, key), journal.evaluations(key)
-    write_metrics(folder, metrics)
+        write_metrics(folder, metrics)
     if options.wandb != "off":
         send_evaluations(
             evaluations,
@@ -139,7 +170,7 @@ def _alone(model: TextModel, name: str, options: EvaluationOptions, console: Con
     """Of an export or a checkpoint, without a journal."""
     suites = find_suites(options.suites, model=model, corpus=None, folder=options.data)
     folder = options.to or Path(FOLDER) / name
-    own = _results(model, suites, None, options, console)
+    own = _results(model, suites, {}, options, console)
     done = list(chain(own, _of_harness(model, options.harness, console)))
     for result in done:
         write_units(folder, result)
@@ -149,17 +180,18 @@ def _alone(model: TextModel, name: str, options: EvaluationOptions, console: Con
     return folder
 
 
+def _checked(suites: Sequence[Suite]) -> list[Suite]:
+    """The suites that may overlap with the training text."""
+    return [one for one in suites if not (isinstance(one, TextSuite) and one.is_training_text)]
+
+
 def _results(
     model: TextModel,
     suites: Sequence[Suite],
-    training: Iterator[str] | None,
+    overlapping: Mapping[tuple[str, str], Sequence[Overlap]],
     options: EvaluationOptions,
     console: Console,
 ) -> Iterator[SuiteResult]:
-    checked = [one for one in suites if not (isinstance(one, TextSuite) and one.is_training_text)]
-    overlapping = {}
-    if training is not None and checked:
-        overlapping = contamination(checked, training, options.overlap)
     for suite in suites:
         result = evaluate_suite(
             model,

@@ -15,18 +15,23 @@ from data.splits import SplitName
 from data.tasks.base import Task, TaskError
 from data.tasks.domains import PUBLISHED, Domain, read_published, read_text
 from data.tasks.packed import pack_documents
-from data.tasks.small_bench import TASKS, find_task, hub_task, read_task
+from data.tasks.small_bench import TASKS, hub_task, read_task
 from data.tokenizers.base import class_of
+from tune_app.evaluation.suite_names import (
+    LANGUAGE,
+    LATENCY,
+    SMALL_BENCH,
+    THROUGHPUT,
+    data_folder,
+    refuse_unknown_suite,
+    task_files,
+)
 from tune_app.portable.text_model import TextModel
 
-LANGUAGE = "language_modelling"
-SMALL_BENCH = "small_bench"
-LATENCY = "latency"
 LENGTHS = (128, 512)
 """Tokens of the prompts whose latency is measured, where the context allows."""
 LATENCY_RUNS = 1_000
 """Enough for a 99th percentile."""
-THROUGHPUT = "throughput"
 THROUGHPUT_BATCH = 16
 """Sequences."""
 THROUGHPUT_RUNS = 10
@@ -209,17 +214,9 @@ def _named(
     if name == SMALL_BENCH or name in TASKS:
         return _tasks(name, folder)
     if name in PUBLISHED:
-        return [_domain(read_published(name, _given(folder, name)), model)]
-    if not Path(name.partition("#")[0]).exists() and not _may_be_a_text(name):
-        known = ", ".join((LANGUAGE, SMALL_BENCH, *TASKS, *PUBLISHED, LATENCY, THROUGHPUT))
-        raise TaskError(
-            f"there is no suite {name!r}; expected one of {known}, or the path of a text"
-        )
+        return [_domain(read_published(name, data_folder(folder, name)), model)]
+    refuse_unknown_suite(name)
     return [_domain(read_text(name), model)]
-
-
-def _may_be_a_text(name: str) -> bool:
-    return "/" in name or ":" in name or "." in name or name in ("stdlib", "tinystories")
 
 
 def _tasks(name: str, folder: Path | None) -> list[TaskSuite]:
@@ -227,30 +224,7 @@ def _tasks(name: str, folder: Path | None) -> list[TaskSuite]:
     if folder is None:
         wanted = TASKS if name == SMALL_BENCH else (name,)
         return [TaskSuite(task=hub_task(one)) for one in wanted]
-    folder = _given(folder, name)
-    if name in TASKS:
-        path = find_task(name, folder)
-        if path is None:
-            raise TaskError(f"{folder} has no file for {name}, such as {name}_validation.tsv")
-        return [TaskSuite(task=read_task(name, path))]
-    found = {one: find_task(one, folder) for one in TASKS}
-    suites = [
-        TaskSuite(task=read_task(one, path)) for one, path in found.items() if path is not None
-    ]
-    if not suites:
-        raise TaskError(
-            f"{folder} has no file of {SMALL_BENCH}, such as sst2_validation.tsv; name the folder "
-            "that has them with --data"
-        )
-    return suites
-
-
-def _given(folder: Path | None, name: str) -> Path:
-    if folder is None:
-        raise TaskError(f"{name} needs its published files; name their folder with --data")
-    if not folder.is_dir():
-        raise TaskError(f"there is no folder {folder}; name the one of published data with --data")
-    return folder
+    return [TaskSuite(task=read_task(one, path)) for one, path in task_files(name, folder).items()]
 
 
 def _domain(domain: Domain, model: TextModel) -> TextSuite:

@@ -15,7 +15,8 @@ from data.conversations.packing import PackedConversations
 from data.conversations.reading import ConversationFile, read_conversations
 from tune_app import formats
 from tune_app.evaluation.exporting import CARD_FILE, Exportable, refuse_existing, write_export
-from tune_app.finetuning.card import finetuned_card
+from tune_app.evaluation.recording import METRICS_FILE
+from tune_app.finetuning.card import finetuned_card, finetuned_metrics
 from tune_app.finetuning.settings import FineTuneSettings
 from tune_app.finetuning.tuning import FineTuning, Report, run_key
 from tune_app.portable.format import ExportError
@@ -174,6 +175,7 @@ def _write(
         "progress": export.model.progress.item(),
         "reports": [asdict(one) for one in tuning.reports],
     }
+    metrics = finetuned_metrics(values, model.config)
     write_export(
         Exportable(
             model=model,
@@ -187,7 +189,8 @@ def _write(
         source={**export.export.source, "finetuned_from": name.name, "data": data[0].path.name},
         documents={
             FINETUNING_FILE: _as_json(values),
-            CARD_FILE: finetuned_card(values, folder=target.name),
+            METRICS_FILE: _as_json(metrics),
+            CARD_FILE: finetuned_card(metrics, folder=target.name),
         },
     )
 

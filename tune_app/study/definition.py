@@ -33,6 +33,10 @@ def definition_values(study: Study) -> dict[str, Any]:
         "alpha": study.alpha,
         "smallest_difference": study.smallest_difference,
         "metric": study.metric,
+        "evaluate": list(study.evaluate),
+        **(
+            {} if study.evaluation_data is None else {"evaluation_data": str(study.evaluation_data)}
+        ),
         "axes": _axes(study.axes),
         "fixed": dict(study.fixed),
         "baseline": dict(study.baseline),

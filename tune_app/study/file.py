@@ -3,6 +3,8 @@
 corpus = "stdlib"            # also target_parameters, vocab_size: short for [fixed]
 tokens = "150k"              # baseline tokens of a run, in phases that do not name their own
 budget = "10M"               # of all phases together; optional
+evaluate = ["language_modelling", "latency", "gsm8k"]  # the finalists, as `stellux evaluate` does
+evaluation_data = "published"                          # folder of published data, where one is read
 
 [fixed]                      # values that all cells share, as in a search space
 n_heads = 2
@@ -32,6 +34,7 @@ import search_spaces
 from data.counts import with_counts_read
 from data.suggestions import did_you_mean
 from model.field_types import settled
+from tune_app.evaluation.suite_names import refuse_unknown_suite
 from tune_app.plan.space_file import load_space
 from tune_app.study.phases.all_phases import KINDS
 from tune_app.study.phases.base import Phase
@@ -40,7 +43,10 @@ from tune_app.study.spec import Study
 SUFFIX = "_study.toml"
 _SHORT = ("corpus", "target_parameters", "vocab_size")
 """Values of [fixed] that may stand at the top."""
-_OWN = ("tokens", "budget", "alpha", "smallest_difference", "metric")
+_OWN = (
+    *("tokens", "budget", "alpha", "smallest_difference", "metric"),
+    *("evaluate", "evaluation_data"),
+)
 _TABLES = ("axes", "fixed", "baseline", "scheduler", "kill_rule")
 _KNOWN = ("name", "space", *_SHORT, *_OWN, *_TABLES, "phase")
 _MOST_BYTES = 2**20
@@ -79,7 +85,10 @@ def load_study(name: str) -> Study:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
     try:
-        return study_from(values, name=path.stem, source=str(path))
+        study = study_from(values, name=path.stem, source=str(path))
+        for suite in study.evaluate:
+            refuse_unknown_suite(suite)
+        return study
     except ValueError as error:
         raise StudyError(f"{path}: {error}") from None
 

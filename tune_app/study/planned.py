@@ -8,6 +8,7 @@ from rich.console import Console
 
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.devices import AUTO, checked_device
+from tune_app.evaluation.suite_names import refuse_missing_data
 from tune_app.plan.plan import SweepPlan
 from tune_app.study.budget import refuse_over_budget
 from tune_app.study.dollars import refuse_over_dollars
@@ -21,6 +22,7 @@ from tune_app.terminal.facts import print_facts
 def show_plan(study: Study, options: RunOptions, *, console: Console) -> None:
     """Prints the forecast. Raises ValueError if the study does not fit its budget."""
     refuse_over_budget(study)
+    refuse_missing_data(study.evaluate, study.evaluation_data)
     means = Means.of(options, this_machine(options.device))
     with console.status("timing a few training steps of the baseline on this machine"):
         price = options.dollars_per_hour

@@ -15,6 +15,7 @@ from tune_app.results.paper import write_paper_tables
 from tune_app.results.whole_files import replacing
 from tune_app.study.charts import study_charts
 from tune_app.study.definition import keep_definition
+from tune_app.study.evaluated import evaluation_lines
 from tune_app.study.forecast import PhaseForecast, kept_forecast
 from tune_app.study.found import Found
 from tune_app.study.page import PageHead, page_text
@@ -158,6 +159,10 @@ def report_sections(
                     lines=(flips_text(rates), "", *rate_lines(rates)),
                 )
             )
+    if evaluated := evaluation_lines(found):
+        sections.append(
+            Section(name="evaluated", title="The finalists, evaluated", lines=tuple(evaluated))
+        )
     sections += [
         Section(
             name="noise",

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tune_app.cluster.daemon import ClusterDaemon
 from tune_app.cluster.options import RunOptions
+from tune_app.evaluation.suite_names import refuse_missing_data
 from tune_app.formats import counted
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
@@ -19,6 +20,7 @@ from tune_app.study.adopting import adopted_cells, forget_strays
 from tune_app.study.budget import refuse_over_budget
 from tune_app.study.definition import DEFINITION, keep_definition
 from tune_app.study.dollars import limit_of_phase, refuse_over_dollars
+from tune_app.study.evaluating import FINALISTS, evaluate_finalists
 from tune_app.study.forecast import FILE as FORECAST
 from tune_app.study.forecast import Timed, forecast, keep_forecast, kept_forecast
 from tune_app.study.found import Found, PhaseFound
@@ -65,9 +67,10 @@ def run_study(
     created by another version of the file, a study that is already running.
     """
     refuse_over_budget(study)
+    refuse_missing_data(study.evaluate, study.evaluation_data)
     folder = options.results / study.name
     inner = replace(options, results=folder, checkpoints=_store(study, options))
-    found = Found(alpha=study.alpha)
+    found, unevaluated = Found(alpha=study.alpha), 0
     with exclusive(folder):
         if not (folder / FORECAST).exists():
             price = options.dollars_per_hour
@@ -127,14 +130,20 @@ def run_study(
                         soft_wrap=True,
                     )
                     return outcome.exit_code
-            found = replace(found, phases=(*found.phases, _read(folder, planned)))
+            one = _read(folder, planned)
+            if phase.KIND == FINALISTS:
+                unevaluated += evaluate_finalists(study, one.results, inner, console=console)
+                one = _read(folder, planned)
+            found = replace(found, phases=(*found.phases, one))
         told = write_report(study, found, folder)
     console.print()
     console.print(told, markup=False, highlight=False, soft_wrap=True)
     failed = [run for run in found.runs if run.status is Status.FAILED]
     if failed:
         _say(console, f"{counted(len(failed), 'cell')} failed; see the reports of the phases")
-    return 1 if failed else 0
+    if unevaluated:
+        _say(console, f"{counted(unevaluated, 'finalist')} not evaluated, as said above")
+    return 1 if failed or unevaluated else 0
 
 
 def read_study(study: Study, folder: Path) -> Found:

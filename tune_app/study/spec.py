@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tune_app.evaluation.suite_names import LANGUAGE, THROUGHPUT
 from tune_app.plan.plan import NAME
 from tune_app.study.frame import Frame
 from tune_app.study.phases.base import Phase
@@ -24,6 +26,10 @@ class Study(Frame):
     """Baseline tokens that all phases together may train on; None for no limit."""
     metric: str = METRICS[0]
     """What designs are ranked by."""
+    evaluate: tuple[str, ...] = (LANGUAGE, THROUGHPUT)
+    """Suites that a cell of each finalist is evaluated on; empty for none."""
+    evaluation_data: Path | None = None
+    """Folder of the published data for them."""
     source: str = ""
     """The file it was read from."""
 

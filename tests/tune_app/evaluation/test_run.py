@@ -11,7 +11,7 @@ import pytest
 
 from data.prepare import prepare
 from data.tokenizers.spec import TokenizerSpec
-from tests.tune_app.evaluation.test_exporting import leaves, numbers, run
+from tests.tune_app.evaluation.test_exporting import known_numbers, numbers, run
 from tests.tune_app.journals import make_journal
 from tests.tune_app.untrained import TEXT, VOCABULARY, untrained
 from tune_app import evaluate
@@ -117,7 +117,7 @@ def test_each_split_is_scored_once_and_all_of_it_is_written(
     summary = (folder / "summary.md").read_text()
     template = Path(cards.__file__).with_name("summary.md.jinja").read_text()
     fixed = numbers(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", template))
-    assert numbers(summary) - _known(metrics) - fixed == set()
+    assert numbers(summary) - known_numbers(metrics) - fixed == set()
     assert "None" not in summary and "nan" not in summary
     assert len((folder / "contaminated.jsonl").read_text().splitlines()) == 2
 
@@ -127,17 +127,6 @@ def _place_of_text(folder: Path) -> int:
     (place,) = (row["document"] for row in rows if row["contaminated"])
     assert rows[place]["text_bytes"] == len(TEXT)
     return int(place)
-
-
-def _known(metrics: object) -> set[str]:
-    known: set[str] = set()
-    for leaf in leaves(metrics):
-        if isinstance(leaf, str):
-            known |= numbers(leaf)
-        elif leaf is not None:
-            forms = [form(leaf) for name, form in cards.FILTERS.items() if name != "told"]
-            known |= numbers(" ".join([*forms, str(leaf)]))
-    return known
 
 
 def test_an_export_is_evaluated_without_a_journal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import torch
 
 from data.chatml import Conversation, Turn
 from data.conversations.packing import PackedConversations
-from tests.tune_app.evaluation.test_exporting import run
+from tests.tune_app.evaluation.test_exporting import known_numbers, numbers, run
 from tests.tune_app.untrained import untrained
 from tune_app import finetune, generate
 from tune_app.evaluation.exporting import Exportable, write_export
+from tune_app.evaluation.fields import schema
+from tune_app.finetuning import card as cards
 from tune_app.finetuning.settings import FineTuneSettings
 from tune_app.finetuning.tuning import FineTuning
 from tune_app.portable.format import WEIGHTS_FILE, ExportError
@@ -197,6 +200,14 @@ def test_the_command_line_writes_an_export_that_answers(
     assert values["progress"] == load(target).model.progress.item() == 0.75
     card = (target / "MODEL_CARD.md").read_text()
     assert f"{values['reports'][-1]['bits_per_byte']:.4f}" in card and "None" not in card
+    metrics = json.loads((target / "metrics.json").read_text())
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(schema())
+    assert list(validator.iter_errors(metrics)) == []
+    # Every number of the card is in the metrics.
+    template = Path(cards.__file__).with_name("finetuned_card.md.jinja").read_text()
+    fixed = numbers(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", "", template))
+    assert numbers(card) - known_numbers(metrics) - fixed == set()
+    assert len(numbers(card) - fixed) > 10
     assert run(generate, str(target), "--chat", "What?", "--temperature", "0") == 0
     assert capsys.readouterr().out.strip() == "the film is a film"
 

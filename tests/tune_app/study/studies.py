@@ -37,6 +37,7 @@ TINY: Mapping[str, Any] = {
     "axes": {"glu_expansion": [2.0, 2.66, 3.0]},
     "scheduler": {"name": "none"},
     "kill_rule": {"unit": "off"},
+    "evaluate": [],
     "phase": [
         {"kind": "baseline", "seeds": 3, "rates": [0.5], "rate_seeds": 2},
         {"kind": "rank", "seeds": 1},
