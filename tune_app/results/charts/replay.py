@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from tune_app import formats
 from tune_app.replay.orders import BAND, Tally
 from tune_app.replay.reported import WORKERS, Reported, reported
 from tune_app.results.charts.chart import PALETTE, Chart, layout, text
@@ -14,13 +15,21 @@ from tune_app.stopping.all_rules import SCHEDULERS
 
 _SHOWN = (*SCHEDULERS, "random")
 """The others are drawn when their name is clicked."""
+_FEWEST_DESIGNS = 4
 _DIGITS = 6
 """What is further behind is another machine's rounding."""
 
 
 def reported_of(results: SweepResults) -> Reported:
-    """The replay of a sweep."""
+    """The replay of a sweep; none of one that repeats a few designs, as finalists do."""
     sweep = results.sweep
+    if len(results.designs) < _FEWEST_DESIGNS:
+        return Reported(
+            complete=0,
+            competed=0,
+            why_not=f"it has {formats.counted(len(results.designs), 'design')}, and a replay needs "
+            f"at least {_FEWEST_DESIGNS}: runs of one design differ by chance alone",
+        )
     return reported(
         [result.cell for result in results.cells],
         {result.cell.key: result.curve for result in results.cells},
