@@ -75,7 +75,7 @@ def _map(results: SweepResults) -> list[Chart]:
                 _labels_of_gaps(scores, shown, hover, ticks[across], ticks[along]),
             ],
             layout=shape,
-            height=120 + 62 * len(rows),
+            height=150 + 62 * len(rows),
         )
     ]
 
@@ -182,7 +182,7 @@ def _effect_chart(effects: Sequence[Effect]) -> Chart:
         + (f" Here there is {NO_INTERVAL}." if any(one.unknown for one in effects) else ""),
         data=data,
         layout=shape,
-        height=130 + 26 * rows,
+        height=165 + 26 * rows,
     )
 
 

@@ -98,7 +98,7 @@ def _traces(one: Tally, colour: str) -> list[dict[str, Any]]:
             "name": text(one.name),
             "x": x,
             "y": [_rounded(float(middle[at])) for at in known],
-            "line": {"color": colour, "width": 2},
+            "line": {"color": colour, "width": 2, "shape": "hv"},
             "hovertemplate": f"<b>{text(one.name)}</b><br>%{{x}} % of the tokens<br>median regret "
             "%{y:.4f}<extra></extra>",
         },
@@ -110,6 +110,7 @@ def _traces(one: Tally, colour: str) -> list[dict[str, Any]]:
             "x": [_rounded(100 * one.compute)],
             "y": [_rounded(one.regret)],
             "text": [_told(one)],
+            "cliponaxis": False,
             "hovertemplate": "%{text}<extra></extra>",
             "marker": {"size": 10, "color": colour, "line": {"width": 1, "color": "#ffffff"}},
         },
