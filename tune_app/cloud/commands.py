@@ -5,6 +5,7 @@ python -m tune_app.cloud follow              show its log from now on
 python -m tune_app.cloud stop                stop it; start continues it
 python -m tune_app.cloud status              the sweep, its cells, rented machines, cost, failures
 python -m tune_app.cloud reap                end every rented machine, and see that it is gone
+python -m tune_app.cloud reap --orphans      end only those that nothing owns, beside a cluster
 python -m tune_app.cloud open                allow launches again after a reap
 python -m tune_app.cloud fetch               copy journals, results and checkpoints from the head
 python -m tune_app.cloud total               what all clusters of the account may spend together
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from tune_app.cloud.head.shell import HeadShell
 
 MODULE = "tune_app.cloud"
-LEFT = 1
-"""Exit code if a machine is still rented after a reap."""
-
 _NAME = command_name(MODULE)
 
 app = App(
@@ -105,13 +103,29 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
         Of the daemon; default: STELLUX_CLOUD_SOCKET, else /run/stellux/cloud.sock.
     """
     console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    from tune_app.cloud import reaping  # noqa: PLC0415
+
+    if cluster is not None and reaping.is_name(cluster):
+        console.print(reaping.status_by_label(cluster, say))
+        return 0
     try:
         _sweep(cluster, "status")
     except OSError as error:
         # The rented machines cost money: they are shown all the same.
-        console.print(f"the sweep's state is unknown: {error}", markup=False, highlight=False)
+        say(f"the sweep's state is unknown: {error}")
     console.print()
-    found = _daemon(cluster, socket).status()
+    try:
+        found = _daemon(cluster, socket).status()
+    except OSError as error:
+        if cluster is None:
+            raise
+        say(f"{error}. What the market lists:")
+        console.print(reaping.status_by_label(cluster, say))
+        return 0
     for line in _lines(found):
         console.print(line, markup=False, highlight=False)
     if found.nodes:
@@ -121,20 +135,25 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
 
 @app.command(sort_key=5)
 def reap(
-    *,
     cluster: Path | None = None,
+    *,
+    orphans: bool = False,
     socket: Path | None = None,
     apart: float = 60.0,
     within: float = 900.0,
 ) -> int:
     """End every rented machine, and check that it is gone: twice, a while apart.
 
-    Nothing is rented afterwards, until `open`.
+    Nothing is rented afterwards, until `open`. Where the head does not answer, its machines are
+    found by their labels, with the key that this machine has.
 
     Parameters
     ----------
     cluster
-        The cluster's YAML; default: this machine is the head.
+        The cluster's YAML, or only its name; default: this machine is the head.
+    orphans
+        End only machines that no head has, that have stopped, or that are past their time: safe
+        at any time. It needs the account's key on this machine.
     socket
         Of the daemon; default: STELLUX_CLOUD_SOCKET, else /run/stellux/cloud.sock.
     apart
@@ -142,8 +161,27 @@ def reap(
     within
         Seconds after which to report what is left.
     """
-    client, console = _daemon(cluster, socket), Console()
-    client.status()  # fails at once if there is no daemon
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    from tune_app.cloud import reaping  # noqa: PLC0415
+
+    if orphans:
+        if cluster is None:
+            raise ValueError("--orphans needs the account's key: name the cluster, from elsewhere")
+        return reaping.reap_orphans(cluster, lambda: _daemon(cluster, socket), say)
+    if cluster is not None and reaping.is_name(cluster):
+        return reaping.reap_by_label(cluster, say, apart_s=apart, within_s=within)
+    try:
+        client = _daemon(cluster, socket)
+        client.status()
+    except OSError as error:
+        if cluster is None:
+            raise
+        say(f"{error}. Its machines are ended from here, by their labels")
+        return reaping.reap_by_label(cluster, say, apart_s=apart, within_s=within)
     until = time.monotonic() + within
     seen_empty = 0
     while seen_empty < 2:
@@ -158,7 +196,7 @@ def reap(
                 "https://cloud.vast.ai/instances/",
                 markup=False,
             )
-            return LEFT
+            return reaping.LEFT
         if seen_empty < 2:
             time.sleep(apart)
     console.print("no machine is rented any more; allow launches again with: open", markup=False)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -58,7 +60,9 @@ from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.errors import LaunchError
 from tune_app.cloud.head.bring_up import bring_up
 from tune_app.cloud.head.remote import remote_daemon, shell_of
+from tune_app.cloud.head.shell import HeadUnreachableError
 from tune_app.cloud.head_machine.choose import Head, found, head_of
+from tune_app.cloud.head_machine.without_head import market_from_here
 from tune_app.cloud.overlay.addresses import HEAD, address
 from tune_app.cloud.renting.workers import Node
 
@@ -85,6 +89,7 @@ class StelluxNodeProvider(NodeProvider):
             cluster_name,
             self._machine,
             lambda: self._client,
+            lambda: market_from_here(cluster_name, provider_config, os.environ, Path.home()),
             looks_apart_s=self._settings.looks_apart_s,
             say=click.echo,
         )
@@ -154,7 +159,12 @@ class StelluxNodeProvider(NodeProvider):
                 self._machine.check_absence()
                 return []
             only_head = tag_filters.get(TAG_RAY_NODE_KIND) == NODE_KIND_HEAD
-            if not only_head and self._machine.never_rented():
+            try:
+                alone = not only_head and self._machine.never_rented()
+            except HeadUnreachableError as error:
+                logger.info("%s", error)
+                alone = True  # its workers are found by their labels
+            if alone:
                 return self._with_tags(self._heads(), {}, tag_filters)
         nodes = self.non_terminated_nodes(tag_filters)
         if only_head:

@@ -68,6 +68,9 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "head_paths",
         "hetzner",
         "overlay",
+        "market",
+        "open_market",
+        "renting",
         "secrets",
         "whole_files",
     },
@@ -94,7 +97,8 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "renting",
     },
     "driver": {"sweep_service"},
-    "commands": {"daemon", "errors", "head", "head_machine", "sweep_service", "secrets"},
+    "reaping": {"daemon", "head_machine", "market", "renting"},
+    "commands": {"daemon", "errors", "head", "head_machine", "reaping", "secrets", "sweep_service"},
     "__main__": {"commands"},
 }
 

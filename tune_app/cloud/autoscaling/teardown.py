@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.head.remote import shell_of, stop_services
+from tune_app.cloud.head.shell import unreachable
 from tune_app.cloud.head_machine.choose import Head, Say, found
+from tune_app.cloud.head_machine.without_head import end, instances_of
+from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.secrets.account_total import set_free
 
 
@@ -17,6 +21,7 @@ class Teardown:
 
     Args:
         daemon: asked for when something may be rented.
+        market: the market with the key from here, for a head that cannot be reached.
         looks_apart_s: between the two looks.
     """
 
@@ -25,6 +30,7 @@ class Teardown:
         cluster: str,
         head: Head,
         daemon: Callable[[], DaemonClient],
+        market: Callable[[], AbstractContextManager[Market]],
         *,
         looks_apart_s: float,
         say: Say,
@@ -32,9 +38,10 @@ class Teardown:
         self._cluster = cluster
         self._head = head
         self._daemon = daemon
+        self._market = market
         self._looks_apart_s = looks_apart_s
         self._say = say
-        self._stopped = False
+        self._stopped = self._told = False
         self._spent = 0.0
         self._empty_since: float | None = None
         self.done = False
@@ -43,9 +50,26 @@ class Teardown:
         """A look, and what follows from it. Raises ValueError and OSError as the head's do."""
         if self.done:
             return
-        if self._head.never_rented() or self._is_empty():
-            self._head.end(self._say)
-            set_free(Path.home(), self._cluster, self._spent)
+        try:
+            if self._head.never_rented() or self._is_empty():
+                self._head.end(self._say)
+                set_free(Path.home(), self._cluster, self._spent)
+                self.done = True
+        except OSError as error:
+            if not unreachable(error):
+                raise
+            self._without_head(error)
+
+    def _without_head(self, error: OSError) -> None:
+        """Ends what carries the cluster's label, with the key that this machine has."""
+        if not self._told:
+            self._say(f"{error}. Its workers are ended from here, by their labels")
+            self._told = True
+        with self._market() as market:
+            left = instances_of(market, self._cluster)
+            end(market, left, self._say)
+        if self._looked_empty(bool(left)):
+            self._head.leave(error, self._say)
             self.done = True
 
     def _is_empty(self) -> bool:
@@ -65,8 +89,11 @@ class Teardown:
         left = daemon.destroy_all("ray down")
         if trouble is not None:
             raise trouble
+        return self._looked_empty(bool(left or daemon.status().in_flight))
+
+    def _looked_empty(self, something: bool) -> bool:
         now = time.monotonic()
-        if left or daemon.status().in_flight:
+        if something:
             self._empty_since = None
             return False
         if self._empty_since is None:

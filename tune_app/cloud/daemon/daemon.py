@@ -37,6 +37,7 @@ from tune_app.cloud.overlay.heartbeat import Heartbeat
 from tune_app.cloud.overlay.watch import LinkWatch
 from tune_app.cloud.renting.bills import bill_of
 from tune_app.cloud.renting.drain import seconds_left
+from tune_app.cloud.renting.head_id import own_head_id
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import head_to_blame
@@ -88,17 +89,26 @@ def serve(
             Alerts(settings.cluster, to=settings.on_alert, memory=state / "alerts.json")
         ) as alerts,
     ):
+        head = own_head_id(state)
         damage = None
         while True:
             with open_ledger(state, settings, market, damage, clock=clock) as ledger:
                 _try_key(market, prefix(settings.cluster), alerts)
                 link_up = None if links is None else links.link_up
                 rentals = Rentals(
-                    settings, market, ledger, setup=setup, link_up=link_up, clock=clock
+                    settings,
+                    market,
+                    ledger,
+                    setup=setup,
+                    link_up=link_up,
+                    head=head,
+                    clock=clock,
                 )
                 with nullcontext() if links is None else ending_lost(links, rentals):
                     sign = Heartbeat(path=path.with_name(heartbeat.FILE))
-                    daemon = Daemon(settings, rentals, ledger, alerts=alerts, beat=sign.beat)
+                    daemon = Daemon(
+                        settings, rentals, ledger, alerts=alerts, beat=sign.beat, head=head
+                    )
                     damage = daemon.run(path, group)
             if damage is None:
                 return
@@ -143,10 +153,12 @@ class Daemon:
         *,
         alerts: Alerts,
         beat: Callable[[], object] = lambda: None,
+        head: str = "",
     ) -> None:
         """
         Args:
             beat: says to workers that somebody watches them: see `overlay.heartbeat`.
+            head: this head's id.
         """
         self._settings = settings
         self._alerts = alerts
@@ -158,6 +170,7 @@ class Daemon:
         self._rentals = rentals
         self._ledger = ledger
         self._beat = beat
+        self._head = head
         self._ended = threading.Event()
         self._looked_at: float | None = None
         self._trouble = "not looked yet"
@@ -344,6 +357,7 @@ class Daemon:
             "gpu_hours": sum(rental.gpu_hours for rental in rentals),
             "looked_at": self._looked_at,
             "trouble": self._trouble,
+            "head": self._head,
         }
 
 

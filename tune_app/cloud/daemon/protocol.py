@@ -61,6 +61,8 @@ class Status:
     """Whose count `spent` is: ledger, charges or credit."""
     alerts: tuple[str, ...] = ()
     """What a person has to know now."""
+    head: str = ""
+    """The head's own id; empty for one that an earlier version brought up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,7 @@ def read_node(values: object) -> Node:
 def read_status(values: object) -> Status:
     """Raises DaemonError for values that are not a status."""
     names = {item.name for item in fields(Status)}
-    if not isinstance(values, dict) or set(values) != names:
+    if not isinstance(values, dict) or set(values) | {"head"} != names:
         raise DaemonError("the cloud daemon's status has a form that this program does not know")
     return Status(
         **{

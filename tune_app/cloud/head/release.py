@@ -17,11 +17,13 @@ from tune_app.cloud.head.install import SUDOERS
 from tune_app.cloud.head.ray_home import shut_out
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.units import CLOUD, UNITS
-from tune_app.cloud.head_paths import DAEMON_SETTINGS, RAY_USER, VAST_KEY
+from tune_app.cloud.head_paths import CLOUD_STATE, DAEMON_SETTINGS, RAY_USER, VAST_KEY
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.access import Account
+from tune_app.cloud.renting.head_id import read_head_id
+from tune_app.cloud.renting.orphans import may_be_of
 from tune_app.cloud.renting.settings import load_settings
 from tune_app.cloud.secrets.key import read_key
 from tune_app.command_line import run_command
@@ -60,7 +62,9 @@ def _check_empty() -> None:
     try:
         settings = load_settings(DAEMON_SETTINGS)
         with VAST_KEY.open("rb") as file, open_market(settings, read_key(file)) as market:
-            refuse_left(market.instances(labelled=prefix(settings.cluster)))
+            head = read_head_id(CLOUD_STATE)
+            listed = market.instances(labelled=prefix(settings.cluster))
+            refuse_left([one for one in listed if may_be_of(one, settings.cluster, head)])
     except WrongKeyError as error:
         # This key ends nothing any more.
         logger.warning("which machines are rented is unknown: %s; see %s", error, SHOWN_AT)

@@ -40,6 +40,13 @@ class HeadUnreachableError(OSError):
     """The head's SSH server does not answer, or refuses the login."""
 
 
+def unreachable(error: BaseException | None) -> bool:
+    """Whether an error is, or comes from, a head that cannot be reached."""
+    while error is not None and not isinstance(error, HeadUnreachableError):
+        error = error.__cause__
+    return error is not None
+
+
 class HeadCommandError(OSError):
     """A command on the head failed. Its message has what the command said."""
 

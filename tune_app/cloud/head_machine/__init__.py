@@ -1,4 +1,4 @@
 """The machine that is the head: one that the user has, or one made at Hetzner; its results.
 
-Imports `head`, `hetzner` and `cluster_yaml`.
+And what to do without it. Imports `head`, `hetzner`, `cluster_yaml` and what lists the market.
 """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 
@@ -45,6 +46,10 @@ class Head(Protocol):
         """The last step of `ray down`, when nothing is rented any more."""
         ...
 
+    def leave(self, error: OSError, say: Say) -> None:
+        """The last step where it could not be reached, for this error. Raises it if it bills."""
+        ...
+
 
 class GivenHead:
     """A machine that the user has: `ray down` releases it, and it stays."""
@@ -70,6 +75,14 @@ class GivenHead:
     def end(self, say: Say) -> None:
         release(shell_of(self._machine))
 
+    def leave(self, error: OSError, say: Say) -> None:
+        say(
+            f"{error}. No worker of this cluster is rented any more, but the head was not "
+            "released: its services and its copy of the Vast.ai key are still on it. If it comes "
+            "back it may rent again: run ray down again then, or make the key invalid on "
+            "https://cloud.vast.ai/manage-keys/"
+        )
+
 
 def head_of(settings: ProviderSettings) -> Head:
     """The head of a cluster's YAML."""
@@ -89,11 +102,24 @@ def found(head: Head) -> HeadMachine:
 
 def read_cluster(path: Path) -> tuple[ProviderSettings, str]:
     """What a cluster's YAML says, and who logs in on its head. Raises ValueError for none."""
-    try:
-        config = yaml.safe_load(path.read_text("utf-8"))
+    with _read(path) as config:
         user = str(config["auth"]["ssh_user"])
         return read_settings(config["provider"], config["cluster_name"]), user
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+
+
+def read_provider(path: Path) -> tuple[str, dict[str, Any]]:
+    """The name in a cluster's YAML, and its provider's section. Raises ValueError for none."""
+    with _read(path) as config:
+        name, section = config["cluster_name"], config["provider"]
+        read_settings(section, name)
+        return name, dict(section)
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[Any]:
+    try:
+        yield yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a cluster's YAML: {error!r}") from error
 
 

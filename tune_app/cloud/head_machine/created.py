@@ -153,6 +153,11 @@ class CreatedHead:
         with self._lock:
             self._found, self._made = None, False
 
+    def leave(self, error: OSError, say: Say) -> None:
+        """It bills on, and may still hold results: nothing is deleted."""
+        say("no worker of this cluster is rented any more")
+        raise error
+
     @staticmethod
     def _ask(machine: HeadMachine, script: str) -> str:
         try:

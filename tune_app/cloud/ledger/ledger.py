@@ -68,7 +68,14 @@ class Ledger(AccountsStore):
     # Requests
 
     def reserve(
-        self, request: str, *, cluster: str, node_type: str, quote: Quote, at_most: int
+        self,
+        request: str,
+        *,
+        cluster: str,
+        node_type: str,
+        quote: Quote,
+        at_most: int,
+        head: str = "",
     ) -> Attempt:
         """Records that a request is about to be sent, with a k of its own.
 
@@ -96,7 +103,9 @@ class Ledger(AccountsStore):
                 )
             tries = self._count("SELECT COUNT(*) FROM attempts WHERE request = ?", request)
             name = f"{request}.{tries + 1}"
-            label = Label(cluster=cluster, node_type=node_type, k=free["k"], attempt=name)
+            label = Label(
+                cluster=cluster, node_type=node_type, k=free["k"], attempt=name, head=head
+            )
             self._insert(
                 "attempts",
                 id=name,

@@ -28,7 +28,7 @@ def prefix(cluster: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """`stellux/CLUSTER/TYPE/K/ATTEMPT`, at most 256 characters."""
+    """`stellux/CLUSTER/TYPE/K/ATTEMPT/HEAD`, at most 256 characters; earlier ones lack the head."""
 
     cluster: str
     node_type: str
@@ -36,10 +36,14 @@ class Label:
     """The node's number in the overlay: its address is 127.77.0.k."""
     attempt: str
     """The request's id and which attempt at it this is, `REQUEST.N`."""
+    head: str = ""
+    """Of the head that asked for it; empty in labels of earlier versions. Two heads of one
+    cluster's name leave each other's workers alone by it."""
 
     @property
     def text(self) -> str:
         text = f"{prefix(self.cluster)}{self.node_type}/{self.k}/{self.attempt}"
+        text += f"/{self.head}" if self.head else ""
         assert len(text) <= MAXIMUM_LABEL, text
         return text
 
@@ -47,6 +51,16 @@ class Label:
     def parse(cls, text: str) -> Label | None:
         """None for a label that this program did not write."""
         parts = text.split("/")
-        if len(parts) != 5 or parts[0] != _FIRST or not parts[3].isdecimal():
+        if len(parts) not in (5, 6) or parts[0] != _FIRST or not parts[3].isdecimal():
             return None
-        return cls(cluster=parts[1], node_type=parts[2], k=int(parts[3]), attempt=parts[4])
+        return cls(
+            cluster=parts[1],
+            node_type=parts[2],
+            k=int(parts[3]),
+            attempt=parts[4],
+            head=parts[5] if len(parts) == 6 else "",
+        )
+
+    def may_be_of(self, cluster: str, head: str) -> bool:
+        """Whether this head of this cluster may have asked for it."""
+        return self.cluster == cluster and self.head in ("", head)

@@ -48,6 +48,7 @@ class Launcher:
         destroy: Callable[[int], object],
         closed: Callable[[], str],
         refusal: Callable[[Quote | None], str | None],
+        head: str = "",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -56,6 +57,7 @@ class Launcher:
             destroy: tries to destroy an instance that the ledger has doomed.
             closed: why the cluster is closed to launches; empty while it is open.
             refusal: why the money does not allow this launch, or any.
+            head: this head's id, which labels carry.
             clock: seconds since 1970.
         """
         self._settings = settings
@@ -66,6 +68,7 @@ class Launcher:
         self._destroy = destroy
         self._closed = closed
         self._refusal = refusal
+        self._head = head
         self._clock = clock
         self._sleep = sleep
         self._choosing = threading.Lock()
@@ -166,6 +169,7 @@ class Launcher:
                 node_type=node_type,
                 quote=quote,
                 at_most=self._settings.max_instances,
+                head=self._head,
             )
             self._sent.append(self._clock())
             self._taken[quote.offer.id] = self._clock() + self._patience.settle

@@ -47,12 +47,15 @@ class Rentals:
         *,
         setup: WorkerSetup | None = None,
         link_up: Callable[[int], bool | None] | None = None,
+        head: str = "",
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
         Args:
             link_up: whether the link of the worker with this k is open; None if unknown.
+            head: this head's id. Instances of another head of the same cluster's name are left
+                alone, also at the cap.
             clock: seconds since 1970.
         """
         self._settings = settings
@@ -61,6 +64,7 @@ class Rentals:
         self._ledger = ledger
         self._setup = setup or PlainSetup()
         self._link_up = link_up or _no_links
+        self._head = head
         self._clock = clock
         self.money = Money(settings, market, ledger, clock=clock)
         self._launcher = Launcher(
@@ -71,6 +75,7 @@ class Rentals:
             destroy=self._try_to_destroy,
             closed=self.closed,
             refusal=self.money.refusal,
+            head=head,
             clock=clock,
             sleep=sleep,
         )
@@ -119,11 +124,7 @@ class Rentals:
             asked, before = self._clock(), self._ledger.live()
             live = {rental.contract for rental in before}
             ours = self._market.instances(labelled=prefix(self._settings.cluster), known=live)
-            listed = {
-                item.id: item
-                for item in ours
-                if item.id in live or Label.parse(item.label) is not None
-            }
+            listed = {item.id: item for item in ours if item.id in live or self._may_be_ours(item)}
             for instance in listed.values():
                 with self._writing():
                     self._ledger.observe(instance)
@@ -158,6 +159,10 @@ class Rentals:
             self._incomplete = f"the list of instances lacks {contract}, which exists"
             listed[contract] = alone
             self._ledger.observe(alone)
+
+    def _may_be_ours(self, instance: Instance) -> bool:
+        label = Label.parse(instance.label)
+        return label is not None and label.may_be_of(self._settings.cluster, self._head)
 
     def step(self) -> None:
         """Lists all instances and acts on what it finds. Raises CloudError if it could not.
@@ -248,6 +253,7 @@ class Rentals:
             instance,
             known,
             cluster=self._settings.cluster,
+            head=self._head,
             now=self._clock(),
             patience=self._patience,
             price_tolerance=self._settings.price_tolerance,

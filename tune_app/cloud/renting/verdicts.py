@@ -44,6 +44,7 @@ def judge(
     now: float,
     patience: Patience,
     price_tolerance: float,
+    head: str = "",
 ) -> Verdict:
     """Adopt, keep, destroy, or leave alone because it is not this cluster's.
 
@@ -54,11 +55,12 @@ def judge(
         cluster: no other cluster's instances are ever touched.
         now: seconds since 1970.
         price_tolerance: the share by which the price may exceed the agreed one.
+        head: this head's id; another head of the same cluster's name may live.
     """
     label = Label.parse(instance.label)
     relabelled = known is not None and known.contract == instance.id
-    if not relabelled and (label is None or label.cluster != cluster):
-        return Verdict(action=Action.IGNORE, reason="not of this cluster")
+    if not relabelled and (label is None or not label.may_be_of(cluster, head)):
+        return Verdict(action=Action.IGNORE, reason="not of this cluster, or of its other head")
     if known is None:
         return _destroy("no owner: the ledger does not know its request")
     ownerless = _without_owner(instance, known)

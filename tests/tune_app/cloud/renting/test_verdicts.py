@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.records import Instance
+from tune_app.cloud.renting.head_id import own_head_id, read_head_id
 from tune_app.cloud.renting.settings import Patience
 from tune_app.cloud.renting.verdicts import (
     Action,
@@ -165,3 +167,31 @@ def test_labels_come_back_and_stay_short() -> None:
     for name in ("", "a/b", "a b", "x" * 61, ".hidden", "ü"):
         with pytest.raises(ValueError, match="letters"):
             checked_name("cluster's name", name)
+
+
+def test_two_heads_of_one_name_leave_each_others_workers_alone() -> None:
+    def action(label: Label, head: str) -> Action:
+        return judge(
+            replace(RUNNING, label=label.text),
+            None,
+            cluster="mine",
+            head=head,
+            now=NOW,
+            patience=Patience(),
+            price_tolerance=0.05,
+        ).action
+
+    of_a_head = replace(LABEL, head="h00000001")
+    assert of_a_head.text == f"{LABEL.text}/h00000001"
+    assert Label.parse(of_a_head.text) == of_a_head
+    assert action(of_a_head, "h00000001") is Action.DESTROY  # its ledger does not know it
+    assert action(of_a_head, "h00000002") is Action.IGNORE
+    assert action(LABEL, "h00000002") is Action.DESTROY  # of a version without heads in labels
+
+
+def test_a_head_keeps_its_id(tmp_path: Path) -> None:
+    assert read_head_id(tmp_path) == ""
+    made = own_head_id(tmp_path)
+    assert own_head_id(tmp_path) == read_head_id(tmp_path) == made
+    (tmp_path / "head_id").write_text("../x")
+    assert read_head_id(tmp_path) == ""
