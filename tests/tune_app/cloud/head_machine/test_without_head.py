@@ -119,7 +119,7 @@ def test_beside_a_living_cluster_only_orphans_end(fake: FakeVast, clock: Clock) 
                 asked,
                 "mine",
                 said.append,
-                owner=lambda known=known: known,
+                owner=[known].copy().pop,
                 life_s=3 * DAY,
                 clock=clock,
             )
