@@ -16,6 +16,7 @@ from tune_app.study.audit import Audited, audit_text, audit_values, audited
 from tune_app.study.effects import axes_name, effect_values, grid_effects, level_name
 from tune_app.study.found import Found, PhaseFound
 from tune_app.study.frame import Frame
+from tune_app.study.race import race_lines
 from tune_app.study.verdict import AtRate, control_verdict
 
 
@@ -172,6 +173,7 @@ _LINES: Mapping[str, Callable[[Frame, Found, PhaseFound], Iterator[str]]] = {
     "ablate": _ablate_lines,
     "audit": _audit_lines,
     "control": _control_lines,
+    "race": race_lines,
 }
 
 

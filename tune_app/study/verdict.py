@@ -14,6 +14,7 @@ from tune_app.statistics.bootstrap import document_interval
 from tune_app.statistics.paired import Comparison, paired
 from tune_app.study.found import Found, PhaseFound, design_key
 from tune_app.study.frame import RATE, Frame
+from tune_app.study.race import by_the_race, compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def study_verdict(study: Frame, found: Found) -> StudyVerdict | None:
 
     It rests on the phases up to theirs, so that no later one changes it.
     """
-    phases = found.of("finalists")
+    phases = found.of("finalists", "race")
     if not phases:
         return None
     known = found.phases[: found.phases.index(phases[-1]) + 1]
@@ -67,6 +68,7 @@ def verdict_of_phase(study: Frame, found: Found, phase: PhaseFound) -> StudyVerd
     tested = all(len(design.test_scores) == len(design.scores) for design in designs)
     scores = {design.label: design.test_scores if tested else design.scores for design in designs}
     scores = {name: mine for name, mine in scores.items() if mine}
+    scores = dict(compared(results, scores))
     if not set.intersection(*(set(mine) for mine in scores.values())):
         return None
     verdict = verdict_of(
@@ -75,6 +77,7 @@ def verdict_of_phase(study: Frame, found: Found, phase: PhaseFound) -> StudyVerd
         alpha=study.alpha,
         smallest_difference=study.smallest_difference,
     )
+    verdict = by_the_race(results, verdict)
     bytes_per_token = _baseline_bytes_per_token(results)
     return StudyVerdict(
         verdict=verdict,

@@ -11,6 +11,7 @@ from tune_app.study.phases.baseline import BaselinePhase
 from tune_app.study.phases.combine import CombinePhase
 from tune_app.study.phases.control import ControlPhase
 from tune_app.study.phases.finalists import FinalistsPhase
+from tune_app.study.phases.race import RacePhase
 from tune_app.study.phases.rank import RankPhase
 from tune_app.study.phases.rates import RatesPhase
 
@@ -22,6 +23,7 @@ KINDS: Mapping[str, type[Phase]] = {
         CombinePhase,
         AblatePhase,
         FinalistsPhase,
+        RacePhase,
         RatesPhase,
         AuditPhase,
         ControlPhase,

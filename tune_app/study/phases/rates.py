@@ -32,8 +32,8 @@ class RatesPhase(Phase):
             raise ValueError("rates is empty, so there is nothing to train; name some, as [0.5, 2]")
 
     def check(self, study: Frame, before: Sequence[Phase]) -> None:
-        needs(self, before, "finalists")
-        finalists = [phase for phase in before if phase.KIND == "finalists"][-1]
+        needs(self, before, "finalists", "race")
+        finalists = [phase for phase in before if phase.KIND in ("finalists", "race")][-1]
         if self.tokens is not None and self.tokens != finalists.tokens_in(study):
             raise ValueError(
                 f"the phase {self.name!r} has tokens of its own, but repeats the verdict of "
