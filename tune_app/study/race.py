@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tune_app.formats import counted
 from tune_app.results.race import race_of, race_text
 from tune_app.results.summary import SweepResults
 from tune_app.statistics.best import Verdict
-from tune_app.statistics.paired import Scores
 from tune_app.study.found import Found, PhaseFound
 from tune_app.study.frame import Frame
 
 
-def compared(results: SweepResults, scores: Mapping[str, Scores]) -> Mapping[str, Scores]:
+def compared(
+    results: SweepResults, scores: dict[str, dict[int, float]]
+) -> dict[str, dict[int, float]]:
     """The designs that a verdict compares on their common seeds; in a race those that went
     furthest, and at least two: one that left after a seed would take the others' seeds away."""
     if not results.is_race or not scores:
         return scores
     lengths = sorted({len(own) for own in scores.values()}, reverse=True)
-    kept: dict[str, Scores] = {}
+    kept: dict[str, dict[int, float]] = {}
     for length in lengths:
         kept |= {name: own for name, own in scores.items() if len(own) == length}
         if len(kept) > 1:

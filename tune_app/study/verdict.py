@@ -68,7 +68,7 @@ def verdict_of_phase(study: Frame, found: Found, phase: PhaseFound) -> StudyVerd
     tested = all(len(design.test_scores) == len(design.scores) for design in designs)
     scores = {design.label: design.test_scores if tested else design.scores for design in designs}
     scores = {name: mine for name, mine in scores.items() if mine}
-    scores = dict(compared(results, scores))
+    scores = compared(results, scores)
     if not set.intersection(*(set(mine) for mine in scores.values())):
         return None
     verdict = verdict_of(
