@@ -16,7 +16,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
 endif
 
-.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster lint harness benchmark lock check-worker-env clean
+.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster mutations lint harness benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -48,6 +48,10 @@ chaos-short: $(VENV)/.dev
 # A laptop, a head and workers in namespaces of this machine: root on Linux, about 20 minutes.
 test-cluster: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "cluster and not slow" tests/cluster $(ARGS)
+
+# Breaks one safeguard of the cloud after another in a copy, and sees that a test notices.
+mutations: $(VENV)/.dev
+	@$(BIN)/python -m tests.mutations
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -194,3 +194,37 @@ def test_workers_are_told_that_they_are_watched_only_while_they_are() -> None:
     assert not may_feed(UnreachableError("down"), unseen_s=300.0)
     assert not may_feed(WrongKeyError("revoked"), unseen_s=1.0)
     assert not may_feed(AssertionError("a bug"), unseen_s=1.0)
+
+
+def test_a_driver_hears_of_the_drain_and_of_the_alert(tmp_path: Path) -> None:
+    clock = Clock()
+    market = MeteredMarket(clock, price=0.5)
+    settings = CloudSettings(
+        cluster="mine",
+        node_types={"w": NodeType(image="cuda", rules=OfferRules(max_dollars_per_hour=1.0))},
+        cap_dollars=2.0,
+    )
+    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
+        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
+        alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
+        daemon = Daemon(settings, rentals, ledger, alerts=alerts)
+        rentals.create("w", "a")
+        asked = {"op": "drain", "driver": "sweep"}
+        order = daemon.answer(asked)
+        for _ in range(1_000):
+            if order["phase"]:
+                break
+            clock.now += 15.0
+            daemon.answer({"op": "list"})
+            daemon.step()
+            order = daemon.answer(asked)
+        assert (order["phase"], order["number"]) == ("saving", 1)
+        assert "of the cap of $2.00 is spent" in order["reason"]
+        assert order["alerts"] == (f"all workers are being ended: {order['reason']}",)
+        assert daemon.answer({"op": "drained", "driver": "sweep", "number": 1}) is None
+        daemon.step()
+        daemon.step()
+        assert market.rented == {}
+        assert daemon.answer(asked)["phase"] == "ended"
+        assert daemon.answer({"op": "status"})["stage"] == "closed"
+        alerts.close()

@@ -31,6 +31,7 @@ class MeteredMarket:
         self.created_at: list[float] = []
         self.down_until = self.silent_until = float("-inf")
         self.fails: CloudError | None = None
+        self.create_answers = True
         self._metered_to = clock.now
 
     def meter(self, labelled: str = "") -> float:
@@ -82,6 +83,8 @@ class MeteredMarket:
         contract = request.offer_id
         self.labels[contract] = request.label
         self.billed[contract] = 0.0
+        if not self.create_answers:
+            raise NoAnswerError("no answer to the request")
         self.rented[contract] = Instance(
             id=contract,
             machine_id=contract,

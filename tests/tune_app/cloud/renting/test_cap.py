@@ -234,3 +234,25 @@ def test_where_nobody_asks_for_the_list_everything_ends(build: Callable[..., Clu
     cluster.step(15.0)
     cluster.step(15.0)
     assert len(cluster.market.rented) == 4, "somebody asks again"
+
+
+def test_a_pending_request_counts_as_rented(build: Callable[..., Cluster]) -> None:
+    cluster = build(cap=5.0, price=0.5, wanted=2)
+    cluster.market.create_answers = False
+    with pytest.raises(LaunchError):
+        cluster.rentals.create("worker", "a")
+    budget = cluster.rentals.budget()
+    assert budget.workers == len(cluster.ledger.in_flight()) == 1
+    assert budget.per_hour >= 0.5
+
+
+def test_at_the_cap_another_clusters_workers_stay(build: Callable[..., Cluster]) -> None:
+    cluster = build(cap=0.5, price=0.1, wanted=1)
+    cluster.step(15.0)
+    (mine,) = cluster.market.rented
+    cluster.market.rented[7] = replace(
+        cluster.market.rented[mine], id=7, label="stellux/other/worker/2/a.1"
+    )
+    cluster.market.labels[7], cluster.market.billed[7] = "stellux/other/worker/2/a.1", 0.0
+    cluster.run(lambda: cluster.phase is Phase.ENDED)
+    assert list(cluster.market.rented) == [7]

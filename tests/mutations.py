@@ -1,0 +1,265 @@
+"""Breaks one safeguard after another in a copy of the tree, and sees that a test notices.
+
+python -m tests.mutations [NAME ...]     (make mutations)
+
+A mutation that no test notices is an error. Nothing in this checkout is changed.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CLOUD = "tune_app/cloud"
+TESTS = "tests/tune_app/cloud"
+NOTICED = 1
+"""pytest's exit code for tests that failed; others mean that it could not run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutation:
+    """A text of a file that is replaced, and the test that has to fail then."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    test: str
+
+    def applied(self, text: str) -> str:
+        """Raises ValueError where the text does not occur exactly once: it was changed."""
+        if text.count(self.old) != 1:
+            raise ValueError(
+                f"the mutation {self.name!r} looks for {self.old!r} in {self.path}, which has it "
+                f"{text.count(self.old)} times: bring it up to the code"
+            )
+        return text.replace(self.old, self.new)
+
+
+MUTATIONS: Sequence[Mutation] = (
+    Mutation(
+        name="requests in flight are not counted as rented",
+        path=f"{CLOUD}/renting/money.py",
+        old="workers=len(live) + len(under_way)",
+        new="workers=len(live)",
+        test=f"{TESTS}/renting/test_cap.py::test_a_pending_request_counts_as_rented",
+    ),
+    Mutation(
+        name="the list is not limited to the own label",
+        path=f"{CLOUD}/renting/rented_machines.py",
+        old="labelled=prefix(self._settings.cluster)",
+        new='labelled=""',
+        test=f"{TESTS}/renting/test_cap.py::test_at_the_cap_another_clusters_workers_stay",
+    ),
+    Mutation(
+        name="total_instances is ignored",
+        path=f"{CLOUD}/vast/client.py",
+        old="if total is not None and len(found) < total:",
+        new="if False:",
+        test=f"{TESTS}/renting/test_rented_machines.py"
+        "::test_a_list_that_failed_or_is_odd_raises_and_changes_nothing",
+    ),
+    Mutation(
+        name="the firewall is not started at install",
+        path=f"{CLOUD}/head/install.py",
+        old="for name in AT_ONCE:",
+        new="for name in AT_ONCE[1:]:",
+        test=f"{TESTS}/head/test_calls.py::test_the_firewall_is_started",
+    ),
+    Mutation(
+        name="the account's key is readable by all",
+        path=f"{CLOUD}/head/start.py",
+        old='write_file(path, key.reveal() + "\\n", mode=0o600)',
+        new='write_file(path, key.reveal() + "\\n", mode=0o644)',
+        test=f"{TESTS}/head/test_calls.py::test_only_root_reads_the_key",
+    ),
+    Mutation(
+        name="release without its last look",
+        path=f"{CLOUD}/head/release.py",
+        old="            _check_empty()",
+        new="            pass",
+        test=f"{TESTS}/head/test_calls.py::test_a_head_is_not_released_while_something_is_rented",
+    ),
+    Mutation(
+        name="another cluster's workers are not refused",
+        path=f"{CLOUD}/head/install.py",
+        old="    refuse_other_clusters(head_paths.CLOUD_STATE",
+        new="    (lambda *_, **__: None)(head_paths.CLOUD_STATE",
+        test=f"{TESTS}/head/test_calls.py::test_another_cluster_is_refused_before_anything_changes",
+    ),
+    Mutation(
+        name="another account is not refused",
+        path=f"{CLOUD}/head/start.py",
+        old="        _refuse_other_account(settings, key, market)\n",
+        new="",
+        test=f"{TESTS}/head/test_calls.py::test_another_account_is_refused_before_its_key_is_kept",
+    ),
+    Mutation(
+        name="destroy is skipped",
+        path=f"{CLOUD}/renting/rented_machines.py",
+        old="            self._market.destroy(contract)\n",
+        new="            pass\n",
+        test=f"{TESTS}/renting/test_cap.py::test_where_nobody_asks_for_the_list_everything_ends",
+    ),
+    Mutation(
+        name="the cap is ignored",
+        path=f"{CLOUD}/renting/budget.py",
+        old="        return self.cap - self.spent\n",
+        new="        return 1e9\n",
+        test=f"{TESTS}/renting/test_cap.py::test_a_higher_cap_ends_the_drain_and_workers_come_back",
+    ),
+    Mutation(
+        name="nothing is reserved to end everything",
+        path=f"{CLOUD}/renting/budget.py",
+        old="per_hour * (self.unable_s + workers * self.destroy_s) / 3600 if workers else 0.0",
+        new="0.0",
+        test=f"{TESTS}/renting/test_cap.py::test_never_more_than_the_cap_is_billed",
+    ),
+    Mutation(
+        name="old billing data are good enough",
+        path=f"{CLOUD}/renting/billing.py",
+        old="if age <= self._patience.charges_stale:",
+        new="if True:",
+        test=f"{TESTS}/renting/test_cap.py"
+        "::test_nothing_is_rented_on_billing_data_older_than_an_hour",
+    ),
+    Mutation(
+        name="a failed list is read as empty",
+        path=f"{CLOUD}/vast/client.py",
+        old='        raise OddAnswerError(f"the API\'s answer has no list of {name}")',
+        new="        return []",
+        test=f"{TESTS}/vast/test_client.py::test_an_odd_list_raises_and_is_never_an_empty_one",
+    ),
+    Mutation(
+        name="the label's check is dropped",
+        path=f"{CLOUD}/renting/verdicts.py",
+        old="label is None or label.cluster != cluster",
+        new="label is None",
+        test=f"{TESTS}/renting/test_verdicts.py::test_what_is_not_ours_is_never_touched",
+    ),
+    Mutation(
+        name="the key is not revoked",
+        path=f"{CLOUD}/renting/rented_machines.py",
+        old="                self._setup.revoke(k)\n",
+        new="                pass\n",
+        test=f"{TESTS}/renting/test_rented_machines.py::test_an_outbid_one_is_destroyed",
+    ),
+    Mutation(
+        name="the drain is not sent",
+        path=f"{CLOUD}/daemon/daemon.py",
+        old="        if drain is None:\n            return DrainOrder(",
+        new="        if True:\n            return DrainOrder(",
+        test=f"{TESTS}/daemon/test_alerts.py::test_a_driver_hears_of_the_drain_and_of_the_alert",
+    ),
+    Mutation(
+        name="the heartbeat is never sent",
+        path=f"{CLOUD}/daemon/daemon.py",
+        old="            self._feed_workers()\n",
+        new="            pass\n",
+        test=f"{TESTS}/daemon/test_alerts.py"
+        "::test_a_revoked_key_is_told_to_person_journal_and_driver",
+    ),
+    Mutation(
+        name="the price's check is dropped",
+        path=f"{CLOUD}/renting/verdicts.py",
+        old="> agreed * (1 + tolerance):",
+        new="> 1e9:",
+        test=f"{TESTS}/renting/test_verdicts.py"
+        "::test_another_price_or_kind_is_destroyed_and_the_machine_avoided",
+    ),
+    Mutation(
+        name="the storage's charge is left out",
+        path=f"{CLOUD}/ledger/ledger.py",
+        old="                + existing * known.storage_per_hour,",
+        new="                + 0.0,",
+        test=f"{TESTS}/ledger/test_ledger.py",
+    ),
+    Mutation(
+        name="a damaged ledger is taken for a whole one",
+        path=f"{CLOUD}/ledger/file.py",
+        old="        _check(connection, path)\n        _make",
+        new="        _make",
+        test=f"{TESTS}/daemon/test_damaged_ledger.py",
+    ),
+    Mutation(
+        name="the total of the account is not asked",
+        path=f"{CLOUD}/head/bring_up.py",
+        old='    set_aside(home or Path.home(), config["cluster_name"], cap)\n',
+        new="",
+        test=f"{TESTS}/head/test_calls.py::test_a_cap_over_the_account_s_total_is_refused_first",
+    ),
+)
+
+
+def noticed(mutation: Mutation, folder: Path) -> bool:
+    """Whether the mutation's test fails with it, in a copy of the tree that is mended again.
+
+    Raises RuntimeError if the test could not run.
+    """
+    path = folder / mutation.path
+    before = path.read_text("utf-8")
+    path.write_text(mutation.applied(before), "utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, mutation.test],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        path.write_text(before, "utf-8")
+    if done.returncode not in {0, NOTICED}:
+        raise RuntimeError(f"{mutation.test} could not run:\n{done.stdout[-2_000:]}{done.stderr}")
+    return done.returncode == NOTICED
+
+
+def copy_tree(folder: Path) -> None:
+    """Copies this checkout's files as git lists them, changed and new ones too."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+
+
+def main(names: Sequence[str]) -> int:
+    """0 if every mutation is noticed, 1 if not, 2 for a name that no mutation has."""
+    chosen = [one for one in MUTATIONS if not names or one.name in names]
+    unknown = sorted(set(names) - {one.name for one in MUTATIONS})
+    if unknown:
+        sys.stderr.write(f"unknown mutation {unknown[0]!r}; expected one of:\n")
+        sys.stderr.writelines(f"  {one.name}\n" for one in MUTATIONS)
+        return 2
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="stellux-mutations-") as name:
+        copy_tree(Path(name))
+        for mutation in chosen:
+            started = time.monotonic()
+            found = noticed(mutation, Path(name))
+            missed += not found
+            took = time.monotonic() - started
+            word = "noticed" if found else "NOT NOTICED"
+            sys.stdout.write(f"{word:12} {took:5.1f} s  {mutation.name}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen) - missed} of {len(chosen)} mutations are noticed\n")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
