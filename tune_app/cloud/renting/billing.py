@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from tune_app.cloud.errors import CloudError, WrongKeyError
 from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.ledger.records import SETTLED_S
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Charge
@@ -121,7 +122,7 @@ class Billing:
         if lost:
             dollars = self._ledger.restore(own)
             logger.warning("restored $%.2f of spending from the charges by label", dollars)
-        self._ledger.reconcile(own)
+        self._ledger.reconcile([*own, *self._without_a_row(own, now)])
         others: Sequence[Charge] = [charge for charge in charges if not self._is_own(charge)]
         try:
             credit = self._market.credit()
@@ -132,6 +133,21 @@ class Billing:
             logger.warning("the account's credit is not known: %s", error)
             return
         self._ledger.saw_credit(credit, others=sum(charge.dollars for charge in others))
+
+    def _without_a_row(self, own: Sequence[Charge], now: float) -> list[Charge]:
+        """Nothing, for instances that cost nothing: destroyed at once, they get no row.
+
+        Only where the account has rows of this cluster's: another account has none of any.
+        """
+        told = {charge.contract for charge in own}
+        return [
+            Charge(contract=rental.contract, dollars=0.0, parts={})
+            for rental in (self._ledger.rentals() if own else [])
+            if rental.charged is None
+            and rental.contract not in told
+            and rental.ended_at is not None
+            and now - rental.ended_at > SETTLED_S
+        ]
 
     def _is_own(self, charge: Charge) -> bool:
         known = self._ledger.rental(charge.contract) is not None

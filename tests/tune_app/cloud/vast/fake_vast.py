@@ -335,7 +335,7 @@ class FakeVast:
         self, method: str, path: str, query: dict[str, str], body: dict[str, Any], key: str
     ) -> tuple[int, Any]:
         """Status and JSON, or a status and raw bytes."""
-        endpoint, number = _endpoint(method, path)
+        endpoint, number = endpoint_of(method, path)
         with self._lock:
             self.calls[endpoint] += 1
             self.bodies.append((endpoint, body))
@@ -601,7 +601,8 @@ def own_key(number: int) -> str:
     return f"key-of-instance-{number}"
 
 
-def _endpoint(method: str, path: str) -> tuple[str, int]:
+def endpoint_of(method: str, path: str) -> tuple[str, int]:
+    """The endpoint's name and the number in the path."""
     parts = [part for part in path.split("/") if part][1:]
     number = next((int(part) for part in parts if part.isdigit()), 0)
     named = {
