@@ -14,6 +14,9 @@ from tune_app.cloud.node.token import token_file
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.whole_files import write_file
 
+WRITABLE = ("runs", ".stellux", ".cache", ".ray")
+"""Of the home, all that a sweep writes in."""
+
 _SHELL_BEGIN = "# Stellux: begin"
 _SHELL_END = "# Stellux: end"
 
@@ -33,6 +36,9 @@ def fill_home(owner: Account, *, keys: str, lines: str) -> None:
     """
     with owner.acting():
         _let_in(owner.home, keys)
+        for name in WRITABLE:
+            # The services that may write in these alone do not start without them.
+            (owner.home / name).mkdir(mode=0o700, exist_ok=True)
         profile = owner.home / ".bashrc"
         write_file(profile, with_block(_text(profile), lines), mode=0o644)
         # A login shell reads this one alone.

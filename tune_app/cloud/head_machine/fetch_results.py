@@ -55,6 +55,14 @@ def sources(store_root: str) -> dict[str, str]:
     return {"runs": f"{RAY_HOME}/runs", "store": f"{store_root}/store"}
 
 
+_READ = """\
+cd "$0" && [ "$(pwd -P)" = "$0" ] || { echo "$0 is, or is behind, a symbolic link" >&2; exit 1; }
+exec runuser -u "$(stat -c %U .)" -- rsync "$@"
+"""
+"""Code in the cluster may have put links there. So a folder is read where it is, not where a link
+leads, and as its owner: by no link in it does root read anything."""
+
+
 _STALE = (
     "--delete",
     *(f"--filter=R *.sqlite3-{kind}" for kind in ("wal", "shm")),
@@ -131,11 +139,12 @@ def _rsync(shell: HeadShell, source: str, target: Path, *, only_say: bool = Fals
     place = f"{shell.user}@[{host}]" if ":" in host else person
     command = ["rsync", "--recursive", "--links", "--times", "--safe-links"]
     command += ["--out-format=%i %n", f"--partial-dir={PARTIAL}", f"--timeout={SILENCE_S}"]
-    command += [f"--rsh={shlex.join(way)}", f"--rsync-path={' '.join(shell.as_root('rsync'))}"]
+    reader = shell.as_root("sh", "-c", shlex.quote(_READ), shlex.quote(source))
+    command += [f"--rsh={shlex.join(way)}", f"--rsync-path={' '.join(reader)}"]
     command += [*_STALE, *(["--dry-run"] if only_say else [])]
     try:
         done = subprocess.run(
-            [*command, "--", f"{place}:{source}/", f"{target}/"],
+            [*command, "--", f"{place}:./", f"{target}/"],
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -201,12 +201,17 @@ def stop_sweep(files: SweepFiles, out: TextIO) -> int:
 
 
 def run_service(files: SweepFiles, make: Callable[[], SweepSupervisor]) -> int:
-    """Runs the sweep until it ends, or until SIGTERM; disables the service when it has ended.
+    """Runs the sweep until it ends, or until SIGTERM. One that has ended is not run again.
+
+    The unit stays enabled, and a reboot starts it: disabling it would need more rights than what
+    reads workers' results should have.
 
     Failures of the supervisor itself go into the sweep's log, where people look. A user's mistake
     ends the sweep; after anything else systemd restarts the supervisor.
     """
     files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if (ended_before := files.read_end()) is not None:
+        return ended_before.code
     handler = logging.FileHandler(files.log, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s supervisor: %(message)s", "%H:%M:%S"))
     library = logging.getLogger("tune_app")
@@ -226,14 +231,7 @@ def run_service(files: SweepFiles, make: Callable[[], SweepSupervisor]) -> int:
         # A full disk, for instance, which may have space again.
         logger.exception("the sweep's supervisor failed; it starts again")
         return CRASHED
-    if code is None:
-        return 0
-    if files.read_end() is not None:
-        try:
-            systemctl("disable", UNIT, as_root=True)
-        except ServiceError as error:
-            logger.warning("the sweep has ended, but would run again after a reboot: %s", error)
-    return code
+    return 0 if code is None else code
 
 
 def service_state() -> str:

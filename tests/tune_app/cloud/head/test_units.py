@@ -13,6 +13,7 @@ import pytest
 
 from tune_app.cloud import head_paths
 from tune_app.cloud.head.firewall import firewall_rules
+from tune_app.cloud.head.ray_home import WRITABLE
 from tune_app.cloud.head.units import (
     CLOUD,
     ENABLED,
@@ -148,7 +149,7 @@ def test_the_sweep_has_more_time_to_end_than_its_supervisor_gives_it() -> None:
 def test_the_key_comes_by_standard_input_alone() -> None:
     for name in UNITS:
         where = [line for line in unit_text(name).splitlines() if "key" in line.lower()]
-        told = [line for line in where if not line.startswith("#")]
+        told = [line for line in where if not line.startswith(("#", "InaccessiblePaths="))]
         assert told == ([f"StandardInput=file:{head_paths.VAST_KEY}"] if name == CLOUD else [])
         assert not re.search(r"(?i)token=|secret|password", unit_text(name))
     assert Unit(CLOUD).get("Service", "LimitCORE") == "0"
@@ -181,6 +182,54 @@ def test_ray_user_gains_nothing_by_code_that_a_worker_sends() -> None:
     # What a login as Ray's user reads.
     left = {f"-{head_paths.RAY_HOME}/{name}" for name in (".ssh", ".bashrc", ".profile")}
     assert set(Unit(HEAD).words("Service", "ReadOnlyPaths")) == left
+
+
+SHUT_IN = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "ProtectSystem": "strict",
+    "PrivateDevices": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectControlGroups": "yes",
+    "RestrictNamespaces": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+    "RestrictAddressFamilies": "AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+}
+
+
+@pytest.mark.parametrize("name", [HEAD, SWEEP])
+def test_what_reads_workers_messages_is_shut_in(name: str) -> None:
+    unit = Unit(name)
+    assert {key: unit.get("Service", key, fallback="?") for key in SHUT_IN} == SHUT_IN
+    hidden = {f"-{path}" for path in (head_paths.VAST_KEY, head_paths.CLOUD_STATE, "/root")}
+    assert hidden < set(unit.words("Service", "InaccessiblePaths"))
+
+
+def test_a_sweep_writes_in_its_own_folders_of_the_home_alone() -> None:
+    assert Unit(SWEEP).get("Service", "ProtectHome") == "read-only"
+    written = set(Unit(SWEEP).words("Service", "ReadWritePaths"))
+    in_home = {path for path in written if path.startswith(str(head_paths.RAY_HOME))}
+    assert in_home == {str(head_paths.RAY_HOME / name) for name in WRITABLE}
+    assert written - in_home == {"/tmp", "-/var/tmp"}
+    # The unit does not start where one of them is missing: installation makes them.
+    assert not any(path.startswith("-/home") for path in written)
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="no systemd-analyze; apt-get install systemd"
+)
+@pytest.mark.parametrize("name", [CLOUD, HEAD, SWEEP])
+def test_systemd_finds_little_exposure(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(unit_text(name), "utf-8")
+    words = ["systemd-analyze", "security", "--offline=true", "--threshold=40", "--no-pager"]
+    done = subprocess.run([*words, tmp_path / name], capture_output=True, text=True, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze looks at running services alone")
+    assert done.returncode == 0, [*done.stdout.splitlines()[-1:], done.stderr]
 
 
 def test_the_head_carries_what_the_autoscaler_knows_it_by() -> None:

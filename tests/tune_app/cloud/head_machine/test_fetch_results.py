@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -69,6 +71,36 @@ def test_everything_is_fetched_and_only_once(
     assert (target / "runs" / "quick" / "journal.sqlite").stat().st_size == 5_000
     assert not (target / "none").exists()
     assert said[0] == f"fetching {folders['runs']} of the head 192.0.2.1 to {target / 'runs'}"
+
+
+def test_a_link_in_a_folders_place_is_not_followed(
+    head: LoopbackHead, folders: dict[str, str], tmp_path: Path
+) -> None:
+    secrets = tmp_path / "etc-stellux"
+    secrets.mkdir()
+    (secrets / "vast_key").write_text("secret")
+    (tmp_path / "there" / "linked").symlink_to(secrets)
+    with pytest.raises(FetchError, match="is, or is behind, a symbolic link"):
+        fetch(head.shell, {"runs": str(tmp_path / "there" / "linked")}, tmp_path / "here", say=str)
+    assert not list((tmp_path / "here").rglob("vast_key"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root reads as others")
+def test_a_folder_is_read_as_its_owner(
+    head: LoopbackHead, folders: dict[str, str], tmp_path: Path
+) -> None:
+    runs = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="runs-"))
+    try:
+        os.chown(runs, 65_534, 65_534)
+        (runs / "mine").write_text("mine")
+        (runs / "roots").write_text("secret")
+        (runs / "roots").chmod(0o600)
+        with pytest.raises(FetchError, match="Permission denied"):
+            fetch(head.shell, {"runs": str(runs)}, tmp_path / "here", say=str)
+    finally:
+        shutil.rmtree(runs)
+    assert (tmp_path / "here" / "runs" / "mine").read_text() == "mine"
+    assert not (tmp_path / "here" / "runs" / "roots").exists()
 
 
 def test_a_journal_fetched_beside_a_sweep_is_whole_when_fetched_after_it(
