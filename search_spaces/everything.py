@@ -44,7 +44,7 @@ WHEN = {
             "shared_experts": [0, 1],
         },
     },
-    "optimizer": {"muon": {"muon_learning_rate": FloatDistribution(0.01, 0.04, log=True)}},
+    "optimizer": {"muon": {"muon_learning_rate": FloatDistribution(0.02, 0.16, log=True)}},
 }
 
 SAMPLER = {"name": "tpe", "rounds": 10, "cells": 8, "startup": 24}

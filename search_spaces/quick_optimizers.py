@@ -1,10 +1,8 @@
 """`optimizers` in minutes on two CPU cores: 0.95M parameters, 80 wide, 8 layers."""
 
-from search_spaces import quick
+from search_spaces import optimizers, quick
 
-AXES = {
-    "optimizer": ["adamw", "muon"],
-}
+AXES = optimizers.AXES
 
 NUISANCE = {
     "learning_rate_factor": [1.0, 0.5, 2.0],

@@ -48,3 +48,23 @@ def test_memory_that_runs_out_makes_smaller_parts_than_were_wished() -> None:
 def test_a_batch_is_cut_into_equal_parts(parts: int) -> None:
     with pytest.raises(ValueError, match=rf"gradient_accumulation is {parts}; .* divisor .* 16"):
         TrainingSettings(gradient_accumulation=parts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"feed_forward": "swiglu"},
+        {"feed_forward": "polyglu"},
+        {"feed_forward": "moe"},
+        {"embedding": "factorized"},
+    ],
+    ids=str,
+)
+def test_compiled_it_is_the_eager_run(names: dict[str, str]) -> None:
+    config = with_variants(CONFIG, names)
+    recomputed = replace(SETTINGS, gradient_checkpointing=True)
+    compiled = start(replace(recomputed, compile="on"), config=config)
+    eager = start(recomputed, config=config)
+    for _ in range(2):
+        assert compiled.step().loss == pytest.approx(eager.step().loss, rel=1e-5)
