@@ -32,6 +32,7 @@ corpus = %r
 target_parameters = 60_000
 vocab_size = 512
 tokens = 10_240
+evaluate = []
 
 [fixed]
 n_heads = 2
