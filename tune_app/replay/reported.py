@@ -75,6 +75,8 @@ def reported(
 def _why_not(complete: int, competed: int) -> str:
     if complete >= FEWEST and complete >= LEAST_SHARE * competed:
         return ""
+    if competed < FEWEST:
+        return f"there are {competed} cells, and a replay needs at least {FEWEST}"
     return (
         f"{complete} of {competed} cells were trained to their end, and a replay needs at least "
         f"{FEWEST} and {LEAST_SHARE:.0%} of all: those that a rule gave up might have been the "

@@ -12,7 +12,7 @@ from tune_app.study.spec import Study
 
 _HEAD = (
     "| phase | runs: at most | trained | tokens: at most | trained | time: at most | took "
-    "| memory of a cell: about | most | dollars: at most | cost |"
+    "| memory of a cell: about | most | dollars: about | cost |"
 )
 
 
@@ -30,8 +30,11 @@ def cost_lines(found: Found, forecasts: Mapping[str, PhaseForecast]) -> Iterator
     yield (
         "The forecast was made before the study began and is the worst case: nothing stopped, "
         "nothing adopted from an earlier phase. Times are of the cells, one after another, as they "
-        "took on machines that may have had other work too."
+        "took on machines that may have had other work too. Measured memory counts libraries that "
+        "several processes share, the forecast does not. Dollars are forecast for the time of the "
+        "cells; starting Ray, scoring and writing results are paid too."
     )
+    yield ""
 
 
 def _row(name: str, known: PhaseForecast | None, took: Spent) -> str:

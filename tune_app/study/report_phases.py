@@ -19,6 +19,8 @@ from tune_app.study.frame import Frame
 from tune_app.study.race import race_lines
 from tune_app.study.verdict import AtRate, control_verdict
 
+_LOST = (Status.INFEASIBLE, Status.FAILED)
+
 
 def phase_lines(study: Frame, found: Found, phase: PhaseFound) -> Iterator[str]:
     """The section of a phase, as Markdown."""
@@ -29,11 +31,12 @@ def phase_lines(study: Frame, found: Found, phase: PhaseFound) -> Iterator[str]:
     yield ""
     yield f"{counted(len(results.cells), 'cell')} of {count(results.sweep.tokens)} tokens: {told}."
     yield ""
-    for cell in results.cells:
-        if cell.cell.status in (Status.INFEASIBLE, Status.FAILED):
-            reason = escaped(one_line(cell.cell.reason))
-            yield f"- {cell.cell.status.value}: {cell_text(cell.cell.label)}: {reason}"
-    yield ""
+    lost = [one.cell for one in results.cells if one.cell.status in _LOST]
+    for cell in lost:
+        reason = escaped(one_line(cell.reason))
+        yield f"- {cell.status.value}: {cell_text(cell.label)}: {reason}"
+    if lost:
+        yield ""
     if phase.kind in _LINES:
         yield from _LINES[phase.kind](study, found, phase)
 
