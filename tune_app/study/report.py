@@ -77,7 +77,7 @@ def write_report_files(
 
 def _plots(found: Found) -> Iterator[str]:
     """The curves of the phases that rank and decide, as their sweeps have drawn them."""
-    phases = found.of("rank", "finalists")
+    phases = found.of("rank", "finalists", "race")
     if phases:
         yield "## Curves"
         yield ""
