@@ -140,7 +140,7 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation(
         name="the label's check is dropped",
         path=f"{CLOUD}/renting/verdicts.py",
-        old="label is None or label.cluster != cluster",
+        old="label is None or not label.may_be_of(cluster, head)",
         new="label is None",
         test=f"{TESTS}/renting/test_verdicts.py::test_what_is_not_ours_is_never_touched",
     ),
@@ -194,6 +194,52 @@ MUTATIONS: Sequence[Mutation] = (
         old='    set_aside(home or Path.home(), config["cluster_name"], cap)\n',
         new="",
         test=f"{TESTS}/head/test_calls.py::test_a_cap_over_the_account_s_total_is_refused_first",
+    ),
+    Mutation(
+        name="the test for orphans is inverted",
+        path=f"{CLOUD}/renting/orphans.py",
+        old="    if instance.id in owner.contracts or",
+        new="    if instance.id not in owner.contracts or",
+        test=f"{TESTS}/head_machine/test_without_head.py"
+        "::test_beside_a_living_cluster_only_orphans_end",
+    ),
+    Mutation(
+        name="what another head owns is an orphan",
+        path=f"{CLOUD}/renting/orphans.py",
+        old="if owner is None or not label.may_be_of(cluster, owner.head):",
+        new="if owner is None:",
+        test=f"{TESTS}/head_machine/test_without_head.py"
+        "::test_beside_a_living_cluster_only_orphans_end",
+    ),
+    Mutation(
+        name="the dead man's switch takes any answer for a heartbeat",
+        path=f"{CLOUD}/overlay/dead_mans_switch.sh",
+        old="*) [ $((asked - age)) -le $heard ] || heard=$((asked - age)) ;;",
+        new="*) heard=$asked ;;",
+        test=f"{TESTS}/overlay/test_dead_mans_switch.py"
+        "::test_a_heartbeat_keeps_it_and_an_old_one_does_not",
+    ),
+    Mutation(
+        name="a worker's start script has no switch",
+        path=f"{CLOUD}/overlay/worker_script.py",
+        old="    first = filled(switch(ending), values)\n",
+        new='    first = ""\n',
+        test=f"{TESTS}/overlay/test_worker_script.py::test_the_switch_is_the_first_thing_it_starts",
+    ),
+    Mutation(
+        name="anybody's ring is heard",
+        path=f"{CLOUD}/overlay/keeper.py",
+        old="if self._ringer is not None and",
+        new="if False and",
+        test=f"{TESTS}/overlay/test_keeper.py::test_a_bell_that_another_user_rings_is_not_heard",
+    ),
+    Mutation(
+        name="a symbolic link is fetched as root",
+        path=f"{CLOUD}/head_machine/fetch_results.py",
+        old="""[ "$(pwd -P)" = "$0" ]""",
+        new="true",
+        test=f"{TESTS}/head_machine/test_fetch_results.py"
+        "::test_a_link_in_a_folders_place_is_not_followed",
     ),
 )
 

@@ -70,6 +70,16 @@ def test_it_is_a_posix_script_that_ends_with_the_node_types_own() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_switch_is_the_first_thing_it_starts() -> None:
+    text = unpacked(script(then="echo mine\n"))
+    began = text.index('[ -z "${CONTAINER_ID-}" ]')
+    assert text.startswith("#!/bin/sh\nask() {\n")  # what it needs is there, and nothing else ran
+    assert text.index("destroy() {") < began < text.index("mkdir") < text.index("echo mine")
+    assert "https://console.vast.ai/api/v0/instances/$CONTAINER_ID/" in text
+    assert "${STELLUX_SILENT_S-800}" in text
+    assert "${STELLUX_LIFE_S-259200}" in text
+
+
 def test_the_head_is_known_by_one_key_and_a_link_has_all_its_forwards_or_ends() -> None:
     assert known_hosts_line(SETTINGS, PUBLIC) == f"[head.example]:7722 {PUBLIC}\n"
     lines = client_config(SETTINGS).splitlines()
