@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from tests.cluster.lab import why_not
 from tests.cluster.machine import Machine
 from tests.cluster.stage import Stage, stage
 from tests.cluster.sweeps import SmallSweep
+from tune_app.journal.costs import account_of
 
 pytestmark = pytest.mark.cluster
 
@@ -42,6 +46,31 @@ def end(machine: Machine, is_it: Callable[[str], bool]) -> None:
     assert found, machine.processes()
     for pid in found:
         os.kill(pid, signal.SIGKILL)
+
+
+def check_every_dollar(at: Stage, sweep: SmallSweep, copies: Path) -> None:
+    """The journal's account is the ledger's, to a millionth of a dollar, whoever was lost."""
+    with sweep.journal(copies) as journal:
+        account, (bill,) = account_of(journal), journal.bills()
+        attempts = journal.attempts()
+    assert account is not None
+    parts = (account.idle, account.setup, account.storage, account.bandwidth, account.head)
+    charged = sum(account.cells.values()) + sum(parts) + account.outside
+    assert abs(charged - bill.total) < 1e-6
+    for path in at.head.path("/var/lib/stellux").rglob("ledger.sqlite3*"):
+        shutil.copy(path, copies / path.name)
+    with closing(sqlite3.connect(copies / "ledger.sqlite3")) as ledger:
+        rows = ledger.execute("SELECT contract, estimated + unforeseen FROM instances")
+        counted = dict(rows.fetchall())
+    assert {one.contract for one in bill.machines} == set(counted)
+    # What was lost early in the sweep is on the bill as the ledger has it still.
+    lost = [one for one in bill.machines if one.ended_at is not None]
+    assert lost
+    assert all(abs(one.dollars - counted[one.contract]) < 1e-6 for one in lost)
+    priced = [one for one in attempts if one.place.contract is not None]
+    assert {one.place.contract for one in priced} <= set(counted)
+    assert len(account.cells) == sweep.size.cells
+    assert all(one.ended_at is not None for one in attempts)
 
 
 def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: Path) -> None:
@@ -82,6 +111,7 @@ def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: P
     at.reboot_head()
     at.wait_for(lambda: not sweep.running(), within_s=600, every_s=3.0, what=sweep.log())
 
+    check_every_dollar(at, sweep, tmp_path / "paid")
     with sweep.journal(tmp_path / "journal") as journal:
         assert unfinished(journal.cells()) == [], sweep.log()
         seen = journal.observations()

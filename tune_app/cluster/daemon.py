@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from typing import Protocol, Self
 
 from tune_app.dollars.bill import Bill
@@ -35,7 +36,8 @@ class DrainOrder(Protocol):
 class ClusterDaemon(Protocol):
     """The daemon, as `tune_app.cloud.daemon.client` reaches it. Methods raise OSError."""
 
-    def bill(self) -> Bill: ...
+    def bill(self, working: Iterable[int] = ()) -> Bill:
+        """working: contracts of machines on which the driver's cells train."""
 
     def drain(self, driver: str) -> DrainOrder: ...
 
@@ -64,6 +66,7 @@ class Inquiry:
         self._bill: Bill | None = None
         self._order: DrainOrder | None = None
         self._said: set[str] = set()
+        self._working: frozenset[int] = frozenset()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._ask_on, name="daemon", daemon=True)
 
@@ -85,6 +88,11 @@ class Inquiry:
         """The newest answer if it wants a drain, else None."""
         order = self._order
         return order if order is not None and order.wanted else None
+
+    def trains_on(self, contract: int) -> None:
+        """Notes a machine on which a cell trains, so that the daemon knows how long it took."""
+        # A new set: the other thread may be reading this one.
+        self._working = self._working | {contract}
 
     def ask(self) -> None:
         """Asks for both now. A daemon that does not answer leaves the answers as they are."""
@@ -122,7 +130,7 @@ class Inquiry:
     def ask_for_the_bill(self) -> None:
         """Asks for the newest one now."""
         try:
-            self._bill = self._daemon.bill()
+            self._bill = self._daemon.bill(self._working)
         except OSError as error:
             self._say(f"the cluster's daemon does not say what machines cost: {error}")
 

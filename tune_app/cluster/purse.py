@@ -81,18 +81,16 @@ class Purse:
         """
         if worker is None:
             return Place(machine=machine, gpu=gpu, dollars_per_hour=self._price)
-        rented = (
-            []
-            if self._inquiry is None or self._inquiry.bill is None
-            else [
-                one
-                for one in self._inquiry.bill.machines
-                if one.worker == worker and one.ended_at is None
-            ]
-        )
-        if not rented:
+        bill = None if self._inquiry is None else self._inquiry.bill
+        rented = [
+            one
+            for one in (() if bill is None else bill.machines)
+            if one.worker == worker and one.ended_at is None
+        ]
+        if not rented or self._inquiry is None:
             return Place(worker=worker, machine=machine, gpu=gpu)
         newest = max(rented, key=lambda one: one.since)
+        self._inquiry.trains_on(newest.contract)
         return Place(
             worker=worker,
             machine=newest.machine,

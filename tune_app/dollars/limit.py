@@ -54,7 +54,7 @@ def refuse_start(limit: float | None, *, spent: float, forecast: float | None, h
         )
     if spent == 0 and forecast is not None and forecast > limit:
         raise ValueError(
-            f"the sweep may cost {dollars(forecast)} ({how}), over --max-dollars {limit:g}; raise "
+            f"it may cost {dollars(forecast)} ({how}), over --max-dollars {limit:g}; raise "
             f"it to {_rounded_up(forecast):g}, or train fewer cells or tokens"
         )
 

@@ -151,7 +151,13 @@ def train_sweep(
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
             trains = any(not cell.status.ended for cell in journal.cells())
-            with purse_of(journal, options, name=plan.name, trains=trains, daemon=daemon) as purse:
+            with purse_of(
+                journal,
+                options,
+                name=plan.name,
+                trains=trains,
+                daemon=daemon,
+            ) as purse:
                 ended_by = _run_rounds(
                     standing.plan,
                     rules,

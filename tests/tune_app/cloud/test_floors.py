@@ -60,7 +60,7 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "secrets",
         "whole_files",
     },
-    "sweep_service": {"head", "head_paths", "node", "overlay", "whole_files"},
+    "sweep_service": {"daemon", "head", "head_paths", "node", "overlay", "whole_files"},
     "head_machine": {
         "cluster_yaml",
         "errors",

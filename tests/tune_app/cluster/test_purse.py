@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,7 +58,10 @@ class Daemon:
     order: Order = field(default_factory=Order)
     told: list[tuple[str, int]] = field(default_factory=list)
 
-    def bill(self) -> Bill:
+    working: frozenset[int] = frozenset()
+
+    def bill(self, working: Iterable[int] = ()) -> Bill:
+        self.working = frozenset(working)
         if self.newest is None:
             raise ConnectionError("the cloud daemon does not answer")
         return self.newest
@@ -136,6 +139,7 @@ def test_an_interrupted_cell_on_rented_machines_pays_for_all_its_time(
         clock.now += HOUR
         finish(journal, first)
         daemon.newest = bill(lost, two)
+    assert daemon.working == {7, 8}
     found = account_of(journal)
     assert found is not None
     assert found.cells == pytest.approx({first: 0.4 + 0.2})

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tests.tune_app.journals import EXPANSIONS, FATES, SHARES, make_journal
 from tests.tune_app.observations import changed
+from tune_app.dollars.limit import Spending
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import (
     Action,
@@ -127,8 +128,12 @@ def test_live_region_shows_running_cells_and_the_best(waiting: Journal, played: 
     view.cell_started(replace(waiting.cell(third), status=Status.RUNNING))
     clock.now += 65
     text = _text(view, width=80)
+    assert "$" not in text
+    view.paid(Spending(spent=0.42, per_hour=1.0, limit=5.0))
+    priced = _text(view, width=80)
     view.sweep_ended()
 
+    assert re.search(r"left, \$0\.42 so far, about \$0\.\d\d in all of \$5\.00$", priced, re.M)
     assert "quick  1m 05s, about " in text
     assert "12 cells: 1 finished, 1 infeasible, 2 running, 8 pending" in text
     row = next(line for line in text.splitlines() if line.startswith(name(played, 0.25, 2.0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +109,13 @@ class DaemonClient:
         """Allows launches again after `destroy_all`."""
         self._ask({"op": "open"})
 
-    def bill(self) -> Bill:
-        """What every machine has cost. It does not count as asking for the list of workers."""
-        values = self._ask({"op": "bill"})
+    def bill(self, working: Iterable[int] = ()) -> Bill:
+        """What every machine has cost. It does not count as asking for the list of workers.
+
+        Args:
+            working: contracts of machines on which the caller's cells train.
+        """
+        values = self._ask({"op": "bill", "working": sorted(working)})
         try:
             return Bill.from_values(values)
         except ValueError as error:

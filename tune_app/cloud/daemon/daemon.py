@@ -274,7 +274,7 @@ class Daemon:
             "status": lambda _: self._status(),
             "drain": lambda asked: asdict(self._drain(_text(asked, "driver"))),
             "drained": lambda asked: self._drained(_text(asked, "driver"), _whole(asked, "number")),
-            "bill": lambda _: self._bill(),
+            "bill": lambda asked: self._bill(_contracts(asked)),
         }
         name = request.get("op")
         if not isinstance(name, str) or name not in operations:
@@ -317,7 +317,8 @@ class Daemon:
     def _drained(self, driver: str, number: int) -> None:
         self._rentals.money.drains.driver_saved(driver, number)
 
-    def _bill(self) -> dict[str, Any]:
+    def _bill(self, working: list[int]) -> dict[str, Any]:
+        self._ledger.worked(working)
         known = [
             (one, None if one.attempt is None else self._ledger.find_attempt(one.attempt))
             for one in self._ledger.rentals()
@@ -372,6 +373,14 @@ def _text(asked: dict[str, Any], name: str) -> str:
         raise ValueError(f"{name} is {str(value)[:40]!r}; a text is expected")
     # It goes into the log, where a line is one entry.
     return "".join(one if one.isprintable() else " " for one in value[:300])
+
+
+def _contracts(asked: dict[str, Any]) -> list[int]:
+    """Machines on which a driver's cells train."""
+    named = asked.get("working", [])
+    if not isinstance(named, list):
+        raise ValueError(f"working is {str(named)[:40]!r}; a list of contracts is expected")
+    return [_whole({"contract": one}, "contract") for one in named]
 
 
 def _whole(asked: dict[str, Any], name: str) -> int:

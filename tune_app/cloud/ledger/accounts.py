@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tune_app.cloud.ledger.stays import Stay, note_work, read_stays
 from tune_app.cloud.ledger.store import LedgerStore
 from tune_app.cloud.market.records import Charge
 
@@ -152,6 +153,16 @@ class AccountsStore(LedgerStore):
                 "(SELECT MAX(number) FROM drains)",
                 [before],
             )
+
+    def worked(self, contracts: Iterable[int]) -> None:
+        """Records that cells train on instances; the first time counts."""
+        with self._transaction():
+            note_work(self._connection, contracts, self._clock())
+
+    def stays(self) -> list[Stay]:
+        """What became of every machine that was rented and ran."""
+        with self._lock:
+            return read_stays(self._connection)
 
     def _rows(self, query: str, *values: object) -> list[dict[str, Any]]:
         with self._lock:

@@ -101,6 +101,8 @@ CREATE TABLE drains (
     ended_at REAL,
     is_over INTEGER NOT NULL
 ) STRICT;
+-- When the first cell trained on an instance.
+CREATE TABLE stays (contract INTEGER PRIMARY KEY, worked_at REAL NOT NULL) STRICT;
 """
 """Since version 3."""
 

@@ -33,6 +33,8 @@ class Offer:
     """The newest CUDA version that the host's driver runs."""
     hours_left: float
     """Until the host takes its machine back."""
+    benchmark: float = 0.0
+    """The market's own figure of the GPU's speed, comparable among its offers; 0 if it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,9 @@ class Quote:
     setup: float
     """The set-up's downloads, once."""
     per_unit: float
-    """Dollars for one unit of the speeds' table, over an hour."""
+    """Dollars for one token/s, over an hour."""
+    speed: str = ""
+    """Where the GPU's speed is from."""
 
     @property
     def per_hour(self) -> float:

@@ -146,7 +146,8 @@ def start_worker(
     """
     check_token(Path.home())
     mark = mark_of(node.cluster, node.k)
-    environment = ray_environment(given, mark=mark)
+    # Trials report it, so that their cells are charged for this machine.
+    environment = ray_environment({**given, "STELLUX_K": str(node.k)}, mark=mark)
     resources = without_measured(given.get("RAY_OVERRIDE_RESOURCES"))
     if resources is not None:
         environment["RAY_OVERRIDE_RESOURCES"] = resources

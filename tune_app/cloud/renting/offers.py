@@ -12,9 +12,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tune_app.cloud.market.gpu_speeds import Speed, speeds_of
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import HOURS_PER_MONTH, Offer, Quote
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.renting.experience import Experience
+
+NO_EXPERIENCE = Experience()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +75,18 @@ def search_and_choose(
     *,
     avoided: Mapping[int, str] | None = None,
     taken: Collection[int] = (),
+    experience: Experience = NO_EXPERIENCE,
 ) -> Choice | NoOffer:
     """Asks the market, and chooses as `choose` does. Raises CloudError.
 
     Where nothing passes, it asks once more without the caps: the answer shows which cap to move.
     """
-    found = choose(market.offers(rules), rules, avoided=avoided, taken=taken)
+    found = choose(market.offers(rules), rules, avoided=avoided, taken=taken, experience=experience)
     if isinstance(found, Choice):
         return found
-    return choose(market.offers(rules, caps=False), rules, avoided=avoided, taken=taken)
+    return choose(
+        market.offers(rules, caps=False), rules, avoided=avoided, taken=taken, experience=experience
+    )
 
 
 def choose(
@@ -88,17 +95,21 @@ def choose(
     *,
     avoided: Mapping[int, str] | None = None,
     taken: Collection[int] = (),
+    experience: Experience = NO_EXPERIENCE,
 ) -> Choice | NoOffer:
     """The offer with the lowest price per unit of training.
 
     Args:
         avoided: machines not to rent, with the reason.
         taken: offers that are being rented, or are gone.
+        experience: what became of machines that were rented before.
     """
     passed: list[Quote] = []
     refused: list[tuple[Offer, list[Miss]]] = []
+    offers = list(offers)
+    speeds = speeds_of(offers, rules.speeds)
     for offer in offers:
-        found = quote(offer, rules)
+        found = quote(offer, rules, speed=speeds.get(offer.id), experience=experience)
         misses = _misses(offer, found, rules, avoided or {}, taken)
         if misses:
             refused.append((offer, misses))
@@ -107,7 +118,7 @@ def choose(
     if passed:
         passed.sort(key=lambda item: (item.per_unit, item.offer.id))
         best = passed[0]
-        return Choice(quote=best, reason=_why(best, passed, rules))
+        return Choice(quote=best, reason=_why(best, passed, rules, experience))
     refused.sort(key=lambda item: (len(item[1]), sum(miss.distance for miss in item[1])))
     counts = Counter(miss.cap for _, misses in refused for miss in misses)
     nearest = refused[0] if refused else None
@@ -120,8 +131,19 @@ def choose(
     )
 
 
-def quote(offer: Offer, rules: OfferRules) -> Quote:
-    """What a stay costs at the bid that the rules give, at most the cap if the minimum allows."""
+def quote(
+    offer: Offer,
+    rules: OfferRules,
+    *,
+    speed: Speed | None = None,
+    experience: Experience = NO_EXPERIENCE,
+) -> Quote:
+    """What a stay costs at the bid that the rules give, at most the cap if the minimum allows.
+
+    Args:
+        speed: of the GPU; None for the one in the rules.
+        experience: by which the stay is shorter, or the set-up longer.
+    """
     storage = rules.disk_gb * offer.storage_per_gb_month / HOURS_PER_MONTH
     bid = max(offer.minimum_bid * rules.bid_factor, offer.minimum_bid + 0.001)
     if offer.minimum_bid <= rules.max_dollars_per_hour - storage:
@@ -134,16 +156,20 @@ def quote(offer: Offer, rules: OfferRules) -> Quote:
     )
     setup = rules.setup_gb * offer.download_per_gb
     download_hours = rules.setup_gb * 8_000 / max(offer.download_mbps, 1.0) / 3_600
-    productive = max(rules.stay_hours - rules.setup_hours - download_hours, 1e-3)
-    speed = rules.speeds.get(offer.gpu_name, 0.0)
-    dollars = rules.stay_hours * (bid + storage + bandwidth) + setup
+    seen = (offer.gpu_name, offer.machine_id)
+    stay = experience.stay_hours(*seen, wanted=rules.stay_hours)
+    setup_hours = experience.setup_hours(*seen, expected=rules.setup_hours + download_hours)
+    productive = max(stay - setup_hours, 1e-3)
+    speed = speed or speeds_of([offer], rules.speeds).get(offer.id)
+    dollars = stay * (bid + storage + bandwidth) + setup
     return Quote(
         offer=offer,
         bid=bid,
         storage_per_hour=storage,
         bandwidth_per_hour=bandwidth,
         setup=setup,
-        per_unit=dollars / (productive * speed) if speed > 0 else math.inf,
+        per_unit=math.inf if speed is None else dollars / (productive * speed.tokens_per_second),
+        speed="" if speed is None else speed.source,
     )
 
 
@@ -217,7 +243,7 @@ def _under(cap: str, value: float, limit: float) -> Miss:
     )
 
 
-def _why(best: Quote, passed: Sequence[Quote], rules: OfferRules) -> str:
+def _why(best: Quote, passed: Sequence[Quote], rules: OfferRules, experience: Experience) -> str:
     text = (
         f"offer {best.offer.id}, {best.offer.gpu_name}: ${best.per_hour:.3f}/h (bid "
         f"{best.bid:.4f}, storage {best.storage_per_hour:.4f}, bandwidth "
@@ -230,4 +256,8 @@ def _why(best: Quote, passed: Sequence[Quote], rules: OfferRules) -> str:
             f", {1 - best.per_unit / following.per_unit:.0%} cheaper per unit of training than "
             f"offer {following.offer.id}, {following.offer.gpu_name}"
         )
+    # Last: figures above are measured or quoted.
+    text += f"; by a speed that is {best.speed}"
+    if seen := experience.said(best.offer.gpu_name, best.offer.machine_id):
+        text += f"; {seen}"
     return text

@@ -27,6 +27,7 @@ from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Quote
+from tune_app.cloud.renting.experience import Experience
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.renting.verdicts import head_to_blame, launch_allowed_at
@@ -179,7 +180,11 @@ class Launcher:
         now = self._clock()
         self._taken = {offer: until for offer, until in self._taken.items() if until > now}
         choice = search_and_choose(
-            self._market, kind.rules, avoided=self._ledger.avoided(), taken=self._taken
+            self._market,
+            kind.rules,
+            avoided=self._ledger.avoided(),
+            taken=self._taken,
+            experience=Experience(stays=self._ledger.stays()),
         )
         if isinstance(choice, NoOffer):
             raise NoOfferError(choice.reason)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tune_app.cloud import head_paths
+from tune_app.cloud.daemon.client import daemon_here
 from tune_app.cloud.head.services import ServiceError, systemctl
 from tune_app.cloud.head.units import SWEEP
 from tune_app.cloud.node.settings import load_head_settings
@@ -64,7 +65,23 @@ def usual_supervisor(files: SweepFiles) -> SweepSupervisor:
         ray=(address(HEAD), settings.gcs_port),
         home=Path.home(),
         variables={STORE_VARIABLE: store_url(overlay, head_paths.STORE)},
+        drains=why_drained,
     )
+
+
+def why_drained() -> str:
+    """Why the cluster ends its machines now; empty if it does not, or if nobody says."""
+    client = daemon_here()
+    if client is None:
+        return ""
+    try:
+        order = client.drain(UNIT)
+        if order.wanted:
+            # It has no work of its own: nobody is to wait for it.
+            client.drained(UNIT, order.number)
+    except OSError as error:
+        return f"the cloud daemon does not say whether it goes on: {error}"
+    return order.reason if order.wanted else ""
 
 
 def start_sweep(files: SweepFiles, arguments: tuple[str, ...]) -> int:

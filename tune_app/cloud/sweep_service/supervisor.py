@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from tune_app.cloud.node.starting import answers
 from tune_app.cloud.overlay.ray_arguments import ENVIRONMENT
 from tune_app.cloud.sweep_service.hub_token import store_token, with_token
 from tune_app.cloud.whole_files import write_file
-from tune_app.command_line import INTERRUPTED, MISTAKE
+from tune_app.command_line import INTERRUPTED, MISTAKE, OUT_OF_DOLLARS
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,9 @@ def checked_arguments(arguments: Sequence[str]) -> tuple[str, ...]:
     return tuple(arguments)
 
 
-def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) -> Verdict:
+def verdict(
+    code: int, *, failures: int, ray_restarted: bool, accepted: bool, drained: bool = False
+) -> Verdict:
     """Whether a sweep whose process has ended is run again. Pure.
 
     Args:
@@ -154,9 +156,10 @@ def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) ->
         failures: of the same kind before it, since the last good run.
         ray_restarted: whether Ray's head has restarted since it began, or did not answer.
         accepted: whether it has trained before, so that its arguments are not at fault.
+        drained: whether it has saved its cells because the cluster was ending its machines.
     """
-    if code == 0:
-        return Verdict(again=False, reason="the sweep is complete")
+    if code in (0, OUT_OF_DOLLARS):
+        return _saved_or_complete(code, drained=drained)
     # Before all else: a sweep that loses its Ray ends like one that is refused.
     if ray_restarted:
         return Verdict(again=True, reason="Ray restarted, or did not answer")
@@ -174,6 +177,18 @@ def verdict(code: int, *, failures: int, ray_restarted: bool, accepted: bool) ->
         return Verdict(again=True, failure=True, reason=why)
     why = f"it failed {failures + 1} times while Ray ran; the last time it {how}"
     return Verdict(again=False, code=GIVEN_UP, reason=why)
+
+
+def _saved_or_complete(code: int, *, drained: bool) -> Verdict:
+    if code == 0:
+        return Verdict(again=False, reason="the sweep is complete")
+    if drained:
+        return Verdict(again=True, reason="the cluster has dollars again")
+    return Verdict(
+        again=False,
+        code=code,
+        reason="the sweep has spent its --max-dollars; start it with a higher one to go on",
+    )
 
 
 def failure_kind(code: int) -> str:
@@ -207,6 +222,8 @@ class SweepSupervisor:
         accepted_s: a run of this length was not refused.
         good_s: a run of this length is good, and resets the count of failures.
         steady_s: how long Ray is watched after a sweep was refused.
+        drains: says why the cluster ends its machines now; empty if it does not.
+        drains_s: how often it is asked while a sweep waits for the end of that.
     """
 
     files: SweepFiles
@@ -223,6 +240,8 @@ class SweepSupervisor:
     good_s: float = 3600.0
     steady_s: float = 5.0
     look_s: float = 0.5
+    drains: Callable[[], str] = str
+    drains_s: float = 15.0
 
     def run(self, ended: threading.Event) -> int | None:
         """Runs until the sweep has ended or `ended` is set.
@@ -241,10 +260,13 @@ class SweepSupervisor:
                 break
             if time.monotonic() - began >= self.good_s:
                 failures.clear()
+            drained = code == OUT_OF_DOLLARS and self._wait_for_dollars(ended)
+            if ended.is_set():
+                break
             accepted = self.files.accepted.exists()
             doubted = code == MISTAKE and not accepted
             steady = not doubted or self._is_steady(ray, ended)
-            if code != 0 and not (doubted and steady):
+            if code not in (0, OUT_OF_DOLLARS) and not (doubted and steady):
                 # When Ray dies, the sweep ends before Ray restarts.
                 ended.wait(min(self.pause_s * 2 ** failures.total(), 300.0))
                 if not self._wait_for_ray(ended):
@@ -254,6 +276,7 @@ class SweepSupervisor:
                 failures=failures[failure_kind(code)],
                 ray_restarted=not steady or self._ray() != ray,
                 accepted=accepted,
+                drained=drained,
             )
             logger.info("%s%s", found.reason, "; running it again" if found.again else "")
             if not found.again:
@@ -262,6 +285,16 @@ class SweepSupervisor:
             if found.failure:
                 failures[failure_kind(code)] += 1
         return None
+
+    def _wait_for_dollars(self, ended: threading.Event) -> bool:
+        """Waits while the cluster ends its machines, for days if need be; whether it did."""
+        reason = self.drains()
+        if reason:
+            logger.info("the sweep is saved and waits: %s", reason)
+        drained = bool(reason)
+        while reason and not ended.wait(self.drains_s):
+            reason = self.drains()
+        return drained
 
     def _ray(self) -> str:
         """The id of Ray's newest start; empty before the first."""

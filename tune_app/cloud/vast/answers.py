@@ -36,6 +36,7 @@ def read_offer(values: Mapping[str, Any]) -> Offer:
         reliability=read.number("reliability2" if "reliability2" in values else "reliability"),
         cuda=read.number("cuda_max_good"),
         hours_left=read.number("duration") / 3600,
+        benchmark=max(0.0, read.number_or("dlperf", 0.0)),
     )
 
 

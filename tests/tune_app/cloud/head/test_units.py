@@ -135,7 +135,8 @@ def test_no_unit_is_given_up() -> None:
         assert unit.get("Service", "Restart") == ("on-failure" if name == SWEEP else "always")
         assert unit.has_option("Service", "RestartSec")
     prevented = Unit(SWEEP).words("Service", "RestartPreventExitStatus")
-    assert prevented == [str(supervisor.MISTAKE), str(supervisor.GIVEN_UP)]
+    assert prevented == ["2", "3", "75"]
+    assert (supervisor.MISTAKE, supervisor.GIVEN_UP, supervisor.OUT_OF_DOLLARS) == (2, 3, 75)
     assert str(supervisor.RAY_SILENT) not in prevented
 
 

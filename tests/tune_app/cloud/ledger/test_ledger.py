@@ -225,7 +225,7 @@ def test_a_ledger_of_a_version_before_is_brought_up(
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as before:
         if version == 1:
             before.execute("DROP TABLE bad_workers")
-        for table in ("credit", "drains"):
+        for table in ("credit", "drains", "stays"):
             before.execute(f"DROP TABLE {table}")
         before.execute("ALTER TABLE cluster DROP COLUMN lost")
         before.execute(f"PRAGMA user_version = {version}")

@@ -251,6 +251,23 @@ def test_a_ray_that_does_not_answer_is_not_waited_for_for_ever(place: Place) -> 
     assert place.runs == []
 
 
+def test_a_sweep_that_was_saved_goes_on_when_the_cluster_does(place: Place) -> None:
+    place.plan("75", "0")
+    answers = iter(["the cap is near", "the cap is near", ""])
+    supervisor = place.supervisor(drains=lambda: next(answers), drains_s=0.01)
+    assert supervisor.run(threading.Event()) == 0
+    assert len(place.runs) == 2
+    assert next(answers, None) is None
+
+
+def test_a_sweep_that_has_spent_its_own_dollars_is_not_run_again(place: Place) -> None:
+    place.plan("75")
+    assert place.supervisor().run(threading.Event()) == 75
+    end = place.files.read_end()
+    assert end is not None
+    assert "start it with a higher one" in end.reason
+
+
 def test_verdicts_say_why() -> None:
     def why(code: int, failures: int = 0, ray_restarted: bool = False) -> str:
         found = verdict(code, failures=failures, ray_restarted=ray_restarted, accepted=True)
