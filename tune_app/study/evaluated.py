@@ -12,7 +12,8 @@ from tune_app.results.summary import SweepResults
 from tune_app.study.found import Found
 from tune_app.study.report_phases import cell_text
 
-FINALISTS = "finalists"
+FINALISTS = ("finalists", "race")
+"""Kinds of phases whose designs are evaluated."""
 
 
 def evaluated_cells(results: SweepResults) -> dict[str, CellResult]:
@@ -29,7 +30,7 @@ def evaluated_cells(results: SweepResults) -> dict[str, CellResult]:
 
 def evaluation_lines(found: Found) -> list[str]:
     """The evaluations of the finalists as Markdown, a column each; nothing if there are none."""
-    phases = found.of(FINALISTS)
+    phases = found.of(*FINALISTS)
     if not phases:
         return []
     results = phases[-1].results

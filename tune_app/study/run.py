@@ -131,7 +131,7 @@ def run_study(
                     )
                     return outcome.exit_code
             one = _read(folder, planned)
-            if phase.KIND == FINALISTS:
+            if phase.KIND in FINALISTS:
                 unevaluated += evaluate_finalists(study, one.results, inner, console=console)
                 one = _read(folder, planned)
             found = replace(found, phases=(*found.phases, one))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tune_app.study.studies import MadeUp, noisy, run_made_up, study_of
+from tune_app.study import evaluating
 from tune_app.study.file import study_from
 from tune_app.study.race import compared
 from tune_app.study.run import read_study
@@ -28,9 +29,17 @@ def effect(values: Mapping[str, Any]) -> float:
 def test_finalists_race_and_the_verdict_says_how(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = study_of(phase=PHASES)
+    evaluated: list[str] = []
+    monkeypatch.setattr(
+        evaluating,
+        "evaluate_cell",
+        lambda chosen, *_, **__: evaluated.append(chosen.cell.cell.label),
+    )
+    monkeypatch.setattr(evaluating, "write_results", lambda *_: None)
+    study = study_of(phase=PHASES, evaluate=["latency"])
     code, _ = run_made_up(study, MadeUp(noisy(0.001, effect)), tmp_path, monkeypatch)
     assert code == 0
+    assert len(evaluated) == 3, "those that left too"
     folder = tmp_path / "tiny"
     told = json.loads((folder / "verdict.json").read_text("utf-8"))
     assert told["verdict"]["winner"] == "2"
