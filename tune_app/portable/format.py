@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from data.tokenizers.spec import KINDS
 from model.mup import Scales
 from model.spec import ModelConfig
 
@@ -41,6 +42,13 @@ class FileRecord:
     size: int
     """Bytes."""
     sha256: str
+
+    def __post_init__(self) -> None:
+        if type(self.size) is not int or self.size < 0 or not isinstance(self.sha256, str):
+            raise ValueError(
+                f"a file has the size {self.size!r} and the SHA-256 {self.sha256!r}; it must be a "
+                "whole number of bytes and a text"
+            )
 
     @classmethod
     def of(cls, content: bytes) -> FileRecord:
@@ -89,12 +97,12 @@ class ExportConfig:
             values = json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             raise ExportError(f"{folder} is no export: {_NOT_AN_EXPORT}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ExportError(
                 f"{path} is damaged ({_first_line(error)}); copy or export it again"
             ) from error
         found = values.pop("format", None) if isinstance(values, dict) else None
-        if not isinstance(found, int):
+        if type(found) is not int or found < 1:
             raise ExportError(f"{path} does not describe an export of Stellux; {_NOT_AN_EXPORT}")
         if found > FORMAT:
             raise ExportError(
@@ -108,6 +116,10 @@ class ExportConfig:
                     "model": ModelConfig(**values["model"]),
                     "scales": Scales.from_values(values["scales"]),
                     "progress": _share(values.get("progress", 1.0)),
+                    "end_of_text": _of_type(values, "end_of_text", int),
+                    "parametrization": _of_type(values, "parametrization", str),
+                    "source": _of_type(values, "source", dict),
+                    "tokenizer": _tokenizer(_of_type(values, "tokenizer", dict)),
                     "files": {name: FileRecord(**one) for name, one in values["files"].items()},
                 }
             )
@@ -124,7 +136,11 @@ class ExportConfig:
             raise ExportError(f"{folder / CONFIG_FILE} does not name {name}; export it again")
         wanted = self.files[name]
         try:
-            content = path.read_bytes()
+            # Not a device or a pipe, which might never end, and no more than there should be.
+            if path.exists() and not path.is_file():
+                raise ExportError(f"{path} is not a file; copy or export it again")
+            with path.open("rb") as file:
+                content = file.read(wanted.size + 1)
         except OSError as error:
             raise ExportError(
                 f"{path} cannot be read ({error.strerror}); the export is not complete: copy or "
@@ -143,6 +159,22 @@ class ExportConfig:
             )
             raise ExportError(f"{path} is not {what}: its SHA-256 differs; copy or export it again")
         return content
+
+
+def _of_type(values: Mapping[str, Any], name: str, kind: type) -> Any:
+    # Not isinstance: true is no number of a token.
+    if type(values[name]) is not kind:
+        raise ValueError(f"{name} is {values[name]!r}; it must be of the type {kind.__name__}")
+    return values[name]
+
+
+def _tokenizer(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    if values.get("kind") not in KINDS:
+        raise ValueError(
+            f"the tokenizer is of the kind {values.get('kind')!r}; expected one of "
+            f"{', '.join(KINDS)}"
+        )
+    return values
 
 
 def _share(value: Any) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from data.prepare import prepare
 from data.tokenizers.spec import TokenizerSpec
@@ -21,6 +23,7 @@ from tune_app.evaluation import suites
 from tune_app.evaluation.choice import ChosenCell
 from tune_app.evaluation.exporting import write_export
 from tune_app.evaluation.fields import EVALUATION_FIELDS, schema
+from tune_app.evaluation.recording import LOCK
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.results.columns import of_results
@@ -127,6 +130,52 @@ def _place_of_text(folder: Path) -> int:
     (place,) = (row["document"] for row in rows if row["contaminated"])
     assert rows[place]["text_bytes"] == len(TEXT)
     return int(place)
+
+
+def test_an_evaluation_that_was_cut_off_loses_nothing(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cut off while files are written, by a full disk for one, or between suites."""
+    data = runs.parent / "data"
+    given = ["quick", "--suite", "sst2", "--suite", str(data / "novel.txt"), "--data", str(data)]
+    given += ["--results", str(runs)]
+
+    def recorded() -> list[str]:
+        with Journal.open(runs / "quick/journal.sqlite3", read_only=True) as journal:
+            return [one.suite for one in journal.evaluations()]
+
+    def full(folder: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "write_contaminated", full)
+        assert run(evaluate, *given) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert recorded() == []
+    with monkeypatch.context() as patched, pytest.raises(KeyError):
+        patched.setattr(running, "_tell", _Once())
+        run(evaluate, *given)
+    assert recorded() == ["sst2"]
+    (folder,) = (runs / "quick/evaluations").iterdir()
+    assert len((folder / "contaminated.jsonl").read_text().splitlines()) == 1
+    with FileLock(folder / LOCK):
+        assert run(evaluate, *given) == 2
+    assert "another process writes evaluations into" in capsys.readouterr().err.replace("\n", " ")
+    assert run(evaluate, *given) == 0
+    assert recorded() == ["sst2", "novel"]
+    assert (folder / "sst2-validation.parquet").is_file() and (folder / "metrics.json").is_file()
+
+
+class _Once:
+    """Tells of one result, and then fails like a process that is killed."""
+
+    def __init__(self) -> None:
+        self.told = False
+
+    def __call__(self, *_: object) -> None:
+        if self.told:
+            raise KeyError
+        self.told = True
 
 
 def test_an_export_is_evaluated_without_a_journal(

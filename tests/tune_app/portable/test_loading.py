@@ -169,6 +169,27 @@ def cut(name: str) -> Callable[[Path], None]:
         (edited("config.json", lambda one: one | {"progress": "x"}), "progress is 'x'; it must be"),
         (edited("config.json", lambda one: one | {"files": {}}), "does not name model.safetensors"),
         (edited("config.json", lambda one: one | {"end_of_text": 999}), "999 for end-of-text"),
+        (edited("config.json", lambda one: one | {"end_of_text": True}), "end_of_text is True; it"),
+        (edited("config.json", lambda one: one | {"tokenizer": {}}), "is of the kind None; expect"),
+        (edited("config.json", lambda one: one | {"source": [1]}), "source is .1.; it must be of"),
+        (
+            edited(
+                "config.json",
+                lambda one: (
+                    one
+                    | {"files": {name: file | {"size": "9"} for name, file in one["files"].items()}}
+                ),
+            ),
+            "a file has the size '9' and the SHA-256",
+        ),
+        (lambda folder: (folder / "config.json").write_text("[" * 99_999), "json is damaged"),
+        (
+            lambda folder: (
+                (folder / "model.safetensors").unlink(),
+                (folder / "model.safetensors").symlink_to("/dev/zero"),
+            ),
+            "model.safetensors is not a file",
+        ),
     ],
 )
 def test_what_is_damaged_is_refused(
