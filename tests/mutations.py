@@ -241,6 +241,13 @@ MUTATIONS: Sequence[Mutation] = (
         test=f"{TESTS}/head_machine/test_fetch_results.py"
         "::test_a_link_in_a_folders_place_is_not_followed",
     ),
+    Mutation(
+        name="the firewall is not rolled back",
+        path=f"{CLOUD}/head/firewall_trial.py",
+        old="  nft delete table inet stellux\n",
+        new="  :\n",
+        test=f"{TESTS}/head/test_firewall_trial.py::test_rules_that_nobody_confirms_are_undone",
+    ),
 )
 
 

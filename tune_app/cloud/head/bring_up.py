@@ -14,6 +14,7 @@ from typing import Any
 from tune_app.cloud.cluster_yaml.settings import overlay_values, write_daemon_settings
 from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.firewall import open_ports
+from tune_app.cloud.head.firewall_trial import confirm
 from tune_app.cloud.head.reachable import check_reachable
 from tune_app.cloud.head.shell import HeadCommandError, HeadShell
 from tune_app.cloud.head.units import SWEEP, check_store_root
@@ -78,6 +79,7 @@ def bring_up(
         "of provider.head.open_ports, nothing else"
     )
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
+    confirm(shell)
     say("checking that workers can reach it")
     overlay = overlay_values(config)
     check_reachable(overlay["head"], overlay.get("port", OverlaySettings(head="example").port))

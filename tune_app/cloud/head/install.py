@@ -19,6 +19,7 @@ from cyclopts import App
 
 from tune_app.cloud import head_paths
 from tune_app.cloud.head.firewall import firewall_rules
+from tune_app.cloud.head.firewall_trial import begin_trial
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
 from tune_app.cloud.head.packages import install_packages
 from tune_app.cloud.head.ray_home import fill_home, forget_token, login_keys, shell_lines
@@ -99,11 +100,9 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         keys=login_keys(login),
         lines=shell_lines(store_url(overlay, head_paths.STORE)),
     )
-    write_file(
-        head_paths.FIREWALL,
-        firewall_rules({22, ssh_port, overlay.port}, cluster["open_ports"]),
-        mode=0o644,
-    )
+    rules = firewall_rules({22, ssh_port, overlay.port}, cluster["open_ports"])
+    begin_trial(rules)
+    write_file(head_paths.FIREWALL, rules, mode=0o644)
     _services()
     return 0
 

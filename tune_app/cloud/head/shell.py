@@ -66,6 +66,8 @@ class HeadShell:
     """A file; empty for what ~/.ssh/config and the agent say."""
     known_hosts: str = ""
     """A file; empty for the user's own."""
+    fresh: bool = False
+    """A connection of its own, even where ~/.ssh/config shares one."""
 
     def command(self, *words: str) -> list[str]:
         """The command line on this machine that runs the words there."""
@@ -79,6 +81,8 @@ class HeadShell:
         }
         if self.known_hosts:
             options |= {"UserKnownHostsFile": self.known_hosts, "GlobalKnownHostsFile": "/dev/null"}
+        if self.fresh:
+            options |= {"ControlMaster": "no", "ControlPath": "none"}
         line = ["ssh", "-p", str(self.port)]
         for name, value in options.items():
             line += ["-o", f"{name}={value}"]
