@@ -105,6 +105,14 @@ def test_an_odd_list_raises_and_is_never_an_empty_one(
     assert len(client.instances()) == 1
 
 
+def test_a_list_shorter_than_it_announces_is_no_list(client: VastClient, fake: FakeVast) -> None:
+    client.create(order())
+    torn = {"success": True, "instances": [], "total_instances": 1, "next_token": None}
+    fake.say("list", 200, torn)
+    with pytest.raises(OddAnswerError, match="0 of the 1 that it announces"):
+        client.instances()
+
+
 def test_instances_of_others_need_only_a_number(client: VastClient, fake: FakeVast) -> None:
     mine = client.create(order(1, label="mine/1"))
     other = client.create(order(2, label="a volume"))
