@@ -8,6 +8,7 @@ python -m tune_app.cloud reap                end every rented machine, and see t
 python -m tune_app.cloud reap --orphans      end only those that nothing owns, beside a cluster
 python -m tune_app.cloud open                allow launches again after a reap
 python -m tune_app.cloud fetch               copy journals, results and checkpoints from the head
+python -m tune_app.cloud rehearse            compare Vast.ai with what is assumed of it, by renting
 python -m tune_app.cloud total               what all clusters of the account may spend together
 """
 
@@ -244,6 +245,47 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
     )
     console.print(fetched.told(), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+@app.command(sort_key=10)
+def rehearse(
+    *,
+    rent: bool = False,
+    cap: float = 1.0,
+    minutes: float = 20.0,
+    image: str = "",
+    gpus: tuple[str, ...] = (),
+) -> int:
+    """Compare Vast.ai with what is assumed of it, on one machine for minutes. It costs money.
+
+    Without --rent nothing is rented: it looks at the key, the bill and the offers. With it, the
+    cheapest machine is rented, watched and destroyed, also on Ctrl-C and on any error. It prints a
+    report without secrets, which you can send in. The exit code is 1 if something differs.
+
+    Parameters
+    ----------
+    rent
+        Rent the machine.
+    cap
+        Dollars that it may cost at most.
+    minutes
+        It is destroyed after these at the latest.
+    image
+        Of the container; default: the one of the clusters.
+    gpus
+        Models to choose from; default: those of the clusters.
+    """
+    from tune_app.cloud import rehearsing  # noqa: PLC0415
+
+    console = Console()
+    return rehearsing.rehearse(
+        lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        rent=rent,
+        cap=cap,
+        minutes=minutes,
+        image=image,
+        gpus=gpus,
+    )
 
 
 @app.command(sort_key=9)

@@ -98,7 +98,18 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
     },
     "driver": {"sweep_service"},
     "reaping": {"daemon", "head_machine", "market", "renting"},
-    "commands": {"daemon", "errors", "head", "head_machine", "reaping", "secrets", "sweep_service"},
+    "commands": {
+        "daemon",
+        "errors",
+        "head",
+        "head_machine",
+        "reaping",
+        "rehearsing",
+        "secrets",
+        "sweep_service",
+    },
+    "rehearsal": {"errors", "market", "renting", "vast"},
+    "rehearsing": {"market", "rehearsal", "secrets", "vast"},
     "__main__": {"commands"},
 }
 

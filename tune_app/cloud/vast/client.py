@@ -105,8 +105,18 @@ class VastClient:
     def __repr__(self) -> str:
         return f"VastClient({self._base_url!r})"
 
+    @property
+    def base_url(self) -> str:
+        return self._base_url
+
     def close(self) -> None:
         self._http.close()
+
+    def ask(
+        self, endpoint: str, method: str, path: str, *, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """An answer as it came, of a call that may be repeated. Raises CloudError."""
+        return self._repeated(endpoint, method, path, query=query)
 
     def offers(self, rules: OfferRules, *, caps: bool = True) -> list[Offer]:
         """See `Market.offers`."""
