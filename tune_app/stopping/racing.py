@@ -135,7 +135,7 @@ class RaceState:
         if self.end is End.ONE_LEFT:
             return f"{names[0]} is left {after}"
         if self.end is None:
-            return f"{len(names)} designs go on {after}"
+            return f"{len(names)} designs are left {after}"
         rest = " and ".join([", ".join(names[1:-1]), names[-1]] if names[2:] else names[1:])
         told = f"these data cannot tell {names[0]} from {rest} {after}"
         if math.isfinite(self.widest):

@@ -17,6 +17,8 @@ from tune_app.journal.records import Action, Failure, FailureClass, Observation,
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
 from tune_app.replay.simulator import differing_decisions
+from tune_app.results.summary import summarise
+from tune_app.results.verdict import verdict
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.race import PairedRace, PairedRaceSettings
 from tune_app.stopping.racing import End
@@ -130,9 +132,13 @@ def test_a_race_trains_seed_by_seed_until_one_design_is_left(tmp_path: Path) -> 
         assert last.reason.startswith("it left the race: +0.0")
         assert "e-value" in last.reason
         assert now.state.seeds < len(SEEDS)
+        results = summarise(journal)
+        assert results.leader is not None and results.leader.label == "4"
+        assert verdict(results).startswith(f"the race: {now.reason}; 4 designs left it before (α")
+        assert results.saved_share is not None and results.saved_share > 0.2
+        assert differing_decisions(journal) == []
         (own,) = [one for one in journal.cells() if one.label == "4 × seed 3"]
         assert own.reason.startswith("the race has ended: 4 is left after")
-        assert differing_decisions(journal) == []
 
 
 def test_equal_designs_end_as_cannot_tell_whichever_comes_first(tmp_path: Path) -> None:
@@ -142,6 +148,7 @@ def test_equal_designs_end_as_cannot_tell_whichever_comes_first(tmp_path: Path) 
         now = race.standing(referee.curves)
         assert now.state.end is End.SAME and now.state.widest <= 0.02
         assert now.reason.startswith("these data cannot tell ")
+        assert verdict(summarise(journal)).startswith("the race: these data cannot tell ")
     (tmp_path / "spent").mkdir()
     with journal_of(tmp_path / "spent", rungs=0, smallest_difference=1e-6) as journal:
         train(journal, {}, random.Random(1))
