@@ -197,7 +197,10 @@ def plot(picture: Path, *files: Path) -> None:
         ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
         ax.minorticks_off()
         ax.set_title(f"{optimizer}: optima apart by a factor of {apart(found):.2f}", fontsize=10)
-        ax.legend(title="width × layers" if set(found) <= set(CROSSED) else None, frameon=False)
+        low, high = ax.get_ylim()
+        ax.set_ylim(low, high + 0.25 * (high - low))  # room for the legend
+        title = "width × layers" if set(found) <= set(CROSSED) else None
+        ax.legend(title=title, loc="upper center", ncols=2, frameon=False)
     figure.savefig(picture, dpi=150)
 
 
