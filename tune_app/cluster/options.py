@@ -70,14 +70,14 @@ class RunOptions:
         float | None,
         Parameter(
             help="Price of this machine in $/h, so that the results say what each cell cost; on a "
-            "rented cluster prices are known."
+            "rented cluster prices are known; default: unknown."
         ),
     ] = None
     max_dollars: Annotated[
         float | None,
         Parameter(
             help="What it may cost in all. It does not start if the forecast is higher; when it is "
-            "spent, cells are saved and paused, and go on with a higher limit."
+            "spent, cells are saved and paused, and go on with a higher limit; default: no limit."
         ),
     ] = None
     on_error: Literal["continue", "stop"] = "continue"

@@ -76,7 +76,8 @@ Space = Annotated[
         "quick_polyglu, quick_vocabulary, quick_superbpe, quick_optimizers; "
         "share_at_equal_width, share_at_equal_shape, share_at_equal_depth, depth_width; "
         "quick_share_at_equal_width, quick_share_at_equal_shape, quick_share_at_equal_depth, "
-        "quick_depth_width; everything, quick_everything; or the path to a .py file."
+        "quick_depth_width; mixtures, curriculum, quick_mixtures, quick_curriculum; everything, "
+        "quick_everything; or the path to a .py file."
     ),
 ]
 Name = Annotated[str, Parameter(help="Name of the sweep.")]
