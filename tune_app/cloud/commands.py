@@ -138,7 +138,7 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
 def reap(
     cluster: Path | None = None,
     *,
-    orphans: bool = False,
+    orphans: Annotated[bool, Parameter(negative="")] = False,
     socket: Path | None = None,
     apart: float = 60.0,
     within: float = 900.0,
@@ -250,11 +250,11 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
 @app.command(sort_key=10)
 def rehearse(
     *,
-    rent: bool = False,
+    rent: Annotated[bool, Parameter(negative="")] = False,
     cap: float = 1.0,
     minutes: float = 20.0,
     image: str = "",
-    gpus: tuple[str, ...] = (),
+    gpus: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> int:
     """Compare Vast.ai with what is assumed of it, on one machine for minutes. It costs money.
 
