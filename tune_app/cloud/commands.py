@@ -298,7 +298,8 @@ def total(*, total_dollars: float | None = None) -> int:
     Parameters
     ----------
     total_dollars
-        Set this total. Clusters that are up already count from their next `ray up` on.
+        Set this total; default: none. Clusters that are up already count from their next
+        `ray up` on.
     """
     from tune_app.cloud.secrets.account_total import read_total, set_total  # noqa: PLC0415
 
