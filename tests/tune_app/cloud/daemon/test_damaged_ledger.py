@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,8 @@ def test_one_found_damaged_while_it_is_used(
             raise error
 
         monkeypatch.setattr(ledger, "live", fails)
-        damage = daemon.run(tmp_path / "s", None)
+        with tempfile.TemporaryDirectory(prefix="stellux-", dir="/tmp") as short:
+            damage = daemon.run(Path(short) / "s", None)  # a socket's path has 107 bytes at most
     assert damage is error
     with state.open(damage) as ledger:
         check_ended(state, ledger)
