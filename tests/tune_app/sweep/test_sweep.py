@@ -13,7 +13,7 @@ from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tune_app.journal.records import Status
 from tune_app.trial.trained import load
 
-TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall", "checkpoint")
+TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall", "checkpoint", "memory")
 """Parts of the names of columns that depend on the clock; a checkpoint's name hashes such."""
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tune_app.cloud.daemon.client import DaemonClient
+from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import shell_of, stop_services
 from tune_app.cloud.head.shell import unreachable
 from tune_app.cloud.head_machine.choose import Head, Say, found
@@ -65,9 +66,14 @@ class Teardown:
         if not self._told:
             self._say(f"{error}. Its workers are ended from here, by their labels")
             self._told = True
-        with self._market() as market:
-            left = instances_of(market, self._cluster)
-            end(market, left, self._say)
+        try:
+            with self._market() as market:
+                left = instances_of(market, self._cluster)
+                end(market, left, self._say)
+        except (OSError, ValueError) as trouble:
+            raise CloudError(
+                f"{error}. Nor can its workers be ended from here: {trouble}"
+            ) from trouble
         if self._looked_empty(bool(left)):
             self._head.leave(error, self._say)
             self.done = True
