@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ def test_one_damaged_on_the_disk(state: State) -> None:
     assert [path.name for path in state.path.parent.glob("*.damaged-*")]
     with state.open() as ledger:
         assert ledger.closed() == ""
+
+
+def test_one_damaged_where_opening_it_reads_nothing(state: State) -> None:
+    with closing(sqlite3.connect(state.path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        find = "SELECT rootpage FROM sqlite_schema WHERE name = 'instances'"
+        (page,) = connection.execute(find).fetchone()
+    with state.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with state.open() as ledger:
+        check_ended(state, ledger)
 
 
 def test_one_that_is_missing_beside_a_damaged_one(state: State) -> None:

@@ -390,6 +390,7 @@ def test_an_outbid_one_is_destroyed(house: House, fake: FakeVast) -> None:
     assert alive(fake) == []
     assert house.rentals.nodes() == []
     assert "outbid" in house.ledger.rentals()[0].ended_reason
+    assert house.keys.held == []
     assert list(house.ledger.avoided()) == [1_001], "for a while; it is not at fault"
     assert house.create("b").machine == 1_002
     house.clock.now += house.settings.patience.outbid
