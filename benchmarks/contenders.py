@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data.batches import RandomBatches
+from model.freed_memory import keep_freed_memory
 from model.network.batch import TensorBatch
 from model.spec import ModelConfig
-from model.training.hardware import keep_freed_memory
 from model.training.settings import TrainingConfig
 from model.training.training import Training
 

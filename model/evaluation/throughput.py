@@ -5,6 +5,7 @@ Shapes: B sequences, T tokens.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 
 from model.evaluation.bits_per_byte import nats_by_token, scoring
+from model.freed_memory import give_freed_memory_back
 from model.network.batch import Batch
 from model.network.documents import DOCUMENTS
 from model.network.transformer import Transformer
@@ -102,6 +104,9 @@ class _Memory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         elif device.type == "cpu":
+            # What was freed and kept would be used again, and so not be seen to grow.
+            gc.collect()
+            give_freed_memory_back()
             try:
                 _FORGET_PEAK.write_text("5")
                 self._before = _resident("VmRSS")

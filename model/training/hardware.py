@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
@@ -133,20 +132,6 @@ def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[
         for name in names
         if saved.get(name) != now.get(name)
     ]
-
-
-def keep_freed_memory() -> None:
-    """Makes glibc's malloc keep freed memory for the rest of the process; elsewhere does nothing.
-
-    Activations are freed and allocated again in every step. If their pages are returned to the
-    system, each costs a page fault when it is touched again.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of <malloc.h>
-    libc.mallopt(trim_threshold, 2**31 - 1)
-    libc.mallopt(mmap_max, 0)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.freed_memory import keep_freed_memory
 from model.mup import Scales, transfer
 from model.network.batch import Batch, TensorBatch
 from model.network.context import LossOutput
@@ -39,7 +40,6 @@ from model.training.hardware import (
     deterministic_algorithms,
     differences,
     environment,
-    keep_freed_memory,
     precision_on,
 )
 from model.training.optimizers import optimizer_of, set_learning_rate
