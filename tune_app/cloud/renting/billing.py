@@ -116,8 +116,7 @@ class Billing:
             + ([now] if known is None else [known.since])
         )
         since = now - LOST_DAYS * DAY_S if lost else begun
-        # A row is dated with its day's midnight: a question from noon on might miss the first day.
-        charges = self._market.charges(since // DAY_S * DAY_S, now)
+        charges = self._market.charges(since, now)
         own = [charge for charge in charges if self._is_own(charge)]
         if lost:
             dollars = self._ledger.restore(own)
