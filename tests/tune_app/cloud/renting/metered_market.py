@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from tests.tune_app.cloud.clock import Clock
+from tests.tune_app.cloud.renting.instances import running
 from tune_app.cloud.errors import CloudError, NoAnswerError, UnreachableError
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.records import Charge, Instance, Offer
@@ -85,24 +86,13 @@ class MeteredMarket:
         self.billed[contract] = 0.0
         if not self.create_answers:
             raise NoAnswerError("no answer to the request")
-        self.rented[contract] = Instance(
+        self.rented[contract] = running(
             id=contract,
             machine_id=contract,
             label=request.label,
-            status="running",
-            intended="running",
-            current="running",
-            next="running",
-            message="",
-            is_bid=True,
             dollars_per_hour=request.bid,
             gpu_name="RTX 3090",
-            cpus=8.0,
             disk_gb=request.disk_gb,
-            storage_per_gb_month=0.0,
-            public_address="",
-            proxy_host="",
-            proxy_port=None,
         )
         return contract
 

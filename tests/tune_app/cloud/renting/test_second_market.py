@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.cloud.clock import Clock
+from tests.tune_app.cloud.renting.instances import running
 from tune_app.cloud.errors import NoOfferError, NoSuchOfferError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.instance_request import InstanceRequest
@@ -54,24 +55,13 @@ class MemoryMarket:
         if self.rented:
             raise NoSuchOfferError("somebody was faster")
         self.requests.append(request)
-        self.rented[7] = Instance(
+        self.rented[7] = running(
             id=7,
             machine_id=12,
             label=request.label,
-            status="running",
-            intended="running",
-            current="running",
-            next="running",
-            message="",
-            is_bid=True,
             dollars_per_hour=request.bid,
-            gpu_name="RTX 4090",
-            cpus=8.0,
             disk_gb=request.disk_gb,
             storage_per_gb_month=0.1,
-            public_address="",
-            proxy_host="",
-            proxy_port=None,
         )
         return 7
 

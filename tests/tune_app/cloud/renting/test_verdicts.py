@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune_app.cloud.renting.instances import running
 from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.head_id import own_head_id, read_head_id
@@ -22,24 +23,8 @@ from tune_app.cloud.renting.verdicts import (
 
 NOW = 1_780_000_000.0
 LABEL = Label(cluster="mine", node_type="worker", k=5, attempt="request.1")
-RUNNING = Instance(
-    id=77,
-    machine_id=9,
-    label=LABEL.text,
-    status="running",
-    intended="running",
-    current="running",
-    next="running",
-    message="",
-    is_bid=True,
-    dollars_per_hour=0.26,
-    gpu_name="RTX 4090",
-    cpus=16.0,
-    disk_gb=40.0,
-    storage_per_gb_month=0.18,
-    public_address="",
-    proxy_host="",
-    proxy_port=None,
+RUNNING = running(
+    id=77, label=LABEL.text, dollars_per_hour=0.26, cpus=16.0, storage_per_gb_month=0.18
 )
 RENTED = Known(
     state=RequestState.RENTED,
