@@ -63,6 +63,14 @@ def test_each_condition_has_its_text(seen: dict[str, object], name: str, said: s
     assert said in holds[name]
 
 
+def capped(dollars: float) -> CloudSettings:
+    return CloudSettings(
+        cluster="mine",
+        node_types={"w": NodeType(image="cuda", rules=OfferRules(max_dollars_per_hour=1.0))},
+        cap_dollars=dollars,
+    )
+
+
 def test_what_passes_by_itself_is_not_told() -> None:
     assert conditions(FINE) == {}
     assert conditions(replace(FINE, trouble="HTTP 502", unseen_s=60.0)) == {}
@@ -144,11 +152,7 @@ def test_a_revoked_key_is_told_to_person_journal_and_driver(
 ) -> None:
     clock, sent = Clock(), list[str]()
     market = MeteredMarket(clock, price=0.5)
-    settings = CloudSettings(
-        cluster="mine",
-        node_types={"w": NodeType(image="cuda", rules=OfferRules(max_dollars_per_hour=1.0))},
-        cap_dollars=10.0,
-    )
+    settings = capped(10.0)
     with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
         rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
         alerts = Alerts(
@@ -199,11 +203,7 @@ def test_workers_are_told_that_they_are_watched_only_while_they_are() -> None:
 def test_a_driver_hears_of_the_drain_and_of_the_alert(tmp_path: Path) -> None:
     clock = Clock()
     market = MeteredMarket(clock, price=0.5)
-    settings = CloudSettings(
-        cluster="mine",
-        node_types={"w": NodeType(image="cuda", rules=OfferRules(max_dollars_per_hour=1.0))},
-        cap_dollars=2.0,
-    )
+    settings = capped(2.0)
     with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
         rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
         alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
