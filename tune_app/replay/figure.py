@@ -23,7 +23,7 @@ def draw(tallies: Sequence[Tally], path: Path, *, title: str) -> None:
     rows = -(-len(tallies) // _COLUMNS)
     figure = Figure(figsize=(11, 0.8 + 2.3 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).flat
+    panels = list(figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False).flat)
     for axes, one in zip(panels, tallies, strict=False):
         shares, (low, middle, high) = one.anytime()
         axes.fill_between(
@@ -33,7 +33,7 @@ def draw(tallies: Sequence[Tally], path: Path, *, title: str) -> None:
         axes.plot(100 * one.compute, one.regret, "o", color="#D55E00", clip_on=False, zorder=3)
         axes.set_title(f"{one.name}: {one.compute:.0%}, {one.regret:.4f}", fontsize=9)
         axes.grid(alpha=0.25)
-    for axes in [*panels][len(tallies) :]:
+    for axes in panels[len(tallies) :]:
         axes.set_axis_off()
     top = max(float(np.nanmax(one.anytime()[1][1])) for one in tallies)
     figure.axes[0].set_ylim(-0.03 * top, 1.3 * top or 1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,8 @@ class Run:
     seconds: float
     """Until the last worker is done."""
     trace: tuple[tuple[float, float], ...]
-    """(compute so far, regret of the cell that leads then by its newest score)."""
+    """(compute so far, regret of the cell that leads then: of those trained to their end the best,
+    before there is one the best newest score)."""
 
 
 def simulate(
@@ -98,6 +100,7 @@ class _Sweep:
         self._tokens: dict[str, int] = {}
         self._scores: dict[str, float] = {}
         self._spent = 0
+        self._least = math.inf
         self._trace: list[tuple[float, float]] = []
         self._stops = {
             key: sorted({*wanted, len(curve.points) - 1})
@@ -122,9 +125,14 @@ class _Sweep:
         self._spent += point.tokens - self._tokens.get(cell, 0)
         self._tokens[cell] = point.tokens
         self._scores[cell] = point.score
-        leader = min(self._scores, key=self._scores.__getitem__)
-        self._trace.append((self._spent / self._grid, self._regrets[leader]))
-        if at == len(self._curves[cell].points) - 1:
+        ended = at == len(self._curves[cell].points) - 1
+        if ended:
+            self._least = min(self._least, self._regrets[cell])
+        regret = self._least
+        if math.isinf(regret):
+            regret = self._regrets[min(self._scores, key=self._scores.__getitem__)]
+        self._trace.append((self._spent / self._grid, regret))
+        if ended:
             return Action.FINISH
         return self._scheduler.judge(cell, at)
 

@@ -14,6 +14,7 @@ from tests.tune_app.journals import make_journal
 from tune_app.command_line import run_command
 from tune_app.journal.records import Status
 from tune_app.replay.__main__ import MODULE, app
+from tune_app.replay.figure import draw
 from tune_app.replay.orders import tally
 from tune_app.replay.recorded import Recorded, of_journal, of_table
 from tune_app.replay.schedulers import CONTESTANTS, contestant
@@ -95,6 +96,39 @@ def test_every_scheduler_ends_with_a_leader(recorded: Recorded, name: str) -> No
     assert bands.shape == (3, len(shares)) and np.isfinite(bands).any()
     again = tally(contestant(name), recorded, orders=2, workers=2)
     assert again.runs == found.runs, "a bundle repeats it in another process"
+
+
+def test_the_last_leader_of_a_sweep_is_the_one_that_it_ends_with(tmp_path: Path) -> None:
+    """While training cells are ranked by the dev sample, at their end by the full split."""
+    path = write_curves(tmp_path / "curves.csv")
+    header, *rows = path.read_text().splitlines()
+    full = [f"{row},{3.0 - int(row.split(',')[0].split()[1]) / 100}" for row in rows]
+    path.write_text("\n".join([f"{header},full_bits_per_byte", *full]))
+    recorded = of_table(path)
+    for name in ("none", "halving"):
+        found = tally(contestant(name), recorded, orders=5, workers=2)
+        assert all(run.trace[-1][1] == run.regret for run in found.runs)
+    assert tally(contestant("none"), recorded, orders=5, workers=2).regret == 0.0
+
+
+def test_a_figure_has_a_panel_a_scheduler(recorded: Recorded, tmp_path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    tallies = [
+        tally(contestant(name), recorded, orders=3, workers=2) for name in [*CONTESTANTS][:5]
+    ]
+    drawn: list[Figure] = []
+    save = Figure.savefig
+
+    def keep(figure: Figure, *args: object, **settings: object) -> None:
+        drawn.append(figure)
+        save(figure, *args, **settings)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", keep)
+        draw(tallies, tmp_path / "regret.png", title="made curves")
+    assert (tmp_path / "regret.png").stat().st_size > 1_000
+    assert [axes.axison for axes in drawn[0].axes] == [True] * 5 + [False] * 3
 
 
 def test_pasha_opens_a_rung_only_where_the_ranking_changes(tmp_path: Path) -> None:
