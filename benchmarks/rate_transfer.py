@@ -200,7 +200,7 @@ def plot(picture: Path, *files: Path) -> None:
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.25 * (high - low))  # room for the legend
         title = "width × layers" if set(found) <= set(CROSSED) else None
-        ax.legend(title=title, loc="upper center", ncols=2, frameon=False)
+        ax.legend(title=title, loc="upper center", ncols=2, framealpha=1, edgecolor="none")
     figure.savefig(picture, dpi=150)
 
 
