@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.batch import Batch, TensorBatch
+from model.network.batch import Batch, TensorBatch, on_device
 from model.network.documents import DOCUMENTS
 from model.network.loss import nats_per_token
 from model.network.transformer import Transformer
@@ -71,8 +71,8 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
 def nats_by_token(model: Transformer, documents: Iterable[Batch]) -> NDArray[np.float64]:
     """The nats of every scored token in order, [N]; otherwise as `evaluate`."""
     with scoring(model):
-        found = [nats_N.double().cpu() for nats_N in _scored(model, documents)]
-    return torch.cat(found).numpy()
+        found = [nats_N.double() for nats_N in _scored(model, documents)]
+        return torch.cat(found).cpu().numpy()
 
 
 @contextmanager
@@ -91,9 +91,9 @@ def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
     nats = torch.zeros((), dtype=torch.float64)
     tokens = 0
     for nats_N in _scored(model, documents):
-        nats += nats_N.sum(dtype=torch.float64).cpu()
+        nats = nats_N.sum(dtype=torch.float64) + nats.to(nats_N.device)
         tokens += len(nats_N)
-    return nats.item(), tokens
+    return nats.item(), tokens  # read once: each time would wait for the device
 
 
 def _scored(model: Transformer, documents: Iterable[Batch]) -> Iterator[Tensor]:
@@ -109,10 +109,12 @@ def _scored(model: Transformer, documents: Iterable[Batch]) -> Iterator[Tensor]:
         features_BTE, weight_VE = model.output(
             model.hidden_states(batch.inputs_BT, dict(batch.extras))
         )
-        # Only what is scored goes through the head, by far the largest product.
-        scored = slice(None) if batch.mask_BT is None else batch.mask_BT.flatten()
-        features_NE = features_BTE.flatten(0, 1)[scored]
-        targets_N = batch.targets_BT.flatten()[scored]
+        # Only what is scored goes through the head, by far the largest product. The places are
+        # counted here: a device would be waited for until it knows how many there are.
+        features_NE, targets_N = features_BTE.flatten(0, 1), batch.targets_BT.flatten()
+        if arrays.mask_BT is not None:
+            places_N = on_device(torch.from_numpy(np.flatnonzero(arrays.mask_BT)), device)
+            features_NE, targets_N = features_NE[places_N], targets_N[places_N]
         nats_N: Tensor = nats_per_token(features_NE, weight_VE, targets_N)
         if device.type == "mps":  # it has no float64
             nats_N = nats_N.cpu()

@@ -35,6 +35,14 @@ class Batch(Protocol):
         """Further inputs of a variant of the network, by name: [B, …] each."""
 
 
+def on_device(tensor: Tensor, device: str | torch.device) -> Tensor:
+    """A tensor of the CPU on a device. A GPU is not waited for: it fetches the tensor, from memory
+    that the system may not move, once it has done what was asked of it before."""
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorBatch:
     """A batch as tensors on one device."""
@@ -52,7 +60,7 @@ class TensorBatch:
         for one memory layout only."""
 
         def moved(array: NDArray[Any]) -> Tensor:
-            return torch.from_numpy(array).contiguous().to(device)
+            return on_device(torch.from_numpy(array).contiguous(), device)
 
         sequences, length = batch.inputs_BT.shape
         mask_BT = batch.mask_BT

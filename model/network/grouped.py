@@ -1,9 +1,9 @@
 """A matrix product for each group of rows, as one operation.
 
 Rows are sorted by group, and the groups' sizes are data, known only when the step runs. An
-operation of its own keeps that from torch.compile, which sees fixed shapes and no break. On CUDA in
-bf16 the forward product is torch's grouped one, which needs no sizes on the host; elsewhere there
-is one product for each group.
+operation of its own keeps that from torch.compile, which sees fixed shapes and no break. On a CPU
+there is one product for each group. On CUDA the host would have to wait for the sizes: there they
+are torch's grouped products, where these have a kernel, and else products of blocks.
 
 Shapes: S rows, N inputs, M outputs, E groups.
 """
@@ -15,6 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from model.network.blocked_groups import blocked_outer, blocked_product
+
+GROUPED_PRODUCTS_OF = (9, 10)
+"""Major compute capabilities that torch's grouped product has a kernel for: Hopper and Blackwell's
+server cards. On others it reads the sizes on the host (pytorch#161407, pytorch#184334)."""
 
 ALIGNED_BYTES = 16
 """torch's grouped product needs rows that begin at multiples of these."""
@@ -38,9 +44,15 @@ def grouped_product(rows_SN: Tensor, weight_EMN: Tensor, counts_E: Tensor) -> Te
 
 @torch.library.custom_op("stellux::grouped_product", mutates_args=())
 def _product(rows_SN: Tensor, weight_EMN: Tensor, counts_E: Tensor) -> Tensor:
-    if _has_grouped_product(rows_SN, weight_EMN):
-        offsets = counts_E.cumsum(0, dtype=torch.int32)
-        return functional.grouped_mm(rows_SN, weight_EMN.transpose(1, 2), offs=offsets)
+    if _has_grouped_product(rows_SN):
+        offsets_E = counts_E.cumsum(0, dtype=torch.int32)
+        padded_EMN = _aligned(_aligned(weight_EMN, dim=2), dim=1)
+        product_SM = functional.grouped_mm(
+            _aligned(rows_SN, dim=1), padded_EMN.transpose(1, 2), offs=offsets_E
+        )
+        return product_SM[:, : weight_EMN.shape[1]].contiguous()
+    if rows_SN.is_cuda:
+        return blocked_product(rows_SN, weight_EMN, counts_E)
     product_SM = rows_SN.new_empty(len(rows_SN), weight_EMN.shape[1])
     for start, end, weight_MN in _groups(counts_E, weight_EMN):
         torch.mm(rows_SN[start:end], weight_MN.T, out=product_SM[start:end])
@@ -50,8 +62,18 @@ def _product(rows_SN: Tensor, weight_EMN: Tensor, counts_E: Tensor) -> Tensor:
 @torch.library.custom_op("stellux::grouped_outer", mutates_args=())
 def _outer(gradient_SM: Tensor, rows_SN: Tensor, counts_E: Tensor) -> Tensor:
     """Σ over the rows of each group of gradient ⊗ row, [E, M, N]; 0 for a group without rows."""
-    shape = (len(counts_E), gradient_SM.shape[1], rows_SN.shape[1])
-    outer_EMN = rows_SN.new_empty(shape)
+    outputs, inputs = gradient_SM.shape[1], rows_SN.shape[1]
+    if _has_grouped_product(rows_SN):
+        offsets_E = counts_E.cumsum(0, dtype=torch.int32)
+        outer_EMN = functional.grouped_mm(
+            _aligned(gradient_SM, dim=1).T, _aligned(rows_SN, dim=1), offs=offsets_E
+        )
+        # What the kernel writes for a group without rows is not documented.
+        used_E = counts_E > 0
+        return outer_EMN[:, :outputs, :inputs].where(used_E[:, None, None], 0)
+    if rows_SN.is_cuda:
+        return blocked_outer(gradient_SM, rows_SN, counts_E)
+    outer_EMN = rows_SN.new_empty(len(counts_E), outputs, inputs)
     for start, end, outer_MN in _groups(counts_E, outer_EMN):
         torch.mm(gradient_SM[start:end].T, rows_SN[start:end], out=outer_MN)
     return outer_EMN
@@ -81,11 +103,18 @@ def _backward(ctx: Any, gradient_SM: Tensor) -> tuple[Tensor, Tensor, None]:
 _product.register_autograd(_backward, setup_context=_keep)
 
 
-def _has_grouped_product(rows_SN: Tensor, weight_EMN: Tensor) -> bool:
-    aligned = all(
-        size * rows_SN.element_size() % ALIGNED_BYTES == 0 for size in weight_EMN.shape[1:]
-    )
-    return rows_SN.is_cuda and rows_SN.dtype == torch.bfloat16 and aligned
+def _has_grouped_product(rows_SN: Tensor) -> bool:
+    if not (rows_SN.is_cuda and rows_SN.dtype == torch.bfloat16):
+        return False
+    return torch.cuda.get_device_capability(rows_SN.device)[0] in GROUPED_PRODUCTS_OF
+
+
+def _aligned(values: Tensor, *, dim: int) -> Tensor:
+    """With zeros after the end of a dimension, up to a multiple of ALIGNED_BYTES."""
+    missing = -values.shape[dim] % (ALIGNED_BYTES // values.element_size())
+    if not missing:
+        return values
+    return functional.pad(values, (0, 0) * (values.ndim - 1 - dim) + (0, missing))
 
 
 def _groups(counts_E: Tensor, matrices_EMN: Tensor) -> Any:

@@ -14,14 +14,16 @@ E features, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK_LOGITS = 1 << 23
-"""Logits of a chunk: 32 MiB in fp32. Smaller chunks make the products less efficient."""
+CHUNK_LOGITS: Mapping[str, int] = {"cpu": 1 << 23, "cuda": 1 << 27}
+"""Logits of a chunk by type of device, others as a CPU: 32 MiB in fp32, where smaller ones make the
+products less efficient; 512 MiB on a GPU, whose kernels are started for each chunk."""
 
 
 def linear_cross_entropy(
@@ -42,7 +44,7 @@ def linear_cross_entropy(
 
 def nats_per_token(features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) -> Tensor:
     """-log softmax(features · weightᵀ)[target] of each token [S] in nats."""
-    rows = _chunk_rows(weight_VE)
+    rows = chunk_rows(weight_VE)
     chunks = [
         functional.cross_entropy(features_CE @ weight_VE.T, targets_C, reduction="none")
         for features_CE, targets_C in zip(
@@ -61,7 +63,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype = features_SE.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        tokens, rows = len(features_SE), _chunk_rows(weight_VE)
+        tokens, rows = len(features_SE), chunk_rows(weight_VE)
         scored = tokens if mask_S is None else mask_S.sum().clamp(min=1)
         if mask_S is not None:
             targets_S = targets_S.where(mask_S, 0)  # unscored targets need not be valid tokens
@@ -99,9 +101,18 @@ def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
     log_CV = torch.log_softmax(logits_CV, dim=1, dtype=torch.float32)
     nats_C = -log_CV.gather(1, targets_C1).squeeze(1)
     probability_CV = log_CV.exp_()
-    minus_one_C1 = probability_CV.new_full(targets_C1.shape, -1)
-    return nats_C, probability_CV.scatter_add_(1, targets_C1, minus_one_C1).to(logits_CV.dtype)
+    if logits_CV.is_cuda:
+        # The same numbers. A deterministic scatter sorts its indices there; this is a part of the
+        # kernel before it once compiled.
+        classes_V = torch.arange(probability_CV.shape[1], device=logits_CV.device)
+        gradient_CV = probability_CV.sub_(targets_C1 == classes_V)
+    else:
+        minus_one_C1 = probability_CV.new_full(targets_C1.shape, -1)
+        gradient_CV = probability_CV.scatter_add_(1, targets_C1, minus_one_C1)
+    return nats_C, gradient_CV.to(logits_CV.dtype)
 
 
-def _chunk_rows(weight_VE: Tensor) -> int:
-    return max(1, CHUNK_LOGITS // len(weight_VE))
+def chunk_rows(weight_VE: Tensor) -> int:
+    """Tokens of a chunk."""
+    logits = CHUNK_LOGITS.get(weight_VE.device.type, CHUNK_LOGITS["cpu"])
+    return max(1, logits // len(weight_VE))

@@ -21,6 +21,8 @@ class DeviceKind(ABC):
 
     COMPILES_BY_ITSELF = True
     """Whether compile 'auto' may compile; False where nobody measured that it pays."""
+    STEPS_AHEAD = 1
+    """Steps that are asked of it before the first one's loss is read, which waits for it."""
 
     @abstractmethod
     def multiplies_bf16(self) -> bool:
@@ -46,6 +48,8 @@ class Cpu(DeviceKind):
 
 
 class Cuda(DeviceKind):
+    STEPS_AHEAD = 16
+
     def multiplies_bf16(self) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 

@@ -30,6 +30,7 @@ from model.mup import Scales
 from model.network.parameters import DeclaredParameter, declared_parameters
 from model.network.transformer import Transformer
 from model.roles import Kind, Role
+from model.training.batched_muon import BatchedMuon
 
 
 class Optimizer(Protocol):
@@ -39,7 +40,6 @@ class Optimizer(Protocol):
     def param_groups(self) -> list[dict[str, Any]]:
         """Each with its `rate`, a factor of the learning rate, and its `lr`."""
 
-    def step(self) -> Any: ...
     def zero_grad(self, set_to_none: bool = True) -> None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
@@ -52,13 +52,20 @@ class MuonWithAdamW:
         groups: of the matrices, see `muon_groups`.
         adamw: over all other parameters.
         momentum: of Muon, with Nesterov's correction.
+        batched: whether matrices of one shape step together, see model.training.batched_muon.
     """
 
     def __init__(
-        self, groups: list[dict[str, Any]], adamw: torch.optim.Optimizer, *, momentum: float
+        self,
+        groups: list[dict[str, Any]],
+        adamw: torch.optim.Optimizer,
+        *,
+        momentum: float,
+        batched: bool,
     ) -> None:
+        muon = BatchedMuon if batched else torch.optim.Muon
         self.parts: Mapping[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(groups, lr=0.0, momentum=momentum, adjust_lr_fn="original"),
+            "muon": muon(groups, lr=0.0, momentum=momentum, adjust_lr_fn="original"),
             "adamw": adamw,
         }
 
@@ -66,11 +73,6 @@ class MuonWithAdamW:
     def param_groups(self) -> list[dict[str, Any]]:
         """Those of both."""
         return [group for part in self.parts.values() for group in part.param_groups]
-
-    def step(self) -> None:
-        """A step of both."""
-        for part in self.parts.values():
-            part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Removes the gradients of all parameters."""
@@ -85,6 +87,14 @@ class MuonWithAdamW:
         """The inverse of `state_dict`."""
         for name, part in self.parts.items():
             part.load_state_dict(state_dict[name])
+
+
+def parts_of(optimizer: Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimisers of torch that an optimiser consists of."""
+    if isinstance(optimizer, MuonWithAdamW):
+        return list(optimizer.parts.values())
+    assert isinstance(optimizer, torch.optim.Optimizer)
+    return [optimizer]
 
 
 def is_for_muon(declared: DeclaredParameter) -> bool:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from model.network.parameters import DeclaredParameter, declared_parameters
 from model.network.transformer import Transformer
 from model.roles import Kind
-from model.training.muon import MuonWithAdamW, Optimizer, is_for_muon, muon_groups
+from model.training.batched_muon import BatchedMuon
+from model.training.muon import MuonWithAdamW, Optimizer, is_for_muon, muon_groups, parts_of
 from model.training.settings import TrainingSettings
 
 Filter: TypeAlias = Callable[[DeclaredParameter], bool]
@@ -51,6 +52,7 @@ def _muon(model: Transformer, settings: TrainingSettings) -> Optimizer:
         ),
         _adamw(model, settings, but=is_for_muon),
         momentum=settings.muon_momentum,
+        batched=next(model.parameters()).is_cuda,
     )
 
 
@@ -107,6 +109,19 @@ def parameter_groups(
         {"params": parameters, "rate": rate, "weight_decay": decay}
         for (rate, decay), parameters in members.items()
     ]
+
+
+def step_unless(not_finite: Tensor, optimizer: Optimizer) -> None:
+    """A step, if the number is 0; if it is 1, weights and moments stay as they are.
+
+    Only torch's Muon, which is for CPUs here, waits for the number.
+    """
+    for part in parts_of(optimizer):
+        if isinstance(part, (torch.optim.AdamW, BatchedMuon)):
+            part.found_inf = not_finite  # type: ignore[union-attr]
+            part.step()
+        elif not not_finite.item():
+            part.step()
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

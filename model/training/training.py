@@ -9,11 +9,10 @@ Shapes: B sequences of a step, T tokens.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from model.freed_memory import keep_freed_memory
 from model.mup import Scales, transfer
-from model.network.batch import Batch, TensorBatch
+from model.network.batch import Batch, TensorBatch, on_device
 from model.network.context import LossOutput
 from model.network.documents import DOCUMENTS
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
@@ -42,9 +41,10 @@ from model.training.hardware import (
     environment,
     precision_on,
 )
-from model.training.optimizers import optimizer_of, set_learning_rate
+from model.training.optimizers import optimizer_of, set_learning_rate, step_unless
 from model.training.schedules import SCHEDULES
 from model.training.settings import TrainingConfig
+from model.training.steps import StepResult
 from model.training.warm_start import WarmStart, moments_of, set_moments
 
 __all__ = ["BatchSource", "StepResult", "Training"]
@@ -64,19 +64,6 @@ class BatchSource(Protocol):
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What a step did. A NaN or infinite loss is reported as it is; the caller decides."""
-
-    loss: float
-    """Mean cross-entropy in nats per scored token, before the step."""
-    tokens: int
-    """Trained so far, this step's included."""
-    metrics: Mapping[str, float]
-    """What else was measured, by name: `learning_rate` (the reference's), `gradient_norm` (before
-    clipping), and what parts of the network report."""
 
 
 class Training:
@@ -174,22 +161,16 @@ class Training:
             norm = torch.nn.utils.clip_grad_norm_(
                 self.model.parameters(), self.training.gradient_clip
             )
-            # All at once: each on its own would wait for the device.
-            loss_value, norm_value, *values = torch.stack((loss, norm, *reported.values())).tolist()
-            if math.isfinite(norm_value):
-                self._optimizer.step()
+            step_unless(norm.isfinite().logical_not().float(), self._optimizer)
             self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.tokens += tokens
         self._tell_progress()
         return StepResult(
-            loss=loss_value,
             tokens=self.tokens,
-            metrics={
-                "learning_rate": learning_rate,
-                "gradient_norm": norm_value,
-                **dict(zip(reported, values, strict=True)),
-            },
+            known={"learning_rate": learning_rate},
+            names=("gradient_norm", *reported),
+            values=torch.stack((loss, norm, *reported.values())),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -275,7 +256,8 @@ class Training:
         keys_B = sequence_keys(
             seed=self.training.seed, step=self.steps, sequences=len(batch.inputs_BT)
         )
-        return replace(moved, extras={**moved.extras, RANDOM_KEYS: keys_B.to(self.device)})
+        keys_B = on_device(keys_B, self.device)
+        return replace(moved, extras={**moved.extras, RANDOM_KEYS: keys_B})
 
     def _learning_rate(self, step_tokens: int) -> float:
         """The rate in the middle of the coming step, so that neither end is wasted on zero."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.mup import Scales
 from model.network.transformer import Transformer
-from model.training.muon import MuonWithAdamW, Optimizer
+from model.training.muon import Optimizer, parts_of
 
 Moments = Mapping[str, Mapping[str, Tensor]]
 """An optimiser's tensors, by the name of the parameter and their own."""
@@ -39,7 +39,7 @@ def moments_of(model: Transformer, optimizer: Optimizer) -> dict[str, dict[str, 
     """The state of a model's optimiser by the names of the parameters."""
     names: dict[Tensor, str] = {one: name for name, one in model.named_parameters()}
     found: dict[str, dict[str, Tensor]] = {}
-    for part in _parts(optimizer):
+    for part in parts_of(optimizer):
         for parameter, state in part.state.items():
             found[names[parameter]] = {
                 key: torch.as_tensor(value).detach().clone() for key, value in state.items()
@@ -58,7 +58,7 @@ def set_moments(model: Transformer, optimizer: Optimizer, moments: Moments) -> N
             f"the optimiser's state does not fit the model: {strange[0]} is in one of them only; "
             "start with the weights alone"
         )
-    for part in _parts(optimizer):
+    for part in parts_of(optimizer):
         for group in part.param_groups:
             for parameter in group["params"]:
                 name = _name_of(parameters, parameter)
@@ -68,7 +68,7 @@ def set_moments(model: Transformer, optimizer: Optimizer, moments: Moments) -> N
 def _checked(
     part: torch.optim.Optimizer, name: str, parameter: nn.Parameter, state: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Any]]:
-    wanted = _KEYS[type(part)]
+    wanted = next(keys for kind, keys in _KEYS.items() if isinstance(part, kind))
     if state.keys() != wanted:
         raise ValueError(
             f"the optimiser's state of {name} has {', '.join(sorted(state))}, but "
@@ -89,13 +89,6 @@ _KEYS: Mapping[type, set[str]] = {
     torch.optim.AdamW: {"step", "exp_avg", "exp_avg_sq"},
     torch.optim.Muon: {"momentum_buffer"},
 }
-
-
-def _parts(optimizer: Optimizer) -> list[torch.optim.Optimizer]:
-    if isinstance(optimizer, MuonWithAdamW):
-        return list(optimizer.parts.values())
-    assert isinstance(optimizer, torch.optim.Optimizer)
-    return [optimizer]
 
 
 def _name_of(parameters: Mapping[str, nn.Parameter], wanted: nn.Parameter) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
-from model.training.hardware import differences
+from model.training.hardware import differences, kind_of
+from model.training.steps import StepResult, read_all
 from model.training.training import Training
 from tune_app.devices import peak_memory
 from tune_app.journal.records import PHASES, Observation
@@ -100,6 +101,9 @@ class Trial:
         self._evaluations = 0
         self._steps = StepMetrics()
         """Of the steps since the last evaluation."""
+        self._ahead: list[StepResult] = []
+        """Steps whose numbers are still on the device."""
+        self._steps_ahead = kind_of(device).STEPS_AHEAD
         self._last: Observation | None = None
         self._unreported = False
         """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
@@ -178,11 +182,11 @@ class Trial:
                 self._domains.begin(self._training.model)
         while self._training.tokens < goal:
             with self._phase("train"):
-                result = self._training.step()
-            # A NaN or infinite gradient is divergence too, even where the loss looks fine.
-            loss = result.loss if math.isfinite(result.metrics["gradient_norm"]) else math.nan
-            self._steps.add({"train_loss": loss, **result.metrics})
-            if not math.isfinite(loss):
+                self._ahead.append(self._training.step())
+                if len(self._ahead) < self._steps_ahead and self._training.tokens < goal:
+                    continue
+                finite = self._read_ahead()
+            if not finite:
                 break
             if self._training.tokens < goal:  # at the goal only after its evaluation
                 self._save_if_due()
@@ -215,6 +219,21 @@ class Trial:
         """Ends the background uploads; a running one completes."""
         if self._uploads is not None:
             self._uploads.close()
+
+    def _read_ahead(self) -> bool:
+        """Reads the steps that are still on the device; whether all of them were finite.
+
+        Those after one that was not are of no interest.
+        """
+        results, self._ahead = self._ahead, []
+        read_all(results)
+        for result in results:
+            # A NaN or infinite gradient is divergence too, even where the loss looks fine.
+            loss = result.loss if math.isfinite(result.metrics["gradient_norm"]) else math.nan
+            self._steps.add({"train_loss": loss, **result.metrics})
+            if not math.isfinite(loss):
+                return False
+        return True
 
     def _observe(self) -> Observation:
         trained, train_seconds = self._mark
@@ -306,6 +325,7 @@ class Trial:
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint holds: all that the trial depends on, and what defines its model."""
+        self._read_ahead()
         return {
             "format": FORMAT,
             "cell": self.cell.values(),

@@ -29,7 +29,7 @@ def plain(features_BTE: Tensor, weight_VE: Tensor, targets_BT: Tensor) -> Tensor
 def test_value_and_gradients_are_those_of_plain_cross_entropy(
     problem: tuple[Tensor, Tensor, Tensor], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model.network.loss, "CHUNK_LOGITS", rows * VOCABULARY)
+    monkeypatch.setattr(model.network.loss, "CHUNK_LOGITS", {"cpu": rows * VOCABULARY})
     features, weight, targets = problem
     ours, theirs = linear_cross_entropy(features, weight, targets), plain(*problem)
     torch.testing.assert_close(ours, theirs)
@@ -66,7 +66,7 @@ def test_probabilities_near_zero_keep_their_loss() -> None:
 def test_with_a_mask_it_is_the_mean_over_the_scored_targets(
     problem: tuple[Tensor, Tensor, Tensor], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model.network.loss, "CHUNK_LOGITS", rows * VOCABULARY)
+    monkeypatch.setattr(model.network.loss, "CHUNK_LOGITS", {"cpu": rows * VOCABULARY})
     features, weight, targets = problem
     mask = torch.arange(TOKENS)[None] % 3 == 0
     unscored = targets.where(mask, -100)

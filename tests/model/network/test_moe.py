@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from model.evaluation.bits_per_byte import evaluate
 from model.mup import Scales
+from model.network.blocked_groups import blocked_outer, blocked_product
 from model.network.grouped import grouped_product, permuted
 from model.network.moe import MixtureOfExperts
 from model.network.parameters import initialise
@@ -107,14 +108,28 @@ def test_groups_may_be_empty(counts: list[int]) -> None:
     )
 
 
+@pytest.mark.parametrize("counts", [[3, 5, 2], [0, 10, 0], [10, 0, 0], [0, 0, 10], [90, 1, 70]])
+def test_blocks_are_the_products_of_their_groups(counts: list[int]) -> None:
+    torch.manual_seed(0)
+    rows = sum(counts)
+    rows_SN, gradient_SM = torch.randn(rows, 6), torch.randn(rows, 4)
+    weight_EMN, counts_E = torch.randn(3, 4, 6), torch.tensor(counts)
+    of_groups = rows_SN.split(counts)
+    products = [one @ weight.T for one, weight in zip(of_groups, weight_EMN, strict=True)]
+    torch.testing.assert_close(blocked_product(rows_SN, weight_EMN, counts_E), torch.cat(products))
+    outers = [g.T @ one for g, one in zip(gradient_SM.split(counts), of_groups, strict=True)]
+    torch.testing.assert_close(blocked_outer(gradient_SM, rows_SN, counts_E), torch.stack(outers))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 8), (13, 5)])
 def test_torch_s_grouped_product_is_called_rightly(
-    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype, inputs: int, outputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What runs on CUDA; a CPU has it too, only slower."""
-    rows_SN = torch.randn(8, 16).to(dtype).requires_grad_()
-    weight_EMN = torch.randn(3, 8, 16).to(dtype).requires_grad_()
-    upstream_SM = torch.randn(8, 8).to(dtype)
+    rows_SN = torch.randn(8, inputs).to(dtype).requires_grad_()
+    weight_EMN = torch.randn(3, outputs, inputs).to(dtype).requires_grad_()
+    upstream_SM = torch.randn(8, outputs).to(dtype)
 
     def found() -> tuple[Tensor, ...]:
         product_SM = grouped_product(rows_SN, weight_EMN, torch.tensor([5, 0, 3]))

@@ -18,6 +18,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.spec import ModelConfig, ModelSpec
+from model.training.hardware import Cpu
 from tests.tune_app.observations import changed, repeated
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
@@ -186,6 +187,40 @@ def test_a_slice_of_time_ends_without_an_observation(corpora: Corpora) -> None:
     assert trial.advance(at_most=0.0) is None
     assert trial.tokens == 128
     assert trial.advance() is not None
+
+
+@pytest.mark.parametrize("steps", [2, 3, 16])
+def test_steps_that_are_read_later_give_the_same_bits(
+    corpora: Corpora,
+    undisturbed: list[Observation],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+) -> None:
+    """As on a GPU, which is not waited for after each step."""
+    monkeypatch.setattr(Cpu, "STEPS_AHEAD", steps)
+    cell = Cell.from_values(SMALL)
+    assert results(run_to_end(Trial(cell, corpora=corpora))) == undisturbed
+    trial = Trial(cell, corpora=corpora)
+    seen = []
+    while trial.tokens < 1_200:
+        seen += [] if (observation := trial.advance(at_most=0.0)) is None else [observation]
+    kept(tmp_path, cell).save(trial._state(), tokens=trial.tokens)
+    resumed = run_to_end(Trial(cell, corpora=corpora, checkpoints=kept(tmp_path, cell)))
+    known = {point.tokens for point in seen} - {point.tokens for point in resumed}
+    assert [point for point in undisturbed if point.tokens not in known] == results(resumed)
+
+
+def test_divergence_is_seen_within_the_steps_that_are_read_together(
+    corpora: Corpora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cpu, "STEPS_AHEAD", 4)
+    trial = Trial(Cell.from_values(SMALL), corpora=corpora)
+    with torch.no_grad():
+        trial._training.model.final_norm.weight[0] = math.nan
+    observation = trial.advance()
+    assert observation is not None and math.isnan(observation.train_loss)
+    assert observation.tokens == 4 * 128
 
 
 def test_a_learning_rate_out_of_all_bounds_is_seen_as_divergence(corpora: Corpora) -> None:

@@ -1,0 +1,66 @@
+"""What training and evaluation ask of a GPU, found without one: see tests/gpu/fake_cuda.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from typing import Any
+
+import pytest
+
+from tests.gpu.fake_cuda import with_fake_cuda
+from tests.gpu.refusals import ATTEMPTS
+from tests.gpu.traced_steps import cases
+
+pytestmark = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None,
+    reason="needs a C++ compiler, for a fake GPU",
+)
+
+MAY = {"to device without waiting", "cumsum of whole numbers", "index", "a number"}
+MAY |= {"repeats by a number"}
+
+
+@pytest.fixture(scope="module")
+def traced() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(with_fake_cuda("tests.gpu.traced_steps", "small"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def refused() -> dict[str, str | None]:
+    found: dict[str, str | None] = json.loads(with_fake_cuda("tests.gpu.refusals"))
+    return found
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_step_and_an_evaluation_never_wait_for_the_gpu(name: str, traced: dict[str, Any]) -> None:
+    assert "refused" not in traced[name], traced[name]["refused"]
+    kernels = traced[name]["kernels"]
+    assert all(kernels[stage] > 0 for stage in ("forward and backward", "optimizer", "evaluation"))
+
+
+def test_the_optimizer_takes_all_parameters_at_once(traced: dict[str, Any]) -> None:
+    default, muon = (traced[name]["operations"] for name in ("default", "Muon, two layers"))
+    assert default["optimizer: _fused_adamw_"] <= 5, "one for each group"
+    # Newton and Schulz iterate five times over each shape of matrix, not over each matrix.
+    shapes = 4
+    assert muon["optimizer: baddbmm"] == 2 * 5 * shapes
+
+
+def test_hopper_has_a_kernel_for_groups_and_other_cards_get_blocks(traced: dict[str, Any]) -> None:
+    product = "forward and backward: _grouped_mm"
+    assert traced["feed_forward moe"]["operations"][product] == 3 * 3, (
+        "of 3 matrices, forward and backward"
+    )
+    assert product not in traced["moe on an RTX 4090"]["operations"]
+
+
+def test_no_logits_are_scattered(traced: dict[str, Any]) -> None:
+    assert not [name for name in traced["default"]["operations"] if "scatter" in name]
+
+
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_what_waits_is_refused_and_nothing_else(name: str, refused: dict[str, str | None]) -> None:
+    assert (refused[name] is None) == (name in MAY), refused[name]

@@ -1,0 +1,170 @@
+"""Traces a training step and an evaluation of every variant on a fake GPU: what they ask of it.
+
+    python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|large [count]
+
+prints a JSON object: for each variant the kernels of each stage, or the operation that was refused.
+`count` refuses none.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.evaluation.bits_per_byte import evaluate
+from model.network.documents import DOCUMENTS
+from model.spec import ModelConfig
+from model.training.settings import TrainingConfig
+from model.training.training import Training
+from tests.gpu.device_ops import DeviceOps, RefusedError, optimizer_apart
+from tests.gpu.fake_cuda import ADA, DEVICE, HOPPER, fake_cuda
+from tests.model.variants import EVERY, with_variants
+
+SIZES: Mapping[str, ModelConfig] = {
+    "small": ModelConfig(
+        vocab_size=61, context=16, d_model=24, n_layers=1, n_heads=2, head_dim=10, d_ff=36
+    ),
+    # Of ten million parameters, a third of them in the embedding.
+    "large": ModelConfig(
+        vocab_size=16_000, context=256, d_model=220, n_layers=11, n_heads=4, head_dim=56, d_ff=592
+    ),
+}
+SEQUENCES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is traced."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Sizes and switches of the model that differ."""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    masked: bool = False
+    """Whether a part of the targets is not scored."""
+    capability: tuple[int, int] = HOPPER
+
+
+def cases() -> dict[str, Case]:
+    """By name; the first one has nothing but defaults."""
+    variants = {
+        f"{part} {name}": Case(variants={part: name})
+        for one in EVERY
+        for part, name in one.items()
+        if name != getattr(SIZES["small"], part)
+    }
+    moe = {"feed_forward": "moe"}
+    return {
+        "default": Case(),
+        **variants,
+        "moe of one expert": Case(variants=moe, config={"top_k": 1, "shared_experts": 0}),
+        "moe on an RTX 4090": Case(variants=moe, capability=ADA),
+        "moe in fp32": Case(variants=moe, training={"precision": "fp32"}),
+        "moe under Muon": Case(variants=moe, training={"optimizer": "muon"}),
+        "grouped queries": Case(config={"n_kv_heads": 1}),
+        "masked documents": Case(config={"document_masking": True}),
+        "masked documents, polyglu": Case(
+            config={"document_masking": True}, variants={"feed_forward": "polyglu"}
+        ),
+        "masked documents, grouped queries": Case(
+            config={"document_masking": True, "n_kv_heads": 1}
+        ),
+        "dropout": Case(config={"dropout": 0.1}),
+        "Muon, two layers": Case(config={"n_layers": 2}, training={"optimizer": "muon"}),
+        "standard parametrization": Case(training={"parametrization": "standard"}),
+        "fp32": Case(training={"precision": "fp32"}),
+        "no clipping": Case(training={"gradient_clip": float("inf")}),
+        "micro-batches": Case(training={"gradient_accumulation": 4}),
+        "gradient checkpointing": Case(training={"gradient_checkpointing": True}),
+        "gradient checkpointing, moe": Case(
+            variants=moe, training={"gradient_checkpointing": True}
+        ),
+        "gradient checkpointing, polyglu": Case(
+            variants={"feed_forward": "polyglu"}, training={"gradient_checkpointing": True}
+        ),
+        "some targets": Case(masked=True),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """A batch of one kind of token."""
+
+    inputs_BT: NDArray[np.int64]
+    targets_BT: NDArray[np.int64]
+    mask_BT: NDArray[np.bool_] | None
+    extras: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Batches, for training and for evaluation."""
+
+    length: int
+    masked: bool
+    text_bytes: int = 1_000
+
+    def batch(self, step: int) -> Tokens:
+        shape = (SEQUENCES, self.length)
+        mask_BT = None
+        if self.masked:
+            mask_BT = np.ones(shape, dtype=np.bool_)
+            mask_BT[:, ::3] = False
+        return Tokens(
+            inputs_BT=np.zeros(shape, dtype=np.int64),
+            targets_BT=np.ones(shape, dtype=np.int64),
+            mask_BT=mask_BT,
+            extras={DOCUMENTS: np.zeros(shape, dtype=np.int64)},
+        )
+
+    def __iter__(self) -> Any:
+        return iter([self.batch(0), self.batch(1)])
+
+
+def traced(case: Case, size: str, *, refuse: bool) -> dict[str, Any]:
+    """The kernels of a second training step by stage, and of an evaluation of two batches."""
+    config = replace(with_variants(SIZES[size], case.variants), **case.config)
+    settings: dict[str, Any] = {"batch_size": SEQUENCES, "compile": "off", **case.training}
+    steps = TrainingConfig(tokens=10**6, **settings)
+    source = Source(length=config.context, masked=case.masked)
+    with fake_cuda(case.capability):
+        training = Training(config, steps, source, baseline=config, device=DEVICE)
+        training.step()  # moments and the like are made
+        ops = DeviceOps(refuse=refuse)
+        stage = "step"
+        try:
+            with ops, optimizer_apart(ops):
+                training.step()
+            stage = ops.stage = "evaluation"
+            # Scored tokens are chosen by a mask; the result is read at the end, and once.
+            with ops, torch.no_grad():
+                evaluate(training.model, replace(source, masked=True))
+        except RefusedError as error:
+            if not (stage == "evaluation" and _reads_the_sum(error)):
+                return {"refused": f"{stage}: {error}"}
+    counts = {name: ops.count(name) for name in ("forward and backward", "optimizer", "evaluation")}
+    operations = {f"{stage}: {name}": number for (stage, name), number in ops.kernels.items()}
+    return {"kernels": counts, "operations": operations}
+
+
+def _reads_the_sum(error: BaseException) -> bool:
+    """Whether it is `evaluate` that reads its one number, at the end."""
+    trace = error.__traceback__
+    called = []
+    while trace is not None:
+        called.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return "_total" in called and "_scored" not in called and str(error).startswith("item")
+
+
+if __name__ == "__main__":
+    size, *rest = sys.argv[1:]
+    found = {name: traced(case, size, refuse="count" not in rest) for name, case in cases().items()}
+    print(json.dumps(found))  # noqa: T201
