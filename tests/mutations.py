@@ -202,7 +202,7 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation(
         name="the total of the account is not asked",
         path=f"{CLOUD}/head/bring_up.py",
-        old='    set_aside(home or Path.home(), config["cluster_name"], cap)\n',
+        old="    set_aside(home or Path.home(), settings.cluster, settings.rented.cap_dollars)\n",
         new="",
         test=f"{TESTS}/head/test_calls.py::test_a_cap_over_the_account_s_total_is_refused_first",
     ),

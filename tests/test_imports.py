@@ -271,6 +271,7 @@ FLOORS: Mapping[str, tuple[str, ...]] = {
     ),
     # Beside the sweep: it starts one as a process, and knows of it only the command line.
     "tune_app.cloud": (
+        "data.suggestions",
         "tune_app.formats",
         "tune_app.command_line",
         "tune_app.dollars",

@@ -239,7 +239,7 @@ def fetch_(*, cluster: Path, to: Path | None = None) -> int:
     console = Console()
     fetched = fetch(
         shell,
-        sources(settings.store_root),
+        sources(settings.overlay.store_root),
         to or results_folder(settings.cluster),
         say=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )

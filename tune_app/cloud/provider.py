@@ -48,14 +48,8 @@ from tune_app.cloud.autoscaling.nodes import (
 from tune_app.cloud.autoscaling.ssh_runner import StrictRunner, Way, way_to_head, way_to_worker
 from tune_app.cloud.autoscaling.teardown import Teardown
 from tune_app.cloud.cluster_yaml.head_copy import head_config, with_machine
-from tune_app.cloud.cluster_yaml.settings import (
-    HeadMachine,
-    HeadToCreate,
-    ProviderSettings,
-    check_config,
-    head_id,
-    read_settings,
-)
+from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate, ProviderSettings
+from tune_app.cloud.cluster_yaml.settings import check_config, head_id, read_settings
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.errors import LaunchError
 from tune_app.cloud.head.bring_up import bring_up
@@ -89,8 +83,8 @@ class StelluxNodeProvider(NodeProvider):
             cluster_name,
             self._machine,
             lambda: self._client,
-            lambda: market_from_here(cluster_name, provider_config, os.environ, Path.home()),
-            looks_apart_s=self._settings.looks_apart_s,
+            lambda: market_from_here(self._settings.market, os.environ, Path.home()),
+            looks_apart_s=self._settings.section.looks_apart_s,
             say=click.echo,
         )
         self._lock = threading.Lock()
@@ -274,7 +268,7 @@ class StelluxNodeProvider(NodeProvider):
 
         Raises HeadIsKeptError for the head on the head itself, when the workers were ended.
         """
-        if self._head in node_ids and not self._settings.on_head:
+        if self._head in node_ids and not self._settings.section.on_head:
             with _in_one_line():
                 self._teardown.step()
             return None
@@ -322,8 +316,8 @@ class StelluxNodeProvider(NodeProvider):
     def _way(self, node_id: str) -> Way:
         if node_id == self._head:
             return way_to_head(self._found())
-        workers = self._settings.workers
-        if workers is None or not self._settings.on_head:
+        workers = self._settings.section.workers
+        if workers is None or not self._settings.section.on_head:
             raise ValueError(
                 f"no command can be run on worker {node_id} by SSH from here; go to "
                 "the head first: ray attach"
@@ -396,8 +390,8 @@ class StelluxNodeProvider(NodeProvider):
 
 
 def _daemon(settings: ProviderSettings, head: Head) -> DaemonClient:
-    if settings.on_head or settings.socket is not None:
-        return DaemonClient(settings.socket, timeout_s=settings.answer_s)
+    if settings.section.on_head or settings.socket is not None:
+        return DaemonClient(settings.socket, timeout_s=settings.section.answer_s)
     return remote_daemon(shell_of(found(head)))
 
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
 from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import Status
-from tune_app.cloud.head_machine.choose import read_provider
+from tune_app.cloud.head_machine.choose import read_cluster
 from tune_app.cloud.head_machine.without_head import (
     end_all,
     end_orphans,
     instances_of,
-    life_s,
     market_from_here,
 )
-from tune_app.cloud.market.labels import Label
+from tune_app.cloud.market.access import MarketAccess
+from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Instance
+from tune_app.cloud.overlay.settings import LIFE_HOURS
 from tune_app.cloud.renting.orphans import Owner
 
 Say = Callable[[str], object]
@@ -36,18 +37,34 @@ def is_name(cluster: Path) -> bool:
     return not cluster.exists() and cluster.suffix == "" and cluster.name == str(cluster)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Rented:
+    """What is known of a cluster's machines without its head."""
+
+    name: str
+    market: Market
+    life_s: float
+    """After which they end themselves."""
+
+
 @contextmanager
-def _market(cluster: Path) -> Iterator[tuple[str, Mapping[str, Any], Market]]:
-    """Name, provider's section and market. Raises ValueError without a key on this machine."""
-    name, provider = (str(cluster), {}) if is_name(cluster) else read_provider(cluster)
-    with market_from_here(name, provider, os.environ, Path.home()) as market:
-        yield name, provider, market
+def _rented(cluster: Path) -> Iterator[_Rented]:
+    """Of a cluster's YAML, or its name. Raises ValueError without a key on this machine."""
+    name, access, life_hours = str(cluster), MarketAccess(), LIFE_HOURS
+    if is_name(cluster):
+        checked_name("cluster's name", name)
+    else:
+        settings, _ = read_cluster(cluster)
+        name, access, life_hours = settings.cluster, settings.market, settings.overlay.life_hours
+    with market_from_here(access, os.environ, Path.home()) as market:
+        yield _Rented(name=name, market=market, life_s=life_hours * 3_600)
 
 
 def reap_by_label(cluster: Path, say: Say, *, apart_s: float, within_s: float) -> int:
     """Ends all of a cluster's instances, without asking its head. Returns the exit code."""
-    with _market(cluster) as (name, _, market):
-        left = end_all(market, name, say, apart_s=apart_s, within_s=within_s)
+    with _rented(cluster) as there:
+        name = there.name
+        left = end_all(there.market, name, say, apart_s=apart_s, within_s=within_s)
     if left:
         say(
             f"instances {', '.join(map(str, left))} still exist; run this again, or end them at "
@@ -71,14 +88,15 @@ def reap_orphans(cluster: Path, daemon: Callable[[], DaemonClient], say: Say) ->
             say(f"{error}. What may have an owner is kept")
             return None
 
-    with _market(cluster) as (name, provider, market):
+    with _rented(cluster) as there:
+        name = there.name
         nobody: Callable[[], Owner | None] = lambda: None  # noqa: E731
         kept = end_orphans(
-            market,
+            there.market,
             name,
             say,
             owner=nobody if is_name(cluster) else owner,
-            life_s=life_s(provider),
+            life_s=there.life_s,
         )
     if kept:
         say(f"kept, as they have an owner or may have one: {', '.join(map(str, kept))}")
@@ -100,8 +118,8 @@ def owner_by(status: Status) -> Owner:
 
 def status_by_label(cluster: Path, say: Say) -> Table:
     """What the market lists of a cluster, without asking its head."""
-    with _market(cluster) as (name, _, market):
-        found = instances_of(market, name)
+    with _rented(cluster) as there:
+        name, found = there.name, instances_of(there.market, there.name)
     say(
         f"Cluster {name}: {len(found)} machines are rented by its label, "
         f"${sum(map(_per_hour, found)):.3f}/h now; end them with: reap"

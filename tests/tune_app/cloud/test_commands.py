@@ -42,7 +42,7 @@ cluster_name: mine
 auth: {{ssh_user: me}}
 provider:
   head: {{address: 127.0.0.1, port: {port}}}
-  vast: {{base_url: {url}, cap_dollars: 1}}
+  vast: {{base_url: {url}, cap_dollars: 1, node_types: {{gpu: {{image: cuda}}}}}}
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.autoscaler._private.command_runner import SSHCommandRunner
 
-from tune_app.cloud.cluster_yaml.settings import HeadMachine, WorkerAccess
+from tune_app.cloud.cluster_yaml.records import HeadMachine, WorkerAccess
 from tune_app.cloud.head.shell import NOTHING_FORWARDED
 from tune_app.cloud.head_paths import RAY_USER
 from tune_app.cloud.overlay.addresses import Ports

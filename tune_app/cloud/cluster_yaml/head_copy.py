@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from tune_app.cloud.cluster_yaml.settings import HETZNER, HeadMachine
+from tune_app.cloud.cluster_yaml.records import HETZNER, HeadMachine
 from tune_app.cloud.head_paths import CODE, OVERLAY_FOLDER, RAY_HOME, TOOLS
 
 WORKER_ACCESS = {

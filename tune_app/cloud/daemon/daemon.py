@@ -84,7 +84,7 @@ def serve(
     clock = SteadyClock()
     with (
         _alone(state),
-        open_market(settings, key, heard=clock.heard) as market,
+        open_market(settings.access, key, heard=clock.heard) as market,
         closing(
             Alerts(settings.cluster, to=settings.on_alert, memory=state / "alerts.json")
         ) as alerts,

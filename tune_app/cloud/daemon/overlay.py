@@ -30,7 +30,7 @@ def join_overlay(
         cloud = numbered_alike(cloud, overlay)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    setup = OverlaySetup(overlay, folder, ending=how_an_instance_ends(cloud))
+    setup = OverlaySetup(overlay, folder, ending=how_an_instance_ends(cloud.access))
     let_in = AuthorizedKeys(setup.files.authorized(overlay.link_user))
     return cloud, setup, LinkWatch.of(overlay, let_in.workers)
 

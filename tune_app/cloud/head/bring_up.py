@@ -6,12 +6,12 @@ import json
 import os
 import secrets
 import shlex
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tune_app.cloud.cluster_yaml.settings import overlay_values, write_daemon_settings
+from tune_app.cloud.cluster_yaml.records import HeadMachine, ProviderSettings
+from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.firewall import open_ports
 from tune_app.cloud.head.firewall_trial import confirm
@@ -20,10 +20,10 @@ from tune_app.cloud.head.shell import HeadCommandError, HeadShell
 from tune_app.cloud.head.units import SWEEP, check_store_root
 from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.head_paths import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
-from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.secrets.account_key import account_key
 from tune_app.cloud.secrets.account_total import set_aside
 from tune_app.cloud.secrets.key import ApiKey
+from tune_app.cloud.settings_reader import to_json
 
 SETUP_S = 3_600.0
 """Within which the head's environment is built; some gigabytes are fetched for it."""
@@ -59,11 +59,12 @@ def bring_up(
     HeadCommandError with what the head said. Nothing is rented by then.
     """
     key = account_key(environment, home or Path.home())
-    settings = settings_files(config)
-    cap = json.loads(settings["daemon.json"])["cap_dollars"]
-    set_aside(home or Path.home(), config["cluster_name"], cap)
+    settings = check_config(config)
+    assert settings.rented is not None
+    files = settings_files(settings, node_type=config["head_node_type"])
+    set_aside(home or Path.home(), settings.cluster, settings.rented.cap_dollars)
     say(f"head {shell.address}: logging in as {shell.user}")
-    archive, name = bundle(settings), code_name()
+    archive, name = bundle(files), code_name()
     look = _LOOK % (_SIGN, SWEEP, shlex.quote(str(CODE)))
     told = shell.run(shell.as_root("sh", "-c", shlex.quote(look)), timeout_s=60.0)
     check_no_other_sweep(told, name)
@@ -81,8 +82,7 @@ def bring_up(
     _module(shell, "install", str(incoming / SETTINGS), "--login", shell.user, _SSH_PORT)
     confirm(shell)
     say("checking that workers can reach it")
-    overlay = overlay_values(config)
-    check_reachable(overlay["head"], overlay.get("port", OverlaySettings(head="example").port))
+    check_reachable(settings.overlay.head, settings.overlay.port)
     say("checking the Vast.ai key, and that it can rent something")
     say(_start(shell, key).strip())
 
@@ -123,26 +123,21 @@ def _module(shell: HeadShell, name: str, *arguments: str, stdin: bytes = b"") ->
         raise HeadCommandError(f"the head {shell.address} says: {error}") from None
 
 
-def settings_files(config: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of the head's settings, by file name. Raises ValueError as its programs would."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "daemon.json"
-        write_daemon_settings(config, path)
-        texts = {"daemon.json": path.read_text("utf-8")}
-    overlay = overlay_values(config)
-    check_store_root(overlay.get("store_root", OverlaySettings(head="example").store_root))
-    texts["overlay.json"] = json.dumps(overlay, indent=2)
-    texts["head.json"] = json.dumps(
-        {"cluster": config["cluster_name"], **config["provider"].get("ray", {})}, indent=2
-    )
-    also = config["provider"]["head"].get("open_ports", "")
+def settings_files(settings: ProviderSettings, *, node_type: str) -> dict[str, str]:
+    """The texts of the head's settings, by file name.
+
+    Args:
+        node_type: the head's, in Ray's words.
+
+    Raises ValueError for what the head could not carry out.
+    """
+    check_store_root(settings.overlay.store_root)
+    also = settings.head.open_ports if isinstance(settings.head, HeadMachine) else ""
     open_ports(also)
-    texts["cluster.json"] = json.dumps(
-        {
-            "cluster": config["cluster_name"],
-            "node_type": config["head_node_type"],
-            "open_ports": also,
-        },
-        indent=2,
-    )
-    return texts
+    cluster = {"cluster": settings.cluster, "node_type": node_type, "open_ports": also}
+    return {
+        "daemon.json": to_json(settings.rented),
+        "overlay.json": to_json(settings.overlay),
+        "head.json": to_json(settings.ray),
+        "cluster.json": json.dumps(cluster, indent=2),
+    }

@@ -61,7 +61,7 @@ def _check_empty() -> None:
         return
     try:
         settings = load_settings(DAEMON_SETTINGS)
-        with VAST_KEY.open("rb") as file, open_market(settings, read_key(file)) as market:
+        with VAST_KEY.open("rb") as file, open_market(settings.access, read_key(file)) as market:
             head = read_head_id(CLOUD_STATE)
             listed = market.instances(labelled=prefix(settings.cluster))
             refuse_left([one for one in listed if may_be_of(one, settings.cluster, head)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import shlex
 
-from tune_app.cloud.cluster_yaml.settings import HeadMachine
+from tune_app.cloud.cluster_yaml.records import HeadMachine
 from tune_app.cloud.daemon import ssh_relay
 from tune_app.cloud.daemon.client import DaemonClient, Exchange
 from tune_app.cloud.head.shell import HeadShell

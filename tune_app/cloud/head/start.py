@@ -48,7 +48,7 @@ def main() -> int:
     """Try the key that comes over standard input, store it for the daemon, and start it."""
     settings = load_settings(DAEMON_SETTINGS)
     key = read_key(sys.stdin.buffer)
-    with open_market(settings, key) as market:
+    with open_market(settings.access, key) as market:
         _refuse_other_account(settings, key, market)
         lines = try_account(settings, market)
     store_key(key, VAST_KEY)
@@ -127,7 +127,7 @@ def refuse_other_account(
     if {item.id for item in market.instances(labelled=labelled)} & set(left):
         return
     try:
-        with open_market(settings, before) as earlier:
+        with open_market(settings.access, before) as earlier:
             if not {item.id for item in earlier.instances(labelled=labelled)} & set(left):
                 return
         known = "the key on the head sees them"

@@ -9,12 +9,8 @@ from typing import Any, Protocol
 
 import yaml
 
-from tune_app.cloud.cluster_yaml.settings import (
-    HeadMachine,
-    HeadToCreate,
-    ProviderSettings,
-    read_settings,
-)
+from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate, ProviderSettings
+from tune_app.cloud.cluster_yaml.settings import read_settings
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import has_account_key, release, shell_of
 from tune_app.cloud.head.shell import HeadShell
@@ -87,7 +83,7 @@ class GivenHead:
 def head_of(settings: ProviderSettings) -> Head:
     """The head of a cluster's YAML."""
     if isinstance(settings.head, HeadToCreate):
-        return CreatedHead(settings.head, settings.cluster, store_root=settings.store_root)
+        return CreatedHead(settings.head, settings.cluster, store_root=settings.overlay.store_root)
     return GivenHead(settings.head)
 
 
@@ -105,14 +101,6 @@ def read_cluster(path: Path) -> tuple[ProviderSettings, str]:
     with _read(path) as config:
         user = str(config["auth"]["ssh_user"])
         return read_settings(config["provider"], config["cluster_name"]), user
-
-
-def read_provider(path: Path) -> tuple[str, dict[str, Any]]:
-    """The name in a cluster's YAML, and its provider's section. Raises ValueError for none."""
-    with _read(path) as config:
-        name, section = config["cluster_name"], config["provider"]
-        read_settings(section, name)
-        return name, dict(section)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tune_app.cloud.cluster_yaml.settings import HeadMachine, HeadToCreate
+from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import shell_of
 from tune_app.cloud.head.shell import HeadShell, HeadUnreachableError

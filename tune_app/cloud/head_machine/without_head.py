@@ -10,47 +10,32 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tune_app.cloud.errors import CloudError
-from tune_app.cloud.market.labels import Label, checked_name, prefix
+from tune_app.cloud.market.access import MarketAccess
+from tune_app.cloud.market.labels import Label, prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.open_market import open_market
-from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.renting.orphans import Owner, orphaned
-from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.secrets.account_key import account_key
 
 Say = Callable[[str], object]
-LIFE_HOURS = OverlaySettings(head="example").life_hours
 
 
 @contextmanager
 def market_from_here(
-    cluster: str, provider: Mapping[str, Any], environment: Mapping[str, str], home: Path
+    access: MarketAccess, environment: Mapping[str, str], home: Path
 ) -> Iterator[Market]:
     """The market of a cluster, with the key that this machine has.
 
     Args:
-        provider: the section of the cluster's YAML; empty for Vast.ai itself.
         environment, home: places to look for the key.
 
     Raises ValueError without a key.
     """
-    settings = CloudSettings(
-        cluster=checked_name("cluster's name", cluster),
-        node_types={"any": NodeType(image="none")},
-        cap_dollars=1.0,
-        base_url=(provider.get("vast") or {}).get("base_url", ""),
-    )
-    with open_market(settings, account_key(environment, home)) as market:
+    with open_market(access, account_key(environment, home)) as market:
         yield market
-
-
-def life_s(provider: Mapping[str, Any]) -> float:
-    """After how many seconds a cluster's instances end themselves."""
-    return float((provider.get("overlay") or {}).get("life_hours", LIFE_HOURS)) * 3600
 
 
 def instances_of(market: Market, cluster: str) -> list[Instance]:

@@ -17,6 +17,10 @@ class Market(Protocol):
     reached; an answer that makes no sense never counts as "nothing there".
     """
 
+    @property
+    def name(self) -> str:
+        """As people call it."""
+
     def offers(self, rules: OfferRules, *, caps: bool = True) -> Sequence[Offer]:
         """Interruptible offers of the wanted GPUs.
 

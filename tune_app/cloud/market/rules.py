@@ -54,7 +54,7 @@ class OfferRules:
             )
         if self.disk_gb < MINIMUM_DISK_GB:
             raise ValueError(
-                f"the disk has {self.disk_gb:g} GB; Vast.ai rents {MINIMUM_DISK_GB} or more"
+                f"the disk has {self.disk_gb:g} GB; it must have {MINIMUM_DISK_GB} GB or more"
             )
         if not self.max_dollars_per_hour > 0:
             raise ValueError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tune_app.cloud.json_settings import load_json
 from tune_app.cloud.market.labels import checked_name
 from tune_app.cloud.overlay.addresses import HEAD, LAST, Ports
+from tune_app.cloud.settings_reader import load_json
 
 SMALLEST_STORE = 80_000_000
 """Bytes. Ray's own least for its object store is 75 MiB."""

@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from tune_app.cloud.json_settings import load_json
 from tune_app.cloud.overlay.addresses import HEAD, LAST, NETWORK, Ports
 from tune_app.cloud.overlay.verdicts import LinkPatience
+from tune_app.cloud.settings_reader import load_json
+
+LIFE_HOURS = 72.0
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:-]{0,252}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -35,7 +37,7 @@ class OverlaySettings:
     between_workers: bool = False
     """Whether workers reach each other, for programs whose nodes exchange objects or start tasks on
     each other. A sweep's do not. Each worker then listens at 18 ports for every other one."""
-    life_hours: float = 72.0
+    life_hours: float = LIFE_HOURS
     """An instance that is older ends itself, whatever the head says."""
     network: str = NETWORK
     worker_network: str = NETWORK

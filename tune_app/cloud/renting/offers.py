@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tune_app.cloud.market.gpu_speeds import Speed, speeds_of
 from tune_app.cloud.market.protocol import Market
@@ -51,13 +51,15 @@ class NoOffer:
     misses: Sequence[Miss]
     """Of the nearest."""
     gpus: Sequence[str]
+    market: str = "the market"
+    """Its name."""
 
     @property
     def reason(self) -> str:
         """In one line, with the remedy."""
         if self.nearest is None:
             return (
-                f"Vast.ai has no interruptible offer of {', '.join(self.gpus)} now; "
+                f"{self.market} has no interruptible offer of {', '.join(self.gpus)} now; "
                 "add GPU models, or wait"
             )
         counts = ", ".join(f"{name} {count}" for name, count in self.refused.items())
@@ -81,12 +83,14 @@ def search_and_choose(
 
     Where nothing passes, it asks once more without the caps: the answer shows which cap to move.
     """
-    found = choose(market.offers(rules), rules, avoided=avoided, taken=taken, experience=experience)
-    if isinstance(found, Choice):
-        return found
-    return choose(
-        market.offers(rules, caps=False), rules, avoided=avoided, taken=taken, experience=experience
-    )
+    found: Choice | NoOffer
+    for caps in (True, False):
+        offers = market.offers(rules, caps=caps)
+        found = choose(offers, rules, avoided=avoided, taken=taken, experience=experience)
+        if isinstance(found, Choice):
+            return found
+    assert isinstance(found, NoOffer)
+    return replace(found, market=market.name)
 
 
 def choose(

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from tune_app.cloud.json_settings import load_json
+from tune_app.cloud.market.access import VAST, MarketAccess
 from tune_app.cloud.market.instance_request import WorkerStart, check_start_script
 from tune_app.cloud.market.labels import checked_name
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.settings_reader import load_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class EndingSettings:
         for item in fields(self):
             value = getattr(self, item.name)
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
-                raise ValueError(f"ending.{item.name} is {value!r}; it must be 0 or more")
+                raise ValueError(f"{item.name} is {value!r}; it must be 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,7 @@ class CloudSettings:
     node_types: Mapping[str, NodeType]
     cap_dollars: float
     """What this cluster may spend on rented machines in all, ever. A head bills besides."""
+    market: str = VAST
     max_instances: int = 8
     base_url: str = ""
     """Of the market's API; empty for the market's own."""
@@ -165,6 +167,17 @@ class CloudSettings:
                 f"{self.max_instances} instances at most; it must be 1 to "
                 f"{self.last_k - self.first_k + 1}"
             )
+
+    @property
+    def access(self) -> MarketAccess:
+        return MarketAccess(
+            market=self.market,
+            base_url=self.base_url,
+            seconds_between=self.seconds_between,
+            pace_margin_s=self.pace_margin,
+            timeout_s=self.patience.http,
+            retry_s=self.patience.retry,
+        )
 
     def node_type(self, name: str) -> NodeType:
         """Raises ValueError for an unknown name."""

@@ -106,6 +106,10 @@ class VastClient:
         return f"VastClient({self._base_url!r})"
 
     @property
+    def name(self) -> str:
+        return "Vast.ai"
+
+    @property
     def base_url(self) -> str:
         return self._base_url
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tune_app.cloud.autoscaling.ssh_runner import StrictRunner, way_to_head
-from tune_app.cloud.cluster_yaml.settings import HeadMachine
+from tune_app.cloud.cluster_yaml.records import HeadMachine
 
 
 class Ran:

@@ -20,8 +20,11 @@ from ray.autoscaler._private.util import hash_launch_conf, prepare_config, valid
 from tests.tune_app.cloud.autoscaling.ray_autoscaler import HEAD, yaml_config
 from tests.tune_app.cloud.daemon.daemons import ROOT
 from tune_app.cloud.cluster_yaml.head_copy import head_config
-from tune_app.cloud.cluster_yaml.settings import HeadMachine, check_config, write_daemon_settings
+from tune_app.cloud.cluster_yaml.records import HeadMachine
+from tune_app.cloud.cluster_yaml.settings import check_config, read_settings
+from tune_app.cloud.head.bring_up import settings_files
 from tune_app.cloud.provider import StelluxNodeProvider
+from tune_app.cloud.renting.settings import load_settings
 from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 TEXT = (ROOT / "cluster.yaml").read_text("utf-8")
@@ -67,12 +70,15 @@ def test_the_head_that_is_made_is_written_as_the_example_says(tmp_path: Path) ->
 
 def test_the_daemon_takes_what_it_says_may_be_rented(tmp_path: Path) -> None:
     config = yaml_config()
-    settings = write_daemon_settings(config, tmp_path / "settings.json")
+    made = check_config(config)
+    path = tmp_path / "daemon.json"
+    path.write_text(settings_files(made, node_type="head")["daemon.json"], "utf-8")
+    settings = load_settings(path)
+    assert settings == made.rented
     assert settings.cluster == config["cluster_name"]
     assert settings.cap_dollars == 50.0
     rules = settings.node_type("gpu-worker").rules
     assert (rules.gpus, rules.max_dollars_per_hour) == (("RTX 3090", "RTX 4090"), 0.40)
-    assert json.loads((tmp_path / "settings.json").read_text("utf-8"))["cluster"] == "stellux"
 
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -96,15 +102,40 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
             "unknown setting 'adress' in provider.head",
         ),
         (change("provider/on_head", "yes"), "provider.on_head is 'yes'; true or false is expected"),
-        (change("provider/vats", {}), "unknown setting 'vats' in provider; expected one of"),
+        (
+            change("provider/vats", {}),
+            "unknown setting 'vats' in provider; did you mean vast? expected one of",
+        ),
         (change("provider/vast", None), "provider.vast is missing"),
         (change("provider/vast/cap_dollars", -1), "the cap is -1.0 dollars"),
-        (change("provider/vast/cap", 1), "unknown setting 'cap'"),
+        (change("provider/vast/cap", 1), "unknown setting 'cap' in provider.vast; "),
         (change("provider/vast/node_types/gpu-worker/rules/gpus", ["GT 710"]), "'GT 710'"),
-        (change("provider/workers", {"key": "k"}), "provider.workers needs key and known_hosts"),
+        (change("provider/workers", {"key": "k"}), "missing in provider.workers: known_hosts"),
         (change("max_workers", 9), "max_workers is 9, provider.vast.max_instances 4"),
         (change("available_node_types/cpu", {}), "the workers cpu, gpu-worker"),
         (change("auth/ssh_private_key", "~/.ssh/id"), "would be copied to the head"),
+        (
+            change("provider/vast/patience", {"loadin": 5.0}),
+            "unknown setting 'loadin' in provider.vast.patience; did you mean loading? expected",
+        ),
+        (change("provider/vast/ending", {"save_s": -1}), "provider.vast.ending.save_s is -1.0; it"),
+        (
+            change("provider/vast/cluster", "other"),
+            "provider.vast.cluster is 'other', cluster_name",
+        ),
+        (change("provider/cluster", "other"), "unknown setting 'cluster' in provider;"),
+        (change("provider/market", "runpod"), "provider.market is 'runpod'; it can be vast"),
+        (change("provider/market", 5), "provider.market is '5'; it can be vast"),
+        (change("provider/answer_s", 61), "provider.answer_s is 61.0; it must be over 0 and at"),
+        (
+            change("provider/overlay", {"prot": 1}),
+            "unknown setting 'prot' in provider.overlay; did",
+        ),
+        (
+            change("provider/overlay", {"port": 6379}),
+            "provider.overlay: the SSH server and the GCS",
+        ),
+        (change("provider/ray", {"gcs_port": 0}), "provider.ray: the GCS's port is 0"),
         (change("cluster_name", "a/b"), "the cluster's name is 'a/b'"),
     ],
 )
@@ -115,6 +146,24 @@ def test_a_mistake_is_named_with_its_remedy(
     edit(config)
     with pytest.raises(ValueError, match=re.escape(message)):
         check_config(config)
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    config = yaml_config()
+    config["provider"]["vast"] |= {"cap_dollars": "50", "patiense": {}}
+    with pytest.raises(ValueError, match=r"cap_dollars is '50'; a number .* Also: unknown .*pati"):
+        check_config(config)
+
+
+def test_sections_may_be_empty_and_have_their_defaults() -> None:
+    config = yaml_config(overlay=None, ray=None)
+    settings = check_config(config)
+    assert (settings.overlay.life_hours, settings.ray.cluster) == (72.0, "stellux")
+    assert (settings.section.market, settings.market.market) == ("vast", "vast")
+    config["provider"]["overlay"] = {"life_hours": 10}
+    assert check_config(config).overlay.life_hours == 10.0
+    del config["provider"]["vast"]
+    assert read_settings(config["provider"], "stellux").rented is None
 
 
 def test_ray_up_says_what_to_change_in_one_line(tmp_path: Path) -> None:

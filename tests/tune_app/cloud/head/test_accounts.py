@@ -60,14 +60,14 @@ def rent(fake: FakeVast) -> int:
 
 def test_workers_that_the_new_key_sees_are_its_own(fake: FakeVast) -> None:
     settings, contract = settings_of(fake), rent(fake)
-    with open_market(settings, ApiKey(fake.key)) as client:
+    with open_market(settings.access, ApiKey(fake.key)) as client:
         refuse_other_account(settings, [contract], client, before=ApiKey("revoked"))
 
 
 def test_workers_that_the_new_key_does_not_see_keep_the_old_one(fake: FakeVast) -> None:
     with FakeVast([offer(1)]) as elsewhere:
         old, contract = settings_of(fake), rent(fake)
-        with open_market(settings_of(elsewhere), ApiKey(elsewhere.key)) as client:
+        with open_market(settings_of(elsewhere).access, ApiKey(elsewhere.key)) as client:
             with pytest.raises(ValueError, match=rf"instances {contract} .* on the head sees them"):
                 refuse_other_account(old, [contract], client, before=ApiKey(fake.key))
             with pytest.raises(ValueError, match=r"on the head cannot tell: .* the key is wrong"):
@@ -78,7 +78,7 @@ def test_workers_that_the_new_key_does_not_see_keep_the_old_one(fake: FakeVast) 
 
 def test_a_key_is_not_forgotten_while_something_is_left(fake: FakeVast) -> None:
     contract = rent(fake)
-    with open_market(settings_of(fake), ApiKey(fake.key)) as client:
+    with open_market(settings_of(fake).access, ApiKey(fake.key)) as client:
         with pytest.raises(CloudError, match=rf"instances {contract} .* ray down again"):
             refuse_left(client.instances(labelled="stellux/mine/"))
         refuse_left(client.instances(labelled="stellux/another/"))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tune_app.cloud.autoscaling.ray_autoscaler import yaml_config
+from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.head.bring_up import bring_up, check_no_other_sweep, settings_files
 from tune_app.cloud.head.bundle import bundle
 from tune_app.cloud.head.shell import HeadShell
@@ -67,8 +68,12 @@ def test_without_a_key_the_head_is_not_even_spoken_to(tmp_path: Path) -> None:
     assert said == []
 
 
+def files(**provider: Any) -> dict[str, str]:
+    return settings_files(check_config(yaml_config(**provider)), node_type="head")
+
+
 def test_each_of_the_head_s_programs_takes_its_settings(tmp_path: Path) -> None:
-    for name, text in settings_files(yaml_config()).items():
+    for name, text in files().items():
         (tmp_path / name).write_text(text, "utf-8")
     daemon = load_settings(tmp_path / "daemon.json")
     overlay = load_overlay_settings(tmp_path / "overlay.json")
@@ -79,13 +84,11 @@ def test_each_of_the_head_s_programs_takes_its_settings(tmp_path: Path) -> None:
 
 
 def test_the_daemon_and_the_overlay_must_count_the_same_workers() -> None:
-    assert (
-        json.loads(settings_files(yaml_config(overlay={"last_k": 9}))["daemon.json"])["last_k"] == 9
-    )
+    assert json.loads(files(overlay={"last_k": 9})["daemon.json"])["last_k"] == 9
     config = yaml_config(overlay={"last_k": 9})
     config["provider"]["vast"]["last_k"] = 8
     with pytest.raises(ValueError, match=r"provider\.vast\.last_k is \d+, provider\.overlay"):
-        settings_files(config)
+        check_config(config)
 
 
 def test_a_sweep_does_not_go_on_with_another_source() -> None:
@@ -102,5 +105,5 @@ def test_a_sweep_does_not_go_on_with_another_source() -> None:
 @pytest.mark.parametrize("folder", ["/home/me/store", "/root", "/etc/store"])
 def test_a_store_where_its_server_may_not_write_is_refused(folder: str) -> None:
     with pytest.raises(ValueError, match=r"store_root is .* it must not be in /"):
-        settings_files(yaml_config(overlay={"store_root": folder}))
-    settings_files(yaml_config(overlay={"store_root": "/mnt/home"}))
+        files(overlay={"store_root": folder})
+    files(overlay={"store_root": "/mnt/home"})

@@ -14,6 +14,7 @@ import pytest
 from tests.tune_app.cloud.autoscaling.ray_autoscaler import yaml_config
 from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.metered_market import MeteredMarket
+from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head import bring_up, install, release, start
 from tune_app.cloud.head.units import CLOUD, FIREWALL
@@ -35,7 +36,9 @@ def settings(tmp_path: Path) -> Path:
     """The folder of settings that `ray up` sends."""
     folder = tmp_path / "sent"
     folder.mkdir()
-    for name, text in bring_up.settings_files(yaml_config()).items():
+    for name, text in bring_up.settings_files(
+        check_config(yaml_config()), node_type="head"
+    ).items():
         (folder / name).write_text(text, "utf-8")
     return folder
 

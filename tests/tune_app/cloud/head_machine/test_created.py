@@ -30,12 +30,8 @@ from tests.tune_app.cloud.vast.fake_vast import FakeVast
 from tune_app.cloud import provider as provider_module
 from tune_app.cloud.autoscaling import teardown
 from tune_app.cloud.cluster_yaml.head_copy import head_config, with_machine
-from tune_app.cloud.cluster_yaml.settings import (
-    HeadMachine,
-    HeadToCreate,
-    overlay_values,
-    read_settings,
-)
+from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate
+from tune_app.cloud.cluster_yaml.settings import read_settings
 from tune_app.cloud.commands import app
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import shell_of
@@ -100,7 +96,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
 def head_of(config: dict[str, Any]) -> CreatedHead:
     settings = read_settings(config["provider"], "stellux")
     assert isinstance(settings.head, HeadToCreate)
-    return CreatedHead(settings.head, "stellux", store_root=settings.store_root)
+    return CreatedHead(settings.head, "stellux", store_root=settings.overlay.store_root)
 
 
 def results(tmp_path: Path) -> None:
@@ -278,7 +274,7 @@ def test_ray_up_makes_it_and_brings_it_up_by_its_address(
     assert fake.calls["POST servers"] == 1
     told, shell = launcher.brought_up[0]
     assert (shell.address, shell.user) == (server.address, "root")
-    assert overlay_values(told)["head"] == server.address
+    assert read_settings(told["provider"], "stellux").overlay.head == server.address
     known = config["provider"]["head"]["hetzner"]["folder"] + "/stellux.known_hosts"
     assert all(f"UserKnownHostsFile={known}" in line for line in launcher.ran if "ssh" in line)
     assert any(f"stellux@{server.address}" in line for line in launcher.ran)
@@ -422,8 +418,11 @@ def test_mistakes_are_one_line_of_ray_s_commands(
     [
         ({"create": "aws"}, r"provider\.head\.create is 'aws'; it can be hetzner"),
         ({"address": "x"}, "provider.head has an address and create"),
-        ({"hetzner": {"ssh_public_key": KEY}}, "hetzner lacks max_euros_per_month"),
-        ({"hetzner": None}, "hetzner lacks max_euros_per_month, ssh_public_key"),
+        (
+            {"hetzner": {"ssh_public_key": KEY}},
+            r"missing in provider\.head\.hetzner: max_euros_per_month",
+        ),
+        ({"hetzner": None}, "hetzner is None; an object is expected"),
         ({"hetzner": {"ssh_public_key": KEY, "max_euros_per_month": "8"}}, "is '8'; a number is"),
         ({"hetzner": {"ssh_public_key": "x.pub", "max_euros_per_month": 8}}, "cannot be read"),
         ({"port": 22}, r"unknown setting 'port' in provider\.head"),

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, Fault, offer
 from tune_app.cloud.autoscaling.teardown import Teardown
-from tune_app.cloud.cluster_yaml.settings import HeadMachine
+from tune_app.cloud.cluster_yaml.records import HeadMachine
+from tune_app.cloud.daemon.client import DaemonClient
 from tune_app.cloud.daemon.protocol import DaemonError
 from tune_app.cloud.head.shell import HeadUnreachableError
 from tune_app.cloud.head_machine.choose import GivenHead
 from tune_app.cloud.head_machine.without_head import (
     end_all,
     end_orphans,
-    life_s,
     market_from_here,
 )
+from tune_app.cloud.market.access import MarketAccess
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.renting.orphans import Owner
 
@@ -51,10 +50,10 @@ def rented(fake: FakeVast, label: str) -> int:
 
 
 @contextmanager
-def market(fake: FakeVast, cluster: str = "mine") -> Iterator[Market]:
-    provider = {"vast": {"base_url": fake.url, "cap_dollars": 5}}
+def market(fake: FakeVast) -> Iterator[Market]:
     environment = {"VAST_API_KEY": fake.key}
-    with market_from_here(cluster, provider, environment, Path("/nowhere")) as made:
+    access = MarketAccess(base_url=fake.url)
+    with market_from_here(access, environment, Path("/nowhere")) as made:
         made._rate_limit._between = {}  # type: ignore[attr-defined]
         yield made
 
@@ -157,7 +156,7 @@ def test_ray_down_ends_the_workers_of_a_head_that_is_lost(
     monkeypatch.setattr("time.monotonic", clock)
     said: list[str] = []
 
-    def daemon() -> Any:
+    def daemon() -> DaemonClient:
         raise AssertionError("it is not asked")
 
     teardown = Teardown(
@@ -177,7 +176,7 @@ def test_ray_down_ends_the_workers_of_a_head_that_is_lost(
 
 
 def test_a_daemon_that_does_not_answer_on_a_living_head_is_waited_for(fake: FakeVast) -> None:
-    def daemon() -> Any:
+    def daemon() -> DaemonClient:
         raise DaemonError("the cloud daemon does not answer")
 
     class Living(GivenHead):
@@ -189,9 +188,3 @@ def test_a_daemon_that_does_not_answer_on_a_living_head_is_waited_for(fake: Fake
     with pytest.raises(DaemonError):
         teardown.step()
     assert not teardown.done
-
-
-def test_how_long_an_instance_may_live_is_the_overlays_matter() -> None:
-    assert life_s({}) == 3 * DAY
-    assert life_s({"overlay": {"life_hours": 10}}) == 36_000
-    assert json.dumps(life_s({"overlay": None})) == "259200.0"

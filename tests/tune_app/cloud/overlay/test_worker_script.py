@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tune_app.cloud.market.access import MarketAccess
 from tune_app.cloud.market.instance_request import MAXIMUM_START, WorkerStart
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.open_market import how_an_instance_ends
@@ -25,15 +26,13 @@ from tune_app.cloud.overlay.worker_script import (
     unpacked,
     worker_script,
 )
-from tune_app.cloud.renting.settings import CloudSettings, NodeType
+from tune_app.cloud.renting.settings import NodeType
 from tune_app.cloud.secrets.ssh_keys import KeyPair
 
 SETTINGS = OverlaySettings(head="head.example")
 PUBLIC = "ssh-ed25519 " + "A" * 68
 SECRETS = tuple(f"{name}{half}" for name in (LINK_KEY, STORE_KEY, HOST_KEY) for half in ("", REST))
-ENDING = how_an_instance_ends(
-    CloudSettings(cluster="mine", node_types={"gpu": NodeType(image="cuda")}, cap_dollars=1)
-)
+ENDING = how_an_instance_ends(MarketAccess())
 
 
 def script(k: int = 5, *, settings: OverlaySettings = SETTINGS, then: str = "") -> str:

@@ -21,6 +21,8 @@ class MeteredMarket:
         credit: dollars at the beginning.
     """
 
+    name = "Metered"
+
     def __init__(self, clock: Clock, *, price: float, credit: float = 200.0) -> None:
         self._clock = clock
         self._price = price

@@ -8,16 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune_app.cloud.autoscaling.ray_autoscaler import yaml_config
 from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.instances import running
+from tune_app.cloud import open_market as open_market_module
+from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.errors import NoOfferError, NoSuchOfferError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.open_market import (
+    MARKETS,
+    MarketKind,
+    how_an_instance_ends,
+    open_market,
+)
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
+from tune_app.cloud.secrets.key import ApiKey
 
 OFFER = Offer(
     id=1,
@@ -41,6 +51,8 @@ OFFER = Offer(
 
 class MemoryMarket:
     """Two machines, without any network."""
+
+    name = "Memory"
 
     def __init__(self) -> None:
         self.listed = [OFFER, replace(OFFER, id=2, machine_id=12, minimum_bid=0.1)]
@@ -126,3 +138,30 @@ def test_what_its_caps_refuse_is_named(rentals: tuple[Rentals, MemoryMarket, Clo
     market.listed = [replace(OFFER, minimum_bid=0.5)]
     with pytest.raises(NoOfferError, match=r"raise max_dollars_per_hour to 0\.5"):
         renting.create("worker", "a")
+
+
+def test_a_market_without_offers_is_named(rentals: tuple[Rentals, MemoryMarket, Clock]) -> None:
+    renting, market, _ = rentals
+    market.listed = []
+    with pytest.raises(NoOfferError, match="Memory has no interruptible offer of RTX 3090"):
+        renting.create("worker", "a")
+
+
+def test_a_cluster_names_its_market_and_what_it_may_rent_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = MemoryMarket()
+    kind = MarketKind(open=lambda *_: memory, ending=lambda _: "destroy() { :; }")
+    config = yaml_config(market="memory")
+    config["provider"]["memory"] = config["provider"].pop("vast")
+    with pytest.raises(ValueError, match=r"provider\.market is 'memory'; it can be vast"):
+        check_config(config)
+    monkeypatch.setattr(open_market_module, "MARKETS", {**MARKETS, "memory": kind})
+    rented = check_config(config).rented
+    assert rented is not None
+    assert how_an_instance_ends(rented.access) == "destroy() { :; }"
+    with open_market(rented.access, ApiKey("key")) as market:
+        assert market.name == "Memory"
+    config["provider"]["vast"] = {}
+    with pytest.raises(ValueError, match="unknown setting 'vast' in provider"):
+        check_config(config)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tune_app.cloud.json_settings import load_json
+from tune_app.cloud.settings_reader import load_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +63,16 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
         ("{", "settings.json is not JSON"),
         ([], "the file is []; an object is expected"),
         ({}, "missing: name"),
-        ({"name": "a", "nme": 1}, "unknown setting 'nme'; expected one of by_name, count, inner"),
+        (
+            {"name": "a", "nme": 1},
+            "unknown setting 'nme'; did you mean name? expected one of by_name, count, inner",
+        ),
         ({"name": "a", "count": 1.5}, "count is 1.5; a whole number is expected"),
         ({"name": "a", "count": True}, "count is True; a whole number is expected"),
         ({"name": "a", "models": "x"}, "models is 'x'; a list is expected"),
         ({"name": "a", "inner": {"second": 1}}, "unknown setting 'second' in inner"),
         ({"name": "a", "by_name": {"x": {"seconds": "1"}}}, "by_name.x.seconds is '1'; a number"),
-        ({"name": "a", "inner": {"seconds": 0}}, "inner: seconds is 0.0; it must be over 0"),
+        ({"name": "a", "inner": {"seconds": 0}}, "inner.seconds is 0.0; it must be over 0"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, values: Any, said: str) -> None:
