@@ -35,6 +35,8 @@ def draw(tallies: Sequence[Tally], path: Path, *, title: str) -> None:
         axes.grid(alpha=0.25)
     for axes in panels[len(tallies) :]:
         axes.set_axis_off()
+    for axes in panels[max(0, len(tallies) - _COLUMNS) : len(tallies)]:
+        axes.tick_params(labelbottom=True)  # the lowest of its column
     top = max(float(np.nanmax(one.anytime()[1][1])) for one in tallies)
     figure.axes[0].set_ylim(-0.03 * top, 1.3 * top or 1e-3)
     figure.axes[0].set_xlim(0, 102)
