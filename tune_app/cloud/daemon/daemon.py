@@ -92,7 +92,7 @@ def serve(
         head = own_head_id(state)
         damage = None
         while True:
-            with open_ledger(state, settings, market, damage, clock=clock) as ledger:
+            with open_ledger(state, settings, market, damage, head=head, clock=clock) as ledger:
                 _try_key(market, prefix(settings.cluster), alerts)
                 link_up = None if links is None else links.link_up
                 rentals = Rentals(

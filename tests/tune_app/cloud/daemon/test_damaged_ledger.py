@@ -30,6 +30,13 @@ SETTINGS = CloudSettings(
 )
 
 
+HEAD = "h00000001"
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError("no space left on device")
+
+
 class State:
     """A daemon's folder with two workers that were rented an hour ago."""
 
@@ -47,7 +54,7 @@ class State:
         assert len(self.market.rented) == 2
 
     def open(self, damage: Exception | None = None) -> Ledger:
-        ledger = open_ledger(self.folder, SETTINGS, self.market, damage)
+        ledger = open_ledger(self.folder, SETTINGS, self.market, damage, head=HEAD)
         ledger._clock = self.clock
         return ledger
 
@@ -147,16 +154,26 @@ def test_where_no_ledger_can_be_written_what_bears_the_label_is_destroyed(
     contract = next(iter(state.market.rented))
     state.market.relabel(contract, "stellux/other/worker/2/a.1")
     state.spoil()
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError("no space left on device")
-
     monkeypatch.setattr("tune_app.cloud.daemon.ledgers.lay_aside", full)
     with pytest.raises(OSError, match="no space"):
         state.open()
     assert list(state.market.rented) == [contract], "another cluster's is left alone"
     state.market.down_until = float("inf")
-    assert destroy_labelled(state.market, "other", pause_s=0.0, tries=2) == []
+    assert destroy_labelled(state.market, "other", HEAD, pause_s=0.0, tries=2) == []
+
+
+def test_where_no_ledger_can_be_written_another_heads_workers_stay(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two heads of one name: each ends what bears its own id, and what bears none."""
+    own, others = state.market.rented
+    state.market.relabel(own, f"stellux/mine/w/2/a.1/{HEAD}")
+    state.market.relabel(others, "stellux/mine/w/3/b.1/h00000002")
+    state.spoil()
+    monkeypatch.setattr("tune_app.cloud.daemon.ledgers.lay_aside", full)
+    with pytest.raises(OSError, match="no space"):
+        state.open()
+    assert list(state.market.rented) == [others]
 
 
 def test_full_and_locked_are_no_damage(tmp_path: Path) -> None:
