@@ -9,7 +9,9 @@ Shapes: B sequences, T tokens, D width.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Callable
+
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from model.network.context import Context
@@ -17,7 +19,9 @@ from model.network.context import Context
 _Reports = tuple[dict[str, list[Tensor]], dict[str, list[Tensor]]]
 
 
-def recomputed(block: nn.Module, hidden_BTD: Tensor, context: Context) -> Tensor:
+def recomputed(
+    block: Callable[[Tensor, Context], Tensor], hidden_BTD: Tensor, context: Context
+) -> Tensor:
     """`block(hidden_BTD, context)`, of which only the input is kept for the backward pass.
 
     What the block reports is reported once, although it runs twice.

@@ -9,7 +9,8 @@ head size in the rotary table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -57,6 +58,12 @@ class Block(nn.Module):
         return torch.add(hidden_BTD, made_BTD, alpha=self.residual_scale)
 
 
+def run_block(block: nn.Module, hidden_BTD: Tensor, context: Context) -> Tensor:
+    """`block(hidden_BTD, context)`, as a function that can be compiled once for all layers."""
+    after_BTD: Tensor = block(hidden_BTD, context)
+    return after_BTD
+
+
 class Transformer(nn.Module):
     """A language model of the sizes in `config`.
 
@@ -80,6 +87,8 @@ class Transformer(nn.Module):
         self.scales = scales
         self.gradient_checkpointing = False
         """Whether blocks keep only their input for the backward pass: see `recomputed`."""
+        self.run_block = run_block
+        """How `loss` runs a block: a compiled one, where training compiles block by block."""
         self.embeddings = _variant(EMBEDDINGS, "embedding", config.embedding)(config)
         self.blocks = nn.ModuleList(Block(config, self.scales) for _ in range(config.n_layers))
         self.final_norm = _variant(NORMS, "norm", config.norm)(config.d_model, in_block=False)
@@ -149,7 +158,7 @@ class Transformer(nn.Module):
     ) -> LossOutput:
         """Cross-entropy of the targets where the mask is True, and what the parts reported."""
         context = self.context(inputs_BT.shape[1], extras)
-        features_BTE, weight_VE = self.output(self._hidden(inputs_BT, context))
+        features_BTE, weight_VE = self.output(self._hidden(inputs_BT, context, self.run_block))
         return context.output(linear_cross_entropy(features_BTE, weight_VE, targets_BT, mask_BT))
 
     def context(
@@ -190,16 +199,21 @@ class Transformer(nn.Module):
         embedded_BTD = self.embeddings.embed(tokens_BT, context)
         return embedded_BTD if self.scales.standard else embedded_BTD / EMBEDDING_STD
 
-    def _hidden(self, tokens_BT: Tensor, context: Context) -> Tensor:
+    def _hidden(
+        self,
+        tokens_BT: Tensor,
+        context: Context,
+        run: Callable[[nn.Module, Tensor, Context], Tensor] = run_block,
+    ) -> Tensor:
         hidden_BTD = dropped(
             self.embed(tokens_BT, context), self.config.dropout, context, use=EMBEDDED
         )
         for layer, block in enumerate(self.blocks):
             here = context.of_layer(layer)
             if self.gradient_checkpointing and torch.is_grad_enabled():
-                hidden_BTD = recomputed(block, hidden_BTD, here)
+                hidden_BTD = recomputed(partial(run, block), hidden_BTD, here)
             else:
-                hidden_BTD = block(hidden_BTD, here)
+                hidden_BTD = run(block, hidden_BTD, here)
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)
         return normalized_BTD
 

@@ -1,14 +1,9 @@
-"""Decides whether to compile a training run, and compiles it."""
+"""Decides whether to compile a training run, and says why it could not be compiled."""
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
 
-import torch
-
-from model.network.context import LossOutput
-from model.network.transformer import Transformer
 from model.sizing.cost import training_flops_per_token
 from model.spec import ModelConfig
 from model.training.hardware import compiler_found, compiler_name, kind_of
@@ -64,17 +59,6 @@ def compile_pays(config: ModelConfig, *, tokens: int) -> bool:
     """
     saved = tokens * training_flops_per_token(config) * SAVED_SECONDS_PER_FLOP
     return saved > COMPILE_SECONDS + COMPILE_SECONDS_PER_LAYER * config.n_layers
-
-
-def compiled_loss(model: Transformer) -> Callable[..., LossOutput]:
-    """`model.loss`, to be compiled as a whole on its first call, for one shape of batch.
-
-    Resets torch.compile first: a worker trains one model after another, and after a few versions of
-    a function torch.compile falls back to eager.
-    """
-    torch.compiler.reset()
-    loss: Callable[..., LossOutput] = torch.compile(model.loss, dynamic=False, fullgraph=True)
-    return loss
 
 
 def cause_of(error: BaseException) -> str:

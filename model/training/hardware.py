@@ -23,6 +23,9 @@ class DeviceKind(ABC):
     """Whether compile 'auto' may compile; False where nobody measured that it pays."""
     STEPS_AHEAD = 1
     """Steps that are asked of it before the first one's loss is read, which waits for it."""
+    COMPILES_BY_BLOCK = False
+    """Whether one block is compiled for all layers, rather than the whole model at once; False
+    where nobody measured that it is as fast."""
 
     @abstractmethod
     def multiplies_bf16(self) -> bool:
@@ -38,6 +41,8 @@ class DeviceKind(ABC):
 
 
 class Cpu(DeviceKind):
+    COMPILES_BY_BLOCK = True
+
     def multiplies_bf16(self) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -25,16 +25,16 @@ from model.network.batch import Batch, TensorBatch, on_device
 from model.network.context import LossOutput
 from model.network.documents import DOCUMENTS
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
-from model.network.transformer import Transformer
+from model.network.transformer import Transformer, run_block
 from model.spec import ModelConfig, require_trainable
 from model.training.compilation import (
     CompilationError,
     cause_of,
-    compiled_loss,
     missing_compiler,
     remedy_for,
     should_compile,
 )
+from model.training.compiler import Compiler
 from model.training.hardware import (
     deterministic_algorithms,
     differences,
@@ -76,6 +76,7 @@ class Training:
         sequences: how many of them a step has, where that differs from step to step.
         baseline: of the space; `depth_mup` carries the learning rate from it.
         device: `cpu`, `cuda`, …
+        compiler: of this process, if it trains several models; None makes one for this model alone.
         start: a trained model to go on with; its multipliers stay, whatever the baseline. None
             starts from random weights.
 
@@ -93,6 +94,7 @@ class Training:
         *,
         baseline: ModelConfig,
         device: str = "cpu",
+        compiler: Compiler | None = None,
         start: WarmStart | None = None,
         sequences: Callable[[int], int] | None = None,
     ) -> None:
@@ -131,7 +133,10 @@ class Training:
                 set_moments(self.model, self._optimizer, start.moments)
             self._tell_progress()
         compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
-        self._loss = compiled_loss(self.model) if compiled else self.model.loss
+        self._compiler = compiler or Compiler()
+        self._loss = self.model.loss
+        if compiled:
+            self._loss = self._compiler.loss_of(self.model, self._shape(), device=device)
         self._compiles = compiled
         self.environment = environment(device, precision=self.precision, compiled=compiled)
         if compiled and (lack := missing_compiler(device)):
@@ -299,7 +304,10 @@ class Training:
         started = time.perf_counter()
         self._compiles = False
         try:
-            with deterministic_algorithms(self.training.deterministic):
+            with (
+                deterministic_algorithms(self.training.deterministic),
+                self._compiler.compiling(self._shape(), device=self.device),
+            ):
                 self._accumulate(batch)
         except Exception as error:
             cause = cause_of(error)
@@ -309,6 +317,17 @@ class Training:
             self._optimizer.zero_grad(set_to_none=True)
             self.compile_seconds = time.perf_counter() - started
 
+    def _shape(self) -> dict[str, Any]:
+        """All that the compiled code depends on but for the machine."""
+        return {
+            "config": self.config.values(),
+            "scales": self.scales.values(),
+            "sequences": self.training.sequences_at_once,
+            "precision": self.precision,
+            "deterministic": self.training.deterministic,
+            "gradient_checkpointing": self.training.gradient_checkpointing,
+        }
+
     def _run_eager(self, reason: str, error: Exception | None = None) -> None:
         """Goes on without torch.compile, with a warning; CompilationError if compile is 'on'."""
         if self.training.compile == "on":
@@ -316,6 +335,7 @@ class Training:
         logger.warning("training runs eager, because %s", reason)
         self.compile_failure = reason
         self.environment["compiled"] = False
+        self.model.run_block = run_block
         self._loss, self._compiles = self.model.loss, False
 
 

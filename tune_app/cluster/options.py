@@ -62,6 +62,9 @@ class RunOptions:
     ] = None
     checkpoint_every: float | None = None
     """Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs."""
+    share_compiled: Literal["auto", "on", "off"] = "auto"
+    """Share compiled code through the checkpoint store. It is run without a check, so auto does so
+    only in a folder that no other user can write to; on trusts all who can write to the store."""
     keep_checkpoints: int | None = None
     """Newest checkpoints kept of each cell; default: 2 while it trains, then only the last."""
     keep_best: int = 1

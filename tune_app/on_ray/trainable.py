@@ -17,6 +17,7 @@ from ray import tune
 
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
+from model.training.compiler import Compiler
 from tune_app.cluster.corpus_fetch import TokenFetch
 from tune_app.devices import gpu_model, use_threads
 from tune_app.faults.oom_kills import oom_kills
@@ -49,6 +50,7 @@ from tune_app.stores.base import StoreUnreachableError
 from tune_app.stores.open import open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.shipped_code import shipped_code
 from tune_app.trial.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class CellTrainable(tune.Trainable):
         self._config = config
         # One store for all cells of the process, so that its connection is reused.
         self._store = open_store(config["checkpoints"])
+        self._compiler = Compiler(shipped_code(config["checkpoints"], config["share_compiled"]))
         self._failed: FailureClass | None = None
         self._failed_early = False
         self._corpora: dict[str, PreparedCorpus] = {}
@@ -183,6 +186,7 @@ class CellTrainable(tune.Trainable):
             timing=CheckpointTiming(**self._config["timing"]),
             micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],
+            compiler=self._compiler,
         )
 
     def _may_wait(self, error: Exception) -> bool:

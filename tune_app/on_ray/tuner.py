@@ -100,6 +100,7 @@ def run_cells(
     param_space = {
         "checkpoints": checkpoints,
         "timing": asdict(timing),
+        "share_compiled": options.share_compiled,
         "kept_checkpoints": {"keep": options.keep_checkpoints, "keep_best": options.keep_best},
         "corpora": {key: str(path.absolute()) for key, path in corpora.items()},
         "tokens": tokens,

@@ -16,6 +16,7 @@ from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.sizing.table import parameter_table
 from model.training.compilation import CompilationError
+from model.training.compiler import Compiler
 from tune_app.devices import checked_device, use_threads
 from tune_app.journal.records import Observation
 from tune_app.plan.budget import TrainTokens, with_tokens
@@ -25,6 +26,7 @@ from tune_app.stores.open import below, open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.places import DEFAULT_STORE
+from tune_app.trial.shipped_code import shipped_code
 from tune_app.trial.tokenizer_files import keep_tokenizer
 from tune_app.trial.trial import Trial
 
@@ -94,6 +96,7 @@ def train_alone(
             ),
             timing=CheckpointTiming(interval=checkpoint_every),
             device=device,
+            compiler=Compiler(shipped_code(checkpoints, "auto")),
         )
     except CompilationError as error:
         raise ValueError(str(error)) from error

@@ -16,6 +16,7 @@ from typing import Any
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
+from model.training.compiler import Compiler
 from model.training.hardware import differences, kind_of
 from model.training.steps import StepResult, read_all
 from model.training.training import Training
@@ -51,6 +52,7 @@ class Trial:
         timing: when to take them.
         micro_batch_size: sequences per micro-batch; None for the whole batch.
         device: `cpu`, `cuda`, …
+        compiler: of this process, if it trains several cells.
         clock: monotonic seconds.
 
     Raises ValueError if the corpus, the budget or a setting is impossible, StoreError if the store
@@ -67,6 +69,7 @@ class Trial:
         timing: CheckpointTiming = CheckpointTiming(),  # noqa: B008 - it is frozen
         micro_batch_size: int | None = None,
         device: str = "cpu",
+        compiler: Compiler | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.cell = cell
@@ -90,6 +93,7 @@ class Trial:
                 self._data.batches,
                 baseline=solved.baseline,
                 device=device,
+                compiler=compiler,
                 sequences=self._data.sequences,
             )
         self._domains = Domains(

@@ -27,6 +27,7 @@ from model.training.compilation import (
     remedy_for,
     should_compile,
 )
+from model.training.compiler import Compiler
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, StepResult, Training
 from tests.model.variants import EVERY, with_variants
@@ -367,7 +368,7 @@ def uncompilable(monkeypatch: pytest.MonkeyPatch) -> None:
         raise WrappedError
 
     monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
-    monkeypatch.setattr("model.training.training.compiled_loss", lambda model: fail)
+    monkeypatch.setattr(Compiler, "loss_of", lambda *_, **__: fail)
 
 
 CAUSE = "RuntimeError: C++ compile error: x.cpp:1:10: fatal error: Python.h: No such file or dir"
@@ -411,7 +412,7 @@ def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(
         raise IndexError("a token beyond the vocabulary")
 
     monkeypatch.setattr("model.network.transformer.Transformer.loss", wrong)
-    monkeypatch.setattr("model.training.training.compiled_loss", lambda model: model.loss)
+    monkeypatch.setattr(Compiler, "loss_of", lambda self, model, *_, **__: model.loss)
     monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
     with pytest.raises(IndexError, match="beyond the vocabulary"):
         start(replace(SETTINGS, compile="auto")).step()
