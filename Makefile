@@ -1,6 +1,7 @@
 # make sweep   set up and run the default sweep          make test    set up and run the tests
 # make test-sweeps   real sweeps under faults          make test-slow   what takes minutes
 # make study   sweeps in phases, up to a verdict
+# make gpu-check   all that needs a GPU, and its speed: on any machine with one
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
 # make chaos   random faults against a sweep; chaos-short: one of each kind
 # make lock    requirements.lock anew, from requirements.txt
@@ -16,7 +17,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
 endif
 
-.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster mutations lint harness benchmark lock check-worker-env clean
+.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster gpu-check mutations lint harness benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -48,6 +49,10 @@ chaos-short: $(VENV)/.dev
 # A laptop, a head and workers in namespaces of this machine: root on Linux, about 20 minutes.
 test-cluster: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "cluster and not slow" tests/cluster $(ARGS)
+
+# Ends with status 2 where there is no GPU. ARGS="--report gpu.md" keeps the report.
+gpu-check: $(VENV)/.dev
+	@$(BIN)/python -m benchmarks.gpu_check $(ARGS)
 
 # Breaks one safeguard of the cloud after another in a copy, and sees that a test notices.
 mutations: $(VENV)/.dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import torch
 AUTO = "auto"
 """The first GPU if there is one, else the CPU."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_DRIVER = Path("/proc/driver/nvidia/version")
+"""There is one if the system has loaded NVIDIA's driver."""
+
+logger = logging.getLogger(__name__)
 
 
 def mps_available() -> bool:
@@ -62,14 +68,45 @@ def checked_device(name: str) -> str:
     Raises ValueError, in one sentence, if there is no such device here.
     """
     if name == AUTO:
-        return default_device()
+        found = default_device()
+        if found == "cpu" and (why := why_no_gpu()):
+            logger.warning("training is on the CPU, although this machine has a GPU: %s", why)
+        return found
     known = available_devices()
     if name not in known:
+        why = why_no_gpu() if name.startswith("cuda") else ""
         raise ValueError(
             f"device {name!r} is not available on this machine; "
-            f"choose {' or '.join((AUTO, *known))}"
+            f"choose {' or '.join((AUTO, *known))}{why and f'. {why}'}"
         )
     return name
+
+
+def why_no_gpu(driver: Path = _DRIVER) -> str:
+    """Why torch cannot use this machine's NVIDIA GPU, and the remedy.
+
+    Empty if it can, and without a driver.
+
+    driver: the file that the driver makes.
+    """
+    if torch.cuda.is_available() or not driver.exists():
+        return ""
+    if os.environ.get(VISIBLE) in ("", "-1"):
+        return f"{VISIBLE} hides its GPUs: unset it"
+    if torch.version.cuda is None:
+        return (
+            f"torch {torch.__version__} was built without CUDA: install the build for CUDA, as "
+            "pytorch.org says"
+        )
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        return (
+            f"torch {torch.__version__} is for CUDA {torch.version.cuda}, and says: {reason}. "
+            "Update the driver, rent a host with a newer one, or install torch for an older CUDA"
+        )
+    return ""
 
 
 def visible_gpu(device: str) -> str | None:

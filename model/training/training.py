@@ -190,7 +190,7 @@ class Training:
             "environment": dict(self.environment),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "random": _random_state(),
+            "random": _random_state(self.device),
             "tokens": self.tokens,
             "steps": self.steps,
         }
@@ -229,7 +229,7 @@ class Training:
             )
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        _set_random_state(state["random"])
+        _set_random_state(state["random"], self.device)
         self.tokens = state["tokens"]
         self.steps = state["steps"]
         self._tell_progress()
@@ -357,7 +357,7 @@ def _flat(scales: Mapping[str, Any]) -> dict[str, Any]:
     return own | {f"the reference's {name}": size for name, size in sizes.items()}
 
 
-def _random_state() -> dict[str, Any]:
+def _random_state(device: str) -> dict[str, Any]:
     legacy: Any = np.random.get_state(legacy=True)
     name, keys, position, has_gauss, gauss = legacy
     state: dict[str, Any] = {
@@ -365,16 +365,17 @@ def _random_state() -> dict[str, Any]:
         "numpy": (name, keys.tolist(), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.device(device).type == "cuda":
+        # A list, as there was once one of all GPUs of a machine; the next one may have fewer.
+        state["cuda"] = [torch.cuda.get_rng_state(device)]
     return state
 
 
-def _set_random_state(state: Mapping[str, Any]) -> None:
+def _set_random_state(state: Mapping[str, Any], device: str) -> None:
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([part.cpu() for part in state["cuda"]])
+    if "cuda" in state and torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"][0].cpu(), device)

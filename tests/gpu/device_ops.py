@@ -85,18 +85,14 @@ class DeviceOps(TorchDispatchMode):
 
     Raises RefusedError for an operation that waits, whose shape depends on data, that takes tensors
     of host and device, or that has no deterministic kernel.
-
-    Args:
-        refuse: False only counts.
     """
 
-    def __init__(self, *, refuse: bool = True) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.stage = "forward and backward"
         """Under which the next kernels are counted."""
         self.kernels: Counter[tuple[str, str]] = Counter()
         """By stage and operation."""
-        self._refuse = refuse
 
     def count(self, stage: str) -> int:
         """Kernels of a stage."""
@@ -111,8 +107,7 @@ class DeviceOps(TorchDispatchMode):
         if func.namespace == "stellux":
             with self:
                 return _body_of(func)(*args, **kwargs)
-        if self._refuse:
-            _check(name, args, kwargs)
+        _check(name, args, kwargs)
         try:
             result = func(*args, **kwargs)
         except (DynamicOutputShapeException, DataDependentOutputException) as error:
@@ -120,7 +115,7 @@ class DeviceOps(TorchDispatchMode):
         devices = _devices((args, kwargs, result))
         if GPU in devices and not func.is_view and name not in _NO_KERNEL:
             self.kernels[self.stage, name] += 1
-        if self._refuse and name in _COPIES:
+        if name in _COPIES:
             _check_copy(args, kwargs, result)
         return result
 

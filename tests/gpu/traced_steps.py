@@ -1,9 +1,9 @@
 """Traces a training step and an evaluation of every variant on a fake GPU: what they ask of it.
 
-    python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|large [count]
+    python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|large [name …]
 
-prints a JSON object: for each variant the kernels of each stage, or the operation that was refused.
-`count` refuses none.
+prints a JSON object: for each case, or those named, the kernels of each stage up to an operation
+that was refused.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ def cases() -> dict[str, Case]:
             config={"document_masking": True, "n_kv_heads": 1}
         ),
         "dropout": Case(config={"dropout": 0.1}),
+        "Muon": Case(training={"optimizer": "muon"}),
         "Muon, two layers": Case(config={"n_layers": 2}, training={"optimizer": "muon"}),
         "standard parametrization": Case(training={"parametrization": "standard"}),
         "fp32": Case(training={"precision": "fp32"}),
@@ -128,7 +129,7 @@ class Source:
         return iter([self.batch(0), self.batch(1)])
 
 
-def traced(case: Case, size: str, *, refuse: bool) -> dict[str, Any]:
+def traced(case: Case, size: str) -> dict[str, Any]:
     """The kernels of a second training step by stage, and of an evaluation of two batches."""
     config = replace(with_variants(SIZES[size], case.variants), **case.config)
     settings: dict[str, Any] = {"batch_size": SEQUENCES, "compile": "off", **case.training}
@@ -137,8 +138,8 @@ def traced(case: Case, size: str, *, refuse: bool) -> dict[str, Any]:
     with fake_cuda(case.capability):
         training = Training(config, steps, source, baseline=config, device=DEVICE)
         training.step()  # moments and the like are made
-        ops = DeviceOps(refuse=refuse)
-        stage = "step"
+        ops = DeviceOps()
+        stage, refused = "step", ""
         try:
             with ops, optimizer_apart(ops):
                 training.step()
@@ -148,10 +149,10 @@ def traced(case: Case, size: str, *, refuse: bool) -> dict[str, Any]:
                 evaluate(training.model, replace(source, masked=True))
         except RefusedError as error:
             if not (stage == "evaluation" and _reads_the_sum(error)):
-                return {"refused": f"{stage}: {error}"}
+                refused = f"{stage}: {error}"
     counts = {name: ops.count(name) for name in ("forward and backward", "optimizer", "evaluation")}
     operations = {f"{stage}: {name}": number for (stage, name), number in ops.kernels.items()}
-    return {"kernels": counts, "operations": operations}
+    return {"refused": refused, "kernels": counts, "operations": operations}
 
 
 def _reads_the_sum(error: BaseException) -> bool:
@@ -165,6 +166,6 @@ def _reads_the_sum(error: BaseException) -> bool:
 
 
 if __name__ == "__main__":
-    size, *rest = sys.argv[1:]
-    found = {name: traced(case, size, refuse="count" not in rest) for name, case in cases().items()}
-    print(json.dumps(found))  # noqa: T201
+    size, *names = sys.argv[1:]
+    chosen = {name: case for name, case in cases().items() if not names or name in names}
+    print(json.dumps({name: traced(case, size) for name, case in chosen.items()}))  # noqa: T201

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
-from tune_app.devices import available_devices, checked_device, default_device, visible_gpu
+from tune_app.devices import (
+    available_devices,
+    checked_device,
+    default_device,
+    visible_gpu,
+    why_no_gpu,
+)
 
 
 @pytest.fixture
@@ -51,6 +59,41 @@ def test_what_the_machine_lacks_is_refused_in_a_sentence(
     assert str(refused.value) == (
         f"device {name!r} is not available on this machine; choose auto or cpu"
     )
+
+
+@pytest.fixture
+def driver(machine: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine with NVIDIA's driver and a torch for CUDA, which cannot use the GPU."""
+    loaded = tmp_path / "version"
+    loaded.touch()
+    machine.setattr("tune_app.devices.why_no_gpu", lambda: why_no_gpu(loaded))
+    machine.setattr(torch.version, "cuda", "13.0")
+    machine.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return machine
+
+
+def test_a_driver_that_is_too_old_is_named_with_its_remedy(
+    driver: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RuntimeError(
+            "The NVIDIA driver on your system is too old (found version 11040). Please update …"
+        )
+
+    driver.setattr(torch.cuda, "init", fail)
+    with pytest.raises(ValueError, match=r"for CUDA 13.0, and says: .* too old \(found .* Update"):
+        checked_device("cuda")
+    assert checked_device("auto") == "cpu"
+    assert "training is on the CPU, although this machine has a GPU" in caplog.text
+
+
+def test_hidden_gpus_and_a_torch_without_cuda_are_named(driver: pytest.MonkeyPatch) -> None:
+    driver.setattr(torch.version, "cuda", None)
+    with pytest.raises(ValueError, match="was built without CUDA: install the build for CUDA"):
+        checked_device("cuda:0")
+    driver.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match="CUDA_VISIBLE_DEVICES hides its GPUs: unset it"):
+        checked_device("cuda:0")
 
 
 def test_one_of_several_gpus_is_one_that_the_process_sees(machine: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,10 @@ def classify(error: BaseException) -> FailureClass:
     # On a CPU torch reports lack of memory as a RuntimeError of its allocator.
     if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
         return FailureClass.MEMORY
+    # The GPU or its driver. If it is the code, which asked for what no GPU can do, the cell fails
+    # at the same step on another host.
+    if isinstance(error, torch.AcceleratorError):
+        return FailureClass.HOST
     if isinstance(error, StoreError):
         refused = isinstance(error, StoreRefusedError)
         return FailureClass.CODE if refused else FailureClass.STORAGE

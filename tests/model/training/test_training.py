@@ -29,7 +29,13 @@ from model.training.compilation import (
 )
 from model.training.compiler import Compiler
 from model.training.settings import TrainingConfig
-from model.training.training import BatchSource, StepResult, Training
+from model.training.training import (
+    BatchSource,
+    StepResult,
+    Training,
+    _random_state,
+    _set_random_state,
+)
 from tests.model.variants import EVERY, with_variants
 
 CONFIG = ModelConfig(
@@ -280,6 +286,20 @@ def test_another_thread_count_at_resume_is_warned_of(caplog: pytest.LogCaptureFi
     caplog.clear()
     start().load_state_dict(start().state_dict())
     assert not caplog.records
+
+
+def test_only_the_generator_of_its_own_gpu_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    generators = {"cuda:1": torch.tensor([1]), "cuda:0": torch.tensor([0])}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", generators.__getitem__)
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: generators.update({device: state})
+    )
+    state = _random_state("cuda:1")
+    assert [one.item() for one in state["cuda"]] == [1]
+    _set_random_state(state, "cuda:0")
+    assert generators["cuda:0"].item() == 1, "a machine with fewer GPUs"
+    _set_random_state(state, "cpu")
+    assert "cuda" not in _random_state("cpu")
 
 
 @pytest.mark.parametrize(

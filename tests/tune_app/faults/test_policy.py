@@ -43,6 +43,7 @@ DEATH = Failure(
         (OSError(errno.EIO, "bad disk"), FailureClass.STORAGE),
         (torch.OutOfMemoryError("CUDA out of memory"), FailureClass.MEMORY),
         (MemoryError(), FailureClass.MEMORY),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), FailureClass.HOST),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), FailureClass.MEMORY),
     ],
 )

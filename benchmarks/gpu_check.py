@@ -1,0 +1,192 @@
+"""All that needs a GPU: the tests, and the speed of the 10M baseline against plain loops.
+
+Prints a report to keep. Ends with status 2 where there is no GPU, with 1 if a test fails.
+
+python -m benchmarks.gpu_check --report gpu.md
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from cyclopts import App
+
+from benchmarks.contenders import PlainTransformer, random_batches
+from model.network.batch import TensorBatch
+from model.sizing.budget import solve
+from model.sizing.cost import training_flops_per_token
+from model.sizing.table import parameter_table
+from model.spec import ModelConfig, ModelSpec
+from model.training.settings import TrainingConfig
+from model.training.steps import read_all
+from model.training.training import Training
+
+GPU = "cuda:0"
+WARM_UP = 5
+SMALL, LARGE = 16, 256
+"""Sequences of a step: what a cell trains with, and enough to keep a large card busy."""
+READ_EVERY = 16
+DENSE_BF16: dict[str, float] = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "5090": 209.5e12,
+    "4090": 165.2e12,
+    "3090": 71e12,
+}
+"""FLOP/s without sparsity, with fp32 sums, by a part of the card's name (NVIDIA's data sheets)."""
+
+Step = Callable[[], None]
+
+app = App(name="python -m benchmarks.gpu_check", help=__doc__, version_flags=[])
+
+
+@app.default
+def check(*, report: Path | None = None, steps: int = 48) -> None:
+    """Run the tests that need a GPU and measure training.
+
+    Parameters
+    ----------
+    report
+        A file to write the report to as well.
+    steps
+        Training steps that are timed.
+    """
+    if not torch.cuda.is_available():
+        print(
+            "There is no GPU that torch can use here, so nothing was checked. "
+            f"{_why_none()}\nWhat is checked without one: make test ARGS=tests/gpu"
+        )
+        sys.exit(2)
+    lines = [f"# GPU check of {torch.cuda.get_device_name(GPU)}", "", *_machine(), ""]
+    status, tests = _tests()
+    lines += ["## Tests", "", "```", *tests, "```", "", "## Speed", ""]
+    lines += list(_speeds(steps))
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if report is not None:
+        report.write_text(text, "utf-8")
+    sys.exit(1 if status else 0)
+
+
+def _why_none() -> str:
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA."
+    return f"torch {torch.__version__} was built for CUDA {torch.version.cuda}."
+
+
+def _machine() -> list[str]:
+    properties = torch.cuda.get_device_properties(GPU)
+    driver = _output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
+    return [
+        f"- {properties.multi_processor_count} multiprocessors, compute capability "
+        f"{properties.major}.{properties.minor}, {properties.total_memory / 2**30:.1f} GiB, "
+        f"{torch.cuda.device_count()} in this machine",
+        f"- driver {driver or 'unknown'}, CUDA {torch.version.cuda}, torch {torch.__version__}",
+        f"- Python {sys.version.split()[0]}",
+    ]
+
+
+def _output(command: list[str]) -> str:
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return ended.stdout.strip().splitlines()[0]
+
+
+def _tests() -> tuple[int, list[str]]:
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rfEs", "tests/gpu"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return ended.returncode, ended.stdout.strip().splitlines()
+
+
+def _speeds(steps: int) -> Iterator[str]:
+    config = solve(ModelSpec())
+    total = parameter_table(config).total
+    yield f"{total:,} parameters, {config.context} tokens a sequence; three turns each, the best."
+    yield ""
+    yield "| loop | sequences a step | tokens/s | MFU |"
+    yield "|---|---|---|---|"
+    for sequences in (SMALL, LARGE):
+        loops: dict[str, Callable[[], Step]] = {
+            "ours, eager": lambda: _ours(config, sequences, compiled=False),  # noqa: B023
+            "ours, compiled": lambda: _ours(config, sequences, compiled=True),  # noqa: B023
+            "plain, bf16": lambda: _plain(config, sequences, compiled=False),  # noqa: B023
+            "plain, bf16, compiled": lambda: _plain(config, sequences, compiled=True),  # noqa: B023
+        }
+        for name, made in loops.items():
+            speed = sequences * config.context / _seconds(made(), steps)
+            yield f"| {name} | {sequences} | {speed:,.0f} | {_utilisation(config, speed)} |"
+            torch.compiler.reset()
+
+
+def _seconds(step: Step, steps: int) -> float:
+    """Of one step: the best of three turns."""
+    for _ in range(WARM_UP):
+        step()
+    turns = []
+    for _ in range(3):
+        torch.cuda.synchronize(GPU)
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        torch.cuda.synchronize(GPU)
+        turns.append((time.perf_counter() - started) / steps)
+    return min(turns)
+
+
+def _utilisation(config: ModelConfig, tokens_per_second: float) -> str:
+    name = torch.cuda.get_device_name(GPU)
+    peak = next((peak for card, peak in DENSE_BF16.items() if card in name), None)
+    if peak is None:
+        return "no peak known"
+    return f"{tokens_per_second * training_flops_per_token(config) / peak:.1%}"
+
+
+def _ours(config: ModelConfig, sequences: int, *, compiled: bool) -> Step:
+    training = Training(
+        config,
+        TrainingConfig(tokens=10**12, batch_size=sequences, compile="on" if compiled else "off"),
+        random_batches(config, sequences),
+        baseline=config,
+        device=GPU,
+    )
+    ahead = []
+
+    def step() -> None:
+        ahead.append(training.step())
+        if len(ahead) == READ_EVERY:
+            read_all(ahead)
+            ahead.clear()
+
+    return step
+
+
+def _plain(config: ModelConfig, sequences: int, *, compiled: bool) -> Step:
+    """A hand-written loop with batches that are on the GPU already."""
+    network = PlainTransformer(config).to(GPU)
+    if compiled:
+        network.compile(dynamic=False, fullgraph=True)
+    parameters = list(network.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
+    batch = TensorBatch.of(random_batches(config, sequences).batch(0), device=GPU)
+
+    def step() -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = network(batch.inputs_BT, batch.targets_BT)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,177 @@
+"""What only a GPU can show. `make gpu-check` runs these; elsewhere they are skipped."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from model.evaluation.bits_per_byte import evaluate
+from model.network.blocked_groups import blocked_outer, blocked_product
+from model.network.grouped import grouped_product
+from model.network.loss import linear_cross_entropy
+from model.training.batched_muon import BatchedMuon
+from model.training.settings import TrainingConfig
+from model.training.steps import StepResult
+from model.training.training import Training
+from tests.gpu.traced_steps import SIZES, Case, Source, cases
+from tests.model.training.test_training import CONFIG, SETTINGS, CountingBatches
+from tests.model.variants import with_variants
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+]
+
+GPU = "cuda"
+FP32 = replace(SETTINGS, precision="fp32")
+
+
+def on(device: str, settings: TrainingConfig = SETTINGS) -> Training:
+    return Training(CONFIG, settings, CountingBatches(), baseline=CONFIG, device=device)
+
+
+def losses(training: Training, steps: int) -> list[StepResult]:
+    return [training.step() for _ in range(steps)]
+
+
+def on_the_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state as a checkpoint of it is read on another machine."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    read: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+    return read
+
+
+@contextmanager
+def waiting_is_an_error() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_step_never_waits_for_the_gpu(name: str) -> None:
+    case: Case = cases()[name]
+    config = replace(with_variants(SIZES["small"], case.variants), **case.config)
+    settings: dict[str, Any] = {"batch_size": 16, "compile": "off", **case.training}
+    training = Training(
+        config,
+        TrainingConfig(tokens=10**6, **settings),
+        Source(length=config.context, masked=case.masked),
+        baseline=config,
+        device=GPU,
+    )
+    training.step()
+    torch.cuda.synchronize()
+    with waiting_is_an_error():
+        result = training.step()
+    assert result.loss > 0
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(optimizer: str) -> None:
+    settings = replace(SETTINGS, optimizer=optimizer, parametrization="auto")
+    undisturbed = losses(on(GPU, settings), 6)
+    first = on(GPU, settings)
+    before = losses(first, 3)
+    second = on(GPU, settings)
+    second.load_state_dict(on_the_cpu(first.state_dict()))
+    assert before + losses(second, 3) == undisturbed
+
+
+@pytest.mark.parametrize(("start", "then"), [(GPU, "cpu"), ("cpu", GPU)])
+def test_a_checkpoint_goes_on_on_another_device(start: str, then: str) -> None:
+    first = on(start, FP32)
+    losses(first, 3)
+    second = on(then, FP32)
+    second.load_state_dict(on_the_cpu(first.state_dict()))
+    for ours, theirs in zip(losses(second, 3), losses(first, 3), strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_the_generator_of_the_gpu_is_in_the_checkpoint() -> None:
+    training = on(GPU)
+    state = training.state_dict()
+    drawn = torch.rand(3, device=GPU)
+    training.load_state_dict(state)
+    assert torch.equal(torch.rand(3, device=GPU), drawn)
+
+
+def test_it_trains_and_scores_as_a_cpu_does() -> None:
+    gpu, cpu = on(GPU, FP32), on("cpu", FP32)
+    for ours, theirs in zip(losses(gpu, 4), losses(cpu, 4), strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+    text = Source(length=CONFIG.context, masked=True)
+    scores = [evaluate(one.model, text).bits_per_byte for one in (gpu, cpu)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_is_not_applied() -> None:
+    training = on(GPU)
+    with torch.no_grad():
+        training.model.final_norm.weight[0] = float("nan")
+    before = training.model.embeddings.embedding.clone()
+    assert not torch.tensor(training.step().loss).isfinite()
+    assert torch.equal(before, training.model.embeddings.embedding)
+
+
+@pytest.mark.parametrize("counts", [[40, 0, 24], [0, 0, 64], [13, 29, 22]])
+@pytest.mark.parametrize("sizes", [(16, 8), (13, 5)])
+def test_products_of_groups_are_those_of_a_cpu(counts: list[int], sizes: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    inputs, outputs = sizes
+    rows_SN, upstream_SM = torch.randn(64, inputs), torch.randn(64, outputs)
+    weight_EMN = torch.randn(3, outputs, inputs)
+
+    def found(device: str) -> list[Tensor]:
+        rows = rows_SN.bfloat16().to(device).requires_grad_()
+        weight = weight_EMN.bfloat16().to(device).requires_grad_()
+        product = grouped_product(rows, weight, torch.tensor(counts, device=device))
+        gradients = torch.autograd.grad(product, (rows, weight), upstream_SM.bfloat16().to(device))
+        return [one.float().cpu() for one in (product, *gradients)]
+
+    for ours, theirs in zip(found(GPU), found("cpu"), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=5e-2, rtol=2e-2)
+    rows, weight, counts_E = rows_SN.to(GPU), weight_EMN.to(GPU), torch.tensor(counts, device=GPU)
+    expected = grouped_product(rows_SN, weight_EMN, torch.tensor(counts))
+    product = blocked_product(rows, weight, counts_E)
+    torch.testing.assert_close(product.cpu(), expected, atol=1e-3, rtol=1e-3)
+    assert blocked_outer(upstream_SM.to(GPU), rows, counts_E).isfinite().all()
+
+
+def test_the_loss_is_that_of_a_cpu() -> None:
+    torch.manual_seed(0)
+    features_BTE, weight_VE = torch.randn(2, 8, 12), torch.randn(50, 12)
+    targets_BT = torch.randint(50, (2, 8))
+
+    def found(device: str) -> list[Tensor]:
+        features = features_BTE.to(device).requires_grad_()
+        weight = weight_VE.to(device).requires_grad_()
+        loss = linear_cross_entropy(features, weight, targets_BT.to(device))
+        return [one.cpu() for one in (loss, *torch.autograd.grad(loss, (features, weight)))]
+
+    torch.testing.assert_close(found(GPU), found("cpu"), atol=1e-4, rtol=1e-4)
+
+
+def test_muon_in_batches_is_torch_s() -> None:
+    def stepped(kind: type[torch.optim.Muon]) -> list[Tensor]:
+        torch.manual_seed(0)
+        shapes = [(24, 16), (24, 16), (16, 24)]
+        matrices = [torch.nn.Parameter(torch.randn(shape).to(GPU)) for shape in shapes]
+        muon = kind(matrices, lr=0.05, momentum=0.95, adjust_lr_fn="original")
+        for matrix in matrices:
+            matrix.grad = torch.randn(matrix.shape).to(GPU)
+        muon.step()
+        return [matrix.detach() for matrix in matrices]
+
+    torch.testing.assert_close(stepped(BatchedMuon), stepped(torch.optim.Muon), atol=2e-3, rtol=0)
