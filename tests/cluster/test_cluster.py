@@ -70,7 +70,7 @@ def test_a_sweep_brings_workers_runs_on_them_and_gives_them_back(at: Stage, tmp_
         assert shown in said[-1]
     # The autoscaler's own summary may be a few seconds old.
     line = "ray exec cluster.yaml 'ray status'"
-    at.wait_for(lambda: "2 gpu-worker" in typed(at, line), within_s=60)
+    at.wait_for(lambda: "2 gpu-worker" in typed(at, line), within_s=180)
     fetch = "python -m tune_app.cloud fetch --cluster cluster.yaml"
     typed(at, fetch, check=False)  # whatever it is worth beside a sweep, the next is whole
 
