@@ -23,7 +23,7 @@ SAYS = {"cat": "meow", "dog": "woof", "cow": "moo", "hen": "cluck"}
 
 def command(folder: Path, name: str, *more: str) -> list[str]:
     options = {"--data": folder / "pairs.jsonl", "--to": folder / name, "--device": "cpu"}
-    options |= {"--checkpoints": folder / f"store-{name}", "--epochs": 10, "--batch-size": 8}
+    options |= {"--checkpoints": folder / f"store-{name}", "--epochs": 16, "--batch-size": 8}
     options |= {"--learning-rate": 1.6e-2, "--evaluations": 4}
     given = [str(text) for option in options.items() for text in option]
     return [sys.executable, "-m", "tune_app.finetune", str(folder / "small"), *given, *more]
