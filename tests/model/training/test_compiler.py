@@ -155,7 +155,7 @@ def zipped(**contents: bytes) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as file:
         for name, content in contents.items():
-            file.writestr(name, content)
+            file.writestr(zipfile.ZipInfo(name), content)
     return packed.getvalue()
 
 
