@@ -15,6 +15,12 @@ def test_its_text_and_its_test_are_there(mutation: Mutation) -> None:
     assert f"def {name}" in (ROOT / path).read_text("utf-8")
 
 
+def test_each_has_a_name_and_a_change_of_its_own() -> None:
+    assert len({one.name for one in MUTATIONS}) == len(MUTATIONS)
+    changes = {(one.path, one.old.strip(), one.new.strip()) for one in MUTATIONS}
+    assert len(changes) == len(MUTATIONS)
+
+
 def test_a_text_that_is_gone_is_an_error() -> None:
     with pytest.raises(ValueError, match="0 times: bring it up to the code"):
         MUTATIONS[0].applied("")

@@ -305,7 +305,9 @@ trap 'kill $outside' EXIT
 until [ "$(readlink /proc/$outside/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.02; done
 ip link add inner type veth peer name outer netns $outside
 ip addr add 10.9.9.1/24 dev inner; ip link set inner up
+ip addr add fd99::1/64 dev inner nodad
 nsenter -t $outside -n ip addr add 10.9.9.2/24 dev outer
+nsenter -t $outside -n ip addr add fd99::2/64 dev outer nodad
 nsenter -t $outside -n ip link set outer up
 nft add table inet theirs
 nft -c -f {rules}
@@ -314,13 +316,16 @@ nft -f {rules}
 nft list tables
 python3 -c '
 import socket, subprocess, sys
-listening = [socket.create_server(("0.0.0.0", port)) for port in (22, 2222, 6379)]
+ports = (22, 2222, 6379)
+both = dict(family=socket.AF_INET6, dualstack_ipv6=True)
+listening = [socket.create_server(("::", port), **both) for port in ports]
 knock = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.5)"
-for host, port in (("10.9.9.1", 22), ("10.9.9.1", 2222), ("10.9.9.1", 6379)):
+for host, port in [(host, port) for host in ("10.9.9.1", "fd99::1") for port in ports]:
     enter = ["nsenter", "-t", sys.argv[1], "-n"]
     done = subprocess.run([*enter, sys.executable, "-c", knock, host, str(port)], stderr=-3)
-    print(port, "open" if done.returncode == 0 else "shut")
-socket.create_connection(("127.0.0.1", 6379), 5)
+    print(host, port, "open" if done.returncode == 0 else "shut")
+for host in ("127.0.0.1", "::1"):
+    socket.create_connection((host, 6379), 5)
 print("loopback open")
 ' $outside
 nft delete table inet stellux
@@ -337,9 +342,12 @@ nft list tables
         [
             "table inet theirs",
             "table inet stellux",
-            "22 open",
-            "2222 open",
-            "6379 shut",
+            "10.9.9.1 22 open",
+            "10.9.9.1 2222 open",
+            "10.9.9.1 6379 shut",
+            "fd99::1 22 open",
+            "fd99::1 2222 open",
+            "fd99::1 6379 shut",
             "loopback open",
             "table inet theirs",
         ],
