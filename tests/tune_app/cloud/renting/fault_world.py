@@ -26,6 +26,8 @@ from tune_app.cloud.vast.client import VastClient
 from tune_app.cloud.vast.rate_limit import RateLimit
 
 WANTED = ("w0", "w1", "w2")
+DAY_S = 86_400.0
+SEARCHES_A_DAY = 1_000
 GRACE_S = 150.0
 """An instance too many that the API itself made or hid is ended within this time."""
 
@@ -46,6 +48,7 @@ class World:
             credit=1_000.0,
             load_s=60.0,
             limits=True,
+            searches_a_day=SEARCHES_A_DAY,
         )
         self.fake._server.server_close()
         self.folder = folder
@@ -59,6 +62,8 @@ class World:
         self.kill_at: tuple[str, str] | None = None
         self.locker: sqlite3.Connection | None = None
         self.deaths = 0
+        self.searches_refused_since: int | None = None
+        """Calls of the search before the day's quota was used up; None where it is not."""
         self._too_many_since: float | None = None
         self.start()
 
@@ -110,11 +115,21 @@ class World:
             self.ledger._connection.execute("PRAGMA max_page_count = 1000000")
 
     def mend(self) -> None:
-        """Nothing fails any more."""
+        """Nothing fails any more, once the day is over whose searches were used up."""
         self.fake.mend()
+        if self.searches_refused_since is not None:
+            self._wait_for_searches(self.searches_refused_since)
         self.unlock()
         self.kill_at = None
         self.fake.scopes = self.fake.scopes | {"billing_read"}
+
+    def _wait_for_searches(self, before: int) -> None:
+        """Until shortly before midnight UTC: one refusal, and nothing is asked for after it."""
+        while self.clock.now % DAY_S < DAY_S - 600.0:
+            self.tick(300.0)
+        assert self.fake.calls["search"] == before + 1
+        self.fake.searches_a_day = SEARCHES_A_DAY
+        self.searches_refused_since = None
 
     def tick(self, seconds: float = 15.0, *, wanted: tuple[str, ...] = WANTED) -> None:
         """What autoscaler and daemon do in one interval, and what must hold after it."""
@@ -299,6 +314,11 @@ def _bids_rise(world: World) -> None:
         item["min_bid"] = min(item["min_bid"] * 1.3, 0.35)
 
 
+def _search_quota(world: World) -> None:
+    world.fake.searches_a_day = 0
+    world.searches_refused_since = world.fake.calls["search"]
+
+
 def _locked(world: World) -> None:
     world.locker = sqlite3.connect(world.folder / "ledger.sqlite3", isolation_level=None)
     world.locker.execute("BEGIN IMMEDIATE")
@@ -327,7 +347,7 @@ def _no_billing(world: World) -> None:
 AUTH = {"success": False, "error": "auth_error", "msg": "Invalid user key"}
 FAULTS: dict[str, Callable[[World], None]] = {
     "429": _says("search create list show destroy", 429, {"msg": "API requests too frequent"}),
-    "search quota": _says("search", 429, {"error": "search_quota_exceeded", "msg": "until 0:00"}),
+    "search quota": _search_quota,
     "create: 5xx before": _fails("create", Fault.REFUSED_500),
     "create: 5xx after": _fails("create", Fault.CREATED_THEN_500),
     "create: time-out before": _fails("create", Fault.SILENCE),
@@ -385,11 +405,14 @@ FAULTS: dict[str, Callable[[World], None]] = {
 
 
 def happen(world: World, fault: str, state: str) -> None:
-    """A fault at a state; another worker is outbid, so that one is destroyed and one created."""
+    """A fault at a state; another worker is outbid, so that one is destroyed and one created.
+
+    Where none runs yet, it is one that loads.
+    """
     STATES[state](world)
     FAULTS[fault](world)
     world.ticks(2)
-    for item in _running(world)[:1]:
+    for item in (_running(world) or world.fake.alive())[:1]:
         world.fake.outbid(item.id)
     world.ticks(8)
     world.mend()
