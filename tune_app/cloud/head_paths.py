@@ -19,7 +19,8 @@ HEAD_ENVIRONMENT = CONFIGURATION / "head.env"
 SSHD_CONFIG = CONFIGURATION / "sshd_config"
 """Of the second SSH server. Root's: it decides who logs in as whom, and what they may run."""
 FIREWALL = CONFIGURATION / "firewall.nft"
-VAST_KEY = CONFIGURATION / "vast_key"
+ACCOUNT_KEY = CONFIGURATION / "vast_key"
+"""Of whichever market; named when Vast.ai was the only one, and heads that run have it so."""
 
 STATE = Path("/var/lib/stellux")
 CLOUD_STATE = STATE / "cloud"

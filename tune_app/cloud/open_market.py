@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tune_app.cloud.market.access import VAST, MarketAccess
 from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.secrets.account_key import KeyPlaces, account_key
 from tune_app.cloud.secrets.key import ApiKey
+from tune_app.cloud.vast.key_places import KEY_PLACES as VAST_KEY_PLACES
 from tune_app.cloud.vast.opening import end_at_vast, open_vast
 
 
@@ -20,9 +23,13 @@ class MarketKind:
     """A client of an account, and whom it tells the market's own time."""
     ending: Callable[[MarketAccess], str]
     """Shell functions `destroy` and `stop` with which an instance ends itself."""
+    key: KeyPlaces
+    """Where a user keeps the key of an account."""
 
 
-MARKETS: Mapping[str, MarketKind] = {VAST: MarketKind(open=open_vast, ending=end_at_vast)}
+MARKETS: Mapping[str, MarketKind] = {
+    VAST: MarketKind(open=open_vast, ending=end_at_vast, key=VAST_KEY_PLACES)
+}
 """By the name that `provider.market` gives."""
 
 
@@ -40,6 +47,15 @@ def open_market(
         yield market
     finally:
         market.close()
+
+
+def key_of(access: MarketAccess, environment: Mapping[str, str], home: Path) -> ApiKey:
+    """The key of the user's account at this market. Raises ValueError without one.
+
+    Args:
+        environment, home: places to look for it.
+    """
+    return account_key(market_kind(access.market).key, environment, home)
 
 
 def how_an_instance_ends(access: MarketAccess) -> str:

@@ -11,6 +11,7 @@ from tune_app.cloud.rehearsal.findings import Outcome, report
 from tune_app.cloud.rehearsal.rehearse import Rehearsal
 from tune_app.cloud.secrets.account_key import account_key
 from tune_app.cloud.vast.client import VastClient
+from tune_app.cloud.vast.key_places import KEY_PLACES
 
 IMAGE = "nvidia/cuda:12.8.1-base-ubuntu24.04"
 MOST_DOLLARS = 1.0
@@ -39,7 +40,7 @@ def rehearse(
     rules = OfferRules(
         gpus=gpus or usual.gpus, disk_gb=DISK_GB, min_hours_left=2.0, stay_hours=1.0, setup_gb=2.0
     )
-    client = client or VastClient(account_key(os.environ, Path.home()))
+    client = client or VastClient(account_key(KEY_PLACES, os.environ, Path.home()))
     rehearsal = Rehearsal(
         client, rules, image=image or IMAGE, cap_dollars=cap, minutes=minutes, say=say
     )

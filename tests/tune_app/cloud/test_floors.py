@@ -74,7 +74,6 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "market",
         "open_market",
         "renting",
-        "secrets",
         "whole_files",
     },
     "autoscaling": {

@@ -20,7 +20,7 @@ from tune_app.cloud.head.shell import HeadCommandError, HeadShell
 from tune_app.cloud.head.units import SWEEP, check_store_root
 from tune_app.cloud.head.unpacking import unpack_script
 from tune_app.cloud.head_paths import CODE, ENVIRONMENT_SCRIPT, PROGRAM, PYTHON
-from tune_app.cloud.secrets.account_key import account_key
+from tune_app.cloud.open_market import key_of, market_kind
 from tune_app.cloud.secrets.account_total import set_aside
 from tune_app.cloud.secrets.key import ApiKey
 from tune_app.cloud.settings_reader import to_json
@@ -58,8 +58,8 @@ def bring_up(
     Raises ValueError for what the YAML or the key does not allow, HeadUnreachableError, and
     HeadCommandError with what the head said. Nothing is rented by then.
     """
-    key = account_key(environment, home or Path.home())
     settings = check_config(config)
+    key = key_of(settings.market, environment, home or Path.home())
     assert settings.rented is not None
     files = settings_files(settings, node_type=config["head_node_type"])
     set_aside(home or Path.home(), settings.cluster, settings.rented.cap_dollars)
@@ -83,7 +83,8 @@ def bring_up(
     confirm(shell)
     say("checking that workers can reach it")
     check_reachable(settings.overlay.head, settings.overlay.port)
-    say("checking the Vast.ai key, and that it can rent something")
+    market = market_kind(settings.market.market).key.market
+    say(f"checking the {market} key, and that it can rent something")
     say(_start(shell, key).strip())
 
 

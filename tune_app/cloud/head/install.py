@@ -92,7 +92,7 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     )
     write_file(head_paths.SSHD_CONFIG, configuration, mode=0o644)
     owner = SystemAccount.of(head_paths.RAY_USER)
-    if not head_paths.VAST_KEY.exists():
+    if not head_paths.ACCOUNT_KEY.exists():
         # Nothing is rented: a worker that lives has the token, and would be cut off by another.
         forget_token(owner)
     fill_home(

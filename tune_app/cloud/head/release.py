@@ -17,7 +17,7 @@ from tune_app.cloud.head.install import SUDOERS
 from tune_app.cloud.head.ray_home import shut_out
 from tune_app.cloud.head.services import systemctl
 from tune_app.cloud.head.units import CLOUD, UNITS
-from tune_app.cloud.head_paths import CLOUD_STATE, DAEMON_SETTINGS, RAY_USER, VAST_KEY
+from tune_app.cloud.head_paths import ACCOUNT_KEY, CLOUD_STATE, DAEMON_SETTINGS, RAY_USER
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.open_market import open_market
@@ -44,7 +44,7 @@ def main() -> int:
         systemctl("disable", "--now", name)
         if name == CLOUD:
             _check_empty()
-    VAST_KEY.unlink(missing_ok=True)
+    ACCOUNT_KEY.unlink(missing_ok=True)
     SUDOERS.unlink(missing_ok=True)
     # Code in the cluster may have let others in.
     with suppress(ValueError):
@@ -57,11 +57,11 @@ def _check_empty() -> None:
 
     Raises CloudError if something is left, or that is unknown; the daemon then continues.
     """
-    if not (VAST_KEY.is_file() and DAEMON_SETTINGS.is_file()):
+    if not (ACCOUNT_KEY.is_file() and DAEMON_SETTINGS.is_file()):
         return
     try:
         settings = load_settings(DAEMON_SETTINGS)
-        with VAST_KEY.open("rb") as file, open_market(settings.access, read_key(file)) as market:
+        with ACCOUNT_KEY.open("rb") as file, open_market(settings.access, read_key(file)) as market:
             head = read_head_id(CLOUD_STATE)
             listed = market.instances(labelled=prefix(settings.cluster))
             refuse_left([one for one in listed if may_be_of(one, settings.cluster, head)])

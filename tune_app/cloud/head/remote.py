@@ -10,7 +10,7 @@ from tune_app.cloud.daemon import ssh_relay
 from tune_app.cloud.daemon.client import DaemonClient, Exchange
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.head.units import HEAD, SWEEP
-from tune_app.cloud.head_paths import CODE, PYTHON, RAY_HOME, RAY_USER, SOCKET, VAST_KEY
+from tune_app.cloud.head_paths import ACCOUNT_KEY, CODE, PYTHON, RAY_HOME, RAY_USER, SOCKET
 
 _KEPT = "stellux-key-is-kept"
 
@@ -100,5 +100,5 @@ def release(shell: HeadShell) -> None:
 
 def has_account_key(shell: HeadShell) -> bool:
     """Whether the head holds the account's key: without it, nothing is rented from there."""
-    line = f"if [ -e {VAST_KEY} ]; then echo {_KEPT}; fi"
+    line = f"if [ -e {ACCOUNT_KEY} ]; then echo {_KEPT}; fi"
     return _KEPT in shell.run(shell.as_root("sh", "-c", shlex.quote(line)))

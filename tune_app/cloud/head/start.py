@@ -21,7 +21,7 @@ from tune_app.cloud.daemon.protocol import DaemonError, Status
 from tune_app.cloud.errors import CloudError, NoOfferError, WrongKeyError
 from tune_app.cloud.head.services import journal_tail, systemctl
 from tune_app.cloud.head.units import CLOUD
-from tune_app.cloud.head_paths import CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET, VAST_KEY
+from tune_app.cloud.head_paths import ACCOUNT_KEY, CLOUD_STATE, CLOUD_USER, DAEMON_SETTINGS, SOCKET
 from tune_app.cloud.ledger.file import ledger_path, still_rented
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
@@ -51,7 +51,7 @@ def main() -> int:
     with open_market(settings.access, key) as market:
         _refuse_other_account(settings, key, market)
         lines = try_account(settings, market)
-    store_key(key, VAST_KEY)
+    store_key(key, ACCOUNT_KEY)
     systemctl("restart", CLOUD)
     daemon = DaemonClient(SOCKET, timeout_s=10.0)
     _wait_for(daemon)
@@ -103,9 +103,9 @@ def cap_lines(status: Status) -> list[str]:
 def _refuse_other_account(settings: CloudSettings, key: ApiKey, market: Market) -> None:
     with Account.of(CLOUD_USER).acting():
         left = still_rented(ledger_path(CLOUD_STATE, settings.cluster))
-    if not left or not VAST_KEY.is_file():
+    if not left or not ACCOUNT_KEY.is_file():
         return  # the key is forgotten only where nothing was left
-    with VAST_KEY.open("rb") as file:
+    with ACCOUNT_KEY.open("rb") as file:
         before = read_key(file)
     if before.reveal() != key.reveal():
         refuse_other_account(settings, left, market, before=before)

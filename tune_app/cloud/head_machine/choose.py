@@ -83,7 +83,12 @@ class GivenHead:
 def head_of(settings: ProviderSettings) -> Head:
     """The head of a cluster's YAML."""
     if isinstance(settings.head, HeadToCreate):
-        return CreatedHead(settings.head, settings.cluster, store_root=settings.overlay.store_root)
+        return CreatedHead(
+            settings.head,
+            settings.cluster,
+            store_root=settings.overlay.store_root,
+            market=settings.market,
+        )
     return GivenHead(settings.head)
 
 

@@ -17,10 +17,11 @@ from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import shell_of
 from tune_app.cloud.head.shell import HeadShell, HeadUnreachableError
 from tune_app.cloud.head_machine.fetch_results import FetchError, fetch, results_folder, sources
-from tune_app.cloud.head_paths import VAST_KEY
+from tune_app.cloud.head_paths import ACCOUNT_KEY
 from tune_app.cloud.hetzner.server import HetznerHead
 from tune_app.cloud.hetzner.settings import Server, hetzner_token
-from tune_app.cloud.secrets.account_key import account_key
+from tune_app.cloud.market.access import MarketAccess
+from tune_app.cloud.open_market import key_of
 from tune_app.cloud.whole_files import write_file
 
 DISCARD = "STELLUX_DISCARD"
@@ -33,7 +34,7 @@ _BOOTED = (
     "if command -v cloud-init >/dev/null; then cloud-init status --wait >/dev/null; fi; true\n"
 )
 """A server is set up by cloud-init as it starts: its SSH server may answer before that is done."""
-_NEVER_RENTED = f"if [ -e {VAST_KEY} ]; then echo rents; else echo never; fi\n"
+_NEVER_RENTED = f"if [ -e {ACCOUNT_KEY} ]; then echo rents; else echo never; fi\n"
 
 Say = Callable[[str], object]
 
@@ -49,17 +50,20 @@ class CreatedHead:
         cluster: str,
         *,
         store_root: str,
+        market: MarketAccess,
         environment: Mapping[str, str] = os.environ,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """
         Args:
             store_root: where the head keeps checkpoints.
+            market: where its workers are rented.
             environment: holds the token, and whether results are to be fetched.
         """
         self._wanted = wanted
         self._cluster = cluster
         self._store_root = store_root
+        self._market = market
         self._environment = environment
         self._sleep = sleep
         self._known_hosts = wanted.hetzner.folder.expanduser() / f"{cluster}.known_hosts"
@@ -94,7 +98,7 @@ class CreatedHead:
         """The server, running, with a host key that nobody else has seen.
 
         Safe to repeat after an interruption. Raises OverCapError, and ValueError without a key
-        of Vast.ai's, before anything is ordered.
+        of the market's, before anything is ordered.
         """
         with self._lock:
             if self._made and self._found is not None:
@@ -102,7 +106,7 @@ class CreatedHead:
             hetzner, settings = self._hetzner(), self._wanted.hetzner
             if hetzner.find(self._cluster) is None:
                 # What is missing later would be found out with a server that bills.
-                account_key(self._environment, Path.home())
+                key_of(self._market, self._environment, Path.home())
                 say(
                     f"ordering a server {settings.server_type} in {settings.location} at Hetzner: "
                     f"{hetzner.price():.2f} euros a month until `ray down` has deleted it"
@@ -121,7 +125,7 @@ class CreatedHead:
             return self._found
 
     def never_rented(self) -> bool:
-        """Whether the head never had the key of a Vast.ai account, so that it left no worker.
+        """Whether the head never had the key of a market's account, so that it left no worker.
 
         Raises HeadUnreachableError with what to do about a head that stays silent.
         """

@@ -16,9 +16,8 @@ from tune_app.cloud.market.access import MarketAccess
 from tune_app.cloud.market.labels import Label, prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Instance
-from tune_app.cloud.open_market import open_market
+from tune_app.cloud.open_market import key_of, open_market
 from tune_app.cloud.renting.orphans import Owner, orphaned
-from tune_app.cloud.secrets.account_key import account_key
 
 Say = Callable[[str], object]
 
@@ -34,7 +33,7 @@ def market_from_here(
 
     Raises ValueError without a key.
     """
-    with open_market(access, account_key(environment, home)) as market:
+    with open_market(access, key_of(access, environment, home)) as market:
         yield market
 
 

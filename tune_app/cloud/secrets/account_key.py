@@ -1,34 +1,47 @@
-"""Where a user keeps the key of the Vast.ai account: never in the YAML, never on a command line."""
+"""Where a user keeps the key of a market's account: never in the YAML, never on a command line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tune_app.cloud.secrets.key import ApiKey
 
-VARIABLE = "VAST_API_KEY"
-FILES = (".config/vastai/vast_api_key", ".vast_api_key")
-"""In the home, as Vast.ai's own command line writes it."""
+
+@dataclass(frozen=True, kw_only=True)
+class KeyPlaces:
+    """Where the key of one market's accounts is looked for, and how a user comes by one."""
+
+    market: str
+    """As people call it."""
+    variable: str
+    """Of the environment; it takes precedence."""
+    made: str
+    """Where one is made, and what it must be allowed to do: `make one at …`."""
+    files: tuple[str, ...] = ()
+    """In the home, the first of them the usual one."""
 
 
-def account_key(environment: Mapping[str, str], home: Path) -> ApiKey:
-    """The key from the environment, or else from the file that `vastai set api-key` writes.
+def account_key(places: KeyPlaces, environment: Mapping[str, str], home: Path) -> ApiKey:
+    """The key from the environment, or else from the first file that there is.
 
     Raises ValueError if there is none, or if it is not a key.
     """
-    told = environment.get(VARIABLE, "")
+    told = environment.get(places.variable, "")
     if told.strip():
-        return ApiKey(told)
-    for name in FILES:
-        path = home / name
+        return _checked(told, places, places.variable)
+    for path in (home / name for name in places.files):
         if path.is_file():
-            try:
-                return ApiKey(path.read_text("utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
-    raise ValueError(
-        f"no Vast.ai key: set {VARIABLE}, or write it into ~/{FILES[0]}; make one at "
-        "https://cloud.vast.ai/manage-keys/ that may search offers, create, list and destroy "
-        "instances, and read billing (billing_read), and nothing else"
-    )
+            return _checked(path.read_text("utf-8"), places, str(path))
+    remedy = f"set {places.variable}"
+    if places.files:
+        remedy += f", or write it into ~/{places.files[0]}"
+    raise ValueError(f"no {places.market} key: {remedy}; {places.made}")
+
+
+def _checked(text: str, places: KeyPlaces, where: str) -> ApiKey:
+    try:
+        return ApiKey(text, called=f"the {places.market} key")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}, or {places.made}") from None

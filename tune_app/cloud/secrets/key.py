@@ -10,12 +10,13 @@ MAXIMUM_KEY = 4_096
 class ApiKey:
     """A secret that only `reveal` shows: no repr, log or pickle holds it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, called: str = "the account's key") -> None:
+        """Raises ValueError, with what it is called, for what cannot be a key."""
         text = text.strip()
         if not text or not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError(
-                f"the Vast.ai key has {len(text)} characters, not all of which can be part of a "
-                "key; copy it again from https://cloud.vast.ai/manage-keys/"
+                f"{called} has {len(text)} characters, not all of which can be part of a key; copy "
+                "it again"
             )
         self._text = text
 
@@ -34,5 +35,5 @@ def read_key(stream: BinaryIO) -> ApiKey:
     line = stream.readline(MAXIMUM_KEY)
     text = line.decode("ascii", errors="replace").strip()
     if not text:
-        raise ValueError("no key on standard input; write the Vast.ai key there, in one line")
+        raise ValueError("no key on standard input; write the account's key there, in one line")
     return ApiKey(text)

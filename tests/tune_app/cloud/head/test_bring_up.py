@@ -18,6 +18,7 @@ from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.overlay.settings import load_overlay_settings
 from tune_app.cloud.renting.settings import load_settings
 from tune_app.cloud.secrets.account_key import account_key
+from tune_app.cloud.vast.key_places import KEY_PLACES
 
 
 def test_the_program_and_its_settings_are_sent_and_nothing_of_the_machine() -> None:
@@ -44,15 +45,15 @@ def test_a_folder_full_of_data_is_not_sent(tmp_path: Path) -> None:
 
 def test_the_key_is_where_vast_s_own_command_line_leaves_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no Vast\.ai key: set VAST_API_KEY, or write"):
-        account_key({}, tmp_path)
+        account_key(KEY_PLACES, {}, tmp_path)
     path = tmp_path / ".config" / "vastai" / "vast_api_key"
     path.parent.mkdir(parents=True)
     path.write_text("from-the-file\n", "utf-8")
-    assert account_key({}, tmp_path).reveal() == "from-the-file"
-    assert account_key({"VAST_API_KEY": "told"}, tmp_path).reveal() == "told"
+    assert account_key(KEY_PLACES, {}, tmp_path).reveal() == "from-the-file"
+    assert account_key(KEY_PLACES, {"VAST_API_KEY": "told"}, tmp_path).reveal() == "told"
     path.write_text("two words", "utf-8")
     with pytest.raises(ValueError, match=r"vast_api_key: the Vast\.ai key has 9 characters"):
-        account_key({}, tmp_path)
+        account_key(KEY_PLACES, {}, tmp_path)
 
 
 def test_without_a_key_the_head_is_not_even_spoken_to(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_head_is_not_released_while_something_is_rented(
         )
     )
     monkeypatch.setattr(release, "DAEMON_SETTINGS", settings / "daemon.json")
-    monkeypatch.setattr(release, "VAST_KEY", key)
+    monkeypatch.setattr(release, "ACCOUNT_KEY", key)
     monkeypatch.setattr(release, "SUDOERS", tmp_path / "sudoers")
     monkeypatch.setattr(release, "shut_out", lambda _: None)
     monkeypatch.setattr(release, "systemctl", lambda *words: calls.append(words))

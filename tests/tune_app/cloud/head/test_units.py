@@ -151,7 +151,7 @@ def test_the_key_comes_by_standard_input_alone() -> None:
     for name in UNITS:
         where = [line for line in unit_text(name).splitlines() if "key" in line.lower()]
         told = [line for line in where if not line.startswith(("#", "InaccessiblePaths="))]
-        assert told == ([f"StandardInput=file:{head_paths.VAST_KEY}"] if name == CLOUD else [])
+        assert told == ([f"StandardInput=file:{head_paths.ACCOUNT_KEY}"] if name == CLOUD else [])
         assert not re.search(r"(?i)token=|secret|password", unit_text(name))
     assert Unit(CLOUD).get("Service", "LimitCORE") == "0"
     assert not Unit(CLOUD).has_option("Service", "EnvironmentFile")
@@ -206,7 +206,7 @@ SHUT_IN = {
 def test_what_reads_workers_messages_is_shut_in(name: str) -> None:
     unit = Unit(name)
     assert {key: unit.get("Service", key, fallback="?") for key in SHUT_IN} == SHUT_IN
-    hidden = {f"-{path}" for path in (head_paths.VAST_KEY, head_paths.CLOUD_STATE, "/root")}
+    hidden = {f"-{path}" for path in (head_paths.ACCOUNT_KEY, head_paths.CLOUD_STATE, "/root")}
     assert hidden == set(unit.words("Service", "InaccessiblePaths"))
 
 

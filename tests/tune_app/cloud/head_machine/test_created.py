@@ -96,7 +96,9 @@ def config(tmp_path: Path) -> dict[str, Any]:
 def head_of(config: dict[str, Any]) -> CreatedHead:
     settings = read_settings(config["provider"], "stellux")
     assert isinstance(settings.head, HeadToCreate)
-    return CreatedHead(settings.head, "stellux", store_root=settings.overlay.store_root)
+    return CreatedHead(
+        settings.head, "stellux", store_root=settings.overlay.store_root, market=settings.market
+    )
 
 
 def results(tmp_path: Path) -> None:

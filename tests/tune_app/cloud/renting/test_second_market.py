@@ -14,6 +14,8 @@ from tests.tune_app.cloud.renting.instances import running
 from tune_app.cloud import open_market as open_market_module
 from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.errors import NoOfferError, NoSuchOfferError
+from tune_app.cloud.head.bring_up import bring_up
+from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.protocol import Market
@@ -23,11 +25,12 @@ from tune_app.cloud.open_market import (
     MARKETS,
     MarketKind,
     how_an_instance_ends,
+    key_of,
     open_market,
 )
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
-from tune_app.cloud.secrets.key import ApiKey
+from tune_app.cloud.secrets.account_key import KeyPlaces
 
 OFFER = Offer(
     id=1,
@@ -148,10 +151,13 @@ def test_a_market_without_offers_is_named(rentals: tuple[Rentals, MemoryMarket, 
 
 
 def test_a_cluster_names_its_market_and_what_it_may_rent_there(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     memory = MemoryMarket()
-    kind = MarketKind(open=lambda *_: memory, ending=lambda _: "destroy() { :; }")
+    places = KeyPlaces(
+        market="Memory", variable="MEMORY_KEY", files=(".memory/key",), made="make one in memory"
+    )
+    kind = MarketKind(open=lambda *_: memory, ending=lambda _: "destroy() { :; }", key=places)
     config = yaml_config(market="memory")
     config["provider"]["memory"] = config["provider"].pop("vast")
     with pytest.raises(ValueError, match=r"provider\.market is 'memory'; it can be vast"):
@@ -160,7 +166,20 @@ def test_a_cluster_names_its_market_and_what_it_may_rent_there(
     rented = check_config(config).rented
     assert rented is not None
     assert how_an_instance_ends(rented.access) == "destroy() { :; }"
-    with open_market(rented.access, ApiKey("key")) as market:
+    vast = {"VAST_API_KEY": "of-another-account"}
+    remedy = "set MEMORY_KEY, or write it into ~/.memory/key; make one in memory"
+    with pytest.raises(ValueError, match=f"^no Memory key: {remedy}$"):
+        key_of(rented.access, vast, tmp_path)
+    with pytest.raises(ValueError, match=r"^MEMORY_KEY: the Memory key has 9 characters"):
+        key_of(rented.access, {"MEMORY_KEY": "two words"}, tmp_path)
+    key = key_of(rented.access, {**vast, "MEMORY_KEY": "its-own"}, tmp_path)
+    assert key.reveal() == "its-own"
+    said: list[str] = []
+    with pytest.raises(ValueError, match="no Memory key"):
+        shell = HeadShell(address="192.0.2.1", user="root")
+        bring_up(config, shell, say=said.append, environment=vast, home=tmp_path)
+    assert said == [], "the head was not spoken to"
+    with open_market(rented.access, key) as market:
         assert market.name == "Memory"
     config["provider"]["vast"] = {}
     with pytest.raises(ValueError, match="unknown setting 'vast' in provider"):
