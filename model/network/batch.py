@@ -74,6 +74,11 @@ class TensorBatch:
         )
 
     @property
+    def tokens(self) -> int:
+        """Number of tokens that a step on this batch trains on."""
+        return self.inputs_BT.numel()
+
+    @property
     def scored(self) -> int:
         """Number of scored targets, over which the loss is a mean."""
         return sum(self.scored_B)

@@ -62,18 +62,11 @@ class Context:
     _diagnostics: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def of_layer(self, layer: int) -> Context:
-        """This context for a block: it reports to the same pass, and draws its own numbers."""
-        return Context(
-            cos_TK=self.cos_TK,
-            sin_TK=self.sin_TK,
-            extras=self.extras,
-            progress=self.progress,
-            cache=self.cache,
-            documents=self.documents,
-            layer=layer,
-            _losses=self._losses,
-            _diagnostics=self._diagnostics,
-        )
+        """This context for a block, which draws its own numbers; `add_all` takes its reports back.
+
+        Reports of its own, because what is wrapped around a block may copy what it is given.
+        """
+        return replace(self.apart(), layer=layer)
 
     def apart(self) -> Context:
         """This context with reports of its own, which `add_all` takes into another one."""

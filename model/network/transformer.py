@@ -214,6 +214,7 @@ class Transformer(nn.Module):
                 hidden_BTD = recomputed(partial(run, block), hidden_BTD, here)
             else:
                 hidden_BTD = run(block, hidden_BTD, here)
+            context.add_all(*here.reports)
         normalized_BTD: Tensor = self.final_norm(hidden_BTD)
         return normalized_BTD
 

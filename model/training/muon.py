@@ -63,7 +63,7 @@ class MuonWithAdamW:
         momentum: float,
         batched: bool,
     ) -> None:
-        muon = BatchedMuon if batched else torch.optim.Muon
+        muon = _muon_for(groups, batched=batched)
         self.parts: Mapping[str, torch.optim.Optimizer] = {
             "muon": muon(groups, lr=0.0, momentum=momentum, adjust_lr_fn="original"),
             "adamw": adamw,
@@ -95,6 +95,19 @@ def parts_of(optimizer: Optimizer) -> list[torch.optim.Optimizer]:
         return list(optimizer.parts.values())
     assert isinstance(optimizer, torch.optim.Optimizer)
     return [optimizer]
+
+
+def _muon_for(groups: list[dict[str, Any]], *, batched: bool) -> type[torch.optim.Muon]:
+    """Torch's Muon, or the one for matrices that processes share."""
+    alone = BatchedMuon if batched else torch.optim.Muon
+    if not torch.distributed.is_initialized():
+        return alone
+    from torch.distributed.tensor import DTensor  # noqa: PLC0415 - a second of imports
+
+    from model.training.shards.muon import ShardedMuon  # noqa: PLC0415
+
+    parameters = (one for group in groups for one in group["params"])
+    return ShardedMuon if any(isinstance(one, DTensor) for one in parameters) else alone
 
 
 def is_for_muon(declared: DeclaredParameter) -> bool:

@@ -124,7 +124,7 @@ class Training:
         np.random.seed(training.seed)
         torch.manual_seed(training.seed)
         # Drawn on the CPU, so that training starts from the same weights on every device.
-        self.model = Transformer(config, scales=self.scales).to(device)
+        self.model = self._network()
         self.model.gradient_checkpointing = training.gradient_checkpointing
         self._optimizer = optimizer_of(self.model, training)
         if start is not None:
@@ -157,15 +157,13 @@ class Training:
         batch = self._batch()
         if self._compiles:
             self._compile(batch)
-        tokens = batch.inputs_BT.numel()
+        tokens = batch.tokens
         if learning_rate is None:
             learning_rate = self._learning_rate(tokens)
         set_learning_rate(self._optimizer, learning_rate)
         with deterministic_algorithms(self.training.deterministic):
             loss, reported = self._accumulate(batch)
-            norm = torch.nn.utils.clip_grad_norm_(
-                self.model.parameters(), self.training.gradient_clip
-            )
+            norm = self._clip()
             step_unless(norm.isfinite().logical_not().float(), self._optimizer)
             self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
@@ -195,6 +193,9 @@ class Training:
             "steps": self.steps,
         }
 
+    def close(self) -> None:
+        """Ends what trains beside this process: here nothing does."""
+
     def moments(self) -> dict[str, dict[str, Tensor]]:
         """The optimiser's state by the names of the parameters, for a warm start."""
         return moments_of(self.model, self._optimizer)
@@ -206,6 +207,11 @@ class Training:
         environment or the micro-batch differs, training continues, but not bit for bit as it would
         have; a warning names the differences.
         """
+        self.check_state(state)
+        self._load_state(state)
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError for a state that is not of this run; warns as `load_state_dict`."""
         micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
         then = {**asdict(self.training), **micro_batch}
         # States of before scales were recorded lack them.
@@ -227,12 +233,21 @@ class Training:
             logger.warning(
                 "resumed in another environment, so not bit for bit: %s", "; ".join(changed)
             )
+
+    def _load_state(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         _set_random_state(state["random"], self.device)
         self.tokens = state["tokens"]
         self.steps = state["steps"]
         self._tell_progress()
+
+    def _network(self) -> Transformer:
+        return Transformer(self.config, scales=self.scales).to(self.device)
+
+    def _clip(self) -> Tensor:
+        """Limits the gradient's norm; what it was before."""
+        return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.gradient_clip)
 
     def _tell_progress(self) -> None:
         held = self._held_progress

@@ -72,6 +72,7 @@ def train(
     keep_best: int = 1,
     threads: int = 1,
     device: str = "auto",
+    processes: int = 1,
 ) -> int:
     """Train one cell.
 
@@ -89,6 +90,9 @@ def train(
         CPU threads. More help only where nothing else runs, and give other last bits.
     device
         auto (a GPU if there is one), cpu, cuda, one of several GPUs as in cuda:1, or mps.
+    processes
+        Processes that share the model and each batch: as many GPUs, from the device on. Fewer or
+        more may continue the cell.
     """
     from tune_app.trial.alone import train_alone  # noqa: PLC0415 - imports torch
 
@@ -100,6 +104,7 @@ def train(
         keep_best=keep_best,
         threads=threads,
         device=device,
+        processes=processes,
         asked_to_end=asked_to_end,
     )
 

@@ -47,6 +47,7 @@ def train_alone(
     keep_best: int = 1,
     threads: int = 1,
     device: str = "auto",
+    processes: int = 1,
     asked_to_end: Callable[[], AbstractContextManager[Callable[[], bool]]] = _never,
 ) -> int:
     """Trains a cell to its end; returns the exit code, 1 if it diverged.
@@ -61,6 +62,7 @@ def train_alone(
         keep_best: how many of the best by dev bits per byte as well.
         threads: CPU threads. One by default: more are slower where something else runs.
         device: `auto` for the first GPU if there is one.
+        processes: how many train the cell together, with `threads` each; on GPUs each has one.
         asked_to_end: entered while the cell trains; yields whether to save and end now.
 
     Raises KeyboardInterrupt, once the cell is saved, if asked to end.
@@ -97,6 +99,7 @@ def train_alone(
             timing=CheckpointTiming(interval=checkpoint_every),
             device=device,
             compiler=Compiler(shipped_code(checkpoints, "auto")),
+            processes=processes,
         )
     except CompilationError as error:
         raise ValueError(str(error)) from error

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from model.training.shards.owned import Owned
 from tune_app.trial.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ LONGEST_PAUSE = 30.0
 
 def snapshot(value: Any) -> Any:
     """A copy that further training does not change, with its tensors on the CPU."""
+    if isinstance(value, Owned):
+        return dict(value)
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):

@@ -18,8 +18,8 @@ from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
 from model.training.compiler import Compiler
 from model.training.hardware import differences, kind_of
+from model.training.opening import open_training
 from model.training.steps import StepResult, read_all
-from model.training.training import Training
 from tune_app.devices import peak_memory
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
@@ -53,6 +53,7 @@ class Trial:
         micro_batch_size: sequences per micro-batch; None for the whole batch.
         device: `cpu`, `cuda`, …
         compiler: of this process, if it trains several cells.
+        processes: how many of this host train the model together; on GPUs each has one.
         clock: monotonic seconds.
 
     Raises ValueError if the corpus, the budget or a setting is impossible, StoreError if the store
@@ -70,6 +71,7 @@ class Trial:
         micro_batch_size: int | None = None,
         device: str = "cpu",
         compiler: Compiler | None = None,
+        processes: int = 1,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.cell = cell
@@ -87,7 +89,7 @@ class Trial:
             solved = solved or SolvedModels.of(cell)
             self.config = solved.model
             self._baseline = solved.baseline
-            self._training = Training(
+            self._training = open_training(
                 self.config,
                 cell.training_config(tokens=self._data.tokens, micro_batch_size=micro_batch_size),
                 self._data.batches,
@@ -95,6 +97,7 @@ class Trial:
                 device=device,
                 compiler=compiler,
                 sequences=self._data.sequences,
+                processes=processes,
             )
         self._domains = Domains(
             self._data.domains,
@@ -129,7 +132,11 @@ class Trial:
         self._mark = (0, 0.0)
         """Tokens and seconds of training at the last evaluation."""
         with self._phase("start"):
-            self._resume(checkpoints)
+            try:
+                self._resume(checkpoints)
+            except BaseException:
+                self.close()
+                raise
         self._saved_at = clock()
 
     @property
@@ -220,9 +227,10 @@ class Trial:
         raise TimeoutError(f"the checkpoint at {self.tokens:,} tokens was not stored")
 
     def close(self) -> None:
-        """Ends the background uploads; a running one completes."""
+        """Ends the background uploads, a running one completes, and other processes."""
         if self._uploads is not None:
             self._uploads.close()
+        self._training.close()
 
     def _read_ahead(self) -> bool:
         """Reads the steps that are still on the device; whether all of them were finite.

@@ -1,0 +1,41 @@
+"""A training in this process alone, or by several that share the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from model.spec import ModelConfig
+from model.training.settings import TrainingConfig
+from model.training.training import BatchSource, Training
+
+if TYPE_CHECKING:
+    from model.training.shards.sharded import ShardedTraining
+
+
+def open_training(
+    config: ModelConfig,
+    training: TrainingConfig,
+    batches: BatchSource,
+    *,
+    baseline: ModelConfig,
+    device: str = "cpu",
+    sequences: Callable[[int], int] | None = None,
+    processes: int = 1,
+) -> Training | ShardedTraining:
+    """A training by one process, or by several."""
+    if processes == 1:
+        return Training(
+            config, training, batches, baseline=baseline, device=device, sequences=sequences
+        )
+    from model.training.shards.sharded import ShardedTraining  # noqa: PLC0415 - slow to import
+
+    return ShardedTraining(
+        config,
+        training,
+        batches,
+        baseline=baseline,
+        processes=processes,
+        device=device,
+        sequences=sequences,
+    )
