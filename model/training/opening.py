@@ -23,7 +23,9 @@ def open_training(
     sequences: Callable[[int], int] | None = None,
     processes: int = 1,
 ) -> Training | ShardedTraining:
-    """A training by one process, or by several."""
+    """A training by so many processes. Raises ValueError below 1; see the classes for the rest."""
+    if processes < 1:
+        raise ValueError(f"{processes} processes are to train; it must be at least 1")
     if processes == 1:
         return Training(
             config, training, batches, baseline=baseline, device=device, sequences=sequences

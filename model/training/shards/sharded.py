@@ -52,8 +52,7 @@ class ShardedTraining:
         sequences: Callable[[int], int] | None = None,
         patience: float = PATIENCE,
     ) -> None:
-        if processes < 2:
-            raise ValueError(f"{processes} processes; several are at least 2")
+        assert processes > 1
         if reason := uneven(training.batch_size, processes):
             raise ValueError(reason)
         if training.compile == "on":

@@ -40,7 +40,7 @@ _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 
 
-class ProcessFailedError(RuntimeError):
+class ProcessFailedError(ChildProcessError):
     """One of several processes that train a model together failed; the others have ended."""
 
 
