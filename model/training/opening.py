@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from model.spec import ModelConfig
+from model.training.compiler import Compiler
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, Training
 
@@ -20,15 +21,25 @@ def open_training(
     *,
     baseline: ModelConfig,
     device: str = "cpu",
+    compiler: Compiler | None = None,
     sequences: Callable[[int], int] | None = None,
     processes: int = 1,
 ) -> Training | ShardedTraining:
-    """A training by so many processes. Raises ValueError below 1; see the classes for the rest."""
+    """A training by so many processes; only one alone compiles.
+
+    Raises ValueError below 1; see the classes for the rest.
+    """
     if processes < 1:
         raise ValueError(f"{processes} processes are to train; it must be at least 1")
     if processes == 1:
         return Training(
-            config, training, batches, baseline=baseline, device=device, sequences=sequences
+            config,
+            training,
+            batches,
+            baseline=baseline,
+            device=device,
+            compiler=compiler,
+            sequences=sequences,
         )
     from model.training.shards.sharded import ShardedTraining  # noqa: PLC0415 - slow to import
 
