@@ -100,7 +100,7 @@ def parts_of(optimizer: Optimizer) -> list[torch.optim.Optimizer]:
 def _muon_for(groups: list[dict[str, Any]], *, batched: bool) -> type[torch.optim.Muon]:
     """Torch's Muon, or the one for matrices that processes share."""
     alone = BatchedMuon if batched else torch.optim.Muon
-    if not torch.distributed.is_initialized():
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return alone
     from torch.distributed.tensor import DTensor  # noqa: PLC0415 - a second of imports
 

@@ -114,7 +114,7 @@ def parameter_groups(
 def step_unless(not_finite: Tensor, optimizer: Optimizer) -> None:
     """A step, if the number is 0; if it is 1, weights and moments stay as they are.
 
-    Only torch's Muon, which is for CPUs here, waits for the number.
+    Only Muon waits for the number: torch's, which is for CPUs here, and that of several processes.
     """
     for part in parts_of(optimizer):
         if isinstance(part, (torch.optim.AdamW, BatchedMuon)):

@@ -124,7 +124,7 @@ class Training:
         np.random.seed(training.seed)
         torch.manual_seed(training.seed)
         # Drawn on the CPU, so that training starts from the same weights on every device.
-        self.model = self._network()
+        self.model = self._network().to(device)
         self.model.gradient_checkpointing = training.gradient_checkpointing
         self._optimizer = optimizer_of(self.model, training)
         if start is not None:
@@ -243,7 +243,7 @@ class Training:
         self._tell_progress()
 
     def _network(self) -> Transformer:
-        return Transformer(self.config, scales=self.scales).to(self.device)
+        return Transformer(self.config, scales=self.scales)
 
     def _clip(self) -> Tensor:
         """Limits the gradient's norm; what it was before."""

@@ -107,6 +107,14 @@ class Member(Training):
         if self._compiles:
             self._run_eager("a model that several processes train is not compiled")
 
+    def read_from(self, batches: BatchSource, sequences: Callable[[int], int] | None) -> None:
+        """Gives the first process what `next_batch` reads: see Training."""
+        self._batches, self._sequences = batches, sequences
+
+    def next_batch(self) -> TensorBatch:
+        """The whole batch of the next step; in the first process alone, and nobody else waits."""
+        return super()._batch()
+
     def step_on(self, part: Part, *, learning_rate: float | None = None) -> StepResult:
         """A step on a batch of which this process has a part; the result is that of the batch."""
         self._part = part
@@ -137,7 +145,8 @@ class Member(Training):
     def _network(self) -> Transformer:
         """The model that a single process would train, cut into parts.
 
-        A block is put together while it computes; what is outside of blocks, for the whole step.
+        A block is put together while it computes; what is outside of blocks, for the whole step. A
+        GPU is sent a block at a time, to keep its part: it need not hold the model at once.
         Weights are sent in fp32 and become bf16 where they are used, so that a step computes what a
         single process does.
         """
@@ -149,14 +158,6 @@ class Member(Training):
             sharded.set_force_sum_reduction_for_comms(True)
         register_fsdp_forward_method(model, "loss")
         return model
-
-    def read_from(self, batches: BatchSource, sequences: Callable[[int], int] | None) -> None:
-        """Gives the first process what `next_batch` reads: see Training."""
-        self._batches, self._sequences = batches, sequences
-
-    def next_batch(self) -> TensorBatch:
-        """The whole batch of the next step; in the first process alone, and nobody else waits."""
-        return super()._batch()
 
     def _batch(self) -> TensorBatch:
         assert self._part is not None

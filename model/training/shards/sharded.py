@@ -1,7 +1,9 @@
 """A training whose model several processes share; otherwise like `Training`.
 
-A step is that of one process with the same batch, up to the order of its sums. The state has the
-same form for any number of processes, so that a run may go on with more or fewer.
+A step is that of one process with the same batch, up to the order of its sums; a loss that depends
+on which sequences are together, such as the balance of experts, is that of one process whose
+micro-batches are as small. The state has the same form for any number of processes, so that a run
+may go on with more or fewer.
 """
 
 from __future__ import annotations

@@ -78,6 +78,8 @@ def _as_sent(value: Any) -> Any:
         return value.detach().cpu().numpy().copy()
     if isinstance(value, Mapping):
         return {key: _as_sent(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_as_sent(item) for item in value)
     return value
 
 
@@ -87,6 +89,8 @@ def received(value: Any) -> Any:
         return torch.from_numpy(value) if value.ndim else torch.tensor(value.item())
     if isinstance(value, Mapping):
         return {key: received(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(received(item) for item in value)
     return value
 
 

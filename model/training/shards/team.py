@@ -243,6 +243,7 @@ def _serve(connection: Connection, place: Place, worker: Worker, threads: int) -
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    logging.disable(logging.WARNING)  # the first process has the same to say
     try:
         obey = worker(_join(place), place)
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
 from model.spec import ModelConfig
 from model.training.compilation import CompilationError
@@ -121,6 +123,41 @@ def test_two_processes_train_what_one_does_and_each_continues_the_other(case: st
     again = start(settings, config, batches)
     again.load_state_dict(of_two)  # 2 → 1
     assert_same(train(again, steps=3), rest)
+
+
+def test_saved_by_one_process_then_two_then_one_the_losses_are_those_of_one_alone() -> None:
+    undisturbed = train(start(FP32), steps=6)
+
+    first = start(FP32)
+    losses = train(first, steps=2)
+    with two(FP32) as second:
+        second.load_state_dict(stored(first.state_dict()))
+        losses += steps(second, 2)
+        state = stored(dict(second.state_dict()))
+    third = start(FP32)
+    third.load_state_dict(state)
+    losses += train(third, steps=2)
+
+    assert third.tokens == 6 * BATCH * CONFIG.context
+    assert_same(losses, undisturbed, rel=1e-5)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, MUON], ids=["adamw", "muon"])
+def test_a_gradient_that_is_not_finite_is_reported_and_applied_by_none(
+    settings: TrainingConfig,
+) -> None:
+    with two(settings) as together:
+        steps(together, 1)
+        weight = together._own.model.final_norm.weight
+        assert isinstance(weight, DTensor)
+        with torch.no_grad():
+            weight.to_local()[0] = math.nan
+        before = together.state_dict()["model"]
+        (result,) = steps(together, 1)
+        assert math.isnan(result.loss)
+        after = together.state_dict()["model"]
+    for name, weights in before.items():
+        torch.testing.assert_close(after[name], weights, rtol=0, atol=0, equal_nan=True)
 
 
 def test_in_bf16_a_last_bit_makes_more_of_a_difference() -> None:
