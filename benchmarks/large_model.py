@@ -3,16 +3,20 @@
 Blocks compute their activations again, the context is short and the loss goes through the
 vocabulary in chunks. Saving is what a sweep does: a copy in memory, which a thread streams to a
 store while the training goes on. Loading is a process of its own. Peaks are what the system counted
-(ru_maxrss); above the limit the exit code is 1.
+(VmHWM); of several processes each one's own is added up, so they need no more than that together.
+Above the limit the exit code is 1.
 
 python -m benchmarks.large_model
+python -m benchmarks.large_model --processes 2
 """
 
 from __future__ import annotations
 
 import json
 import math
-import resource
+import multiprocessing
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,7 +34,9 @@ from rich.table import Table
 from data.batches import RandomBatches
 from model.presets import preset
 from model.sizing.counts import count_parameters
+from model.training.opening import open_training
 from model.training.settings import TrainingConfig
+from model.training.shards.sharded import ShardedTraining
 from model.training.training import Training
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoint_upload import Uploads
@@ -50,7 +56,8 @@ class Phases:
         """Measures a block."""
         started = time.perf_counter()
         yield
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        others = (process.pid for process in multiprocessing.active_children())
+        peak = sum(_peak_of(pid) for pid in (os.getpid(), *others) if pid is not None)
         print(
             json.dumps({"phase": name, "seconds": time.perf_counter() - started, "peak": peak}),
             flush=True,
@@ -62,6 +69,7 @@ def measure(
     name: str = "polychromatic-600m",
     *,
     context: int = 128,
+    processes: int = 1,
     limit: float = 20.0,
     folder: Path | None = None,
 ) -> int:
@@ -72,15 +80,17 @@ def measure(
     name
         Preset.
     context
-        Tokens of the one sequence in a step.
+        Tokens of a sequence; a step has one for each process.
+    processes
+        That share the model.
     limit
-        GiB that no phase may exceed.
+        GiB that no phase may exceed, all processes together.
     folder
         Where to put the checkpoint, several GB, in a folder that is removed; default: TMPDIR.
     """
     parameters = count_parameters(preset(name).config).total
     shown = Table(
-        title=f"{name}: {parameters:,} parameters, {context} tokens a step, fp32 on a CPU"
+        title=f"{name}: {parameters:,} parameters, fp32 on a CPU; {processes} × {context} tokens"
     )
     for column in ("phase", "seconds", "peak until then"):
         shown.add_column(column, justify="left" if column == "phase" else "right")
@@ -89,7 +99,12 @@ def measure(
         for part in ("train", "load"):
             command = [sys.executable, "-m", "benchmarks.large_model", part, name]
             run = subprocess.run(
-                [*command, f"--context={context}", f"--store={store}"],
+                [
+                    *command,
+                    f"--context={context}",
+                    f"--processes={processes}",
+                    f"--store={store}",
+                ],
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,
@@ -106,12 +121,12 @@ def measure(
 
 
 @app.command(show=False)
-def train(name: str, *, context: int, store: Path) -> None:
+def train(name: str, *, context: int, processes: int, store: Path) -> None:
     """Two steps; the checkpoint of the first is saved during the second."""
     phases = Phases()
     uploads = Uploads(Checkpoints(PathStore(store), cell=CELL))
     with phases.phase("build"):
-        training = _training(name, context)
+        training = _training(name, context, processes)
     with phases.phase("step 1"):
         training.step()
     with phases.phase("copy the state"):
@@ -122,14 +137,15 @@ def train(name: str, *, context: int, store: Path) -> None:
     with phases.phase("the rest of saving"):
         uploads.close()
         assert uploads.stored is not None, "it was stored"
+    training.close()
 
 
 @app.command(show=False)
-def load(name: str, *, context: int, store: Path) -> None:
+def load(name: str, *, context: int, processes: int, store: Path) -> None:
     """The checkpoint in a new process, and the second step from it."""
     phases = Phases()
     with phases.phase("build, in a new process"):
-        training = _training(name, context)
+        training = _training(name, context, processes)
     with phases.phase("load"):
         restored = Checkpoints(PathStore(store), cell=CELL).newest()
         assert restored.state is not None
@@ -137,20 +153,28 @@ def load(name: str, *, context: int, store: Path) -> None:
         del restored
     with phases.phase("step 2 again"):
         training.step()
+    training.close()
 
 
-def _training(name: str, context: int) -> Training:
+def _peak_of(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found is not None, "Linux says it of every process"
+    return int(found[1]) * 1024
+
+
+def _training(name: str, context: int, processes: int) -> Training | ShardedTraining:
     torch.set_num_threads(1)
     config = replace(preset(name).config, context=context)
     settings = TrainingConfig(
-        tokens=100 * context,
-        batch_size=1,
+        tokens=100 * processes * context,
+        batch_size=processes,
         precision="fp32",
         compile="off",
         gradient_checkpointing=True,
     )
-    batches = RandomBatches(vocab_size=config.vocab_size, context=context, batch_size=1)
-    return Training(config, settings, batches, baseline=config)
+    batches = RandomBatches(vocab_size=config.vocab_size, context=context, batch_size=processes)
+    return open_training(config, settings, batches, baseline=config, processes=processes)
 
 
 if __name__ == "__main__":
