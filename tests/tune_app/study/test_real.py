@@ -203,7 +203,7 @@ def test_one_design_under_six_names_and_one_that_is_spoilt(
     studies = Studies(tmp_path, small_corpus, cache, CONTROLS)
     studies.run(tmp_path / "runs")
     report = (tmp_path / "runs/tiny/REPORT.md").read_text("utf-8")
-    same, spoilt = report.split("### planted")
+    same, spoilt = report.split("## Phase planted")
     assert "These data cannot tell name " in same
     assert "is worse than" not in same
     assert "name 6 is worse than name" in spoilt
