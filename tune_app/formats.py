@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 
 UNKNOWN = "–"
 MINUS = "\N{MINUS SIGN}"
@@ -135,3 +137,9 @@ def _not_finite(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     return "" if math.isfinite(value) else ("inf" if value > 0 else MINUS + "inf")
+
+
+def sweep_arguments(folder: Path) -> str:
+    """How a command names the sweep in a folder: `quick`, `quick --results /data/runs`."""
+    name, results = shlex.quote(folder.name), folder.parent
+    return name if results == Path("runs") else f"{name} --results {shlex.quote(str(results))}"

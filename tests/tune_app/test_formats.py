@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -143,3 +144,15 @@ def test_listed_leaves_out_what_does_not_occur() -> None:
     assert formats.listed([(3, "finished"), (0, "failed"), (1, "stopped")]) == (
         "3 finished, 1 stopped"
     )
+
+
+@pytest.mark.parametrize(
+    ("folder", "arguments"),
+    [
+        ("runs/quick", "quick"),
+        ("/data/runs/quick", "quick --results /data/runs"),
+        ("runs/my study/4-finalists", "4-finalists --results 'runs/my study'"),
+    ],
+)
+def test_a_command_names_a_sweep_wherever_it_is(folder: str, arguments: str) -> None:
+    assert formats.sweep_arguments(Path(folder)) == arguments

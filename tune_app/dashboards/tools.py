@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from tune_app import formats
 from tune_app.dashboards.server import LOOPBACK
 from tune_app.dashboards.shown import is_study, phases_in
 from tune_app.results.mirrors.optuna_url import optuna_file, optuna_url
@@ -84,7 +85,9 @@ def why_not(tool: Tool, folder: Path) -> str:
         last = phases_in(folder)[-1:]
         return f"one for each phase: stellux dashboard {last[0] if last else folder / '0-…'}"
     if not (needed := tool.needs(folder)).exists():
-        return f"{needed} is not there yet; stellux report {folder.name} writes it"
+        return (
+            f"{needed} is not there yet; stellux report {formats.sweep_arguments(folder)} writes it"
+        )
     return ""
 
 

@@ -161,8 +161,8 @@ def evaluate_cell(
             mode=options.wandb,
         )
     if done:
-        name = chosen.results.sweep.name
-        _say(console, f"`stellux report {name}` writes its tables and plots with these results")
+        sweep = formats.sweep_arguments(chosen.folder)
+        _say(console, f"`stellux report {sweep}` writes its tables and plots with these results")
     return folder
 
 
