@@ -33,9 +33,14 @@ def remove_what_version_7_added(connection: sqlite3.Connection) -> None:
 
 
 def remove_what_version_8_added(connection: sqlite3.Connection) -> None:
+    remove_what_version_9_added(connection)
     for table in ("runs", "bills"):
         connection.execute(f"DROP TABLE {table}")
     for column in (
         *("worker", "machine", "gpu", "dollars_per_hour", "contract", "run", "ended_at"),
     ):
         connection.execute(f"ALTER TABLE attempts DROP COLUMN {column}")
+
+
+def remove_what_version_9_added(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE runs DROP COLUMN head_dollars_per_hour")

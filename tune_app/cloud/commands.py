@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.table import Table
 
 from tune_app.cloud.daemon.client import DaemonClient
-from tune_app.cloud.daemon.protocol import DaemonError, Status
+from tune_app.cloud.daemon.protocol import DaemonError
 from tune_app.cloud.errors import CloudError
+from tune_app.cloud.status_lines import status_lines, worker_table
 from tune_app.command_line import command_name, examples, version_text
 
 if TYPE_CHECKING:
@@ -127,10 +127,10 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
         say(f"{error}. What the market lists:")
         console.print(reaping.status_by_label(cluster, say))
         return 0
-    for line in _lines(found):
+    for line in status_lines(found):
         console.print(line, markup=False, highlight=False)
     if found.nodes:
-        console.print(_table(found))
+        console.print(worker_table(found))
     return 0
 
 
@@ -384,40 +384,3 @@ def _left(client: DaemonClient) -> str:
     if under_way:
         return f"requests {', '.join(under_way)} are pending"
     return ""
-
-
-def _lines(found: Status) -> list[str]:
-    lines = [
-        f"Cluster {found.cluster}: ${found.spent:.2f} of ${found.cap:.2f} spent on rented machines "
-        f"(by the {found.spent_by}), "
-        f"{found.gpu_hours:.1f} GPU hours, ${found.per_hour:.3f}/h now"
-    ]
-    lines += [f"  ALERT        {text}" for text in found.alerts]
-    seen = "never" if found.looked_at is None else f"{time.time() - found.looked_at:.0f} s ago"
-    lines.append(f"  last look    {seen}{'; ' + found.trouble if found.trouble else ''}")
-    if found.closed:
-        lines.append(f"  closed       {found.closed}")
-    if found.stage != "open":
-        lines.append(f"  budget       {found.stage}")
-    lines += [f"  pending      {request}" for request in found.in_flight]
-    lines += [f"  destroying   {item}: {reason}" for item, reason in found.being_destroyed.items()]
-    lines += [f"  failing      {name}: {reason}" for name, reason in found.failures.items()]
-    lines += [f"  avoided      machine {item}: {reason}" for item, reason in found.avoided.items()]
-    lines += [f"  ended        {count} × {reason}" for reason, count in found.ended.items()]
-    return lines
-
-
-def _table(found: Status) -> Table:
-    table = Table("k", "instance", "type", "GPU", "CPUs", "$/h", "since", "status")
-    for node in found.nodes:
-        table.add_row(
-            str(node.k),
-            str(node.contract),
-            node.node_type,
-            node.gpu,
-            f"{node.cpus:g}",
-            f"{node.dollars_per_hour:.3f}",
-            time.strftime("%m-%d %H:%M", time.localtime(node.since)),
-            node.status or "starting",
-        )
-    return table

@@ -124,7 +124,8 @@ class Purse:
             # What has come since the bill; machines that wait are paid, too.
             per_hour = self._bill.per_hour
             spent += per_hour * max(0.0, now - self._bill.at) / 3_600
-        return Spending(spent=spent, per_hour=per_hour, limit=self._limit)
+            per_hour += self._bill.head_per_hour or 0.0
+        return Spending(spent=spent, per_hour=per_hour, limit=self._limit, head=found.head)
 
     def saved(self) -> None:
         """Tells a daemon that wanted it that all cells are saved and paused."""
@@ -137,9 +138,10 @@ class Purse:
             self._write()
 
     def _write(self) -> None:
-        if self._run is not None:
-            self._journal.extend_run(self._run)
         bill = None if self._inquiry is None else self._inquiry.bill
+        if self._run is not None:
+            head = None if bill is None else bill.head_per_hour
+            self._journal.extend_run(self._run, head_dollars_per_hour=head)
         if bill is not None and bill is not self._bill:
             self._journal.keep_bill(bill)
             self._bill = bill

@@ -46,10 +46,17 @@ class Run:
     """When it was last heard of."""
     dollars_per_hour: float | None = None
     """The named price of the machine that it runs and trains on; None if none was named."""
+    head_dollars_per_hour: float | None = None
+    """The price of the cluster's head that it runs on; None without one, or if none was named."""
 
     @property
     def hours(self) -> float:
         return max(0.0, self.until - self.started_at) / _HOUR
+
+    @property
+    def head_dollars(self) -> float:
+        """For the head while this run went on."""
+        return self.hours * (self.head_dollars_per_hour or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +73,13 @@ class Account:
     bandwidth: float = 0.0
     """Both ways."""
     head: float = 0.0
+    """The cluster's head while the sweep ran; in no bill."""
+    head_is_priced: bool = True
+    """Whether that is all of it: False if a run on a cluster knew no price of its head."""
     outside: float = 0.0
     """Of the cluster, while this sweep did not run."""
     billed: float = 0.0
-    """The sum of the bills, which the parts must add up to."""
+    """The sum of the bills and of the named prices, which the parts must add up to."""
 
     @property
     def cells(self) -> Mapping[str, float]:
@@ -95,7 +105,7 @@ class Account:
 
 
 def account(stays: Iterable[Stay], runs: Sequence[Run], bills: Iterable[Bill]) -> Account:
-    """Charges every dollar of the bills, and of the runs with a named price.
+    """Charges every dollar of the bills, and of the runs with a named price, their heads' too.
 
     Args:
         stays: of all attempts, those without an end up to now.
@@ -110,9 +120,13 @@ def account(stays: Iterable[Stay], runs: Sequence[Run], bills: Iterable[Bill]) -
         _charge(machine, on_it, runs, sums, charged)
     return Account(
         attempts=dict(charged),
-        head=sum(bill.head for bill in bills),
+        head=sum(run.head_dollars for run in runs),
+        head_is_priced=not bills
+        or all(
+            run.head_dollars_per_hour is not None for run in runs if run.dollars_per_hour is None
+        ),
         billed=sum(bill.total for bill in bills)
-        + sum(run.hours * (run.dollars_per_hour or 0.0) for run in runs),
+        + sum(run.hours * (run.dollars_per_hour or 0.0) + run.head_dollars for run in runs),
         **sums,
     )
 

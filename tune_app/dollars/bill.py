@@ -56,13 +56,13 @@ class Bill:
     at: float
     """Seconds since the epoch."""
     total: float
-    """The ledger's own sum, head included."""
+    """The ledger's own sum, of rented machines alone."""
     per_hour: float
     """Of all machines that are rented now."""
     cap: float
     """What the cluster may cost in all."""
-    head: float = 0.0
-    """Of `total`: for the head; 0 if it is not the cluster's to pay."""
+    head_per_hour: float | None = None
+    """What the head costs besides, in neither `total` nor `cap`; None if nobody named its price."""
     machines: tuple[RentedMachine, ...] = ()
 
     def to_values(self) -> dict[str, Any]:
@@ -92,7 +92,9 @@ def _known(kind: type[Any], values: object, name: str) -> dict[str, Any]:
         if field.name not in values:
             continue
         value = values[field.name]
-        if field.type == "float" and not _is_finite(value):
+        optional = field.type == "float | None"
+        wanted = field.type == "float" or (optional and value is not None)
+        if wanted and not _is_finite(value):
             raise ValueError(f"{field.name} of a {name} is {value!r}; it must be a finite number")
         known[field.name] = value
     try:

@@ -15,9 +15,11 @@ class Spending:
 
     spent: float
     per_hour: float
-    """Of what is paid for now."""
+    """Of what is paid for now, the head included."""
     limit: float | None = None
     """What the sweep may cost in all; None for no limit of its own."""
+    head: float = 0.0
+    """Of `spent`: for the cluster's head."""
 
     def in_all(self, seconds_left: float) -> float:
         """What it will have cost if it goes on like this for so long."""

@@ -25,11 +25,16 @@ class CostWriter(PlanWriter):
         assert number is not None
         return number
 
-    def extend_run(self, number: int) -> None:
-        """Records that a run still goes on."""
+    def extend_run(self, number: int, *, head_dollars_per_hour: float | None = None) -> None:
+        """Records that a run still goes on.
+
+        head_dollars_per_hour: of the cluster's head, for the whole run; None leaves what is known.
+        """
         with self._transaction():
             self._connection.execute(
-                "UPDATE runs SET until = max(until, ?) WHERE number = ?", [self._clock(), number]
+                "UPDATE runs SET until = max(until, ?), head_dollars_per_hour ="
+                " coalesce(?, head_dollars_per_hour) WHERE number = ?",
+                [self._clock(), head_dollars_per_hour, number],
             )
 
     def keep_bill(self, bill: Bill) -> None:

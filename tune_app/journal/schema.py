@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tune_app.journal.version_3 import translate
 from tune_app.journal.version_7 import with_promotions
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -162,6 +162,10 @@ ALTER TABLE attempts ADD COLUMN run INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE attempts ADD COLUMN ended_at REAL;
 """
 
+_ADDED_IN_9 = """
+ALTER TABLE runs ADD COLUMN head_dollars_per_hour REAL;
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
@@ -172,6 +176,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _to_version_6(connection)
     _to_version_7(connection)
     _to_version_8(connection)
+    _to_version_9(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -256,6 +261,11 @@ def _to_version_8(connection: sqlite3.Connection) -> None:
     _execute(connection, _ADDED_IN_8)
 
 
+def _to_version_9(connection: sqlite3.Connection) -> None:
+    """What the cluster's head costs is added to each run. Of earlier runs it is not known."""
+    _execute(connection, _ADDED_IN_9)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
@@ -264,6 +274,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_6,
     _to_version_7,
     _to_version_8,
+    _to_version_9,
 )
 
 

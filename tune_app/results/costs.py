@@ -118,7 +118,7 @@ def _parts(account: Account) -> list[tuple[str, float, str]]:
         ("set-up", account.setup, "downloads, and the GPU until its first cell"),
         ("storage", account.storage, "disks of rented machines"),
         ("bandwidth", account.bandwidth, "both ways, after the set-up"),
-        ("head", account.head, ""),
+        ("head", account.head, "the cluster's head while this sweep ran; not in the cluster's cap"),
         ("outside", account.outside, "of the cluster, while this sweep did not run"),
     ]
 
@@ -134,6 +134,13 @@ def _summary(results: SweepResults, account: Account, lost: Sequence[Interruptio
     if lost:
         again = sum(one.dollars for one in lost)
         text += f"; {formats.counted(len(lost), 'interruption')} cost {dollars(again)} of it"
+    if account.head:
+        text += (
+            f". {dollars(account.head)} of it is for the head while this sweep ran, which the "
+            "cluster's cap does not count, and which bills on"
+        )
+    elif not account.head_is_priced:
+        text += ", without the head, whose price is not named"
     named = {
         one.place.dollars_per_hour
         for cell in results.cells

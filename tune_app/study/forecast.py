@@ -222,6 +222,8 @@ class Spent:
     """Most bytes that one of their processes took; None where none was measured."""
     dollars: float | None = None
     """What it cost; None where nothing had a price."""
+    head: float = 0.0
+    """Of `dollars`: for the cluster's head."""
 
 
 def spent(found: Found, phase: PhaseFound) -> Spent:
@@ -252,4 +254,5 @@ def spent(found: Found, phase: PhaseFound) -> Spent:
         seconds=seconds,
         memory=most,
         dollars=None if account is None else account.spent,
+        head=0.0 if account is None else account.head,
     )

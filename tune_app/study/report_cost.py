@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tune_app.dollars.limit import dollars as amount
 from tune_app.formats import count, counted, duration, size
 from tune_app.results.markdown import escaped
 from tune_app.study.forecast import PhaseForecast, Spent, dollars_text, spent
@@ -79,6 +80,7 @@ def _all_spent(found: Found) -> Spent:
         seconds=sum(one.seconds for one in each),
         memory=max((one.memory for one in each if one.memory is not None), default=None),
         dollars=sum(paid) if paid else None,
+        head=sum(one.head for one in each),
     )
 
 
@@ -89,6 +91,7 @@ def spent_text(found: Found) -> str:
         f"{counted(whole.runs, 'run')}, {count(whole.tokens)} tokens, {duration(whole.seconds)} of "
         f"training in {counted(len(found.phases), 'phase')}"
         + ("" if whole.dollars is None else f", {dollars_text((whole.dollars, whole.dollars))}")
+        + (f" ({amount(whole.head)} of it for the head)" if whole.head else "")
     )
 
 

@@ -105,6 +105,8 @@ class _View(QuietListener):
         if self._spending is None:
             return ""
         text = f", {dollars(self._spending.spent)} so far"
+        if self._spending.head:
+            text += f" ({dollars(self._spending.head)} for the head)"
         if (left := self._clock.sweep_left(self.progress)) is not None:
             text += f", about {dollars(self._spending.in_all(left))} in all"
         if self._spending.limit is not None:

@@ -98,6 +98,7 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "overlay",
         "renting",
     },
+    "status_lines": {"daemon"},
     "driver": {"sweep_service"},
     "reaping": {"daemon", "head_machine", "market", "overlay", "renting"},
     "commands": {
@@ -108,6 +109,7 @@ MAY_IMPORT: Mapping[str, Set[str]] = {
         "reaping",
         "rehearsing",
         "secrets",
+        "status_lines",
         "sweep_service",
     },
     "rehearsal": {"errors", "market", "renting", "vast"},

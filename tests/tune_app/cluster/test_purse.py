@@ -225,6 +225,50 @@ def test_cells_are_saved_at_the_limit_and_at_the_cluster_s_word(
     assert daemon.told == [("sweep small", 4)]
 
 
+def test_the_head_is_paid_from_a_sweep_s_begin_to_its_end_and_counts_for_its_limit(
+    journal: Journal, clock: Clock
+) -> None:
+    one = machine(7, BEGAN, BEGAN + HOUR, worker=2, gpu_dollars=0.2)
+    daemon = Daemon(newest=replace(bill(one), at=BEGAN + HOUR, per_hour=0.0))
+    inquiry = Inquiry(daemon, "sweep small")
+    clock.now = BEGAN
+    with Purse(journal, inquiry=inquiry, clock=clock, limit=0.3) as purse:
+        clock.now += HOUR
+        spending, reason = purse.look()
+        assert spending is not None and reason is None
+        assert (spending.spent, spending.head, spending.per_hour) == pytest.approx((0.2, 0.0, 0.0))
+        daemon.newest = replace(daemon.newest or bill(), head_per_hour=0.05)
+        inquiry.ask()
+        spending, reason = purse.look()
+        assert spending is not None and reason is None
+        # The whole run is priced once the price is known.
+        assert (spending.spent, spending.head) == pytest.approx((0.25, 0.05))
+        assert (spending.per_hour, spending.in_all(HOUR)) == pytest.approx((0.05, 0.3))
+        clock.now += HOUR
+        reason = purse.look()[1]
+        assert reason is not None and "$0.30 of --max-dollars 0.3 is spent" in reason
+    clock.now += 50 * HOUR  # it bills on, for nobody's sweep
+    found = account_of(journal)
+    assert found is not None
+    assert (found.head, found.billed) == pytest.approx((0.1, 0.3), abs=1e-9)
+    assert found.total == pytest.approx(found.billed, abs=1e-6)
+    results = summarise(journal)
+    for page in (markdown(results, []), report_page(results, [])):
+        assert "$0.10 of it is for the head while this sweep ran" in page
+        assert "whose price is not named" not in page
+    with Purse(journal, inquiry=Inquiry(Daemon(newest=bill(one)), "sweep small"), clock=clock):
+        clock.now += HOUR
+    # Each run has its own price.
+    assert [run.head_dollars_per_hour for run in journal.runs()] == [0.05, None]
+
+
+def test_a_head_without_a_price_is_said_to_be_left_out(journal: Journal, clock: Clock) -> None:
+    daemon = Daemon(newest=bill(machine(7, BEGAN, BEGAN + HOUR, gpu_dollars=0.2)))
+    with Purse(journal, inquiry=Inquiry(daemon, "sweep small"), clock=clock):
+        clock.now += HOUR
+    assert "without the head, whose price is not named" in markdown(summarise(journal), [])
+
+
 def test_nothing_is_asked_or_shown_without_a_price(journal: Journal, clock: Clock) -> None:
     with Purse(journal, clock=clock) as purse:
         assert purse.look() == (None, None)

@@ -34,9 +34,9 @@ def machine(contract: int, since: float, until: float, **values: float) -> Rente
     )
 
 
-def bill(*machines: RentedMachine, head: float = 0.0) -> Bill:
-    total = sum(one.dollars for one in machines) + head
-    return Bill(cluster="mine", at=0, total=total, per_hour=1, cap=9, head=head, machines=machines)
+def bill(*machines: RentedMachine) -> Bill:
+    total = sum(one.dollars for one in machines)
+    return Bill(cluster="mine", at=0, total=total, per_hour=1, cap=9, machines=machines)
 
 
 def stay(cell: str, start: float, end: float, contract: int | None, run: int = 1) -> Stay:
@@ -58,15 +58,16 @@ def parts(found: Account) -> float:
 def test_a_cell_pays_for_its_time_and_the_rest_is_shown_apart() -> None:
     # Rented at 0, runs from 1 h to 5 h; the cell is there from 2 h to 4 h.
     one = machine(7, 0, 5 * HOUR, gpu_dollars=0.8, setup=0.05, storage=0.02, bandwidth=0.03)
-    run = Run(number=1, started_at=0, until=4.5 * HOUR)
-    found = account([stay("a", 2 * HOUR, 4 * HOUR, 7)], [run], [bill(one, head=0.5)])
+    run = Run(number=1, started_at=0, until=4.5 * HOUR, head_dollars_per_hour=0.02)
+    found = account([stay("a", 2 * HOUR, 4 * HOUR, 7)], [run], [bill(one)])
     assert found.cells == pytest.approx({"a": 0.4})
     assert found.setup == pytest.approx(0.05 + 0.2)  # an hour of the GPU before the first cell
     assert found.idle == pytest.approx(0.1)  # half an hour, until the sweep ended
     assert found.storage == pytest.approx(0.018)
     assert found.bandwidth == pytest.approx(0.027)
     assert found.outside == pytest.approx(0.1 + 0.005)
-    assert found.head == 0.5
+    assert found.head == pytest.approx(0.09)
+    assert found.spent == pytest.approx(found.billed - found.outside)
     assert parts(found) == pytest.approx(found.billed, abs=1e-9)
 
 
@@ -94,6 +95,18 @@ def test_another_machine_or_another_run_is_not_charged_to_a_cell() -> None:
     assert parts(found) == pytest.approx(1.2)
 
 
+def test_the_head_is_paid_while_a_sweep_runs_and_an_unnamed_price_is_not_0() -> None:
+    priced = Run(number=1, started_at=0, until=2 * HOUR, head_dollars_per_hour=0.01)
+    later = Run(number=2, started_at=9 * HOUR, until=10 * HOUR, head_dollars_per_hour=0.03)
+    found = account([], [priced, later], [bill()])
+    assert (found.head, found.spent, found.billed) == pytest.approx((0.05, 0.05, 0.05))
+    assert found.head_is_priced
+    unnamed = replace(later, head_dollars_per_hour=None)
+    assert not account([], [priced, unnamed], [bill()]).head_is_priced
+    # A run on a machine of the user's has no head.
+    assert account([], [replace(unnamed, dollars_per_hour=1.0)], []).head_is_priced
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_the_parts_of_any_ledger_add_up(seed: int) -> None:
     dice = random.Random(seed)
@@ -104,6 +117,7 @@ def test_the_parts_of_any_ledger_add_up(seed: int) -> None:
             started_at=start,
             until=end,
             dollars_per_hour=dice.choice([None, 0.0, dice.uniform(0, 3)]),
+            head_dollars_per_hour=dice.choice([None, 0.0, dice.uniform(0, 0.1)]),
         )
         for number, (start, end) in enumerate(zip(at[::2], at[1::2], strict=True), 1)
     ]
@@ -137,7 +151,12 @@ def test_the_parts_of_any_ledger_add_up(seed: int) -> None:
                 run=dice.randint(0, 3),
             )
         )
-    found = account(stays, runs, [bill(*machines, head=dice.uniform(0, 1))])
+    found = account(stays, runs, [bill(*machines)])
+    ledger = sum(one.dollars for one in machines)
+    heads = sum((one.until - one.started_at) * (one.head_dollars_per_hour or 0.0) for one in runs)
+    own = sum((one.until - one.started_at) * (one.dollars_per_hour or 0.0) for one in runs)
+    assert found.head == pytest.approx(heads / HOUR, abs=1e-9)
+    assert found.billed == pytest.approx(ledger + (heads + own) / HOUR, abs=1e-6)
     assert parts(found) == pytest.approx(found.billed, abs=1e-6)
     assert found.total == pytest.approx(found.billed, abs=1e-6)
     assert min(found.idle, found.setup, found.storage, found.bandwidth, found.outside) > -1e-9

@@ -18,6 +18,7 @@ from tests.tune_app.old_journals import (
     remove_what_version_6_added,
     remove_what_version_7_added,
     remove_what_version_8_added,
+    remove_what_version_9_added,
 )
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
@@ -460,3 +461,19 @@ def test_a_journal_of_version_7_knows_no_prices_and_can_learn_them(tmp_path: Pat
         assert old.ended_at is None
         assert (new.place, new.run) == (place, 1)
         assert new.ended_at is not None
+
+
+def test_a_journal_of_version_8_knows_no_price_of_its_head(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        journal.begin_run(dollars_per_hour=0.5)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_9_added(connection)
+        connection.execute("PRAGMA user_version = 8")
+    with Journal.open(path) as journal:
+        (old,) = journal.runs()
+        assert (old.dollars_per_hour, old.head_dollars_per_hour) == (0.5, None)
+        number = journal.begin_run()
+        journal.extend_run(number, head_dollars_per_hour=0.01)
+        journal.extend_run(number)
+        assert [run.head_dollars_per_hour for run in journal.runs()] == [None, 0.01]

@@ -131,9 +131,12 @@ def test_live_region_shows_running_cells_and_the_best(waiting: Journal, played: 
     assert "$" not in text
     view.paid(Spending(spent=0.42, per_hour=1.0, limit=5.0))
     priced = _text(view, width=80)
+    view.paid(Spending(spent=0.42, per_hour=1.0, head=0.01))
+    with_head = _text(view, width=80)
     view.sweep_ended()
 
     assert re.search(r"left, \$0\.42 so far, about \$0\.\d\d in all of \$5\.00$", priced, re.M)
+    assert re.search(r"left, \$0\.42 so far \(\$0\.010 for the head\), about", with_head)
     assert "quick  1m 05s, about " in text
     assert "12 cells: 1 finished, 1 infeasible, 2 running, 8 pending" in text
     row = next(line for line in text.splitlines() if line.startswith(name(played, 0.25, 2.0)))

@@ -25,6 +25,8 @@ def with_machine(cluster_config: Mapping[str, Any], machine: HeadMachine) -> dic
     for name in ("create", HETZNER):
         head.pop(name, None)
     head |= {"address": machine.address, "port": machine.port}
+    if machine.dollars_per_hour is not None:
+        head["dollars_per_hour"] = machine.dollars_per_hour
     return config
 
 

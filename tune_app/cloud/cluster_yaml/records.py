@@ -17,6 +17,9 @@ UNSET_ADDRESS = "YOUR-VPS"
 """The placeholder in `cluster.yaml` until a user writes an address."""
 HETZNER = "hetzner"
 """Where a head can be made."""
+HEAD_DOLLARS_MOST = 2.0
+"""An hour of a head: more than one costs that only has to drive a sweep, and less than a month of
+the cheapest VPS, which is the mistake that is easily made."""
 ANSWER_S = 58.0
 """Within this time a request to rent is answered; the daemon answers in 55 s."""
 
@@ -29,6 +32,9 @@ class HeadMachine:
     port: int = 22
     key: str = ""
     """File of the SSH key on the user's machine; it is never copied."""
+    dollars_per_hour: float | None = None
+    """What it costs, for the sweeps that run on it: a monthly price is divided by 720. None if it
+    is not to be counted. The cap never counts it."""
     open_ports: str = ""
     """Other ports that it serves, as `80/tcp 51820/udp`; the firewall closes all others."""
     known_hosts: str = ""
@@ -47,6 +53,12 @@ class HeadMachine:
             )
         if not 0 < self.port < 65_536:
             raise ValueError(f"port is {self.port}; it must be 1 to 65535")
+        price = self.dollars_per_hour
+        if price is not None and not 0 <= price <= HEAD_DOLLARS_MOST:
+            raise ValueError(
+                f"dollars_per_hour is {price!r}; it must be 0 to {HEAD_DOLLARS_MOST:g}: write the "
+                "price of one hour in dollars, a monthly one divided by 720"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

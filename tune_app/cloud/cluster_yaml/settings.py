@@ -60,7 +60,7 @@ def read_settings(provider: Mapping[str, Any], cluster: str) -> ProviderSettings
         head=head,
         overlay=overlay,
         ray=ray,
-        rented=None if rented is None else _rented(rented, cluster, section.market, overlay),
+        rented=None if rented is None else _rented(rented, cluster, section.market, overlay, head),
     )
 
 
@@ -77,20 +77,42 @@ def _head(section: Mapping[str, Any]) -> HeadMachine | HeadToCreate:
             "provider.head has an address and create; the first names a machine you have, the "
             "second has one made: remove one of them"
         )
+    if "dollars_per_hour" in section:
+        raise ValueError(
+            f"provider.head.dollars_per_hour is {section['dollars_per_hour']!r}, and Hetzner tells "
+            "the price of a head that is made there: remove it, and write dollars_per_euro under "
+            "provider.head.hetzner"
+        )
     return read(HeadToCreate, section, "provider.head")
 
 
-def _rented(section: Any, cluster: str, market: str, overlay: OverlaySettings) -> CloudSettings:
+def _rented(
+    section: Any,
+    cluster: str,
+    market: str,
+    overlay: OverlaySettings,
+    head: HeadMachine | HeadToCreate,
+) -> CloudSettings:
     """What may be rented, with what is said elsewhere in the YAML."""
     where = f"provider.{market}"
-    elsewhere = {"cluster": cluster, "market": market, "last_k": overlay.last_k}
-    places = {"cluster": "cluster_name", "market": "provider.market"}
+    elsewhere = {
+        "cluster": cluster,
+        "market": market,
+        "last_k": overlay.last_k,
+        "head_dollars_per_hour": head.dollars_per_hour if isinstance(head, HeadMachine) else None,
+    }
+    places = {
+        "cluster": "cluster_name",
+        "market": "provider.market",
+        "last_k": "provider.overlay.last_k",
+        "head_dollars_per_hour": "provider.head.dollars_per_hour",
+    }
     if isinstance(section, Mapping):
         for name, value in elsewhere.items():
             if section.get(name, value) != value:
                 raise ValueError(
-                    f"{where}.{name} is {section[name]!r}, "
-                    f"{places.get(name, 'provider.overlay.last_k')} {value!r}; remove the first"
+                    f"{where}.{name} is {section[name]!r}, {places[name]} {value!r}; "
+                    "remove the first"
                 )
         section = {**elsewhere, **section}
     return read(CloudSettings, section, where)

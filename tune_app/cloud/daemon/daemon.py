@@ -324,7 +324,8 @@ class Daemon:
             for one in self._ledger.rentals()
         ]
         budget, name = self._rentals.budget(), self._settings.cluster
-        return bill_of(known, budget, cluster=name, now=time.time()).to_values()
+        head = self._settings.head_dollars_per_hour
+        return bill_of(known, budget, cluster=name, now=time.time(), head_per_hour=head).to_values()
 
     def _status(self) -> dict[str, Any]:
         budget, rentals = self._rentals.budget(), self._ledger.rentals()
@@ -359,6 +360,7 @@ class Daemon:
             "looked_at": self._looked_at,
             "trouble": self._trouble,
             "head": self._head,
+            "head_per_hour": self._settings.head_dollars_per_hour,
         }
 
 

@@ -63,6 +63,8 @@ class Status:
     """What a person has to know now."""
     head: str = ""
     """The head's own id; empty for one that an earlier version brought up."""
+    head_per_hour: float | None = None
+    """What the head costs, which is in neither `spent` nor `cap`; None if nobody named it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,8 @@ def read_node(values: object) -> Node:
 def read_status(values: object) -> Status:
     """Raises DaemonError for values that are not a status."""
     names = {item.name for item in fields(Status)}
-    if not isinstance(values, dict) or set(values) | {"head"} != names:
+    later = {"head", "head_per_hour"}
+    if not isinstance(values, dict) or set(values) | later != names:
         raise DaemonError("the cloud daemon's status has a form that this program does not know")
     return Status(
         **{

@@ -64,6 +64,7 @@ def bring_up(
     files = settings_files(settings, node_type=config["head_node_type"])
     set_aside(home or Path.home(), settings.cluster, settings.rented.cap_dollars)
     say(f"head {shell.address}: logging in as {shell.user}")
+    say(head_price(settings.rented.head_dollars_per_hour))
     archive, name = bundle(files), code_name()
     look = _LOOK % (_SIGN, SWEEP, shlex.quote(str(CODE)))
     told = shell.run(shell.as_root("sh", "-c", shlex.quote(look)), timeout_s=60.0)
@@ -86,6 +87,19 @@ def bring_up(
     market = market_kind(settings.market.market).key.market
     say(f"checking the {market} key, and that it can rent something")
     say(_start(shell, key).strip())
+
+
+def head_price(dollars_per_hour: float | None) -> str:
+    """What is counted of the head's cost, in words."""
+    if dollars_per_hour is None:
+        return (
+            "what the head costs is not counted: provider.head has no dollars_per_hour, or for a "
+            "head at Hetzner no dollars_per_euro"
+        )
+    return (
+        f"the head costs ${dollars_per_hour:.4f} an hour, counted for sweeps while they run; "
+        "cap_dollars is for rented machines alone"
+    )
 
 
 def check_no_other_sweep(told: str, name: str) -> None:

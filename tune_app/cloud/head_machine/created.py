@@ -193,7 +193,15 @@ class CreatedHead:
             known_hosts=str(self._known_hosts),
             node_type=self._wanted.node_type,
             launch_hash=self._wanted.launch_hash,
+            dollars_per_hour=self._dollars_per_hour(server),
         )
+
+    def _dollars_per_hour(self, server: Server) -> float | None:
+        """What it costs; None if the rate or the price is not known."""
+        rate, price = self._wanted.hetzner.dollars_per_euro, server.price
+        if rate is None or price is None or price.per_hour is None:
+            return None
+        return rate * price.per_hour
 
     def _recognise(self, lines: str) -> None:
         self._known_hosts.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

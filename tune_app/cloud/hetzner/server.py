@@ -10,11 +10,9 @@ Source: https://docs.hetzner.cloud/ and hcloud, Hetzner's own client (2.27).
 from __future__ import annotations
 
 import logging
-import math
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 
 from hcloud.actions import BoundAction
 from hcloud.images import Image
@@ -39,6 +37,7 @@ from tune_app.cloud.hetzner.errors import (
     OverCapError,
 )
 from tune_app.cloud.hetzner.host_key import HostKeys, fingerprint, user_data
+from tune_app.cloud.hetzner.prices import Price, price_of
 from tune_app.cloud.hetzner.settings import HetznerSettings, Server
 from tune_app.cloud.secrets.key import ApiKey
 
@@ -151,9 +150,10 @@ class HetznerHead:
                 f"{', '.join(sorted(open_in)) or 'no location'}: choose another of them, or of the "
                 "server types"
             )
-        euros = self._euros(kind, settings.location)
-        if euros is None:
+        found = self._price(kind, settings.location)
+        if found is None:
             raise OddAnswerError(f"{wanted} has no price for {settings.location!r}")
+        euros = found.per_month
         if euros > settings.max_euros_per_month:
             raise OverCapError(
                 f"{wanted} in {settings.location} costs {euros:.2f} euros a month; the limit "
@@ -295,28 +295,22 @@ class HetznerHead:
         address, status = self._api.call("server", read)
         line = self._host_keys(cluster).known_hosts(_number(server), address, _first_key(server))
         kind, location = server.server_type, server.location
-        euros = None
+        price = None
         if priced and kind is not None and location is not None:
-            euros = self._euros(kind, str(location.name))
+            price = self._price(kind, str(location.name))
         return Server(
             id=_number(server),
             name=str(server.name),
             address=address,
             status=status,
-            euros_per_month=euros,
+            price=price,
             known_hosts_line=line if address else "",
         )
 
-    def _euros(self, kind: BoundServerType, location: str) -> float | None:
-        """Of a server with its IPv4 address, which has a price of its own."""
-
-        def ask() -> float | None:
+    def _price(self, kind: BoundServerType, location: str) -> Price | None:
+        def ask() -> Price | None:
             pricing = self._client.request("GET", "/pricing")["pricing"]
-            if pricing["currency"] != "EUR":
-                raise ValueError("prices in another currency")
-            address = next(item for item in pricing["primary_ips"] if item["type"] == "ipv4")
-            both = [_monthly(kind.prices or [], location), _monthly(address["prices"], location)]
-            return None if None in both else sum(euros for euros in both if euros is not None)
+            return price_of(kind.prices or [], pricing, location)
 
         return self._api.repeated("pricing", ask)
 
@@ -384,14 +378,3 @@ def _first_key(server: BoundServer) -> str:
 def _open_in(kind: BoundServerType) -> set[str]:
     """Locations in which a server type can be ordered."""
     return {str(item.location.name) for item in kind.locations or [] if item.available}
-
-
-def _monthly(prices: list[dict[str, Any]], location: str) -> float | None:
-    """Euros with tax."""
-    for price in prices:
-        if price["location"] == location:
-            euros = float(price["price_monthly"]["gross"])
-            if not (math.isfinite(euros) and euros > 0):
-                raise ValueError("no price")
-            return euros
-    return None

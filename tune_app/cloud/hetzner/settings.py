@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tune_app.cloud.hetzner.prices import Price
 from tune_app.cloud.secrets.key import ApiKey
 
 if TYPE_CHECKING:
     import asyncssh
 
 VARIABLE = "HCLOUD_TOKEN"
+DOLLARS_PER_EURO_MOST = 2.0
 
 
 def hetzner_token(environment: Mapping[str, str]) -> ApiKey:
@@ -39,6 +41,9 @@ class HetznerSettings:
     """The key that logs in as root: its text, or the path of its .pub file."""
     max_euros_per_month: float
     """With tax and with the IPv4 address; a server that costs more is not made."""
+    dollars_per_euro: float | None = None
+    """With it, sweeps are charged for the head while they run, at Hetzner's price of an hour, which
+    is without tax; multiply the tax in if you pay it. None: what the head costs is not counted."""
     server_type: str = "cx23"
     """The smallest with Intel or AMD processors since October 2025, if not in every location."""
     location: str = "nbg1"
@@ -64,6 +69,13 @@ class HetznerSettings:
                 raise ValueError(f"{name} is {value!r}; it must be a number over 0")
             if not math.isfinite(value):
                 raise ValueError(f"{name} is {value!r}; it must be finite")
+        rate = self.dollars_per_euro
+        if rate is not None and not 0 < rate <= DOLLARS_PER_EURO_MOST:
+            raise ValueError(
+                f"dollars_per_euro is {rate!r}; it must be over 0 and at most "
+                f"{DOLLARS_PER_EURO_MOST:g}: write how many dollars a euro costs today, about 1.1, "
+                "or remove it"
+            )
         for name in ("server_type", "location", "image"):
             if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", getattr(self, name)):
                 raise ValueError(
@@ -110,7 +122,7 @@ class Server:
     address: str
     """IPv4; empty while it has none."""
     status: str
-    euros_per_month: float | None
-    """With tax and address; None if the price list does not have it (any more)."""
+    price: Price | None
+    """None if the price list does not have it (any more)."""
     known_hosts_line: str
     """By which it is recognised; two lines while its key is being replaced."""

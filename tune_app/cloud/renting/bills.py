@@ -13,7 +13,7 @@ def bill_of(
     *,
     cluster: str,
     now: float,
-    head: float = 0.0,
+    head_per_hour: float | None = None,
 ) -> Bill:
     """The bill now; each machine's is counted until the ledger last saw it.
 
@@ -22,15 +22,15 @@ def bill_of(
         budget: of the cluster.
         cluster: its name.
         now: seconds since 1970.
-        head: dollars for the head.
+        head_per_hour: dollars that the head costs besides; None if that is unknown.
     """
     return Bill(
         cluster=cluster,
         at=now,
-        total=sum(rental.dollars for rental, _ in rentals) + head,
+        total=sum(rental.dollars for rental, _ in rentals),
         per_hour=budget.per_hour,
         cap=budget.cap,
-        head=head,
+        head_per_hour=head_per_hour,
         machines=tuple(_machine(rental, attempt) for rental, attempt in rentals),
     )
 

@@ -122,6 +122,8 @@ class CloudSettings:
     node_types: Mapping[str, NodeType]
     cap_dollars: float
     """What this cluster may spend on rented machines in all, ever. A head bills besides."""
+    head_dollars_per_hour: float | None = None
+    """What the head costs besides, as provider.head says; None if it does not. In no cap."""
     market: str = VAST
     max_instances: int = 8
     base_url: str = ""

@@ -77,6 +77,10 @@ def test_the_daemon_takes_what_it_says_may_be_rented(tmp_path: Path) -> None:
     assert settings == made.rented
     assert settings.cluster == config["cluster_name"]
     assert settings.cap_dollars == 50.0
+    assert settings.head_dollars_per_hour is None
+    config["provider"]["head"]["dollars_per_hour"] = 0.007
+    priced = check_config(config).rented
+    assert priced is not None and priced.head_dollars_per_hour == 0.007
     rules = settings.node_type("gpu-worker").rules
     assert (rules.gpus, rules.max_dollars_per_hour) == (("RTX 3090", "RTX 4090"), 0.40)
 
@@ -100,6 +104,28 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (
             change("provider/head/adress", "x"),
             "unknown setting 'adress' in provider.head",
+        ),
+        (
+            change("provider/head/dollars_per_hour", "0.01"),
+            "provider.head.dollars_per_hour is '0.01'; a number is expected",
+        ),
+        (
+            change("provider/head/dollars_per_hour", -0.01),
+            "provider.head.dollars_per_hour is -0.01; it must be 0 to 2: write the price of",
+        ),
+        (
+            change("provider/head/dollars_per_hour", 4.5),
+            "provider.head.dollars_per_hour is 4.5; it must be 0 to 2: write the price of one hour "
+            "in dollars, a monthly one divided by 720",
+        ),
+        (
+            change("provider/head/dollars_per_hour", float("nan")),
+            "provider.head.dollars_per_hour is nan; it must be 0 to 2",
+        ),
+        (
+            change("provider/vast/head_dollars_per_hour", 0.01),
+            "provider.vast.head_dollars_per_hour is 0.01, provider.head.dollars_per_hour None; "
+            "remove the first",
         ),
         (change("provider/on_head", "yes"), "provider.on_head is 'yes'; true or false is expected"),
         (

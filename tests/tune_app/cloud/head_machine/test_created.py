@@ -24,14 +24,14 @@ from ray.autoscaler.tags import (
 
 from tests.tune_app.cloud.autoscaling.ray_autoscaler import HEAD, yaml_config
 from tests.tune_app.cloud.daemon.daemons import ROOT, DaemonProcess
-from tests.tune_app.cloud.hetzner.fake_hetzner import FakeHetzner, Fault
+from tests.tune_app.cloud.hetzner.fake_hetzner import HOURS, FakeHetzner, Fault
 from tests.tune_app.cloud.loopback_head import LoopbackHead
 from tests.tune_app.cloud.vast.fake_vast import FakeVast
 from tune_app.cloud import provider as provider_module
 from tune_app.cloud.autoscaling import teardown
 from tune_app.cloud.cluster_yaml.head_copy import head_config, with_machine
 from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate
-from tune_app.cloud.cluster_yaml.settings import read_settings
+from tune_app.cloud.cluster_yaml.settings import check_config, read_settings
 from tune_app.cloud.commands import app
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import shell_of
@@ -111,10 +111,14 @@ def test_is_made_once_and_recognised_by_a_key_of_its_own(
     server: LoopbackHead, fake: FakeHetzner, config: dict[str, Any]
 ) -> None:
     said: list[str] = []
+    config["provider"]["head"]["hetzner"]["dollars_per_euro"] = 1.2
     head = head_of(config)
     assert head.find() is None
     machine = head.make(said.append)
     assert machine.address == server.address
+    assert machine.dollars_per_hour == pytest.approx(1.2 * (3.0 + 0.5) / HOURS)
+    rented = check_config(with_machine(config, machine)).rented
+    assert rented is not None and rented.head_dollars_per_hour == machine.dollars_per_hour
     assert said[0] == (
         "ordering a server cx23 in nbg1 at Hetzner: 4.17 euros a month until `ray down` has "
         "deleted it"
@@ -427,6 +431,23 @@ def test_mistakes_are_one_line_of_ray_s_commands(
         ({"hetzner": None}, "hetzner is None; an object is expected"),
         ({"hetzner": {"ssh_public_key": KEY, "max_euros_per_month": "8"}}, "is '8'; a number is"),
         ({"hetzner": {"ssh_public_key": "x.pub", "max_euros_per_month": 8}}, "cannot be read"),
+        (
+            {
+                "hetzner": {
+                    "ssh_public_key": KEY,
+                    "max_euros_per_month": 8,
+                    "dollars_per_euro": "1.1",
+                }
+            },
+            r"provider\.head\.hetzner\.dollars_per_euro is '1\.1'; a number is expected",
+        ),
+        (
+            {
+                "hetzner": {"ssh_public_key": KEY, "max_euros_per_month": 8},
+                "dollars_per_hour": 0.01,
+            },
+            r"dollars_per_hour is 0\.01, and Hetzner tells .* write dollars_per_euro under",
+        ),
         ({"port": 22}, r"unknown setting 'port' in provider\.head"),
     ],
 )

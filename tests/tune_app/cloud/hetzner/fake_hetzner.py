@@ -18,6 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 
 LOCATIONS = ("fsn1", "nbg1", "hel1")
 TAX = 1.19
+HOURS = 625
+"""After which a server costs no more in a month."""
 
 
 class Fault(enum.Enum):
@@ -87,8 +89,14 @@ def server_type(
 
 
 def _price(location: str, euros: float) -> dict[str, Any]:
-    month = {"net": f"{euros:.10f}", "gross": f"{euros * TAX:.16f}"}
-    return {"location": location, "price_hourly": month, "price_monthly": month}
+    def texts(amount: float) -> dict[str, str]:
+        return {"net": f"{amount:.10f}", "gross": f"{amount * TAX:.16f}"}
+
+    return {
+        "location": location,
+        "price_hourly": texts(euros / HOURS),
+        "price_monthly": texts(euros),
+    }
 
 
 class FakeHetzner:

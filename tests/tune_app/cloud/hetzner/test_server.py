@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from tests.tune_app.cloud.clock import Clock
-from tests.tune_app.cloud.hetzner.fake_hetzner import TAX, FakeHetzner, Fault
+from tests.tune_app.cloud.hetzner.fake_hetzner import HOURS, TAX, FakeHetzner, Fault
 from tune_app.cloud.errors import (
     CloudError,
     NoAnswerError,
@@ -89,7 +89,9 @@ def test_makes_finds_and_deletes(head: HetznerHead, fake: FakeHetzner) -> None:
     assert head.find("tiny") is None
     made = head.create("tiny")
     assert (made.name, made.status) == (NAME, "running")
-    assert made.euros_per_month == pytest.approx((3.0 + 0.5) * TAX)
+    assert made.price is not None
+    assert made.price.per_month == pytest.approx((3.0 + 0.5) * TAX)
+    assert made.price.per_hour == pytest.approx((3.0 + 0.5) / HOURS), "without tax"
     assert head.find("tiny") == made
     assert head.create("tiny") == made
     assert fake.calls["POST servers"] == 1
@@ -227,6 +229,15 @@ def test_over_the_cap_nothing_is_ordered(fake: FakeHetzner, settings: HetznerSet
         head.create("tiny")
     assert not fake.orders
     assert not fake.keys
+
+
+def test_a_list_without_prices_of_an_hour_keeps_no_server_from_being_made(
+    head: HetznerHead, fake: FakeHetzner
+) -> None:
+    for price in fake.types[0]["prices"]:
+        del price["price_hourly"]
+    made = head.create("tiny")
+    assert made.price is not None and made.price.per_hour is None
 
 
 def test_prices_in_another_currency_or_without_figures_are_none(
@@ -403,6 +414,9 @@ def test_the_token_comes_from_the_environment() -> None:
         ({"max_euros_per_month": 0.0}, "over 0"),
         ({"max_euros_per_month": float("nan")}, "over 0"),
         ({"max_euros_per_month": float("inf")}, "finite"),
+        ({"dollars_per_euro": -1.1}, r"dollars_per_euro is -1\.1; it must be over 0 and at most 2"),
+        ({"dollars_per_euro": 110.0}, "write how many dollars a euro costs today"),
+        ({"dollars_per_euro": float("nan")}, "dollars_per_euro is nan"),
         ({"server_type": "CX 23"}, "cx23"),
         ({"location": ""}, "nbg1"),
         ({"attempts": 0}, "at least 1"),

@@ -35,7 +35,7 @@ def bill(ledger: Ledger, now: float) -> Bill:
         (one, None if one.attempt is None else ledger.find_attempt(one.attempt))
         for one in ledger.rentals()
     ]
-    return bill_of(known, BUDGET, cluster="mine", now=now, head=0.25)
+    return bill_of(known, BUDGET, cluster="mine", now=now, head_per_hour=0.25)
 
 
 def test_every_dollar_of_the_ledger_is_on_the_bill(tmp_path: Path) -> None:
@@ -60,8 +60,9 @@ def test_every_dollar_of_the_ledger_is_on_the_bill(tmp_path: Path) -> None:
     assert mine.setup == pytest.approx(QUOTE.setup)
     assert min(mine.gpu_dollars, mine.storage, mine.bandwidth) > 0
     assert mine.correction == pytest.approx(3.0 - (mine.dollars - mine.correction))
-    assert found.total == pytest.approx(spent + 0.25, abs=1e-9)
-    parts = sum(machine.dollars for machine in found.machines) + found.head
+    assert found.head_per_hour == 0.25
+    assert found.total == pytest.approx(spent, abs=1e-9), "the head is not the ledger's"
+    parts = sum(machine.dollars for machine in found.machines)
     assert parts == pytest.approx(found.total, abs=1e-6)
     assert Bill.from_values(found.to_values()) == found
 
@@ -73,6 +74,13 @@ def test_every_dollar_of_the_ledger_is_on_the_bill(tmp_path: Path) -> None:
         (
             {"cluster": "a", "at": 1.0, "total": float("nan"), "per_hour": 0, "cap": 1},
             "total of a bill is nan",
+        ),
+        (
+            {
+                **{"cluster": "a", "at": 1.0, "total": 0, "per_hour": 0, "cap": 1},
+                "head_per_hour": "0.25",
+            },
+            "head_per_hour of a bill is '0.25'",
         ),
         ({"cluster": "a", "at": 1.0}, "lacks values"),
         (
@@ -91,5 +99,7 @@ def test_a_bill_that_is_none_is_refused(values: object, says: str) -> None:
         "per_hour": 0,
         "cap": 1,
         "of_a_newer_daemon": "?",
+        "head": 0.0,  # of an older one
     }
-    assert Bill.from_values(whole).machines == ()
+    found = Bill.from_values(whole)
+    assert (found.machines, found.head_per_hour) == ((), None)
