@@ -150,11 +150,13 @@ class Uploads:
                 parcel = self._parcel
                 self._sending = True
             name, error = self._send(parcel)
+            tokens = parcel.tokens
+            del parcel  # the state must not stay in memory until the next one is sent
             with self._changed:
                 self._sending = False
                 if error is None:
                     self._parcel = None
-                    self.stored, self.stored_tokens = name, parcel.tokens
+                    self.stored, self.stored_tokens = name, tokens
                     self._changed.notify_all()
                 if error is None and failing_since is not None:
                     logger.warning(
@@ -169,10 +171,9 @@ class Uploads:
                     logger.warning(
                         "the checkpoint at %d tokens could not be stored (%s); training continues "
                         "and the upload is retried",
-                        parcel.tokens,
+                        tokens,
                         error,
                     )
-                del parcel
                 if self._changed.wait_for(lambda: self._closed, pause):
                     self._parcel = None
                     self._changed.notify_all()

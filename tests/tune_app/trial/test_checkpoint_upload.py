@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,23 @@ def test_training_may_change_its_weights_at_once() -> None:
     assert uploads.wait(10)
     assert checkpoints.saved == [(10, 1.0)]
     assert uploads.stored_tokens == 10
+    uploads.close()
+
+
+def test_a_state_that_is_stored_is_not_kept_in_memory() -> None:
+    sent: list[weakref.ref[torch.Tensor]] = []
+
+    class Watched(SlowCheckpoints):
+        def save(self, state: Mapping[str, Any], **known: Any) -> None:
+            sent.append(weakref.ref(state["weights"]))
+            super().save(state, **known)
+
+    checkpoints = Watched()
+    checkpoints.may_go.set()
+    uploads = Uploads(checkpoints)
+    uploads.begin(lambda: {"weights": torch.ones(1)}, tokens=10)
+    assert uploads.wait(10)
+    assert [copy() for copy in sent] == [None]
     uploads.close()
 
 
