@@ -17,6 +17,7 @@ import torch
 from cyclopts import App
 
 from benchmarks.contenders import PlainTransformer, random_batches
+from benchmarks.gpu_cards import card_of
 from model.network.batch import TensorBatch
 from model.sizing.budget import solve
 from model.sizing.cost import training_flops_per_token
@@ -31,15 +32,6 @@ WARM_UP = 5
 SMALL, LARGE = 16, 256
 """Sequences of a step: what a cell trains with, and enough to keep a large card busy."""
 READ_EVERY = 16
-DENSE_BF16: dict[str, float] = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "5090": 209.5e12,
-    "4090": 165.2e12,
-    "3090": 71e12,
-}
-"""FLOP/s without sparsity, with fp32 sums, by a part of the card's name (NVIDIA's data sheets)."""
 
 Step = Callable[[], None]
 
@@ -142,11 +134,10 @@ def _seconds(step: Step, steps: int) -> float:
 
 
 def _utilisation(config: ModelConfig, tokens_per_second: float) -> str:
-    name = torch.cuda.get_device_name(GPU)
-    peak = next((peak for card, peak in DENSE_BF16.items() if card in name), None)
-    if peak is None:
+    card = card_of(torch.cuda.get_device_name(GPU))
+    if card is None:
         return "no peak known"
-    return f"{tokens_per_second * training_flops_per_token(config) / peak:.1%}"
+    return f"{tokens_per_second * training_flops_per_token(config) / card.dense_bf16:.1%}"
 
 
 def _ours(config: ModelConfig, sequences: int, *, compiled: bool) -> Step:

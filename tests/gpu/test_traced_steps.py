@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.gpu.fake_cuda import with_fake_cuda
+from tests.gpu.kernel_bounds import MOST_KERNELS
 from tests.gpu.refusals import ATTEMPTS
 from tests.gpu.traced_steps import cases
 
@@ -20,6 +21,19 @@ pytestmark = pytest.mark.skipif(
 
 MAY = {"to device without waiting", "cumsum of whole numbers", "index", "a number"}
 MAY |= {"repeats by a number"}
+
+STEP = ("forward and backward", "optimizer")
+WITH_MORE = (
+    "default",
+    "grouped queries",
+    "attention qk_norm",
+    "masked documents",
+    "feed_forward moe",
+    "moe on an RTX 4090",
+    "moe under Muon",
+    "feed_forward polyglu",
+)
+"""Cases traced once more with more heads and experts."""
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +53,22 @@ def test_a_step_and_an_evaluation_never_wait_for_the_gpu(name: str, traced: dict
     assert not traced[name]["refused"]
     kernels = traced[name]["kernels"]
     assert all(kernels[stage] > 0 for stage in ("forward and backward", "optimizer", "evaluation"))
+
+
+def test_every_variant_has_a_bound_and_no_bound_is_left_over() -> None:
+    assert list(MOST_KERNELS) == list(cases())
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_step_starts_no_more_kernels_than_its_bound(name: str, traced: dict[str, Any]) -> None:
+    step = sum(traced[name]["kernels"][stage] for stage in STEP)
+    assert step <= MOST_KERNELS[name], "more kernels than tests/gpu/kernel_bounds.py allows"
+
+
+def test_heads_and_experts_are_no_loops_of_python(traced: dict[str, Any]) -> None:
+    more = json.loads(with_fake_cuda("tests.gpu.traced_steps", "more", *WITH_MORE))
+    counted = {name: more[name]["kernels"] for name in WITH_MORE}
+    assert counted == {name: traced[name]["kernels"] for name in WITH_MORE}
 
 
 def test_the_optimizer_takes_all_parameters_at_once(traced: dict[str, Any]) -> None:

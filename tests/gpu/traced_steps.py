@@ -1,6 +1,6 @@
 """Traces a training step and an evaluation of every variant on a fake GPU: what they ask of it.
 
-    python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|large [name …]
+    python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|more|large [name …]
 
 prints a JSON object: for each case, or those named, the kernels of each stage up to an operation
 that was refused.
@@ -27,10 +27,14 @@ from tests.gpu.device_ops import DeviceOps, RefusedError, optimizer_apart
 from tests.gpu.fake_cuda import ADA, DEVICE, HOPPER, fake_cuda
 from tests.model.variants import EVERY, with_variants
 
+_SMALL = ModelConfig(
+    vocab_size=61, context=16, d_model=24, n_layers=1, n_heads=2, head_dim=10, d_ff=36
+)
 SIZES: Mapping[str, ModelConfig] = {
-    "small": ModelConfig(
-        vocab_size=61, context=16, d_model=24, n_layers=1, n_heads=2, head_dim=10, d_ff=36
-    ),
+    "small": _SMALL,
+    # With more heads of the same width in all, and twice the experts: as many kernels, unless
+    # Python loops over heads or experts.
+    "more": replace(_SMALL, n_heads=5, head_dim=4),
     # Of ten million parameters, a third of them in the embedding.
     "large": ModelConfig(
         vocab_size=16_000, context=256, d_model=220, n_layers=11, n_heads=4, head_dim=56, d_ff=592
@@ -132,6 +136,8 @@ class Source:
 def traced(case: Case, size: str) -> dict[str, Any]:
     """The kernels of a second training step by stage, and of an evaluation of two batches."""
     config = replace(with_variants(SIZES[size], case.variants), **case.config)
+    if size == "more" and config.n_experts is not None:
+        config = replace(config, n_experts=2 * config.n_experts)
     settings: dict[str, Any] = {"batch_size": SEQUENCES, "compile": "off", **case.training}
     steps = TrainingConfig(tokens=10**6, **settings)
     source = Source(length=config.context, masked=case.masked)
