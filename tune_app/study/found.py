@@ -49,6 +49,18 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftBehind:
+    """A design that a scheduler left at a rung while others went on."""
+
+    design: str
+    milestone: int
+    """Baseline tokens of the furthest rung that it reached."""
+    bits_per_byte: float
+    """Of the dev sample there; the mean of its seeds."""
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhaseFound:
     """A phase that has ended."""
 
@@ -149,6 +161,39 @@ class Found:
             if run.tokens == tokens and run.score is not None and run.design in named:
                 found.setdefault(run.design, {})[run.seed] = run.score
         return found
+
+    def left_behind(self, tokens: int, *, kinds: Sequence[str]) -> list[LeftBehind]:
+        """Designs of such phases of which no run finished, and that a scheduler paused or stopped
+        at a rung: those that came furthest first, and of one rung the best first.
+
+        Without those that a kill rule or a diverged loss ended.
+        """
+        finished = self.scores(tokens, kinds=kinds)
+        names = {phase.name for phase in self.of(*kinds)}
+        reached: dict[str, dict[int, list[float]]] = {}
+        for run in self.runs:
+            decision = run.result.decision
+            if (
+                run.tokens == tokens
+                and run.phase in names
+                and run.design not in finished
+                and run.status in (Status.PAUSED, Status.STOPPED)
+                and decision is not None
+                and "milestone" in decision.evidence
+            ):
+                rungs = reached.setdefault(run.design, {})
+                level = float(decision.evidence["bits_per_byte"])
+                rungs.setdefault(int(decision.evidence["milestone"]), []).append(level)
+        found = [
+            LeftBehind(
+                design=design,
+                milestone=max(rungs),
+                bits_per_byte=statistics.fmean(rungs[max(rungs)]),
+                seeds=len(rungs[max(rungs)]),
+            )
+            for design, rungs in reached.items()
+        ]
+        return sorted(found, key=lambda one: (-one.milestone, one.bits_per_byte, one.design))
 
     def values_of(self, design: str) -> Mapping[str, Any]:
         """The values of a design, without seed and tokens."""

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping
 from io import StringIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -80,12 +81,17 @@ class MadeUp:
     Args:
         score: of each cell.
         stops: whether a rule stops a cell half-way.
+        pauses: whether a scheduler has a cell wait half-way, at a rung.
     """
 
     def __init__(
-        self, score: Scorer, *, stops: Callable[[Mapping[str, Any]], bool] = lambda _: False
+        self,
+        score: Scorer,
+        *,
+        stops: Callable[[Mapping[str, Any]], bool] = lambda _: False,
+        pauses: Callable[[Mapping[str, Any]], bool] = lambda _: False,
     ) -> None:
-        self.score, self.stops = score, stops
+        self.score, self.stops, self.pauses = score, stops, pauses
         self.trained: dict[str, list[str]] = {}
         """Keys of the cells by phase that were not adopted."""
         self.limits: dict[str, float | None] = {}
@@ -147,6 +153,9 @@ class MadeUp:
                 decision = _decision(key, at, Action.FINISH, "completed")
             elif quarter == 2 and self.stops(values):
                 decision = _decision(key, at, Action.STOP, "kill_rule")
+            elif quarter == 2 and self.pauses(values):
+                rung = {"milestone": at, "bits_per_byte": seen.bits_per_byte}
+                decision = _decision(key, at, Action.PAUSE, "asha", rung)
             journal.record(seen, decision)
             if decision is not None:
                 break
@@ -179,8 +188,21 @@ def origins(study: Study, results: Path) -> list[Mapping[str, Any]]:
     return [phase.origin for phase in found.phases]
 
 
-def _decision(key: str, tokens: int, action: Action, rule: str) -> Decision:
-    return Decision(cell=key, tokens=tokens, action=action, rule=rule, reason=f"by {rule}")
+def _decision(
+    key: str,
+    tokens: int,
+    action: Action,
+    rule: str,
+    evidence: Mapping[str, Any] = MappingProxyType({}),
+) -> Decision:
+    return Decision(
+        cell=key,
+        tokens=tokens,
+        action=action,
+        rule=rule,
+        reason=f"by {rule}",
+        evidence=evidence,
+    )
 
 
 def _test_score(key: str, value: float) -> Score:

@@ -151,6 +151,29 @@ def test_a_ranking_from_which_nothing_finished_leaves_no_finalists(
     assert "No verdict: no finalists have finished on a common seed." in report
 
 
+def test_designs_that_a_rung_left_behind_fill_the_places_of_finalists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ranking may train its leader alone to the end, which then would have no rival."""
+    finalists = {"kind": "finalists", "seeds": 2, "least": 1, "most": 2}
+    study = study_of(phase=[BASELINE, RANK, finalists])
+    sweeps = MadeUp(
+        noisy(0.001, lambda values: abs(float(values["glu_expansion"]) - 2.66)),
+        pauses=lambda values: "rank" in sweeps.at and values["glu_expansion"] != 2.66,
+    )
+    code, _ = run_made_up(study, sweeps, tmp_path, monkeypatch)
+    assert code == 0
+    phase = read_study(study, tmp_path / "tiny").phases[2]
+    assert {cell.cell.values["glu_expansion"] for cell in phase.results.cells} == {2.66, 3.0}
+    (behind,) = phase.origin["evidence"]["left_behind"]
+    assert (behind["design"], behind["milestone"], behind["seeds"]) == ("3", 500, 1)
+    assert (
+        "with 1 design that a rung left behind, as so few have finished" in phase.origin["reason"]
+    )
+    verdict = json.loads((tmp_path / "tiny/verdict.json").read_text("utf-8"))["verdict"]
+    assert verdict["winner"] == "2.66"
+
+
 @pytest.mark.parametrize(
     ("rule", "recorded", "told"),
     [

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from tune_app.formats import counted
 from tune_app.statistics.noise import margin
 from tune_app.study.found import Found, design_key, mean_scores, names_of, noise_values
 from tune_app.study.frame import Frame
@@ -26,7 +27,8 @@ class FinalistsPhase(Phase):
     most: int = 4
     """Designs at most, besides the baseline."""
     least: int = 2
-    """Designs at least, also if the ranking tells them apart from its leader."""
+    """Designs at least, also if the ranking tells them apart from its leader, or left them behind
+    at a rung."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -72,10 +74,17 @@ class FinalistsPhase(Phase):
         others = [design for design in ordered if design != design_key(baseline.values())]
         number = max(self.least, sum(design in close for design in others))
         chosen = others[: min(self.most, number)]
-        values = [found.values_of(design) for design in means]
-        names = dict(zip(means, names_of(values), strict=True))
+        behind = [
+            one
+            for one in found.left_behind(tokens, kinds=BEFORE)
+            if one.design != design_key(baseline.values())
+        ][: max(0, self.least - len(chosen))]
+        taken = [one.design for one in behind]
+        values = [found.values_of(design) for design in (*means, *taken)]
+        names = dict(zip((*means, *taken), names_of(values), strict=True))
         entries = [baseline.values()] + [
-            {**found.values_of(design), "tokens": self.tokens_in(study)} for design in chosen
+            {**found.values_of(design), "tokens": self.tokens_in(study)}
+            for design in (*chosen, *taken)
         ]
         ranking: list[dict[str, Any]] = [
             {
@@ -86,16 +95,37 @@ class FinalistsPhase(Phase):
             }
             for design in means
         ]
+        evidence: dict[str, Any] = {
+            "ranking": ranking,
+            "tokens": tokens,
+            "noise": noise_values(noise),
+        }
         told = "the seeds' noise is unknown"
         if noise is not None:
             told = (
-                f"{len(close)} are not told apart from the leader (σ = {noise.sigma:.4f} bpb of "
-                f"{noise.degrees_of_freedom} degrees of freedom)"
+                f"{len(close)} {'is' if len(close) == 1 else 'are'} not told apart from the leader "
+                f"(σ = {noise.sigma:.4f} bpb of "
+                f"{counted(noise.degrees_of_freedom, 'degree')} of freedom)"
+            )
+        who = f"the best {len(chosen)} and the baseline" if chosen else "the baseline"
+        if behind:
+            evidence["left_behind"] = [
+                {
+                    "design": names[one.design],
+                    "bits_per_byte": one.bits_per_byte,
+                    "seeds": one.seeds,
+                    "milestone": one.milestone,
+                }
+                for one in behind
+            ]
+            who = (
+                f"{who}, with {counted(len(behind), 'design')} that a rung left behind, as so few "
+                "have finished,"
             )
         return Promotion(
             entries=tuple(Entry(values=one, seeds=tuple(seeds)) for one in entries),
             tests_all=True,
-            reason=f"of {len(means)} designs that finished, {told}; the best {len(chosen)} and the "
-            f"baseline go on to {self.tokens_in(study):,} tokens on {self.seeds} fresh seeds",
-            evidence={"ranking": ranking, "tokens": tokens, "noise": noise_values(noise)},
+            reason=f"of {counted(len(means), 'design')} that finished, {told}; {who} go on to "
+            f"{self.tokens_in(study):,} tokens on {counted(self.seeds, 'fresh seed')}",
+            evidence=evidence,
         )
