@@ -40,8 +40,6 @@ INTERRUPTED = 130
 OUT_OF_DOLLARS = 75
 """Exit code of a sweep that saved all its cells because its dollars or its cluster's are spent:
 `EX_TEMPFAIL` of sysexits.h, try again later."""
-PAUSED = "paused: "
-"""How the reason begins for which such a sweep ended."""
 
 
 def run_command(app: App, module: str, arguments: Sequence[str] | None = None) -> int:

@@ -43,4 +43,10 @@ def remove_what_version_8_added(connection: sqlite3.Connection) -> None:
 
 
 def remove_what_version_9_added(connection: sqlite3.Connection) -> None:
+    remove_what_version_10_added(connection)
     connection.execute("ALTER TABLE runs DROP COLUMN head_dollars_per_hour")
+
+
+def remove_what_version_10_added(connection: sqlite3.Connection) -> None:
+    for column in ("ended_by", "ended_reason"):
+        connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")

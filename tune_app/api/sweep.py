@@ -54,7 +54,7 @@ class Sweep:
     results: SweepResults
     """Everything that was found, as objects: cells, designs, ranking, gaps."""
     ended_by: str | None = None
-    """Why `run_sweep` left cells to be trained; None if it left none, or did not run it."""
+    """Why its newest run left cells to be trained; None if it left none, goes on or was killed."""
 
     @property
     def name(self) -> str:
@@ -188,7 +188,13 @@ def open_sweep(name: str = "quick", *, results: str | Path = "runs") -> Sweep:
     Raises ValueError if there is no such sweep.
     """
     with listing.open_named(name, Path(results)) as journal:
-        return Sweep(folder=Path(results) / name, results=summarise(journal))
+        ending = None if journal.is_driven else journal.ending()
+        left = any(cell.status.waits for cell in journal.cells())
+        return Sweep(
+            folder=Path(results) / name,
+            results=summarise(journal),
+            ended_by=str(ending) if ending is not None and left else None,
+        )
 
 
 def list_sweeps(*, results: str | Path = "runs") -> pd.DataFrame:

@@ -11,6 +11,7 @@ from tune_app.cluster.daemon import Inquiry
 from tune_app.dollars.bill import Bill
 from tune_app.dollars.limit import Spending, over_limit
 from tune_app.journal.costs import account_of
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.journal import Journal, JournalFullError
 from tune_app.journal.records import Place
 
@@ -127,9 +128,13 @@ class Purse:
             per_hour += self._bill.head_per_hour or 0.0
         return Spending(spent=spent, per_hour=per_hour, limit=self._limit, head=found.head)
 
-    def saved(self) -> None:
-        """Tells a daemon that wanted it that all cells are saved and paused."""
-        if self._inquiry is not None:
+    def ended(self, ending: Ending) -> None:
+        """Records how the run ended, once all cells are saved and paused, and tells a daemon that
+        wanted it for its dollars."""
+        if self._run is not None:
+            with suppress(JournalFullError):
+                self._journal.end_run(self._run, ending)
+        if ending.kind is EndKind.DOLLARS and self._inquiry is not None:
             self._inquiry.saved()
 
     def _record(self) -> None:

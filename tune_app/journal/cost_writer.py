@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tune_app.dollars.bill import Bill
 from tune_app.journal import rows
+from tune_app.journal.endings import Ending
 from tune_app.journal.plan_writer import PlanWriter
 from tune_app.journal.records import Place
 
@@ -35,6 +36,14 @@ class CostWriter(PlanWriter):
                 "UPDATE runs SET until = max(until, ?), head_dollars_per_hour ="
                 " coalesce(?, head_dollars_per_hour) WHERE number = ?",
                 [self._clock(), head_dollars_per_hour, number],
+            )
+
+    def end_run(self, number: int, ending: Ending) -> None:
+        """Records how a run ended."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE runs SET ended_by = ?, ended_reason = ? WHERE number = ?",
+                [ending.kind.value, ending.reason, number],
             )
 
     def keep_bill(self, bill: Bill) -> None:

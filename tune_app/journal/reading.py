@@ -14,6 +14,7 @@ from filelock import FileLock
 from tune_app.dollars.accounting import Run
 from tune_app.dollars.bill import Bill
 from tune_app.journal import rows
+from tune_app.journal.endings import Ending
 from tune_app.journal.file import is_being_written
 from tune_app.journal.records import (
     Action,
@@ -152,6 +153,11 @@ class JournalReader:
     def runs(self) -> list[Run]:
         """The runs of the driver, in order."""
         return [rows.run(row) for row in self._connection.execute("SELECT * FROM runs")]
+
+    def ending(self) -> Ending | None:
+        """How the newest run ended; None if it goes on, was killed, or was an older version's."""
+        row = self._connection.execute("SELECT * FROM runs ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else rows.ending(row)
 
     def bills(self) -> list[Bill]:
         """The newest bill of each cluster that the sweep has run on."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from tune_app.dollars.accounting import Run
 from tune_app.dollars.bill import Bill
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.records import (
     Action,
     Amendment,
@@ -178,7 +179,13 @@ def attempt(row: sqlite3.Row) -> Attempt:
 
 
 def run(row: sqlite3.Row) -> Run:
-    return Run(**dict(row))
+    return Run(**{field.name: row[field.name] for field in fields(Run)})
+
+
+def ending(row: sqlite3.Row) -> Ending | None:
+    """How a run ended; None if it goes on, or that is unknown."""
+    kind = row["ended_by"]
+    return None if kind is None else Ending(kind=EndKind(kind), reason=row["ended_reason"])
 
 
 def bill(record: str) -> Bill:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tune_app.journal.version_3 import translate
 from tune_app.journal.version_7 import with_promotions
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -166,6 +166,12 @@ _ADDED_IN_9 = """
 ALTER TABLE runs ADD COLUMN head_dollars_per_hour REAL;
 """
 
+_ADDED_IN_10 = """
+-- NULL while a run goes on, and where it is unknown: of one that was killed, or an older version's.
+ALTER TABLE runs ADD COLUMN ended_by TEXT;
+ALTER TABLE runs ADD COLUMN ended_reason TEXT NOT NULL DEFAULT '';
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
@@ -177,6 +183,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _to_version_7(connection)
     _to_version_8(connection)
     _to_version_9(connection)
+    _to_version_10(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -266,6 +273,11 @@ def _to_version_9(connection: sqlite3.Connection) -> None:
     _execute(connection, _ADDED_IN_9)
 
 
+def _to_version_10(connection: sqlite3.Connection) -> None:
+    """What ended each run is added, and why. Of earlier runs it is not known."""
+    _execute(connection, _ADDED_IN_10)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
@@ -275,6 +287,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_7,
     _to_version_8,
     _to_version_9,
+    _to_version_10,
 )
 
 

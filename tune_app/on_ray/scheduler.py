@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from ray.exceptions import RayTaskError
-from ray.tune import Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -32,6 +31,7 @@ from tune_app.journal.records import (
     Status,
 )
 from tune_app.on_ray.cell_queue import CellQueue
+from tune_app.on_ray.halt import Halt
 from tune_app.on_ray.lost_processes import Pulse, creation_error, diagnose
 from tune_app.on_ray.messages import (
     CELL,
@@ -65,19 +65,6 @@ CLEANUP_SECONDS = 90.0
 """Time for a process to save its cell when the sweep is interrupted."""
 
 T = TypeVar("T")
-
-
-class Halt(Stopper):
-    """Ends the whole sweep once its reason is set."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        return self.reason is not None
 
 
 class SweepScheduler(Unsaved, FIFOScheduler):
@@ -269,7 +256,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._queue.pause(trial.trial_id)
             return str(TrialScheduler.NOOP)
         if decision.rule == DIVERGED and self._referee.curves.is_baseline(key):
-            self._halt.reason = f"the baseline diverged: {decision.reason}"
+            self._halt.lose(f"the baseline diverged: {decision.reason}")
         return str(TrialScheduler.STOP)
 
     def _promote(self, promoted: Iterable[Decision]) -> None:
@@ -303,9 +290,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._given_up.add(key)
         self._promote(self._referee.leave(key))
         if self._referee.curves.is_baseline(key):
-            self._halt.reason = f"the baseline failed: {written.reason}"
+            self._halt.lose(f"the baseline failed: {written.reason}")
         elif self._stop_on_error:
-            self._halt.reason = f"{self._cells[key].label} failed: {written.reason}"
+            self._halt.lose(f"{self._cells[key].label} failed: {written.reason}")
         return True
 
     def _warn_about(self, host: str) -> None:
@@ -401,7 +388,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         return self._pulses.get(key, Pulse())
 
     def _written(self, write: Callable[[], T]) -> T:
-        return wait_until_written(write, still_wanted=lambda: self._halt.reason is None)
+        return wait_until_written(write, still_wanted=lambda: self._halt.ending is None)
 
 
 def _is_eager(failure: Failure) -> bool:

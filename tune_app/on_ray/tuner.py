@@ -34,18 +34,20 @@ from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.idle_notice import Waiting
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.cluster.purse import Purse
-from tune_app.command_line import ENDING, PAUSED, handled
+from tune_app.command_line import ENDING, handled
 from tune_app.faults.policy import micro_batch_size
 from tune_app.formats import duration
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.full_disk import wait_until_written
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import SweepListener
 from tune_app.journal.records import CellRecord, Status
 from tune_app.on_ray.cell_queue import CellQueue
 from tune_app.on_ray.cluster import cluster_size
+from tune_app.on_ray.halt import Halt
 from tune_app.on_ray.messages import CELL
 from tune_app.on_ray.not_pickled import Unsaved
-from tune_app.on_ray.scheduler import Halt, SweepScheduler
+from tune_app.on_ray.scheduler import SweepScheduler
 from tune_app.on_ray.trainable import CellTrainable
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.recording_referee import RecordingReferee
@@ -74,7 +76,7 @@ def run_cells(
     options: RunOptions,
     means: Means,
     purse: Purse | None = None,
-) -> str | None:
+) -> Ending | None:
     """Trains cells in order until all have ended. Ray must be connected.
 
     Args:
@@ -91,12 +93,12 @@ def run_cells(
         purse: keeps the account of the sweep, and says when all cells are to be saved.
 
     Returns:
-        Why the sweep ended before its cells did, or None.
+        What ended the sweep before its cells had, or None.
     """
     sweep = journal.sweep()
     rules = StoppingRules.from_record(sweep)
     halt = Halt()
-    write = partial(wait_until_written, still_wanted=lambda: halt.reason is None)
+    write = partial(wait_until_written, still_wanted=lambda: halt.ending is None)
     param_space = {
         "checkpoints": checkpoints,
         "timing": asdict(timing),
@@ -113,8 +115,8 @@ def run_cells(
     with _scratch(folder / SCRATCH) as scratch, interrupts(halt, listener.ending):
         # Repeats if Tune gave a cell up: it never retries one whose process was lost while it was
         # being reset for that cell.
-        while left and halt.reason is None:
-            queue = CellQueue(at_once=means.cells_at_once, ended=lambda: halt.reason is not None)
+        while left and halt.ending is None:
+            queue = CellQueue(at_once=means.cells_at_once, ended=lambda: halt.ending is not None)
             # Those that are paused wait to be promoted: Tune is told of them first.
             paused = [cell for cell in journal.cells() if cell.status is Status.PAUSED]
             keys += [cell.key for cell in paused if cell.key not in keys]
@@ -151,7 +153,7 @@ def run_cells(
                 for key in keys
                 if not now[key].status.ended and now[key].status is not Status.FAILED
             ]
-    return halt.reason
+    return halt.ending
 
 
 def _tuner(
@@ -221,10 +223,10 @@ class _Dollars(Unsaved, Callback):
         spending, reason = self._purse.look()
         if spending is not None:
             self._listener.paid(spending)
-        if reason is not None and self._halt.reason is None:
+        if reason is not None and self._halt.ending is None:
             # As Ctrl-C does: each process saves its cell before it ends.
-            self._halt.reason = f"{PAUSED}{reason}"
-            self._listener.ending(self._halt.reason)
+            self._halt.ending = Ending(kind=EndKind.DOLLARS, reason=reason)
+            self._listener.ending(str(self._halt.ending))
 
 
 _WAITS_FOR_MACHINES = (
@@ -301,10 +303,11 @@ def interrupts(halt: Halt, tell: Callable[[str], None]) -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         nonlocal asked_at
         now = time.monotonic()
-        if halt.reason is None:
+        if halt.ending is None:
             asked_at = now
-            halt.reason = "interrupted" if number == signal.SIGINT else "terminated"
-            reasons.put(halt.reason)
+            reason = "interrupted" if number == signal.SIGINT else "terminated"
+            halt.ending = Ending(kind=EndKind.INTERRUPTION, reason=reason)
+            reasons.put(reason)
         elif now - asked_at > _SAME_SIGNAL:
             raise KeyboardInterrupt
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tune_app.command_line import INTERRUPTED, OUT_OF_DOLLARS, PAUSED
+from tune_app.command_line import INTERRUPTED, OUT_OF_DOLLARS
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.records import Status
 
-CTRL_C = "interrupted"
-SIGNALS = (CTRL_C, "terminated")
-"""Reasons that mean a person ended the sweep; it can be continued as it was."""
+CTRL_C = Ending(kind=EndKind.INTERRUPTION, reason="interrupted")
+COMPLETE = Ending(kind=EndKind.COMPLETE, reason="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +18,8 @@ class Outcome:
 
     statuses: tuple[Status, ...]
     """Of every cell, in the sweep's order."""
-    reason: str | None
-    """Why the run ended before its cells did; None if nothing ended it."""
+    ending: Ending | None
+    """What ended the run before its cells had; None if nothing did."""
     rounds_left: int = 0
     """Rounds of a search that are still to be proposed."""
     scores_left: bool = False
@@ -34,17 +34,17 @@ class Outcome:
     @property
     def ended_by(self) -> str | None:
         """Why something is left to be done; None if nothing is."""
-        return None if self.complete else self.reason
+        return None if self.complete or self.ending is None else str(self.ending)
 
     @property
     def interrupted(self) -> bool:
         """Whether a person ended the run before everything was done."""
-        return self.ended_by in SIGNALS
+        return self._left_by(EndKind.INTERRUPTION)
 
     @property
     def paused(self) -> bool:
         """Whether it ended because dollars are spent; the same command goes on later."""
-        return self.ended_by is not None and self.ended_by.startswith(PAUSED)
+        return self._left_by(EndKind.DOLLARS)
 
     @property
     def exit_code(self) -> int:
@@ -54,3 +54,6 @@ class Outcome:
         if self.paused:
             return OUT_OF_DOLLARS
         return INTERRUPTED if self.interrupted else 1
+
+    def _left_by(self, kind: EndKind) -> bool:
+        return not self.complete and self.ending is not None and self.ending.kind is kind

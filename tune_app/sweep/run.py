@@ -15,7 +15,7 @@ from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.daemon import ClusterDaemon
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.cluster.purse import Purse
-from tune_app.command_line import PAUSED
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.reached import reached
@@ -34,7 +34,7 @@ from tune_app.sweep.dollars import purse_of, refuse_over_limit
 from tune_app.sweep.folder import JOURNAL, exclusive
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
-from tune_app.sweep.outcome import CTRL_C, Outcome
+from tune_app.sweep.outcome import COMPLETE, CTRL_C, Outcome
 from tune_app.sweep.preflight import (
     check_storage,
     keep_tokenizers,
@@ -158,7 +158,7 @@ def train_sweep(
                 trains=trains,
                 daemon=daemon,
             ) as purse:
-                ended_by = _run_rounds(
+                ending = _run_rounds(
                     standing.plan,
                     rules,
                     journal,
@@ -172,11 +172,10 @@ def train_sweep(
                     purse=purse,
                 )
                 journal.mark_interrupted()
-                if ended_by is not None and ended_by.startswith(PAUSED):
-                    purse.saved()
+                purse.ended(ending or COMPLETE)
                 tidy_up(stores.checkpoints, journal, folder)
                 scored = True
-                if ended_by is None:
+                if ending is None:
                     scored = score_leader(
                         journal,
                         corpora,
@@ -187,7 +186,8 @@ def train_sweep(
                         tested=inheritance.tested,
                     )
                     if not scored:
-                        ended_by = CTRL_C
+                        ending = CTRL_C
+                        purse.ended(ending)
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
             from tune_app.results.write import write_results  # noqa: PLC0415
@@ -195,7 +195,7 @@ def train_sweep(
             write_results(journal, folder)
             statuses = tuple(cell.status for cell in journal.cells())
             left = journal.rounds_left()
-    return Outcome(statuses=statuses, reason=ended_by, rounds_left=left, scores_left=not scored)
+    return Outcome(statuses=statuses, ending=ending, rounds_left=left, scores_left=not scored)
 
 
 @contextmanager
@@ -253,7 +253,7 @@ def _in_order(journal: Journal) -> list[CellRecord]:
     return sorted((cell for cell in cells if not cell.status.ended), key=turn)
 
 
-def _lost_baseline(journal: Journal, plan: SweepPlan) -> str | None:
+def _lost_baseline(journal: Journal, plan: SweepPlan) -> Ending | None:
     """Why the sweep cannot continue: its baseline diverged in an earlier run."""
     named = {cell.key for cell in plan.cells}
     baseline = journal.cell(journal.sweep().baseline)
@@ -263,7 +263,7 @@ def _lost_baseline(journal: Journal, plan: SweepPlan) -> str | None:
             and cell.key in named
             and is_same_but_seed(cell.values, baseline.values)
         ):
-            return f"the baseline diverged: {cell.reason}"
+            return Ending(kind=EndKind.LOST, reason=f"the baseline diverged: {cell.reason}")
     return None
 
 
@@ -280,15 +280,15 @@ def _run_rounds(
     stores: Stores,
     tokens: Tokens | None,
     purse: Purse,
-) -> str | None:
+) -> Ending | None:
     """Trains the cells, and those of each further round of a search once the last one has ended.
 
-    Returns why it ended early, or None.
+    Returns what ended it early, or None.
     """
     try:
         with OwnRay(options, console) as ray:
             while True:
-                ended_by = _run(
+                ending = _run(
                     plan,
                     rules,
                     journal,
@@ -301,9 +301,9 @@ def _run_rounds(
                     tokens=tokens,
                     purse=purse,
                 )
-                following = None if ended_by else next_round(plan.search, journal)
+                following = None if ending else next_round(plan.search, journal)
                 if following is None:
-                    return ended_by
+                    return ending
                 journal.propose(following.round, following.cells)
                 begin(journal, rules)
                 plan = with_round(plan, following)
@@ -363,15 +363,15 @@ def _run(
     stores: Stores,
     tokens: Tokens | None,
     purse: Purse,
-) -> str | None:
-    """Trains the cells that have not ended. Returns why it ended early, or None."""
+) -> Ending | None:
+    """Trains the cells that have not ended. Returns what ended it early, or None."""
     cells = _in_order(journal)
     if not cells:
         return None
-    if (reason := _lost_baseline(journal, plan)) is not None:
-        return reason
+    if (lost := _lost_baseline(journal, plan)) is not None:
+        return lost
     if purse.drain is not None:
-        return f"{PAUSED}{purse.drain}"
+        return Ending(kind=EndKind.DOLLARS, reason=purse.drain)
     ray.connect(means)
     # Ray takes a second to import; --help and a finished sweep do without.
     from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415

@@ -250,7 +250,10 @@ def _history(journal: Journal, progress: SweepProgress) -> list[Text]:
         command = formats.one_line(sweep.command)
         if sweep.begun_as != sweep.name:
             command += f" (with --name {formats.one_line(sweep.name)})"
-        lines.append(Text(f"no process runs it; continue it with: {command}", style="yellow"))
+        ending = journal.ending()
+        why = "" if ending is None or not ending.reason else f" ({formats.one_line(str(ending))})"
+        told = f"no process runs it{why}; continue it with: {command}"
+        lines.append(Text(told, style="yellow"))
     return lines
 
 

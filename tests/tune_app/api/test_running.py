@@ -11,17 +11,19 @@ import pytest
 
 from tests.tune_app.journals import make_journal
 from tune_app import plan_sweep, run_sweep
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.records import Status
-from tune_app.sweep.outcome import Outcome
+from tune_app.sweep.outcome import CTRL_C, Outcome
 
 AXES = {"embedding": ("tied", "untied")}
+LOST = Ending(kind=EndKind.LOST, reason="the baseline diverged")
 
 
 class Run:
     """Stands in for `train_sweep`: notes what it got and leaves a journal."""
 
-    def __init__(self, reason: str | None, status: Status) -> None:
-        self.outcome = Outcome(statuses=(status,), reason=reason)
+    def __init__(self, ending: Ending | None, status: Status) -> None:
+        self.outcome = Outcome(statuses=(status,), ending=ending)
         self.calls: list[dict[str, Any]] = []
 
     def __call__(self, plan: Any, rules: Any, options: Any, **rest: Any) -> Outcome:
@@ -56,7 +58,7 @@ def test_options_arrive_and_results_come_back(
     assert len(sweep.cells) == 2
 
 
-@pytest.mark.parametrize("run", [("interrupted", Status.RUNNING)], indirect=True)
+@pytest.mark.parametrize("run", [(CTRL_C, Status.RUNNING)], indirect=True)
 def test_an_interruption_is_raised_once_the_results_are_written(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,7 +68,7 @@ def test_an_interruption_is_raised_once_the_results_are_written(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("run", [("the baseline diverged", Status.PENDING)], indirect=True)
+@pytest.mark.parametrize("run", [(LOST, Status.PENDING)], indirect=True)
 def test_a_sweep_that_its_baseline_ended_says_so(run: Run, tmp_path: Path) -> None:
     sweep = run_sweep("quick", results=tmp_path)
     assert sweep.ended_by == "the baseline diverged"

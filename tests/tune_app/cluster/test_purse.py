@@ -16,6 +16,7 @@ from tune_app.cluster.daemon import Inquiry
 from tune_app.cluster.purse import Purse
 from tune_app.dollars.bill import Bill
 from tune_app.journal.costs import account_of
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import (
     COMPLETED,
@@ -215,14 +216,19 @@ def test_cells_are_saved_at_the_limit_and_at_the_cluster_s_word(
         assert spending.spent == pytest.approx(2.0)
         assert reason is not None
         assert "$2.00 of --max-dollars 2 is spent" in reason
-        purse.saved()
+        purse.ended(Ending(kind=EndKind.DOLLARS, reason=reason))
         assert daemon.told == []  # nobody waits for it
         daemon.order = Order(wanted=True, number=4, reason="the cap is near", alerts=("look",))
         inquiry.ask()
         reason = purse.look()[1]
         assert reason == "the cluster is about to end its machines: the cap is near"
-        purse.saved()
+        purse.ended(Ending(kind=EndKind.INTERRUPTION, reason="interrupted"))
+        assert daemon.told == []
+        purse.ended(Ending(kind=EndKind.DOLLARS, reason=reason))
     assert daemon.told == [("sweep small", 4)]
+    assert journal.ending() == Ending(kind=EndKind.DOLLARS, reason=reason)
+    with Purse(journal, clock=clock):
+        assert journal.ending() is None, "another run goes on"
 
 
 def test_the_head_is_paid_from_a_sweep_s_begin_to_its_end_and_counts_for_its_limit(

@@ -19,8 +19,10 @@ from tests.tune_app.old_journals import (
     remove_what_version_7_added,
     remove_what_version_8_added,
     remove_what_version_9_added,
+    remove_what_version_10_added,
 )
 from tests.tune_app.sweeps import new_journal, observe
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.journal import SCHEMA_VERSION, Journal, JournalError
 from tune_app.journal.reached import Reached, reached
 from tune_app.journal.records import (
@@ -477,3 +479,23 @@ def test_a_journal_of_version_8_knows_no_price_of_its_head(tmp_path: Path) -> No
         journal.extend_run(number, head_dollars_per_hour=0.01)
         journal.extend_run(number)
         assert [run.head_dollars_per_hour for run in journal.runs()] == [None, 0.01]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_journal_of_version_9_does_not_know_what_ended_its_runs(
+    tmp_path: Path, read_only: bool
+) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        journal.end_run(journal.begin_run(), Ending(kind=EndKind.COMPLETE, reason=""))
+        assert journal.ending() == Ending(kind=EndKind.COMPLETE, reason="")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_10_added(connection)
+        connection.execute("PRAGMA user_version = 9")
+    with Journal.open(path, read_only=read_only) as journal:
+        assert (len(journal.runs()), journal.ending()) == (1, None)
+        if read_only:
+            return
+        spent = Ending(kind=EndKind.DOLLARS, reason="$5.00 of --max-dollars 5 is spent")
+        journal.end_run(journal.begin_run(), spent)
+        assert (journal.ending(), str(spent)) == (spent, f"paused: {spent.reason}")

@@ -18,8 +18,9 @@ import pytest
 import ray
 
 from tune_app.command_line import ended_by_signals
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.on_ray import cluster, quiet, tuner
-from tune_app.on_ray.scheduler import Halt
+from tune_app.on_ray.halt import Halt
 
 PYTHON = Path("/home/me/stellux/.venv/bin/python")
 
@@ -75,7 +76,7 @@ def test_a_signal_to_end_halts_the_sweep_and_two_at_once_are_one(
     with tuner.interrupts(halt, told.put):
         os.kill(os.getpid(), number)
         os.kill(os.getpid(), number)
-        assert halt.reason == reason
+        assert halt.ending == Ending(kind=EndKind.INTERRUPTION, reason=reason)
         # At once, and once: whoever waits for the cells to be saved has to know why.
         assert told.get(timeout=10) == reason
     assert told.empty()
@@ -96,7 +97,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         halt = Halt()
         with tuner.interrupts(halt, print):
             os.kill(os.getpid(), signal.SIGHUP)
-            assert halt.reason is None
+            assert halt.ending is None
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -13,13 +13,15 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
 from tests.tune_app.sweeps import TOKENS, new_journal, observe
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Action, FailureClass, Observation, Status
 from tune_app.on_ray.cell_queue import CellQueue
+from tune_app.on_ray.halt import Halt
 from tune_app.on_ray.messages import CELL, CHECKPOINT, EAGER, HOST, OBSERVATION, OOM_KILLS, PROCESS
 from tune_app.on_ray.messages import TOKENS as TRAINED
-from tune_app.on_ray.scheduler import CLEANUP_SECONDS, Halt, SweepScheduler
+from tune_app.on_ray.scheduler import CLEANUP_SECONDS, SweepScheduler
 from tune_app.results.caveats import caveats
 from tune_app.results.summary import summarise
 from tune_app.stopping.curves import Curves
@@ -99,7 +101,7 @@ def test_decisions_become_what_tune_is_told(journal: Journal) -> None:
     assert journal.cell(cell).status is Status.STOPPED
     assert sweep.report(observe(other, TOKENS, 1.0, whole=1.0)) == TrialScheduler.STOP
     assert journal.cell(other).status is Status.FINISHED
-    assert sweep.halt.reason is None
+    assert sweep.halt.ending is None
 
 
 def test_the_newest_checkpoint_of_a_cell_is_recorded(journal: Journal) -> None:
@@ -142,9 +144,10 @@ def test_a_baseline_that_diverges_halts_the_sweep_and_another_cell_does_not(
     baseline, cell, _ = (cell.key for cell in journal.cells())
     sweep = Sweep(journal, Action.CONTINUE)
     assert sweep.report(observe(cell, 250, math.nan)) == TrialScheduler.STOP
-    assert sweep.halt.reason is None
+    assert sweep.halt.ending is None
     assert sweep.report(observe(baseline, 250, math.inf)) == TrialScheduler.STOP
-    assert sweep.halt.reason == "the baseline diverged: bits per byte is inf at 250 tokens"
+    told = "the baseline diverged: bits per byte is inf at 250 tokens"
+    assert sweep.halt.ending == Ending(kind=EndKind.LOST, reason=told)
 
 
 def test_promoted_cells_start_after_new_ones_and_what_is_left_paused_ends(journal: Journal) -> None:

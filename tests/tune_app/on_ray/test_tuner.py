@@ -7,9 +7,10 @@ from typing import Any
 
 from tests.tune_app.sweeps import new_journal
 from tune_app.dollars.limit import Spending
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Status
-from tune_app.on_ray.scheduler import Halt
+from tune_app.on_ray.halt import Halt
 from tune_app.on_ray.tuner import _Dollars, message_of_cell
 from tune_app.plan.cell import Cell
 from tune_app.sweep.outcome import Outcome
@@ -51,9 +52,13 @@ def test_a_sweep_whose_dollars_are_spent_is_halted_once_and_can_go_on_later() ->
     for step in range(4):
         dollars.on_step_begin(step, [])
     assert halt.stop_all()
+    assert halt.ending is not None and halt.ending.kind is EndKind.DOLLARS
     told = "paused: $5.00 of --max-dollars 5 is spent"
     assert said == ["1", "2", "3", told, "4"]
-    outcome = Outcome(statuses=(Status.FINISHED, Status.INTERRUPTED), reason=halt.reason)
+    outcome = Outcome(statuses=(Status.FINISHED, Status.INTERRUPTED), ending=halt.ending)
     assert (outcome.ended_by, outcome.exit_code, outcome.interrupted) == (told, 75, False)
+    # What a reason says decides nothing.
+    person = Ending(kind=EndKind.INTERRUPTION, reason=told)
+    assert Outcome(statuses=outcome.statuses, ending=person).exit_code == 130
     # Cells that had all ended by then leave nothing to go on with.
-    assert Outcome(statuses=(Status.FINISHED,), reason=halt.reason).exit_code == 0
+    assert Outcome(statuses=(Status.FINISHED,), ending=halt.ending).exit_code == 0

@@ -25,7 +25,7 @@ from tune_app.study.run import read_study, run_study
 from tune_app.study.spec import Study
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.inheritance import Inheritance
-from tune_app.sweep.outcome import Outcome
+from tune_app.sweep.outcome import CTRL_C, Outcome
 
 Scorer = Callable[[Mapping[str, Any]], float]
 """A cell's values → its bits per byte at the end."""
@@ -129,7 +129,7 @@ class MadeUp:
                 if cell.status.ended or cell.config is None:
                     continue
                 if self.interrupt_after == 0:
-                    return Outcome(statuses=(cell.status,), reason="interrupted")
+                    return Outcome(statuses=(cell.status,), ending=CTRL_C)
                 if self.interrupt_after is not None:
                     self.interrupt_after -= 1
                 self.trained.setdefault(plan.name, []).append(cell.key)
@@ -137,7 +137,7 @@ class MadeUp:
             if inheritance.tested == "all":
                 for cell in journal.cells():
                     journal.score(_test_score(cell.key, self.score(cell.values)))
-            return Outcome(statuses=tuple(one.status for one in journal.cells()), reason=None)
+            return Outcome(statuses=tuple(one.status for one in journal.cells()), ending=None)
 
     def _train(self, journal: Journal, key: str, values: Mapping[str, Any], tokens: int) -> None:
         journal.start_attempt(key)

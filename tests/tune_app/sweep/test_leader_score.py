@@ -165,7 +165,7 @@ def test_a_sweep_that_was_interrupted_here_goes_on_here(tmp_path: Path, scorer: 
 
 
 def test_a_sweep_whose_scoring_was_interrupted_is_not_done() -> None:
-    outcome = Outcome(statuses=(Status.FINISHED,), reason=CTRL_C, scores_left=True)
+    outcome = Outcome(statuses=(Status.FINISHED,), ending=CTRL_C, scores_left=True)
     assert not outcome.complete and outcome.interrupted and outcome.exit_code == INTERRUPTED
 
 

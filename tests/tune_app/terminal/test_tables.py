@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tests.tune_app.journals import make_journal
+from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Failure, FailureClass, Status
 from tune_app.plan.rows import PlanRow, PlanSizes
@@ -143,6 +144,16 @@ def test_status_shows_a_running_sweep(tmp_path: Path) -> None:
         text = _text(status_table(journal), width=100)
     assert re.search(r"^25% × [\d.]+ +running +56k/150k +2\.\d{4} ", text, re.MULTILINE)
     assert re.search(r"^25% × 2\.66 +pending +– +– +– +– +–$", text, re.MULTILINE)
+
+
+def test_status_says_why_the_newest_run_left_cells(tmp_path: Path) -> None:
+    path = tmp_path / "quick" / "journal.sqlite3"
+    with make_journal(path, fates={(0.25, 2.66): "pending"}) as journal:
+        spent = Ending(kind=EndKind.DOLLARS, reason="$5.00 of --max-dollars 5 is spent")
+        journal.end_run(journal.begin_run(), spent)
+    with Journal.open(path, read_only=True) as journal:
+        text = _text(status_table(journal), width=200)
+    assert "no process runs it (paused: $5.00 of --max-dollars 5 is spent); continue it" in text
 
 
 def test_status_shows_the_progress_between_evaluations_and_how_old_it_is(tmp_path: Path) -> None:
