@@ -86,6 +86,10 @@ class Training:
     is 'on' and there is no compiler.
     """
 
+    KEEPS_CASTS = True
+    """Whether autocast keeps what it made of weights to the end of the forward pass, for the next
+    use of the same weight."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -119,7 +123,7 @@ class Training:
         self._sequences = sequences
         self._held_progress = None if start is None else start.progress
         if torch.device(device).type == "cpu":
-            keep_freed_memory()
+            self._manage_freed_memory()
         random.seed(training.seed)
         np.random.seed(training.seed)
         torch.manual_seed(training.seed)
@@ -242,6 +246,9 @@ class Training:
         self.steps = state["steps"]
         self._tell_progress()
 
+    def _manage_freed_memory(self) -> None:
+        keep_freed_memory()
+
     def _network(self) -> Transformer:
         return Transformer(self.config, scales=self.scales)
 
@@ -300,7 +307,10 @@ class Training:
         for micro in batch.split(at_once):
             share = micro.scored / batch.scored
             with torch.autocast(
-                torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"
+                torch.device(self.device).type,
+                torch.bfloat16,
+                enabled=self.precision == "bf16",
+                cache_enabled=self.KEEPS_CASTS,
             ):
                 output = self._loss(
                     micro.inputs_BT, micro.targets_BT, micro.mask_BT, dict(micro.extras)

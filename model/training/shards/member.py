@@ -15,6 +15,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
+from model.freed_memory import return_freed_memory
 from model.network.batch import Batch, TensorBatch
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
@@ -91,6 +92,9 @@ class Member(Training):
     The others are those of Training.
     """
 
+    KEEPS_CASTS = False
+    """They would be of the whole model, not of this process's part."""
+
     def __init__(
         self,
         config: ModelConfig,
@@ -141,6 +145,11 @@ class Member(Training):
         if to is not None:
             for buffer, own in zip(to.buffers(), self.model.buffers(), strict=True):
                 buffer.copy_(own)
+
+    def _manage_freed_memory(self) -> None:
+        """Memory counts more than time where a model is shared, and each process frees much: the
+        whole model, once it has its part, and in every step the blocks that it put together."""
+        return_freed_memory()
 
     def _network(self) -> Transformer:
         """The model that a single process would train, cut into parts.
