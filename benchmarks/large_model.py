@@ -70,6 +70,7 @@ def measure(
     *,
     context: int = 128,
     processes: int = 1,
+    apart: bool = False,
     limit: float = 20.0,
     folder: Path | None = None,
 ) -> int:
@@ -83,6 +84,8 @@ def measure(
         Tokens of a sequence; a step has one for each process.
     processes
         That share the model.
+    apart
+        Save between the two steps, as a trial does that is told to end, not during the second.
     limit
         GiB that no phase may exceed, all processes together.
     folder
@@ -96,7 +99,7 @@ def measure(
         shown.add_column(column, justify="left" if column == "phase" else "right")
     peak = 0.0
     with tempfile.TemporaryDirectory(dir=folder) as store:
-        for part in ("train", "load"):
+        for part in ("train-apart" if apart else "train", "load"):
             command = [sys.executable, "-m", "benchmarks.large_model", part, name]
             run = subprocess.run(
                 [
@@ -137,6 +140,25 @@ def train(name: str, *, context: int, processes: int, store: Path) -> None:
     with phases.phase("the rest of saving"):
         uploads.close()
         assert uploads.stored is not None, "it was stored"
+    training.close()
+
+
+@app.command(show=False)
+def train_apart(name: str, *, context: int, processes: int, store: Path) -> None:
+    """Two steps; the checkpoint of the first is saved before the second."""
+    phases = Phases()
+    uploads = Uploads(Checkpoints(PathStore(store), cell=CELL))
+    with phases.phase("build"):
+        training = _training(name, context, processes)
+    with phases.phase("step 1"):
+        training.step()
+    with phases.phase("save it"):
+        uploads.begin(training.state_dict, tokens=training.tokens)
+        assert uploads.wait(math.inf) and uploads.stored is not None, "it was stored"
+    with phases.phase("step 2"):
+        result = training.step()
+        assert math.isfinite(result.loss)
+    uploads.close()
     training.close()
 
 
