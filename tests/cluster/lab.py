@@ -46,6 +46,7 @@ mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work,redirect_dir=o
     overlay "$1/root"
 ip link add internet type bridge
 ip link add port type veth peer name eth0
+ip addr add 2001:db8::1/64 dev port nodad
 nft add table ip a
 nft 'add chain ip a b { type nat hook postrouting priority 100; }'
 nft add rule ip a b masquerade

@@ -1,5 +1,6 @@
 """The lab's internet: one bridge, and the homes behind routers that hang on it.
 
+Who is on it has an address of either family, 198.51.100.n and 2001:db8::n. Homes have IPv4 alone.
 Nothing else is on it: no host, no real internet. What is sent elsewhere is answered with "network
 unreachable" at once.
 """
@@ -28,6 +29,7 @@ table bridge lab {{
     set silent {{ type ifname; }}
     chain between {{
         type filter hook forward priority 0; policy accept;
+        icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
         ether type != arp iifname @silent drop
         ether type != arp oifname @silent drop
     }}
@@ -50,6 +52,7 @@ ip link set {port} master internet up
 ip -n {inside} -batch - <<'END'
 link set lo up
 addr add {address}/24 dev eth0
+addr add {address6}/64 dev eth0 nodad
 link set eth0 up
 route add default via {gateway}
 END
@@ -100,6 +103,22 @@ class Attachment:
     router: str | None = None
     """The network namespace of the router it is behind."""
 
+    @property
+    def public6(self) -> str:
+        """The same of IPv6: its own, or that of its router, which hands none on."""
+        return f"2001:db8::{self.public.rpartition('.')[2]}"
+
+
+def _on_it(inside: str, place: Attachment) -> str:
+    """The commands that put a network namespace on the internet, at the place's addresses."""
+    return _ON_IT.format(
+        inside=inside,
+        port=place.port,
+        address=place.public,
+        address6=place.public6,
+        gateway=GATEWAY,
+    )
+
 
 class Network:
     """The internet of a lab."""
@@ -117,20 +136,17 @@ class Network:
         with self._lock:
             self._taken.add(address)
         place = Attachment(name=name, address=address, public=address, port=self._port())
-        self._keeper.run(
-            _ON_IT.format(inside=name, port=place.port, address=address, gateway=GATEWAY)
-        )
+        self._keeper.run(_on_it(name, place))
         return place
 
     def join_behind_nat(self, name: str) -> Attachment:
         """A machine that reaches the internet, and that nobody reaches."""
         router = f"{name}-router"
         public, port = self._public(), self._port()
-        self._keeper.run(
-            _ON_IT.format(inside=router, port=port, address=public, gateway=GATEWAY)
-            + _HOME.format(name=name, router=router, address=BEHIND_NAT)
-        )
-        return Attachment(name=name, address=BEHIND_NAT, public=public, port=port, router=router)
+        place = Attachment(name=name, address=BEHIND_NAT, public=public, port=port, router=router)
+        home = _HOME.format(name=name, router=router, address=BEHIND_NAT)
+        self._keeper.run(_on_it(router, place) + home)
+        return place
 
     def drop_packets(self, place: Attachment, dropped: bool) -> None:
         """All packets between a machine and the world vanish, and nobody is told; or no longer.

@@ -21,14 +21,17 @@ from tests.cluster.lab import PREFIX, Lab, why_not
 from tests.cluster.machine import REPOSITORY, Machine
 from tests.cluster.namespaces import started_at, users_of
 from tests.cluster.network import HEAD
+from tests.cluster.port_scan import scanned
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, Fault, offer
+from tune_app.cloud.head.firewall import firewall_rules
 
 pytestmark = pytest.mark.cluster
 
 PYTHON = str(REPOSITORY / ".venv/bin/python")
 ECHO = """\
 import socket, sys
-server = socket.create_server((sys.argv[1], int(sys.argv[2])))
+both = {"family": socket.AF_INET6, "dualstack_ipv6": True}
+server = socket.create_server(("::", int(sys.argv[1])), **both)
 while True:
     connection, _ = server.accept()
     while got := connection.recv(100):
@@ -78,7 +81,8 @@ def workers(lab: Lab) -> list[Machine]:
 
 
 def _listen(machine: Machine, port: int) -> None:
-    machine.start([PYTHON, "-c", ECHO, "0.0.0.0", str(port)])
+    """At its addresses of both families."""
+    machine.start([PYTHON, "-c", ECHO, str(port)])
     until(lambda: f":{port} " in machine.run(["ss", "-Hltn"]).stdout)
 
 
@@ -101,7 +105,9 @@ def test_workers_reach_the_head_and_nobody_reaches_them(
     assert one.place.public != two.place.public
     for machine in (laptop, one, two):
         assert _reaches(machine, HEAD, 7000)
+    assert _reaches(laptop, head.place.public6, 7000)
     for machine in (laptop, head, two):
+        assert not _reaches(machine, one.place.public6, 7000)
         assert not _reaches(machine, one.place.public, 7000)
         assert machine is two or not _reaches(machine, one.address, 7000)
 
@@ -128,8 +134,9 @@ def test_nothing_reaches_the_host_or_the_internet(head: Machine, workers: list[M
                 "lo:",
                 "eth0",
             ]
-            refused = machine.run([PYTHON, "-c", CONNECT, "192.0.2.1", "80"], check=False)
-            assert "Network is unreachable" in refused.stderr
+            for elsewhere in ("192.0.2.1", "2001:db8:1::1"):
+                refused = machine.run([PYTHON, "-c", CONNECT, elsewhere, "80"], check=False)
+                assert "Network is unreachable" in refused.stderr
 
 
 def test_a_socket_made_here_answers_inside_the_head_alone(head: Machine, laptop: Machine) -> None:
@@ -218,10 +225,28 @@ def test_packets_of_a_machine_without_a_router_are_dropped_too(
     assert _reaches(laptop, HEAD, port)
     dropped = head if name == "head" else laptop
     lab.drop_packets(dropped, True)
-    failed = laptop.run([PYTHON, "-c", CONNECT, HEAD, str(port)], check=False)
-    assert "TimeoutError" in failed.stderr
+    for address in (HEAD, head.place.public6):
+        failed = laptop.run([PYTHON, "-c", CONNECT, address, str(port)], check=False)
+        assert "TimeoutError" in failed.stderr
     lab.drop_packets(dropped, False)
     assert _reaches(laptop, HEAD, port)
+    assert _reaches(laptop, head.place.public6, port)
+
+
+def test_a_scan_finds_what_listens_behind_a_firewall_or_none(lab: Lab, laptop: Machine) -> None:
+    machine = lab.add("scanned", "198.51.100.30")
+    for port in (22, 7007, 65_535):
+        _listen(machine, port)
+    addresses = (machine.place.public, machine.place.public6)
+    for address in addresses:
+        assert scanned(laptop, address) == [22, 7007, 65_535]
+    machine.run(["nft", "-f", "-"], input=firewall_rules([22]))
+    for address in addresses:
+        assert scanned(laptop, address) == [22]
+    lab.drop_packets(machine, True)
+    with pytest.raises(subprocess.CalledProcessError, match="nothing answers"):
+        scanned(laptop, machine.place.public6)
+    lab.remove(machine)
 
 
 def test_a_worker_has_a_container_s_rights_and_the_head_all(
