@@ -168,13 +168,18 @@ def stopped_row(results: SweepResults, result: CellResult) -> dict[str, Any]:
     return {
         "label": result.cell.label,
         "rule": title_of(decision.rule).short if decision else formats.UNKNOWN,
-        "tokens": formats.progress(last.baseline_tokens, results.sweep.tokens)
-        if last
-        else formats.UNKNOWN,
+        "tokens": _trained(results, result),
         "score": formats.bits_per_byte(last.bits_per_byte if last else None),
         "gap": formats.gap(gaps.get(last.baseline_tokens) if last else None),
         "reason": formats.one_line(result.cell.reason),
     }
+
+
+def _trained(results: SweepResults, result: CellResult) -> str:
+    if result.last is None:
+        # A race ends with cells of later blocks that no one ever trained.
+        return formats.UNKNOWN if result.attempts else "not started"
+    return formats.progress(result.last.baseline_tokens, results.sweep.tokens)
 
 
 def spent_on(results: SweepResults) -> dict[str, Any]:

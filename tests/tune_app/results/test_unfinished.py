@@ -20,6 +20,7 @@ from tune_app.journal.records import (
 from tune_app.plan.noise_records import NoiseRecord
 from tune_app.results import contest as contests
 from tune_app.results.designs import CellResult, designs_of
+from tune_app.results.sections import stopped_row
 from tune_app.results.summary import SweepResults
 from tune_app.results.unfinished import unfinished, unfinished_text
 from tune_app.results.verdict import verdict
@@ -177,3 +178,9 @@ def test_whole_sweeps_and_sweeps_without_a_leader_have_nothing_to_add() -> None:
     assert verdict(made({"a": (Status.PAUSED, [2.5])})) == ""
     diverged = made({**FINISHED, "bad": (Status.STOPPED, [2.5])}, rule=DIVERGED)
     assert unfinished(diverged) is None
+
+
+def test_a_cell_that_a_race_never_started_is_called_so() -> None:
+    sweep = made({"wide": (Status.FINISHED, [1, 1, 1, 1]), "late": (Status.PAUSED, [])})
+    late = next(cell for cell in sweep.cells if cell.cell.label == "late")
+    assert stopped_row(sweep, late)["tokens"] == "not started"
