@@ -28,6 +28,7 @@ from ray.tune import (
     Tuner,
 )
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from model.training.settings import wished_at_once
 from tune_app.cluster.corpus_share import Tokens
@@ -182,7 +183,7 @@ def _tuner(
             # Tune's own snapshots, which nothing reads.
             storage_path=str(scratch.absolute()),
             stop=halt,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, _NoLines()],
             # The scheduler decides what is retried, and how often.
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
@@ -201,6 +202,19 @@ class _Silent(ProgressReporter):
 
     def should_report(self, trials: list[Trial], done: bool = False) -> bool:
         return False
+
+
+class _NoLines(Unsaved, TrialProgressCallback):
+    """In place of the one that Tune adds, which says of cells that were never started that they are
+    completed, whatever its verbosity."""
+
+    def log_result(self, trial: Trial, result: dict[str, Any], error: bool = False) -> None:
+        pass
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        pass
 
 
 class _Starts(Unsaved, Callback):
