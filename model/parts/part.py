@@ -79,6 +79,8 @@ class Part(ABC):
     head_dim for an attention, d_ff for a feed-forward; None if it has none of its own."""
     reports: Mapping[str, Reported] = {}
     """The auxiliary losses and diagnostics that its network reports, by name."""
+    follows_progress: bool = False
+    """Whether its network changes with the share of the training that is done."""
     not_for_training: str = ""
     """Why a language model with it is not trained, and what to take; empty if it may be."""
 

@@ -21,6 +21,8 @@ class PolyGLU(GatedFeedForward):
     d_model → 32 → 4 with biases.
     """
 
+    follows_progress = True
+    """Its temperature falls over the training."""
     reports: Mapping[str, Reported] = {
         "routing_entropy": Reported(title="entropy of PolyGLU's routing", unit="nats"),
         "routing_entropy_of_layer/*": Reported(

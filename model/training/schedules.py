@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 DECAY_FRACTION = 0.2
 """Share of the tokens over which warm-up–stable–decay falls to zero."""
+COOL_DOWNS = {"wsd": 1 - DECAY_FRACTION}
+"""By schedule, the share of the tokens up to which the rate is constant after its warm-up. Others
+are never constant."""
 
 
 def cosine(progress: float, *, warmup_fraction: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from model.field_types import require_types
 from model.mup import PARAMETRIZATIONS
-from model.training.schedules import SCHEDULES
+from model.training.schedules import COOL_DOWNS, SCHEDULES
 
 PRECISIONS = ("auto", "bf16", "fp32")
 COMPILE_MODES = ("auto", "on", "off")
@@ -105,12 +105,17 @@ class TrainingConfig(TrainingSettings):
     seed: int = 0
     micro_batch_size: int | None = None
     """Sequences in memory at once; None for as many as gradient_accumulation says."""
+    warmup_tokens: float = 0.0
+    """Tokens over which the learning rate rises, whatever the length; 0 for warmup_fraction of it,
+    which otherwise says the same as a share."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         micro = self.batch_size if self.micro_batch_size is None else self.micro_batch_size
         _require(self.tokens >= 1, "tokens", self.tokens, "at least 1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2³² - 1")
+        valid = 0 <= self.warmup_tokens < math.inf
+        _require(valid, "warmup_tokens", self.warmup_tokens, "0 or more")
         _require(
             1 <= micro <= self.batch_size and self.batch_size % micro == 0,
             "micro_batch_size",
@@ -124,6 +129,25 @@ class TrainingConfig(TrainingSettings):
         wished = self.batch_size // self.gradient_accumulation
         return wished if self.micro_batch_size is None else min(wished, self.micro_batch_size)
 
+    @property
+    def cool_down_share(self) -> float | None:
+        """Share of the tokens up to which the rate is constant after its warm-up; None if it never
+        is."""
+        share = COOL_DOWNS.get(self.schedule)
+        return None if share is None or self.warmup_fraction >= share else share
+
+    def rate_factor(self, position: float) -> float:
+        """The factor of the learning rate after so many tokens, in [0, 1].
+
+        Up to the end of a warm-up in tokens it does not depend on the length, to the last bit.
+        """
+        if position < self.warmup_tokens:
+            return position / self.warmup_tokens
+        progress = min(1.0, position / self.tokens)
+        if self.warmup_tokens:  # is over, however the share is rounded
+            progress = max(progress, self.warmup_fraction)
+        return SCHEDULES[self.schedule](progress, warmup_fraction=self.warmup_fraction)
+
     @classmethod
     def of_run(
         cls,
@@ -132,10 +156,17 @@ class TrainingConfig(TrainingSettings):
         tokens: int,
         seed: int,
         micro_batch_size: int | None = None,
+        warmup_tokens: float = 0.0,
     ) -> TrainingConfig:
         """A run with these settings; `settings` may be of a class that adds fields of its own."""
         values = {field.name: getattr(settings, field.name) for field in fields(TrainingSettings)}
-        return cls(**values, tokens=tokens, seed=seed, micro_batch_size=micro_batch_size)
+        return cls(
+            **values,
+            tokens=tokens,
+            seed=seed,
+            micro_batch_size=micro_batch_size,
+            warmup_tokens=warmup_tokens,
+        )
 
 
 def wished_at_once(values: Mapping[str, Any]) -> int:

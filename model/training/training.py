@@ -42,7 +42,6 @@ from model.training.hardware import (
     precision_on,
 )
 from model.training.optimizers import optimizer_of, set_learning_rate, step_unless
-from model.training.schedules import SCHEDULES
 from model.training.settings import TrainingConfig
 from model.training.steps import StepResult
 from model.training.warm_start import WarmStart, moments_of, set_moments
@@ -216,14 +215,16 @@ class Training:
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Raises ValueError for a state that is not of this run; warns as `load_state_dict`."""
-        micro_batch = {"micro_batch_size": state["training"]["micro_batch_size"]}
+        # States of before a warm-up in tokens was told apart from its share lack it.
+        training = {"warmup_tokens": self.training.warmup_tokens, **state["training"]}
+        micro_batch = {"micro_batch_size": training["micro_batch_size"]}
         then = {**asdict(self.training), **micro_batch}
         # States of before scales were recorded lack them.
         scales = Scales.from_values(state.get("scales", self.scales.values()))
         for saved, now in (
             (state["config"], self.config.values()),
             (_flat(scales.values()), _flat(self.scales.values())),
-            (state["training"], then),
+            (training, then),
         ):
             if changed := differences(saved, now):
                 raise ValueError(
@@ -288,9 +289,7 @@ class Training:
 
     def _learning_rate(self, step_tokens: int) -> float:
         """The rate in the middle of the coming step, so that neither end is wasted on zero."""
-        schedule = SCHEDULES[self.training.schedule]
-        progress = min(1.0, (self.tokens + step_tokens / 2) / self.training.tokens)
-        factor = schedule(progress, warmup_fraction=self.training.warmup_fraction)
+        factor = self.training.rate_factor(self.tokens + step_tokens / 2)
         return self.training.learning_rate * self.training.learning_rate_factor * factor
 
     def _accumulate(self, batch: TensorBatch) -> tuple[Tensor, dict[str, Tensor]]:

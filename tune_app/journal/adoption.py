@@ -73,6 +73,32 @@ def adopted_cell(journal: JournalReader, key: str, *, checkpoint: str | None) ->
     )
 
 
+def adopted_beginning(journal: JournalReader, key: str, *, as_key: str, until: int) -> AdoptedCell:
+    """What a journal says about the first tokens of a finished cell, for the same cell on more.
+
+    Args:
+        as_key: of the cell on more tokens.
+        until: tokens of the cell's own tokenizer, from which it goes on.
+    """
+    with journal.one_moment():
+        observations = sorted(journal.observations(key), key=lambda one: one.tokens)
+        attempts = journal.attempts(key)
+    return AdoptedCell(
+        key=as_key,
+        status=Status.INTERRUPTED,
+        reason="",
+        attempts=tuple(replace(one, cell=as_key) for one in attempts),
+        observations=tuple(
+            replace(one, cell=as_key) for one in observations if one.tokens <= until
+        ),
+        decisions=(),
+        checkpoint=None,
+        failures=(),
+        scores=(),
+        evaluations=(),
+    )
+
+
 def write_adopted(connection: sqlite3.Connection, cell: AdoptedCell) -> None:
     """Writes it into a journal that has the cell and nothing about it; in the caller's transaction.
 

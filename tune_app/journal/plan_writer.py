@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from tune_app.journal import rows
+from tune_app.journal.adoption import AdoptedCell, write_adopted
 from tune_app.journal.file import transaction
 from tune_app.journal.reading import JournalReader
 from tune_app.journal.records import Amendment, CellRecord, Change, Status, SweepRecord
@@ -27,6 +28,7 @@ class PlanWriter(JournalReader):
         left_out: Collection[str],
         again: Collection[str],
         labels: Mapping[str, str],
+        adopted: Sequence[AdoptedCell] = (),
         rounds: Sequence[Round] = (),
     ) -> Amendment:
         """Changes the sweep, completely or not at all; returns the record of it.
@@ -39,6 +41,7 @@ class PlanWriter(JournalReader):
             left_out: keys of cells that are not to be trained from now on.
             again: keys of cells left out or paused earlier that are to be trained again.
             labels: the label of every cell by its key, new ones included.
+            adopted: what other sweeps have recorded about some of the new cells.
             rounds: of a search, those that proposed some of the new cells.
         """
         number = len(self.amendments()) + 1
@@ -59,6 +62,8 @@ class PlanWriter(JournalReader):
             )
             self._connection.execute("UPDATE sweep SET record = ?", [rows.sweep_row(sweep)])
             self._insert(replace(CellRecord.of(cell), amendment=number) for cell in added)
+            for one in adopted:
+                write_adopted(self._connection, one)
             self._insert_rounds(rounds)
             # Labels are unique; two cells may swap theirs.
             self._connection.execute("UPDATE cells SET label = '#' || key")

@@ -222,29 +222,38 @@ class Cell:
         return former_key(self.values(), identity.FROZEN_DEFAULTS)
 
     def training_config(
-        self, *, tokens: int | None = None, micro_batch_size: int | None = None
+        self,
+        *,
+        tokens: int | None = None,
+        micro_batch_size: int | None = None,
+        warmup_tokens: float | None = None,
     ) -> TrainingConfig:
         """The training settings for `tokens` tokens of the cell's own tokenizer. The default,
-        `settings.tokens`, is only right if that is also the baseline's tokenizer."""
+        `settings.tokens`, is only right if that is also the baseline's tokenizer.
+
+        warmup_tokens: the warm-up in tokens of that tokenizer; None for the cell's share of them.
+        """
         share = warmup_share(asdict(self.settings))
+        tokens = self.settings.tokens if tokens is None else tokens
+        if warmup_tokens is None:
+            whole = self.settings.warmup_tokens
+            warmup_tokens = whole * (tokens / self.settings.tokens)
         return TrainingConfig.of_run(
             replace(self.settings, warmup_fraction=share),
-            tokens=self.settings.tokens if tokens is None else tokens,
+            tokens=tokens,
             seed=self.seed,
             micro_batch_size=micro_batch_size,
+            warmup_tokens=warmup_tokens,
         )
 
     def with_seed(self, seed: int) -> Cell:
         return replace(self, seed=seed)
 
 
-def warmup_share(values: Mapping[str, Any], *, tokens: int | None = None) -> float:
-    """Share of the training over which the rate rises, by a cell's values.
-
-    tokens: of the training, if it is not the cell's.
-    """
+def warmup_share(values: Mapping[str, Any]) -> float:
+    """Share of the training over which the rate rises, by a cell's values."""
     if warmup_tokens := values.get("warmup_tokens", 0):
-        return float(warmup_tokens / (tokens or values["tokens"]))
+        return float(warmup_tokens / values["tokens"])
     return float(values["warmup_fraction"])
 
 

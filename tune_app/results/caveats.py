@@ -24,6 +24,7 @@ def caveats(results: SweepResults) -> list[str]:
     return [
         *_unfinished(results),
         *_amended(results),
+        *_extended(results),
         *_chosen_on_dev(results),
         *_chance(results),
         *_scale(results),
@@ -82,6 +83,24 @@ def _unfinished(results: SweepResults) -> Iterator[str]:
             f"{len(left_out)} of {len(results.cells)} cells are left out: they have not ended, and "
             "the newest command does not name them."
         )
+
+
+def _extended(results: SweepResults) -> Iterator[str]:
+    origin = results.sweep.origin
+    if "extends" not in origin:
+        return
+    anew, left = origin["from_the_start"], origin["left"]
+    yield (
+        f"It goes on from the sweep {origin['extends']} of {origin['tokens']:,} tokens: "
+        f"{formats.counted(len(origin['cells']), 'cell')} from before the cool-down there"
+        + (f"; {', '.join(anew)} anew, as no such checkpoint was left" if anew else "")
+        + (
+            f". {', '.join(left)} did not finish there and are no part of it: what is ranked here "
+            "was chosen there."
+            if left
+            else "."
+        )
+    )
 
 
 def _chosen_on_dev(results: SweepResults) -> Iterator[str]:

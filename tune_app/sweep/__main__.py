@@ -32,13 +32,14 @@ from tune_app.command_line import (
     run_command,
     version_text,
 )
-from tune_app.plan.wishes import Wishes
+from tune_app.plan.wishes import Count, Wishes
 
 if TYPE_CHECKING:
     from data.tokenizers.spec import TokenizerSpec
     from tune_app.cluster.daemon import ClusterDaemon
     from tune_app.plan.plan import SweepPlan
     from tune_app.stopping.all_rules import StoppingRules
+    from tune_app.sweep.asked import Asked
 
 MODULE = "tune_app.sweep"
 _NAME = command_name(MODULE)
@@ -99,6 +100,14 @@ AddSeeds = Annotated[
     ),
 ]
 
+ExtendTokens = Annotated[
+    Count,
+    Parameter(
+        help="Train the finished cells of the sweep of this name on so many tokens in all, from "
+        "just before their cool-down, as the sweep NAME-600k beside it; default: none.",
+    ),
+]
+
 
 @app.default
 def run(
@@ -107,6 +116,7 @@ def run(
     wishes: Wishes = _WISHES,
     options: RunOptions = _OPTIONS,
     add_seeds: AddSeeds = None,
+    extend_tokens: ExtendTokens = None,
 ) -> int:
     """Run a sweep, or continue the one with this name."""
     from tune_app.sweep.run import run_sweep  # noqa: PLC0415 - imports torch
@@ -116,13 +126,15 @@ def run(
     wishes, arguments = _grown(space, wishes, options, add_seeds, own_arguments())
     command = repeated(MODULE, arguments)
     with ended_by_signals():
-        planned, rules = _plan(space, wishes)
+        asked = _asked(space, wishes, options, extend_tokens)
         return run_sweep(
-            planned,
-            rules,
+            asked.plan,
+            asked.rules,
             options,
             console=lasting_console(),
             command=command,
+            inheritance=asked.inheritance,
+            first=asked.facts,
             daemon=_daemon(options),
         )
 
@@ -140,6 +152,7 @@ def plan(
     wishes: Wishes = _WISHES,
     options: RunOptions = _OPTIONS,
     add_seeds: AddSeeds = None,
+    extend_tokens: ExtendTokens = None,
 ) -> int:
     """Check everything and show what would run, without running it.
 
@@ -156,8 +169,16 @@ def plan(
     arguments = arguments[1:] if arguments[:1] == ["plan"] else arguments
     wishes, arguments = _grown(space, wishes, options, add_seeds, arguments)
     command = repeated(MODULE, arguments)
-    planned, rules = _plan(space, wishes)
-    return dry_run(planned, rules, options, console=lasting_console(), command=command)
+    asked = _asked(space, wishes, options, extend_tokens)
+    return dry_run(
+        asked.plan,
+        asked.rules,
+        options,
+        console=lasting_console(),
+        command=command,
+        inheritance=asked.inheritance,
+        first=asked.facts,
+    )
 
 
 @app.command(
@@ -288,6 +309,26 @@ def _grown(
     name = wishes.name or load_space(space).name
     wishes = grown(wishes, add, name=name, results=options.results)
     return wishes, with_seeds_named(arguments, wishes.seeds)
+
+
+def _asked(space: str, wishes: Wishes, options: RunOptions, tokens: int | None) -> Asked:
+    """The sweep that a command asks for; `tokens` are those of --extend-tokens."""
+    from tune_app.sweep.asked import Asked  # noqa: PLC0415 - imports numpy
+
+    if tokens is None:
+        planned, rules = _plan(space, wishes)
+        return Asked(plan=planned, rules=rules)
+    from tune_app.plan.space_file import load_space  # noqa: PLC0415
+    from tune_app.sweep.beginnings import more_tokens  # noqa: PLC0415 - imports torch
+    from tune_app.sweep.extended import OPTION  # noqa: PLC0415
+
+    if replace(wishes, name=None) != Wishes():
+        raise ValueError(
+            f"{OPTION} takes the cells and their settings from the sweep; leave out the other "
+            "options of what to train and what to stop"
+        )
+    name = wishes.name or (load_space(space).name if space.endswith(".py") else space)
+    return more_tokens(name, tokens, results=options.results, console=lasting_console())
 
 
 def _daemon(options: RunOptions) -> ClusterDaemon | None:

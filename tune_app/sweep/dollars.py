@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from tune_app import formats
 from tune_app.cluster.daemon import ClusterDaemon, Inquiry
@@ -51,6 +52,7 @@ def refuse_over_limit(
     *,
     dev_bytes: int,
     priced: bool,
+    done: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Raises ValueError if a sweep would exceed its limit in dollars, or has reached it.
 
@@ -61,6 +63,7 @@ def refuse_over_limit(
         means: what it has to run on.
         dev_bytes: of the dev split.
         priced: whether the prices of a cluster's machines are known.
+        done: share of its training that a cell need not repeat, by key.
     """
     limit = options.max_dollars
     if limit is None or not left:
@@ -73,7 +76,7 @@ def refuse_over_limit(
     spent = spent_in(options.results / plan.name)
     forecast, how = None, ""
     if spent == 0 and options.dollars_per_hour is not None:
-        seconds = _seconds(plan, left, options, means, dev_bytes=dev_bytes)
+        seconds = _seconds(plan, left, options, means, dev_bytes=dev_bytes, done=done)
         forecast = forecast_dollars(seconds, options.dollars_per_hour)
         how = (
             f"{formats.duration(seconds)} at ${options.dollars_per_hour:g} an hour if no cell is "
@@ -112,10 +115,11 @@ def _seconds(
     means: Means,
     *,
     dev_bytes: int,
+    done: Mapping[str, float],
 ) -> float:
     """Wall seconds to train the cells to their ends, from a few timed steps on this machine."""
     device = checked_device(options.device)
-    rows = plan_rows(plan, threads=means.cpus, device=device, dev_bytes=dev_bytes)
+    rows = plan_rows(plan, threads=means.cpus, device=device, dev_bytes=dev_bytes, done=done)
     keys = {cell.key for cell in left}
     seconds = sum(
         row.expected_seconds or 0.0

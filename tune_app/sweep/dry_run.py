@@ -25,6 +25,7 @@ from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.dollars import forecast_text
 from tune_app.sweep.estimate import end_seconds, plan_rows
 from tune_app.sweep.folder import JOURNAL, is_running
+from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.memory import cell_bytes
 from tune_app.sweep.run import cluster_of
 from tune_app.sweep.standing import Standing, standing_of
@@ -32,9 +33,18 @@ from tune_app.sweep.store_location import chosen_store
 from tune_app.terminal.facts import Fact
 from tune_app.terminal.tables import plan_table
 
+_NOTHING = Inheritance()
+
 
 def dry_run(
-    plan: SweepPlan, rules: StoppingRules, options: RunOptions, *, console: Console, command: str
+    plan: SweepPlan,
+    rules: StoppingRules,
+    options: RunOptions,
+    *,
+    console: Console,
+    command: str,
+    inheritance: Inheritance = _NOTHING,
+    first: Sequence[Fact] = (),
 ) -> int:
     """Checks what a sweep with these options would check, and shows what it would do.
 
@@ -43,6 +53,8 @@ def dry_run(
 
     Args:
         command: the command line that starts the sweep.
+        inheritance: what a new sweep begins with.
+        first: facts that it says first.
 
     Raises ValueError or OSError as the sweep itself would.
     """
@@ -58,7 +70,11 @@ def dry_run(
     with console.status("timing a few training steps of the baseline on this machine"):
         sizes = _split_bytes(corpora)
         rows = plan_rows(
-            standing.plan, threads=means.cpus, device=device, dev_bytes=sizes.get("dev", 0)
+            standing.plan,
+            threads=means.cpus,
+            device=device,
+            dev_bytes=sizes.get("dev", 0),
+            done=inheritance.done,
         )
     console.print(plan_table(rows))
     console.print()
@@ -69,8 +85,16 @@ def dry_run(
         console,
         ended=len(standing.plan.feasible) - len(left),
         infeasible=False,
-        first=continuation(standing, _reached(folder)),
-        more=_facts(standing, options, means, rows=rows, device=device, sizes=sizes),
+        first=[*first, *continuation(standing, _reached(folder))],
+        more=_facts(
+            standing,
+            options,
+            means,
+            rows=rows,
+            device=device,
+            sizes=sizes,
+            done=inheritance.done,
+        ),
     )
     console.print()
     if left:
@@ -128,6 +152,7 @@ def _facts(
     rows: Sequence[PlanRow],
     device: str,
     sizes: Mapping[str, int],
+    done: Mapping[str, float],
 ) -> list[Fact]:
     plan, left = standing.plan, standing.left
     folder = options.results / plan.name
@@ -149,7 +174,7 @@ def _facts(
     )
     time += _later_rounds(plan, seconds / max(1, len(left)) / at_once)
     if left and (test := sizes.get("test", 0)):
-        end = end_seconds(plan, rows, dev=sizes["dev"], test=test)
+        end = end_seconds(plan, rows, dev=sizes["dev"], test=test, done=done)
         time += f", then {formats.duration(end)} to score leader and baseline on the test split"
     cost = forecast_text(seconds / at_once, options)
     return [

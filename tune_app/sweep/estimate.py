@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -33,10 +34,18 @@ _EVALUATION_SHARE = 2 / 3
 """Time per scored token over time per trained token: a third of the FLOPs, but in fp32."""
 
 
-def plan_rows(plan: SweepPlan, *, threads: int, device: str, dev_bytes: int = 0) -> list[PlanRow]:
+def plan_rows(
+    plan: SweepPlan,
+    *,
+    threads: int,
+    device: str,
+    dev_bytes: int = 0,
+    done: Mapping[str, float] = MappingProxyType({}),
+) -> list[PlanRow]:
     """One row per cell, with its time on this machine if it is trained to the end and scored.
 
     dev_bytes: of the full dev split, which the last evaluation of each cell scores too.
+    done: share of its training that a cell need not repeat, by key.
 
     Time is measured on the baseline, on the device with `threads` CPUs, and scaled to the other
     cells by training FLOPs. The measured steps run eagerly, because compiling would take too long
@@ -48,7 +57,10 @@ def plan_rows(plan: SweepPlan, *, threads: int, device: str, dev_bytes: int = 0)
     seconds_per_token = _seconds_per_token(baseline, solved, threads=threads, device=device)
     assert plan.baseline.flops_per_token is not None
     seconds_per_flop = seconds_per_token / plan.baseline.flops_per_token
-    return [_row(cell, seconds_per_flop, device, dev_bytes) for cell in plan.cells]
+    return [
+        _row(cell, seconds_per_flop, device, dev_bytes, left=1 - done.get(cell.key, 0.0))
+        for cell in plan.cells
+    ]
 
 
 def scored_as_tokens(text_bytes: float) -> float:
@@ -56,7 +68,14 @@ def scored_as_tokens(text_bytes: float) -> float:
     return text_bytes / _BYTES_PER_TOKEN * _EVALUATION_SHARE
 
 
-def end_seconds(plan: SweepPlan, rows: Sequence[PlanRow], *, dev: int, test: int) -> float:
+def end_seconds(
+    plan: SweepPlan,
+    rows: Sequence[PlanRow],
+    *,
+    dev: int,
+    test: int,
+    done: Mapping[str, float] = MappingProxyType({}),
+) -> float:
     """Time to score two designs, the leader and the baseline, on the test split at the end.
 
     The leader is not known yet: it counts as an average cell.
@@ -65,22 +84,27 @@ def end_seconds(plan: SweepPlan, rows: Sequence[PlanRow], *, dev: int, test: int
         rows: of `plan_rows`.
         dev: bytes of the dev split, as given to `plan_rows`.
         test: bytes of the test split.
+        done: as given to `plan_rows`.
     """
     known = [row.expected_seconds for row in rows if row.expected_seconds is not None]
     baseline, solved = Cell.from_values(plan.baseline.values), plan.baseline.solved
     assert solved is not None
-    share = scored_as_tokens(test) / _as_tokens(baseline, solved.model, dev)
+    left = 1 - done.get(plan.baseline.key, 0.0)
+    share = scored_as_tokens(test) / _as_tokens(baseline, solved.model, dev, left=left)
     designs = {repr({**cell.values, "seed": None}) for cell in plan.feasible}
     return min(2, len(designs)) * len(plan.seeds) * share * fmean(known) if known else 0.0
 
 
-def _as_tokens(cell: Cell, config: ModelConfig, dev_bytes: int) -> float:
+def _as_tokens(cell: Cell, config: ModelConfig, dev_bytes: int, *, left: float = 1.0) -> float:
     """Tokens at the full context that take as long as a cell's training and its evaluations; the
-    sample is never more than the dev split."""
+    sample is never more than the dev split.
+
+    left: share of the training that is left.
+    """
     settings = cell.settings
     sample = min(settings.evaluation_bytes, dev_bytes or settings.evaluation_bytes)
-    scored = scored_as_tokens(settings.evaluations * sample + dev_bytes)
-    return trained_as_tokens(settings, config) + scored
+    scored = scored_as_tokens(left * settings.evaluations * sample + dev_bytes)
+    return left * trained_as_tokens(settings, config) + scored
 
 
 def trained_as_tokens(settings: TrialSettings, config: ModelConfig) -> float:
@@ -95,7 +119,9 @@ def trained_as_tokens(settings: TrialSettings, config: ModelConfig) -> float:
     return settings.tokens - saved
 
 
-def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: int) -> PlanRow:
+def _row(
+    record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: int, *, left: float
+) -> PlanRow:
     cell = Cell.from_values(record.values)
     settings = cell.settings
     solved = record.solved
@@ -109,7 +135,7 @@ def _row(record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: i
     assert record.flops_per_token is not None
     assert record.parameters is not None
     config = solved.model
-    tokens = _as_tokens(cell, config, dev_bytes)
+    tokens = _as_tokens(cell, config, dev_bytes, left=left)
     return PlanRow(
         label=record.label,
         **_asked(cell.model),

@@ -14,18 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tune_app.journal.records import CellRecord, Change, Status, SweepRecord
-from tune_app.plan.cell import FORMER_SAMPLES
+from tune_app.plan.cell import FORMER_SAMPLES, Cell
 from tune_app.plan.cell_names import named
 from tune_app.plan.followed import follows
 from tune_app.plan.identity import BASELINE, canonical
 from tune_app.plan.labels import ordered
+from tune_app.plan.more_tokens import why_not_continued
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
 from tune_app.plan.search.settings import describe_search
 from tune_app.plan.shortening import shortened
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import design_values, is_same_but_seed
-from tune_app.sweep.more_tokens import why_not_continued
 from tune_app.sweep.recorded_sizes import with_recorded_sizes
 
 _SEED = "seed"
@@ -162,7 +162,8 @@ def refuse_another_contest(
         )
     why = ""
     if _text(one.get("tokens")) != _text(other.get("tokens")):
-        why = f"; {why_not_continued(one, tokens=int(other['tokens']))}"
+        cell = Cell.from_values(one)
+        why = f"; {why_not_continued(cell, tokens=int(other['tokens']))}"
     raise AnotherSweepError(
         f"there is already a different sweep named {plan.name!r} ({'; '.join(differing)}), and "
         f"cells trained in different ways cannot be compared{why}; give this one another name, for "

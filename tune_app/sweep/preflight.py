@@ -17,6 +17,8 @@ from tune_app.formats import size
 from tune_app.journal.disk import require_free
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import CellRecord, FailureClass
+from tune_app.plan.cell import Cell
+from tune_app.plan.more_tokens import can_be_extended
 from tune_app.stopping.curves import by_cell
 from tune_app.stores.base import Store, StoreError, StoreFullError, StoreRefusedError
 from tune_app.stores.open import below, from_folder, is_folder, open_store
@@ -155,14 +157,19 @@ def tidy_up(url: str, journal: Journal, folder: Path) -> None:
 
 
 def checkpoint_bytes(cells: Sequence[CellRecord], *, cells_at_once: int) -> int:
-    """Space for the checkpoints still to come: the last and the best of each cell, and two more
-    for each cell in training."""
-    sizes = sorted(
-        _BYTES_PER_PARAMETER * cell.parameters["total"]
-        for cell in cells
-        if not cell.status.ended and cell.parameters is not None
+    """Space for the checkpoints still to come: the last and the best of each cell, the one that
+    more tokens could go on from, and two more for each cell in training."""
+    left = [cell for cell in cells if not cell.status.ended and cell.parameters is not None]
+    size_of = {
+        cell.key: _BYTES_PER_PARAMETER * cell.parameters["total"]
+        for cell in left
+        if cell.parameters is not None
+    }
+    kept = sum(
+        (3 if can_be_extended(Cell.from_values(cell.values)) else 2) * size_of[cell.key]
+        for cell in left
     )
-    return int(2 * sum(sizes) + 2 * sum(sizes[-cells_at_once:]))
+    return int(kept + 2 * sum(sorted(size_of.values())[-cells_at_once:]))
 
 
 def seconds_between_losses(journal: Journal) -> float:

@@ -27,6 +27,7 @@ from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.curves import Curves, is_same_but_seed
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.announcement import announce
+from tune_app.sweep.beginnings import bring
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
@@ -45,6 +46,7 @@ from tune_app.sweep.preflight import (
 from tune_app.sweep.rounds import next_round
 from tune_app.sweep.standing import standing_of
 from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
+from tune_app.terminal.facts import Fact
 from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
 from tune_app.trial.checkpoint_interval import CheckpointTiming
@@ -59,10 +61,21 @@ def run_sweep(
     *,
     console: Console,
     command: str,
+    inheritance: Inheritance = _NOTHING,
+    first: Sequence[Fact] = (),
     daemon: ClusterDaemon | None = None,
 ) -> int:
     """Runs a sweep as `train_sweep` does, prints its result, and returns the exit code."""
-    outcome = train_sweep(plan, rules, options, console=console, command=command, daemon=daemon)
+    outcome = train_sweep(
+        plan,
+        rules,
+        options,
+        console=console,
+        command=command,
+        inheritance=inheritance,
+        first=first,
+        daemon=daemon,
+    )
     folder = options.results / plan.name
     with Journal.open(folder / JOURNAL, read_only=True) as journal:
         console.print(summary(journal, folder))
@@ -86,6 +99,7 @@ def train_sweep(
     console: Console,
     command: str,
     inheritance: Inheritance = _NOTHING,
+    first: Sequence[Fact] = (),
     daemon: ClusterDaemon | None = None,
 ) -> Outcome:
     """Runs a sweep, or what is left of it, and writes its results.
@@ -97,6 +111,7 @@ def train_sweep(
         console: shows what is about to run, and the progress.
         command: the command line that continues the sweep.
         inheritance: what a new sweep begins with.
+        first: facts that it says first.
         daemon: knows what the cluster's machines cost, and when they end; None if nothing does.
 
     Raises ValueError for user mistakes: a corpus that cannot be used, a sweep of the same name
@@ -121,6 +136,7 @@ def train_sweep(
             means,
             dev_bytes=next(iter(corpora.values())).manifest.splits["dev"].text_bytes,
             priced=daemon is not None,
+            done=inheritance.done,
         )
         with standing.open_journal(folder, record, inheritance=inheritance) as journal:
             begin(journal, rules)
@@ -133,7 +149,7 @@ def train_sweep(
                 # A race has cells wait that have never started.
                 ended=sum(cell.status.done and cell.attempts > 0 for cell in cells),
                 cells=len(cells),
-                first=continuation(standing, reached(journal)),
+                first=[*first, *continuation(standing, reached(journal))],
             )
             sweep = journal.sweep()
             stores = stores_of(
@@ -148,6 +164,14 @@ def train_sweep(
                     cells_at_once=means.cells_at_once,
                 )
                 keep_tokenizers(folder, stores.checkpoints, corpora.values())
+                bring(
+                    inheritance.beginnings,
+                    stores.checkpoints,
+                    journal,
+                    folder,
+                    corpora=corpora,
+                    console=console,
+                )
                 if cluster is not None:
                     tokens = share_tokens(stores.tokens, corpora, console)
             trains = any(not cell.status.ended for cell in journal.cells())

@@ -99,7 +99,7 @@ class Standing:
         Args:
             folder: of the sweep.
             record: the sweep that is asked for, with its prepared corpora.
-            inheritance: what it begins with, if there is no sweep yet.
+            inheritance: what it begins with if there is no sweep yet, or its new cells begin with.
         """
         path = folder / JOURNAL
         if self.sweep is None:
@@ -116,7 +116,7 @@ class Standing:
             if self.replaces:
                 journal.plan_again(record, self.plan.cells, rounds=self.plan.rounds)
             elif self.extension is not None and not self.extension.is_empty:
-                _amend(journal, self.extension, record, self.plan)
+                _amend(journal, self.extension, record, self.plan, inheritance)
             elif self.left:
                 journal.continued_by(record.command)
             if self.following is not None:
@@ -218,7 +218,13 @@ def _as_drawn(recorded: Sequence[CellRecord], plan: SweepPlan) -> SweepPlan:
     return plan.formerly if known & (then - now) and not known & (now - then) else plan
 
 
-def _amend(journal: Journal, change: Extension, record: SweepRecord, plan: SweepPlan) -> None:
+def _amend(
+    journal: Journal,
+    change: Extension,
+    record: SweepRecord,
+    plan: SweepPlan,
+    inheritance: Inheritance,
+) -> None:
     rounds = plan.rounds if change.sweep.search and not journal.rounds() else ()
     bytes_per_token = {**record.bytes_per_token, **change.sweep.bytes_per_token}
     journal.amend(
@@ -229,5 +235,6 @@ def _amend(journal: Journal, change: Extension, record: SweepRecord, plan: Sweep
         left_out=[cell.key for cell in change.left_out],
         again=[cell.key for cell in change.again],
         labels=change.labels,
+        adopted=[one for one in inheritance.cells if one.key in {c.key for c in change.added}],
         rounds=rounds,
     )

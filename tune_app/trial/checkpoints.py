@@ -82,6 +82,11 @@ class Checkpoints:
         self._keep = keep
         self._keep_best = keep_best
         self._seen_damaged: set[str] = set()
+        self._kept_at: int | None = None
+
+    def never_remove(self, tokens: int) -> None:
+        """From now on a checkpoint at so many tokens is kept, however many newer ones there are."""
+        self._kept_at = tokens
 
     def save(
         self,
@@ -119,18 +124,22 @@ class Checkpoints:
         self._prune(manifest, keep=self._keep or (1 if last else _KEPT))
         return manifest.name
 
-    def newest_name(self) -> str | None:
+    def newest_name(self, *, at_most: float = math.inf) -> str | None:
         """The name of the newest complete checkpoint, without reading it; None if there is none.
+
+        at_most: tokens; one with more does not count.
 
         Raises StoreError.
         """
         for cell in filter(None, (self._cell, self._former_key)):
-            if manifests := self._manifests(cell):
+            if manifests := self._manifests(cell, at_most=at_most):
                 return f"{manifests[0]}.pt"
         return None
 
-    def newest(self) -> Restored:
+    def newest(self, *, at_most: float = math.inf) -> Restored:
         """The newest intact checkpoint; damaged ones are skipped with a warning.
+
+        at_most: tokens; one with more does not count.
 
         If there is none under the cell's key, those under its former key are tried.
 
@@ -138,16 +147,16 @@ class Checkpoints:
         NewerStateError for one of a newer version.
         A checkpoint that cannot be read counts as damaged only if an older one can be read.
         """
-        restored = self._newest_of(self._cell)
+        restored = self._newest_of(self._cell, at_most=at_most)
         if restored.state is not None or self._former_key is None:
             return restored
-        former = self._newest_of(self._former_key)
+        former = self._newest_of(self._former_key, at_most=at_most)
         return replace(former, damaged=(*restored.damaged, *former.damaged))
 
-    def _newest_of(self, cell: str) -> Restored:
+    def _newest_of(self, cell: str, *, at_most: float) -> Restored:
         damaged: list[str] = []
         unread: StoreError | None = None
-        for name in self._manifests(cell):
+        for name in self._manifests(cell, at_most=at_most):
             try:
                 state, tokens = self._load(name, cell)
             except StoreError as error:
@@ -188,12 +197,13 @@ class Checkpoints:
         if damaged:
             logger.warning("%s; %s", "; ".join(damaged), consequence)
 
-    def _manifests(self, cell: str) -> list[str]:
+    def _manifests(self, cell: str, *, at_most: float = math.inf) -> list[str]:
         """Names of the checkpoints with a manifest, without extension, the newest first."""
         stems = [
             name.removesuffix(".json") for name in self._store.names(cell) if name.endswith(".json")
         ]
-        return sorted((stem for stem in stems if tokens_of(stem) is not None), key=_order)[::-1]
+        known = [stem for stem in stems if (at := tokens_of(stem)) is not None and at <= at_most]
+        return sorted(known, key=_order)[::-1]
 
     def _prune(self, newest: Manifest, *, keep: int) -> None:
         """Keeps the newest few and the best; a failed removal only wastes space."""
@@ -205,6 +215,7 @@ class Checkpoints:
                 if _order(name) <= _order(newest.stem) and name not in self._seen_damaged
             ]
             kept = {newest.stem, *mine[:keep], *self._best(mine)}
+            kept |= {name for name in mine if tokens_of(name) == self._kept_at}
             for name in self._store.names(self._cell):
                 stem, _, ending = name.rpartition(".")
                 if stem in kept or tokens_of(stem) is None:

@@ -15,6 +15,7 @@ from data.sources.mixed import domain_labels
 from data.stretches import choose
 from data.tokenizers.spec import TokenizerSpec
 from tune_app.plan.cell import Cell, refuse_former_sample
+from tune_app.plan.more_tokens import can_be_extended, full_rate_until
 from tune_app.trial.tokenizer_files import TokenizerIdentity
 
 EVALUATION_BATCH = 16
@@ -150,6 +151,18 @@ class TrialData:
     def tokens(self) -> int:
         """Tokens to train on, of the cell's own tokenizer."""
         return math.ceil(self._settings.tokens * self._own_per_baseline)
+
+    def full_rate_until(self, cell: Cell) -> int | None:
+        """Own tokens before the cool-down, if the cell can be trained on more tokens from there."""
+        if not can_be_extended(cell):
+            return None
+        config = cell.training_config(tokens=self.tokens, warmup_tokens=self.warmup_tokens)
+        return full_rate_until(config, context=cell.model.context)
+
+    @property
+    def warmup_tokens(self) -> float:
+        """Tokens of the warm-up, of the cell's own tokenizer: the same whatever the length."""
+        return self._settings.warmup_tokens * self._own_per_baseline
 
     def goal(self, evaluation: int) -> int:
         """Own tokens at which an evaluation is due: evenly spaced in text, not in tokens."""

@@ -91,7 +91,11 @@ class Trial:
             self._baseline = solved.baseline
             self._training = open_training(
                 self.config,
-                cell.training_config(tokens=self._data.tokens, micro_batch_size=micro_batch_size),
+                cell.training_config(
+                    tokens=self._data.tokens,
+                    warmup_tokens=self._data.warmup_tokens,
+                    micro_batch_size=micro_batch_size,
+                ),
                 self._data.batches,
                 baseline=solved.baseline,
                 device=device,
@@ -124,6 +128,11 @@ class Trial:
             # Once the store is back, the next attempt comes within a checkpoint interval.
             pause = min(LONGEST_PAUSE, max(1.0, timing.seconds(cost=0.0)))
             self._uploads = Uploads(checkpoints, clock=clock, longest_pause=pause)
+        self._full_rate_until = self._data.full_rate_until(cell)
+        """Tokens of the checkpoint from which the cell can be trained on more tokens; None if no
+        checkpoint could."""
+        if checkpoints is not None and self._full_rate_until is not None:
+            checkpoints.never_remove(self._full_rate_until)
         self._timing = timing
         self._save_cost = 0.0
         """Seconds of training that the last checkpoint cost."""
@@ -192,6 +201,7 @@ class Trial:
             with self._phase("evaluate"):
                 self._domains.begin(self._training.model)
         while self._training.tokens < goal:
+            self._keep_if_last_at_full_rate()
             with self._phase("train"):
                 self._ahead.append(self._training.step())
                 if len(self._ahead) < self._steps_ahead and self._training.tokens < goal:
@@ -225,6 +235,19 @@ class Trial:
             if self._uploads.stored_tokens == self.tokens:
                 return
         raise TimeoutError(f"the checkpoint at {self.tokens:,} tokens was not stored")
+
+    def _keep_if_last_at_full_rate(self) -> None:
+        """Before the cool-down's first step, stores the checkpoint that more tokens go on from."""
+        if self._uploads is None or self.tokens != self._full_rate_until:
+            return
+        if self.tokens in (self.resumed_from, self._uploads.stored_tokens):
+            return
+        try:
+            self.save()
+        except TimeoutError as error:
+            logger.warning(
+                "%s, so cell %s cannot be trained on more tokens later", error, self.cell.key
+            )
 
     def close(self) -> None:
         """Ends the background uploads, a running one completes, and other processes."""

@@ -24,7 +24,6 @@ from tune_app.stopping.kill_rule import KillRule
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.extension import AnotherSweepError, Extension, extension
 from tune_app.sweep.folder import JOURNAL
-from tune_app.sweep.more_tokens import same_until
 from tune_app.terminal.tables import status_table
 
 
@@ -198,7 +197,7 @@ def test_the_rules_judge_added_cells_by_the_earlier_arrivals_and_their_own_basel
         (
             {"tokens": 2_000},
             r"\(tokens is 1000 there, 2000 here\).*the cosine schedule spans all tokens, so that "
-            "over 2,000 instead of 1,000 the learning rate would be another from",
+            "over more of them the learning rate would be another from the first step on",
         ),
     ],
 )
@@ -273,20 +272,6 @@ def test_an_amendment_is_written_whole_or_not_at_all(journal: Journal, tmp_path:
     assert (journal.sweep(), journal.cells(), journal.amendments()) == before
     amend(journal, change)
     assert len(journal.cells()) == 5
-
-
-@pytest.mark.parametrize(
-    ("schedule", "warmup", "until"), [("cosine", 0.0, 0), ("wsd", 0.05, 0), ("wsd", 0.0, 8_192)]
-)
-def test_the_rate_is_the_same_until_a_schedule_feels_its_end(
-    schedule: str, warmup: float, until: int
-) -> None:
-    values = {
-        **{"schedule": schedule, "warmup_fraction": warmup},
-        **{"tokens": 10_240, "batch_size": 4, "context": 256},
-    }
-    assert same_until(values, tokens=20_480) == until
-    assert same_until(values, tokens=10_240) == 10_240
 
 
 def test_a_nuisance_axis_comes_in_and_adopts_what_was_trained(journal: Journal) -> None:
