@@ -436,7 +436,7 @@ class SweepRecord:
     paired: tuple[tuple[str, ...], ...] = ()
     """Axes that vary together, value by value, see `tune_app.plan.paired`."""
     origin: Mapping[str, Any] = field(default_factory=dict)
-    """Of a phase of a study: which study and phase it is, and why it trains these cells; empty for
-    a sweep of its own."""
+    """Of a phase of a study: which study and phase it is, and why it trains these cells. Of a sweep
+    on more tokens: which one it `extends`, and from where each cell goes on. Else empty."""
     search: Mapping[str, Any] = field(default_factory=dict)
     """What proposes cells in rounds (`Search.as_dict`); empty if all cells were planned at once."""

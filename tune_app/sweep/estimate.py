@@ -120,7 +120,7 @@ def trained_as_tokens(settings: TrialSettings, config: ModelConfig) -> float:
 
 
 def _row(
-    record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: int, *, left: float
+    record: PlannedCell, seconds_per_flop: float, device: str, dev_bytes: int, *, left: float = 1.0
 ) -> PlanRow:
     cell = Cell.from_values(record.values)
     settings = cell.settings

@@ -123,17 +123,11 @@ class Trial:
         self._held_since = 0.0
         self._last_sent = False
         """Whether the upload of the last checkpoint has started."""
-        self._uploads = None
-        if checkpoints is not None:
-            # Once the store is back, the next attempt comes within a checkpoint interval.
-            pause = min(LONGEST_PAUSE, max(1.0, timing.seconds(cost=0.0)))
-            self._uploads = Uploads(checkpoints, clock=clock, longest_pause=pause)
         self._full_rate_until = self._data.full_rate_until(cell)
         """Tokens of the checkpoint from which the cell can be trained on more tokens; None if no
         checkpoint could."""
-        if checkpoints is not None and self._full_rate_until is not None:
-            checkpoints.never_remove(self._full_rate_until)
         self._timing = timing
+        self._uploads = self._open_uploads(checkpoints)
         self._save_cost = 0.0
         """Seconds of training that the last checkpoint cost."""
         self._save_now = False
@@ -204,7 +198,7 @@ class Trial:
             self._keep_if_last_at_full_rate()
             with self._phase("train"):
                 self._ahead.append(self._training.step())
-                if len(self._ahead) < self._steps_ahead and self._training.tokens < goal:
+                if not self._must_read(goal):
                     continue
                 finite = self._read_ahead()
             if not finite:
@@ -235,6 +229,22 @@ class Trial:
             if self._uploads.stored_tokens == self.tokens:
                 return
         raise TimeoutError(f"the checkpoint at {self.tokens:,} tokens was not stored")
+
+    def _open_uploads(self, checkpoints: Checkpoints | None) -> Uploads | None:
+        if checkpoints is None:
+            return None
+        if self._full_rate_until is not None:
+            checkpoints.never_remove(self._full_rate_until)
+        # Once the store is back, the next attempt comes within a checkpoint interval.
+        pause = min(LONGEST_PAUSE, max(1.0, self._timing.seconds(cost=0.0)))
+        return Uploads(checkpoints, clock=self._clock, longest_pause=pause)
+
+    def _must_read(self, goal: int) -> bool:
+        """Whether the steps on the device are read now: there are enough of them, they are the last
+        before an evaluation, or a checkpoint is kept that must not be of a diverged training."""
+        tokens = self._training.tokens
+        enough = len(self._ahead) >= self._steps_ahead
+        return enough or tokens >= goal or tokens == self._full_rate_until
 
     def _keep_if_last_at_full_rate(self) -> None:
         """Before the cool-down's first step, stores the checkpoint that more tokens go on from."""

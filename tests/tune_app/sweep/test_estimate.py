@@ -10,7 +10,7 @@ from tune_app.plan.plan import make_plan
 from tune_app.plan.solved import SolvedModels
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
-from tune_app.sweep.estimate import _row, trained_as_tokens
+from tune_app.sweep.estimate import _row, end_seconds, plan_rows, trained_as_tokens
 
 SIZES = {"target_parameters": 1_000_000, "vocab_size": 4_096, "tokens": 100_000}
 
@@ -37,3 +37,33 @@ def test_muons_rate_is_shown_for_cells_of_muon() -> None:
     assert wide
     assert set(wide) == {1.0}, "Muon needs no reference width"
     assert rows["adamw × 40"].hidden_rate == pytest.approx(80 / 40)
+
+
+def test_only_what_is_still_to_train_and_to_score_takes_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a cell that goes on from a checkpoint; the dev split at the end is scored whole."""
+    monkeypatch.setattr("tune_app.sweep.estimate._seconds_per_token", lambda *_, **__: 1e-3)
+    space = Space(name="x", axes={"glu_expansion": [2.66, 3.0]}, fixed=SIZES)
+    plan = make_plan(space, Wishes(tokens=100_000))
+    begun, anew = plan.cells
+    done = {begun.key: 0.4}
+
+    def seconds(dev_bytes: int, **changed: dict[str, float]) -> list[float | None]:
+        rows = plan_rows(plan, threads=1, device="cpu", dev_bytes=dev_bytes, **changed)
+        return [row.expected_seconds for row in rows]
+
+    (whole, other), (left, unchanged) = seconds(0), seconds(0, done=done)
+    assert whole is not None and other is not None
+    assert left == pytest.approx(0.6 * whole) and unchanged == other
+    dev = 300_000
+    rows, shorter = (
+        plan_rows(plan, threads=1, device="cpu", dev_bytes=dev, done=one) for one in ({}, done)
+    )
+    assert shorter[0].expected_seconds is not None
+    assert shorter[0].expected_seconds > 0.6 * (rows[0].expected_seconds or 0)
+    both = {begun.key: 0.4, anew.key: 0.4}
+    halves = plan_rows(plan, threads=1, device="cpu", dev_bytes=dev, done=both)
+    assert end_seconds(plan, halves, dev=dev, test=dev, done=both) == pytest.approx(
+        end_seconds(plan, rows, dev=dev, test=dev)
+    ), "what is scored at the end does not depend on where training began"

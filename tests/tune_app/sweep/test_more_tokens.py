@@ -8,25 +8,32 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
+from data.prepare import prepare
+from data.tokenizers.spec import TokenizerSpec
 from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tests.tune_app.sweeps import observe, planned, record_of
 from tune_app.command_line import run_command
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Decision, Status
+from tune_app.stores.path import PathStore
 from tune_app.sweep.__main__ import app
+from tune_app.sweep.beginnings import more_tokens
 from tune_app.sweep.extended import extended_sweep, short
+from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.trained import load
 
 CONSTANT = {"schedule": "wsd", "warmup_tokens": 100}
+SMALL: dict[str, Any] = {
+    **{"target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32},
+    **{"tokens": 4_096, "batch_size": 4, "evaluations": 4, "evaluation_bytes": 4_096},
+    **{"learning_rate": 1e-2, "schedule": "wsd", "warmup_tokens": 500},
+}
 SPACE = """
 AXES = {"glu_expansion": [2.66, 3.0]}
-FIXED = {
-    "target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32,
-    "tokens": 4_096, "batch_size": 4, "evaluations": 4, "evaluation_bytes": 4_096,
-    "learning_rate": 1e-2, "schedule": "wsd", "warmup_tokens": 500, "corpus": %r,
-}
+FIXED = %r
 SCHEDULER = {"name": "none"}
 KILL_RULE = {"unit": "off"}
 """
@@ -66,23 +73,55 @@ def test_what_finished_is_named_and_the_rest_stays_behind(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("fixed", "tokens", "message"),
     [
-        (CONSTANT, 1_000, "--extend-tokens is 1,000, and the cells of small are trained on 1,000"),
-        ({}, 2_000, "the cell 2.66 cannot be trained on more tokens: the cosine schedule spans"),
+        (
+            CONSTANT,
+            "1000",
+            "--extend-tokens is 1,000, and the cells of small are trained on 1,000 tokens; name "
+            "all tokens that a cell is to have, more than those",
+        ),
+        (CONSTANT, "0.5k", "--extend-tokens is 500, and the cells of small"),
+        (
+            {},
+            "2k",
+            "the cell 2.66 cannot be trained on more tokens: the cosine schedule spans all tokens, "
+            "so that over more of them the learning rate would be another from the first step on; "
+            "train with --set schedule=wsd and warmup_tokens what is to be extended",
+        ),
         (
             {"schedule": "wsd"},
-            2_000,
-            "rises over 0.05 of all tokens.*with --set warmup_tokens=50, which",
+            "2k",
+            "its learning rate rises over 0.05 of all tokens, so that over more of them it would "
+            "be another from the first step on; train with --set warmup_tokens=50, which",
         ),
     ],
 )
-def test_what_cannot_go_on_is_refused_with_the_reason(
-    fixed: dict[str, Any], tokens: int, message: str, tmp_path: Path
+def test_what_cannot_go_on_is_refused_with_value_limit_and_remedy(
+    fixed: dict[str, Any],
+    tokens: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with journal_of(tmp_path, **fixed) as journal:
         for cell in journal.cells():
             end(journal, cell.key)
-        with pytest.raises(ValueError, match=message):
-            extended_sweep(journal.sweep(), journal.cells(), tokens=tokens)
+    assert message in refused(["small", "--extend-tokens", tokens], tmp_path, capsys)
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_sweep_that_has_not_ended_is_refused(
+    started: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with journal_of(tmp_path, **CONSTANT) as journal:
+        baseline, *others = journal.cells()
+        for cell in others:
+            end(journal, cell.key)
+        if started:
+            journal.start_attempt(baseline.key)
+    assert (
+        "the sweep small has not ended (1 cell: 2.66 still to train); end it first with: "
+        "python -m tune_app.sweep"
+    ) in refused(["small", "--extend-tokens", "2k"], tmp_path, capsys)
 
 
 def test_nothing_goes_on_without_the_baseline(tmp_path: Path) -> None:
@@ -106,11 +145,51 @@ def test_what_is_misspelt_is_told(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     journal_of(tmp_path, **CONSTANT).close()
-    command = ["plan", *words, "--extend-tokens", "2k", "--results", str(tmp_path)]
-    with pytest.raises(SystemExit) as ended:
-        raise SystemExit(run_command(app, "tune_app.sweep", command))
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+    assert message in refused([*words, "--extend-tokens", "2k"], tmp_path, capsys)
+
+
+def refused(words: list[str], results: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command says that is refused; nothing is left behind by it."""
+    command = ["plan", *words, "--results", str(results)]
+    assert run_command(app, "tune_app.sweep", command) == 2
+    assert [path.name for path in results.iterdir()] == ["small"]
+    return capsys.readouterr().err
+
+
+def finished_on(corpus: Path, cache: Path, results: Path) -> Journal:
+    """A sweep of three cells that all finished; none of them has a checkpoint."""
+    plan = planned(**SMALL, corpus=str(corpus))
+    prepared = prepare(str(corpus), TokenizerSpec(vocab_size=512), cache=cache)
+    record = record_of(plan, corpus_sha256=prepared.manifest.corpus_sha256)
+    journal = Journal.create(results / "small/journal.sqlite3", record, plan.cells)
+    for cell in journal.cells():
+        end(journal, cell.key)
+    return journal
+
+
+def test_a_cell_without_a_checkpoint_is_trained_anew_and_that_is_said(
+    tmp_path: Path, small_corpus: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STELLUX_CACHE", str(cache))
+    console, store = Console(quiet=True), PathStore(tmp_path / "small/checkpoints")
+    store.check()
+    with finished_on(small_corpus, cache, tmp_path) as journal:
+        with pytest.raises(ValueError, match="no cell of small has a checkpoint from before"):
+            more_tokens("small", 8_192, results=tmp_path, console=console)
+        begun, *others = journal.cells()
+        for cell, taken_at in ((begun, (3_328, 4_096)), (others[0], (4_096,))):
+            own = Checkpoints(store, cell=cell.key)
+            names = [own.save({}, tokens=tokens) for tokens in taken_at]
+            journal.keep(cell.key, f"checkpoints/{names[-1]}")
+    asked = more_tokens("small", 8_192, results=tmp_path, console=console)
+    longer, *anew = asked.plan.cells
+    assert asked.inheritance.done == {longer.key: 3_328 / 8_192}
+    assert asked.inheritance.origin["from_the_start"] == [cell.label for cell in anew]
+    assert [cell.key for cell in asked.inheritance.cells] == [longer.key]
+    assert dict(asked.facts) == {
+        "extends": "the sweep small: 1 cell from 3.3k tokens, before the cool-down, to 8.2k",
+        "anew": "2, 4: without a checkpoint from before the cool-down, from the start",
+    }
 
 
 def curves(sweeps: Sweeps, name: str) -> dict[str, list[Any]]:
@@ -131,12 +210,11 @@ def test_an_extended_sweep_has_the_bits_of_one_that_was_longer_from_the_start(
 ) -> None:
     """Killed while it goes on, and continued."""
     sweeps = Sweeps(tmp_path, small_corpus, cache)
-    sweeps.space.write_text(SPACE % str(small_corpus))
+    sweeps.space.write_text(SPACE % {**SMALL, "corpus": str(small_corpus)})
     code, output = sweeps.run("shorter")
     assert code == 0, output
     with sweeps.journal("shorter") as journal:
         before = facts(journal)
-
     folder, more = sweeps.path("shorter-8192"), ("--extend-tokens", "8192")
     process = sweeps.start("shorter", *more)
     wait_until(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
+from data.sources.mixed import mixed_name
 from data.tokenizers.spec import TokenizerSpec
+from model.training.hardware import Cpu
 from tests.tune_app.observations import repeated
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
@@ -66,6 +69,26 @@ def trained(
     return found, dict(state["training"])
 
 
+def lengthen(
+    short: dict[str, Any], longer: dict[str, Any], corpora: Corpora, *, of: PathStore, to: PathStore
+) -> int:
+    """Brings the state from which the longer cell goes on into its store; returns its tokens."""
+    shorter, cell = Cell.from_values(short), Cell.from_values(longer)
+    until = TrialData(shorter, corpora=corpora).full_rate_until(shorter)
+    restored = Checkpoints(of, cell=shorter.key).newest(at_most=until or 0)
+    assert restored.tokens == until, "the last step at the full rate has its checkpoint"
+    assert restored.state is not None
+    state = longer_state(restored.state, cell=cell, data=TrialData(cell, corpora=corpora))
+    to.check()
+    Checkpoints(to, cell=cell.key).save(state, tokens=restored.tokens)
+    return restored.tokens
+
+
+def times(number: int, short: dict[str, Any]) -> dict[str, Any]:
+    """The cell on so many times the tokens, evaluated as often."""
+    return {**short, "tokens": number * short["tokens"], "evaluations": number * 5}
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -73,34 +96,52 @@ def trained(
         {"optimizer": "muon"},
         # Other tokens than the baseline's, of which a training has no whole number.
         {"vocab_size": 600, "baseline": {"vocab_size": 512}, "tokens": 2_517},
+        {"corpus": "a mixture", "mixture": "80/20"},
     ],
 )
 def test_more_tokens_give_the_same_bits_as_if_they_had_been_there_from_the_start(
-    other: dict[str, Any], corpora: Corpora, tmp_path: Path
+    other: dict[str, Any], corpora: Corpora, small_corpus: Path, cache: Path, tmp_path: Path
 ) -> None:
-    short = {**SMALL, **other}
-    longer = {**short, "tokens": 2 * short["tokens"], "evaluations": 10}
-    store = PathStore(tmp_path / "shorter")
-    trained(short, corpora, store)
-    cell = Cell.from_values(longer)
-    data = TrialData(cell, corpora=corpora)
-    shorter = Cell.from_values(short)
-    until = TrialData(shorter, corpora=corpora).full_rate_until(shorter)
-    restored = Checkpoints(store, cell=shorter.key).newest(at_most=until or 0)
-    assert restored.tokens == until, "the last step at the full rate has its checkpoint"
-    assert restored.state is not None
-    state = longer_state(restored.state, cell=cell, data=data)
-    beginning = PathStore(tmp_path / "longer")
-    beginning.check()
-    Checkpoints(beginning, cell=cell.key).save(state, tokens=restored.tokens)
+    """And more again, from what was itself continued."""
+    if "mixture" in other:
+        numbers = tmp_path / "numbers.txt"
+        numbers.write_text("".join(f"{n} squared is {n * n}\n" for n in range(1_500)))
+        name = mixed_name([str(small_corpus), str(numbers)])
+        mixed = prepare(name, TokenizerSpec(vocab_size=512), cache=cache)
+        corpora, other = (lambda tokenizer: mixed), {**other, "corpus": name}
+    one = {**SMALL, **other}
+    two, three = times(2, one), times(3, one)
+    first, second, third = (PathStore(tmp_path / name) for name in ("one", "two", "three"))
+    trained(one, corpora, first)
+    lengthen(one, two, corpora, of=first, to=second)
+    trained(two, corpora, second)
+    begun = lengthen(two, three, corpora, of=second, to=third)
+    continued, last = trained(three, corpora, third)
 
-    continued, one = trained(longer, corpora, beginning)
-    whole, other_one = trained(longer, corpora, PathStore(tmp_path / "whole"))
+    whole, other_last = trained(three, corpora, PathStore(tmp_path / "whole"))
     assert continued == whole[-len(continued) :]
-    assert continued[0].tokens <= restored.tokens, "the last one again"
-    torch.testing.assert_close(one["model"], other_one["model"], rtol=0, atol=0)
+    assert continued[0].tokens <= begun, "the last one again"
+    torch.testing.assert_close(last["model"], other_last["model"], rtol=0, atol=0)
     for name in ("training", "tokens", "steps"):
-        assert one[name] == other_one[name]
+        assert last[name] == other_last[name]
+
+
+def test_what_diverged_is_not_kept_to_go_on_from(
+    corpora: Corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although its steps are still on the device when the full rate ends."""
+    monkeypatch.setattr(Cpu, "STEPS_AHEAD", 20)
+    cell = Cell.from_values({**SMALL, "evaluations": 1})
+    store = PathStore(tmp_path)
+    store.check()
+    trial = Trial(cell, corpora=corpora, checkpoints=Checkpoints(store, cell=cell.key))
+    with torch.no_grad():
+        trial._training.model.final_norm.weight[0] = math.nan
+    observation = trial.advance()
+    trial.close()
+    assert observation is not None and math.isnan(observation.train_loss)
+    assert observation.tokens == FULL_RATE_UNTIL
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_state_that_would_have_been_another_is_refused(corpora: Corpora, tmp_path: Path) -> None:
