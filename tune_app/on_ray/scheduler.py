@@ -49,12 +49,14 @@ from tune_app.on_ray.messages import (
     REASON,
     RESUMED_FROM,
     TOKENS,
+    UNPRUNED,
     WARNINGS,
     WORKER,
 )
 from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.trainable import RetryError
 from tune_app.stopping.recording_referee import RecordingReferee
+from tune_app.trial.checkpoints import Superseding
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     Args:
         queue: names the cells to Tune.
         checkpoint_url: from the name of a checkpoint in the store to what the journal records.
+        prune: removes what a checkpoint supersedes, where the trial may not; given the cell's key,
+            and returns at once.
         stop_on_error: whether any failed cell ends the sweep too.
         cluster: returns the machines that train now or may be added; None for this machine only.
         purse: knows what machines cost; None if nothing is recorded of it.
@@ -93,6 +97,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         halt: Halt,
         queue: CellQueue | None = None,
         checkpoint_url: Callable[[str], str] = str,
+        prune: Callable[[str, Superseding], object] = lambda key, after: None,
         stop_on_error: bool = False,
         cluster: Callable[[], ClusterSize] | None = None,
         purse: Purse | None = None,
@@ -104,6 +109,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._halt = halt
         self._queue = queue or CellQueue(at_once=1)
         self._checkpoint_url = checkpoint_url
+        self._prune = prune
         self._stop_on_error = stop_on_error
         self._cluster = cluster
         self._purse = purse
@@ -190,8 +196,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             )
             return str(TrialScheduler.CONTINUE)
         self._beat(key, result)
-        if (name := result.get(CHECKPOINT)) is not None:
-            self._keep(key, self._checkpoint_url(name))
+        name, unpruned = result.get(CHECKPOINT), result.get(UNPRUNED)
+        if name is not None and self._keep(key, name) and unpruned is not None:
+            self._prune(key, Superseding.from_json(unpruned))
         if eager := result.get(EAGER):
             self._note_eager(key, eager, result[HOST])
         if ERROR in result:
@@ -344,11 +351,14 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             self._placed[key] = place
             self._written(lambda: self._journal.place(key, place))
 
-    def _keep(self, key: str, url: str) -> None:
-        """Records a cell's newest checkpoint, if it is another than before."""
-        if self._checkpoints.get(key) != url:
-            self._checkpoints[key] = url
-            self._written(lambda: self._journal.keep(key, url))
+    def _keep(self, key: str, name: str) -> bool:
+        """Records a cell's newest checkpoint; returns whether it is another than before."""
+        url = self._checkpoint_url(name)
+        if self._checkpoints.get(key) == url:
+            return False
+        self._checkpoints[key] = url
+        self._written(lambda: self._journal.keep(key, url))
+        return True
 
     def _note_eager(self, key: str, reason: str, host: str) -> None:
         """Records that a cell trains eager, once for each reason."""

@@ -41,6 +41,7 @@ from tune_app.on_ray.messages import (
     REASON,
     RESUMED_FROM,
     TOKENS,
+    UNPRUNED,
     WARNINGS,
     WORKER,
 )
@@ -79,6 +80,7 @@ class CellTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._trial: Trial | None = None
+        self._checkpoints: Checkpoints | None = None
         self._config = config
         # One store for all cells of the process, so that its connection is reused.
         self._store = open_store(config["checkpoints"])
@@ -149,9 +151,11 @@ class CellTrainable(tune.Trainable):
             }
         if observation is not None:
             report[OBSERVATION] = json.dumps(observation.to_values())
+        assert self._checkpoints is not None
         return report | {
             TOKENS: self._trial.tokens,
             CHECKPOINT: self._trial.stored,
+            UNPRUNED: None if (left := self._checkpoints.unpruned) is None else left.json,
             EAGER: self._trial.compile_failure,
             WARNINGS: self._warnings.taken(),
         }
@@ -173,16 +177,17 @@ class CellTrainable(tune.Trainable):
     def _start(self) -> Trial:
         use_threads(self._config["threads"])
         cell = self._config[CELL]
+        self._checkpoints = Checkpoints(
+            self._store,
+            cell=cell["key"],
+            former_key=cell["former_key"],
+            **self._config["kept_checkpoints"],
+        )
         return Trial(
             Cell.from_values(cell["values"]),
             solved=None if cell["solved"] is None else SolvedModels.from_values(cell["solved"]),
             corpora=self._corpus,
-            checkpoints=Checkpoints(
-                self._store,
-                cell=cell["key"],
-                former_key=cell["former_key"],
-                **self._config["kept_checkpoints"],
-            ),
+            checkpoints=self._checkpoints,
             timing=CheckpointTiming(**self._config["timing"]),
             micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],

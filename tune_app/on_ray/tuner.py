@@ -49,10 +49,11 @@ from tune_app.on_ray.halt import Halt
 from tune_app.on_ray.messages import CELL
 from tune_app.on_ray.not_pickled import Unsaved
 from tune_app.on_ray.scheduler import SweepScheduler
+from tune_app.on_ray.superseded import Superseded
 from tune_app.on_ray.trainable import CellTrainable
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.stopping.recording_referee import RecordingReferee
-from tune_app.stores.open import below, from_folder
+from tune_app.stores.open import below, from_folder, open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 logger = logging.getLogger(__name__)
@@ -113,7 +114,8 @@ def run_cells(
     }
     keys = [cell.key for cell in cells]
     left = list(cells)
-    with _scratch(folder / SCRATCH) as scratch, interrupts(halt, listener.ending):
+    superseded = Superseded(lambda: open_store(checkpoints), keep_best=options.keep_best)
+    with _scratch(folder / SCRATCH) as scratch, superseded, interrupts(halt, listener.ending):
         # Repeats if Tune gave a cell up: it never retries one whose process was lost while it was
         # being reset for that cell.
         while left and halt.ending is None:
@@ -128,6 +130,7 @@ def run_cells(
                 halt=halt,
                 queue=queue,
                 checkpoint_url=lambda name: from_folder(below(checkpoints, name), folder),
+                prune=superseded.prune,
                 stop_on_error=options.on_error == "stop",
                 cluster=cluster_size if options.on_a_cluster else None,
                 purse=purse,

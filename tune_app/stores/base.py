@@ -44,6 +44,9 @@ class Sink(Protocol):
 class Store(Protocol):
     """Named objects in storage that outlives the host of a trial.
 
+    Some let their user add objects, and neither replace nor remove any: both then raise
+    StoreRefusedError, but for writing again what is there.
+
     Names are relative, with `/` between their parts: `3f2a…/102400.pt`; an invalid name raises
     ValueError. Every method raises the matching StoreError within a bounded time, and may be
     called again afterwards. A store may be used from several threads, one call at a time, and can

@@ -40,6 +40,11 @@ def temporary(name: str) -> str:
     return f"{name}.{secrets.token_hex(8)}{TEMPORARY}"
 
 
+def finished(name: str) -> str:
+    """The inverse of `temporary`."""
+    return name.removesuffix(TEMPORARY).rpartition(".")[0]
+
+
 def probe() -> str:
     """An unused name, for checking that a store works."""
     return f".check-{secrets.token_hex(8)}"

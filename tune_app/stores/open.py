@@ -23,7 +23,8 @@ def open_store(url: str, *, connect_timeout: float = 15.0, stall_timeout: float 
     Args:
         url: a path, `file:///path`, `sftp://user@host:port/path?key=FILE&known_hosts=FILE` or
             `s3://bucket/prefix?endpoint=URL&region=NAME`. An SFTP path that starts with /~/ is
-            relative to the user's home folder on the server.
+            relative to the user's home folder on the server; with `&files=read-only` all files are
+            made so, for a server where some keys may only add files.
         connect_timeout: seconds allowed for connecting.
         stall_timeout: seconds after which a server that acknowledges nothing counts as stalled.
     """
@@ -111,7 +112,13 @@ def _sftp_store(
     from tune_app.stores.sftp import SftpStore  # noqa: PLC0415
     from tune_app.stores.ssh import SshAddress  # noqa: PLC0415
 
-    options = _options(parts, ("key", "known_hosts"), SFTP_EXAMPLE)
+    options = _options(parts, ("key", "known_hosts", "files"), SFTP_EXAMPLE)
+    files = options.pop("files", None)
+    if files not in (None, "read-only"):
+        raise ValueError(
+            f"the option files of an sftp store can only be read-only, as in {SFTP_EXAMPLE}"
+            "&files=read-only; without it the server decides"
+        )
     for name, value in options.items():
         if not value.startswith(("/", "~/")):
             raise ValueError(
@@ -131,6 +138,7 @@ def _sftp_store(
     return SftpStore(
         address,
         path.removeprefix("/~/").rstrip("/"),
+        read_only_files=files is not None,
         connect_timeout=connect_timeout,
         stall_timeout=stall_timeout,
     )

@@ -29,11 +29,14 @@ _PIECE = 32 * 2**20
 class SftpStore:
     """Objects as files below `path`, over one connection that is opened when needed.
 
-    The server must support POSIX renames, as OpenSSH does. An object is on its disk before it gets
-    its final name; the name is as durable as a rename in the server's file system.
+    The server must support POSIX renames, as OpenSSH does, or hard links, where it lets this user
+    only add files. An object is on its disk before it gets its final name; the name is as durable
+    as a rename in the server's file system.
 
     Args:
         path: absolute, or relative to the user's home folder.
+        read_only_files: whether files are made read-only. Keys of the same user that may only add
+            files then write to none that is there. Off, the server's mask alone decides.
         connect_timeout: seconds allowed for connecting.
         stall_timeout: seconds after which a server that acknowledges nothing counts as stalled.
     """
@@ -43,11 +46,13 @@ class SftpStore:
         address: SshAddress,
         path: str,
         *,
+        read_only_files: bool = False,
         connect_timeout: float = 15.0,
         stall_timeout: float = 30.0,
     ) -> None:
         self._address = address
         self._path = path
+        self._read_only_files = read_only_files
         self._lock = threading.Lock()
         # A lost connection fails all of its requests; only the first error is reported.
         self._loop = EventLoopThread(f"sftp {address}", unreported=asyncssh.Error)
@@ -55,6 +60,7 @@ class SftpStore:
             address,
             folder=path,
             label=self.url,
+            read_only_files=read_only_files,
             connect_timeout=connect_timeout,
             stall_timeout=stall_timeout,
         )
@@ -66,7 +72,11 @@ class SftpStore:
     def url(self) -> str:
         """URL that reopens the store. It names the key file, and does not contain the key."""
         path = self._path if self._path.startswith("/") else f"/~/{self._path}"
-        options = {"key": self._address.key, "known_hosts": self._address.known_hosts}
+        options = {
+            "key": self._address.key,
+            "known_hosts": self._address.known_hosts,
+            "files": "read-only" if self._read_only_files else None,
+        }
         query = "&".join(
             f"{name}={quote(value, safe='/~')}" for name, value in options.items() if value
         )
@@ -189,9 +199,16 @@ class SftpStore:
         async def operation(client: SFTPClient) -> None:
             files = await self._session.files(client, path)
             left = [file for file in files if file.endswith(naming.TEMPORARY)]
-            now = await self._session.time(client, path) if left else 0
-            for file in left:
-                if files[file] <= now - older_than:
+            # They have their names by a link: who wrote them could not remove the temporary ones.
+            whole = [
+                file for file in left if files[file].links > 1 and naming.finished(file) in files
+            ]
+            for file in whole:
+                await self._session.remove(client, posixpath.join(path, file))
+            half = [file for file in left if file not in whole]
+            now = await self._session.time(client, path) if half else 0
+            for file in half:
+                if files[file].modified <= now - older_than:
                     await self._session.remove(client, posixpath.join(path, file))
 
         self._run(f"cannot clean up {folder or 'it'}", operation)

@@ -35,6 +35,8 @@ _LOST = (
 _FULL = (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded)
 _NOT_ALLOWED = (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect)
 
+_COMPARED = 32 * 2**20
+"""Bytes that are compared at a time."""
 _BYTES_IN_FLIGHT = 8 * 2**20
 _MOST_REQUESTS = 64
 _READ_ONLY = 1  # flag of statvfs@openssh.com
@@ -55,12 +57,30 @@ class Upload:
     """Written so far."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FileThere:
+    """A file on the server."""
+
+    modified: int
+    """Seconds, on the server's clock."""
+    links: int
+    """Names that it has; 1 where the server does not say."""
+
+    @classmethod
+    def of(cls, entry: asyncssh.SFTPName) -> FileThere:
+        # Version 3 of the protocol has no field for it; OpenSSH sends it in the line of `ls -l`.
+        words = str(entry.longname).split(maxsplit=2)
+        links = int(words[1]) if len(words) > 1 and words[1].isdecimal() else 1
+        return cls(modified=entry.attrs.mtime or 0, links=links)
+
+
 class SftpSession:
     """Runs operations on the server's files, one at a time. Lives in one event loop.
 
     Args:
         folder: folder of the store; "" is the home folder.
         label: name of the store in messages.
+        read_only_files: see `SftpStore`.
         connect_timeout: seconds allowed for connecting.
         stall_timeout: seconds after which a server that acknowledges nothing counts as stalled.
     """
@@ -71,12 +91,15 @@ class SftpSession:
         *,
         folder: str,
         label: str,
+        read_only_files: bool,
         connect_timeout: float,
         stall_timeout: float,
     ) -> None:
         self._address = address
         self._folder = folder
         self._label = label
+        # The server's mask takes away from it.
+        self._attributes = asyncssh.SFTPAttrs(permissions=0o444 if read_only_files else None)
         self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
         self._connection: asyncssh.SSHClientConnection | None = None
@@ -156,10 +179,10 @@ class SftpSession:
         temporary = naming.temporary(path)
         self._temporaries.add(temporary)
         try:
-            file = await client.open(temporary, "xb")
+            file = await client.open(temporary, "xb", self._attributes)
         except NOT_THERE:
             await client.makedirs(posixpath.dirname(path), exist_ok=True)
-            file = await client.open(temporary, "xb")
+            file = await client.open(temporary, "xb", self._attributes)
         return Upload(file=file, temporary=temporary, path=path)
 
     async def append(self, client: SFTPClient, upload: Upload, content: memoryview) -> None:
@@ -182,15 +205,47 @@ class SftpSession:
         finally:
             await upload.file.close()
         self._acknowledged()
-        await client.posix_rename(upload.temporary, upload.path)
+        try:
+            await client.posix_rename(upload.temporary, upload.path)
+        except (asyncssh.SFTPOpUnsupported, *_NOT_ALLOWED):
+            # Servers before OpenSSH 8.5 offer it to all, and then refuse it.
+            await self._link(client, upload)
         self._temporaries.discard(upload.temporary)
+
+    async def _link(self, client: SFTPClient, upload: Upload) -> None:
+        """Gives the file its name where this user may only add: its temporary name stays as well.
+
+        Raises StoreRefusedError if another file has the name.
+        """
+        try:
+            await client.link(upload.temporary, upload.path)
+        except asyncssh.SFTPFailure:
+            if not await client.exists(upload.path):
+                raise
+            if not await self._same(client, upload):
+                raise StoreRefusedError(
+                    f"{self._label}: {upload.path} is there already, and {self._address.user} may "
+                    "only add files; choose another name, or remove it there"
+                ) from None
+
+    async def _same(self, client: SFTPClient, upload: Upload) -> bool:
+        """Whether the file that has the name is, byte for byte, the one that was written."""
+        for start in range(0, upload.bytes + 1, _COMPARED):
+            mine, other = [
+                await self.read(client, path, start=start, most=_COMPARED)
+                for path in (upload.temporary, upload.path)
+            ]
+            if mine != other:
+                return False
+        return True
 
     async def drop(self, client: SFTPClient, upload: Upload) -> None:
         """Closes and removes a file that is not finished."""
         with suppress(asyncssh.Error, OSError):
             await upload.file.close()
         if upload.temporary in self._temporaries:
-            await self.remove(client, upload.temporary)
+            with suppress(*_NOT_ALLOWED):
+                await self.remove(client, upload.temporary)
             self._temporaries.discard(upload.temporary)
 
     async def read(
@@ -218,15 +273,15 @@ class SftpSession:
             await _together(receive, client.limits.max_read_len)
         return bytes(content)
 
-    async def files(self, client: SFTPClient, folder: str) -> dict[str, int]:
-        """Names of the files in a folder, with their modification times on the server's clock."""
-        found: dict[str, int] = {}
+    async def files(self, client: SFTPClient, folder: str) -> dict[str, FileThere]:
+        """The files in a folder, by name."""
+        found: dict[str, FileThere] = {}
         with suppress(*NOT_THERE):
             entries: AsyncIterator[asyncssh.SFTPName] = client.scandir(folder)
             async for entry in entries:
                 self._acknowledged()
                 if entry.attrs.type == asyncssh.FILEXFER_TYPE_REGULAR:
-                    found[str(entry.filename)] = entry.attrs.mtime or 0
+                    found[str(entry.filename)] = FileThere.of(entry)
         return found
 
     async def remove(self, client: SFTPClient, path: str) -> None:

@@ -13,11 +13,18 @@ import json
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tune_app.journal.reached import tokens_of
-from tune_app.stores.base import NotStoredError, Store, StoreError, TornError
+from tune_app.stores.base import (
+    NotStoredError,
+    Store,
+    StoreError,
+    StoreRefusedError,
+    TornError,
+)
 from tune_app.trial.checkpoint_file import (
     UNREADABLE,
     Digest,
@@ -45,6 +52,30 @@ class Restored:
     """None if there is no intact checkpoint."""
     damaged: tuple[str, ...] = field(default=())
     """A sentence for each newer checkpoint that could not be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superseding:
+    """A checkpoint that was saved, and what stays beside it."""
+
+    newest: str
+    """Its name in the store, as `save` returned it."""
+    keep: int
+    """How many of the newest stay, it included."""
+    kept_at: int | None = None
+    """Tokens of one that stays, however many newer ones there are."""
+    damaged: tuple[str, ...] = ()
+    """Those that were found damaged, without extension; they do not count."""
+
+    @property
+    def json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Superseding:
+        """The inverse of `json`."""
+        values = json.loads(text)
+        return cls(**{**values, "damaged": tuple(values["damaged"])})
 
 
 class Checkpoints:
@@ -83,10 +114,17 @@ class Checkpoints:
         self._keep_best = keep_best
         self._seen_damaged: set[str] = set()
         self._kept_at: int | None = None
+        self._unpruned: Superseding | None = None
 
     def never_remove(self, tokens: int) -> None:
         """From now on a checkpoint at so many tokens is kept, however many newer ones there are."""
         self._kept_at = tokens
+
+    @property
+    def unpruned(self) -> Superseding | None:
+        """What somebody else has to remove, as the store lets this user remove nothing. None if
+        all that the last save superseded is gone."""
+        return self._unpruned
 
     def save(
         self,
@@ -118,10 +156,18 @@ class Checkpoints:
         kept = Digest()
         self._store.fetch(f"{manifest.stem}.pt", kept)
         if (reason := mismatch(manifest, kept)) is not None:
-            self._store.remove(f"{manifest.stem}.pt")
+            with suppress(StoreRefusedError):  # where objects can only be added
+                self._store.remove(f"{manifest.stem}.pt")
             raise TornError(f"{self._store.url} did not keep {manifest.stem}.pt: {reason}")
         self._store.write(f"{manifest.stem}.json", json.dumps(asdict(manifest)).encode())
-        self._prune(manifest, keep=self._keep or (1 if last else _KEPT))
+        self.prune(
+            Superseding(
+                newest=manifest.name,
+                keep=self._keep or (1 if last else _KEPT),
+                kept_at=self._kept_at,
+                damaged=tuple(sorted(self._seen_damaged)),
+            )
+        )
         return manifest.name
 
     def newest_name(self, *, at_most: float = math.inf) -> str | None:
@@ -205,23 +251,33 @@ class Checkpoints:
         known = [stem for stem in stems if (at := tokens_of(stem)) is not None and at <= at_most]
         return sorted(known, key=_order)[::-1]
 
-    def _prune(self, newest: Manifest, *, keep: int) -> None:
-        """Keeps the newest few and the best; a failed removal only wastes space."""
+    def prune(self, after: Superseding) -> None:
+        """Keeps the newest few and the best; a failed removal only wastes space.
+
+        Removes nothing unless the newest is there.
+        """
+        newest = after.newest.removesuffix(".pt")
+        self._unpruned = None
         try:
+            # First: what is removed below may still have its half-written name.
+            self._store.remove_leftovers(self._cell)
             manifests = self._manifests(self._cell)
+            if newest not in manifests:
+                logger.warning("%s is gone, so no older checkpoint is removed", after.newest)
+                return
             mine = [
                 name
                 for name in manifests
-                if _order(name) <= _order(newest.stem) and name not in self._seen_damaged
+                if _order(name) <= _order(newest) and name not in after.damaged
             ]
-            kept = {newest.stem, *mine[:keep], *self._best(mine)}
-            kept |= {name for name in mine if tokens_of(name) == self._kept_at}
+            kept = {newest, *mine[: after.keep], *self._best(mine)}
+            kept |= {name for name in mine if tokens_of(name) == after.kept_at}
             for name in self._store.names(self._cell):
                 stem, _, ending = name.rpartition(".")
                 if stem in kept or tokens_of(stem) is None:
                     continue
-                ahead = (tokens_of(stem) or 0) > newest.tokens
-                if ahead and stem not in self._seen_damaged:
+                ahead = (tokens_of(stem) or 0) > (tokens_of(newest) or 0)
+                if ahead and stem not in after.damaged:
                     # Another process got further, or is still writing it.
                     continue
                 if stem in manifests:
@@ -231,7 +287,9 @@ class Checkpoints:
                 elif ending == "pt":
                     # Interrupted before its manifest was written.
                     self._store.remove(name)
-            self._store.remove_leftovers(self._cell)
+        except StoreRefusedError as error:
+            self._unpruned = after
+            logger.info("old checkpoints of %s are left to others: %s", self._cell, error)
         except StoreError as error:
             logger.warning("old checkpoints of %s could not be removed: %s", self._cell, error)
 

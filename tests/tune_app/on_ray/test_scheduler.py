@@ -19,7 +19,16 @@ from tune_app.journal.listener import QuietListener
 from tune_app.journal.records import Action, FailureClass, Observation, Status
 from tune_app.on_ray.cell_queue import CellQueue
 from tune_app.on_ray.halt import Halt
-from tune_app.on_ray.messages import CELL, CHECKPOINT, EAGER, HOST, OBSERVATION, OOM_KILLS, PROCESS
+from tune_app.on_ray.messages import (
+    CELL,
+    CHECKPOINT,
+    EAGER,
+    HOST,
+    OBSERVATION,
+    OOM_KILLS,
+    PROCESS,
+    UNPRUNED,
+)
 from tune_app.on_ray.messages import TOKENS as TRAINED
 from tune_app.on_ray.scheduler import CLEANUP_SECONDS, SweepScheduler
 from tune_app.results.caveats import caveats
@@ -27,6 +36,7 @@ from tune_app.results.summary import summarise
 from tune_app.stopping.curves import Curves
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.stopping.rule import Verdict
+from tune_app.trial.checkpoints import Superseding
 
 
 class At250:
@@ -52,16 +62,23 @@ class Sweep:
     def __init__(self, journal: Journal, action: Action) -> None:
         self.halt = Halt()
         self.paused: list[Any] = []
+        self.pruned: list[tuple[str, Superseding]] = []
         self._scheduler = SweepScheduler(
             journal,
             referee=RecordingReferee(journal, {"rule": At250(action)}),
             listener=QuietListener(),
             halt=self.halt,
             checkpoint_url=lambda name: f"checkpoints/{name}",
+            prune=lambda key, after: self.pruned.append((key, after)),
         )
 
     def report(
-        self, observation: Observation, *, checkpoint: str | None = None, eager: str = ""
+        self,
+        observation: Observation,
+        *,
+        checkpoint: str | None = None,
+        unpruned: str | None = None,
+        eager: str = "",
     ) -> str:
         """What Tune is told to do with the trial."""
         trial: Any = SimpleNamespace(config={CELL: {"key": observation.cell}}, trial_id="1")
@@ -76,6 +93,7 @@ class Sweep:
             OOM_KILLS: 0,
             TRAINED: observation.tokens,
             CHECKPOINT: checkpoint,
+            UNPRUNED: unpruned,
             EAGER: eager,
             OBSERVATION: json.dumps(observation.to_values()),
         }
@@ -91,6 +109,19 @@ def test_only_what_has_started_gets_time_to_save(journal: Journal) -> None:
     assert controller._actor_force_cleanup_timeout == 0.0
     scheduler.started(cell)
     assert controller._actor_force_cleanup_timeout == CLEANUP_SECONDS
+
+
+def test_a_trial_that_may_remove_nothing_is_pruned_for_once_a_checkpoint(journal: Journal) -> None:
+    cell = journal.cells()[1].key
+    sweep = Sweep(journal, Action.STOP)
+    second = Superseding(newest=f"{cell}/2.pt", keep=2, damaged=(f"{cell}/1",))
+    for tokens, name, unpruned in (
+        (50, f"{cell}/1.pt", None),
+        (100, second.newest, second.json),
+        (110, second.newest, second.json),
+    ):
+        sweep.report(observe(cell, tokens, 1.0), checkpoint=name, unpruned=unpruned)
+    assert sweep.pruned == [(cell, second)]
 
 
 def test_decisions_become_what_tune_is_told(journal: Journal) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from tests.tune_app.stores.servers import SSHD, MotoServer, Server, Sshd, free_port
@@ -189,6 +190,55 @@ def test_leftovers_go_when_they_are_old(kind: str, sshd: Sshd, tmp_path: Path) -
         assert left == ["1.pt", "2.pt.young.tmp"]
         store.remove_leftovers("cell", older_than=0)
         assert [path.name for path in (folder / "cell").iterdir()] == ["1.pt"]
+
+
+def test_a_users_own_server_decides_on_modes_unless_it_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    for url, mode in (
+        (sshd.url(tmp_path), 0o644),
+        (f"{sshd.url(tmp_path)}&files=read-only", 0o444),
+    ):
+        with opened(url) as store:
+            store.write("cell/1.pt", b"1")
+            assert (tmp_path / "cell/1.pt").stat().st_mode & 0o777 == mode
+            store.write("cell/1.pt", b"2")  # replaced all the same, and removed
+            store.remove("cell/1.pt")
+    assert list((tmp_path / "cell").iterdir()) == []
+
+
+@pytest.mark.parametrize("offered", [True, False])
+def test_where_nothing_may_be_renamed_a_file_is_linked_to_its_name(
+    offered: bool, own_sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = (
+        "open,close,read,write,fsync,mkdir,hardlink,stat,lstat,fstat,opendir,readdir,realpath"
+    )
+    line = own_sshd.authorized_keys.read_text("utf-8")
+    own_sshd.authorized_keys.write_text(
+        f'restrict,command="internal-sftp -p {requests}" {line}', "utf-8"
+    )
+    if offered:  # as by OpenSSH before 8.5
+
+        async def refused(*paths: object) -> None:
+            raise asyncssh.SFTPPermissionDenied("Permission denied")
+
+        monkeypatch.setattr(asyncssh.SFTPClient, "posix_rename", refused)
+    with opened(own_sshd.url()) as store:
+        store.write("cell/1.pt", CONTENT[:100_000])
+        store.write("cell/1.pt", CONTENT[:100_000])
+        for other in (CONTENT[:100_001], CONTENT[:99_999], CONTENT[1:100_001]):
+            with pytest.raises(StoreRefusedError, match=r"cell/1\.pt is there already"):
+                store.write("cell/1.pt", other)
+        assert store.read("cell/1.pt") == CONTENT[:100_000]
+        assert store.names("cell") == ["cell/1.pt"]
+        with pytest.raises(StoreRefusedError, match="permission denied"):
+            store.remove_leftovers("cell")
+    own_sshd.authorized_keys.write_text(line, "utf-8")
+    with opened(own_sshd.url()) as store:
+        store.remove_leftovers("cell")
+        left = {path.name.count(".") for path in (own_sshd.store / "cell").iterdir()}
+        assert left == {1, 3}  # those that did not get the name are not old yet
+        store.remove_leftovers("cell", older_than=0)
+        assert [path.name for path in (own_sshd.store / "cell").iterdir()] == ["1.pt"]
 
 
 @pytest.mark.parametrize("scheme", ["sftp", "s3"])

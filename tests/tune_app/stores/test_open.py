@@ -23,6 +23,7 @@ from tune_app.stores.open import below, from_folder, open_store, store_and_name
             "sftp://me@[::1]:2222/a%20b?key=~/.ssh/id&known_hosts=/etc/k",
             "sftp://me@[::1]:2222/a%20b?key=~/.ssh/id&known_hosts=/etc/k",
         ),
+        ("sftp://me@head/a?files=read-only&key=~/k", "sftp://me@head:22/a?key=~/k&files=read-only"),
         ("s3://bucket", "s3://bucket"),
         (
             "s3://bucket/a/b/?endpoint=http://127.0.0.1:9000/&region=eu-west-1",
@@ -69,6 +70,7 @@ def test_a_path_does_not_depend_on_where_a_process_works() -> None:
         ("sftp://me@head/srv?key=", "key"),
         ("sftp://me@head/srv?key=id", "key=id"),
         ("sftp://me@head/srv?key=/a&key=/b", "twice"),
+        ("sftp://me@head/srv?files=read-write", "files=read-only"),
         ("sftp://me@head/srv#1", "%23"),
         ("s3:///prefix", "bucket"),
         ("s3://Bucket_/prefix", "bucket"),

@@ -12,9 +12,10 @@ from __future__ import annotations
 import codecs
 import os
 import pwd
+import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,8 @@ def grant_access(
     root = Path(settings.store_root)
     _folder(root, Account.of("root"), 0o755)
     _folder(root / STORE, store, 0o700)
+    with store.acting():
+        _make_files_read_only(root / STORE)
 
 
 def _import_all() -> None:
@@ -152,6 +155,16 @@ def _folder(path: Path, owner: Account, mode: int) -> None:
         raise ValueError(f"{path} is a link; move it away, or name the folder itself")
     os.chown(path, owner.uid, owner.gid)
     path.chmod(mode)
+
+
+def _make_files_read_only(folder: Path) -> None:
+    """Files of earlier versions, which workers' keys could write to."""
+    for place, _, names in os.walk(folder):
+        for path in (Path(place) / name for name in names):
+            with suppress(FileNotFoundError):  # a sweep runs, and has removed it
+                mode = path.lstat().st_mode
+                if stat.S_ISREG(mode) and mode & 0o222:
+                    path.chmod(stat.S_IMODE(mode) & ~0o222)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,15 @@ from tune_app.cloud.overlay.settings import OverlaySettings
 from tune_app.cloud.secrets.ssh_keys import checked_public
 from tune_app.cloud.whole_files import write_file
 
+ADDS_ONLY = (
+    *("open", "close", "read", "write", "fsync", "mkdir", "hardlink"),
+    *("stat", "lstat", "fstat", "opendir", "readdir", "realpath", "statvfs", "limits"),
+)
+"""What a worker may ask of the store. None of it removes or renames a file or changes its mode, and
+one that was made read-only is not opened for writing again, as all are one user's. A link gives a
+file its name only where there is none yet. What is not named is refused: later versions of OpenSSH
+know more."""
+
 _OWNER = re.compile(r" stellux-(\d+)$")
 
 
@@ -49,11 +58,14 @@ def link_line(settings: OverlaySettings, k: int, public: str) -> str:
 def store_line(settings: OverlaySettings, k: int, public: str) -> str:
     """Node k's line of the store's user, whom the server locks into the store's root.
 
-    The head has one, too. Raises ValueError as `link_line`.
+    A worker reads and adds; the head's own key may replace and remove as well.
+    Raises ValueError as `link_line`.
     """
+    command = "internal-sftp"
     if k != HEAD:
         settings.check_worker(k)
-    return f'restrict,command="internal-sftp" {checked_public(public)} stellux-{k}'
+        command += f" -p {','.join(ADDS_ONLY)}"
+    return f'restrict,command="{command}" {checked_public(public)} stellux-{k}'
 
 
 def owner(line: str) -> int | None:

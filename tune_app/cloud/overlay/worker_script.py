@@ -206,6 +206,8 @@ def worker_script(
 def store_url(settings: OverlaySettings, path: str) -> str:
     """The store of checkpoints as every worker names it, and the head, where the same files lie.
 
+    Its files are read-only: a worker's key may open files to write, and all are one user's.
+
     Args:
         path: as the store's user sees it; absolute.
     """
@@ -214,7 +216,7 @@ def store_url(settings: OverlaySettings, path: str) -> str:
     folder = home_relative(settings.worker_folder)
     return (
         f"sftp://{settings.store_user}@{host}:{settings.port}{quote(path)}"
-        f"?key={folder}/store_key&known_hosts={folder}/known_hosts"
+        f"?key={folder}/store_key&known_hosts={folder}/known_hosts&files=read-only"
     )
 
 

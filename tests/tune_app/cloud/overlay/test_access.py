@@ -137,6 +137,24 @@ def test_a_second_run_keeps_all_keys_and_all_workers(place: Place) -> None:
     assert AuthorizedKeys(authorized(STORE_USER)).workers() == {HEAD}
 
 
+def test_what_an_earlier_version_stored_is_read_only_from_now_on(place: Place) -> None:
+    assert place.install().returncode == 0
+    cell, user = place.store / "store" / "cell", pwd.getpwnam(STORE_USER)
+    outside = place.home.parent / "outside"
+    outside.write_bytes(b"of the same user, elsewhere")
+    cell.mkdir()
+    (cell / "1.pt").write_bytes(b"state")
+    (cell / "link").symlink_to(outside)
+    for path in (cell, cell / "1.pt", outside):
+        os.chown(path, user.pw_uid, user.pw_gid)
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    done = place.install()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert owned(cell / "1.pt") == (STORE_USER, "444")
+    assert owned(cell) == (STORE_USER, "755")
+    assert owned(outside) == (STORE_USER, "644")
+
+
 def test_a_copy_that_is_out_of_date_is_replaced(place: Place) -> None:
     assert place.install().returncode == 0
     (place.own / "updater_key").write_text(KeyPair.new().file_text, "ascii")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tune_app.cloud.overlay.addresses import HEAD
 from tune_app.cloud.overlay.authorized import (
     AuthorizedKeys,
     link_line,
@@ -22,6 +23,7 @@ from tune_app.cloud.whole_files import write_file
 
 SETTINGS = OverlaySettings(head="head.example", last_k=4)
 PUBLIC = "ssh-ed25519 " + "A" * 68
+GUIDE = Path(__file__).parents[4] / "docs/security.md"
 
 
 def test_a_worker_listens_at_its_own_ports_and_opens_the_heads() -> None:
@@ -47,9 +49,14 @@ def test_where_workers_reach_each_other_their_ssh_servers_are_still_the_heads_al
 
 
 def test_the_store_has_a_line_of_its_own() -> None:
-    assert store_line(SETTINGS, 2, PUBLIC) == (
-        f'restrict,command="internal-sftp" {PUBLIC} stellux-2'
+    assert store_line(SETTINGS, HEAD, PUBLIC) == (
+        f'restrict,command="internal-sftp" {PUBLIC} stellux-{HEAD}'
     )
+    only = store_line(SETTINGS, 2, PUBLIC).partition("internal-sftp -p ")[2].partition('"')[0]
+    changes = {"remove", "rename", "posix-rename", "setstat", "fsetstat", "lsetstat", "rmdir"}
+    assert "open" in only.split(",")
+    assert not {*changes, "symlink", "copy-data"} & set(only.split(","))
+    assert f'"internal-sftp -p {only}"' in GUIDE.read_text("utf-8")  # for servers of users' own
 
 
 @pytest.mark.parametrize("k", [0, 1, 5, True])

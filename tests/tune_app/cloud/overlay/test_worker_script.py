@@ -104,7 +104,7 @@ def test_what_is_no_key_does_not_get_into_it(public: str) -> None:
 def test_the_store_has_one_name_on_all_workers_and_the_head() -> None:
     assert store_url(SETTINGS, "/my sweep") == (
         "sftp://stellux-store@head.example:7722/my%20sweep"
-        "?key=~/.stellux/store_key&known_hosts=~/.stellux/known_hosts"
+        "?key=~/.stellux/store_key&known_hosts=~/.stellux/known_hosts&files=read-only"
     )
     assert "@[2001:db8::1]:7722/" in store_url(OverlaySettings(head="2001:db8::1"), "/")
     elsewhere = OverlaySettings(head="h", worker_folder="/workspace/.stellux")
