@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,10 @@ def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds
 def rows(path: Path, query: str) -> list[Any]:
     """A query on a journal that another process is writing; [] before there is one."""
     try:
-        with sqlite3.connect(f"file:{path}/journal.sqlite3?mode=ro", uri=True) as connection:
+        # One that stays open reads an old index once the writer has ended.
+        with closing(
+            sqlite3.connect(f"file:{path}/journal.sqlite3?mode=ro", uri=True)
+        ) as connection:
             return connection.execute(query).fetchall()
     except sqlite3.OperationalError:
         return []
