@@ -62,6 +62,30 @@ def peak_memory(device: str, *, status: Path = Path("/proc/self/status")) -> flo
     return float(found[0][1]) * 1024 if found and len(found[0]) == 3 else None
 
 
+def allocated_at_most(device: str) -> int:
+    """Most bytes that torch's allocator has held on a device, what it keeps for later included; on
+    a CPU those of the whole process."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_reserved(device)
+    return int(peak_memory(device) or 0)
+
+
+def device_memory(device: str) -> int:
+    """Bytes of memory of a GPU, or of the machine."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def limit_memory(device: str, share: float) -> None:
+    """Lets this process allocate no more than a share of a GPU's memory.
+
+    Beyond it torch raises OutOfMemoryError, in this process alone.
+    """
+    # Without a number it is the current GPU, which torch does not take by name here.
+    torch.cuda.set_per_process_memory_fraction(share, torch.device(device).index)
+
+
 def checked_device(name: str) -> str:
     """The device that a name means on this machine; `auto` is the default one.
 

@@ -48,5 +48,11 @@ def remove_what_version_9_added(connection: sqlite3.Connection) -> None:
 
 
 def remove_what_version_10_added(connection: sqlite3.Connection) -> None:
+    remove_what_version_11_added(connection)
     for column in ("ended_by", "ended_reason"):
+        connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")
+
+
+def remove_what_version_11_added(connection: sqlite3.Connection) -> None:
+    for column in ("cells_per_gpu", "gpu_sharing"):
         connection.execute(f"ALTER TABLE runs DROP COLUMN {column}")

@@ -103,6 +103,28 @@ def test_one_of_several_gpus_is_one_that_the_process_sees(machine: pytest.Monkey
     assert visible_gpu("cuda:1") == "GPU-cd"
 
 
+def test_a_process_with_a_share_of_a_gpu_keeps_to_its_share_of_the_memory(
+    machine: pytest.MonkeyPatch,
+) -> None:
+    from types import SimpleNamespace
+
+    from tune_app.on_ray.trainable import CellTrainable
+
+    limits = []
+    gpu = SimpleNamespace(total_memory=24 * 2**30)
+    machine.setattr(torch.cuda, "get_device_properties", lambda device: gpu)
+    machine.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda *asked: limits.append(asked)
+    )
+    trainable = CellTrainable.__new__(CellTrainable)
+    for device, gpus in (("cuda", 0.25), ("cuda", 1.0), ("cuda", 2.0), ("cpu", 0.25)):
+        trainable._config = {"device": device}
+        trainable._keep_to_share(gpus)
+    ((share, device),) = limits
+    assert device is None, "the current GPU, which is the one that Ray gave"
+    assert 0.2 < share < 0.25
+
+
 MAC = ClusterSize(now=(Machines(name="mac", number=1, cpus=8, gpus=0),), mps=True)
 GPUS = ClusterSize(now=(Machines(name="two", number=1, cpus=8, gpus=2),))
 

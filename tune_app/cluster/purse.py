@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from typing import Self
 
 from tune_app.cluster.daemon import Inquiry
+from tune_app.cluster.packing import Packing
 from tune_app.dollars.bill import Bill
 from tune_app.dollars.limit import Spending, over_limit
 from tune_app.journal.costs import account_of
@@ -26,6 +27,7 @@ class Purse:
         journal: receives runs and bills.
         trains: whether anything is left to train; if not, only the newest bill is recorded.
         dollars_per_hour: the named price of this machine.
+        sharing: how cells share its GPUs; None if each has one.
         limit: what the sweep may cost in all.
         inquiry: of the daemon that rents the cluster's machines; None where nothing is rented.
         clock: seconds since the epoch.
@@ -37,6 +39,7 @@ class Purse:
         *,
         trains: bool = True,
         dollars_per_hour: float | None = None,
+        sharing: Packing | None = None,
         limit: float | None = None,
         inquiry: Inquiry | None = None,
         clock: Callable[[], float] = time.time,
@@ -44,6 +47,7 @@ class Purse:
         self._journal, self._trains = journal, trains
         self._price, self._limit, self._inquiry = dollars_per_hour, limit, inquiry
         self._clock = clock
+        self._sharing = sharing
         self._run: int | None = None
         self._bill: Bill | None = None
         self._ticked_at = float("-inf")
@@ -51,7 +55,12 @@ class Purse:
 
     def __enter__(self) -> Self:
         if self._trains:
-            self._run = self._journal.begin_run(dollars_per_hour=self._price)
+            shared = self._sharing
+            self._run = self._journal.begin_run(
+                dollars_per_hour=self._price,
+                cells_per_gpu=None if shared is None else shared.cells,
+                gpu_sharing="" if shared is None else shared.reason,
+            )
         if self._inquiry is not None:
             self._stack.enter_context(self._inquiry)
         self._record()

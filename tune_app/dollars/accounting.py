@@ -48,6 +48,10 @@ class Run:
     """The named price of the machine that it runs and trains on; None if none was named."""
     head_dollars_per_hour: float | None = None
     """The price of the cluster's head that it runs on; None without one, or if none was named."""
+    cells_per_gpu: int | None = None
+    """Cells that shared each GPU; None if nobody asked for that."""
+    gpu_sharing: str = ""
+    """Why that many, and how they shared it."""
 
     @property
     def hours(self) -> float:

@@ -12,16 +12,26 @@ from tune_app.journal.records import Place
 class CostWriter(PlanWriter):
     """Writes what is needed to charge each cell: see `tune_app.dollars.accounting`."""
 
-    def begin_run(self, *, dollars_per_hour: float | None = None) -> int:
+    def begin_run(
+        self,
+        *,
+        dollars_per_hour: float | None = None,
+        cells_per_gpu: int | None = None,
+        gpu_sharing: str = "",
+    ) -> int:
         """Records that a driver begins to train the sweep; returns the run's number, from 1.
 
-        dollars_per_hour: the named price of this machine, if it trains.
+        Args:
+            dollars_per_hour: the named price of this machine, if it trains.
+            cells_per_gpu: cells that share each GPU; None if nobody asked for that.
+            gpu_sharing: why that many, and how they share it.
         """
         now = self._clock()
         with self._transaction():
             number = self._connection.execute(
-                "INSERT INTO runs (started_at, until, dollars_per_hour) VALUES (?, ?, ?)",
-                [now, now, dollars_per_hour],
+                "INSERT INTO runs (started_at, until, dollars_per_hour, cells_per_gpu, gpu_sharing)"
+                " VALUES (?, ?, ?, ?, ?)",
+                [now, now, dollars_per_hour, cells_per_gpu, gpu_sharing],
             ).lastrowid
         assert number is not None
         return number

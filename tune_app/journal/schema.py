@@ -13,7 +13,7 @@ from collections.abc import Callable
 from tune_app.journal.version_3 import translate
 from tune_app.journal.version_7 import with_promotions
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 _SCHEMA = """
 CREATE TABLE sweep (record TEXT NOT NULL);
@@ -172,6 +172,12 @@ ALTER TABLE runs ADD COLUMN ended_by TEXT;
 ALTER TABLE runs ADD COLUMN ended_reason TEXT NOT NULL DEFAULT '';
 """
 
+_ADDED_IN_11 = """
+-- How many cells shared each GPU in a run of the driver (NULL if it was not decided), and why.
+ALTER TABLE runs ADD COLUMN cells_per_gpu INTEGER;
+ALTER TABLE runs ADD COLUMN gpu_sharing TEXT NOT NULL DEFAULT '';
+"""
+
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Creates the tables of this version, in the caller's transaction."""
@@ -184,6 +190,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     _to_version_8(connection)
     _to_version_9(connection)
     _to_version_10(connection)
+    _to_version_11(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -278,6 +285,11 @@ def _to_version_10(connection: sqlite3.Connection) -> None:
     _execute(connection, _ADDED_IN_10)
 
 
+def _to_version_11(connection: sqlite3.Connection) -> None:
+    """How many cells share a GPU is added to each run. Of earlier runs it is not known."""
+    _execute(connection, _ADDED_IN_11)
+
+
 _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_2,
     _to_version_3,
@@ -288,6 +300,7 @@ _STEPS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _to_version_8,
     _to_version_9,
     _to_version_10,
+    _to_version_11,
 )
 
 

@@ -19,7 +19,8 @@ from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.training.compiler import Compiler
 from tune_app.cluster.corpus_fetch import TokenFetch
-from tune_app.devices import gpu_model, use_threads
+from tune_app.cluster.packing import share_of_memory
+from tune_app.devices import device_memory, gpu_model, limit_memory, use_threads
 from tune_app.faults.oom_kills import oom_kills
 from tune_app.faults.policy import classify
 from tune_app.faults.reasons import reason_of
@@ -95,8 +96,15 @@ class CellTrainable(tune.Trainable):
         number = os.environ.get(WORKER_VARIABLE, "")
         self._worker = int(number) if number.isdecimal() else None
         self._gpu = gpu_model(config["device"])
+        self._keep_to_share(config["gpus"])
         self._warnings = _Warnings()
         logging.getLogger().addHandler(self._warnings)
+
+    def _keep_to_share(self, gpus: float) -> None:
+        """Leaves the memory of the others on a GPU that this process has a part of."""
+        device = self._config["device"]
+        if device.startswith("cuda") and 0 < gpus < 1:
+            limit_memory(device, share_of_memory(gpus, device_memory(device)))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._end_trial()

@@ -111,6 +111,7 @@ def run_cells(
         "threads": means.cpus,
         "hang_s": 60.0 * options.hang_minutes,
         "device": means.device,
+        "gpus": means.gpus,
     }
     keys = [cell.key for cell in cells]
     left = list(cells)

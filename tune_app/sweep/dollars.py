@@ -9,6 +9,7 @@ from types import MappingProxyType
 from tune_app import formats
 from tune_app.cluster.daemon import ClusterDaemon, Inquiry
 from tune_app.cluster.options import Means, RunOptions
+from tune_app.cluster.packing import Packing
 from tune_app.cluster.purse import Purse
 from tune_app.devices import checked_device
 from tune_app.dollars.limit import dollars, refuse_start
@@ -27,6 +28,7 @@ def purse_of(
     name: str,
     trains: bool,
     daemon: ClusterDaemon | None,
+    sharing: Packing | None = None,
 ) -> Purse:
     """The purse of a sweep.
 
@@ -34,11 +36,13 @@ def purse_of(
         name: of the sweep, by which the cluster's daemon knows its driver.
         trains: whether anything is left to train.
         daemon: rents the cluster's machines; None where nothing is rented.
+        sharing: how cells share GPUs; None if each has one.
     """
     return Purse(
         journal,
         trains=trains,
         dollars_per_hour=options.dollars_per_hour,
+        sharing=sharing,
         limit=options.max_dollars,
         inquiry=None if daemon is None else Inquiry(daemon, f"sweep {name}"),
     )
@@ -53,6 +57,7 @@ def refuse_over_limit(
     dev_bytes: int,
     priced: bool,
     done: Mapping[str, float] = MappingProxyType({}),
+    sharing: Packing | None = None,
 ) -> None:
     """Raises ValueError if a sweep would exceed its limit in dollars, or has reached it.
 
@@ -64,6 +69,7 @@ def refuse_over_limit(
         dev_bytes: of the dev split.
         priced: whether the prices of a cluster's machines are known.
         done: share of its training that a cell need not repeat, by key.
+        sharing: how cells share GPUs; None if each has one.
     """
     limit = options.max_dollars
     if limit is None or not left:
@@ -76,7 +82,9 @@ def refuse_over_limit(
     spent = spent_in(options.results / plan.name)
     forecast, how = None, ""
     if spent == 0 and options.dollars_per_hour is not None:
-        seconds = _seconds(plan, left, options, means, dev_bytes=dev_bytes, done=done)
+        seconds = _seconds(
+            plan, left, options, means, dev_bytes=dev_bytes, done=done, sharing=sharing
+        )
         forecast = forecast_dollars(seconds, options.dollars_per_hour)
         how = (
             f"{formats.duration(seconds)} at ${options.dollars_per_hour:g} an hour if no cell is "
@@ -116,6 +124,7 @@ def _seconds(
     *,
     dev_bytes: int,
     done: Mapping[str, float],
+    sharing: Packing | None,
 ) -> float:
     """Wall seconds to train the cells to their ends, from a few timed steps on this machine."""
     device = checked_device(options.device)
@@ -126,4 +135,5 @@ def _seconds(
         for cell, row in zip(plan.cells, rows, strict=True)
         if cell.key in keys
     )
-    return seconds / max(1, min(means.cells_at_once, len(left)))
+    at_once = max(1, min(means.cells_at_once, len(left)))
+    return seconds / (at_once if sharing is None else sharing.as_whole_gpus(at_once))

@@ -19,12 +19,13 @@ from tune_app.plan.rows import PlanRow
 from tune_app.plan.search.records import rounds_left
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.announcement import announce
-from tune_app.sweep.checks import check_all
+from tune_app.sweep.checks import check_all, this_machine
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.dollars import forecast_text
 from tune_app.sweep.estimate import end_seconds, plan_rows
 from tune_app.sweep.folder import JOURNAL, is_running
+from tune_app.sweep.gpu_sharing import Sharing, shared_gpus
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.memory import cell_bytes
 from tune_app.sweep.run import cluster_of
@@ -64,6 +65,9 @@ def dry_run(
     left = standing.left
     with cluster_of(options, left) as cluster:
         means = check_all(plan, options, size=cluster, cells=left, dry=True)
+        here = this_machine(options.device)
+        with shared_gpus(options, means, left, here=here) as sharing:
+            means = Means.of(sharing.options, cluster or here) if sharing.packing else means
     corpora = prepared_corpora(plan, console)
     standing.refuse_other_text(sweep_record(standing.plan, rules, corpora, command=command))
     device = checked_device(AUTO if options.on_a_cluster else options.device)
@@ -90,6 +94,7 @@ def dry_run(
             standing,
             options,
             means,
+            sharing,
             rows=rows,
             device=device,
             sizes=sizes,
@@ -148,6 +153,7 @@ def _facts(
     standing: Standing,
     options: RunOptions,
     means: Means,
+    sharing: Sharing,
     *,
     rows: Sequence[PlanRow],
     device: str,
@@ -168,20 +174,23 @@ def _facts(
         if cell.key in keys
     )
     at_once = max(1, min(means.cells_at_once, len(left)))
+    shared = sharing.packing
+    parallel = at_once if shared is None else shared.as_whole_gpus(at_once)
     time = (
-        f"about {formats.duration(seconds / at_once)} for "
+        f"about {formats.duration(seconds / parallel)} for "
         f"{formats.counted(len(left), 'cell')}, {at_once} at once"
     )
-    time += _later_rounds(plan, seconds / max(1, len(left)) / at_once)
+    time += _later_rounds(plan, seconds / max(1, len(left)) / parallel)
     if left and (test := sizes.get("test", 0)):
         end = end_seconds(plan, rows, dev=sizes["dev"], test=test, done=done)
         time += f", then {formats.duration(end)} to score leader and baseline on the test split"
-    cost = forecast_text(seconds / at_once, options)
+    cost = forecast_text(seconds / parallel, options)
     return [
         *([("dollars", cost)] if cost else []),
         ("results", f"{folder} ({state})"),
         ("checkpoints", chosen_store(options.checkpoints, folder)),
         *_memory(plan, rows, device=means.device, at_once=at_once),
+        *sharing.facts,
         ("device", f"{means.device}, {each}{formats.counted(means.cpus, 'CPU')} per cell, {place}"),
         (
             "time",

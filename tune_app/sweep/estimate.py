@@ -190,26 +190,33 @@ def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int, device
     before = torch.get_num_threads()
     use_threads(threads)
     try:
-        training = Training(
-            config,
-            replace(cell.training_config(), compile="off"),
-            RandomBatches(
-                vocab_size=config.vocab_size,
-                context=config.context,
-                batch_size=cell.settings.batch_size,
-                end_of_text=0 if config.document_masking else None,
-            ),
-            baseline=solved.baseline,
-            device=device,
-        )
+        training = training_on_random_tokens(cell, solved, device=device)
         return min(_timed_steps(training)) / (cell.settings.batch_size * config.context)
     finally:
         torch.set_num_threads(before)
 
 
+def training_on_random_tokens(cell: Cell, solved: SolvedModels, *, device: str) -> Training:
+    """The training of a cell without its text, eager, to measure a few steps of it."""
+    config = solved.model
+    return Training(
+        config,
+        replace(cell.training_config(), compile="off"),
+        RandomBatches(
+            vocab_size=config.vocab_size,
+            context=config.context,
+            batch_size=cell.settings.batch_size,
+            end_of_text=0 if config.document_masking else None,
+        ),
+        baseline=solved.baseline,
+        device=device,
+    )
+
+
 def _timed_steps(training: Training) -> Iterator[float]:
-    training.step()
+    # A step is over once its loss can be read: a GPU is handed the next one before that.
+    _ = training.step().loss
     for _ in range(TIMED_STEPS):
         started = time.perf_counter()
-        training.step()
+        _ = training.step().loss
         yield time.perf_counter() - started

@@ -28,11 +28,12 @@ from tune_app.stopping.curves import Curves, is_same_but_seed
 from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.beginnings import bring
-from tune_app.sweep.checks import check_all
+from tune_app.sweep.checks import check_all, this_machine
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.dollars import purse_of, refuse_over_limit
 from tune_app.sweep.folder import JOURNAL, exclusive
+from tune_app.sweep.gpu_sharing import shared_gpus
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
 from tune_app.sweep.outcome import COMPLETE, CTRL_C, Outcome
@@ -124,6 +125,11 @@ def train_sweep(
         rules = standing.rules
         cluster = stack.enter_context(cluster_of(options, standing.left))
         means = check_all(plan, options, size=cluster, cells=standing.left)
+        here = this_machine(options.device)
+        sharing = stack.enter_context(shared_gpus(options, means, standing.left, here=here))
+        if sharing.options != options:
+            options = sharing.options
+            means = check_all(plan, options, size=cluster, cells=standing.left)
         if cluster is not None:
             _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
@@ -137,6 +143,7 @@ def train_sweep(
             dev_bytes=next(iter(corpora.values())).manifest.splits["dev"].text_bytes,
             priced=daemon is not None,
             done=inheritance.done,
+            sharing=sharing.packing,
         )
         with standing.open_journal(folder, record, inheritance=inheritance) as journal:
             begin(journal, rules)
@@ -150,6 +157,7 @@ def train_sweep(
                 ended=sum(cell.status.done and cell.attempts > 0 for cell in cells),
                 cells=len(cells),
                 first=[*first, *continuation(standing, reached(journal))],
+                more=sharing.facts,
             )
             sweep = journal.sweep()
             stores = stores_of(
@@ -181,6 +189,7 @@ def train_sweep(
                 name=plan.name,
                 trains=trains,
                 daemon=daemon,
+                sharing=sharing.packing,
             ) as purse:
                 ending = _run_rounds(
                     standing.plan,

@@ -28,6 +28,11 @@ def size(*, cpus: float, gpus: float = 0) -> ClusterSize:
         ({"gpus": 0.25, "cpus": 8}, 16, 1, (2, 8, 0.25)),
         ({"gpus": 0}, 8, 2, (8, 1, 0.0)),
         ({"cells_at_once": 7, "gpus": 1}, 2, 0, (7, 1, 1.0)),
+        ({"cells_per_gpu": 4}, 16, 2, (8, 1, 0.25)),
+        ({"cells_per_gpu": 4, "cpus": 8}, 16, 2, (2, 8, 0.25)),
+        ({"cells_per_gpu": 1}, 8, 2, (2, 1, 1.0)),
+        ({"cells_per_gpu": "auto"}, 8, 2, (2, 1, 1.0)),
+        ({"cells_per_gpu": "auto"}, 8, 0, (8, 1, 0.0)),
     ],
 )
 def test_means_follow_from_options_and_machines(
@@ -52,6 +57,11 @@ def test_results_may_be_in_the_home_folder() -> None:
         ({"cells_at_once": 0}, "0 cells at once"),
         ({"cpus": 0}, "0 CPUs per cell"),
         ({"gpus": -0.5}, "-0.5 GPUs per cell"),
+        ({"cells_per_gpu": 0}, "0 cells per GPU; it must be from 1 to 48"),
+        ({"cells_per_gpu": 49}, "49 cells per GPU; it must be from 1 to 48"),
+        ({"cells_per_gpu": 2, "gpus": 0.5}, "--cells-per-gpu 2 and --gpus 0.5 both say"),
+        ({"cells_per_gpu": 2, "device": "cpu"}, "is for CUDA, and --device cpu is not"),
+        ({"cells_per_gpu": "auto", "address": "auto"}, "measures this machine's GPU"),
     ],
 )
 def test_what_no_machine_can_give_is_refused(asked: dict[str, Any], message: str) -> None:

@@ -20,6 +20,7 @@ from tests.tune_app.old_journals import (
     remove_what_version_8_added,
     remove_what_version_9_added,
     remove_what_version_10_added,
+    remove_what_version_11_added,
 )
 from tests.tune_app.sweeps import new_journal, observe
 from tune_app.journal.endings import Ending, EndKind
@@ -463,6 +464,19 @@ def test_a_journal_of_version_7_knows_no_prices_and_can_learn_them(tmp_path: Pat
         assert old.ended_at is None
         assert (new.place, new.run) == (place, 1)
         assert new.ended_at is not None
+
+
+def test_a_journal_of_version_10_knows_of_no_shared_gpus_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        journal.begin_run()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        remove_what_version_11_added(connection)
+        connection.execute("PRAGMA user_version = 10")
+    with Journal.open(path) as journal:
+        journal.begin_run(cells_per_gpu=3, gpu_sharing="as asked")
+        shared = [(run.cells_per_gpu, run.gpu_sharing) for run in journal.runs()]
+        assert shared == [(None, ""), (3, "as asked")]
 
 
 def test_a_journal_of_version_8_knows_no_price_of_its_head(tmp_path: Path) -> None:
