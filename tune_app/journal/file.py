@@ -114,6 +114,18 @@ def require_journal(path: Path) -> None:
         raise JournalError(f"there is no journal at {path}; start the sweep first")
 
 
+def _require_readable(path: Path) -> None:
+    """SQLite does not say why it cannot open a file.
+
+    The file is not opened here: to close it would, as POSIX has it, drop the locks of every other
+    connection that this process has to it, and another process could then take the log away.
+    """
+    if path.is_dir():
+        raise JournalError(f"{path} cannot be read ({os.strerror(errno.EISDIR)})")
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise JournalError(f"{path} cannot be read ({os.strerror(errno.EACCES)})")
+
+
 def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """A connection to a journal, upgraded to this version if it is older.
 
@@ -122,10 +134,7 @@ def open_existing(path: Path, *, read_only: bool) -> sqlite3.Connection:
 
     Raises JournalError if the file is not a journal, or was written by a newer version.
     """
-    try:
-        path.open("rb").close()  # SQLite does not say why it cannot open a file
-    except OSError as error:
-        raise JournalError(f"{path} cannot be read ({error.strerror})") from error
+    _require_readable(path)
     connection = connect(path, read_only=read_only)
     try:
         if read_only and _needs_write_access(connection):

@@ -213,6 +213,29 @@ def test_a_second_writer_is_refused_and_readers_are_not(tmp_path: Path) -> None:
         assert len(journal.cells()) == 3
 
 
+TAKE_LOCK = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as file:  # the bytes that SQLite's shared lock is one of
+    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 510, 0x40000002)
+"""
+
+
+def test_a_process_that_opens_its_journal_twice_keeps_the_lock_of_the_first(tmp_path: Path) -> None:
+    """Else another process could take itself for the last, and delete the log."""
+    path = tmp_path / "journal.sqlite3"
+    with new_journal(path) as journal:
+        journal.cells()
+        with Journal.open(path, read_only=True) as second:
+            second.cells()
+        found = subprocess.run(
+            [sys.executable, "-c", TAKE_LOCK, str(path)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert "Error" in found.stderr and found.returncode == 1, found
+
+
 def test_the_lock_of_a_killed_writer_is_free(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     new_journal(path).close()
