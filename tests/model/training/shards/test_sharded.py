@@ -77,6 +77,9 @@ FP32 = replace(SETTINGS, precision="fp32", learning_rate=5e-3)
 MASK = np.zeros((BATCH, CONFIG.context), dtype=bool)
 MASK[: BATCH // 2, 3:] = True
 
+SLOW = pytest.mark.slow
+"""Processes that import torch take seconds, so one case of a kind is in the usual run."""
+
 CASES = {
     "dropout": (FP32, replace(CONFIG, dropout=0.2), None),
     "recomputed, in parts": (
@@ -97,7 +100,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", ["experts", *(pytest.param(one, marks=SLOW) for one in CASES if one != "experts")]
+)
 def test_two_processes_train_what_one_does_and_each_continues_the_other(case: str) -> None:
     settings, config, batches = CASES[case]
     alone = start(settings, config, batches)
@@ -142,7 +147,9 @@ def test_saved_by_one_process_then_two_then_one_the_losses_are_those_of_one_alon
     assert_same(losses, undisturbed, rel=1e-5)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, MUON], ids=["adamw", "muon"])
+@pytest.mark.parametrize(
+    "settings", [pytest.param(SETTINGS, id="adamw"), pytest.param(MUON, id="muon", marks=SLOW)]
+)
 def test_a_gradient_that_is_not_finite_is_reported_and_applied_by_none(
     settings: TrainingConfig,
 ) -> None:
@@ -262,6 +269,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_the_others_end_when_the_first_one_is_killed() -> None:
     leader = subprocess.Popen([sys.executable, "-c", _LEADER], stdout=subprocess.PIPE, text=True)
     try:
