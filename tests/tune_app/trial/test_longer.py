@@ -17,6 +17,7 @@ from data.sources.mixed import mixed_name
 from data.tokenizers.spec import TokenizerSpec
 from model.training.hardware import Cpu
 from tests.tune_app.observations import repeated
+from tests.tune_app.trial import test_trial as trials
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore
@@ -26,15 +27,7 @@ from tune_app.trial.longer import longer_state
 from tune_app.trial.trial import Trial
 
 SMALL: dict[str, Any] = {
-    "target_parameters": 60_000,
-    "vocab_size": 512,
-    "n_heads": 2,
-    "context": 32,
-    "tokens": 2_560,
-    "batch_size": 4,
-    "evaluations": 5,
-    "evaluation_bytes": 4_096,
-    "learning_rate": 1e-2,
+    **trials.SMALL,
     "schedule": "wsd",
     "warmup_tokens": 500,
     "dropout": 0.1,
