@@ -16,7 +16,6 @@ import json
 import math
 import multiprocessing
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ from model.training.opening import open_training
 from model.training.settings import TrainingConfig
 from model.training.shards.sharded import ShardedTraining
 from model.training.training import Training
+from tune_app.devices import peak_memory
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoint_upload import Uploads
 from tune_app.trial.checkpoints import Checkpoints
@@ -99,8 +99,8 @@ def measure(
         shown.add_column(column, justify="left" if column == "phase" else "right")
     peak = 0.0
     with tempfile.TemporaryDirectory(dir=folder) as store:
-        for part in ("train-apart" if apart else "train", "load"):
-            command = [sys.executable, "-m", "benchmarks.large_model", part, name]
+        for part in (["train", "--apart" if apart else "--no-apart"], ["load"]):
+            command = [sys.executable, "-m", "benchmarks.large_model", *part, name]
             run = subprocess.run(
                 [
                     *command,
@@ -124,41 +124,23 @@ def measure(
 
 
 @app.command(show=False)
-def train(name: str, *, context: int, processes: int, store: Path) -> None:
-    """Two steps; the checkpoint of the first is saved during the second."""
+def train(name: str, *, context: int, processes: int, store: Path, apart: bool) -> None:
+    """Two steps; the checkpoint of the first is saved during the second, or `apart` before it."""
     phases = Phases()
     uploads = Uploads(Checkpoints(PathStore(store), cell=CELL))
     with phases.phase("build"):
         training = _training(name, context, processes)
     with phases.phase("step 1"):
         training.step()
-    with phases.phase("copy the state"):
+    with phases.phase("save it" if apart else "copy the state"):
         uploads.begin(training.state_dict, tokens=training.tokens)
-    with phases.phase("step 2, while it is saved"):
+        assert not apart or uploads.wait(math.inf)
+    with phases.phase("step 2" if apart else "step 2, while it is saved"):
         result = training.step()
         assert math.isfinite(result.loss)
     with phases.phase("the rest of saving"):
         uploads.close()
         assert uploads.stored is not None, "it was stored"
-    training.close()
-
-
-@app.command(show=False)
-def train_apart(name: str, *, context: int, processes: int, store: Path) -> None:
-    """Two steps; the checkpoint of the first is saved before the second."""
-    phases = Phases()
-    uploads = Uploads(Checkpoints(PathStore(store), cell=CELL))
-    with phases.phase("build"):
-        training = _training(name, context, processes)
-    with phases.phase("step 1"):
-        training.step()
-    with phases.phase("save it"):
-        uploads.begin(training.state_dict, tokens=training.tokens)
-        assert uploads.wait(math.inf) and uploads.stored is not None, "it was stored"
-    with phases.phase("step 2"):
-        result = training.step()
-        assert math.isfinite(result.loss)
-    uploads.close()
     training.close()
 
 
@@ -178,11 +160,11 @@ def load(name: str, *, context: int, processes: int, store: Path) -> None:
     training.close()
 
 
-def _peak_of(pid: int) -> int:
+def _peak_of(pid: int) -> float:
     """The most memory that a process has had, in bytes."""
-    found = re.search(r"^VmHWM:\s*(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None, "Linux says it of every process"
-    return int(found[1]) * 1024
+    peak = peak_memory("cpu", status=Path(f"/proc/{pid}/status"))
+    assert peak is not None, "Linux says it of every process"
+    return peak
 
 
 def _training(name: str, context: int, processes: int) -> Training | ShardedTraining:

@@ -141,5 +141,9 @@ def _not_finite(value: float) -> str:
 
 def sweep_arguments(folder: Path) -> str:
     """How a command names the sweep in a folder: `quick`, `quick --results /data/runs`."""
-    name, results = shlex.quote(folder.name), folder.parent
-    return name if results == Path("runs") else f"{name} --results {shlex.quote(str(results))}"
+    return f"{shlex.quote(folder.name)}{results_option(folder.parent)}"
+
+
+def results_option(results: Path) -> str:
+    """The option that names a folder of results, with a space in front; empty for the usual one."""
+    return "" if results == Path("runs") else f" --results {shlex.quote(str(results))}"

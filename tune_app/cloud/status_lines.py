@@ -51,8 +51,6 @@ def worker_table(found: Status) -> Table:
 
 def _head(per_hour: float | None) -> str:
     price = (
-        "at a price that provider.head does not name"
-        if per_hour is None
-        else (f"${per_hour:.4f}/h")
+        "at a price that provider.head does not name" if per_hour is None else f"${per_hour:.4f}/h"
     )
     return f"{price}, with or without a sweep; neither spent above nor in the cap"

@@ -11,7 +11,6 @@ python -m tune_app.sweep settings          show every setting of a cell and of t
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +31,7 @@ from tune_app.command_line import (
     run_command,
     version_text,
 )
+from tune_app.formats import results_option
 from tune_app.plan.wishes import Count, Wishes
 
 if TYPE_CHECKING:
@@ -256,9 +256,9 @@ def list_(results: Results = _RUNS) -> int:
     if rows := list_sweeps(results):
         Console().print(sweeps_table(rows))
     else:
-        where = "" if results == _RUNS else f" --results {shlex.quote(str(results))}"
         console = Console(soft_wrap=True)
-        console.print(f"no sweeps in {results}/ yet; start one with: {_NAME}{where}", markup=False)
+        start = f"{_NAME}{results_option(results)}"
+        console.print(f"no sweeps in {results}/ yet; start one with: {start}", markup=False)
     return 0
 
 

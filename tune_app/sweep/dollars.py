@@ -17,7 +17,7 @@ from tune_app.journal.costs import account_of
 from tune_app.journal.journal import Journal
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
-from tune_app.sweep.estimate import plan_rows
+from tune_app.sweep.estimate import plan_rows, seconds_alone
 from tune_app.sweep.folder import JOURNAL
 
 
@@ -129,11 +129,6 @@ def _seconds(
     """Wall seconds to train the cells to their ends, from a few timed steps on this machine."""
     device = checked_device(options.device)
     rows = plan_rows(plan, threads=means.cpus, device=device, dev_bytes=dev_bytes, done=done)
-    keys = {cell.key for cell in left}
-    seconds = sum(
-        row.expected_seconds or 0.0
-        for cell, row in zip(plan.cells, rows, strict=True)
-        if cell.key in keys
-    )
+    seconds = seconds_alone(plan, rows, left)
     at_once = max(1, min(means.cells_at_once, len(left)))
     return seconds / (at_once if sharing is None else sharing.as_whole_gpus(at_once))

@@ -23,7 +23,7 @@ from tune_app.sweep.checks import check_all, this_machine
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.dollars import forecast_text
-from tune_app.sweep.estimate import end_seconds, plan_rows
+from tune_app.sweep.estimate import end_seconds, plan_rows, seconds_alone
 from tune_app.sweep.folder import JOURNAL, is_running
 from tune_app.sweep.gpu_sharing import Sharing, shared_gpus
 from tune_app.sweep.inheritance import Inheritance
@@ -167,12 +167,7 @@ def _facts(
         state = "running now" if is_running(folder) else "continued"
     place = f"on {options.address}" if options.on_a_cluster else "on this machine"
     each = f"{means.gpus:g} GPUs, " if means.gpus else ""
-    keys = {cell.key for cell in left}
-    seconds = sum(
-        row.expected_seconds or 0.0
-        for cell, row in zip(plan.cells, rows, strict=True)
-        if cell.key in keys
-    )
+    seconds = seconds_alone(plan, rows, left)
     at_once = max(1, min(means.cells_at_once, len(left)))
     shared = sharing.packing
     parallel = at_once if shared is None else shared.as_whole_gpus(at_once)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 from types import MappingProxyType
@@ -61,6 +61,16 @@ def plan_rows(
         _row(cell, seconds_per_flop, device, dev_bytes, left=1 - done.get(cell.key, 0.0))
         for cell in plan.cells
     ]
+
+
+def seconds_alone(plan: SweepPlan, rows: Sequence[PlanRow], left: Collection[PlannedCell]) -> float:
+    """Seconds for the cells that are left, one after another; `rows` are of `plan_rows`."""
+    keys = {cell.key for cell in left}
+    return sum(
+        row.expected_seconds or 0.0
+        for cell, row in zip(plan.cells, rows, strict=True)
+        if cell.key in keys
+    )
 
 
 def scored_as_tokens(text_bytes: float) -> float:
