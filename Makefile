@@ -31,11 +31,11 @@ study: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Real sweeps and Ray clusters under faults, the random ones of chaos-short among them, and the
-# servers and services of a cluster.
+# Real sweeps and Ray clusters under faults, and the servers and services of a cluster.
 test-sweeps: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "sweeps or chaos or services" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "sweeps or services" $(ARGS)
 
+# What takes too long for every change: once a night, with chaos-short and mutations.
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
@@ -43,6 +43,7 @@ test-slow: $(VENV)/.dev
 chaos: $(VENV)/.dev
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
+# A random fault of each kind: 5 to 20 minutes.
 chaos-short: $(VENV)/.dev
 	$(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
