@@ -58,7 +58,7 @@ HONOURED = {
 IGNORED = {
     "Unit": "DefaultDependencies Conflicts",
     "Service": "ProtectSystem ProtectHome ProtectControlGroups ProtectProc PrivateTmp "
-    "InaccessiblePaths ProtectHostname RemoveIPC "
+    "InaccessiblePaths PrivateNetwork ProtectHostname RemoveIPC "
     "ReadWritePaths ReadOnlyPaths CapabilityBoundingSet OOMPolicy OOMScoreAdjust TasksMax Nice "
     "TimeoutStartSec PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs "
     "ProtectClock RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID "

@@ -26,6 +26,11 @@ STATE = Path("/var/lib/stellux")
 CLOUD_STATE = STATE / "cloud"
 """The daemon's; each cluster that this head served has its own folder in it."""
 OVERLAY_FOLDER = STATE / "overlay"
+AGENTS = STATE / "agents"
+STORE_AGENT = AGENTS / "store" / "socket"
+"""Of the agent that holds the head's key to the store, for the sweep and for logins."""
+UPDATER_AGENT = AGENTS / "updater" / "socket"
+"""Of the agent that holds the key to workers, for Ray's updaters."""
 SOCKET = Path("/run/stellux/cloud.sock")
 
 STORE = "/store"
@@ -36,5 +41,7 @@ RAY_USER = "stellux"
 CLOUD_USER = "stellux-cloud"
 """The user of the daemon that holds the account's key."""
 RAY_HOME = Path("/home") / RAY_USER
+UPDATER_PUBLIC = RAY_HOME / ".stellux" / "updater_key.pub"
+"""Says which of an agent's keys opens workers."""
 
 ENVIRONMENT_SCRIPT = CODE / "tune_app" / "cloud" / "node" / "environment.sh"

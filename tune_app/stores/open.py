@@ -24,7 +24,8 @@ def open_store(url: str, *, connect_timeout: float = 15.0, stall_timeout: float 
         url: a path, `file:///path`, `sftp://user@host:port/path?key=FILE&known_hosts=FILE` or
             `s3://bucket/prefix?endpoint=URL&region=NAME`. An SFTP path that starts with /~/ is
             relative to the user's home folder on the server; with `&files=read-only` all files are
-            made so, for a server where some keys may only add files.
+            made so, for a server where some keys may only add files. The key's file may be the
+            socket of an agent that holds it.
         connect_timeout: seconds allowed for connecting.
         stall_timeout: seconds after which a server that acknowledges nothing counts as stalled.
     """

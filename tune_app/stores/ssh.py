@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ class SshAddress:
     port: int = 22
     user: str
     key: str | None = None
-    """Private key file; None: ~/.ssh/id_* and the agent, as with ssh."""
+    """Private key file, or the socket of an agent; None: ~/.ssh/id_* and the agent, as with ssh."""
     known_hosts: str | None = None
     """File of known host keys; None: ~/.ssh/known_hosts."""
 
@@ -48,30 +50,32 @@ async def connect(address: SshAddress, *, timeout: float) -> asyncssh.SSHClientC
     the user has to act, StoreUnreachableError if retrying may help.
     """
     known_hosts = _known_hosts(address)
-    identity: dict[str, Any] = {}
-    if address.key is not None:
-        identity = {"client_keys": [_private_key(address)], "agent_path": None}
-    try:
-        return await asyncio.wait_for(
-            asyncssh.connect(
-                address.host,
-                address.port,
-                username=address.user,
-                known_hosts=known_hosts,
-                x509_trusted_certs=None,
-                config=None,
-                preferred_auth="publickey",
-                encryption_algs=_CIPHERS,
-                compression_algs=["none"],
-                connect_timeout=timeout,
-                login_timeout=timeout,
-                keepalive_interval=_KEEPALIVE_SECONDS,
-                **identity,
-            ),
-            timeout,
-        )
-    except (OSError, ValueError, asyncssh.Error) as error:
-        raise _refusal(address, error, known_hosts, timeout) from error
+    async with AsyncExitStack() as agents:
+        identity: dict[str, Any] = {}
+        if address.key is not None:
+            keys = await _keys(address, agents, timeout)
+            identity = {"client_keys": keys, "agent_path": None}
+        try:
+            return await asyncio.wait_for(
+                asyncssh.connect(
+                    address.host,
+                    address.port,
+                    username=address.user,
+                    known_hosts=known_hosts,
+                    x509_trusted_certs=None,
+                    config=None,
+                    preferred_auth="publickey",
+                    encryption_algs=_CIPHERS,
+                    compression_algs=["none"],
+                    connect_timeout=timeout,
+                    login_timeout=timeout,
+                    keepalive_interval=_KEEPALIVE_SECONDS,
+                    **identity,
+                ),
+                timeout,
+            )
+        except (OSError, ValueError, asyncssh.Error) as error:
+            raise _refusal(address, error, known_hosts, timeout) from error
 
 
 def _known_hosts(address: SshAddress) -> asyncssh.SSHKnownHosts:
@@ -89,9 +93,40 @@ def _known_hosts(address: SshAddress) -> asyncssh.SSHKnownHosts:
         ) from error
 
 
-def _private_key(address: SshAddress) -> asyncssh.SSHKey:
+async def _keys(
+    address: SshAddress, agents: AsyncExitStack, timeout: float
+) -> Sequence[asyncssh.SSHKey | asyncssh.SSHKeyPair]:
+    """The key of its file, or those that an agent signs with until `agents` is closed."""
     assert address.key is not None
     path = Path(address.key).expanduser()
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():  # an agent's, which is being started again
+            raise StoreUnreachableError(
+                f"{address}: the key {path} leads to {path.readlink()}, where no agent listens"
+            ) from None
+        mode = 0
+    except OSError:
+        mode = 0
+    if not stat.S_ISSOCK(mode):
+        return [_private_key(address, path)]
+    try:
+        async with asyncio.timeout(timeout):
+            agent = await agents.enter_async_context(asyncssh.connect_agent(str(path)))
+            keys = list(await agent.get_keys())
+    except (OSError, ValueError) as error:
+        raise StoreUnreachableError(
+            f"{address}: the agent at {path} does not answer ({error}); start ssh-agent there"
+        ) from error
+    if not keys:
+        raise StoreUnreachableError(
+            f"{address}: the agent at {path} holds no key; add one with ssh-add"
+        )
+    return keys
+
+
+def _private_key(address: SshAddress, path: Path) -> asyncssh.SSHKey:
     try:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise StoreRefusedError(

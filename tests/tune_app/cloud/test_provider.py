@@ -378,6 +378,21 @@ def ssh_server(tmp_path: Path) -> Iterator[Path]:
         server.wait(10)
 
 
+@pytest.fixture
+def agent(ssh_server: Path, socket_path: Path) -> Iterator[Path]:
+    """The socket of an agent that holds the key to the worker; its public half lies in a file."""
+    (ssh_server / "updater_key.pub").write_text(key_file(ssh_server / "updater_key").public)
+    told = os.environ | {"SSH_AUTH_SOCK": str(socket_path)}
+    server = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket_path)], stdout=-3)
+    try:
+        until(socket_path.is_socket)
+        subprocess.run(["ssh-add", "-q", ssh_server / "updater_key"], check=True, env=told)
+        yield socket_path
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
 def listens(port: int) -> bool:
     try:
         socket.create_connection(("127.77.0.2", port), timeout=1).close()
@@ -387,9 +402,11 @@ def listens(port: int) -> bool:
 
 
 def test_on_the_head_commands_run_on_a_worker_whose_host_key_is_known(
-    cluster: RayCluster, ssh_server: Path
+    cluster: RayCluster, ssh_server: Path, agent: Path
 ) -> None:
-    access = {"key": str(ssh_server / "updater_key"), "user": getpass.getuser()}
+    (ssh_server / "updater_key").unlink()  # the agent alone has it
+    access = {"key": str(ssh_server / "updater_key.pub"), "user": getpass.getuser()}
+    access["agent"] = str(agent)
     known, strange = ssh_server / "known_workers", ssh_server / "strange"
     own = key_file(ssh_server / "host_key").public
     strange.write_text(known.read_text("utf-8").replace(own, KeyPair.new().public), "utf-8")

@@ -90,6 +90,36 @@ def test_a_missing_broken_or_public_key_file_is_refused(sshd: Sshd) -> None:
     assert "chmod 600" in refused(sshd.url(key=seen_by_all))
 
 
+def test_an_agent_signs_and_one_that_is_away_or_empty_may_come_back(sshd: Sshd) -> None:
+    with tempfile.TemporaryDirectory(prefix="agent-", dir="/tmp") as folder:
+        # A link: the same URL names a key's file elsewhere.
+        link, listens = Path(folder) / "key", Path(folder) / "s"
+        link.symlink_to(listens)
+
+        def unreachable() -> str:
+            with opened(sshd.url(key=link)) as store:
+                with pytest.raises(StoreUnreachableError) as error:
+                    store.check()
+                return str(error.value)
+
+        assert "where no agent listens" in unreachable()
+        server = subprocess.Popen(["ssh-agent", "-D", "-a", str(listens)], stdout=-3)
+        try:
+            end = time.monotonic() + 10
+            while not listens.is_socket():
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            assert "holds no key; add one with ssh-add" in unreachable()
+            told = os.environ | {"SSH_AUTH_SOCK": str(listens)}
+            subprocess.run(["ssh-add", "-q", sshd.key], check=True, env=told)
+            with opened(sshd.url(key=link)) as store:
+                store.check()
+        finally:
+            server.kill()
+            server.wait(10)
+        assert "does not answer" in unreachable()
+
+
 def test_an_unknown_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
     sshd.known_hosts.rename(tmp_path / "known_hosts")
     try:

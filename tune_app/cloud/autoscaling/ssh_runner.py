@@ -24,6 +24,8 @@ class Way:
     user: str
     key: str = ""
     """A file; empty for what ~/.ssh/config says."""
+    agent: str = ""
+    """The socket of the agent that holds the key; empty for the one of the environment."""
     known_hosts: str = ""
     """A file; empty for the user's own."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -55,6 +57,7 @@ def way_to_worker(access: WorkerAccess, node: Node, cluster: str) -> Way:
         port=Ports(node.k).sshd,
         user=access.user,
         key=access.key,
+        agent=access.agent,
         known_hosts=access.known_hosts,
         environment={
             "STELLUX_CLUSTER": cluster,
@@ -87,6 +90,8 @@ class StrictRunner(SSHCommandRunner):
         if not way.key:
             # It would keep out the keys that only an agent has.
             del options["IdentitiesOnly"]
+        if way.agent:
+            options["IdentityAgent"] = way.agent
         if way.known_hosts:
             options["UserKnownHostsFile"] = way.known_hosts
             options["GlobalKnownHostsFile"] = "/dev/null"
@@ -114,6 +119,7 @@ class StrictRunner(SSHCommandRunner):
     def remote_shell_command_str(self) -> str:
         """The command of an interactive shell."""
         told = NOTHING_FORWARDED | ({"IdentitiesOnly": "yes"} if self._way.key else {})
+        told |= {"IdentityAgent": self._way.agent} if self._way.agent else {}
         words = ["ssh"]
         for name, value in (told | {"StrictHostKeyChecking": "yes"}).items():
             words += ["-o", f"{name}={value}"]

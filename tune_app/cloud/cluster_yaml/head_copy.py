@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tune_app.cloud.cluster_yaml.records import HETZNER, HeadMachine
-from tune_app.cloud.head_paths import CODE, OVERLAY_FOLDER, RAY_HOME, TOOLS
+from tune_app.cloud.head_paths import CODE, OVERLAY_FOLDER, TOOLS, UPDATER_AGENT, UPDATER_PUBLIC
 
 WORKER_ACCESS = {
-    "key": f"{RAY_HOME}/.stellux/updater_key",
+    "key": str(UPDATER_PUBLIC),
+    "agent": str(UPDATER_AGENT),
     "known_hosts": str(OVERLAY_FOLDER / "known_workers"),
 }
 """Where the head has what leads to workers: see `tune_app.cloud.overlay.access`."""

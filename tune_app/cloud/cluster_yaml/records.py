@@ -83,9 +83,11 @@ class WorkerAccess:
     """How the head's programs log in on workers: see `tune_app.cloud.overlay.setup`."""
 
     key: str
-    """A copy of the updater's key that Ray's user may read."""
+    """A file of the key; its public half where an agent holds it."""
     known_hosts: str
     """The file of workers' host keys; no other host is contacted."""
+    agent: str = ""
+    """The socket of an agent that holds the key; empty where the file has it."""
     user: str = "root"
 
 

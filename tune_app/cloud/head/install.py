@@ -29,7 +29,9 @@ from tune_app.cloud.head.units import (
     FIREWALL,
     KEEPER,
     SSHD,
+    STORE_AGENT,
     UNITS,
+    UPDATER_AGENT,
     head_environment,
     sudoers,
     unit_text,
@@ -48,7 +50,7 @@ from tune_app.command_line import run_command
 MODULE = "tune_app.cloud.head.install"
 UNIT_FOLDER = Path("/etc/systemd/system")
 SUDOERS = Path("/etc/sudoers.d/stellux")
-AT_ONCE = (FIREWALL, SSHD, KEEPER)
+AT_ONCE = (FIREWALL, SSHD, KEEPER, STORE_AGENT, UPDATER_AGENT)
 """Started here; the daemon waits for its key, and Ray for what `ray up` brings next."""
 
 app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
@@ -84,7 +86,12 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         mode=0o644,
     )
     grant_access(
-        overlay, head_paths.OVERLAY_FOLDER, owner=head_paths.CLOUD_USER, user=head_paths.RAY_USER
+        overlay,
+        head_paths.OVERLAY_FOLDER,
+        owner=head_paths.CLOUD_USER,
+        user=head_paths.RAY_USER,
+        store_agent=head_paths.STORE_AGENT,
+        updater_agent=head_paths.UPDATER_AGENT,
     )
     # By root into root's folder: this file decides as which users workers log in.
     configuration = sshd_config(

@@ -1,6 +1,7 @@
 """Makes the overlay's keys and folders at installation, and the head's own way to both.
 
-python -m tune_app.cloud.overlay.access SETTINGS --folder FOLDER --owner USER --user USER
+python -m tune_app.cloud.overlay.access SETTINGS --folder FOLDER --owner USER --user USER \
+    --store-agent SOCKET --updater-agent SOCKET
 
 Run as root before the daemon's first start. A second run changes only what is different; it keeps
 all keys. In a folder that is not root's, nothing is done as root: its owner could have it write
@@ -25,7 +26,7 @@ from tune_app.cloud.overlay.settings import OverlaySettings, load_overlay_settin
 from tune_app.cloud.overlay.setup import OverlaySetup
 from tune_app.cloud.overlay.sshd_config import AUTHORIZED
 from tune_app.cloud.overlay.worker_script import home_relative
-from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
+from tune_app.cloud.secrets.ssh_keys import KeyPair
 from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import run_command
 
@@ -37,7 +38,16 @@ app = App(name=f"python -m {MODULE}", help_format="plaintext", version_flags=[])
 
 
 @app.default
-def main(settings: Path, *, folder: Path, owner: str, user: str, home: Path | None = None) -> int:
+def main(
+    settings: Path,
+    *,
+    folder: Path,
+    owner: str,
+    user: str,
+    store_agent: Path,
+    updater_agent: Path,
+    home: Path | None = None,
+) -> int:
     """Make keys and folders, as root.
 
     Parameters
@@ -50,10 +60,20 @@ def main(settings: Path, *, folder: Path, owner: str, user: str, home: Path | No
         Who runs the daemon, which writes there.
     user
         Who runs Ray on the head, and reaches workers and the store.
+    store_agent, updater_agent
+        Where the agents listen that hold this user's keys; each in a folder of its own.
     home
         Of this user; default as the system has it.
     """
-    grant_access(load_overlay_settings(settings), folder, owner=owner, user=user, home=home)
+    grant_access(
+        load_overlay_settings(settings),
+        folder,
+        owner=owner,
+        user=user,
+        store_agent=store_agent,
+        updater_agent=updater_agent,
+        home=home,
+    )
     return 0
 
 
@@ -93,12 +113,20 @@ class Account:
 
 
 def grant_access(
-    settings: OverlaySettings, folder: Path, *, owner: str, user: str, home: Path | None = None
+    settings: OverlaySettings,
+    folder: Path,
+    *,
+    owner: str,
+    user: str,
+    store_agent: Path,
+    updater_agent: Path,
+    home: Path | None = None,
 ) -> None:
-    """Makes the overlay's folder, the store's, and the user's own keys to the store and workers.
+    """Makes the overlay's folder, the store's, and the user's ways to the store and to workers.
 
-    The user's home has to be there. In it lie, where workers have theirs: store_key and known_hosts
-    for the store, updater_key and known_workers for workers' own SSH servers.
+    The user's home has to be there. In it lie, where workers have theirs: store_key, a link to the
+    agent, and known_hosts for the store, updater_key.pub and known_workers for workers' own SSH
+    servers. The private keys are the owner's: the user may have them used, and never reads them.
 
     Raises PermissionError if this is not root, ValueError for an unknown user.
     """
@@ -112,11 +140,11 @@ def grant_access(
         setup = OverlaySetup(settings, folder)
         # The users who log in read their file, whatever this process's mask is.
         (folder / AUTHORIZED).chmod(0o755)
-        updater_key = setup.updater_key
+        setup.let_head_in()
+    for socket in (store_agent, updater_agent):
+        _folder(socket.parent, own, 0o700)
     with own.acting():
-        public = _users_files(setup, updater_key, home or own.home)
-    with holder.acting():
-        setup.let_head_in(public)
+        _users_files(setup, store_agent, home or own.home)
     root = Path(settings.store_root)
     _folder(root, Account.of("root"), 0o755)
     _folder(root / STORE, store, 0o700)
@@ -130,18 +158,23 @@ def _import_all() -> None:
     KeyPair.parse(KeyPair.new().file_text)
 
 
-def _users_files(setup: OverlaySetup, updater_key: str, home: Path) -> str:
-    """Written as the user whose they are. Returns the public half of the key to the store."""
+def _users_files(setup: OverlaySetup, store_agent: Path, home: Path) -> None:
+    """Written as the user whose they are."""
     place = Path(home_relative(setup.settings.worker_folder).replace("~", str(home), 1))
     place.mkdir(exist_ok=True, mode=0o700)
     write_file(place / "known_hosts", setup.known_hosts, mode=0o644)
-    write_file(place / "updater_key", updater_key, mode=0o600)
+    write_file(place / "updater_key.pub", f"{setup.updater_public}\n", mode=0o644)
+    # Earlier versions left the private half here.
+    (place / "updater_key").unlink(missing_ok=True)
     # The daemon changes it with every worker.
-    known = place / "known_workers"
-    if not known.is_symlink() or known.readlink() != setup.files.known_workers:
-        known.unlink(missing_ok=True)
-        known.symlink_to(setup.files.known_workers)
-    return key_file(place / "store_key").public
+    _link(place / "known_workers", setup.files.known_workers)
+    _link(place / "store_key", store_agent)
+
+
+def _link(path: Path, target: Path) -> None:
+    if not path.is_symlink() or path.readlink() != target:
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
 
 
 def _folder(path: Path, owner: Account, mode: int) -> None:

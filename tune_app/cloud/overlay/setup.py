@@ -45,6 +45,11 @@ class OverlayFiles:
         return self.folder / "updater_key"
 
     @property
+    def store_key(self) -> Path:
+        """With which the head comes to the store, as workers with theirs."""
+        return self.folder / "store_key"
+
+    @property
     def known_workers(self) -> Path:
         """The host keys of workers' SSH servers, as OpenSSH's clients read them."""
         return self.folder / "known_workers"
@@ -72,6 +77,7 @@ class OverlaySetup:
         (folder / AUTHORIZED).mkdir(exist_ok=True, mode=0o755)
         self._head = key_file(self.files.host_key)
         self._updater = key_file(self.files.updater_key)
+        self._store = key_file(self.files.store_key)
         self._links = AuthorizedKeys(self.files.authorized(settings.link_user))
         self._stores = AuthorizedKeys(self.files.authorized(settings.store_user))
         self._workers = AuthorizedKeys(self.files.known_workers)
@@ -113,10 +119,10 @@ class OverlaySetup:
                 file.remove(k)
         logger.info("worker %d's keys are revoked", k)
 
-    def let_head_in(self, public: str) -> None:
-        """Admits the head itself to the store with this key, as workers with theirs."""
+    def let_head_in(self) -> None:
+        """Admits the head itself to the store, with its newest key alone."""
         with self._lock:
-            self._stores.put(HEAD, store_line(self.settings, HEAD, public))
+            self._stores.put(HEAD, store_line(self.settings, HEAD, self._store.public))
 
     @property
     def known_hosts(self) -> str:
@@ -124,9 +130,9 @@ class OverlaySetup:
         return known_hosts_line(self.settings, self._head.public)
 
     @property
-    def updater_key(self) -> str:
-        """The file of the key with which the head logs in on workers."""
-        return self.files.updater_key.read_text("ascii")
+    def updater_public(self) -> str:
+        """The public half of the key with which the head logs in on workers."""
+        return self._updater.public
 
 
 def installed_openssh() -> tuple[int, int] | None:

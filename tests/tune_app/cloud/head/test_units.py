@@ -21,8 +21,10 @@ from tune_app.cloud.head.units import (
     HEAD,
     KEEPER,
     SSHD,
+    STORE_AGENT,
     SWEEP,
     UNITS,
+    UPDATER_AGENT,
     head_environment,
     sudoers,
     unit_text,
@@ -30,6 +32,11 @@ from tune_app.cloud.head.units import (
 from tune_app.cloud.sweep_service import supervisor
 
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
+AGENTS = {
+    STORE_AGENT: (head_paths.STORE_AGENT, "store_key"),
+    UPDATER_AGENT: (head_paths.UPDATER_AGENT, "updater_key"),
+}
+"""Where each listens, and the key that it holds."""
 
 
 class Unit(configparser.RawConfigParser):
@@ -62,7 +69,8 @@ def test_systemd_takes_every_line_of_a_unit(name: str, tmp_path: Path) -> None:
     for each in UNITS:
         (tmp_path / "etc/systemd/system" / each).write_text(unit_text(each), "utf-8")
     # Programs that are not there would be complained of.
-    for program in ("opt/stellux/env/bin/python", "usr/sbin/sshd", "usr/sbin/nft", "bin/sh"):
+    programs = ("opt/stellux/env/bin/python", "usr/sbin/sshd", "usr/sbin/nft", "bin/sh", "bin/rm")
+    for program in (*programs, "usr/bin/ssh-agent"):
         path = tmp_path / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("#!/bin/sh\n", "utf-8")
@@ -90,6 +98,8 @@ def test_units_start_after_those_before_them() -> None:
         (CLOUD, KEEPER),
         (HEAD, CLOUD),
         (HEAD, FIREWALL),
+        (HEAD, UPDATER_AGENT),
+        (SWEEP, STORE_AGENT),
         (SWEEP, HEAD),
     ):
         assert earlier in Unit(later).words("Unit", "After")
@@ -120,6 +130,8 @@ def test_who_runs_what() -> None:
         FIREWALL: "root",
         SSHD: "root",
         KEEPER: "root",
+        STORE_AGENT: head_paths.RAY_USER,
+        UPDATER_AGENT: head_paths.RAY_USER,
         CLOUD: head_paths.CLOUD_USER,
         HEAD: head_paths.RAY_USER,
         SWEEP: head_paths.RAY_USER,
@@ -150,7 +162,10 @@ def test_the_sweep_has_more_time_to_end_than_its_supervisor_gives_it() -> None:
 def test_the_key_comes_by_standard_input_alone() -> None:
     for name in UNITS:
         where = [line for line in unit_text(name).splitlines() if "key" in line.lower()]
-        told = [line for line in where if not line.startswith(("#", "InaccessiblePaths="))]
+        told = [line for line in where if not line.startswith(("#", "InaccessiblePaths=", "Descr"))]
+        if name in AGENTS:
+            assert [line.partition("=")[0] for line in told] == ["ExecStartPost"]
+            continue
         assert told == ([f"StandardInput=file:{head_paths.ACCOUNT_KEY}"] if name == CLOUD else [])
         assert not re.search(r"(?i)token=|secret|password", unit_text(name))
     assert Unit(CLOUD).get("Service", "LimitCORE") == "0"
@@ -207,7 +222,22 @@ def test_what_reads_workers_messages_is_shut_in(name: str) -> None:
     unit = Unit(name)
     assert {key: unit.get("Service", key, fallback="?") for key in SHUT_IN} == SHUT_IN
     hidden = {f"-{path}" for path in (head_paths.ACCOUNT_KEY, head_paths.CLOUD_STATE, "/root")}
+    # Without a minus: a unit that could not hide this one would not start.
+    hidden |= {str(head_paths.STORE_AGENT.parent)} if name == HEAD else set()
     assert hidden == set(unit.words("Service", "InaccessiblePaths"))
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_agent_serves_one_key_and_does_nothing_else(name: str) -> None:
+    unit, (socket, key) = Unit(name), AGENTS[name]
+    assert unit.get("Service", "ExecStart") == f"/usr/bin/ssh-agent -D -P none -a {socket}"
+    adds = unit.get("Service", "ExecStartPost")
+    assert adds.startswith("+")
+    assert f"ssh-add -q {head_paths.OVERLAY_FOLDER / key};" in adds
+    assert unit.words("Service", "ReadWritePaths") == [str(socket.parent)]
+    shut_in = SHUT_IN | {"RestrictAddressFamilies": "AF_UNIX", "PrivateNetwork": "yes"}
+    assert {key: unit.get("Service", key, fallback="?") for key in shut_in} == shut_in
+    assert unit.get("Service", "LimitCORE") == "0"
 
 
 def test_a_sweep_writes_in_its_own_folders_of_the_home_alone() -> None:
@@ -223,7 +253,7 @@ def test_a_sweep_writes_in_its_own_folders_of_the_home_alone() -> None:
 @pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="no systemd-analyze; apt-get install systemd"
 )
-@pytest.mark.parametrize("name", [CLOUD, HEAD, SWEEP])
+@pytest.mark.parametrize("name", [*AGENTS, CLOUD, HEAD, SWEEP])
 def test_systemd_finds_little_exposure(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(unit_text(name), "utf-8")
     words = ["systemd-analyze", "security", "--offline=true", "--threshold=40", "--no-pager"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import stat
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.stores.servers import SSHD, free_port
+from tune_app.cloud.head.units import unit_text
 from tune_app.cloud.market.instance_request import WorkerStart
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.overlay import access
@@ -45,6 +47,7 @@ class Place:
         os.chown(self.home, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
         self.own = self.home / ".stellux"
         self.store = folder / "srv"
+        self.agents = folder / "agents"
         self.port = free_port()
         self.settings = folder / "overlay.json"
         told = {
@@ -63,6 +66,8 @@ class Place:
         """Runs the command, in a process whose mask lets nobody else read."""
         words = [str(self.settings), "--folder", str(self.folder), "--home", str(self.home)]
         words += ["--owner", OWNER, "--user", USER]
+        for key in ("store", "updater"):
+            words += [f"--{key}-agent", str(self.socket(key))]
         return subprocess.run(
             [sys.executable, "-m", access.MODULE, *words],
             check=False,
@@ -72,6 +77,35 @@ class Place:
             cwd=ROOT,
             umask=0o077,
         )
+
+    def socket(self, key: str) -> Path:
+        """Where the agent of a key listens."""
+        return self.agents / key / "socket"
+
+    @contextmanager
+    def agent(self, key: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The agent of a key, as its unit starts it."""
+        text = unit_text(f"stellux-{key}-agent.service")
+        text = text.replace("/var/lib/stellux/agents", str(self.agents))
+        text = text.replace("/var/lib/stellux/overlay", str(self.folder))
+        lines = dict(one.split("=", 1) for one in text.splitlines() if one.startswith("Exec"))
+        account = pwd.getpwnam(USER)
+        told = {"SSH_AUTH_SOCK": str(self.socket(key)), "PATH": os.environ["PATH"]}
+        server = subprocess.Popen(
+            shlex.split(lines["ExecStart"]),
+            env=told,
+            stdout=subprocess.DEVNULL,
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=[],
+        )
+        try:
+            adds = shlex.split(lines["ExecStartPost"].removeprefix("+"))
+            subprocess.run(adds, check=True, env=told, timeout=20)
+            yield server
+        finally:
+            server.terminate()
+            server.wait(10)
 
     def contents(self) -> dict[str, bytes]:
         """All files, by their path."""
@@ -110,13 +144,15 @@ def test_everything_belongs_to_who_has_to_write_it(place: Place) -> None:
     assert owned(place.folder) == (OWNER, "755")
     assert owned(place.folder / "authorized") == (OWNER, "755")
     assert owned(place.folder / "authorized" / STORE_USER) == (OWNER, "644")
-    for name in ("host_key", "updater_key"):
+    for name in ("host_key", "updater_key", "store_key"):
         assert owned(place.folder / name) == (OWNER, "600")
     assert owned(place.own) == (USER, "700")
-    for name in ("store_key", "updater_key"):
-        assert owned(place.own / name) == (USER, "600")
+    assert (place.own / "store_key").readlink() == place.socket("store")
+    for key in ("store", "updater"):
+        assert owned(place.agents / key) == (USER, "700")
     assert owned(place.own / "known_hosts")[0] == USER
-    assert (place.own / "updater_key").read_bytes() == (place.folder / "updater_key").read_bytes()
+    public = KeyPair.parse((place.folder / "updater_key").read_text("ascii")).public
+    assert (place.own / "updater_key.pub").read_text("ascii") == f"{public}\n"
     assert (place.own / "known_workers").readlink() == place.folder / "known_workers"
     assert owned(place.store) == ("root", "755")
     assert owned(place.store / "store") == (STORE_USER, "700")
@@ -157,12 +193,69 @@ def test_what_an_earlier_version_stored_is_read_only_from_now_on(place: Place) -
 
 def test_a_copy_that_is_out_of_date_is_replaced(place: Place) -> None:
     assert place.install().returncode == 0
-    (place.own / "updater_key").write_text(KeyPair.new().file_text, "ascii")
+    right = (place.own / "updater_key.pub").read_text("ascii")
+    (place.own / "updater_key.pub").write_text(KeyPair.new().public, "ascii")
     (place.own / "known_workers").unlink()
     (place.own / "known_workers").write_text("old", "utf-8")
     assert place.install().returncode == 0
-    assert (place.own / "updater_key").read_bytes() == (place.folder / "updater_key").read_bytes()
+    assert (place.own / "updater_key.pub").read_text("ascii") == right
     assert (place.own / "known_workers").is_symlink()
+
+
+LOOK = """
+import os, sys
+for folder in sys.argv[2:]:
+    for place, _, names in os.walk(folder):
+        for path in (os.path.join(place, name) for name in names):
+            try:
+                with open(path, "rb") as file:
+                    private = b"PRIVATE KEY" in file.read()
+            except OSError:
+                continue
+            print("private" if private else "harmless", path)
+for name in ("mem", "environ", "root", "fd"):
+    path = f"/proc/{sys.argv[1]}/{name}"
+    try:
+        os.listdir(path) if name in ("root", "fd") else open(path, "rb").close()
+    except PermissionError:
+        continue
+    print("traced", path)
+"""
+
+
+@pytest.mark.parametrize("key", ["store", "updater"])
+def test_rays_user_has_its_keys_used_and_reads_none(place: Place, key: str) -> None:
+    place.own.mkdir()
+    os.chown(place.own, pwd.getpwnam(USER).pw_uid, -1)
+    for name in ("store_key", "updater_key"):  # of an earlier version
+        (place.own / name).write_text(KeyPair.new().file_text, "ascii")
+        os.chown(place.own / name, pwd.getpwnam(USER).pw_uid, -1)
+    assert place.install().returncode == 0
+    account = pwd.getpwnam(USER)
+
+    def as_user(*words: str) -> str:
+        return subprocess.run(
+            words,
+            check=True,
+            capture_output=True,
+            text=True,
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=[],
+            env={"SSH_AUTH_SOCK": str(place.socket(key)), "PATH": os.environ["PATH"]},
+            cwd="/",
+            timeout=20,
+        ).stdout
+
+    with place.agent(key) as agent:
+        held = KeyPair.parse((place.folder / f"{key}_key").read_text("ascii")).public
+        assert [line.split()[:2] for line in as_user("ssh-add", "-L").splitlines()] == [
+            held.split()[:2]
+        ]
+        seen = as_user("/usr/bin/python3", "-c", LOOK, str(agent.pid), str(place.home.parent))
+        words = [line.split()[0] for line in seen.splitlines()]
+        assert "harmless" in words
+        assert set(words) == {"harmless"}, seen
 
 
 def test_a_link_in_a_users_folder_leads_root_nowhere(place: Place) -> None:
@@ -172,9 +265,10 @@ def test_a_link_in_a_users_folder_leads_root_nowhere(place: Place) -> None:
     target.mkdir(mode=0o700)
     (target / "store_key").write_text("root's", "utf-8")
     (place.own / "store_key").symlink_to(target / "store_key")
-    done = place.install()
-    assert done.returncode == 2
-    assert "Permission denied" in done.stderr
+    (place.own / "updater_key.pub").symlink_to(target / "store_key")
+    assert place.install().returncode == 0
+    assert (place.own / "store_key").readlink() == place.socket("store")
+    assert not (place.own / "updater_key.pub").is_symlink()
     assert (target / "store_key").read_text("utf-8") == "root's"
 
 
@@ -207,7 +301,7 @@ def test_one_url_opens_the_store_from_the_heads_own_home(
         pytest.skip("no sshd; apt-get install openssh-server")
     assert place.install().returncode == 0
     monkeypatch.setenv("HOME", str(place.home))
-    with sshd(place):
+    with sshd(place), place.agent("store"):
         store = open_store(store_url(place.overlay, f"/{access.STORE}"))
         try:
             store.write("cell/1.pt", b"state")
@@ -220,7 +314,13 @@ def test_one_url_opens_the_store_from_the_heads_own_home(
 def test_a_user_who_is_not_there_is_named(place: Place) -> None:
     with pytest.raises(ValueError, match=r"no user 'nobody-has-this-name'.*useradd"):
         grant_access(
-            place.overlay, place.folder, owner="nobody-has-this-name", user=USER, home=place.home
+            place.overlay,
+            place.folder,
+            owner="nobody-has-this-name",
+            user=USER,
+            store_agent=place.socket("store"),
+            updater_agent=place.socket("updater"),
+            home=place.home,
         )
     assert not place.folder.exists()
 
@@ -228,7 +328,14 @@ def test_a_user_who_is_not_there_is_named(place: Place) -> None:
 def test_only_root_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(PermissionError, match="run it as root"):
-        grant_access(OverlaySettings(head="h"), tmp_path / "overlay", owner="a", user="b")
+        grant_access(
+            OverlaySettings(head="h"),
+            tmp_path / "overlay",
+            owner="a",
+            user="b",
+            store_agent=tmp_path / "store" / "socket",
+            updater_agent=tmp_path / "updater" / "socket",
+        )
     assert not (tmp_path / "overlay").exists()
 
 

@@ -16,7 +16,6 @@ from tests.tune_app.cloud.overlay.hostile_sftp import SPOILT, changes, script
 from tests.tune_app.cloud.overlay.loopback_overlay import Head, Worker
 from tests.tune_app.stores.servers import SSHD
 from tune_app.cloud.overlay.worker_script import store_url
-from tune_app.cloud.secrets.ssh_keys import KeyPair
 from tune_app.cloud.whole_files import write_file
 from tune_app.stores.base import Store, StoreRefusedError
 from tune_app.stores.open import open_store
@@ -90,11 +89,11 @@ def shared() -> Iterator[Shared]:
             for k, folder in ((3, first), (4, second)):
                 with Worker(head, k, folder) as worker:
                     worker.start(wait=False)
-            heads, pair = Path(own) / "head", KeyPair.new()
+            heads = Path(own) / "head"
             heads.mkdir()
-            write_file(heads / "store_key", pair.file_text, mode=0o600)
+            (heads / "store_key").symlink_to(head.setup.files.store_key)
             write_file(heads / "known_hosts", head.setup.known_hosts, mode=0o644)
-            head.setup.let_head_in(pair.public)
+            head.setup.let_head_in()
             yield Shared(head=head, files=files, workers=(first, second), heads=heads)
 
 

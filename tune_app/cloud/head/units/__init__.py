@@ -12,11 +12,13 @@ from tune_app.cloud.market.labels import checked_name
 FIREWALL = "stellux-firewall.service"
 SSHD = "stellux-sshd.service"
 KEEPER = "stellux-keeper.service"
+STORE_AGENT = "stellux-store-agent.service"
+UPDATER_AGENT = "stellux-updater-agent.service"
 CLOUD = "stellux-cloud.service"
 HEAD = "stellux-head.service"
 SWEEP = "stellux-sweep.service"
 
-UNITS = (FIREWALL, SSHD, KEEPER, CLOUD, HEAD, SWEEP)
+UNITS = (FIREWALL, SSHD, KEEPER, STORE_AGENT, UPDATER_AGENT, CLOUD, HEAD, SWEEP)
 """In the order in which a machine boots them."""
 ENABLED = UNITS[:-1]
 """The units that always run; starting a sweep enables the last one."""
