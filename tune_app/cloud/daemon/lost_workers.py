@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from tune_app.cloud.errors import CloudError
+from tune_app.cloud.ledger.endings import Ending, taken_away
 from tune_app.cloud.overlay.verdicts import LinkState, LinkVerdict
 from tune_app.cloud.overlay.watch import LinkWatch
 
@@ -29,7 +30,7 @@ class Renting(Protocol):
     def loaded(self) -> Mapping[int, int]:
         """k and contract of all instances whose container has run, and that are to stay."""
 
-    def condemn(self, contract: int, reason: str) -> None:
+    def condemn(self, contract: int, ending: Ending) -> None:
         """Writes that an instance is to be destroyed. Quick."""
 
     def destroy(self, contract: int, reason: str) -> bool:
@@ -78,7 +79,7 @@ class LostWorkers:
         for contract, reason in lost(verdicts, self._linked, loaded).items():
             logger.warning("instance %d is lost: %s", contract, reason)
             # Recorded first: it no longer counts as loaded, and a new daemon would destroy it.
-            self._rentals.condemn(contract, reason)
+            self._rentals.condemn(contract, taken_away(reason))
             self._pool.submit(self._destroy, contract, reason)
 
     def close(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 from tune_app.cloud.errors import LedgerUnwritableError
 from tune_app.cloud.ledger.disk_reserve import free_reserve, keep_reserve
-from tune_app.cloud.ledger.records import ACCOUNTS, BAD_WORKERS, SCHEMA, SCHEMA_VERSION
+from tune_app.cloud.ledger.schema import SCHEMA_VERSION, bring_up, create_tables
 
 LEDGER = "ledger.sqlite3"
 ASIDE = ".damaged-"
@@ -114,27 +114,16 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _make(connection: sqlite3.Connection, path: Path, cluster: str) -> None:
-    """The tables, where there are none yet."""
+    """The tables, where there are none yet, or what older ones lack."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     tables = connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()[0]
     if version == 0 and not tables:
-        _run(connection, SCHEMA, BAD_WORKERS, ACCOUNTS)
+        create_tables(connection)
         connection.execute("INSERT INTO cluster (name) VALUES (?)", [cluster])
-    elif version in _STEPS:
-        _run(connection, *_STEPS[version])
-    elif version != SCHEMA_VERSION:
+    elif 1 <= version <= SCHEMA_VERSION:
+        bring_up(connection, version)
+    else:
         raise LedgerError(
             f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; "
             "use the Stellux that wrote it, or give the cluster another folder"
         )
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-_STEPS: Mapping[int, tuple[str, ...]] = {1: (BAD_WORKERS, ACCOUNTS), 2: (ACCOUNTS,)}
-"""From an older version to this one."""
-
-
-def _run(connection: sqlite3.Connection, *scripts: str) -> None:
-    for script in scripts:
-        for statement in script.split(";"):
-            connection.execute(statement)

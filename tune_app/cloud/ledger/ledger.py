@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.ledger.accounts import AccountsStore
+from tune_app.cloud.ledger.endings import Ending, returned
 from tune_app.cloud.ledger.file import open_file
 from tune_app.cloud.ledger.launches import (
     add_bad_worker,
@@ -164,7 +165,7 @@ class Ledger(AccountsStore):
                 self._free(attempt)
             else:
                 self._add_instance(contract, made, since=made.sent_at)
-                self._doom(contract, reason)
+                self._doom(contract, returned(reason))
 
     def launch_failed(self, node_type: str, reason: str) -> None:
         """Records that a launch failed before anything was sent."""
@@ -277,10 +278,10 @@ class Ledger(AccountsStore):
                     bandwidth_per_hour=0.0,
                 )
 
-    def doom(self, contract: int, reason: str) -> None:
-        """Records that an instance is to be destroyed. The first reason is kept."""
+    def doom(self, contract: int, ending: Ending) -> None:
+        """Records that an instance is to be destroyed. The first ending is kept."""
         with self._transaction():
-            self._doom(contract, reason)
+            self._doom(contract, ending)
 
     def k_of(self, contract: int) -> int | None:
         """The k that an instance holds; None if it never had one, or it is freed."""
@@ -298,27 +299,32 @@ class Ledger(AccountsStore):
                 "UPDATE instances SET ended_at = NULL WHERE contract = ?", [contract]
             )
 
-    def ended(self, contract: int, reason: str) -> None:
-        """Records that an instance is gone, and frees its k."""
+    def ended(self, contract: int, ending: Ending) -> None:
+        """Records that an instance is gone, and frees its k.
+
+        Args:
+            ending: of one that was not to be destroyed.
+        """
         with self._transaction():
             known = self.rental(contract)
             assert known is not None, contract
             if known.ended_at is not None:
                 return
-            now = self._clock()
+            now, ending = self._clock(), known.doom or ending
             self._count_to(known, now, also="")
             self._connection.execute(
-                "UPDATE instances SET ended_at = ?, ended_reason = ? WHERE contract = ?",
-                [now, known.doomed or reason, contract],
+                "UPDATE instances SET ended_at = ?, ended_by = ?, ended_reason = ? "
+                "WHERE contract = ?",
+                [now, ending.kind.value, ending.reason, contract],
             )
             if known.attempt is None:
                 return
             made = self.attempt(known.attempt)
             if made.state is RequestState.RENTED:
-                self._set_state(made.id, RequestState.ENDED, known.doomed or reason)
+                self._set_state(made.id, RequestState.ENDED, ending.reason)
                 counted = is_bad_worker(self._connection, made.machine, since=made.sent_at)
                 if not known.ran and not counted:
-                    self._launched(made.node_type, succeeded=False, reason=known.doomed or reason)
+                    self._launched(made.node_type, succeeded=False, reason=ending.reason)
             self._free(made.id)
 
     def reconcile(self, charges: Iterable[Charge]) -> None:
@@ -414,10 +420,10 @@ class Ledger(AccountsStore):
         now = self._clock()
         add_launch(self._connection, node_type, succeeded=succeeded, reason=reason, now=now)
 
-    def _doom(self, contract: int, reason: str) -> None:
+    def _doom(self, contract: int, ending: Ending) -> None:
         self._connection.execute(
-            "UPDATE instances SET doomed = ? WHERE contract = ? AND doomed = ''",
-            [reason, contract],
+            "UPDATE instances SET doomed = ?, ended_by = ? WHERE contract = ? AND doomed = ''",
+            [ending.reason, ending.kind.value, contract],
         )
 
     def _set_state(self, attempt: str, state: RequestState, reason: str) -> None:

@@ -1,110 +1,13 @@
-"""The tables of the ledger, and their rows."""
+"""The rows of the ledger's tables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tune_app.cloud.ledger.endings import Ending, EndKind
 from tune_app.cloud.ledger.states import RequestState
 
-SCHEMA_VERSION = 3
 SETTLED_S = 86_400.0
-
-SCHEMA = """
-CREATE TABLE cluster (name TEXT NOT NULL, closed TEXT NOT NULL DEFAULT '') STRICT;
-CREATE TABLE attempts (
-    id TEXT PRIMARY KEY,
-    request TEXT NOT NULL,
-    node_type TEXT NOT NULL,
-    k INTEGER NOT NULL,
-    label TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL DEFAULT '',
-    offer INTEGER NOT NULL,
-    machine INTEGER NOT NULL,
-    gpu TEXT NOT NULL,
-    cpus REAL NOT NULL,
-    bid REAL NOT NULL,
-    storage_per_hour REAL NOT NULL,
-    bandwidth_per_hour REAL NOT NULL,
-    setup REAL NOT NULL,
-    sent_at REAL NOT NULL,
-    contract INTEGER
-) STRICT;
-CREATE INDEX attempts_by_request ON attempts (request, sent_at);
--- A k belongs to an attempt from before it is sent until nothing of it is left.
-CREATE TABLE slots (k INTEGER PRIMARY KEY, attempt TEXT, freed_at REAL) STRICT;
-CREATE TABLE instances (
-    contract INTEGER PRIMARY KEY,
-    attempt TEXT,
-    since REAL NOT NULL,
-    counted_to REAL NOT NULL,
-    status TEXT NOT NULL DEFAULT '',
-    silent_since REAL,
-    ran INTEGER NOT NULL DEFAULT 0,
-    gpu_per_hour REAL NOT NULL,
-    storage_per_hour REAL NOT NULL,
-    bandwidth_per_hour REAL NOT NULL,
-    hours REAL NOT NULL DEFAULT 0,
-    gpu_hours REAL NOT NULL DEFAULT 0,
-    estimated REAL NOT NULL DEFAULT 0,
-    charged REAL,
-    charged_at REAL,
-    unforeseen REAL NOT NULL DEFAULT 0,
-    doomed TEXT NOT NULL DEFAULT '',
-    ended_at REAL,
-    ended_reason TEXT NOT NULL DEFAULT ''
-) STRICT;
-CREATE TABLE launches (
-    arrival INTEGER PRIMARY KEY AUTOINCREMENT,
-    node_type TEXT NOT NULL,
-    succeeded INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    at REAL NOT NULL
-) STRICT;
-CREATE TABLE bad_machines (
-    machine INTEGER PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL, until REAL NOT NULL
-) STRICT;
-"""
-
-BAD_WORKERS = """
-CREATE TABLE bad_workers (
-    node_type TEXT NOT NULL,
-    machine INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    at REAL NOT NULL,
-    never_linked INTEGER NOT NULL
-) STRICT;
-"""
-"""Since version 2."""
-
-ACCOUNTS = """
-ALTER TABLE cluster ADD COLUMN lost TEXT NOT NULL DEFAULT '';
-CREATE TABLE credit (
-    since REAL NOT NULL,
-    credit REAL NOT NULL,
-    dropped REAL NOT NULL,
-    spent_before REAL NOT NULL,
-    others_before REAL NOT NULL,
-    others REAL NOT NULL
-) STRICT;
-CREATE TABLE drains (
-    number INTEGER PRIMARY KEY,
-    cause TEXT NOT NULL,
-    reason TEXT NOT NULL,
-    since REAL NOT NULL,
-    deadline REAL NOT NULL,
-    cap REAL NOT NULL,
-    workers INTEGER NOT NULL,
-    phase TEXT NOT NULL,
-    saved INTEGER NOT NULL,
-    ending_since REAL,
-    ended_at REAL,
-    is_over INTEGER NOT NULL
-) STRICT;
--- When the first cell trained on an instance.
-CREATE TABLE stays (contract INTEGER PRIMARY KEY, worked_at REAL NOT NULL) STRICT;
-"""
-"""Since version 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +58,15 @@ class Rental:
     doomed: str
     ended_at: float | None
     ended_reason: str
+    ended_by: EndKind | None
+    """What ends it, from when that is decided; None before, and where it is unknown."""
+
+    @property
+    def doom(self) -> Ending | None:
+        """How it is to end; None while it is to stay."""
+        if self.ended_by is None or not self.doomed:
+            return None
+        return Ending(kind=self.ended_by, reason=self.doomed)
 
     @property
     def dollars(self) -> float:

@@ -6,16 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-TAKEN_AWAY = (
-    "stopped: outbid",
-    "gone, but not ended",
-    "its container has ended",
-    "offline for",
-    "unknown for",
-    "nothing came over its link",
-    "its link is closed",
-)
-"""How the reason begins for which an instance ended that its host or its market took away."""
+from tune_app.cloud.ledger.endings import EndKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +36,7 @@ def read_stays(connection: sqlite3.Connection) -> list[Stay]:
     """Every machine that was ever rented and ran."""
     rows = connection.execute(
         "SELECT attempts.machine, attempts.gpu, instances.gpu_hours, instances.since,"
-        " instances.ended_reason, stays.worked_at FROM instances"
+        " instances.ended_by, stays.worked_at FROM instances"
         " JOIN attempts ON attempts.id = instances.attempt"
         " LEFT JOIN stays ON stays.contract = instances.contract WHERE instances.gpu_hours > 0"
     ).fetchall()
@@ -57,7 +48,7 @@ def read_stays(connection: sqlite3.Connection) -> list[Stay]:
             setup_hours=None
             if row["worked_at"] is None
             else max(0.0, row["worked_at"] - row["since"]) / 3_600,
-            taken_away=row["ended_reason"].startswith(TAKEN_AWAY),
+            taken_away=row["ended_by"] == EndKind.TAKEN_AWAY.value,
         )
         for row in rows
     ]

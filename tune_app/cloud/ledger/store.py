@@ -11,6 +11,7 @@ from typing import Any
 
 from tune_app.cloud.errors import LedgerUnwritableError
 from tune_app.cloud.ledger.disk_reserve import free_reserve
+from tune_app.cloud.ledger.endings import EndKind
 from tune_app.cloud.ledger.records import Attempt, Rental
 from tune_app.cloud.ledger.states import RequestState
 
@@ -70,7 +71,7 @@ class LedgerStore:
     def _rentals(self, where: str, *values: object) -> list[Rental]:
         with self._lock:
             rows = self._connection.execute(f"SELECT * FROM instances {where}", values).fetchall()
-        return [Rental(**_values(row) | {"ran": bool(row["ran"])}) for row in rows]
+        return [_rental(row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -91,6 +92,12 @@ class LedgerStore:
                 # A full disk may have ended it already.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+
+
+def _rental(row: sqlite3.Row) -> Rental:
+    kind = row["ended_by"]
+    ended_by = None if kind is None else EndKind(kind)
+    return Rental(**_values(row) | {"ran": bool(row["ran"]), "ended_by": ended_by})
 
 
 def _values(row: sqlite3.Row) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
+from tune_app.cloud.ledger.endings import Ending, returned, taken_away
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.records import Attempt, Rental
 from tune_app.cloud.ledger.states import Known
@@ -79,7 +80,7 @@ class Rentals:
             clock=clock,
             sleep=sleep,
         )
-        self._condemned: dict[int, str] = {}
+        self._condemned: dict[int, Ending] = {}
         self._closing = ""
         self._unwritten: CloudError | None = None
         self._looking = threading.Lock()
@@ -153,8 +154,8 @@ class Rentals:
             return
         with self._writing():
             if alone is None:
-                reason = self._condemned.get(contract, "gone, but not ended by this cluster")
-                self._gone(contract, reason)
+                lost = taken_away("gone, but not ended by this cluster")
+                self._gone(contract, self._condemned.get(contract, lost))
                 return
             self._incomplete = f"the list of instances lacks {contract}, which exists"
             listed[contract] = alone
@@ -223,7 +224,7 @@ class Rentals:
             # Including rented instances that could not be recorded.
             unknown = [contract for contract in listed if self._ledger.rental(contract) is None]
             for contract in [*(rental.contract for rental in self._ledger.live()), *unknown]:
-                self.condemn(contract, over)
+                self.condemn(contract, returned(over))
         doomed = [rental.contract for rental in self._ledger.live() if rental.doomed]
         for contract in dict.fromkeys([*doomed, *self._condemned]):
             self._try_to_destroy(contract)
@@ -263,7 +264,7 @@ class Rentals:
             self._ledger.rented(attempt.id, instance.id)
             self._ledger.observe(instance)
         elif verdict.action is Action.DESTROY:
-            self._condemned.setdefault(instance.id, verdict.reason)
+            self._condemned.setdefault(instance.id, verdict.ending)
             machine = instance.machine_id or (0 if attempt is None else attempt.machine)
             if verdict.avoid_machine:
                 self._blame(instance.id, machine, verdict.reason, never_linked=verdict.never_linked)
@@ -272,7 +273,7 @@ class Rentals:
             if attempt is not None and attempt.state.in_flight:
                 self._ledger.failed(attempt.id, verdict.reason, contract=instance.id)
             self._ledger.foreign(instance)
-            self.condemn(instance.id, verdict.reason)
+            self.condemn(instance.id, verdict.ending)
             if rental is not None and rental.ended_at is not None and rental.ended_at < asked:
                 logger.warning("instance %d is listed although it was destroyed", instance.id)
                 self._ledger.not_ended(instance.id)
@@ -327,14 +328,14 @@ class Rentals:
 
     # Returning
 
-    def condemn(self, contract: int, reason: str) -> None:
+    def condemn(self, contract: int, ending: Ending) -> None:
         """Marks an instance to be destroyed, by the next step or by `destroy`.
 
         If that cannot be written, it is remembered.
         """
-        self._condemned.setdefault(contract, reason)
+        self._condemned.setdefault(contract, ending)
         with self._writing():
-            self._ledger.doom(contract, reason)
+            self._ledger.doom(contract, ending)
             if self._ledger.rental(contract) is not None:
                 self._condemned.pop(contract, None)
 
@@ -357,7 +358,7 @@ class Rentals:
         if bad and not rental.doomed and rental.attempt is not None:
             with self._writing():
                 self._blame(contract, self._ledger.attempt(rental.attempt).machine, reason)
-        self.condemn(contract, reason)
+        self.condemn(contract, returned(reason))
         return self._try_to_destroy(contract)
 
     def destroy_all(self, reason: str) -> list[int]:
@@ -387,19 +388,19 @@ class Rentals:
         if rental is not None and rental.ended_at is not None:
             self._condemned.pop(contract, None)
             return True
-        written = "" if rental is None else rental.doomed
-        reason = written or self._condemned.get(contract, "")
+        written = None if rental is None else rental.doom
+        ending = written or self._condemned.get(contract, returned(""))
         try:
             self._market.destroy(contract)
         except CloudError as error:
             logger.warning("instance %d is not destroyed yet: %s", contract, error)
             return False
-        logger.info("destroyed instance %d: %s", contract, reason)
+        logger.info("destroyed instance %d: %s", contract, ending)
         with self._writing():
-            self._gone(contract, reason)
+            self._gone(contract, ending)
         return True
 
-    def _gone(self, contract: int, reason: str) -> None:
+    def _gone(self, contract: int, ending: Ending) -> None:
         # Two threads may find it gone: the second must not revoke the keys of the k's next owner.
         with self._ending:
             k = self._ledger.k_of(contract)
@@ -407,7 +408,7 @@ class Rentals:
                 # In this order: a freed k may be taken at once.
                 self._setup.revoke(k)
             if self._ledger.rental(contract) is not None:
-                self._ledger.ended(contract, reason)
+                self._ledger.ended(contract, ending)
             self._condemned.pop(contract, None)
             self._unlinked.pop(contract, None)
             self._linked.discard(contract)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tune_app.cloud.ledger.endings import Ending, EndKind
 from tune_app.cloud.ledger.states import NOT_YET, Known, RequestState, is_silent
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.market.records import Instance
@@ -28,12 +29,19 @@ class Verdict:
 
     action: Action
     reason: str
+    by: EndKind = EndKind.RETURNED
+    """What ends one that is to be destroyed."""
     avoid_machine: bool = False
     """Whether the machine is at fault and is avoided for a while."""
     outbid: bool = False
     """Somebody bids more there, or stopped it: the machine is left alone for a shorter while."""
     never_linked: bool = False
     """It ran, but its link never opened: if that is true of others too, the head is at fault."""
+
+    @property
+    def ending(self) -> Ending:
+        """Of one that is to be destroyed."""
+        return Ending(kind=self.by, reason=self.reason)
 
 
 def judge(
@@ -131,13 +139,13 @@ def _own_price(instance: Instance, price: float, known: Known, tolerance: float)
 
 def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> Verdict | None:
     if instance.is_stopped:
-        return _destroy("stopped: outbid, or by hand; its storage bills", outbid=True)
+        return _taken_away("stopped: outbid, or by hand; its storage bills", outbid=True)
     if instance.status == "exited":
-        return _destroy("its container has ended", avoid_machine=True)
+        return _taken_away("its container has ended", avoid_machine=True)
     if is_silent(instance.status) and known.silent_since is not None and known.link_up is not True:
         silent = now - known.silent_since
         if silent >= patience.lost:
-            return _destroy(
+            return _taken_away(
                 f"{instance.status} for {silent:.0f} s, and its link is not open",
                 avoid_machine=True,
             )
@@ -150,23 +158,28 @@ def _lost(instance: Instance, known: Known, now: float, patience: Patience) -> V
         )
     # A container may run although its link does not open: then it is not a worker yet.
     if known.unlinked_since is not None and now - known.unlinked_since >= patience.loading:
-        return _destroy(
-            f"{instance.status}, but its link is not open for {now - known.unlinked_since:.0f} s",
+        return Verdict(
+            action=Action.DESTROY,
+            reason=f"{instance.status}, but its link is not open for "
+            f"{now - known.unlinked_since:.0f} s",
+            by=EndKind.TAKEN_AWAY if known.linked else EndKind.RETURNED,
             avoid_machine=True,
             never_linked=not known.linked,
         )
     return None
 
 
-def _destroy(
-    reason: str, *, avoid_machine: bool = False, never_linked: bool = False, outbid: bool = False
-) -> Verdict:
+def _destroy(reason: str, *, avoid_machine: bool = False) -> Verdict:
+    return Verdict(action=Action.DESTROY, reason=reason, avoid_machine=avoid_machine)
+
+
+def _taken_away(reason: str, *, avoid_machine: bool = False, outbid: bool = False) -> Verdict:
     return Verdict(
         action=Action.DESTROY,
         reason=reason,
+        by=EndKind.TAKEN_AWAY,
         avoid_machine=avoid_machine,
         outbid=outbid,
-        never_linked=never_linked,
     )
 
 

@@ -7,6 +7,7 @@ import threading
 from tests.tune_app.cloud.daemon.daemons import until
 from tune_app.cloud.daemon.lost_workers import LostWorkers, linked, lost
 from tune_app.cloud.errors import CloudError
+from tune_app.cloud.ledger.endings import Ending, taken_away
 from tune_app.cloud.overlay.verdicts import LinkState, LinkVerdict
 
 OPEN = LinkVerdict(state=LinkState.OPEN, reason="open")
@@ -21,7 +22,7 @@ class Rented:
 
     def __init__(self, loaded: dict[int, int]) -> None:
         self.running = loaded
-        self.condemned: list[tuple[int, str]] = []
+        self.condemned: list[tuple[int, Ending]] = []
         self.destroyed: list[int] = []
         self.go_on = threading.Event()
         self.refuses = False
@@ -29,8 +30,8 @@ class Rented:
     def loaded(self) -> dict[int, int]:
         return self.running
 
-    def condemn(self, contract: int, reason: str) -> None:
-        self.condemned.append((contract, reason))
+    def condemn(self, contract: int, ending: Ending) -> None:
+        self.condemned.append((contract, ending))
         self.running = {k: one for k, one in self.running.items() if one != contract}
 
     def destroy(self, contract: int, reason: str) -> bool:
@@ -64,14 +65,14 @@ def test_each_is_ended_once_and_the_watch_does_not_wait() -> None:
     workers.act({2: OPEN, 3: OPEN})
     for _ in range(3):
         workers.act({2: LOST, 3: OPEN})
-    assert rented.condemned == [(20, LOST.reason)]
+    assert rented.condemned == [(20, taken_away(LOST.reason))]
     assert rented.destroyed == []
     rented.running = {2: 21, 3: 30}
     workers.act({2: LOST, 3: OPEN})  # of the last owner's link still
     rented.go_on.set()
     until(lambda: rented.destroyed == [20])
     workers.close()
-    assert rented.condemned == [(20, LOST.reason)]
+    assert rented.condemned == [(20, taken_away(LOST.reason))]
 
 
 def test_an_api_that_is_away_ends_nothing_but_this_try() -> None:

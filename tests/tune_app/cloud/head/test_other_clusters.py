@@ -11,6 +11,7 @@ import pytest
 from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.vast.fake_vast import offer
 from tune_app.cloud.head.other_clusters import refuse_other_clusters, rented_by_others
+from tune_app.cloud.ledger.endings import returned
 from tune_app.cloud.ledger.file import LedgerError, ledger_path, still_rented
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.rules import OfferRules
@@ -34,12 +35,12 @@ def test_what_another_cluster_has_rented_is_seen_while_its_daemon_works(tmp_path
     with ledger_of(tmp_path, "a") as ledger:
         rent(ledger, "r", 77)
         rent(ledger, "s", 78)
-        ledger.ended(78, "asked for")
+        ledger.ended(78, returned("asked for"))
         assert rented_by_others(tmp_path, "b") == {"a": [77]}
     assert rented_by_others(tmp_path, "b") == {"a": [77]}, "or when it ended"
     assert rented_by_others(tmp_path, "a") == {}
     with ledger_of(tmp_path, "a") as ledger:
-        ledger.ended(77, "ray down")
+        ledger.ended(77, returned("ray down"))
     assert rented_by_others(tmp_path, "b") == {}, "the head is free again"
 
 

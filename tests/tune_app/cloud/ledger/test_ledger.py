@@ -13,6 +13,7 @@ from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.test_verdicts import RUNNING, STOPPED
 from tests.tune_app.cloud.vast.fake_vast import offer
 from tune_app.cloud.errors import FullError, InFlightError
+from tune_app.cloud.ledger.endings import EndKind, returned, taken_away
 from tune_app.cloud.ledger.file import LedgerError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.records import Attempt
@@ -62,7 +63,7 @@ def test_a_request_in_flight_or_rented_is_not_sent_again(ledger: Ledger) -> None
     ledger.rented(attempt.id, 77)
     with pytest.raises(InFlightError, match="rented"):
         reserve(ledger, "a")
-    ledger.ended(77, "outbid")
+    ledger.ended(77, returned("outbid"))
     assert reserve(ledger, "a").id == "a.2"
 
 
@@ -113,7 +114,7 @@ def test_hours_and_dollars_by_the_clock(ledger: Ledger, clock: Clock) -> None:
     ledger.observe(replace(RUNNING, status="offline"))
     clock.now += 7200
     ledger.observe(replace(RUNNING, status="offline"))
-    ledger.ended(RUNNING.id, "lost")
+    ledger.ended(RUNNING.id, returned("lost"))
     clock.now += 7200
     (rental,) = ledger.rentals()
     assert rental.hours == pytest.approx(5.5)
@@ -143,7 +144,7 @@ def test_an_instance_costs_money_since_the_market_says_that_it_exists(
         QUOTE.setup + 20 * (LISTED + QUOTE.storage_per_hour + QUOTE.bandwidth_per_hour)
     )
     ledger.foreign(replace(RUNNING, id=78, started=clock.now - 7200))
-    ledger.ended(78, "no owner")
+    ledger.ended(78, returned("no owner"))
     assert ledger.rentals()[1].dollars == pytest.approx(2 * 0.26)
 
 
@@ -163,7 +164,7 @@ def test_charges_count_where_they_are_higher_than_the_estimate(
     clock.now += 3600
     ledger.observe(RUNNING)
     assert ledger.spent() > 5.2, "what is not charged yet counts on top"
-    ledger.ended(77, "outbid")
+    ledger.ended(77, returned("outbid"))
     clock.now += 2 * 86_400
     ledger.reconcile([Charge(contract=77, dollars=0.3, parts={})])
     assert ledger.spent() == 0.3, "after a day nothing more is charged"
@@ -187,11 +188,11 @@ def test_failures_in_a_row(ledger: Ledger, clock: Clock) -> None:
     assert ledger.launch_failures("other")[0] == 0
     ledger.rented(reserve(ledger, "b").id, 77)
     assert ledger.launch_failures("worker")[0] == 0
-    ledger.ended(77, "never loaded")
+    ledger.ended(77, returned("never loaded"))
     assert ledger.launch_failures("worker")[0] == 1, "it never ran: the launch came to nothing"
     ledger.rented(reserve(ledger, "c").id, 78)
     ledger.observe(replace(RUNNING, id=78))
-    ledger.ended(78, "outbid")
+    ledger.ended(78, returned("outbid"))
     assert ledger.launch_failures("worker")[0] == 0, "it ran: bad luck, not a bad launch"
 
 
@@ -207,7 +208,7 @@ def test_a_bad_worker_counts_until_a_later_one_has_proved_itself(
         rent(request, number)
         ledger.bad_worker(number, "its set-up failed")
         ledger.bad_worker(number, "told twice")
-        ledger.ended(number, "its set-up failed")  # it never ran: the same failure
+        ledger.ended(number, returned("its set-up failed"))  # it never ran: the same failure
     rent("d", 80)
     assert ledger.launch_failures("worker")[::2] == (2, "its set-up failed")
     ledger.proved(77)
@@ -216,7 +217,7 @@ def test_a_bad_worker_counts_until_a_later_one_has_proved_itself(
     assert ledger.launch_failures("worker")[0] == 0
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_ledger_of_a_version_before_is_brought_up(
     tmp_path: Path, clock: Clock, version: int
 ) -> None:
@@ -225,9 +226,11 @@ def test_a_ledger_of_a_version_before_is_brought_up(
     with sqlite3.connect(tmp_path / "ledger.sqlite3") as before:
         if version == 1:
             before.execute("DROP TABLE bad_workers")
-        for table in ("credit", "drains", "stays"):
-            before.execute(f"DROP TABLE {table}")
-        before.execute("ALTER TABLE cluster DROP COLUMN lost")
+        if version <= 2:
+            for table in ("credit", "drains", "stays"):
+                before.execute(f"DROP TABLE {table}")
+            before.execute("ALTER TABLE cluster DROP COLUMN lost")
+        before.execute("ALTER TABLE instances DROP COLUMN ended_by")
         before.execute(f"PRAGMA user_version = {version}")
     before.close()
     with opened(tmp_path, clock) as ledger:
@@ -236,12 +239,81 @@ def test_a_ledger_of_a_version_before_is_brought_up(
         assert (ledger.drain(), ledger.credit(), ledger.lost()) == (None, None, "")
 
 
+ENDED_UNTIL_VERSION_3 = {
+    "stopped: outbid, or by hand; its storage bills": EndKind.TAKEN_AWAY,
+    "gone, but not ended by this cluster": EndKind.TAKEN_AWAY,
+    "its container has ended": EndKind.TAKEN_AWAY,
+    "offline for 130 s, and its link is not open": EndKind.TAKEN_AWAY,
+    "unknown for 130 s, and its link is not open": EndKind.TAKEN_AWAY,
+    "nothing came over its link for 181 s": EndKind.TAKEN_AWAY,
+    "its link is closed for 11 s": EndKind.TAKEN_AWAY,
+    "Its link is closed for 11 s": EndKind.RETURNED,
+    "terminated by Ray": EndKind.RETURNED,
+    "the cap of $1.00 is spent": EndKind.RETURNED,
+    "running, but its link is not open for 900 s": EndKind.RETURNED,
+    "known from the charges alone; its record was lost": None,
+}
+"""What told interruptions was how the reason begins."""
+
+
+def test_a_ledger_of_version_3_keeps_what_was_an_interruption(tmp_path: Path, clock: Clock) -> None:
+    reasons = list(ENDED_UNTIL_VERSION_3)
+    ended, doomed, alive = range(100, 100 + len(reasons)), (201, 202), 203
+    with opened(tmp_path, clock, slots=range(2, 40)) as ledger:
+        for contract in (*ended, *doomed, alive):
+            ledger.rented(reserve(ledger, f"of {contract}", at_most=38).id, contract)
+            ledger.observe(replace(RUNNING, id=contract))
+        clock.now += 3_600
+        for contract in (*ended, *doomed, alive):
+            ledger.observe(replace(RUNNING, id=contract))
+    with sqlite3.connect(tmp_path / "ledger.sqlite3") as before:
+        before.executemany(
+            "UPDATE instances SET ended_at = counted_to, ended_reason = ? WHERE contract = ?",
+            zip(reasons, ended, strict=True),
+        )
+        before.executemany(
+            "UPDATE instances SET doomed = ? WHERE contract = ?",
+            zip(("its container has ended", "ray down"), doomed, strict=True),
+        )
+        before.execute("ALTER TABLE instances DROP COLUMN ended_by")
+        before.execute("PRAGMA user_version = 3")
+    before.close()
+    for _ in range(2):  # the second time it is of this version
+        with opened(tmp_path, clock, slots=range(2, 40)) as ledger:
+            kinds = {rental.contract: rental.ended_by for rental in ledger.rentals()}
+            stays = ledger.stays()
+        known = zip(ended, ENDED_UNTIL_VERSION_3.values(), strict=True)
+        assert kinds == {**dict(known), 201: EndKind.TAKEN_AWAY, 202: EndKind.RETURNED, 203: None}
+        assert sum(stay.taken_away for stay in stays) == 8
+
+
+def test_what_ends_an_instance_is_told_by_its_kind_and_the_first_one_counts(
+    ledger: Ledger, clock: Clock
+) -> None:
+    for contract, request in ((77, "a"), (78, "b"), (79, "c")):
+        ledger.rented(reserve(ledger, request).id, contract)
+        ledger.observe(replace(RUNNING, id=contract))
+        clock.now += 600
+        ledger.observe(replace(RUNNING, id=contract))
+    ledger.doom(77, taken_away("in words that nobody has used before"))
+    ledger.doom(77, returned("ray down"))
+    ledger.ended(77, returned("ray down"))
+    ledger.ended(78, returned("stopped: outbid"))
+    ledger.ended(79, taken_away("gone"))
+    assert [(one.ended_by, one.ended_reason) for one in ledger.rentals()] == [
+        (EndKind.TAKEN_AWAY, "in words that nobody has used before"),
+        (EndKind.RETURNED, "stopped: outbid"),
+        (EndKind.TAKEN_AWAY, "gone"),
+    ]
+    assert [stay.taken_away for stay in ledger.stays()] == [True, False, True]
+
+
 def test_an_instance_that_came_of_an_error_keeps_its_k_until_it_is_gone(ledger: Ledger) -> None:
     attempt = reserve(ledger, "a")
     ledger.failed(attempt.id, "bid too low", contract=77)
     (rental,) = ledger.live()
     assert (rental.doomed, ledger.k_of(77)) == ("bid too low", attempt.k)
-    ledger.ended(77, "destroyed")
+    ledger.ended(77, returned("destroyed"))
     assert ledger.k_of(77) is None
     assert ledger.rentals()[0].ended_reason == "bid too low"
 
@@ -291,7 +363,7 @@ def test_what_failed_long_ago_is_forgotten_and_the_bill_is_not(
     ledger.failed(reserve(ledger, "old").id, "refused")
     ledger.avoid(9, "never loaded", seconds=100)
     ledger.rented(reserve(ledger, "a").id, 70)
-    ledger.ended(70, "outbid")
+    ledger.ended(70, returned("outbid"))
     clock.now += 3_600
     ledger.launch_failed("worker", "no offer")
     spent, failures = ledger.spent(), ledger.launch_failures("worker")

@@ -10,6 +10,7 @@ import pytest
 from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.test_verdicts import RUNNING
 from tests.tune_app.cloud.vast.fake_vast import offer
+from tune_app.cloud.ledger.endings import returned
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.records import Charge
 from tune_app.cloud.market.rules import OfferRules
@@ -50,7 +51,7 @@ def test_every_dollar_of_the_ledger_is_on_the_bill(tmp_path: Path) -> None:
             clock.now += 1_000.0
             ledger.observe(replace(RUNNING, id=7, status=status))
             ledger.observe(replace(RUNNING, id=8, status=status))
-        ledger.ended(7, "outbid")
+        ledger.ended(7, returned("outbid"))
         ledger.reconcile([Charge(contract=7, dollars=3.0, parts={})])
         found = bill(ledger, clock())
         spent = ledger.spent()

@@ -11,6 +11,7 @@ from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.test_bills import QUOTE
 from tests.tune_app.cloud.renting.test_verdicts import RUNNING
 from tests.tune_app.cloud.vast.fake_vast import offer
+from tune_app.cloud.ledger.endings import returned, taken_away
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.stays import Stay
 from tune_app.cloud.market.gpu_speeds import GUESSED, SPEEDS, read_speeds, speeds_of
@@ -76,8 +77,8 @@ def test_the_ledger_keeps_what_became_of_machines(tmp_path: Path) -> None:
             clock.now += 1_200.0
             ledger.observe(RUNNING)
             ledger.worked([RUNNING.id, 999_999])
-        ledger.doom(RUNNING.id, "stopped: outbid, or by hand; its storage bills")
-        ledger.ended(RUNNING.id, "")
+        ledger.doom(RUNNING.id, taken_away("somebody bid more"))
+        ledger.ended(RUNNING.id, returned(""))
         (stay,) = ledger.stays()
     assert (stay.gpu, stay.machine) == (QUOTE.offer.gpu_name, QUOTE.offer.machine_id)
     assert stay.setup_hours == pytest.approx(1 / 3)

@@ -27,6 +27,7 @@ from tune_app.cloud.errors import (
     UncertainError,
     UnknownInstanceError,
 )
+from tune_app.cloud.ledger.endings import returned, taken_away
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.instance_request import InstanceRequest, WorkerStart
 from tune_app.cloud.market.labels import Label
@@ -728,7 +729,7 @@ def test_one_that_is_listed_again_after_its_end_is_destroyed_again(
     node = house.create()
     house.steps(15)
     fake.fail("destroy", Fault.REFUSED_500)
-    house.ledger.ended(node.contract, "the API said so, wrongly")
+    house.ledger.ended(node.contract, returned("the API said so, wrongly"))
     house.steps(30)
     assert alive(fake) == []
     assert house.ledger.live() == []
@@ -760,7 +761,7 @@ def test_who_has_run_and_is_meant_to_stay_is_loaded(house: House, fake: FakeVast
     assert house.rentals.loaded() == {}
     house.steps(15)
     assert house.rentals.loaded() == {node.k: node.contract}
-    house.rentals.condemn(node.contract, "its link is closed for 11 s")
+    house.rentals.condemn(node.contract, taken_away("its link is closed for 11 s"))
     assert house.rentals.loaded() == {}
     house.steps(15)
     assert alive(fake) == []

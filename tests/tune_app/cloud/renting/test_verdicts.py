@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune_app.cloud.renting.instances import running
+from tune_app.cloud.ledger.endings import EndKind
 from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.head_id import own_head_id, read_head_id
@@ -131,6 +132,30 @@ def test_a_container_that_runs_without_a_link_is_borne_as_long_as_one_that_loads
 
 def test_a_container_that_ended_is_destroyed() -> None:
     assert verdict(replace(RUNNING, status="exited"), RENTED).action is Action.DESTROY
+
+
+def test_what_its_host_or_its_market_takes_away_is_told_from_what_is_given_back() -> None:
+    silent = replace(RENTED, silent_since=NOW - 121)
+    closed = replace(RENTED, link_up=False, unlinked_since=NOW - 901, linked=True)
+    for instance, known in (
+        (STOPPED, RENTED),
+        (replace(RUNNING, status="exited"), RENTED),
+        (replace(RUNNING, status="offline"), silent),
+        (replace(RUNNING, status="frozen"), silent),
+        (RUNNING, closed),
+    ):
+        found = verdict(instance, known)
+        assert (found.action, found.by) == (Action.DESTROY, EndKind.TAKEN_AWAY), found
+        assert (found.ending.kind, found.ending.reason) == (found.by, found.reason)
+    for instance, known in (
+        (RUNNING, replace(closed, linked=False)),
+        (LOADING, replace(RENTED, since=NOW - 901)),
+        (replace(RUNNING, dollars_per_hour=1.0), RENTED),
+        (replace(RUNNING, is_bid=False), RENTED),
+        (RUNNING, None),
+    ):
+        found = verdict(instance, known)
+        assert (found.action, found.by) == (Action.DESTROY, EndKind.RETURNED), found
 
 
 def test_doomed_stays_doomed() -> None:
