@@ -10,11 +10,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from cyclopts import App
+from torch._inductor.utils import fresh_cache
 
 from benchmarks.contenders import PlainTransformer, random_batches
 from benchmarks.gpu_cards import card_of
@@ -23,6 +24,7 @@ from model.sizing.budget import solve
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
 from model.spec import ModelConfig, ModelSpec
+from model.training.compilation import should_compile
 from model.training.settings import TrainingConfig
 from model.training.steps import read_all
 from model.training.training import Training
@@ -32,6 +34,8 @@ WARM_UP = 5
 SMALL, LARGE = 16, 256
 """Sequences of a step: what a cell trains with, and enough to keep a large card busy."""
 READ_EVERY = 16
+MOST_MILLIONS = 10_000
+"""Of tokens, among which the least that compile=auto compiles is looked for."""
 
 Step = Callable[[], None]
 
@@ -105,7 +109,9 @@ def _speeds(steps: int) -> Iterator[str]:
     yield ""
     yield "| loop | sequences a step | tokens/s | MFU |"
     yield "|---|---|---|---|"
+    found: list[str] = []
     for sequences in (SMALL, LARGE):
+        speeds: dict[str, float] = {}
         loops: dict[str, Callable[[], Step]] = {
             "ours, eager": lambda: _ours(config, sequences, compiled=False),  # noqa: B023
             "ours, compiled": lambda: _ours(config, sequences, compiled=True),  # noqa: B023
@@ -114,8 +120,33 @@ def _speeds(steps: int) -> Iterator[str]:
         }
         for name, made in loops.items():
             speed = sequences * config.context / _seconds(made(), steps)
+            speeds[name] = speed
             yield f"| {name} | {sequences} | {speed:,.0f} | {_utilisation(config, speed)} |"
             torch.compiler.reset()
+        found.append(_break_even(config, sequences, speeds))
+    yield ""
+    yield from found
+
+
+def _break_even(config: ModelConfig, sequences: int, speeds: Mapping[str, float]) -> str:
+    """From how many tokens on compiling pays here, beside what `auto` goes by."""
+    with fresh_cache():
+        training = _training(config, sequences, compiled=True)
+        training.step()
+    torch.compiler.reset()
+    seconds = training.compile_seconds
+    saved = 1 / speeds["ours, eager"] - 1 / speeds["ours, compiled"]
+    pays = f"it pays from {seconds / saved:,.0f} tokens on" if saved > 0 else "it never pays"
+    lengths = (millions * 10**6 for millions in range(1, MOST_MILLIONS))
+    least = next(
+        tokens
+        for tokens in lengths
+        if should_compile("auto", config, tokens=tokens, sequences=sequences, device=GPU)
+    )
+    return (
+        f"Compiling {sequences} sequences cold took {seconds:.1f} s: {pays}; compile=auto does it "
+        f"from {least:,} tokens on."
+    )
 
 
 def _seconds(step: Step, steps: int) -> float:
@@ -140,14 +171,18 @@ def _utilisation(config: ModelConfig, tokens_per_second: float) -> str:
     return f"{tokens_per_second * training_flops_per_token(config) / card.dense_bf16:.1%}"
 
 
-def _ours(config: ModelConfig, sequences: int, *, compiled: bool) -> Step:
-    training = Training(
+def _training(config: ModelConfig, sequences: int, *, compiled: bool) -> Training:
+    return Training(
         config,
         TrainingConfig(tokens=10**12, batch_size=sequences, compile="on" if compiled else "off"),
         random_batches(config, sequences),
         baseline=config,
         device=GPU,
     )
+
+
+def _ours(config: ModelConfig, sequences: int, *, compiled: bool) -> Step:
+    training = _training(config, sequences, compiled=compiled)
     ahead = []
 
     def step() -> None:

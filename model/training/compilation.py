@@ -6,18 +6,7 @@ import subprocess
 
 from model.sizing.cost import training_flops_per_token
 from model.spec import ModelConfig
-from model.training.hardware import compiler_found, compiler_name, kind_of
-
-COMPILE_SECONDS = 12.0
-COMPILE_SECONDS_PER_LAYER = 1.5
-"""What a cold compilation takes, forward and backward; 22 to 28 s were measured at 11 layers."""
-
-SAVED_SECONDS_PER_FLOP = 0.5e-12
-"""What compiling saves; 0.43 and 0.57 s in 10¹² training FLOPs were measured at 10M parameters with
-4 and 11 layers.
-
-All on two cores with AVX-512 bf16 and torch 2.13; faster machines both compile and train faster.
-"""
+from model.training.hardware import CompilingCosts, compiler_found, compiler_name, kind_of
 
 REMEDY = "Install a C++ compiler and Python's headers, or set compile=off"
 
@@ -38,11 +27,17 @@ class CompilationError(RuntimeError):
     """compile is 'on', and torch.compile failed. The message is one line and names the cause."""
 
 
-def should_compile(mode: str, config: ModelConfig, *, tokens: int, device: str) -> bool:
-    """Whether to compile a run of `tokens` tokens; `auto` compiles where it pays."""
+def should_compile(
+    mode: str, config: ModelConfig, *, tokens: int, sequences: int, device: str
+) -> bool:
+    """Whether to compile a run of `tokens` tokens, `sequences` at once; `auto` compiles where it
+    pays."""
     if mode != "auto":
         return mode == "on"
-    return kind_of(device).COMPILES_BY_ITSELF and compile_pays(config, tokens=tokens)
+    costs = kind_of(device).COMPILING
+    return costs is not None and compile_pays(
+        config, tokens=tokens, sequences=sequences, costs=costs
+    )
 
 
 def missing_compiler(device: str) -> str:
@@ -52,13 +47,18 @@ def missing_compiler(device: str) -> str:
     return f"there is no {compiler_name(device)}. {REMEDY}"
 
 
-def compile_pays(config: ModelConfig, *, tokens: int) -> bool:
+def compile_pays(
+    config: ModelConfig, *, tokens: int, sequences: int, costs: CompilingCosts
+) -> bool:
     """Whether compiling saves a run of `tokens` tokens more time than a cold compilation takes.
 
-    A function of the sizes alone, never of the clock, so that a resumed run decides the same.
+    A function of the sizes and the kind of device alone, never of the clock, so that a resumed run
+    decides the same. `sequences` are those of a forward and backward pass.
     """
-    saved = tokens * training_flops_per_token(config) * SAVED_SECONDS_PER_FLOP
-    return saved > COMPILE_SECONDS + COMPILE_SECONDS_PER_LAYER * config.n_layers
+    flops = tokens * training_flops_per_token(config)
+    layers = tokens / (sequences * config.context) * config.n_layers
+    saved = flops * costs.saved_per_flop + layers * costs.saved_per_layer
+    return saved > costs.seconds + costs.seconds_per_layer * config.n_layers
 
 
 def cause_of(error: BaseException) -> str:

@@ -135,7 +135,14 @@ class Training:
             if start.moments is not None:
                 set_moments(self.model, self._optimizer, start.moments)
             self._tell_progress()
-        compiled = should_compile(training.compile, config, tokens=training.tokens, device=device)
+        compiled = should_compile(
+            training.compile,
+            config,
+            tokens=training.tokens,
+            # Of what was wished for: what fits may change in mid-run, the decision may not.
+            sequences=training.batch_size // training.gradient_accumulation,
+            device=device,
+        )
         self._compiler = compiler or Compiler()
         self._loss = self.model.loss
         if compiled:

@@ -18,9 +18,9 @@ CONFIG = ModelConfig(
 def test_a_mac_trains_in_fp32_and_compiles_only_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
     assert not bf16_is_fast("mps")
-    assert not should_compile("auto", CONFIG, tokens=LONG, device="mps")
-    assert should_compile("on", CONFIG, tokens=LONG, device="mps")
-    assert should_compile("auto", CONFIG, tokens=LONG, device="cpu")
+    assert not should_compile("auto", CONFIG, tokens=LONG, sequences=1, device="mps")
+    assert should_compile("on", CONFIG, tokens=LONG, sequences=1, device="mps")
+    assert should_compile("auto", CONFIG, tokens=LONG, sequences=1, device="cpu")
 
 
 def test_a_gpu_is_known_by_its_name_and_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,6 @@ from model.spec import ModelConfig, ModelSpec
 from model.training.compilation import (
     CompilationError,
     cause_of,
-    compile_pays,
     remedy_for,
     should_compile,
 )
@@ -340,16 +339,38 @@ def test_bf16_is_refused_where_the_hardware_has_none(monkeypatch: pytest.MonkeyP
 
 def test_only_long_runs_are_compiled() -> None:
     baseline = solve(ModelSpec())
-    assert not compile_pays(baseline, tokens=300_000)
-    assert compile_pays(baseline, tokens=5_000_000)
-    for mode, compiled in (("off", False), ("on", True), ("auto", False)):
-        assert should_compile(mode, baseline, tokens=300_000, device="cpu") is compiled
+    for mode, tokens, compiled in (
+        ("off", 5_000_000, False),
+        ("on", 300_000, True),
+        ("auto", 300_000, False),
+        ("auto", 5_000_000, True),
+    ):
+        found = should_compile(mode, baseline, tokens=tokens, sequences=16, device="cpu")
+        assert found is compiled
+
+
+@pytest.mark.parametrize(
+    ("tokens", "sequences", "compiled"),
+    [
+        (5_000_000, 16, False),  # seconds of training: compiling would take longer than all of it
+        (20_000_000, 16, False),
+        (100_000_000, 16, True),
+        (100_000_000, 256, False),  # few launches, long ones
+        (5_000_000, 1, True),
+    ],
+)
+def test_a_gpu_compiles_only_where_the_launches_saved_outweigh_it(
+    tokens: int, sequences: int, compiled: bool
+) -> None:
+    baseline = solve(ModelSpec())
+    found = should_compile("auto", baseline, tokens=tokens, sequences=sequences, device="cuda:0")
+    assert found is compiled
 
 
 @pytest.fixture
 def pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that `auto` compiles, however short."""
-    monkeypatch.setattr("model.training.compilation.compile_pays", lambda config, tokens: True)
+    monkeypatch.setattr("model.training.compilation.compile_pays", lambda config, **sizes: True)
 
 
 def test_without_a_compiler_training_is_eager_and_says_so(
