@@ -7,7 +7,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import psutil
 import ray
@@ -64,7 +64,7 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
         error: the error that Tune received.
         pulse: the last report of the process.
     """
-    if isinstance(error, ActorDiedError) and _CREATION in str(error):
+    if of_creation(error):
         host = _host_at(match[1]) if (match := _ADDRESS.search(_plain(error)[0])) else ""
         return Loss(kind=FailureClass.CODE, reason=reason_in(_plain(error)), early=True, host=host)
     reason = "the process was lost"
@@ -74,18 +74,27 @@ def diagnose(error: BaseException | None, pulse: Pulse) -> Loss:
     return Loss(kind=kind, reason=reason, cause=cause)
 
 
-def creation_error(trial: Trial) -> ActorDiedError | None:
-    """The error that kept the process of a trial from being set up; None for other errors.
+def take_error(trial: Trial) -> BaseException | None:
+    """The error that Tune has just handled for a trial; None if it was none of Ray's.
 
-    Read from the file that Tune writes first: Trial.get_pickled_error reads a copy made later.
+    Read from the file that Tune writes at once: Trial.get_pickled_error reads a copy, which Tune
+    makes when it takes a snapshot, and that is hardly ever. Removes the file, so that no later
+    failure is taken for this one.
     """
-    path = trial.pickled_error_file
-    if path is None or not Path(path).exists():
+    if trial.pickled_error_file is None:
         return None
-    error = cloudpickle.loads(Path(path).read_bytes())
-    if isinstance(error, ActorDiedError) and _CREATION in str(error):
-        return error
-    return None
+    path = Path(trial.pickled_error_file)
+    try:
+        error: BaseException = cloudpickle.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    path.unlink()
+    return error
+
+
+def of_creation(error: BaseException | None) -> TypeGuard[ActorDiedError]:
+    """Whether an error kept a process from being set up."""
+    return isinstance(error, ActorDiedError) and _CREATION in str(error)
 
 
 def _by_the_error(error: BaseException | None) -> tuple[FailureClass, str] | None:

@@ -32,7 +32,7 @@ from tune_app.journal.records import (
 )
 from tune_app.on_ray.cell_queue import CellQueue
 from tune_app.on_ray.halt import Halt
-from tune_app.on_ray.lost_processes import Pulse, creation_error, diagnose
+from tune_app.on_ray.lost_processes import Pulse, diagnose, of_creation, take_error
 from tune_app.on_ray.messages import (
     CELL,
     CHECKPOINT,
@@ -222,10 +222,10 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called when a process was lost, or ended itself in order to be restarted."""
         key = trial.config[CELL]["key"]
-        error = creation_error(trial) or trial.get_pickled_error()
+        error = take_error(trial)
         if isinstance(error, RayTaskError) and isinstance(error.cause, RetryError):
             return
-        if error is None and key in self._lost:
+        if key in self._lost and not of_creation(error):
             # Tune reports a process lost between two cells twice.
             return
         self._lost.add(key)

@@ -9,6 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.train._internal import storage
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
@@ -31,6 +34,7 @@ from tune_app.on_ray.messages import (
 )
 from tune_app.on_ray.messages import TOKENS as TRAINED
 from tune_app.on_ray.scheduler import CLEANUP_SECONDS, SweepScheduler
+from tune_app.on_ray.trainable import RetryError
 from tune_app.results.caveats import caveats
 from tune_app.results.summary import summarise
 from tune_app.stopping.curves import Curves
@@ -235,3 +239,43 @@ def test_a_cell_that_is_paused_in_the_journal_is_not_started(journal: Journal) -
     )
     again.on_trial_add(SimpleNamespace(_actor_force_cleanup_timeout=10), trial)
     assert statuses == [Trial.PAUSED]
+
+
+def test_an_attempt_that_ended_itself_is_no_lost_process(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where Ray, if it ran, would have Tune write what it hands over to its snapshots.
+    monkeypatch.setattr(storage, "_get_ray_train_session_dir", lambda: str(tmp_path / "session"))
+    scheduler = Sweep(journal, Action.CONTINUE)._scheduler
+    cell = journal.cells()[1].key
+    trial = Trial(
+        "CellTrainable",
+        stub=True,
+        config={CELL: {"key": cell}},
+        storage=storage.StorageContext(str(tmp_path), "sweep", trial_dir_name=cell),
+    )
+    trial.init_local_path()  # type: ignore[no-untyped-call]
+
+    stopped: list[Trial] = []
+    controller: Any = SimpleNamespace(request_stop_trial=stopped.append)
+
+    def fail(error: Exception) -> list[str]:
+        """What the journal has of a failure that Tune handles: it writes no copy of the error."""
+        before = len(journal.failures())
+        trial.handle_error(error)  # type: ignore[arg-type]
+        scheduler.on_trial_error(controller, trial)
+        return [failure.reason for failure in journal.failures()[before:]]
+
+    retried = RetryError("reported before")
+    again = RayTaskError("train", "Traceback", retried).as_instanceof_cause()
+    assert fail(again) == []
+    assert fail(TuneError("of Tune itself")) == ["the process was lost"], "not the one before"
+    scheduler.started(cell)
+    assert fail(again) == []
+    died = ActorDiedError()
+    (reason,) = fail(died)
+    assert reason.startswith("ActorDiedError: The actor died")
+    assert fail(died) == [], "Tune reports one lost between two cells twice"
+    creation = RayTaskError("__init__", "Traceback\nModuleNotFoundError: No module 'x'", retried)
+    assert fail(ActorDiedError(creation)) == ["ModuleNotFoundError: No module 'x'"]
+    assert stopped == [trial]

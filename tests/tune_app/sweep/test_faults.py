@@ -53,6 +53,8 @@ def test_a_defect_ends_its_cell_and_no_memory_halves_the_batch(
         status = {cell.label: cell.status for cell in journal.cells()}
         assert list(status.values()).count(Status.FAILED) == 1
         assert list(status.values()).count(Status.FINISHED) == 4
+        kinds = sorted(item.kind for item in journal.failures())
+        assert kinds == [FailureClass.CODE, FailureClass.MEMORY], "each is recorded once"
         (code_failure,) = [item for item in journal.failures() if item.kind is FailureClass.CODE]
         assert code_failure.ended
         assert "ZeroDivisionError: a defect of one cell" in code_failure.traceback
