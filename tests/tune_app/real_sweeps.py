@@ -68,6 +68,7 @@ class Sweeps:
         space: Path | None = None,
         inject: str | None = None,
         environment: Mapping[str, str] | None = None,
+        module: str = "tune_app.sweep",
     ) -> subprocess.Popen[str]:
         """Starts a sweep, of one cell at a time unless the options say otherwise.
 
@@ -75,6 +76,7 @@ class Sweeps:
             environment: beside this process' own.
             inject: a program that every process of the sweep runs when it has loaded
                 model.network.transformer, with the module as `transformer`.
+            module: the command line.
         """
         variables = self._environment | dict(environment or {})
         if inject is not None:
@@ -83,7 +85,7 @@ class Sweeps:
             (folder / "sitecustomize.py").write_text(INJECTION % inject)
             variables["PYTHONPATH"] = str(folder)
         command = [
-            *(sys.executable, "-m", "tune_app.sweep", str(space or self.space)),
+            *(sys.executable, "-m", module, str(space or self.space)),
             *("--name", name, "--results", str(self.folder / "runs")),
             *(() if "--cells-at-once" in options else ("--cells-at-once", "1")),
             *options,
@@ -104,8 +106,11 @@ class Sweeps:
         space: Path | None = None,
         inject: str | None = None,
         environment: Mapping[str, str] | None = None,
+        module: str = "tune_app.sweep",
     ) -> tuple[int, str]:
-        process = self.start(name, *options, space=space, inject=inject, environment=environment)
+        process = self.start(
+            name, *options, space=space, inject=inject, environment=environment, module=module
+        )
         output, _ = process.communicate(timeout=240)
         return process.returncode, output
 
