@@ -70,7 +70,7 @@ class MixtureOfExperts(nn.Module):
         # The pass adds up the losses of all layers; so a weight means the same at every depth.
         self.balance_weight = config.balance_weight / config.n_layers
         self.router_z_weight = config.router_z_weight / config.n_layers
-        self.router = Projection(config, reads="d_model", writes=config.n_experts)
+        self.router = Projection(config, reads="d_model", writes=config.n_experts, decides=True)
         self.gate = ExpertMatrices(config, reads="d_model", writes="d_ff")
         self.up = ExpertMatrices(config, reads="d_model", writes="d_ff")
         self.down = ExpertMatrices(config, reads="d_ff", writes="d_model")

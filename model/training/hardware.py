@@ -9,12 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
 
 Environment = dict[str, str | int | bool]
 """What the bits of a result depend on besides the run's settings, as plain values."""
+
+FP8_CAPABILITY = (8, 9)
+"""The compute capability from which on an NVIDIA GPU multiplies FP8: Ada, Hopper and newer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,10 @@ class DeviceKind(ABC):
     def name(self, device: str) -> str:
         """The name of the processor."""
 
+    def lacks_fp8(self, device: str) -> str:
+        """Why it cannot multiply FP8; empty if it can."""
+        return f"{device} is none"
+
     def compiler(self) -> tuple[str, str]:
         """Language and command of the compiler that torch.compile needs."""
         return "C++", os.environ.get("CXX", "g++")
@@ -81,6 +89,12 @@ class Cuda(DeviceKind):
 
     def name(self, device: str) -> str:
         return torch.cuda.get_device_name(device)
+
+    def lacks_fp8(self, device: str) -> str:
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= FP8_CAPABILITY:
+            return ""
+        return f"{device}, {self.name(device)}, has {'.'.join(map(str, capability))}"
 
     def compiler(self) -> tuple[str, str]:
         """C, for Triton's launchers."""
@@ -116,15 +130,21 @@ def bf16_is_fast(device: str) -> bool:
 
 
 def precision_on(device: str, asked: str) -> str:
-    """`bf16` or `fp32`; `auto` takes the faster.
+    """`bf16`, `fp32` or `fp8`; `auto` takes the faster of the first two.
 
-    Raises ValueError for `bf16` on a device without it in hardware.
+    Raises ValueError for `bf16` and `fp8` on a device without it in hardware.
     """
     if asked == "auto":
         return "bf16" if bf16_is_fast(device) else "fp32"
     if asked == "bf16" and not bf16_is_fast(device):
         raise ValueError(
             f"precision is 'bf16', which {device} has no instructions for; use 'auto' or 'fp32'"
+        )
+    if asked == "fp8" and (lack := kind_of(device).lacks_fp8(device)):
+        least = ".".join(map(str, FP8_CAPABILITY))
+        raise ValueError(
+            f"precision is 'fp8', which needs a GPU of compute capability {least} or more (Ada, "
+            f"Hopper or newer), but {lack}; use 'auto', which is bf16 where that is fast"
         )
     return asked
 
@@ -142,7 +162,7 @@ def compiler_name(device: str) -> str:
 
 def environment(device: str, *, precision: str, compiled: bool) -> Environment:
     """The record of this machine and its settings: equal records mean equal bits."""
-    return {
+    found: Environment = {
         "machine": kind_of(device).name(device),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
@@ -150,6 +170,9 @@ def environment(device: str, *, precision: str, compiled: bool) -> Environment:
         "compiled": compiled,
         "torch": str(torch.__version__),
     }
+    if precision == "fp8":
+        found["torchao"] = version("torchao")
+    return found
 
 
 def differences(saved: Mapping[str, object], now: Mapping[str, object]) -> list[str]:

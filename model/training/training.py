@@ -35,6 +35,7 @@ from model.training.compilation import (
     should_compile,
 )
 from model.training.compiler import Compiler
+from model.training.fp8 import in_fp8
 from model.training.hardware import (
     deterministic_algorithms,
     differences,
@@ -76,13 +77,14 @@ class Training:
         baseline: of the space; `depth_mup` carries the learning rate from it.
         device: `cpu`, `cuda`, …
         compiler: of this process, if it trains several models; None makes one for this model alone.
+        emulate_fp8: under precision `fp8`, rounds to FP8 and multiplies in fp32, on any device: for
+            tests, as it is slower than either.
         start: a trained model to go on with; its multipliers stay, whatever the baseline. None
             starts from random weights.
 
-    Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` on a device
-    without it in hardware, for a variant that is not for training and for a start that is another
-    model's, CompilationError if compile
-    is 'on' and there is no compiler.
+    Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` and `fp8`
+    on a device without it in hardware, for a variant that is not for training and for a start that
+    is another model's, CompilationError if compile is 'on' and there is no compiler.
     """
 
     KEEPS_CASTS = True
@@ -100,6 +102,7 @@ class Training:
         compiler: Compiler | None = None,
         start: WarmStart | None = None,
         sequences: Callable[[int], int] | None = None,
+        emulate_fp8: bool = False,
     ) -> None:
         require_trainable(config)
         self.config = config
@@ -117,7 +120,8 @@ class Training:
         """Wall time that compilation took, in the first step."""
         self.compile_failure = ""
         """Why training is eager although compiling would pay; empty if it is not."""
-        self.precision = precision_on(device, training.precision)
+        emulated = emulate_fp8 and training.precision == "fp8"
+        self.precision = "fp8" if emulated else precision_on(device, training.precision)
         self._batches = batches
         self._sequences = sequences
         self._held_progress = None if start is None else start.progress
@@ -144,11 +148,17 @@ class Training:
             device=device,
         )
         self._compiler = compiler or Compiler()
-        self._loss = self.model.loss
+        self._trained = self.model
+        """What a step runs: the model, or one of the same weights whose products are in FP8."""
+        if self.precision == "fp8":
+            self._trained = in_fp8(self.model, emulated=emulated)
+        self._loss = self._trained.loss
         if compiled:
-            self._loss = self._compiler.loss_of(self.model, self._shape(), device=device)
+            self._loss = self._compiler.loss_of(self._trained, self._shape(), device=device)
         self._compiles = compiled
         self.environment = environment(device, precision=self.precision, compiled=compiled)
+        if emulated:
+            self.environment["fp8"] = "emulated"
         if compiled and (lack := missing_compiler(device)):
             self._run_eager(lack)
 
@@ -315,7 +325,7 @@ class Training:
             with torch.autocast(
                 torch.device(self.device).type,
                 torch.bfloat16,
-                enabled=self.precision == "bf16",
+                enabled=self.precision in ("bf16", "fp8"),
                 cache_enabled=self.KEEPS_CASTS,
             ):
                 output = self._loss(
@@ -366,8 +376,8 @@ class Training:
         logger.warning("training runs eager, because %s", reason)
         self.compile_failure = reason
         self.environment["compiled"] = False
-        self.model.run_block = run_block
-        self._loss, self._compiles = self.model.loss, False
+        self._trained.run_block = run_block
+        self._loss, self._compiles = self._trained.loss, False
 
 
 def _reported(output: LossOutput) -> dict[str, Tensor]:

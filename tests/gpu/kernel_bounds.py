@@ -36,6 +36,7 @@ MOST_KERNELS: Mapping[str, int] = {
     "Muon, two layers": 443,
     "standard parametrization": 180,
     "fp32": 143,
+    "fp8": 648,
     "no clipping": 187,
     "micro-batches": 678,
     "gradient checkpointing": 228,

@@ -17,10 +17,12 @@ from model.network.blocked_groups import blocked_outer, blocked_product
 from model.network.grouped import grouped_product
 from model.network.loss import linear_cross_entropy
 from model.training.batched_muon import BatchedMuon
+from model.training.hardware import KINDS
 from model.training.settings import TrainingConfig
 from model.training.steps import StepResult
 from model.training.training import Training
 from tests.gpu.traced_steps import SIZES, Case, Source, cases
+from tests.model.training import test_fp8
 from tests.model.training.test_training import CONFIG, SETTINGS, CountingBatches
 from tests.model.variants import with_variants
 
@@ -87,6 +89,26 @@ def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(optimizer: str) -> N
     second = on(GPU, settings)
     second.load_state_dict(on_the_cpu(first.state_dict()))
     assert before + losses(second, 3) == undisturbed
+
+
+def test_fp8_trains_as_bf16_does_and_resumes_bit_for_bit() -> None:
+    if lack := KINDS["cuda"].lacks_fp8(GPU):
+        pytest.skip(f"needs FP8: {lack}")
+
+    def started(precision: str) -> Training:
+        settings = replace(test_fp8.SETTINGS, precision=precision)
+        config, text = test_fp8.CONFIG, test_fp8.SourceText()
+        return Training(config, settings, text, baseline=config, device=GPU)
+
+    undisturbed = losses(started("fp8"), test_fp8.STEPS)
+    first = started("fp8")
+    before = losses(first, 3)
+    second = started("fp8")
+    second.load_state_dict(on_the_cpu(first.state_dict()))
+    assert before + losses(second, 3) == undisturbed[:6]
+    exact = losses(started("bf16"), test_fp8.STEPS)
+    ours, theirs = (sum(one.loss for one in run[-10:]) for run in (undisturbed, exact))
+    assert ours == pytest.approx(theirs, rel=0.01)
 
 
 @pytest.mark.parametrize(("start", "then"), [(GPU, "cpu"), ("cpu", GPU)])

@@ -54,6 +54,8 @@ class Case:
     masked: bool = False
     """Whether a part of the targets is not scored."""
     capability: tuple[int, int] = HOPPER
+    aligned: bool = False
+    """Whether widths are rounded up to multiples of 16, as FP8 needs them."""
 
 
 def cases() -> dict[str, Case]:
@@ -85,6 +87,7 @@ def cases() -> dict[str, Case]:
         "Muon, two layers": Case(config={"n_layers": 2}, training={"optimizer": "muon"}),
         "standard parametrization": Case(training={"parametrization": "standard"}),
         "fp32": Case(training={"precision": "fp32"}),
+        "fp8": Case(training={"precision": "fp8"}, aligned=True),
         "no clipping": Case(training={"gradient_clip": float("inf")}),
         "micro-batches": Case(training={"gradient_accumulation": 4}),
         "gradient checkpointing": Case(training={"gradient_checkpointing": True}),
@@ -136,6 +139,9 @@ class Source:
 def traced(case: Case, size: str) -> dict[str, Any]:
     """The kernels of a second training step by stage, and of an evaluation of two batches."""
     config = replace(with_variants(SIZES[size], case.variants), **case.config)
+    if case.aligned:
+        widths = {name: getattr(config, name) for name in ("d_model", "head_dim", "d_ff")}
+        config = replace(config, **{name: -(-n // 16) * 16 for name, n in widths.items()})
     if size == "more" and config.n_experts is not None:
         config = replace(config, n_experts=2 * config.n_experts)
     settings: dict[str, Any] = {"batch_size": SEQUENCES, "compile": "off", **case.training}

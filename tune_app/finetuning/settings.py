@@ -28,7 +28,7 @@ class FineTuneSettings:
     optimizer: str = "adamw"
     """`adamw` or `muon`."""
     precision: str = "auto"
-    """`bf16`, `fp32`, or `auto`: bf16 where it is fast."""
+    """`bf16`, `fp32`, `fp8`, or `auto`: bf16 where it is fast."""
     evaluations: int = 10
     """How often it is scored, evenly spaced; the last time at the end."""
     seed: int = 0

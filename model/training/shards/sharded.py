@@ -37,9 +37,9 @@ class ShardedTraining:
     sees results; `close` ends the others. After an error in a step there is nothing left to train:
     start anew from a saved state.
 
-    Raises ValueError for a batch that cannot be cut into as many parts, and for a device of which
-    there are not as many; CompilationError if compile is 'on'; ProcessFailedError, here and in
-    every method, if another process fails.
+    Raises ValueError for a batch that cannot be cut into as many parts, for a device of which there
+    are not as many and for `fp8`; CompilationError if compile is 'on'; ProcessFailedError, here and
+    in every method, if another process fails.
     """
 
     def __init__(
@@ -60,6 +60,11 @@ class ShardedTraining:
         if training.compile == "on":
             raise CompilationError(
                 "compile is 'on', but a model of several processes is not compiled"
+            )
+        if training.precision == "fp8":
+            raise ValueError(
+                f"precision is 'fp8' and {processes} processes are to train the model; FP8 is for "
+                "one process: use 'bf16', or one process"
             )
         devices = devices_of(device, processes)
         build = partial(Member, config, training, baseline=baseline)

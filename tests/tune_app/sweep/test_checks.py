@@ -37,6 +37,7 @@ def test_a_dry_run_finds_the_resources_and_leaves_no_trace(tmp_path: Path) -> No
         ({"corpus": "wikitext-3"}, {}, "did you mean wikitext"),
         ({"warmup_fraction": 2.0}, {}, "warmup_fraction is 2.0"),
         ({"precision": "bf16"}, {}, "precision is 'bf16', which cpu has no instructions for"),
+        ({"precision": "fp8"}, {}, "precision is 'fp8', which needs a GPU of compute capability"),
         ({"compile": "on"}, {}, "compile is 'on', but there is no C"),
         ({}, {"device": "mps", "gpus": None}, "device 'mps' is not available on this machine"),
         ({}, {"wandb": "online"}, "W&B online needs a key"),
