@@ -220,6 +220,13 @@ MUTATIONS: Sequence[Mutation] = (
         test=f"{TESTS}/head/test_calls.py::test_a_cap_over_the_account_s_total_is_refused_first",
     ),
     Mutation(
+        name="a link that came back is taken for a whole one",
+        path=f"{CLOUD}/overlay/verdicts.py",
+        old="if link.was_closed > patience.broken:",
+        new="if False:",
+        test=f"{TESTS}/overlay/test_verdicts.py::test_one_link_that_was_closed_and_came_back",
+    ),
+    Mutation(
         name="the test for orphans is inverted",
         path=f"{CLOUD}/renting/orphans.py",
         old="    if instance.id in owner.contracts or",

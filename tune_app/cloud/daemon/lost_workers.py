@@ -15,7 +15,7 @@ from typing import Protocol
 
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.ledger.endings import Ending, taken_away
-from tune_app.cloud.overlay.verdicts import LinkState, LinkVerdict
+from tune_app.cloud.overlay.verdicts import LinkVerdict
 from tune_app.cloud.overlay.watch import LinkWatch
 
 logger = logging.getLogger(__name__)
@@ -46,21 +46,21 @@ def linked(
         before: the same, as of the last look.
         loaded: k and contract of those that run.
     """
-    now = {k: loaded[k] for k, verdict in verdicts.items() if verdict.up and k in loaded}
+    now = {k: loaded[k] for k, verdict in verdicts.items() if verdict.is_open and k in loaded}
     return {**before, **now}
 
 
 def lost(
     verdicts: Mapping[int, LinkVerdict], linked: Mapping[int, int], loaded: Mapping[int, int]
 ) -> dict[int, str]:
-    """Contracts to destroy, with the reason: their own link was open once, and is lost.
+    """Contracts to destroy, with the reason: their own link was open once, and is lost or broken.
 
     A fault of the head loses no link, and an instance that is still loading has none to lose.
     """
     return {
         loaded[k]: verdict.reason
         for k, verdict in verdicts.items()
-        if verdict.state is LinkState.LOST and k in loaded and linked.get(k) == loaded[k]
+        if verdict.gives_up and k in loaded and linked.get(k) == loaded[k]
     }
 
 

@@ -22,9 +22,10 @@ def judged_fault(
     """What to remember, and why Ray must restart now; None if it need not.
 
     Ray never frees what was reserved on a node whose connections broke and came back: the node
-    lives, and is of no use. That of one worker is destroyed with it; where the head broke all of
-    them the workers are kept, and the head forgets. It does so when the first link is back: before
-    that nobody could join, and the other links may not come at all.
+    lives, and is of no use. That of one worker is destroyed with it (LinkState.BROKEN, on which the
+    daemon acts), and Ray goes on for the others; where the head broke all of them the workers are
+    kept, and the head forgets. It does so when the first link is back: before that nobody could
+    join, and the other links may not come at all.
     """
     at_fault = [one for one in verdicts.values() if one.state is LinkState.HEAD]
     if at_fault:

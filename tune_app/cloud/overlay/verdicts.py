@@ -13,6 +13,10 @@ class LinkPatience:
 
     closed: float = 10.0
     """A link that is closed for longer is lost."""
+    broken: float = 1.5
+    """One that was closed for longer, and is open again, leads to a node of no use: Ray never frees
+    what was reserved there. More than `look`: what is closed at two looks was closed for that long,
+    and what is closed at one may have been for an instant."""
     stalled: float = 180.0
     """One that is open, and over which nothing comes for longer, is lost. TCP tries again at twice
     the pause each time: after 90 s without packets it may stay silent for 180."""
@@ -20,7 +24,7 @@ class LinkPatience:
     """Links that close within this time close together."""
     head: float = 120.0
     """How long after a fault of the head's no worker is blamed for staying away."""
-    look: float = 2.0
+    look: float = 1.0
     """Between two looks at all links."""
     answer: float = 3.0
     """How long an open link may take to react in a look."""
@@ -47,6 +51,10 @@ class LinkHistory:
 
     closed_since: float | None = None
     silent_since: float | None = None
+    was_closed: float = 0.0
+    """For how long it was closed at most before it came back, by a fault that is not the head's."""
+    excused: bool = False
+    """It was closed by a fault of the head's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,8 @@ class LinkState(enum.Enum):
     CLOSED = "closed"
     """For a short time: it may come back."""
     LOST = "lost"
+    BROKEN = "broken"
+    """Open again after it was closed for too long: Ray's connections over it are gone."""
     HEAD = "head"
     """Closed by a fault of the head's: the worker is not to blame."""
 
@@ -82,6 +92,16 @@ class LinkVerdict:
         """Whether its worker is to be counted on."""
         return self.state in (LinkState.OPEN, LinkState.STALLED)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a worker holds it now, of use or not."""
+        return self.up or self.state is LinkState.BROKEN
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether its worker is of no use any more: another one is to take its place."""
+        return self.state in (LinkState.LOST, LinkState.BROKEN)
+
 
 def observed(history: History, seen: Mapping[int, Sight], *, now: float) -> History:
     """The history with what was seen now.
@@ -92,13 +112,20 @@ def observed(history: History, seen: Mapping[int, Sight], *, now: float) -> Hist
     for k, sight in seen.items():
         before = history.links.get(k)
         if sight.open:
-            since = None if before is None else before.silent_since
+            link = before or LinkHistory()
+            since, closed = link.silent_since, link.was_closed
+            by_head = link.excused or history.fault_since is not None
+            if link.closed_since is not None and not by_head:
+                closed = max(closed, now - link.closed_since)
             known[k] = LinkHistory(
-                silent_since=None if sight.answers else (now if since is None else since)
+                silent_since=None if sight.answers else (now if since is None else since),
+                was_closed=closed,
             )
         elif before is not None:
             since = before.closed_since
-            known[k] = LinkHistory(closed_since=now if since is None else since)
+            known[k] = replace(
+                before, closed_since=now if since is None else since, silent_since=None
+            )
     return replace(history, links=known)
 
 
@@ -123,7 +150,9 @@ def judged(
         history = replace(
             history,
             links={
-                k: link if link.closed_since is None else LinkHistory(closed_since=now)
+                k: link
+                if link.closed_since is None
+                else replace(link, closed_since=now, excused=True)
                 for k, link in history.links.items()
             },
         )
@@ -160,14 +189,13 @@ def _head_fault(
 
 def _verdict(link: LinkHistory, now: float, patience: LinkPatience, fault: str) -> LinkVerdict:
     if link.closed_since is not None:
-        closed = now - link.closed_since
-        if fault:
-            return LinkVerdict(state=LinkState.HEAD, reason=fault)
-        if closed > patience.closed:
-            return LinkVerdict(
-                state=LinkState.LOST, reason=f"its link is closed for {closed:.0f} s"
-            )
-        return LinkVerdict(state=LinkState.CLOSED, reason=f"closed for {closed:.0f} s")
+        return _verdict_on_closed(now - link.closed_since, patience, fault)
+    if link.was_closed > patience.broken:
+        return LinkVerdict(
+            state=LinkState.BROKEN,
+            reason=f"its link was closed for {link.was_closed:.0f} s and came back: Ray never "
+            "frees what was reserved on such a node",
+        )
     if link.silent_since is not None:
         silent = now - link.silent_since
         if silent > patience.stalled:
@@ -176,3 +204,11 @@ def _verdict(link: LinkHistory, now: float, patience: LinkPatience, fault: str) 
             )
         return LinkVerdict(state=LinkState.STALLED, reason=f"silent for {silent:.0f} s")
     return LinkVerdict(state=LinkState.OPEN, reason="open")
+
+
+def _verdict_on_closed(closed: float, patience: LinkPatience, fault: str) -> LinkVerdict:
+    if fault:
+        return LinkVerdict(state=LinkState.HEAD, reason=fault)
+    if closed > patience.closed:
+        return LinkVerdict(state=LinkState.LOST, reason=f"its link is closed for {closed:.0f} s")
+    return LinkVerdict(state=LinkState.CLOSED, reason=f"closed for {closed:.0f} s")

@@ -14,6 +14,7 @@ OPEN = LinkVerdict(state=LinkState.OPEN, reason="open")
 STALLED = LinkVerdict(state=LinkState.STALLED, reason="silent for 3 s")
 CLOSED = LinkVerdict(state=LinkState.CLOSED, reason="closed for 3 s")
 LOST = LinkVerdict(state=LinkState.LOST, reason="its link is closed for 11 s")
+BROKEN = LinkVerdict(state=LinkState.BROKEN, reason="its link was closed for 4 s and came back")
 HEAD = LinkVerdict(state=LinkState.HEAD, reason="all 2 links closed within 0 s")
 
 
@@ -47,12 +48,14 @@ def test_an_open_link_is_the_instances_that_runs_under_the_number() -> None:
     assert linked({2: 20}, {2: CLOSED}, {2: 21}) == {2: 20}, "the new one's was never open"
     assert linked({2: 20}, {2: OPEN}, {2: 21}) == {2: 21}
     assert linked({2: 20}, {}, {2: 20}) == {2: 20}, "nothing could be seen"
+    assert linked({}, {2: BROKEN}, {2: 20}) == {2: 20}, "it broke before it was listed as running"
 
 
 def test_lost_is_only_whose_own_link_was_open() -> None:
     assert lost({2: LOST, 3: OPEN}, {2: 20, 3: 30}, {2: 20, 3: 30}) == {
         20: "its link is closed for 11 s"
     }
+    assert lost({2: BROKEN, 3: OPEN}, {2: 20, 3: 30}, {2: 20, 3: 30}) == {20: BROKEN.reason}
     assert lost({2: LOST}, {2: 20}, {2: 21}) == {}, "the number is another's by now"
     assert lost({2: LOST}, {}, {2: 20}) == {}, "its link was never open"
     assert lost({2: LOST}, {2: 20}, {}) == {}, "it is condemned already, or still loading"

@@ -8,7 +8,7 @@ import pytest
 
 from tune_app.cloud.node.link_faults import LinkFault, judged_fault
 from tune_app.cloud.overlay.links import Links, LinksUnknownError
-from tune_app.cloud.overlay.verdicts import LinkPatience
+from tune_app.cloud.overlay.verdicts import LinkPatience, LinkState
 from tune_app.cloud.overlay.watch import LinkWatch
 
 
@@ -70,6 +70,9 @@ def test_one_worker_of_several_is_the_workers_own_matter() -> None:
     assert head.after(8) is None
     head.open(2, 3)
     assert head.after(60) is None
+    broken, other = head.watch.verdicts()[2], head.watch.verdicts()[3]
+    assert (broken.state, other.state) == (LinkState.BROKEN, LinkState.OPEN)
+    assert "Ray never frees what was reserved" in broken.reason
 
 
 def test_the_only_link_says_nothing_of_the_head() -> None:

@@ -50,15 +50,75 @@ def test_a_link_closed_for_over_10_s_is_lost() -> None:
     assert (world.watch.link_up(2), world.watch.link_up(3)) == (False, True)
 
 
-def test_one_that_comes_back_within_10_s_is_open() -> None:
+@pytest.mark.parametrize("phase", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize(
+    ("closed_s", "state"),
+    [(1.0, LinkState.OPEN), (4.0, LinkState.BROKEN), (10.0, LinkState.BROKEN)],
+)
+def test_one_link_that_was_closed_and_came_back(
+    closed_s: float, state: LinkState, phase: float
+) -> None:
+    """By looks as far apart as they are, whichever moment between two of them it closes at."""
+    look = LinkPatience().look
+    world = World(2, 3)
+    world.after(0)
+    closes = world.clock.now + phase * look
+    seen = {}
+    while world.clock.now < closes + closed_s:
+        away = closes <= world.clock.now + look < closes + closed_s
+        world.open = {3} if away else {2, 3}
+        seen = world.after(look)
+        assert seen[3] is LinkState.OPEN, "the others are not to blame"
+        assert seen[2] is not LinkState.LOST
+    assert seen[2] is state
+    assert world.after(60)[2] is state, "a broken one does not mend itself"
+    assert world.watch.link_up(2) is (state is LinkState.OPEN)
+    if state is LinkState.BROKEN:
+        reason = world.watch.verdicts()[2].reason
+        assert f"its link was closed for {closed_s:.0f} s and came back" in reason
+
+
+def test_many_short_breaks_are_not_a_long_one() -> None:
+    world = World(2, 3)
+    world.after(0)
+    for _ in range(5):
+        world.open = {3}
+        assert world.after(1)[2] is LinkState.CLOSED
+        world.open = {2, 3}
+        assert world.after(1)[2] is LinkState.OPEN
+
+
+def test_a_new_owner_of_the_number_has_no_broken_link() -> None:
     world = World(2, 3)
     world.after(0)
     world.open = {3}
     world.after(1)
     world.open = {2, 3}
-    assert world.after(9)[2] is LinkState.OPEN
-    world.open = {3}
-    assert world.after(5)[2] is LinkState.CLOSED, "its time starts anew"
+    assert world.after(4)[2] is LinkState.BROKEN
+    world.workers = {3}
+    world.after(1)
+    world.workers = {2, 3}
+    assert world.after(1)[2] is LinkState.OPEN
+
+
+def test_links_that_the_head_broke_are_not_their_workers_fault_when_they_come_back() -> None:
+    world = World(2, 3, 4)
+    world.after(0)
+    world.open = set()
+    assert set(world.after(1).values()) == {LinkState.HEAD}
+    world.after(4)
+    world.open = {2}
+    assert world.after(4)[2] is LinkState.OPEN
+    world.after(4)
+    world.open = {2, 3}
+    assert world.after(1)[3] is LinkState.OPEN
+    world.after(2)
+    world.open = {2, 3, 4}
+    assert set(world.after(1).values()) == {LinkState.OPEN}
+    world.open = {2, 3}
+    world.after(1)
+    world.open = {2, 3, 4}
+    assert world.after(4)[4] is LinkState.BROKEN, "the excuse was for that fault alone"
 
 
 def test_a_silent_link_is_waited_for_through_a_stall_of_90_s() -> None:
@@ -131,7 +191,7 @@ def test_workers_that_stay_away_long_after_the_heads_fault_are_lost() -> None:
     assert set(world.after(2).values()) == {LinkState.LOST}
     assert set(world.after(2).values()) == {LinkState.LOST}
     world.open = {2, 3}
-    assert set(world.after(2).values()) == {LinkState.OPEN}
+    assert set(world.after(2).values()) == {LinkState.BROKEN}
     world.open = set()
     assert set(world.after(2).values()) == {LinkState.HEAD}, "a new fault"
 
