@@ -107,16 +107,16 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         name="destroy is skipped",
-        path=f"{CLOUD}/renting/rented_machines.py",
+        path=f"{CLOUD}/renting/returning.py",
         old="            self._market.destroy(contract)\n",
         new="            pass\n",
         test=f"{TESTS}/renting/test_cap.py::test_where_nobody_asks_for_the_list_everything_ends",
     ),
     Mutation(
         name="hours that a wrong clock hid are not counted",
-        path=f"{CLOUD}/ledger/ledger.py",
-        old="            hours += unseen if unseen > UNSEEN_HOURS else 0.0\n",
-        new="            hours += 0.0 * unseen\n",
+        path=f"{CLOUD}/ledger/hours.py",
+        old="        hours += unseen if unseen > UNSEEN_HOURS else 0.0\n",
+        new="        hours += 0.0 * unseen\n",
         also=(
             "max(now, known.counted_to) if started is None else now",
             "max(now, known.counted_to)",
@@ -170,8 +170,8 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         name="the key is not revoked",
-        path=f"{CLOUD}/renting/rented_machines.py",
-        old="                self._setup.revoke(k)\n",
+        path=f"{CLOUD}/renting/returning.py",
+        old="                self._revoke(k)\n",
         new="                pass\n",
         test=f"{TESTS}/renting/test_rented_machines.py::test_an_outbid_one_is_destroyed",
     ),
@@ -200,9 +200,9 @@ MUTATIONS: Sequence[Mutation] = (
     ),
     Mutation(
         name="the storage's charge is left out",
-        path=f"{CLOUD}/ledger/ledger.py",
-        old="                + existing * known.storage_per_hour,",
-        new="                + 0.0,",
+        path=f"{CLOUD}/ledger/hours.py",
+        old="        + existing * known.storage_per_hour,",
+        new="        + 0.0,",
         test=f"{TESTS}/ledger/test_ledger.py",
     ),
     Mutation(

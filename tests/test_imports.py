@@ -314,7 +314,12 @@ ENTRY_POINTS = {"tune_app.cloud.driver", "tune_app.__main__"}
 
 # Libraries that only these parts may load.
 ONLY_IN: Mapping[str, tuple[str, ...]] = {
-    "ray": ("tune_app.on_ray", "tune_app.cloud.provider", "tune_app.cloud.autoscaling.ssh_runner"),
+    "ray": (
+        "tune_app.on_ray",
+        "tune_app.cloud.provider",
+        "tune_app.cloud.autoscaling.ssh_runner",
+        "tune_app.cloud.autoscaling.tags",
+    ),
     "torch": (
         "model.network",
         "model.training",
@@ -428,14 +433,14 @@ def test_heavy_libraries_stay_in_their_rooms(library: str) -> None:
     assert wrong == []
 
 
-def test_only_the_run_opens_the_door_to_ray() -> None:
+def test_only_the_training_opens_the_door_to_ray() -> None:
     doors = {
         module
         for module, path in MODULES.items()
         if module.split(".")[0] == "tune_app" and not module.startswith("tune_app.on_ray")
         if any(name.startswith("tune_app.on_ray") for name in imported(path))
     }
-    assert doors == {"tune_app.sweep.run"}
+    assert doors == {"tune_app.sweep.training"}
 
 
 def test_nothing_else_needs_what_ray_loads() -> None:

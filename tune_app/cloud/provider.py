@@ -27,13 +27,9 @@ from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
     NODE_KIND_WORKER,
-    STATUS_UNINITIALIZED,
-    STATUS_UP_TO_DATE,
     STATUS_UPDATE_FAILED,
-    TAG_RAY_LAUNCH_CONFIG,
     TAG_RAY_LAUNCH_REQUEST,
     TAG_RAY_NODE_KIND,
-    TAG_RAY_NODE_NAME,
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
 )
@@ -42,10 +38,10 @@ from tune_app.cloud.autoscaling.launches import Launches
 from tune_app.cloud.autoscaling.nodes import (
     Outcome,
     checked_nodes,
-    launch_of,
     launch_problem,
 )
 from tune_app.cloud.autoscaling.ssh_runner import StrictRunner, Way, way_to_head, way_to_worker
+from tune_app.cloud.autoscaling.tags import head_tags, worker_tags
 from tune_app.cloud.autoscaling.teardown import Teardown
 from tune_app.cloud.cluster_yaml.head_copy import head_config, with_machine
 from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate, ProviderSettings
@@ -178,7 +174,7 @@ class StelluxNodeProvider(NodeProvider):
             written = dict(self._written.get(node_id, {}))
         if node_id == self._head:
             return self._head_tags() | written
-        return self._worker_tags(self._node(node_id)) | written
+        return worker_tags(self.cluster_name, self._node(node_id)) | written
 
     def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
         """Remembered by this process; the daemon has no use for them."""
@@ -361,7 +357,7 @@ class StelluxNodeProvider(NodeProvider):
         with self._lock:
             written = {node_id: dict(tags) for node_id, tags in self._written.items()}
         tags = {node_id: self._head_tags() for node_id in heads}
-        tags |= {node_id: self._worker_tags(node) for node_id, node in workers.items()}
+        tags |= {node_id: worker_tags(self.cluster_name, node) for node_id, node in workers.items()}
         return [
             node_id
             for node_id, own in tags.items()
@@ -370,23 +366,7 @@ class StelluxNodeProvider(NodeProvider):
 
     def _head_tags(self) -> dict[str, str]:
         head = self._settings.head
-        tags = {
-            TAG_RAY_NODE_NAME: f"ray-{self.cluster_name}-head",
-            TAG_RAY_NODE_KIND: NODE_KIND_HEAD,
-            # So that `ray attach` and `ray exec` go there, whatever state it is in.
-            TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE,
-            TAG_RAY_USER_NODE_TYPE: head.node_type,
-        }
-        return tags | ({TAG_RAY_LAUNCH_CONFIG: head.launch_hash} if head.launch_hash else {})
-
-    def _worker_tags(self, node: Node) -> dict[str, str]:
-        return {
-            TAG_RAY_NODE_NAME: f"ray-{self.cluster_name}-worker",
-            TAG_RAY_NODE_KIND: NODE_KIND_WORKER,
-            TAG_RAY_NODE_STATUS: STATUS_UNINITIALIZED,
-            TAG_RAY_USER_NODE_TYPE: node.node_type,
-            TAG_RAY_LAUNCH_REQUEST: launch_of(node.request),
-        }
+        return head_tags(self.cluster_name, head.node_type, launch_hash=head.launch_hash)
 
 
 def _daemon(settings: ProviderSettings, head: Head) -> DaemonClient:

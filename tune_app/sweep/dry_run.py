@@ -28,9 +28,9 @@ from tune_app.sweep.folder import JOURNAL, is_running
 from tune_app.sweep.gpu_sharing import Sharing, shared_gpus
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.memory import cell_bytes
-from tune_app.sweep.run import cluster_of
 from tune_app.sweep.standing import Standing, standing_of
 from tune_app.sweep.store_location import chosen_store
+from tune_app.sweep.training import cluster_of
 from tune_app.terminal.facts import Fact
 from tune_app.terminal.tables import plan_table
 

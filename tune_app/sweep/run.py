@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Self
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 from rich.text import Text
 
-from data.prepared import PreparedCorpus
-from tune_app.cluster.capacity import ClusterSize
-from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.daemon import ClusterDaemon
-from tune_app.cluster.options import Means, RunOptions
-from tune_app.cluster.purse import Purse
-from tune_app.journal.endings import Ending, EndKind
+from tune_app.cluster.options import RunOptions
 from tune_app.journal.journal import Journal
-from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.journal.reached import reached
-from tune_app.journal.records import Action, CellRecord, Status
-from tune_app.plan.plan import SweepPlan, with_round
-from tune_app.plan.rows import PlannedCell
-from tune_app.results.mirrors.all_mirrors import mirrors
+from tune_app.plan.plan import SweepPlan
 from tune_app.stopping.all_rules import StoppingRules
-from tune_app.stopping.curves import Curves, is_same_but_seed
-from tune_app.stopping.recording_referee import RecordingReferee
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.beginnings import bring
 from tune_app.sweep.checks import check_all, this_machine
@@ -36,21 +24,19 @@ from tune_app.sweep.folder import JOURNAL, exclusive
 from tune_app.sweep.gpu_sharing import shared_gpus
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
+from tune_app.sweep.order import begin
 from tune_app.sweep.outcome import COMPLETE, CTRL_C, Outcome
 from tune_app.sweep.preflight import (
     check_storage,
     keep_tokenizers,
-    seconds_between_losses,
     share_tokens,
     tidy_up,
 )
-from tune_app.sweep.rounds import next_round
 from tune_app.sweep.standing import standing_of
-from tune_app.sweep.store_location import Stores, chosen_store, refuse_unshared, stores_of
+from tune_app.sweep.store_location import chosen_store, stores_of
+from tune_app.sweep.training import cluster_of, refuse_unshared_store, run_rounds
 from tune_app.terminal.facts import Fact
-from tune_app.terminal.live import view_for
 from tune_app.terminal.tables import summary
-from tune_app.trial.checkpoint_interval import CheckpointTiming
 
 _NOTHING = Inheritance()
 
@@ -131,7 +117,7 @@ def train_sweep(
             options = sharing.options
             means = check_all(plan, options, size=cluster, cells=standing.left)
         if cluster is not None:
-            _refuse_unshared(chosen_store(options.checkpoints, folder), cluster)
+            refuse_unshared_store(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)
         record = sweep_record(standing.plan, rules, corpora, command=command)
         standing.refuse_other_text(record)
@@ -191,7 +177,7 @@ def train_sweep(
                 daemon=daemon,
                 sharing=sharing.packing,
             ) as purse:
-                ending = _run_rounds(
+                ending = run_rounds(
                     standing.plan,
                     rules,
                     journal,
@@ -229,210 +215,3 @@ def train_sweep(
             statuses = tuple(cell.status for cell in journal.cells())
             left = journal.rounds_left()
     return Outcome(statuses=statuses, ending=ending, rounds_left=left, scores_left=not scored)
-
-
-@contextmanager
-def cluster_of(options: RunOptions, left: Sequence[PlannedCell]) -> Iterator[ClusterSize | None]:
-    """Connects to the cluster, if the options name one and there is something left to train."""
-    if not left:
-        yield None
-        return
-    from tune_app.on_ray.cluster import check_places, cluster_size, connected  # noqa: PLC0415 - Ray
-
-    check_places(local=options.address is None)
-    if options.address is None:  # Ray starts once the corpora are ready
-        yield None
-        return
-    with connected(options.address, cpus=0, gpus=0.0, show=options.show_ray):
-        yield cluster_size()
-
-
-def _refuse_unshared(url: str, cluster: ClusterSize) -> None:
-    from tune_app.on_ray.cluster import blind_nodes  # noqa: PLC0415 - imports Ray
-
-    refuse_unshared(url, cluster, blind_nodes)
-
-
-def begin(journal: Journal, rules: StoppingRules) -> None:
-    """Has those cells wait that the rules want later; lets those paused cells go on that no longer
-    wait for any other: a command may have left out the cells that they waited for."""
-    RecordingReferee(journal, rules.build(tokens=journal.sweep().tokens)).begin()
-
-
-def _in_order(journal: Journal) -> list[CellRecord]:
-    """The cells that are to be trained, the baseline on every seed first, then at its other
-    nuisance values: the others are compared with it.
-
-    Then as if the sweep had never been interrupted: cells that were in training, new ones, and
-    those that were promoted, in the order of their promotions.
-    """
-    sweep, cells = journal.sweep(), journal.cells()
-    curves = Curves(cells, baseline=sweep.baseline, nuisance=sweep.nuisance)
-
-    promoted = {
-        decision.cell: number
-        for number, decision in enumerate(journal.decisions(), 1)
-        if decision.action is Action.PROMOTE
-    }
-
-    def turn(cell: CellRecord) -> tuple[bool, bool, bool, int]:
-        return (
-            not curves.is_baseline(cell.key),
-            curves.baseline_of(cell.key) != cell.key,
-            cell.status is not Status.INTERRUPTED,
-            promoted.get(cell.key, 0),
-        )
-
-    return sorted((cell for cell in cells if not cell.status.ended), key=turn)
-
-
-def _lost_baseline(journal: Journal, plan: SweepPlan) -> Ending | None:
-    """Why the sweep cannot continue: its baseline diverged in an earlier run."""
-    named = {cell.key for cell in plan.cells}
-    baseline = journal.cell(journal.sweep().baseline)
-    for cell in journal.cells():
-        if (
-            cell.status is Status.STOPPED
-            and cell.key in named
-            and is_same_but_seed(cell.values, baseline.values)
-        ):
-            return Ending(kind=EndKind.LOST, reason=f"the baseline diverged: {cell.reason}")
-    return None
-
-
-def _run_rounds(
-    plan: SweepPlan,
-    rules: StoppingRules,
-    journal: Journal,
-    corpora: Mapping[str, PreparedCorpus],
-    options: RunOptions,
-    *,
-    console: Console,
-    means: Means,
-    cluster: ClusterSize | None,
-    stores: Stores,
-    tokens: Tokens | None,
-    purse: Purse,
-) -> Ending | None:
-    """Trains the cells, and those of each further round of a search once the last one has ended.
-
-    Returns what ended it early, or None.
-    """
-    try:
-        with OwnRay(options, console) as ray:
-            while True:
-                ending = _run(
-                    plan,
-                    rules,
-                    journal,
-                    corpora,
-                    options,
-                    console=console,
-                    means=means,
-                    ray=ray,
-                    stores=stores,
-                    tokens=tokens,
-                    purse=purse,
-                )
-                following = None if ending else next_round(plan.search, journal)
-                if following is None:
-                    return ending
-                journal.propose(following.round, following.cells)
-                begin(journal, rules)
-                plan = with_round(plan, following)
-                for note in following.notes:
-                    console.print(Text(f"note: {note}", style="dim"), soft_wrap=True)
-                if following.cells:
-                    means = check_all(plan, options, size=cluster, cells=following.cells)
-    except KeyboardInterrupt:
-        return CTRL_C
-
-
-class OwnRay:
-    """Ray on this machine, started when the first cell is to be trained; nothing on a cluster."""
-
-    def __init__(self, options: RunOptions, console: Console) -> None:
-        self._options, self._console = options, console
-        self._stack = ExitStack()
-        self._means: Means | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def connect(self, means: Means) -> None:
-        """Has Ray running with these resources, anew if it has others."""
-        if self._options.address is not None or means == self._means:
-            return
-        # Seconds, or a minute on a busy machine.
-        self._console.print(Text("starting Ray on this machine", style="dim"))
-        from tune_app.on_ray.cluster import connected  # noqa: PLC0415 - imports Ray
-
-        self._stack.close()
-        self._stack.enter_context(
-            connected(
-                None,
-                cpus=means.cpus * means.cells_at_once,
-                gpus=means.gpus,
-                show=self._options.show_ray,
-                device=self._options.device,
-            )
-        )
-        self._means = means
-
-
-def _run(
-    plan: SweepPlan,
-    rules: StoppingRules,
-    journal: Journal,
-    corpora: Mapping[str, PreparedCorpus],
-    options: RunOptions,
-    *,
-    console: Console,
-    means: Means,
-    ray: OwnRay,
-    stores: Stores,
-    tokens: Tokens | None,
-    purse: Purse,
-) -> Ending | None:
-    """Trains the cells that have not ended. Returns what ended it early, or None."""
-    cells = _in_order(journal)
-    if not cells:
-        return None
-    if (lost := _lost_baseline(journal, plan)) is not None:
-        return lost
-    if purse.drain is not None:
-        return Ending(kind=EndKind.DOLLARS, reason=purse.drain)
-    ray.connect(means)
-    # Ray takes a second to import; --help and a finished sweep do without.
-    from tune_app.on_ray.tuner import run_cells  # noqa: PLC0415
-
-    folder = options.results / plan.name
-    listeners: list[SweepListener] = [
-        view_for(console, cells_at_once=means.cells_at_once),
-        *mirrors(folder, wandb=options.wandb),
-    ]
-    listener = Broadcast(listeners)
-    listener.sweep_started(journal)
-    try:
-        return run_cells(
-            cells,
-            journal,
-            folder=folder,
-            checkpoints=stores.checkpoints,
-            timing=CheckpointTiming(
-                interval=options.checkpoint_every,
-                between_losses=seconds_between_losses(journal),
-                rungs=rules.milestones(plan.tokens),
-            ),
-            corpora={key: corpus.folder for key, corpus in corpora.items()},
-            tokens=tokens,
-            listener=listener,
-            options=options,
-            means=means,
-            purse=purse,
-        )
-    finally:
-        listener.sweep_ended()

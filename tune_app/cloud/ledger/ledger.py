@@ -8,7 +8,7 @@ writes (`tune_app.cloud.daemon` holds the lock); others may read.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,25 +16,15 @@ from tune_app.cloud.errors import FullError, InFlightError
 from tune_app.cloud.ledger.accounts import AccountsStore
 from tune_app.cloud.ledger.endings import Ending, returned
 from tune_app.cloud.ledger.file import open_file
-from tune_app.cloud.ledger.launches import (
-    add_bad_worker,
-    add_launch,
-    failures,
-    forget_bad_workers,
-    is_bad_worker,
-    link_opened,
-    machines_never_linked,
-)
+from tune_app.cloud.ledger.hours import counted
+from tune_app.cloud.ledger.launches import LaunchesStore
 from tune_app.cloud.ledger.records import Attempt, Rental
-from tune_app.cloud.ledger.states import GPU_NOT_BILLED, RequestState, is_silent
+from tune_app.cloud.ledger.states import RequestState, is_silent
 from tune_app.cloud.market.labels import Label
 from tune_app.cloud.market.records import Charge, Instance, Quote
 
-UNSEEN_HOURS = 2 / 60
-"""Less than this is the time that a request takes."""
 
-
-class Ledger(AccountsStore):
+class Ledger(LaunchesStore, AccountsStore):
     """The ledger of one cluster. Thread-safe.
 
     Methods that change it raise LedgerUnwritableError, and change nothing, if it cannot be written.
@@ -167,52 +157,6 @@ class Ledger(AccountsStore):
                 self._add_instance(contract, made, since=made.sent_at)
                 self._doom(contract, returned(reason))
 
-    def launch_failed(self, node_type: str, reason: str) -> None:
-        """Records that a launch failed before anything was sent."""
-        with self._transaction():
-            self._launched(node_type, succeeded=False, reason=reason)
-
-    def launch_failures(self, node_type: str) -> tuple[int, float, str]:
-        """Failures in a row until now, when the last one was, and its reason."""
-        with self._lock:
-            return failures(self._connection, node_type)
-
-    def bad_worker(self, contract: int, reason: str, *, never_linked: bool = False) -> None:
-        """Records that an instance was bad, which counts as a failed launch."""
-        with self._transaction():
-            known = self.rental(contract)
-            if known is None or known.attempt is None:
-                return
-            made = self.attempt(known.attempt)
-            if not is_bad_worker(self._connection, made.machine, since=made.sent_at):
-                add_bad_worker(
-                    self._connection,
-                    made.node_type,
-                    made.machine,
-                    reason=reason,
-                    now=self._clock(),
-                    never_linked=never_linked,
-                )
-
-    def machines_never_linked(self) -> int:
-        """The number of machines on which a link never opened, since the last one that did."""
-        with self._lock:
-            return machines_never_linked(self._connection)
-
-    def link_opened(self) -> None:
-        """Records that a link opened: the head can be reached."""
-        with self._transaction():
-            link_opened(self._connection)
-
-    def proved(self, contract: int) -> None:
-        """Records that an instance is good: bad ones from before it no longer count."""
-        known = self.rental(contract)
-        if known is None or known.attempt is None:
-            return
-        made = self.attempt(known.attempt)
-        with self._transaction():
-            forget_bad_workers(self._connection, made.node_type, before=made.sent_at)
-
     def latest(self, request: str) -> Attempt | None:
         """The newest attempt at a request."""
         return next(
@@ -322,8 +266,8 @@ class Ledger(AccountsStore):
             made = self.attempt(known.attempt)
             if made.state is RequestState.RENTED:
                 self._set_state(made.id, RequestState.ENDED, ending.reason)
-                counted = is_bad_worker(self._connection, made.machine, since=made.sent_at)
-                if not known.ran and not counted:
+                is_known = self._is_bad_worker(made.machine, since=made.sent_at)
+                if not known.ran and not is_known:
                     self._launched(made.node_type, succeeded=False, reason=ending.reason)
             self._free(made.id)
 
@@ -343,23 +287,7 @@ class Ledger(AccountsStore):
         """Dollars for everything ever rented, until each instance was last seen."""
         return sum(rental.dollars for rental in self.rentals())
 
-    # Machines, and whether the cluster is open
-
-    def avoid(self, machine: int, reason: str, *, seconds: float) -> None:
-        now = self._clock()
-        with self._transaction():
-            self._connection.execute(
-                "INSERT OR REPLACE INTO bad_machines VALUES (?, ?, ?, ?)",
-                [machine, reason, now, now + seconds],
-            )
-
-    def avoided(self) -> Mapping[int, str]:
-        """Machines that are avoided now, with the reason."""
-        with self._lock:
-            rows = self._connection.execute(
-                "SELECT machine, reason FROM bad_machines WHERE until > ?", [self._clock()]
-            ).fetchall()
-        return {row["machine"]: row["reason"] for row in rows}
+    # Whether the cluster is open
 
     def close_cluster(self, reason: str) -> None:
         """Refuses launches until `open_cluster`. An empty reason opens it."""
@@ -394,31 +322,12 @@ class Ledger(AccountsStore):
     def _count_to(
         self, known: Rental, now: float, *, also: str, started: float | None = None
     ) -> None:
-        hours = max(0.0, now - known.counted_to) / 3600
-        if started is not None:
-            # What was counted by a clock that was wrong, or not at all.
-            unseen = (now - started) / 3600 - known.hours - hours
-            hours += unseen if unseen > UNSEEN_HOURS else 0.0
-        running = hours if "running" in (known.status, also) else 0.0
-        billed = 0.0 if {known.status, also} <= GPU_NOT_BILLED else hours
-        existing = 0.0 if known.status == also == "offline" else hours
+        more = counted(known, now, also=also, started=started)
         self._connection.execute(
             "UPDATE instances SET counted_to = ?, hours = hours + ?, gpu_hours = gpu_hours + ?, "
             "estimated = estimated + ? WHERE contract = ?",
-            [
-                max(now, known.counted_to) if started is None else now,
-                hours,
-                running,
-                billed * known.gpu_per_hour
-                + running * known.bandwidth_per_hour
-                + existing * known.storage_per_hour,
-                known.contract,
-            ],
+            [more.to, more.hours, more.gpu_hours, more.dollars, known.contract],
         )
-
-    def _launched(self, node_type: str, *, succeeded: bool, reason: str) -> None:
-        now = self._clock()
-        add_launch(self._connection, node_type, succeeded=succeeded, reason=reason, now=now)
 
     def _doom(self, contract: int, ending: Ending) -> None:
         self._connection.execute(

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from tune_app.cloud.errors import CloudError, OddAnswerError, UnknownInstanceError
 from tune_app.cloud.ledger.endings import Ending, returned, taken_away
@@ -21,8 +20,10 @@ from tune_app.cloud.market.labels import Label, prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Instance
 from tune_app.cloud.renting.budget import Budget
+from tune_app.cloud.renting.link_times import LinkTimes
 from tune_app.cloud.renting.money import Money
 from tune_app.cloud.renting.rent_machine import Launcher
+from tune_app.cloud.renting.returning import Returning
 from tune_app.cloud.renting.settings import CloudSettings
 from tune_app.cloud.renting.verdicts import Action, head_to_blame, judge
 from tune_app.cloud.renting.workers import Node, PlainSetup, WorkerSetup, node_of
@@ -67,29 +68,28 @@ class Rentals:
         self._link_up = link_up or _no_links
         self._head = head
         self._clock = clock
+        self._link_times = LinkTimes(ledger, clock=clock)
+        self._returning = Returning(
+            market, ledger, revoke=self._setup.revoke, forget=self._link_times.forget
+        )
         self.money = Money(settings, market, ledger, clock=clock)
         self._launcher = Launcher(
             settings,
             market,
             ledger,
             setup=self._setup,
-            destroy=self._try_to_destroy,
+            destroy=self._returning.try_to_destroy,
             closed=self.closed,
             refusal=self.money.refusal,
             head=head,
             clock=clock,
             sleep=sleep,
         )
-        self._condemned: dict[int, Ending] = {}
         self._closing = ""
-        self._unwritten: CloudError | None = None
         self._looking = threading.Lock()
         self._stepping = threading.Lock()
-        self._ending = threading.Lock()
         self._listed: tuple[float, dict[int, Instance]] | None = None
         self._incomplete = self._unseen = ""
-        self._unlinked: dict[int, float] = {}
-        self._linked: set[int] = set()
 
     def create(self, node_type: str, request: str) -> Node:
         """See `Launcher.create`."""
@@ -110,7 +110,7 @@ class Rentals:
         """The same from the ledger alone, as last seen."""
         nodes: list[Node] = []
         for rental in self._ledger.live():
-            if not rental.doomed and rental.contract not in self._condemned:
+            if not self._is_to_end(rental):
                 nodes += self._nodes(rental)
         return nodes
 
@@ -127,7 +127,7 @@ class Rentals:
             ours = self._market.instances(labelled=prefix(self._settings.cluster), known=live)
             listed = {item.id: item for item in ours if item.id in live or self._may_be_ours(item)}
             for instance in listed.values():
-                with self._writing():
+                with self._returning.writing():
                     self._ledger.observe(instance)
             self._incomplete = self._unseen = ""
             lacking = [
@@ -152,10 +152,10 @@ class Rentals:
             # The others are looked at all the same: one may be outbid, and bill.
             self._unseen = f"the list of instances lacks {contract}: {error}"
             return
-        with self._writing():
+        with self._returning.writing():
             if alone is None:
                 lost = taken_away("gone, but not ended by this cluster")
-                self._gone(contract, self._condemned.get(contract, lost))
+                self._returning.gone(contract, lost)
                 return
             self._incomplete = f"the list of instances lacks {contract}, which exists"
             listed[contract] = alone
@@ -173,34 +173,24 @@ class Rentals:
         if the ledger cannot be written: that is raised at the end.
         """
         self._step()
-        if self._unwritten is not None:
-            raise self._unwritten
+        if self._returning.unwritten is not None:
+            raise self._returning.unwritten
 
     def _step(self) -> None:
         with self._stepping:
-            self._unwritten = None
+            self._returning.unwritten = None
             try:
                 self._look()
             finally:
                 self._carry_out()
-            with self._writing():
+            with self._returning.writing():
                 self.money.update()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A failed write must not stop a destruction; the next step tries to write again."""
-        try:
-            yield
-        except OSError as error:
-            problem = error if isinstance(error, CloudError) else CloudError(str(error))
-            self._unwritten = problem
-            logger.warning("%s", problem)
 
     def _look(self) -> None:
         listed = self.refresh()
         asked = self._listed[0] if self._listed is not None else self._clock()
         for instance in listed.values():
-            with self._writing():
+            with self._returning.writing():
                 self._judge(instance, asked)
         if self._incomplete:
             # It may lack a request's instance, too: none is given up by it.
@@ -216,7 +206,7 @@ class Rentals:
 
     def _carry_out(self) -> None:
         if self._closing and not self._ledger.closed():
-            with self._writing():
+            with self._returning.writing():
                 self._ledger.close_cluster(self._closing)
         listed = () if self._listed is None else self._listed[1]
         over = self.money.end_reason(empty=self._seen_empty()) or self.closed()
@@ -225,9 +215,8 @@ class Rentals:
             unknown = [contract for contract in listed if self._ledger.rental(contract) is None]
             for contract in [*(rental.contract for rental in self._ledger.live()), *unknown]:
                 self.condemn(contract, returned(over))
-        doomed = [rental.contract for rental in self._ledger.live() if rental.doomed]
-        for contract in dict.fromkeys([*doomed, *self._condemned]):
-            self._try_to_destroy(contract)
+        for contract in self._returning.due():
+            self._returning.try_to_destroy(contract)
 
     def _judge(self, instance: Instance, asked: float) -> None:
         pending = self._launcher.answers_pending()
@@ -247,8 +236,8 @@ class Rentals:
                 answer_pending=attempt.id in pending,
                 doomed="" if rental is None else rental.doomed,
                 gpu=attempt.gpu,
-                unlinked_since=self._unlinked_since(instance.id, link_up),
-                linked=instance.id in self._linked,
+                unlinked_since=self._link_times.closed_since(instance.id, link_up),
+                linked=self._link_times.was_open(instance.id),
             )
         verdict = judge(
             instance,
@@ -264,7 +253,7 @@ class Rentals:
             self._ledger.rented(attempt.id, instance.id)
             self._ledger.observe(instance)
         elif verdict.action is Action.DESTROY:
-            self._condemned.setdefault(instance.id, verdict.ending)
+            self._returning.remember(instance.id, verdict.ending)
             machine = instance.machine_id or (0 if attempt is None else attempt.machine)
             if verdict.avoid_machine:
                 self._blame(instance.id, machine, verdict.reason, never_linked=verdict.never_linked)
@@ -304,25 +293,12 @@ class Rentals:
             seconds = self._patience.backoff_most
         self._ledger.avoid(machine, reason, seconds=seconds)
 
-    def _unlinked_since(self, contract: int, link_up: bool | None) -> float | None:
-        """Since when an instance's link has been closed, without a break.
-
-        By contract: the previous owner of its k does not count, nor does unknown.
-        """
-        if link_up is False:
-            return self._unlinked.setdefault(contract, self._clock())
-        if link_up and contract not in self._linked:
-            self._linked.add(contract)
-            self._ledger.link_opened()
-        self._unlinked.pop(contract, None)
-        return None
-
     def loaded(self) -> dict[int, int]:
         """k and contract of all instances whose container has run, and that are to stay."""
         return {
             k: rental.contract
             for rental in self._ledger.live()
-            if rental.ran and not rental.doomed and rental.contract not in self._condemned
+            if rental.ran and not self._is_to_end(rental)
             if (k := self._ledger.k_of(rental.contract)) is not None
         }
 
@@ -333,11 +309,7 @@ class Rentals:
 
         If that cannot be written, it is remembered.
         """
-        self._condemned.setdefault(contract, ending)
-        with self._writing():
-            self._ledger.doom(contract, ending)
-            if self._ledger.rental(contract) is not None:
-                self._condemned.pop(contract, None)
+        self._returning.condemn(contract, ending)
 
     def destroy(self, contract: int, reason: str, *, bad: bool = False) -> bool:
         """Destroys an instance of this cluster. Returns whether it is gone; if not, later steps
@@ -356,10 +328,10 @@ class Rentals:
         if rental.ended_at is not None:
             return True
         if bad and not rental.doomed and rental.attempt is not None:
-            with self._writing():
+            with self._returning.writing():
                 self._blame(contract, self._ledger.attempt(rental.attempt).machine, reason)
         self.condemn(contract, returned(reason))
-        return self._try_to_destroy(contract)
+        return self._returning.try_to_destroy(contract)
 
     def destroy_all(self, reason: str) -> list[int]:
         """Closes the cluster and destroys every instance of it.
@@ -383,36 +355,6 @@ class Rentals:
         self._ledger.open_cluster()
         self._closing = ""
 
-    def _try_to_destroy(self, contract: int) -> bool:
-        rental = self._ledger.rental(contract)
-        if rental is not None and rental.ended_at is not None:
-            self._condemned.pop(contract, None)
-            return True
-        written = None if rental is None else rental.doom
-        ending = written or self._condemned.get(contract, returned(""))
-        try:
-            self._market.destroy(contract)
-        except CloudError as error:
-            logger.warning("instance %d is not destroyed yet: %s", contract, error)
-            return False
-        logger.info("destroyed instance %d: %s", contract, ending)
-        with self._writing():
-            self._gone(contract, ending)
-        return True
-
-    def _gone(self, contract: int, ending: Ending) -> None:
-        # Two threads may find it gone: the second must not revoke the keys of the k's next owner.
-        with self._ending:
-            k = self._ledger.k_of(contract)
-            if k is not None:
-                # In this order: a freed k may be taken at once.
-                self._setup.revoke(k)
-            if self._ledger.rental(contract) is not None:
-                self._ledger.ended(contract, ending)
-            self._condemned.pop(contract, None)
-            self._unlinked.pop(contract, None)
-            self._linked.discard(contract)
-
     # Money
 
     def budget(self) -> Budget:
@@ -426,6 +368,9 @@ class Rentals:
         return not self._listed[1] and not self._ledger.live()
 
     # Inside
+
+    def _is_to_end(self, rental: Rental) -> bool:
+        return bool(rental.doomed) or self._returning.is_remembered(rental.contract)
 
     def _nodes(self, rental: Rental) -> list[Node]:
         """One node, or none for an instance that this cluster did not request."""
