@@ -177,7 +177,7 @@ def reap(
         return reaping.reap_by_label(cluster, say, apart_s=apart, within_s=within)
     try:
         client = _daemon(cluster, socket)
-        client.status()
+        shown_at = client.status().shown_at
     except OSError as error:
         if cluster is None:
             raise
@@ -193,8 +193,8 @@ def reap(
         seen_empty = 0 if problem else seen_empty + 1
         if problem and time.monotonic() > until:
             console.print(
-                f"{problem}. The daemon keeps trying; look again with status, or at "
-                "https://cloud.vast.ai/instances/",
+                f"{problem}. The daemon keeps trying; look again with status"
+                f"{f', or at {shown_at}' if shown_at else ''}",
                 markup=False,
             )
             return reaping.LEFT

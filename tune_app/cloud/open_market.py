@@ -9,10 +9,12 @@ from pathlib import Path
 
 from tune_app.cloud.market.access import VAST, MarketAccess
 from tune_app.cloud.market.protocol import Market
+from tune_app.cloud.market.site import MarketSite
 from tune_app.cloud.secrets.account_key import KeyPlaces, account_key
 from tune_app.cloud.secrets.key import ApiKey
 from tune_app.cloud.vast.key_places import KEY_PLACES as VAST_KEY_PLACES
 from tune_app.cloud.vast.opening import end_at_vast, open_vast
+from tune_app.cloud.vast.site import SITE as VAST_SITE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +27,12 @@ class MarketKind:
     """Shell functions `destroy` and `stop` with which an instance ends itself."""
     key: KeyPlaces
     """Where a user keeps the key of an account."""
+    site: MarketSite
+    """What people call it, and its pages."""
 
 
 MARKETS: Mapping[str, MarketKind] = {
-    VAST: MarketKind(open=open_vast, ending=end_at_vast, key=VAST_KEY_PLACES)
+    VAST: MarketKind(open=open_vast, ending=end_at_vast, key=VAST_KEY_PLACES, site=VAST_SITE)
 }
 """By the name that `provider.market` gives."""
 
@@ -56,6 +60,11 @@ def key_of(access: MarketAccess, environment: Mapping[str, str], home: Path) -> 
         environment, home: places to look for it.
     """
     return account_key(market_kind(access.market).key, environment, home)
+
+
+def site_of(access: MarketAccess) -> MarketSite:
+    """The name and the pages of this market. Raises ValueError for an unknown one."""
+    return market_kind(access.market).site
 
 
 def how_an_instance_ends(access: MarketAccess) -> str:

@@ -68,7 +68,7 @@ def reap_by_label(cluster: Path, say: Say, *, apart_s: float, within_s: float) -
     if left:
         say(
             f"instances {', '.join(map(str, left))} still exist; run this again, or end them at "
-            "https://cloud.vast.ai/instances/"
+            f"{there.market.site.instances}"
         )
         return LEFT
     say(

@@ -176,6 +176,24 @@ def test_every_folder_and_file_has_its_line_and_says_its_job() -> None:
             assert "Imports" in said, path
 
 
+def test_messages_name_the_cluster_s_own_market() -> None:
+    """Only what is of one market says its name: others have it from its `MarketSite`."""
+    own = {"vast", "rehearsal"}
+    named = []
+    for path in CLOUD.rglob("*.py"):
+        if path.relative_to(CLOUD).parts[0] in own:
+            continue
+        tree = ast.parse(path.read_text("utf-8"))
+        comments = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        named += [
+            f"{path.relative_to(CLOUD)}: {node.value[:60]!r}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if node not in comments and "vast.ai" in node.value.lower()
+        ]
+    assert named == []
+
+
 def test_what_is_against_the_floors_is_found(tmp_path: Path) -> None:
     (tmp_path / "ledger").mkdir()
     (tmp_path / "ledger" / "file.py").write_text(

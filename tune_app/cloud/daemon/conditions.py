@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tune_app.cloud.errors import CloudError, LedgerUnwritableError, WrongKeyError
+from tune_app.cloud.market.site import MarketSite
 from tune_app.cloud.renting.drain import Drain, Phase
 
 UNSEEN_S = 600.0
@@ -51,6 +52,8 @@ class Watched:
     stuck: Mapping[int, float]
     """Contract → for how long it is being destroyed."""
     rented: int
+    site: MarketSite
+    """Of the market."""
 
 
 def conditions(seen: Watched) -> dict[str, str]:
@@ -60,8 +63,8 @@ def conditions(seen: Watched) -> dict[str, str]:
         holds["key"] = (
             f"the market refuses the key ({seen.trouble}): {seen.rented} workers are neither "
             "watched nor can they be destroyed from here; make a new key and run ray up, or "
-            "destroy them on https://cloud.vast.ai/instances/. Their dead man's switches end them "
-            "in 15 minutes"
+            f"destroy them on {seen.site.instances}. Their dead man's switches end them in 15 "
+            "minutes"
         )
     elif seen.bug:
         holds["bug"] = f"the daemon's step fails ({seen.trouble}): see journalctl -u stellux-cloud"
@@ -80,6 +83,6 @@ def conditions(seen: Watched) -> dict[str, str]:
     if stuck:
         holds["stuck"] = (
             f"instances {', '.join(stuck)} are not destroyed after {STUCK_S / 60:.0f} minutes, and "
-            "bill: destroy them on https://cloud.vast.ai/instances/"
+            f"bill: destroy them on {seen.site.instances}"
         )
     return holds

@@ -31,7 +31,7 @@ from tune_app.cloud.ledger.damaged import is_damage, is_unreadable
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
-from tune_app.cloud.open_market import open_market
+from tune_app.cloud.open_market import open_market, site_of
 from tune_app.cloud.overlay import heartbeat
 from tune_app.cloud.overlay.heartbeat import Heartbeat
 from tune_app.cloud.overlay.watch import LinkWatch
@@ -257,6 +257,7 @@ class Daemon:
             lost=self._ledger.lost(),
             stuck={contract: now - since for contract, since in self._doomed.items()},
             rented=len(live),
+            site=site_of(self._settings.access),
         )
 
     def answer(self, request: dict[str, Any]) -> Any:
@@ -361,6 +362,7 @@ class Daemon:
             "trouble": self._trouble,
             "head": self._head,
             "head_per_hour": self._settings.head_dollars_per_hour,
+            "shown_at": site_of(self._settings.access).instances,
         }
 
 

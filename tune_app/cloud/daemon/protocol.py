@@ -65,6 +65,8 @@ class Status:
     """The head's own id; empty for one that an earlier version brought up."""
     head_per_hour: float | None = None
     """What the head costs, which is in neither `spent` nor `cap`; None if nobody named it."""
+    shown_at: str = ""
+    """The market's page of what is rented; empty from an earlier version's daemon."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,7 @@ def read_node(values: object) -> Node:
 def read_status(values: object) -> Status:
     """Raises DaemonError for values that are not a status."""
     names = {item.name for item in fields(Status)}
-    later = {"head", "head_per_hour"}
+    later = {"head", "head_per_hour", "shown_at"}
     if not isinstance(values, dict) or set(values) | later != names:
         raise DaemonError("the cloud daemon's status has a form that this program does not know")
     return Status(

@@ -20,7 +20,8 @@ from tune_app.cloud.head.units import CLOUD, UNITS
 from tune_app.cloud.head_paths import ACCOUNT_KEY, CLOUD_STATE, DAEMON_SETTINGS, RAY_USER
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.records import Instance
-from tune_app.cloud.open_market import open_market
+from tune_app.cloud.market.site import MarketSite
+from tune_app.cloud.open_market import open_market, site_of
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.renting.head_id import read_head_id
 from tune_app.cloud.renting.orphans import may_be_of
@@ -29,7 +30,6 @@ from tune_app.cloud.secrets.key import read_key
 from tune_app.command_line import run_command
 
 MODULE = "tune_app.cloud.head.release"
-SHOWN_AT = "https://cloud.vast.ai/instances/"
 
 logger = logging.getLogger(MODULE)
 
@@ -59,26 +59,28 @@ def _check_empty() -> None:
     """
     if not (ACCOUNT_KEY.is_file() and DAEMON_SETTINGS.is_file()):
         return
+    settings = load_settings(DAEMON_SETTINGS)
+    site = site_of(settings.access)
     try:
-        settings = load_settings(DAEMON_SETTINGS)
         with ACCOUNT_KEY.open("rb") as file, open_market(settings.access, read_key(file)) as market:
             head = read_head_id(CLOUD_STATE)
             listed = market.instances(labelled=prefix(settings.cluster))
-            refuse_left([one for one in listed if may_be_of(one, settings.cluster, head)])
+            left = [one for one in listed if may_be_of(one, settings.cluster, head)]
+            refuse_left(left, site)
     except WrongKeyError as error:
         # This key ends nothing any more.
-        logger.warning("which machines are rented is unknown: %s; see %s", error, SHOWN_AT)
+        logger.warning("which machines are rented is unknown: %s; see %s", error, site.instances)
     except CloudError:
         systemctl("enable", "--now", CLOUD)
         raise
 
 
-def refuse_left(instances: Collection[Instance]) -> None:
+def refuse_left(instances: Collection[Instance], site: MarketSite) -> None:
     """Raises CloudError for instances that exist."""
     if instances:
         raise CloudError(
             f"instances {', '.join(str(item.id) for item in instances)} were rented meanwhile; the "
-            f"daemon and its key are kept: run ray down again, or end them at {SHOWN_AT}"
+            f"daemon and its key are kept: run ray down again, or end them at {site.instances}"
         )
 
 

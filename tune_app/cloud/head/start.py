@@ -27,7 +27,7 @@ from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.open_market import open_market
 from tune_app.cloud.overlay.access import Account
-from tune_app.cloud.renting.billing import CHARGES_NEED, DAY_S
+from tune_app.cloud.renting.billing import DAY_S, charges_need
 from tune_app.cloud.renting.budget import Stage
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, load_settings
@@ -83,7 +83,7 @@ def _try_charges(market: Market) -> list[str]:
     try:
         market.charges(now - DAY_S, now)
     except WrongKeyError as error:
-        raise WrongKeyError(f"{error}; {CHARGES_NEED}") from None
+        raise WrongKeyError(f"{error}; {charges_need(market.site)}") from None
     except CloudError as error:
         return [f"what was charged is not known ({error}): nothing is rented until it is"]
     return []

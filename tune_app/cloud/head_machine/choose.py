@@ -15,6 +15,8 @@ from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head.remote import has_account_key, release, shell_of
 from tune_app.cloud.head.shell import HeadShell
 from tune_app.cloud.head_machine.created import CreatedHead
+from tune_app.cloud.market.site import MarketSite
+from tune_app.cloud.open_market import site_of
 
 Say = Callable[[str], object]
 
@@ -50,8 +52,13 @@ class Head(Protocol):
 class GivenHead:
     """A machine that the user has: `ray down` releases it, and it stays."""
 
-    def __init__(self, machine: HeadMachine) -> None:
+    def __init__(self, machine: HeadMachine, site: MarketSite) -> None:
+        """
+        Args:
+            site: of the market where its workers are rented.
+        """
         self._machine = machine
+        self._site = site
         self._has_key: bool | None = None
 
     def find(self) -> HeadMachine:
@@ -74,9 +81,9 @@ class GivenHead:
     def leave(self, error: OSError, say: Say) -> None:
         say(
             f"{error}. No worker of this cluster is rented any more, but the head was not "
-            "released: its services and its copy of the Vast.ai key are still on it. If it comes "
-            "back it may rent again: run ray down again then, or make the key invalid on "
-            "https://cloud.vast.ai/manage-keys/"
+            f"released: its services and its copy of the {self._site.name} key are still on it. If "
+            "it comes back it may rent again: run ray down again then, or make the key invalid on "
+            f"{self._site.keys}"
         )
 
 
@@ -89,7 +96,7 @@ def head_of(settings: ProviderSettings) -> Head:
             store_root=settings.overlay.store_root,
             market=settings.market,
         )
-    return GivenHead(settings.head)
+    return GivenHead(settings.head, site_of(settings.market))
 
 
 def found(head: Head) -> HeadMachine:

@@ -21,7 +21,7 @@ from tune_app.cloud.head_paths import ACCOUNT_KEY
 from tune_app.cloud.hetzner.server import HetznerHead
 from tune_app.cloud.hetzner.settings import Server, hetzner_token
 from tune_app.cloud.market.access import MarketAccess
-from tune_app.cloud.open_market import key_of
+from tune_app.cloud.open_market import key_of, site_of
 from tune_app.cloud.whole_files import write_file
 
 DISCARD = "STELLUX_DISCARD"
@@ -90,8 +90,9 @@ class CreatedHead:
             raise CloudError(
                 f"the head of {self._cluster!r} is not in the project of this HCLOUD_TOKEN, though "
                 "it was not deleted from here: it may be in another project, and bill there: use "
-                "that project's token; if it was deleted elsewhere, look on https://cloud.vast.ai/instances/"
-                f" for workers that it left, and then delete {self._known_hosts}"
+                "that project's token; if it was deleted elsewhere, look on "
+                f"{site_of(self._market).instances} for workers that it left, and then delete "
+                f"{self._known_hosts}"
             )
 
     def make(self, say: Say) -> HeadMachine:
@@ -162,15 +163,14 @@ class CreatedHead:
         say("no worker of this cluster is rented any more")
         raise error
 
-    @staticmethod
-    def _ask(machine: HeadMachine, script: str) -> str:
+    def _ask(self, machine: HeadMachine, script: str) -> str:
         try:
             return shell_of(machine).run(["sh", "-s"], stdin=script.encode("ascii")).strip()
         except HeadUnreachableError as error:
             raise HeadUnreachableError(
                 f"{error}. Nothing was deleted, and it bills on; if it never answers again, delete "
                 "it on https://console.hetzner.cloud/, and what it rented on "
-                "https://cloud.vast.ai/instances/"
+                f"{site_of(self._market).instances}"
             ) from error
 
     def _fetch(self, machine: HeadMachine, say: Say) -> None:

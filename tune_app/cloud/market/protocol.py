@@ -8,6 +8,7 @@ from typing import Protocol
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.market.site import MarketSite
 
 
 class Market(Protocol):
@@ -18,8 +19,8 @@ class Market(Protocol):
     """
 
     @property
-    def name(self) -> str:
-        """As people call it."""
+    def site(self) -> MarketSite:
+        """Its name and its pages, for messages."""
 
     def offers(self, rules: OfferRules, *, caps: bool = True) -> Sequence[Offer]:
         """Interruptible offers of the wanted GPUs.

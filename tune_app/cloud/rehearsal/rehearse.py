@@ -16,6 +16,7 @@ from tune_app.cloud.rehearsal.findings import Finding, compared
 from tune_app.cloud.rehearsal.image_script import CHECKS, image_script, told_by
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.vast.client import VastClient
+from tune_app.cloud.vast.site import SITE
 
 CLUSTER = "rehearsal"
 START_LENGTH = 4_048
@@ -272,7 +273,7 @@ class Rehearsal:
             else:
                 self._say(
                     f"it could not be destroyed: end what is labelled {self._label} at "
-                    "https://cloud.vast.ai/instances/"
+                    f"{SITE.instances}"
                 )
             if interrupted:
                 raise KeyboardInterrupt

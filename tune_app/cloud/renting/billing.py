@@ -13,17 +13,13 @@ from tune_app.cloud.ledger.records import SETTLED_S
 from tune_app.cloud.market.labels import prefix
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Charge
+from tune_app.cloud.market.site import MarketSite
 from tune_app.cloud.renting.budget import Spent
 from tune_app.cloud.renting.settings import CloudSettings
 
 DAY_S = 86_400.0
 LOST_DAYS = 365
 """How far back charges are asked for when the ledger was lost."""
-
-CHARGES_NEED = (
-    "the charges need the permission billing_read, without which the cap would be an estimate: "
-    "make a key that has it on https://cloud.vast.ai/manage-keys/"
-)
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +56,7 @@ class Billing:
             try:
                 self._ask(now)
             except CloudError as error:
-                self._trouble = _explained(error)
+                self._trouble = _explained(error, self._market.site)
                 logger.warning("the charges are not known: %s", self._trouble)
             else:
                 self._trouble, self._known_at = "", now
@@ -153,5 +149,13 @@ class Billing:
         return known or charge.label.startswith(prefix(self._settings.cluster))
 
 
-def _explained(error: CloudError) -> str:
-    return f"{error}; {CHARGES_NEED}" if isinstance(error, WrongKeyError) else str(error)
+def charges_need(site: MarketSite) -> str:
+    """What a key lacks that may not see the charges, and the remedy."""
+    return (
+        f"the charges need the permission {site.charges_scope}, without which the cap would be an "
+        f"estimate: make a key that has it on {site.keys}"
+    )
+
+
+def _explained(error: CloudError, site: MarketSite) -> str:
+    return f"{error}; {charges_need(site)}" if isinstance(error, WrongKeyError) else str(error)

@@ -90,7 +90,7 @@ def search_and_choose(
         if isinstance(found, Choice):
             return found
     assert isinstance(found, NoOffer)
-    return replace(found, market=market.name)
+    return replace(found, market=market.site.name)
 
 
 def choose(

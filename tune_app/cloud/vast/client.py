@@ -29,6 +29,7 @@ from tune_app.cloud.errors import (
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.market.site import MarketSite
 from tune_app.cloud.secrets.endpoint import checked_endpoint
 from tune_app.cloud.secrets.key import ApiKey
 from tune_app.cloud.vast.answers import (
@@ -41,6 +42,7 @@ from tune_app.cloud.vast.answers import (
 from tune_app.cloud.vast.rate_limit import RateLimit
 from tune_app.cloud.vast.refusals import error_of, new_contract
 from tune_app.cloud.vast.search_filters import search_filters
+from tune_app.cloud.vast.site import SITE
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +108,8 @@ class VastClient:
         return f"VastClient({self._base_url!r})"
 
     @property
-    def name(self) -> str:
-        return "Vast.ai"
+    def site(self) -> MarketSite:
+        return SITE
 
     @property
     def base_url(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tune_app.cloud.secrets.account_key import KeyPlaces
+from tune_app.cloud.vast.site import SITE
 
 KEY_PLACES = KeyPlaces(
-    market="Vast.ai",
+    market=SITE.name,
     variable="VAST_API_KEY",
     # As `vastai set api-key` writes them.
     files=(".config/vastai/vast_api_key", ".vast_api_key"),
-    made="make one at https://cloud.vast.ai/manage-keys/ that may search offers, create, list and "
-    "destroy instances, and read billing (billing_read), and nothing else",
+    made=f"make one at {SITE.keys} that may search offers, create, list and destroy instances, and "
+    f"read billing ({SITE.charges_scope}), and nothing else",
 )

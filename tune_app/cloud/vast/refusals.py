@@ -20,6 +20,7 @@ from tune_app.cloud.errors import (
     SpendRateError,
     WrongKeyError,
 )
+from tune_app.cloud.vast.site import SITE
 
 _BY_CODE: Mapping[str, type[CloudError]] = {
     "auth_error": WrongKeyError,
@@ -80,9 +81,8 @@ def new_contract(answer: Mapping[str, Any]) -> int | None:
 def _remedy(kind: type[CloudError]) -> str:
     return {
         MissingScopeError: "; the key is wrong or lacks a permission: make a new one on "
-        "https://cloud.vast.ai/manage-keys/ that may do this, too",
-        WrongKeyError: "; the key is wrong or lacks a permission: make a new one on "
-        "https://cloud.vast.ai/manage-keys/",
+        f"{SITE.keys} that may do this, too",
+        WrongKeyError: f"; the key is wrong or lacks a permission: make a new one on {SITE.keys}",
         CreditError: "; add credit to the Vast.ai account",
         SpendRateError: "; the account may not spend that much an hour: ask for fewer workers, "
         "or Vast.ai for a higher limit",

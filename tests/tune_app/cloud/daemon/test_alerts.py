@@ -22,6 +22,7 @@ from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.renting.drain import Cause, Drain, Phase
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
+from tune_app.cloud.vast.site import SITE
 
 FINE = Watched(
     trouble="",
@@ -33,6 +34,7 @@ FINE = Watched(
     lost="",
     stuck={77: 30.0},
     rented=3,
+    site=SITE,
 )
 DRAIN = Drain(
     number=2,

@@ -80,8 +80,8 @@ def test_a_key_is_not_forgotten_while_something_is_left(fake: FakeVast) -> None:
     contract = rent(fake)
     with open_market(settings_of(fake).access, ApiKey(fake.key)) as client:
         with pytest.raises(CloudError, match=rf"instances {contract} .* ray down again"):
-            refuse_left(client.instances(labelled="stellux/mine/"))
-        refuse_left(client.instances(labelled="stellux/another/"))
+            refuse_left(client.instances(labelled="stellux/mine/"), client.site)
+        refuse_left(client.instances(labelled="stellux/another/"), client.site)
 
 
 def test_only_a_cap_that_keeps_something_is_told() -> None:

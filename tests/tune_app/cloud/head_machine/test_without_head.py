@@ -24,6 +24,7 @@ from tune_app.cloud.head_machine.without_head import (
 from tune_app.cloud.market.access import MarketAccess
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.renting.orphans import Owner
+from tune_app.cloud.vast.site import SITE
 
 DAY = 86_400.0
 MINE, OTHER = "h00000001", "h00000002"
@@ -161,7 +162,7 @@ def test_ray_down_ends_the_workers_of_a_head_that_is_lost(
 
     teardown = Teardown(
         "mine",
-        Lost(HeadMachine(address="head.example")),
+        Lost(HeadMachine(address="head.example"), SITE),
         daemon,
         lambda: market(fake),
         looks_apart_s=60,
@@ -173,6 +174,7 @@ def test_ray_down_ends_the_workers_of_a_head_that_is_lost(
     assert (teardown.done, alive(fake)) == (True, others)
     assert "ended from here, by their labels" in said[0]
     assert "the head was not released" in said[-1]
+    assert f"make the key invalid on {SITE.keys}" in said[-1]
 
 
 def test_a_daemon_that_does_not_answer_on_a_living_head_is_waited_for(fake: FakeVast) -> None:
@@ -183,7 +185,7 @@ def test_a_daemon_that_does_not_answer_on_a_living_head_is_waited_for(fake: Fake
         def never_rented(self) -> bool:
             return False
 
-    head = Living(HeadMachine(address="head.example"))
+    head = Living(HeadMachine(address="head.example"), SITE)
     teardown = Teardown("mine", head, daemon, lambda: market(fake), looks_apart_s=1, say=str)
     with pytest.raises(DaemonError):
         teardown.step()

@@ -11,6 +11,7 @@ from tune_app.cloud.errors import CloudError, NoAnswerError, UnreachableError
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.market.site import MarketSite
 
 
 class MeteredMarket:
@@ -21,7 +22,12 @@ class MeteredMarket:
         credit: dollars at the beginning.
     """
 
-    name = "Metered"
+    site = MarketSite(
+        name="Metered",
+        instances="https://metered.example/rented",
+        keys="https://metered.example/keys",
+        charges_scope="see_charges",
+    )
 
     def __init__(self, clock: Clock, *, price: float, credit: float = 200.0) -> None:
         self._clock = clock

@@ -12,21 +12,24 @@ from tests.tune_app.cloud.autoscaling.ray_autoscaler import yaml_config
 from tests.tune_app.cloud.clock import Clock
 from tests.tune_app.cloud.renting.instances import running
 from tune_app.cloud import open_market as open_market_module
-from tune_app.cloud.cluster_yaml.settings import check_config
-from tune_app.cloud.errors import NoOfferError, NoSuchOfferError
+from tune_app.cloud.cluster_yaml.settings import check_config, read_settings
+from tune_app.cloud.errors import MissingScopeError, NoOfferError, NoSuchOfferError
 from tune_app.cloud.head.bring_up import bring_up
 from tune_app.cloud.head.shell import HeadShell
+from tune_app.cloud.head_machine.choose import head_of
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.market.instance_request import InstanceRequest
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Charge, Instance, Offer
 from tune_app.cloud.market.rules import OfferRules
+from tune_app.cloud.market.site import MarketSite
 from tune_app.cloud.open_market import (
     MARKETS,
     MarketKind,
     how_an_instance_ends,
     key_of,
     open_market,
+    site_of,
 )
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
@@ -52,10 +55,18 @@ OFFER = Offer(
 )
 
 
+MEMORY = MarketSite(
+    name="Memory",
+    instances="https://memory.example/rented",
+    keys="https://memory.example/keys",
+    charges_scope="see_charges",
+)
+
+
 class MemoryMarket:
     """Two machines, without any network."""
 
-    name = "Memory"
+    site = MEMORY
 
     def __init__(self) -> None:
         self.listed = [OFFER, replace(OFFER, id=2, machine_id=12, minimum_bid=0.1)]
@@ -136,6 +147,22 @@ def test_the_cheaper_machine_is_rented_watched_charged_and_destroyed(
     assert market.rented == {}
 
 
+def test_a_key_that_may_not_see_the_charges_is_told_what_it_needs_there(
+    rentals: tuple[Rentals, MemoryMarket, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renting, market, _ = rentals
+
+    def refuse(since: float, until: float) -> Sequence[Charge]:
+        raise MissingScopeError("no")
+
+    monkeypatch.setattr(market, "charges", refuse)
+    renting.money.billing.update()
+    assert renting.money.billing.trouble.endswith(
+        "the charges need the permission see_charges, without which the cap would be an estimate: "
+        "make a key that has it on https://memory.example/keys"
+    )
+
+
 def test_what_its_caps_refuse_is_named(rentals: tuple[Rentals, MemoryMarket, Clock]) -> None:
     renting, market, _ = rentals
     market.listed = [replace(OFFER, minimum_bid=0.5)]
@@ -157,7 +184,9 @@ def test_a_cluster_names_its_market_and_what_it_may_rent_there(
     places = KeyPlaces(
         market="Memory", variable="MEMORY_KEY", files=(".memory/key",), made="make one in memory"
     )
-    kind = MarketKind(open=lambda *_: memory, ending=lambda _: "destroy() { :; }", key=places)
+    kind = MarketKind(
+        open=lambda *_: memory, ending=lambda _: "destroy() { :; }", key=places, site=MEMORY
+    )
     config = yaml_config(market="memory")
     config["provider"]["memory"] = config["provider"].pop("vast")
     with pytest.raises(ValueError, match=r"provider\.market is 'memory'; it can be vast"):
@@ -180,7 +209,10 @@ def test_a_cluster_names_its_market_and_what_it_may_rent_there(
         bring_up(config, shell, say=said.append, environment=vast, home=tmp_path)
     assert said == [], "the head was not spoken to"
     with open_market(rented.access, key) as market:
-        assert market.name == "Memory"
+        assert market.site is site_of(rented.access) is MEMORY
+    head_of(read_settings(config["provider"], "mine")).leave(OSError("no route"), said.append)
+    assert "its copy of the Memory key" in said[0]
+    assert said[0].endswith("make the key invalid on https://memory.example/keys")
     config["provider"]["vast"] = {}
     with pytest.raises(ValueError, match="unknown setting 'vast' in provider"):
         check_config(config)
