@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,44 +42,46 @@ def assert_same(one: Observation, other: Observation) -> None:
 def test_a_cell_trained_by_one_process_then_two_then_one_is_that_of_one(
     corpora: Corpora, tmp_path: Path
 ) -> None:
+    """And what two trained to the end is trained for one."""
     alone = Trial(CELL, corpora=corpora)
     undisturbed = [observed(alone) for _ in range(3)]
+    half, whole = tmp_path / "half", tmp_path / "whole"
 
-    last = None
-    for processes, expected in zip((1, 2, 1), undisturbed, strict=True):
-        trial = Trial(
-            CELL,
-            corpora=corpora,
-            checkpoints=Checkpoints(PathStore(tmp_path), cell=CELL.key),
-            processes=processes,
-        )
-        try:
-            if last is not None:
-                assert trial.resumed_from == last.tokens
-                assert replace(observed(trial), seconds={}) == replace(last, seconds={})
-            last = observed(trial)
-            assert_same(last, expected)
-            trial.save()
-        finally:
-            trial.close()
-
-    assert last is not None
-    assert last.full_bits_per_byte == pytest.approx(undisturbed[-1].full_bits_per_byte, rel=1e-5)
-
-
-def test_what_two_processes_trained_to_the_end_is_trained_for_one(
-    corpora: Corpora, tmp_path: Path
-) -> None:
-    def trial(processes: int) -> Trial:
-        checkpoints = Checkpoints(PathStore(tmp_path), cell=CELL.key)
+    def trial(folder: Path, *, processes: int) -> Trial:
+        checkpoints = Checkpoints(PathStore(folder), cell=CELL.key)
         return Trial(CELL, corpora=corpora, checkpoints=checkpoints, processes=processes)
 
-    together = trial(2)
+    PathStore(whole).check()
+    one = trial(whole, processes=1)
+    first = observed(one)
+    assert_same(first, undisturbed[0])
+    one.save()
+    one.close()
+
+    two = trial(whole, processes=2)
     try:
-        last = [observed(together) for _ in range(3)][-1]
-        assert together.finished
+        assert two.resumed_from == first.tokens
+        assert replace(observed(two), seconds={}) == replace(first, seconds={})
+        second = observed(two)
+        assert_same(second, undisturbed[1])
+        two.save()
+        shutil.copytree(whole, half)
+        last = observed(two)
+        assert_same(last, undisturbed[2])
+        assert two.finished
     finally:
-        together.close()
-    again = trial(1)
-    assert again.trained
-    assert replace(observed(again), seconds={}) == replace(last, seconds={})
+        two.close()
+
+    again = trial(half, processes=1)
+    assert again.resumed_from == second.tokens
+    assert replace(observed(again), seconds={}) == replace(second, seconds={})
+    for found in (observed(again), last):
+        assert_same(found, undisturbed[2])
+        expected = undisturbed[2].full_bits_per_byte
+        assert found.full_bits_per_byte == pytest.approx(expected, rel=1e-5)
+    again.close()
+
+    ended = trial(whole, processes=1)
+    assert ended.trained
+    assert replace(observed(ended), seconds={}) == replace(last, seconds={})
+    ended.close()

@@ -130,6 +130,8 @@ def test_two_processes_train_what_one_does_and_each_continues_the_other(case: st
     assert_same(train(again, steps=3), rest)
 
 
+# The case above does it in halves, tests/tune_app/trial/test_processes.py for a whole trial.
+@SLOW
 def test_saved_by_one_process_then_two_then_one_the_losses_are_those_of_one_alone() -> None:
     undisturbed = train(start(FP32), steps=6)
 
@@ -147,30 +149,75 @@ def test_saved_by_one_process_then_two_then_one_the_losses_are_those_of_one_alon
     assert_same(losses, undisturbed, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "settings", [pytest.param(SETTINGS, id="adamw"), pytest.param(MUON, id="muon", marks=SLOW)]
-)
-def test_a_gradient_that_is_not_finite_is_reported_and_applied_by_none(
-    settings: TrainingConfig,
-) -> None:
-    with two(settings) as together:
-        steps(together, 1)
-        weight = together._own.model.final_norm.weight
-        assert isinstance(weight, DTensor)
-        with torch.no_grad():
-            weight.to_local()[0] = math.nan
-        before = together.state_dict()["model"]
-        (result,) = steps(together, 1)
-        assert math.isnan(result.loss)
-        after = together.state_dict()["model"]
+def assert_not_applied(together: ShardedTraining) -> None:
+    """A weight becomes NaN: the step says so, and changes nothing."""
+    steps(together, 1)
+    weight = together._own.model.final_norm.weight
+    assert isinstance(weight, DTensor)
+    with torch.no_grad():
+        weight.to_local()[0] = math.nan
+    before = together.state_dict()["model"]
+    (result,) = steps(together, 1)
+    assert math.isnan(result.loss)
+    after = together.state_dict()["model"]
     for name, weights in before.items():
         torch.testing.assert_close(after[name], weights, rtol=0, atol=0, equal_nan=True)
 
 
-def test_in_bf16_a_last_bit_makes_more_of_a_difference() -> None:
-    mixed = replace(SETTINGS, precision="auto")
-    with two(mixed) as together:
-        assert_same(steps(together, 4), train(start(mixed), steps=4), rel=1e-4)
+@SLOW
+def test_muon_applies_no_gradient_that_is_not_finite() -> None:
+    with two(MUON) as together:
+        assert_not_applied(together)
+
+
+class TestOneTraining:
+    """What one pair of processes shows, each time from the same beginning."""
+
+    @pytest.fixture(scope="class")
+    def pair(self) -> Iterator[ShardedTraining]:
+        with two() as training:
+            yield training
+
+    @pytest.fixture
+    def together(self, pair: ShardedTraining) -> ShardedTraining:
+        pair.load_state_dict(start().state_dict())
+        pair._own.read_from(CountingBatches(), None)
+        return pair
+
+    def test_in_bf16_a_last_bit_makes_more_of_a_difference(self, together: ShardedTraining) -> None:
+        assert SETTINGS.precision == "auto"
+        assert_same(steps(together, 4), train(start(), steps=4), rel=1e-4)
+
+    def test_the_model_of_both_is_whole_and_reading_it_changes_nothing(
+        self, together: ShardedTraining
+    ) -> None:
+        alone = start()
+        train(alone, steps=2)
+        steps(together, 1)
+        assert together.model is together.model
+        steps(together, 1)
+        for name, weights in together.model.state_dict().items():
+            torch.testing.assert_close(weights, alone.model.state_dict()[name])
+        assert float(together.model.progress) == float(alone.model.progress)
+        assert_same(steps(together, 1), train(alone, steps=1))
+
+    def test_what_is_wrong_before_a_step_leaves_the_processes_as_they_were(
+        self, together: ShardedTraining
+    ) -> None:
+        before = steps(together, 1)
+        other = start(replace(SETTINGS, learning_rate=0.1)).state_dict()
+        with pytest.raises(ValueError, match="belongs to another run"):
+            together.load_state_dict(other)
+        together._own.read_from(CountingBatches(), lambda step: BATCH - 1)
+        with pytest.raises(ValueError, match="batch_size is 7"):
+            together.step()
+        together._own.read_from(CountingBatches(), None)
+        assert_same(before + steps(together, 1), train(start(), steps=2))
+
+    def test_a_gradient_that_is_not_finite_is_reported_and_applied_by_none(
+        self, together: ShardedTraining
+    ) -> None:
+        assert_not_applied(together)
 
 
 def test_muon_orthogonalises_whole_matrices() -> None:
@@ -190,19 +237,6 @@ def test_muon_orthogonalises_whole_matrices() -> None:
     torch.testing.assert_close(ours, momentum)
 
 
-def test_the_model_of_both_is_whole_and_reading_it_changes_nothing() -> None:
-    alone = start()
-    train(alone, steps=2)
-    with two() as together:
-        steps(together, 1)
-        assert together.model is together.model
-        steps(together, 1)
-        for name, weights in together.model.state_dict().items():
-            torch.testing.assert_close(weights, alone.model.state_dict()[name])
-        assert float(together.model.progress) == float(alone.model.progress)
-        assert_same(steps(together, 1), train(alone, steps=1))
-
-
 @pytest.mark.parametrize(
     ("sequences", "processes", "told"),
     [
@@ -218,20 +252,7 @@ def test_a_batch_that_cannot_be_cut_is_refused(sequences: int, processes: int, t
         ShardedTraining(CONFIG, settings, CountingBatches(), baseline=BASELINE, processes=processes)
 
 
-def test_what_is_wrong_before_a_step_leaves_the_processes_as_they_were() -> None:
-    with two() as together:
-        before = steps(together, 1)
-        other = start(replace(SETTINGS, learning_rate=0.1)).state_dict()
-        with pytest.raises(ValueError, match="belongs to another run"):
-            together.load_state_dict(other)
-        together._own.read_from(CountingBatches(), lambda step: BATCH - 1)
-        with pytest.raises(ValueError, match="batch_size is 7"):
-            together.step()
-        together._own.read_from(CountingBatches(), None)
-        assert_same(before + steps(together, 1), train(start(), steps=2))
-
-
-def test_one_that_is_killed_ends_the_training_in_bounded_time() -> None:
+def test_one_that_is_killed_or_fails_ends_the_training_in_bounded_time() -> None:
     with two() as together:
         steps(together, 1)
         (other,) = together._team._processes
@@ -245,17 +266,13 @@ def test_one_that_is_killed_ends_the_training_in_bounded_time() -> None:
             together.step()
     with two() as again:
         assert_same(steps(again, 1), train(start(), steps=1))
-
-
-def test_an_error_of_one_is_the_error_of_all() -> None:
-    with two() as together:
         started = time.monotonic()
         told = r"process 1 of 2 .* failed: AssertionError: unknown command"
-        with pytest.raises(ProcessFailedError, match=told), together._team.watched():
-            together._team.tell("nonsense")
-            together._own.copy_weights(None)
+        with pytest.raises(ProcessFailedError, match=told), again._team.watched():
+            again._team.tell("nonsense")
+            again._own.copy_weights(None)
         assert time.monotonic() - started < BOUND
-        assert not any(one.is_alive() for one in together._team._processes)
+        assert not any(one.is_alive() for one in again._team._processes)
 
 
 _LEADER = """
