@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from model.training.precision import BF16, FP8, FP16, Precision, chosen_precision
+
 Environment = dict[str, str | int | bool]
 """What the bits of a result depend on besides the run's settings, as plain values."""
 
@@ -34,6 +36,10 @@ class CompilingCosts:
     """By each layer in each forward and backward pass, whatever the batch: its launches."""
 
 
+FP16_FROM = (7, 0)
+"""Compute capability of the first GPUs with tensor cores, which multiply fp16 (Volta)."""
+
+
 class DeviceKind(ABC):
     """What training has to know of a kind of device: a class for each, and an entry in KINDS."""
 
@@ -48,6 +54,10 @@ class DeviceKind(ABC):
     @abstractmethod
     def multiplies_bf16(self) -> bool:
         """Whether it multiplies bf16 in hardware rather than through fp32."""
+
+    def multiplies_fp16(self, device: str) -> bool:
+        """Whether it multiplies fp16 faster than fp32."""
+        return False
 
     @abstractmethod
     def name(self, device: str) -> str:
@@ -86,6 +96,12 @@ class Cuda(DeviceKind):
 
     def multiplies_bf16(self) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+
+    def multiplies_fp16(self, device: str) -> bool:
+        try:
+            return torch.cuda.get_device_capability(device) >= FP16_FROM
+        except (AssertionError, RuntimeError):
+            return False  # plans for GPUs are also made where there is none
 
     def name(self, device: str) -> str:
         return torch.cuda.get_device_name(device)
@@ -129,24 +145,20 @@ def bf16_is_fast(device: str) -> bool:
     return kind_of(device).multiplies_bf16()
 
 
-def precision_on(device: str, asked: str) -> str:
-    """`bf16`, `fp32` or `fp8`; `auto` takes the faster of the first two.
+def precision_on(device: str, asked: str, *, shared: bool = False) -> Precision:
+    """What `precision` means on a device, see `chosen_precision`.
 
-    Raises ValueError for `bf16` and `fp8` on a device without it in hardware.
+    Raises ValueError for one that the device does not have in hardware.
     """
-    if asked == "auto":
-        return "bf16" if bf16_is_fast(device) else "fp32"
-    if asked == "bf16" and not bf16_is_fast(device):
-        raise ValueError(
-            f"precision is 'bf16', which {device} has no instructions for; use 'auto' or 'fp32'"
-        )
-    if asked == "fp8" and (lack := kind_of(device).lacks_fp8(device)):
+    if asked == FP8 and (lack := kind_of(device).lacks_fp8(device)):
         least = ".".join(map(str, FP8_CAPABILITY))
         raise ValueError(
             f"precision is 'fp8', which needs a GPU of compute capability {least} or more (Ada, "
             f"Hopper or newer), but {lack}; use 'auto', which is bf16 where that is fast"
         )
-    return asked
+    has = {BF16: bf16_is_fast(device), FP16: kind_of(device).multiplies_fp16(device)}
+    multiplies = {name for name, fast in has.items() if fast}
+    return chosen_precision(asked, device=device, multiplies=multiplies, shared=shared)
 
 
 def compiler_found(device: str) -> bool:
@@ -170,7 +182,7 @@ def environment(device: str, *, precision: str, compiled: bool) -> Environment:
         "compiled": compiled,
         "torch": str(torch.__version__),
     }
-    if precision == "fp8":
+    if precision == FP8:
         found["torchao"] = version("torchao")
     return found
 

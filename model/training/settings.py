@@ -11,7 +11,7 @@ from model.field_types import require_types
 from model.mup import PARAMETRIZATIONS
 from model.training.schedules import COOL_DOWNS, SCHEDULES
 
-PRECISIONS = ("auto", "bf16", "fp32", "fp8")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8")
 COMPILE_MODES = ("auto", "on", "off")
 OPTIMIZERS = ("adamw", "muon")
 AUTO = "auto"
@@ -56,8 +56,9 @@ class TrainingSettings:
     gradient_clip: float = 1.0
     """Greatest norm of the gradient; inf for no clipping."""
     precision: str = "auto"
-    """`bf16` (autocast; weights stay in fp32), `fp32`, or `auto`: bf16 where it is fast. `fp8` is
-    bf16 with the linear layers of the blocks in FP8, on a GPU of Ada, Hopper or newer."""
+    """`bf16` or `fp16` (autocast; weights stay in fp32, and in fp16 the loss is scaled), `fp32`, or
+    `auto`: bf16 where it is fast, else fp16 where that is. `fp8` is bf16 with the linear layers of
+    the blocks in FP8, on a GPU of Ada, Hopper or newer."""
     compile: str = "auto"
     """`on`, `off`, or `auto`: on if the run is long enough to pay for it."""
     deterministic: bool = True

@@ -7,10 +7,14 @@ once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+SKIPPED = "skipped_steps"
+"""The metric that is 1 for a step that was skipped because its gradients overflowed in fp16."""
 
 
 class StepResult:
@@ -40,8 +44,24 @@ class StepResult:
     @property
     def metrics(self) -> Mapping[str, float]:
         """What else was measured, by name: `learning_rate` (the reference's), `gradient_norm`
-        (before clipping), and what parts of the network report; waits for the device."""
-        return {**self._known, **dict(zip(self._names, self._read()[1:], strict=True))}
+        (before clipping; a skipped step has none), in fp16 `loss_scale` and `skipped_steps`, and
+        what parts of the network report; waits for the device."""
+        found = {**self._known, **dict(zip(self._names, self._read()[1:], strict=True))}
+        if found.get(SKIPPED):
+            del found["gradient_norm"]
+        return found
+
+    @property
+    def skipped(self) -> bool:
+        """Whether the gradients overflowed in fp16, so that only the loss' scale has changed."""
+        return bool(self.metrics.get(SKIPPED))
+
+    @property
+    def checked_loss(self) -> float:
+        """The loss; NaN if its gradient is not finite, which is divergence even where the loss
+        looks fine."""
+        finite = math.isfinite(self.metrics.get("gradient_norm", 0.0))
+        return self.loss if finite else math.nan
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StepResult):

@@ -9,13 +9,11 @@ Shapes: B sequences of a step, T tokens.
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +40,10 @@ from model.training.hardware import (
     environment,
     precision_on,
 )
+from model.training.loss_scale import SCALE_METRICS, LossScale
 from model.training.optimizers import optimizer_of, set_learning_rate, step_unless
+from model.training.precision import BF16, FP8, FP16, FP32
+from model.training.random_state import random_state, seed_generators, set_random_state
 from model.training.settings import TrainingConfig
 from model.training.steps import StepResult
 from model.training.warm_start import WarmStart, moments_of, set_moments
@@ -54,6 +55,9 @@ logger = logging.getLogger(__name__)
 
 STEP_METRICS = ("learning_rate", "gradient_norm")
 """Metrics that every step has."""
+
+AUTOCAST = {BF16: torch.bfloat16, FP16: torch.float16, FP32: torch.float32, FP8: torch.bfloat16}
+"""The type of products by precision; under `fp8` that of those that are not in FP8."""
 
 LOSS_NAME = "train_loss"
 """What a step's loss is called among the metrics of a trial: no part may report under this name."""
@@ -82,14 +86,16 @@ class Training:
         start: a trained model to go on with; its multipliers stay, whatever the baseline. None
             starts from random weights.
 
-    Seeds the global generators of random, numpy and torch. Raises ValueError for `bf16` and `fp8`
-    on a device without it in hardware, for a variant that is not for training and for a start that
-    is another model's, CompilationError if compile is 'on' and there is no compiler.
+    Seeds the global generators of random, numpy and torch. Raises ValueError for a precision
+    that the device does not have in hardware, for a variant that is not for training and for a
+    start that is another model's, CompilationError if compile is 'on' and there is no compiler.
     """
 
     KEEPS_CASTS = True
     """Whether autocast keeps what it made of weights to the end of the forward pass, for the next
     use of the same weight."""
+    SHARED = False
+    """Whether several processes share the model."""
 
     def __init__(
         self,
@@ -120,16 +126,15 @@ class Training:
         """Wall time that compilation took, in the first step."""
         self.compile_failure = ""
         """Why training is eager although compiling would pay; empty if it is not."""
-        emulated = emulate_fp8 and training.precision == "fp8"
-        self.precision = "fp8" if emulated else precision_on(device, training.precision)
+        emulated = emulate_fp8 and training.precision == FP8
+        self.precision = FP8 if emulated else self._chosen_precision()
+        self._loss_scale = LossScale(device) if self.precision == FP16 else None
         self._batches = batches
         self._sequences = sequences
         self._held_progress = None if start is None else start.progress
         if torch.device(device).type == "cpu":
             self._manage_freed_memory()
-        random.seed(training.seed)
-        np.random.seed(training.seed)
-        torch.manual_seed(training.seed)
+        seed_generators(training.seed)
         # Drawn on the CPU, so that training starts from the same weights on every device.
         self.model = self._network().to(device)
         self.model.gradient_checkpointing = training.gradient_checkpointing
@@ -150,7 +155,7 @@ class Training:
         self._compiler = compiler or Compiler()
         self._trained = self.model
         """What a step runs: the model, or one of the same weights whose products are in FP8."""
-        if self.precision == "fp8":
+        if self.precision == FP8:
             self._trained = in_fp8(self.model, emulated=emulated)
         self._loss = self._trained.loss
         if compiled:
@@ -170,9 +175,10 @@ class Training:
     def step(self, *, learning_rate: float | None = None) -> StepResult:
         """Trains on the next batch, at the schedule's learning rate unless one is given.
 
-        A NaN or infinite gradient leaves the weights unchanged. Raises ValueError for a batch whose
-        size is not batch_size or without a scored target, and for a part of the network that
-        reports under a name already taken; CompilationError if compile is 'on' and fails.
+        A NaN or infinite gradient leaves the weights unchanged, and in fp16 halves the loss' scale.
+        Raises ValueError for a batch whose size is not batch_size or without a scored target, and
+        for a part of the network that reports under a name already taken; CompilationError if
+        compile is 'on' and fails.
         """
         batch = self._batch()
         if self._compiles:
@@ -183,8 +189,13 @@ class Training:
         set_learning_rate(self._optimizer, learning_rate)
         with deterministic_algorithms(self.training.deterministic):
             loss, reported = self._accumulate(batch)
+            if self._loss_scale is not None:
+                self._loss_scale.unscale(self.model.parameters())
             norm = self._clip()
-            step_unless(norm.isfinite().logical_not().float(), self._optimizer)
+            not_finite = norm.isfinite().logical_not().float()
+            step_unless(not_finite, self._optimizer)
+            if self._loss_scale is not None:
+                reported |= self._loss_scale.follow(not_finite)
             self._optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.tokens += tokens
@@ -201,6 +212,7 @@ class Training:
 
         `config` and `scales` define the model whose weights `model` holds.
         """
+        scale = {} if self._loss_scale is None else {"loss_scale": self._loss_scale.state_dict()}
         return {
             "config": self.config.values(),
             "scales": self.scales.values(),
@@ -208,9 +220,10 @@ class Training:
             "environment": dict(self.environment),
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "random": _random_state(self.device),
+            "random": random_state(self.device),
             "tokens": self.tokens,
             "steps": self.steps,
+            **scale,
         }
 
     def close(self) -> None:
@@ -259,10 +272,19 @@ class Training:
     def _load_state(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
-        _set_random_state(state["random"], self.device)
+        # A training that began in another precision has none.
+        if self._loss_scale is not None and "loss_scale" in state:
+            self._loss_scale.load_state_dict(state["loss_scale"])
+        set_random_state(state["random"], self.device)
         self.tokens = state["tokens"]
         self.steps = state["steps"]
         self._tell_progress()
+
+    def _chosen_precision(self) -> str:
+        choice = precision_on(self.device, self.training.precision, shared=self.SHARED)
+        if choice.name == FP16:
+            logger.info("training in fp16: %s", choice.reason)
+        return choice.name
 
     def _manage_freed_memory(self) -> None:
         keep_freed_memory()
@@ -318,20 +340,22 @@ class Training:
         at_once = self.training.sequences_at_once
         if (length := batch.inputs_BT.shape[1]) < self.config.context:
             at_once = max(1, at_once * self.config.context // length)
+        scale = self._loss_scale
         total = torch.zeros((), device=self.device)
         reported: dict[str, Tensor] = {}
         for micro in batch.split(at_once):
             share = micro.scored / batch.scored
             with torch.autocast(
                 torch.device(self.device).type,
-                torch.bfloat16,
-                enabled=self.precision in ("bf16", "fp8"),
+                AUTOCAST[self.precision],
+                enabled=self.precision != FP32,
                 cache_enabled=self.KEEPS_CASTS,
             ):
                 output = self._loss(
                     micro.inputs_BT, micro.targets_BT, micro.mask_BT, dict(micro.extras)
                 )
-            torch.autograd.backward(output.total * share)
+            part = output.total * share
+            torch.autograd.backward(part if scale is None else scale.scaled(part))
             total += output.cross_entropy.detach() * share
             for name, value in _reported(output).items():
                 reported[name] = reported.get(name, 0.0) + value.detach() * share
@@ -350,6 +374,9 @@ class Training:
                 self._compiler.compiling(self._shape(), device=self.device),
             ):
                 self._accumulate(batch)
+        except torch.OutOfMemoryError:
+            # It says nothing of the compiler: smaller micro-batches may be what is missing.
+            raise
         except Exception as error:
             cause = cause_of(error)
             # An error of the model itself is raised again by the eager step.
@@ -382,7 +409,13 @@ class Training:
 
 def _reported(output: LossOutput) -> dict[str, Tensor]:
     """Auxiliary losses and diagnostics in one mapping, for a step's metrics."""
-    names = (*STEP_METRICS, LOSS_NAME, *output.auxiliary_losses, *output.diagnostics)
+    names = (
+        *STEP_METRICS,
+        *SCALE_METRICS,
+        LOSS_NAME,
+        *output.auxiliary_losses,
+        *output.diagnostics,
+    )
     if taken := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
             f"the network reports {taken[0]!r}, which is the name of another metric of the step; "
@@ -396,27 +429,3 @@ def _flat(scales: Mapping[str, Any]) -> dict[str, Any]:
     sizes = scales["reference_sizes"]
     own = {name: value for name, value in scales.items() if name != "reference_sizes"}
     return own | {f"the reference's {name}": size for name, size in sizes.items()}
-
-
-def _random_state(device: str) -> dict[str, Any]:
-    legacy: Any = np.random.get_state(legacy=True)
-    name, keys, position, has_gauss, gauss = legacy
-    state: dict[str, Any] = {
-        "python": random.getstate(),
-        "numpy": (name, keys.tolist(), position, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.device(device).type == "cuda":
-        # A list, as there was once one of all GPUs of a machine; the next one may have fewer.
-        state["cuda"] = [torch.cuda.get_rng_state(device)]
-    return state
-
-
-def _set_random_state(state: Mapping[str, Any], device: str) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"].cpu())
-    if "cuda" in state and torch.device(device).type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"][0].cpu(), device)

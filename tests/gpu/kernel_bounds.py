@@ -37,6 +37,8 @@ MOST_KERNELS: Mapping[str, int] = {
     "standard parametrization": 180,
     "fp32": 143,
     "fp8": 648,
+    "fp16 on a Turing": 209,
+    "fp16 under Muon": 355,
     "no clipping": 187,
     "micro-batches": 678,
     "gradient checkpointing": 228,

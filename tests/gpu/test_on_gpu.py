@@ -111,6 +111,19 @@ def test_fp8_trains_as_bf16_does_and_resumes_bit_for_bit() -> None:
     assert ours == pytest.approx(theirs, rel=0.01)
 
 
+def test_fp16_trains_as_fp32_does_and_resumes_bit_for_bit() -> None:
+    settings = replace(FP32, precision="fp16", learning_rate=2e-3)
+    undisturbed = losses(on(GPU, settings), 6)
+    first = on(GPU, settings)
+    before = losses(first, 3)
+    second = on(GPU, settings)
+    second.load_state_dict(on_the_cpu(first.state_dict()))
+    assert before + losses(second, 3) == undisturbed
+    exact = losses(on(GPU, replace(settings, precision="fp32")), 6)
+    for ours, theirs in zip(undisturbed, exact, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=5e-3)
+
+
 @pytest.mark.parametrize(("start", "then"), [(GPU, "cpu"), ("cpu", GPU)])
 def test_a_checkpoint_goes_on_on_another_device(start: str, then: str) -> None:
     first = on(start, FP32)

@@ -24,7 +24,7 @@ from model.spec import ModelConfig
 from model.training.settings import TrainingConfig
 from model.training.training import Training
 from tests.gpu.device_ops import DeviceOps, RefusedError, optimizer_apart
-from tests.gpu.fake_cuda import ADA, DEVICE, HOPPER, fake_cuda
+from tests.gpu.fake_cuda import ADA, DEVICE, HOPPER, TURING, fake_cuda
 from tests.model.variants import EVERY, with_variants
 
 _SMALL = ModelConfig(
@@ -88,6 +88,8 @@ def cases() -> dict[str, Case]:
         "standard parametrization": Case(training={"parametrization": "standard"}),
         "fp32": Case(training={"precision": "fp32"}),
         "fp8": Case(training={"precision": "fp8"}, aligned=True),
+        "fp16 on a Turing": Case(capability=TURING),
+        "fp16 under Muon": Case(training={"optimizer": "muon"}, capability=TURING),
         "no clipping": Case(training={"gradient_clip": float("inf")}),
         "micro-batches": Case(training={"gradient_accumulation": 4}),
         "gradient checkpointing": Case(training={"gradient_checkpointing": True}),

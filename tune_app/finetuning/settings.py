@@ -28,7 +28,7 @@ class FineTuneSettings:
     optimizer: str = "adamw"
     """`adamw` or `muon`."""
     precision: str = "auto"
-    """`bf16`, `fp32`, `fp8`, or `auto`: bf16 where it is fast."""
+    """`bf16`, `fp16`, `fp32`, `fp8`, or `auto`: bf16 where it is fast, else fp16 where that is."""
     evaluations: int = 10
     """How often it is scored, evenly spaced; the last time at the end."""
     seed: int = 0

@@ -162,8 +162,7 @@ class FineTuning:
         while self.steps < goal:
             result = self._training.step()
             rate = result.metrics["learning_rate"]
-            finite = math.isfinite(result.metrics["gradient_norm"])
-            self._answers.append(result.loss if finite else math.nan)
+            self._answers.append(result.checked_loss)
             if not math.isfinite(self._answers[-1]):
                 break
             if self.steps < goal:

@@ -137,6 +137,16 @@ CENTRAL: Mapping[str, Metric] = {
     "gradient_norm": Metric(
         title="gradient norm before clipping", unit="", group="train", drawn=True
     ),
+    "loss_scale": Metric(
+        title="scale of the loss in fp16", unit="", group="train", gathered=last, drawn=True
+    ),
+    "skipped_steps": Metric(
+        title="steps skipped since the evaluation before, as gradients overflowed in fp16",
+        unit="steps",
+        group="train",
+        gathered=sum,
+        drawn=True,
+    ),
     "tokens_per_second": Metric(
         title="training speed",
         unit="tokens/s",

@@ -82,7 +82,7 @@ def run_at_rising_rates(
     ended = ""
     for step, rate in enumerate(rates, start=1):
         result = training.step(learning_rate=rate)
-        finite = math.isfinite(result.loss) and math.isfinite(result.metrics["gradient_norm"])
+        finite = math.isfinite(result.checked_loss)
         losses.append(result.loss if finite else math.nan)
         seen(step)
         if not finite:

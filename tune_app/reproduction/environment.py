@@ -25,7 +25,9 @@ def environment_record() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "device": device,
-        "training": environment(device, precision=precision_on(device, "auto"), compiled=False),
+        "training": environment(
+            device, precision=precision_on(device, "auto").name, compiled=False
+        ),
         "packages": packages(),
     }
 

@@ -104,7 +104,7 @@ def refuse_untrainable(cells: Sequence[PlannedCell], *, device: str) -> None:
     """Raises ValueError if a cell asks for a precision or for a compiler that is not there."""
     configs = [Cell.from_values(cell.values).training_config() for cell in cells if cell.config]
     for precision, compile_mode in {(one.precision, one.compile) for one in configs}:
-        precision_on(device, precision)
+        precision_on(device, precision)  # which raises
         if compile_mode == "on" and (lack := missing_compiler(device)):
             raise ValueError(f"compile is 'on', but {lack}")
 

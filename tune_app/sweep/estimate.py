@@ -16,8 +16,9 @@ from model.mup import transfer
 from model.roles import hidden_matrix
 from model.sizing.cost import training_flops_per_token, training_memory_bytes
 from model.spec import ModelConfig, ModelSpec
-from model.training.hardware import bf16_is_fast
+from model.training.hardware import precision_on
 from model.training.muon import depth_factor
+from model.training.precision import FP32
 from model.training.training import Training
 from tune_app.devices import use_threads
 from tune_app.plan.cell import Cell, TrialSettings
@@ -168,7 +169,7 @@ def _row(
         memory_bytes=training_memory_bytes(
             config,
             batch_size=settings.batch_size // settings.gradient_accumulation,
-            bytes_per_activation=2 if bf16_is_fast(device) else 4,
+            bytes_per_activation=4 if precision_on(device, "auto").name == FP32 else 2,
             recomputed=settings.gradient_checkpointing,
         ),
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tune_app.journal.metrics import CENTRAL, metric
 
-OF_STEPS = ("train_loss", "learning_rate", "gradient_norm")
+OF_STEPS = ("train_loss", "learning_rate", "gradient_norm", "loss_scale", "skipped_steps")
 """The central metrics that steps have; the others are measured elsewhere."""
 
 

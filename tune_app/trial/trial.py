@@ -273,11 +273,17 @@ class Trial:
         results, self._ahead = self._ahead, []
         read_all(results)
         for result in results:
-            # A NaN or infinite gradient is divergence too, even where the loss looks fine.
-            loss = result.loss if math.isfinite(result.metrics["gradient_norm"]) else math.nan
+            loss = result.checked_loss
             self._steps.add({"train_loss": loss, **result.metrics})
             if not math.isfinite(loss):
                 return False
+            if result.skipped:
+                logger.info(
+                    "at %s tokens a step was skipped, as gradients overflowed in fp16 at a loss "
+                    "scale of %g, which is halved",
+                    f"{result.tokens:,}",
+                    result.metrics["loss_scale"],
+                )
         return True
 
     def _observe(self) -> Observation:

@@ -94,6 +94,7 @@ class Member(Training):
 
     KEEPS_CASTS = False
     """They would be of the whole model, not of this process's part."""
+    SHARED = True
 
     def __init__(
         self,

@@ -27,14 +27,9 @@ from model.training.compilation import (
     should_compile,
 )
 from model.training.compiler import Compiler
+from model.training.random_state import random_state, set_random_state
 from model.training.settings import TrainingConfig
-from model.training.training import (
-    BatchSource,
-    StepResult,
-    Training,
-    _random_state,
-    _set_random_state,
-)
+from model.training.training import BatchSource, StepResult, Training
 from tests.model.variants import EVERY, with_variants
 
 CONFIG = ModelConfig(
@@ -293,12 +288,12 @@ def test_only_the_generator_of_its_own_gpu_is_kept(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(
         torch.cuda, "set_rng_state", lambda state, device: generators.update({device: state})
     )
-    state = _random_state("cuda:1")
+    state = random_state("cuda:1")
     assert [one.item() for one in state["cuda"]] == [1]
-    _set_random_state(state, "cuda:0")
+    set_random_state(state, "cuda:0")
     assert generators["cuda:0"].item() == 1, "a machine with fewer GPUs"
-    _set_random_state(state, "cpu")
-    assert "cuda" not in _random_state("cpu")
+    set_random_state(state, "cpu")
+    assert "cuda" not in random_state("cpu")
 
 
 @pytest.mark.parametrize(
@@ -457,6 +452,21 @@ def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(
     monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
     with pytest.raises(IndexError, match="beyond the vocabulary"):
         start(replace(SETTINGS, compile="auto")).step()
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_memory_that_runs_out_while_compiling_is_no_failure_of_the_compiler(
+    mode: str, pays: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Compiler, "loss_of", lambda *_, **__: full)
+    monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
+    training = start(replace(SETTINGS, compile=mode))
+    with pytest.raises(torch.OutOfMemoryError):
+        training.step()
+    assert training.compile_failure == ""
 
 
 @pytest.mark.slow

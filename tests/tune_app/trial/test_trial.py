@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.spec import ModelConfig, ModelSpec
+from model.training import loss_scale
 from model.training.hardware import Cpu
 from tests.tune_app.observations import changed, repeated
 from tune_app.journal.records import PHASES, Observation
@@ -221,6 +223,22 @@ def test_divergence_is_seen_within_the_steps_that_are_read_together(
     observation = trial.advance()
     assert observation is not None and math.isnan(observation.train_loss)
     assert observation.tokens == 4 * 128
+
+
+def test_steps_that_overflow_in_fp16_are_counted_and_are_no_divergence(
+    corpora: Corpora, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Cpu, "multiplies_fp16", lambda self, device: True)
+    monkeypatch.setattr(loss_scale, "FIRST_SCALE", 2.0**24)
+    caplog.set_level(logging.INFO)
+    trial = Trial(Cell.from_values({**SMALL, "precision": "fp16"}), corpora=corpora)
+    points = run_to_end(trial)
+    assert trial.tokens == SMALL["tokens"]
+    skipped = [point.metrics["skipped_steps"] for point in points]
+    assert skipped[0] > skipped[-1] == 0
+    assert points[-1].metrics["loss_scale"] == 2.0 ** (24 - sum(skipped))
+    assert all(math.isfinite(point.train_loss) for point in points)
+    assert caplog.text.count("a step was skipped") == sum(skipped)
 
 
 def test_a_learning_rate_out_of_all_bounds_is_seen_as_divergence(corpora: Corpora) -> None:
