@@ -33,7 +33,7 @@ RUN = TrainingConfig(tokens=1_000, batch_size=8)
         ("betas", 0.9),
         ("gradient_clip", 0.0),
         ("seed", -1),
-        ("precision", "fp16"),
+        ("precision", "fp4"),
         ("compile", "yes"),
         ("deterministic", 1),
     ],
