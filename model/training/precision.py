@@ -31,7 +31,7 @@ def chosen_precision(
     Raises ValueError for bf16 and fp16 where they are not; FP8 is taken as asked.
     """
     if asked in (FP32, FP8):
-        return Precision(name=FP32, reason="as asked")
+        return Precision(name=asked, reason="as asked")
     if asked == FP16 and shared:
         raise ValueError(
             "precision is 'fp16', which a model that several processes share is not trained in; "

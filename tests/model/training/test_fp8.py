@@ -197,7 +197,7 @@ def test_a_gpu_is_asked_for_its_compute_capability(monkeypatch: pytest.MonkeyPat
         precision_on("cuda:1", "fp8")
     for capability in ((8, 9), (9, 0), (12, 0)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        assert precision_on("cuda:1", "fp8") == "fp8"
+        assert precision_on("cuda:1", "fp8").name == "fp8"
 
 
 def test_several_processes_are_refused() -> None:

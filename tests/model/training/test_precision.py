@@ -20,6 +20,7 @@ from model.training.precision import chosen_precision
         ("fp16", {"bf16", "fp16"}, False, "fp16", "as asked"),
         ("bf16", {"bf16"}, True, "bf16", "as asked"),
         ("fp32", {"bf16", "fp16"}, True, "fp32", "as asked"),
+        ("fp8", {"bf16", "fp16"}, False, "fp8", "as asked"),
     ],
 )
 def test_it_is_chosen_by_what_the_device_can(
