@@ -19,6 +19,8 @@ from model.training.precision import BF16, FP8, FP16, Precision, chosen_precisio
 Environment = dict[str, str | int | bool]
 """What the bits of a result depend on besides the run's settings, as plain values."""
 
+FP16_FROM = (7, 0)
+"""Compute capability of the first GPUs with tensor cores, which multiply fp16 (Volta)."""
 FP8_CAPABILITY = (8, 9)
 """The compute capability from which on an NVIDIA GPU multiplies FP8: Ada, Hopper and newer."""
 
@@ -34,10 +36,6 @@ class CompilingCosts:
     """By each FLOP of training."""
     saved_per_layer: float = 0.0
     """By each layer in each forward and backward pass, whatever the batch: its launches."""
-
-
-FP16_FROM = (7, 0)
-"""Compute capability of the first GPUs with tensor cores, which multiply fp16 (Volta)."""
 
 
 class DeviceKind(ABC):

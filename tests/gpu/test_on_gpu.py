@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -80,15 +81,20 @@ def test_a_step_never_waits_for_the_gpu(name: str) -> None:
     assert result.loss > 0
 
 
+def stopped_and_resumed(started: Callable[[], Training]) -> list[StepResult]:
+    """Six steps, by two trainings of three: the second goes on from the first one's state."""
+    first = started()
+    before = losses(first, 3)
+    second = started()
+    second.load_state_dict(on_the_cpu(first.state_dict()))
+    return before + losses(second, 3)
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(optimizer: str) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, parametrization="auto")
     undisturbed = losses(on(GPU, settings), 6)
-    first = on(GPU, settings)
-    before = losses(first, 3)
-    second = on(GPU, settings)
-    second.load_state_dict(on_the_cpu(first.state_dict()))
-    assert before + losses(second, 3) == undisturbed
+    assert stopped_and_resumed(partial(on, GPU, settings)) == undisturbed
 
 
 def test_fp8_trains_as_bf16_does_and_resumes_bit_for_bit() -> None:
@@ -101,11 +107,7 @@ def test_fp8_trains_as_bf16_does_and_resumes_bit_for_bit() -> None:
         return Training(config, settings, text, baseline=config, device=GPU)
 
     undisturbed = losses(started("fp8"), test_fp8.STEPS)
-    first = started("fp8")
-    before = losses(first, 3)
-    second = started("fp8")
-    second.load_state_dict(on_the_cpu(first.state_dict()))
-    assert before + losses(second, 3) == undisturbed[:6]
+    assert stopped_and_resumed(partial(started, "fp8")) == undisturbed[:6]
     exact = losses(started("bf16"), test_fp8.STEPS)
     ours, theirs = (sum(one.loss for one in run[-10:]) for run in (undisturbed, exact))
     assert ours == pytest.approx(theirs, rel=0.01)
@@ -114,11 +116,7 @@ def test_fp8_trains_as_bf16_does_and_resumes_bit_for_bit() -> None:
 def test_fp16_trains_as_fp32_does_and_resumes_bit_for_bit() -> None:
     settings = replace(FP32, precision="fp16", learning_rate=2e-3)
     undisturbed = losses(on(GPU, settings), 6)
-    first = on(GPU, settings)
-    before = losses(first, 3)
-    second = on(GPU, settings)
-    second.load_state_dict(on_the_cpu(first.state_dict()))
-    assert before + losses(second, 3) == undisturbed
+    assert stopped_and_resumed(partial(on, GPU, settings)) == undisturbed
     exact = losses(on(GPU, replace(settings, precision="fp32")), 6)
     for ours, theirs in zip(undisturbed, exact, strict=True):
         assert ours.loss == pytest.approx(theirs.loss, rel=5e-3)
