@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.cluster.instances import PORT, Instances, vast_in
-from tests.cluster.lab import Lab
+from tests.cluster.lab import Lab, why_not
 from tests.cluster.machine import REPOSITORY, Machine, Process
 from tests.cluster.namespaces import SYSTEM_PATH
 from tests.cluster.network import HEAD
@@ -228,3 +229,23 @@ def _make_laptop(laptop: Machine, head: Machine) -> None:
     head.run(["chown", f"{LOGIN}:", f"{folder}/authorized_keys"])
     host_key = head.path("/etc/ssh/ssh_host_ed25519_key.pub").read_text("utf-8")
     laptop.path("/root/.ssh/known_hosts").write_text(f"{HEAD} {host_key}", "utf-8")
+
+
+@contextmanager
+def clean_stage(logs: Path, **settings: Any) -> Iterator[Stage]:
+    """A stage that has to leave nothing behind; skips the test where there can be none.
+
+    Args:
+        logs: a folder for what the head's programs said.
+        settings: of the stage.
+    """
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with stage(**settings) as made:
+        try:
+            yield made
+        finally:
+            made.save_logs(logs)
+        assert made.instances.failed == []
+    assert made.lab.leftovers() == []

@@ -12,9 +12,8 @@ import pytest
 
 from tests.chaos.comparisons import unfinished
 from tests.chaos.workspace import Size
-from tests.cluster.lab import why_not
 from tests.cluster.machine import REPOSITORY
-from tests.cluster.stage import KEY, Stage, stage
+from tests.cluster.stage import KEY, Stage, clean_stage
 from tests.cluster.sweeps import SmallSweep
 
 pytestmark = pytest.mark.cluster
@@ -25,16 +24,8 @@ GUIDE = (REPOSITORY / "docs/cluster.md").read_text("utf-8")
 @pytest.fixture
 def at(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     """A stage that leaves nothing behind."""
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with stage(**request.param) as made:
-        try:
-            yield made
-        finally:
-            made.save_logs(tmp_path / "logs")
-        assert made.instances.failed == []
-    assert made.lab.leftovers() == []
+    with clean_stage(tmp_path / "logs", **request.param) as made:
+        yield made
     for name, seconds in made.times.items():
         LOGGER.info("%s: %.1f s", name, seconds)
 

@@ -15,9 +15,8 @@ import pytest
 
 from tests.chaos.comparisons import differing_curves, duplicates, unfinished
 from tests.chaos.workspace import Size
-from tests.cluster.lab import why_not
 from tests.cluster.machine import Machine
-from tests.cluster.stage import Stage, stage
+from tests.cluster.stage import Stage, clean_stage
 from tests.cluster.sweeps import SmallSweep
 from tune_app.journal.costs import account_of
 
@@ -28,16 +27,8 @@ STALL_S = 60.0
 
 @pytest.fixture
 def at(tmp_path: Path) -> Iterator[Stage]:
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with stage() as made:
-        try:
-            yield made
-        finally:
-            made.save_logs(tmp_path / "logs")
-        assert made.instances.failed == []
-    assert made.lab.leftovers() == []
+    with clean_stage(tmp_path / "logs") as made:
+        yield made
 
 
 def end(machine: Machine, is_it: Callable[[str], bool]) -> None:

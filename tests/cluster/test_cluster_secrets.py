@@ -13,10 +13,9 @@ import pytest
 
 from tests.chaos.comparisons import unfinished
 from tests.chaos.workspace import Size
-from tests.cluster.lab import why_not
 from tests.cluster.machine import REPOSITORY, Machine
 from tests.cluster.network import HEAD
-from tests.cluster.stage import KEY, Stage, stage
+from tests.cluster.stage import KEY, Stage, clean_stage
 from tests.cluster.sweeps import CLOUD, SmallSweep
 from tests.tune_app.cloud.overlay.hostile_sftp import SPOILT, changes, script
 
@@ -28,16 +27,8 @@ STORE = "/srv/stellux/store"
 
 @pytest.fixture
 def at(tmp_path: Path) -> Iterator[Stage]:
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
-    with stage() as made:
-        try:
-            yield made
-        finally:
-            made.save_logs(tmp_path / "logs")
-        assert made.instances.failed == []
-    assert made.lab.leftovers() == []
+    with clean_stage(tmp_path / "logs") as made:
+        yield made
 
 
 def holders(machine: Machine, secret: bytes) -> tuple[set[str], set[str]]:
