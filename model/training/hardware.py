@@ -86,6 +86,10 @@ class Cpu(DeviceKind):
         return str(name or platform.processor() or platform.machine())
 
 
+_NO_GPU = (AssertionError, RuntimeError)
+"""What torch raises where there is none, or no CUDA in it: plans for GPUs are made there too."""
+
+
 class Cuda(DeviceKind):
     COMPILING = CompilingCosts(seconds=10.0, seconds_per_layer=3.5, saved_per_layer=0.4e-3)
     """Estimated (docs/gpu.md, "When compile=auto compiles"): `make gpu-check` prints what a card
@@ -93,13 +97,16 @@ class Cuda(DeviceKind):
     STEPS_AHEAD = 16
 
     def multiplies_bf16(self) -> bool:
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        try:
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        except _NO_GPU:
+            return False
 
     def multiplies_fp16(self, device: str) -> bool:
         try:
             return torch.cuda.get_device_capability(device) >= FP16_FROM
-        except (AssertionError, RuntimeError):
-            return False  # plans for GPUs are also made where there is none
+        except _NO_GPU:
+            return False
 
     def name(self, device: str) -> str:
         return torch.cuda.get_device_name(device)

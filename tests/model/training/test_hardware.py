@@ -7,7 +7,13 @@ import torch
 
 from model.spec import ModelConfig
 from model.training.compilation import should_compile
-from model.training.hardware import bf16_is_fast, compiler_name, environment, kind_of
+from model.training.hardware import (
+    bf16_is_fast,
+    compiler_name,
+    environment,
+    kind_of,
+    precision_on,
+)
 
 LONG = 10**12
 CONFIG = ModelConfig(
@@ -30,6 +36,17 @@ def test_a_gpu_is_known_by_its_name_and_its_compiler(monkeypatch: pytest.MonkeyP
     assert environment("cuda:1", precision="bf16", compiled=False)["machine"] == "GPU at cuda:1"
     assert bf16_is_fast("cuda:1")
     assert compiler_name("cuda:1") == "C compiler (clang)"
+
+
+def test_where_torch_has_no_gpu_none_multiplies_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> bool:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", none)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", none)
+    assert [precision_on("cuda", asked).name for asked in ("auto", "fp32")] == ["fp32", "fp32"]
+    with pytest.raises(ValueError, match="bf16"):
+        precision_on("cuda", "bf16")
 
 
 def test_an_unknown_kind_is_refused() -> None:
