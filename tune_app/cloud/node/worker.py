@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,10 @@ from tune_app.command_line import run_command
 MODULE = "tune_app.cloud.node.worker"
 
 DIED = 1
+
+TRIES = 2
+"""Ray gives its raylet 30 s to register, which a busy machine may miss. One that gives up is ended,
+and the next one's set-up is paid for."""
 
 logger = logging.getLogger(MODULE)  # run as a command, __name__ is another
 
@@ -158,10 +162,40 @@ def start_worker(
             f"the head's Ray does not answer at {node.head}:{gcs_port} after {head_s:g} s: see "
             "stellux-head on the head, and this worker's ~/.stellux/link.log"
         )
+    for left in reversed(range(TRIES)):
+        try:
+            raylet = _started(
+                arguments(node, gcs_port=gcs_port),
+                environment,
+                mark=mark,
+                start_s=start_s,
+                again_s=again_s,
+            )
+            break
+        except RayStartError as error:
+            end_marked(mark, grace_s=stop_s)
+            if not left:
+                raise
+            logger.warning("%s\nonce more", error)
+    logger.info("Ray runs on worker %d, process %d", node.k, raylet.pid)
+
+
+def _started(
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    mark: str,
+    start_s: float,
+    again_s: float,
+) -> psutil.Process:
+    """Starts Ray, and returns its raylet when it still lives `again_s` later.
+
+    Raises RayStartError with the raylet's last words; something of Ray may run then.
+    """
     began, since = time.monotonic(), time.time()
-    logs = Path(given.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
+    logs = Path(environment.get("RAY_TMPDIR", "/tmp")) / "ray" / "session_latest" / "logs"
     try:
-        start_ray(arguments(node, gcs_port=gcs_port), environment, timeout_s=start_s)
+        start_ray(words, environment, timeout_s=start_s)
         found = programs(marked(mark))
         if "raylet" not in found:
             raise RayStartError("Ray has started, but no raylet runs")
@@ -172,9 +206,8 @@ def start_worker(
         if not alive(raylet):
             raise RayStartError(f"the raylet, process {raylet.pid}, died again")
     except RayStartError as error:
-        end_marked(mark, grace_s=stop_s)
         raise RayStartError(f"{error}\n{raylet_log(logs, since=since)}") from None
-    logger.info("Ray runs on worker %d, process %d", node.k, raylet.pid)
+    return raylet
 
 
 def arguments(node: WorkerNode, *, gcs_port: int) -> tuple[str, ...]:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tune_app.cloud.node.worker import WorkerNode, arguments, raylet_log, worker_node
+from tune_app.cloud.node import worker
+from tune_app.cloud.node.starting import RayStartError
+from tune_app.cloud.node.worker import (
+    TRIES,
+    WorkerNode,
+    arguments,
+    raylet_log,
+    start_worker,
+    worker_node,
+)
 
 
 def test_a_worker_knows_its_number_from_the_environment_or_its_folder(tmp_path: Path) -> None:
@@ -56,3 +66,35 @@ def test_the_raylets_last_words(tmp_path: Path) -> None:
     # An earlier raylet's are not this one's.
     assert "no raylet wrote" in raylet_log(tmp_path, since=now + 1)
     assert "no raylet wrote" in raylet_log(tmp_path / "none", since=0)
+
+
+@pytest.mark.parametrize("failing", [1, TRIES])
+def test_a_start_that_fails_is_tried_once_more(
+    failing: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    did: list[str] = []
+
+    def started(*_: object, **__: object) -> psutil.Process:
+        did.append("start")
+        if did.count("start") <= failing:
+            raise RayStartError("the current node timed out during startup")
+        return psutil.Process()
+
+    monkeypatch.setattr(worker, "check_token", lambda home: None)
+    monkeypatch.setattr(worker, "wait_for", lambda *_, **__: True)
+    monkeypatch.setattr(worker, "end_marked", lambda *_, **__: did.append("end"))
+    monkeypatch.setattr(worker, "_started", started)
+    node = WorkerNode(cluster="mine", k=4, head="127.77.0.1", offered_cpus=1)
+    seconds = {"head_s": 1.0, "start_s": 1.0, "again_s": 1.0, "stop_s": 1.0}
+
+    if failing < TRIES:
+        start_worker(node, {}, gcs_port=7000, **seconds)
+        assert did == ["end", "start", "end", "start"]
+        assert "timed out during startup\nonce more" in caplog.text
+        assert "Ray runs on worker 4" in caplog.text
+    else:
+        with pytest.raises(RayStartError, match="timed out"):
+            start_worker(node, {}, gcs_port=7000, **seconds)
+        # Nothing of it is left.
+        assert did == ["end", *["start", "end"] * TRIES]
