@@ -1,5 +1,6 @@
 # make sweep   set up and run the default sweep          make test    set up and run the tests
 # make test-sweeps   real sweeps under faults          make test-slow   what takes minutes
+# make test-services   servers and units of a cluster
 # make study   sweeps in phases, up to a verdict
 # make gpu-check   all that needs a GPU, and its speed: on any machine with one
 # make lint    ruff and mypy --strict                    make benchmark   speed and memory, about 20 minutes
@@ -17,7 +18,7 @@ ifneq ($(words $(CURDIR)),1)
 $(error "$(CURDIR)" has a space, at which Ray and make split it: move the checkout to a path without spaces)
 endif
 
-.PHONY: sweep study test test-sweeps test-slow chaos chaos-short test-cluster gpu-check mutations lint harness benchmark lock check-worker-env clean
+.PHONY: sweep study test test-sweeps test-services test-slow chaos chaos-short test-cluster gpu-check mutations lint harness benchmark lock check-worker-env clean
 .DEFAULT_GOAL := sweep
 
 # ARGS go to the sweep: make sweep ARGS="embedding_glu --corpus wikitext-103"
@@ -31,9 +32,13 @@ study: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Real sweeps and Ray clusters under faults, and the servers and services of a cluster.
+# Real sweeps and Ray clusters under faults: about 20 minutes.
 test-sweeps: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "sweeps or services" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m sweeps $(ARGS)
+
+# The servers and services of a cluster, played on this machine.
+test-services: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m services $(ARGS)
 
 # What takes too long for every change: once a night, with chaos-short and mutations.
 test-slow: $(VENV)/.dev

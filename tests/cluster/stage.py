@@ -23,6 +23,7 @@ from tests.cluster.lab import Lab, why_not
 from tests.cluster.machine import REPOSITORY, Machine, Process
 from tests.cluster.namespaces import SYSTEM_PATH
 from tests.cluster.network import HEAD
+from tests.patience import PATIENCE_S
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tune_app.cloud.daemon.protocol import Status, decode, read_status
 
@@ -66,7 +67,7 @@ class Stage:
         self.laptop.path("/root/cluster.yaml").write_text(text, "utf-8")
 
     def at_laptop(
-        self, *words: str, timeout: float = 300.0, check: bool = True, key: str | None = KEY
+        self, *words: str, timeout: float = PATIENCE_S, check: bool = True, key: str | None = KEY
     ) -> subprocess.CompletedProcess[str]:
         """A command as the user types it, in their home."""
         return self.laptop.run(words, env=self._shell(key), timeout=timeout, check=check)
@@ -74,7 +75,7 @@ class Stage:
     def start_at_laptop(self, *words: str, log: Path) -> Process:
         return self.laptop.start(words, env=self._shell(KEY), log=log)
 
-    def at_head(self, line: str, *, timeout: float = 60.0, check: bool = True) -> str:
+    def at_head(self, line: str, *, timeout: float = PATIENCE_S, check: bool = True) -> str:
         """A line in the shell of the head's Ray user."""
         done = self.head.run(["bash", "-lc", line], user="stellux", timeout=timeout, check=check)
         return done.stdout + done.stderr
@@ -84,13 +85,13 @@ class Stage:
         self.head.power_off()
         self.head.boot()
         start_login_server(self.head)
-        self.head.run(["systemctl", "boot"], timeout=120)
+        self.head.run(["systemctl", "boot"], timeout=PATIENCE_S)
 
     def status(self) -> Status:
         """What the daemon on the head says."""
         relay = "python -m tune_app.cloud.daemon.ssh_relay /run/stellux/cloud.sock"
         done = self.head.run(
-            ["bash", "-lc", relay], user="stellux", input='{"op": "status"}\n', timeout=30
+            ["bash", "-lc", relay], user="stellux", input='{"op": "status"}\n', timeout=PATIENCE_S
         )
         return read_status(decode(done.stdout.encode(), 1 << 20)["result"])
 
@@ -115,7 +116,11 @@ class Stage:
 
     @staticmethod
     def wait_for(
-        true: Callable[[], object], *, within_s: float, every_s: float = 1.0, what: str = ""
+        true: Callable[[], object],
+        *,
+        within_s: float = PATIENCE_S,
+        every_s: float = 1.0,
+        what: str = "",
     ) -> None:
         """Waits for something to become true."""
         end = time.monotonic() + within_s

@@ -52,7 +52,7 @@ class SmallSweep:
         """From the laptop, which then leaves: its SSH session is ended, the sweep goes on."""
         command = f"{CLOUD} start --cluster /root/cluster.yaml {self.options}"
         session = self.stage.start_at_laptop(*command.split(), log=log)
-        self.stage.wait_for(lambda: self.running() or session.poll() is not None, within_s=90)
+        self.stage.wait_for(lambda: self.running() or session.poll() is not None)
         assert self.running(), log.read_text("utf-8", "replace")
         session.kill()
 
@@ -91,4 +91,4 @@ class SmallSweep:
         """The same sweep on the head alone, under the name `alone`, after the cluster is gone."""
         words = self.options.replace(f"--name {self.name}", "--name alone")
         line = f"unset STELLUX_CHECKPOINTS; python -m tune_app.sweep {words} --cells-at-once 2"
-        self.stage.at_head(line, timeout=600)
+        self.stage.at_head(line)

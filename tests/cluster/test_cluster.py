@@ -55,17 +55,17 @@ def test_a_sweep_brings_workers_runs_on_them_and_gives_them_back(at: Stage, tmp_
     sweep.send()
     began = time.monotonic()
     sweep.start(tmp_path / "session.log")
-    at.timed("two workers", lambda: at.wait_for(lambda: len(at.ray_workers()) == 2, within_s=240))
+    at.timed("two workers", lambda: at.wait_for(lambda: len(at.ray_workers()) == 2))
     said.append(typed(at, "python -m tune_app.cloud status --cluster cluster.yaml"))
     for shown in ("RTX 4090", "small.py --name small", "seed 1"):
         assert shown in said[-1]
     # The autoscaler's own summary may be a few seconds old.
     line = "ray exec cluster.yaml 'ray status'"
-    at.wait_for(lambda: "2 gpu-worker" in typed(at, line), within_s=180)
+    at.wait_for(lambda: "2 gpu-worker" in typed(at, line))
     fetch = "python -m tune_app.cloud fetch --cluster cluster.yaml"
     typed(at, fetch, check=False)  # whatever it is worth beside a sweep, the next is whole
 
-    at.wait_for(lambda: not sweep.running(), within_s=400)
+    at.wait_for(lambda: not sweep.running())
     at.times["the sweep, with its workers' start"] = time.monotonic() - began
     said.append(sweep.log())
     with sweep.journal(tmp_path / "journal") as journal:
@@ -82,7 +82,7 @@ def test_a_sweep_brings_workers_runs_on_them_and_gives_them_back(at: Stage, tmp_
     assert "No nodes remaining" in said[-1]
     assert at.vast.alive() == []
     assert not at.head.path("/etc/stellux/vast_key").exists()
-    at.wait_for(lambda: at.instances.machines == {}, within_s=20)
+    at.wait_for(lambda: at.instances.machines == {})
     left = [command for command in at.head.processes().values() if "sshd" not in command]
     assert left == []
     assert KEY not in "\n".join(said)

@@ -124,7 +124,7 @@ def worker(at: Stage) -> Iterator[Machine]:
     """One on which Ray runs, and which stays: its only CPU is taken."""
     at.head.path("/home/stellux/hold.py").write_text(HOLD, "utf-8")
     holding = at.head.start(["bash", "-lc", "python hold.py"], user="stellux")
-    at.wait_for(at.ray_workers, within_s=300, what="a worker")
+    at.wait_for(at.ray_workers, what="a worker")
     yield at.ray_workers()[0]
     holding.kill()
 

@@ -74,16 +74,14 @@ def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: P
     def trains_on(tokens: int) -> None:
         """Returns when that much more was trained, on two workers."""
         goal = sweep.tokens() + tokens
-        at.wait_for(lambda: len(at.ray_workers()) == 2, within_s=300, what="two workers")
-        at.wait_for(
-            lambda: sweep.tokens() >= goal or not sweep.running(), within_s=300, what=sweep.log()
-        )
+        at.wait_for(lambda: len(at.ray_workers()) == 2, what="two workers")
+        at.wait_for(lambda: sweep.tokens() >= goal or not sweep.running(), what=sweep.log())
         assert sweep.running(), sweep.log()
 
     trains_on(150_000)
     outbid = min(at.instances.machines)
     at.vast.outbid(outbid)
-    at.wait_for(lambda: outbid not in at.instances.machines, within_s=20)
+    at.wait_for(lambda: outbid not in at.instances.machines)
     trains_on(100_000)
 
     stalled = at.ray_workers()[0]
@@ -100,7 +98,7 @@ def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: P
     trains_on(100_000)
 
     at.reboot_head()
-    at.wait_for(lambda: not sweep.running(), within_s=600, every_s=3.0, what=sweep.log())
+    at.wait_for(lambda: not sweep.running(), every_s=3.0, what=sweep.log())
 
     check_every_dollar(at, sweep, tmp_path / "paid")
     with sweep.journal(tmp_path / "journal") as journal:

@@ -88,10 +88,9 @@ def test_a_workers_owner_spoils_no_checkpoint_and_finds_no_key_of_the_account(
     at.at_laptop("ray", "up", "-y", "/root/cluster.yaml")
     sweep.send()
     sweep.start(tmp_path / "session.log")
-    at.wait_for(lambda: len(at.ray_workers()) == 2, within_s=300, what="two workers")
+    at.wait_for(lambda: len(at.ray_workers()) == 2, what="two workers")
     at.wait_for(
         lambda: len({path.parent for path in at.head.path(STORE).glob("*/*/[0-9]*-*.json")}) >= 2,
-        within_s=300,
         what=f"checkpoints of two cells: {sweep.log()}",
     )
 
@@ -102,8 +101,8 @@ def test_a_workers_owner_spoils_no_checkpoint_and_finds_no_key_of_the_account(
         assert "root/.stellux/store_key" in holders(worker, b"OPENSSH PRIVATE KEY")[0]
 
     # Nothing changes in the store by itself while the sweep stands still.
-    at.at_laptop(*f"{CLOUD} stop --cluster /root/cluster.yaml".split(), timeout=300)
-    at.wait_for(lambda: not sweep.running(), within_s=150)
+    at.at_laptop(*f"{CLOUD} stop --cluster /root/cluster.yaml".split())
+    at.wait_for(lambda: not sweep.running())
     with sweep.journal(tmp_path / "before") as journal:
         tried = {attempt.cell: attempt.number for attempt in journal.attempts()}
         hosts = {attempt.host for attempt in journal.attempts()}
@@ -123,7 +122,7 @@ def test_a_workers_owner_spoils_no_checkpoint_and_finds_no_key_of_the_account(
 
     sweep.start(tmp_path / "again.log")
     began = time.monotonic()
-    at.wait_for(lambda: not sweep.running(), within_s=500, what=sweep.log())
+    at.wait_for(lambda: not sweep.running(), what=sweep.log())
     at.times["the sweep, continued"] = time.monotonic() - began
     with sweep.journal(tmp_path / "journal") as journal:
         assert unfinished(journal.cells()) == [], sweep.log()

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
 from tests.tune_app.observations import repeated
 from tune_app.journal.journal import Journal
 
@@ -111,7 +112,7 @@ class Sweeps:
         process = self.start(
             name, *options, space=space, inject=inject, environment=environment, module=module
         )
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         return process.returncode, output
 
     def path(self, name: str) -> Path:
@@ -121,8 +122,8 @@ class Sweeps:
         return Journal.open(self.path(name) / "journal.sqlite3", read_only=True)
 
 
-def wait_until(true: Callable[[], bool], process: subprocess.Popen[str], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def wait_until(true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
     while not true():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.cluster import LocalCluster
+from tests.patience import PATIENCE_S
 from tests.tune_app.real_sweeps import INJECTION, Sweeps, facts
 from tests.tune_app.stores.servers import SSHD, Sshd
 from tune_app.journal.records import FailureClass
@@ -107,7 +108,7 @@ def test_workers_that_come_late_get_their_tokens_by_the_store_alone(
         assert process.poll() is None, process.communicate()[0]
         cluster.add_node()
         cluster.add_node()
-        output, _ = process.communicate(timeout=200)
+        output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert "have been waiting for a machine" in output
     assert "`ray status` shows" in output

@@ -16,6 +16,7 @@ import pytest
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
+from tests.patience import PATIENCE_S
 from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import ROOT, rows, wait_until
 from tests.tune_app.real_sweeps import facts as sweep_facts
@@ -103,7 +104,7 @@ class Studies:
 
     def run(self, results: Path) -> str:
         process = self.start(results)
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, output
         return output
 
@@ -135,7 +136,7 @@ def test_a_killed_study_goes_on_and_its_cells_are_exact(
     moment = random.randrange(1, 40)
     process = studies.start(results)
     try:
-        wait_until(lambda: _observed(results / "tiny") >= moment, process, 300)
+        wait_until(lambda: _observed(results / "tiny") >= moment, process)
     finally:
         process.kill()
         process.communicate()
@@ -165,7 +166,7 @@ def test_a_study_killed_three_times_decides_and_measures_alike(
     for moment in moments:
         process = studies.start(killed)
         try:
-            wait_until(lambda at=moment: _observed(killed / "tiny") >= at, process, 300)
+            wait_until(lambda at=moment: _observed(killed / "tiny") >= at, process)
         finally:
             process.kill()
             process.communicate()

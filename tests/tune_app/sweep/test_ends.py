@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.tune_app.real_sweeps import Sweeps, rows, wait_until
 from tune_app.dollars.limit import SAVING_S
 from tune_app.journal.costs import account_of
@@ -27,16 +28,14 @@ def test_a_second_sweep_of_the_same_name_is_refused_while_the_first_runs(sweeps:
     folder = sweeps.path("twice")
     first = sweeps.start("twice")
     try:
-        wait_until(
-            lambda: rows(folder, "SELECT count(*) >= 1 FROM observations") == [(1,)], first, 120
-        )
+        wait_until(lambda: rows(folder, "SELECT count(*) >= 1 FROM observations") == [(1,)], first)
         code, output = sweeps.run("twice")
         assert code == 2
         assert f"is already running (process {first.pid}" in output
         assert len(output.strip().splitlines()) == 1
     finally:
         first.send_signal(signal.SIGTERM)
-        output, _ = first.communicate(timeout=60)
+        output, _ = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130, output
 
 
@@ -92,10 +91,10 @@ def test_a_sweep_at_its_limit_in_dollars_pauses_and_goes_on_when_that_is_raised(
     first = sweeps.start("paid", *priced, space=space)
     try:
         begun = "SELECT 1 FROM heartbeats WHERE tokens > 0"
-        wait_until(lambda: rows(folder, begun) == [(1,)], first, 240)
+        wait_until(lambda: rows(folder, begun) == [(1,)], first)
     finally:
         first.send_signal(signal.SIGTERM)
-        output, _ = first.communicate(timeout=120)
+        output, _ = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130, output
 
     limit = round(2 * spent_in(folder) + SAVING_S, 1)

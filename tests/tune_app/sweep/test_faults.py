@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tune_app.journal.records import FailureClass, Status
 
@@ -95,12 +96,12 @@ def test_a_killed_process_and_a_torn_checkpoint_cost_a_little_time(
     process = sweeps.start("killed", *ALL_TO_THE_END, "--checkpoint-every", "0")
     folder = sweeps.path("killed")
     count = "SELECT count(*) >= 13 FROM observations"
-    wait_until(lambda: rows(folder, count) == [(1,)], process, 120)
+    wait_until(lambda: rows(folder, count) == [(1,)], process)
     cell, worker, manifests = suspended_in_mid_training(folder, process)
     torn = manifests[-1].with_suffix(".pt")
     torn.write_bytes(torn.read_bytes()[:-1])
     worker.kill()
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert "Traceback" not in output, "a lost process is no reason for alarm"
     assert "(raylet)" not in output
@@ -166,7 +167,7 @@ def test_a_full_disk_pauses_the_sweep_and_room_lets_it_go_on(
     (runs / "full").symlink_to(small_disk, target_is_directory=True)
     process = sweeps.start("full", *ALL_TO_THE_END)
     wait_until(
-        lambda: rows(small_disk, "SELECT count(*) >= 3 FROM observations") == [(1,)], process, 120
+        lambda: rows(small_disk, "SELECT count(*) >= 3 FROM observations") == [(1,)], process
     )
     filling = small_disk / "filling"
     with filling.open("wb", buffering=0) as file:
@@ -184,7 +185,7 @@ def test_a_full_disk_pauses_the_sweep_and_room_lets_it_go_on(
     else:
         pytest.fail(f"nothing was said of a pause: {seen}")
     filling.unlink()
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert "the sweep continues" in output
     with sweeps.journal("full") as journal, sweeps.journal("undisturbed") as reference:

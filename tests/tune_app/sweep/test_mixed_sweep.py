@@ -58,7 +58,7 @@ def test_a_killed_sweep_of_two_corpora_draws_the_same_text_again(
     space = tmp_path / "two.py"
     process = sweeps.start("killed", *options, space=space)
     seen = "SELECT count(*) >= 8 FROM observations"
-    wait_until(lambda: rows(sweeps.path("killed"), seen) == [(1,)], process, 120)
+    wait_until(lambda: rows(sweeps.path("killed"), seen) == [(1,)], process)
     process.kill()
     process.communicate()
     code_of_exit, output = sweeps.run("killed", *options, space=space)

@@ -217,9 +217,7 @@ def test_an_extended_sweep_has_the_bits_of_one_that_was_longer_from_the_start(
         before = facts(journal)
     folder, more = sweeps.path("shorter-8192"), ("--extend-tokens", "8192")
     process = sweeps.start("shorter", *more)
-    wait_until(
-        lambda: rows(folder, "SELECT count(*) >= 8 FROM observations") == [(1,)], process, 240
-    )
+    wait_until(lambda: rows(folder, "SELECT count(*) >= 8 FROM observations") == [(1,)], process)
     process.kill()
     process.communicate()
     code, output = sweeps.run("shorter", *more)

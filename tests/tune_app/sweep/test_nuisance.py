@@ -30,7 +30,7 @@ def test_a_sweep_with_a_nuisance_is_killed_and_extended_and_continued(sweeps: Sw
     folder = sweeps.path("killed")
     process = sweeps.start("killed", *options, space=fewer)
     observed = "SELECT count(*) >= 13 FROM observations"
-    wait_until(lambda: rows(folder, observed) == [(1,)], process, 120)
+    wait_until(lambda: rows(folder, observed) == [(1,)], process)
     process.kill()
     process.communicate()
     attempts = dict(rows(folder, "SELECT key, attempts FROM cells WHERE status = 'finished'"))

@@ -67,7 +67,7 @@ def test_a_search_killed_five_times_proposes_what_it_would_have(
     for strike in STRIKES:
         process = sweeps.start("struck", *options, space=SPACE)
         try:
-            wait_until(partial(_has, sweeps.path("struck"), strike), process, 120)
+            wait_until(partial(_has, sweeps.path("struck"), strike), process)
         finally:
             process.kill()
             process.communicate()

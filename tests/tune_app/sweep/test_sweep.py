@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
 from tune_app.journal.records import Status
 from tune_app.trial.trained import load
@@ -90,7 +91,7 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str)
     for observations in (5, 13):
         process = sweeps.start("killed")
         count = f"SELECT count(*) >= {observations} FROM observations"
-        wait_until(lambda query=count: rows(folder, query) == [(1,)], process, 120)
+        wait_until(lambda query=count: rows(folder, query) == [(1,)], process)
         process.kill()
         process.communicate()
     attempts = dict(rows(folder, "SELECT key, attempts FROM cells"))
@@ -137,11 +138,9 @@ def test_a_sweep_that_grew_from_its_baseline_is_the_whole_sweep(
 def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: str) -> None:
     folder = sweeps.path("interrupted")
     process = sweeps.start("interrupted")
-    wait_until(
-        lambda: rows(folder, "SELECT count(*) >= 3 FROM observations") == [(1,)], process, 120
-    )
+    wait_until(lambda: rows(folder, "SELECT count(*) >= 3 FROM observations") == [(1,)], process)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     (line,) = [line for line in output.splitlines() if line.startswith("Continue it with: ")]

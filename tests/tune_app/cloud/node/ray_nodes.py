@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
 from tests.tune_app.cloud.daemon.daemons import ROOT, until
 from tune_app.cloud.node.processes import end_marked, mark_of, marked
 
@@ -105,7 +106,7 @@ class RayNodes:
             assert self.head.poll() is None, self.log
             return self.started.exists() and self.started.read_text("utf-8") != before
 
-        until(ran, seconds=150, why=lambda: self.log)
+        until(ran, seconds=PATIENCE_S, why=lambda: self.log)
         return self.started.read_text("utf-8")
 
     def worker(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -127,7 +128,7 @@ class RayNodes:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=PATIENCE_S,
             start_new_session=True,
         )
 
@@ -166,7 +167,7 @@ class RayNodes:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
