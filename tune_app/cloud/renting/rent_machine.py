@@ -28,6 +28,7 @@ from tune_app.cloud.market.labels import Label, checked_name
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.market.records import Quote
 from tune_app.cloud.renting.experience import Experience
+from tune_app.cloud.renting.launch_pace import LaunchPace
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.renting.verdicts import head_to_blame, launch_allowed_at
@@ -76,7 +77,7 @@ class Launcher:
         self._pending: set[str] = set()
         self._pending_lock = threading.Lock()
         self._taken: dict[int, float] = {}
-        self._sent: list[float] = []
+        self._pace = LaunchPace(settings.launches_per_minute, clock=clock)
 
     def create(self, node_type: str, request: str) -> Node:
         """Rents a worker, or returns the one that this request rented before.
@@ -135,17 +136,6 @@ class Launcher:
                 f"in {wait:.0f} s. The last reason: {reason}"
             )
 
-    def _refuse_haste(self) -> None:
-        """A storm of launches, whatever its cause, must stay small enough to be noticed."""
-        now, most = self._clock(), self._settings.launches_per_minute
-        self._sent = [at for at in self._sent if now - 60.0 < at <= now]
-        if len(self._sent) >= most:
-            raise RateLimitedError(
-                f"{len(self._sent)} machines were asked for within the last minute, the limit "
-                f"launches_per_minute is {most}; the next may be in "
-                f"{self._sent[-most] + 60.0 - now:.0f} s"
-            )
-
     def _refuse_closed(self) -> None:
         closed = self._closed()
         if closed:
@@ -154,7 +144,7 @@ class Launcher:
     def _reserve(self, node_type: str, kind: NodeType, request: str) -> Attempt:
         """Chooses an offer and records the attempt, so that no other thread chooses it."""
         with self._choosing:
-            self._refuse_haste()
+            self._pace.refuse_haste()
             try:
                 quote = self._choose(kind)
             except (CloudError, NoOfferError) as error:
@@ -172,13 +162,14 @@ class Launcher:
                 at_most=self._settings.max_instances,
                 head=self._head,
             )
-            self._sent.append(self._clock())
+            self._pace.sent(attempt.id)
             self._taken[quote.offer.id] = self._clock() + self._patience.settle
             return attempt
 
     def _choose(self, kind: NodeType) -> Quote:
         now = self._clock()
-        self._taken = {offer: until for offer, until in self._taken.items() if until > now}
+        taken = self._taken.copy()  # others give back what they did not ask for
+        self._taken = {offer: until for offer, until in taken.items() if until > now}
         choice = search_and_choose(
             self._market,
             kind.rules,
@@ -275,6 +266,7 @@ class Launcher:
         """Records that nothing was asked for: no bad launch, and the offer is as good as before."""
         logger.info("request %s: %s", attempt.id, reason)
         self._taken.pop(attempt.offer, None)
+        self._pace.not_sent(attempt.id)
         self.give_up(attempt, reason, counts=False)
 
     @contextmanager

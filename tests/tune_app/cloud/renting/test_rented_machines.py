@@ -586,6 +586,21 @@ def test_launches_that_only_waited_for_their_turn_are_not_failed_ones(
     assert fake.calls["create"] == 0
 
 
+def test_launches_that_only_waited_for_their_turn_do_not_use_up_the_minute(
+    build: Callable[..., House], fake: FakeVast
+) -> None:
+    """As many workers at once have it: the market takes one in 4.5 s."""
+    house = build(launches_per_minute=3)
+    house.client._rate_limit.push_back("create", 30.0)
+    for request in "abc":
+        with pytest.raises(RateLimitedError, match="away from its turn"):
+            house.create(request)
+    house.clock.now += 31.0
+    assert [house.create(request).request for request in "abc"] == ["a", "b", "c"]
+    with pytest.raises(RateLimitedError, match="3 machines were asked for within the last minute"):
+        house.create("d")
+
+
 def test_no_more_launches_in_a_minute_than_allowed(
     build: Callable[..., House], fake: FakeVast
 ) -> None:
