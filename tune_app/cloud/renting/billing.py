@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from tune_app.cloud.errors import CloudError, WrongKeyError
+from tune_app.cloud.errors import CloudError, MissingScopeError, WrongKeyError
 from tune_app.cloud.ledger.ledger import Ledger
 from tune_app.cloud.ledger.records import SETTLED_S
 from tune_app.cloud.market.labels import prefix
@@ -121,10 +121,13 @@ class Billing:
         others: Sequence[Charge] = [charge for charge in charges if not self._is_own(charge)]
         try:
             credit = self._market.credit()
+        except MissingScopeError as error:
+            # A key may see the charges and not the account; the two other counts hold then.
+            logger.info("the account's credit is not known: %s", error)
+            return
         except WrongKeyError:
             raise
         except CloudError as error:
-            # A key may see the charges and not the account; the two other counts hold then.
             logger.warning("the account's credit is not known: %s", error)
             return
         self._ledger.saw_credit(credit, others=sum(charge.dollars for charge in others))

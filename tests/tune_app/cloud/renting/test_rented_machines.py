@@ -691,6 +691,18 @@ def test_estimates_are_no_lower_than_what_is_billed(house: House, fake: FakeVast
     assert rental.unforeseen == pytest.approx(0.1, abs=0.03)
 
 
+def test_a_key_that_may_not_see_the_account_rents_by_the_two_other_counts(
+    house: House, fake: FakeVast
+) -> None:
+    """The guide's key: it may search, create, list, destroy and read billing, and nothing else."""
+    fake.scopes = fake.scopes - {"user_read"}
+    house.create()
+    house.steps(1_800, each=60)
+    assert house.rentals.money.billing.trouble == ""
+    spending = house.rentals.budget().spending
+    assert (spending.credit, spending.dollars >= fake.billed()) == (0.0, True)
+
+
 def test_no_more_instances_than_allowed(build: Callable[..., House]) -> None:
     house = build(max_instances=2)
     house.create("a")
