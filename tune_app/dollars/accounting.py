@@ -221,13 +221,13 @@ def _charge(
     watched = _overlap(machine.start, machine.end, runs)
     share = watched / length if length > 0 else float(began_inside)
     sums["setup"] += a_free_hour * before + (machine.setup if began_inside else 0.0)
-    sums["idle"] += a_free_hour * (inside - before) + nothing_counted + machine.unexplained
+    sums["idle"] += a_free_hour * (inside - before) + nothing_counted + machine.unexplained * share
     sums["storage"] += machine.storage * share
     sums["bandwidth"] += machine.bandwidth * share
     sums["outside"] += (
         a_free_hour * (free - inside)
         + (0.0 if began_inside else machine.setup)
-        + (machine.storage + machine.bandwidth) * (1.0 - share)
+        + (machine.storage + machine.bandwidth + machine.unexplained) * (1.0 - share)
     )
 
 

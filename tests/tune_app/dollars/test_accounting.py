@@ -86,6 +86,13 @@ def test_what_the_market_charged_in_the_end_is_what_cells_pay() -> None:
     assert found.storage == pytest.approx(0.4)
 
 
+def test_what_an_earlier_head_of_the_cluster_spent_is_not_this_sweeps() -> None:
+    earlier = machine(7, 0, 0, dollars_per_hour=0.0, correction=30.0)
+    run = Run(number=1, started_at=9 * HOUR, until=10 * HOUR)
+    found = account([], [run], [bill(earlier)])
+    assert (found.spent, found.outside, found.billed) == pytest.approx((0.0, 30.0, 30.0))
+
+
 def test_another_machine_or_another_run_is_not_charged_to_a_cell() -> None:
     run = Run(number=2, started_at=0, until=HOUR, dollars_per_hour=1.0)
     stays = [stay("a", 0, HOUR, 8), stay("b", 0, HOUR, None, run=1)]

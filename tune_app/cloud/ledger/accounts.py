@@ -103,7 +103,7 @@ class AccountsStore(LedgerStore):
         return str(self._rows("SELECT lost FROM cluster")[0]["lost"])
 
     def restore(self, charges: Iterable[Charge]) -> float:
-        """Records spending of instances that a lost ledger knew. Returns its dollars."""
+        """Records spending of instances that another ledger knew. Returns its dollars."""
         dollars: dict[int, float] = {}
         for charge in charges:
             dollars[charge.contract] = dollars.get(charge.contract, 0.0) + charge.dollars

@@ -69,6 +69,11 @@ class Rental:
         return Ending(kind=self.ended_by, reason=self.doomed)
 
     @property
+    def by_charges_alone(self) -> bool:
+        """Whether another ledger had its record, and nothing but the charges is known of it."""
+        return self.ended_at is not None and self.ended_by is None
+
+    @property
     def dollars(self) -> float:
         """Charges arrive late, and estimates can be too low: the larger one counts.
 

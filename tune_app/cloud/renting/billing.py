@@ -18,8 +18,9 @@ from tune_app.cloud.renting.budget import Spent
 from tune_app.cloud.renting.settings import CloudSettings
 
 DAY_S = 86_400.0
-LOST_DAYS = 365
-"""How far back charges are asked for when the ledger was lost."""
+EARLIER_DAYS = 365
+"""How far back charges are asked for that a ledger does not know: it is new, or the last was lost.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -105,18 +106,22 @@ class Billing:
         )
 
     def _ask(self, now: float) -> None:
-        lost = self._ledger.lost()
+        lost, rentals = self._ledger.lost(), self._ledger.rentals()
         known = self._ledger.credit()
-        begun = min(
-            [rental.since for rental in self._ledger.rentals()]
-            + ([now] if known is None else [known.since])
+        since = min(
+            [rental.since for rental in rentals] + ([now] if known is None else [known.since])
         )
-        since = now - LOST_DAYS * DAY_S if lost else begun
+        # A new head's ledger knows nothing of what the cluster spent on an earlier one.
+        incomplete = bool(lost) or not rentals
+        if incomplete or any(rental.by_charges_alone for rental in rentals):
+            # Later, too: only all rows of an instance together are what it cost.
+            since = min(since, now - EARLIER_DAYS * DAY_S)
         charges = self._market.charges(since, now)
         own = [charge for charge in charges if self._is_own(charge)]
-        if lost:
+        if incomplete:
             dollars = self._ledger.restore(own)
-            logger.warning("restored $%.2f of spending from the charges by label", dollars)
+            if lost or dollars:
+                logger.warning("restored $%.2f of spending from the charges by label", dollars)
         self._ledger.reconcile([*own, *self._without_a_row(own, now)])
         others: Sequence[Charge] = [charge for charge in charges if not self._is_own(charge)]
         try:

@@ -29,10 +29,17 @@ class Share:
     cap: float
     spent: float | None = None
     """What it spent in the end; None while it may still spend."""
+    before: float = 0.0
+    """What it had spent when it came up last."""
 
     @property
     def counts(self) -> float:
         return self.cap if self.spent is None else self.spent
+
+    @property
+    def known(self) -> float:
+        """What it certainly spent."""
+        return self.before if self.spent is None else self.spent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +80,17 @@ class AccountTotal:
         refusal = self.refusal(cluster, cap)
         if refusal is not None:
             raise ValueError(refusal)
-        return replace(self, shares={**self.shares, cluster: Share(cap=cap)})
+        known = 0.0 if before is None else before.known
+        return replace(self, shares={**self.shares, cluster: Share(cap=cap, before=known)})
 
     def ended(self, cluster: str, spent: float) -> AccountTotal:
-        """With a cluster that is down, for as long as its cap is not set aside again."""
-        cap = self.shares[cluster].cap if cluster in self.shares else spent
-        return replace(self, shares={**self.shares, cluster: Share(cap=cap, spent=spent)})
+        """With a cluster that is down, for as long as its cap is not set aside again.
+
+        What it spent before stays spent: a head that is asked once more has forgotten it.
+        """
+        share = self.shares.get(cluster, Share(cap=spent))
+        ended = replace(share, spent=max(spent, share.known))
+        return replace(self, shares={**self.shares, cluster: ended})
 
     def lines(self) -> list[str]:
         """The total and its shares, for people."""
@@ -106,6 +118,7 @@ def read_total(home: Path) -> AccountTotal:
             str(name): Share(
                 cap=_dollars(one["cap"]),
                 spent=None if one["spent"] is None else _dollars(one["spent"]),
+                before=_dollars(one.get("before", 0.0)),
             )
             for name, one in values["clusters"].items()
         }
@@ -162,7 +175,8 @@ def _written(home: Path, total: AccountTotal) -> AccountTotal:
     values = {
         "total_dollars": total.dollars,
         "clusters": {
-            name: {"cap": share.cap, "spent": share.spent} for name, share in total.shares.items()
+            name: {"cap": share.cap, "spent": share.spent, "before": share.before}
+            for name, share in total.shares.items()
         },
     }
     write_file(home / FILE, json.dumps(values, indent=2) + "\n", mode=0o600)

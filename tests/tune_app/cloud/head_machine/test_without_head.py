@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -24,6 +25,7 @@ from tune_app.cloud.head_machine.without_head import (
 from tune_app.cloud.market.access import MarketAccess
 from tune_app.cloud.market.protocol import Market
 from tune_app.cloud.renting.orphans import Owner
+from tune_app.cloud.secrets.account_total import read_total, set_aside, set_free, set_total
 from tune_app.cloud.vast.site import SITE
 
 DAY = 86_400.0
@@ -175,6 +177,31 @@ def test_ray_down_ends_the_workers_of_a_head_that_is_lost(
     assert "ended from here, by their labels" in said[0]
     assert "the head was not released" in said[-1]
     assert f"make the key invalid on {SITE.keys}" in said[-1]
+
+
+def test_ray_down_of_a_head_that_was_released_forgets_no_dollar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_total(tmp_path, 150.0)
+    set_aside(tmp_path, "mine", 50.0)
+    set_free(tmp_path, "mine", 30.0)
+
+    class Released(GivenHead):
+        def never_rented(self) -> bool:
+            return True
+
+        def end(self, say: Callable[[str], object]) -> None:
+            """Nothing is left to take off."""
+
+    def nobody(*_: object) -> NoReturn:
+        raise AssertionError("nothing is asked")
+
+    head = Released(HeadMachine(address="head.example"), SITE)
+    teardown = Teardown("mine", head, nobody, nobody, looks_apart_s=1, say=str)
+    teardown.step()
+    assert teardown.done
+    assert read_total(tmp_path).taken() == 30.0
 
 
 def test_a_daemon_that_does_not_answer_on_a_living_head_is_waited_for(fake: FakeVast) -> None:

@@ -554,6 +554,30 @@ def test_a_loading_image_that_bills_the_gpu_is_counted(house: House, fake: FakeV
     assert house.rentals.budget().spent >= fake.billed()
 
 
+def test_a_new_head_knows_what_the_cluster_has_spent(
+    tmp_path: Path, fake: FakeVast, clock: Clock
+) -> None:
+    """One that was made was deleted with its ledger; the cap is for all of them."""
+    first = House(tmp_path / "first", fake, clock)
+    node = first.create()
+    first.steps(3 * 86_400, each=3_600)
+    first.rentals.destroy(node.contract, "ray down")
+    first.close()
+    billed = fake.billed()
+    assert billed > 15.0
+    second = House(tmp_path / "second", fake, clock, cap_dollars=billed + 1.0)
+    second.steps(15)
+    # For hours: the rows of its first days are asked for each time.
+    for _ in range(4):
+        assert second.rentals.budget().spent == pytest.approx(billed)
+        second.steps(3_600, each=900)
+    second.create()
+    second.steps(10 * 3_600, each=60)
+    assert alive(fake) == []
+    assert fake.billed() <= billed + 1.0, "by both"
+    second.close()
+
+
 def test_a_wrong_clock_of_the_head_loses_no_dollar(
     tmp_path: Path, fake: FakeVast, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

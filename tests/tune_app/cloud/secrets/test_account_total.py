@@ -47,6 +47,21 @@ def test_caps_are_set_aside_and_what_was_not_spent_is_free_again(tmp_path: Path)
         set_total(tmp_path, float("nan"))
 
 
+def test_what_was_spent_stays_spent_whatever_a_later_end_says(tmp_path: Path) -> None:
+    set_total(tmp_path, 150.0)
+    set_aside(tmp_path, "one", 100.0)
+    set_free(tmp_path, "one", 30.0)
+    set_free(tmp_path, "one", 0.0)  # `ray down` of a head that was released already
+    assert read_total(tmp_path).taken() == 30.0
+    set_aside(tmp_path, "one", 100.0)
+    assert read_total(tmp_path).taken() == 100.0
+    set_free(tmp_path, "one", 0.0)  # it came up no further than to have no key
+    assert read_total(tmp_path).taken() == 30.0
+    old = '{"total_dollars": 9, "clusters": {"a": {"cap": 5, "spent": null}}}'
+    (tmp_path / FILE).write_text(old, "utf-8")
+    assert read_total(tmp_path).ended("a", 1.0).taken() == 1.0, "of an earlier version"
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"total_dollars": -1, "clusters": {}}', '{"clusters": {"a": {}}}']
 )
