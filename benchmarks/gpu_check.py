@@ -13,18 +13,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from cyclopts import App
 from torch._inductor.utils import fresh_cache
 
 from benchmarks.contenders import PlainTransformer, random_batches
 from benchmarks.gpu_cards import card_of
+from data.batches import TrainingBatches
+from data.prepared import PackedSplit
 from model.network.batch import TensorBatch
 from model.sizing.budget import solve
 from model.sizing.cost import training_flops_per_token
 from model.sizing.table import parameter_table
 from model.spec import ModelConfig, ModelSpec
 from model.training.compilation import should_compile
+from model.training.held_text import HeldText
 from model.training.settings import TrainingConfig
 from model.training.steps import read_all
 from model.training.training import Training
@@ -34,6 +38,8 @@ WARM_UP = 5
 SMALL, LARGE = 16, 256
 """Sequences of a step: what a cell trains with, and enough to keep a large card busy."""
 READ_EVERY = 16
+TEXT_TOKENS = 5_000_000
+"""Of the text that our loops train on."""
 MOST_MILLIONS = 10_000
 """Of tokens, among which the least that compile=auto compiles is looked for."""
 
@@ -113,8 +119,9 @@ def _speeds(steps: int) -> Iterator[str]:
     for sequences in (SMALL, LARGE):
         speeds: dict[str, float] = {}
         loops: dict[str, Callable[[], Step]] = {
-            "ours, eager": lambda: _ours(config, sequences, compiled=False),  # noqa: B023
+            "ours, eager": lambda: _ours(config, sequences),  # noqa: B023
             "ours, compiled": lambda: _ours(config, sequences, compiled=True),  # noqa: B023
+            "ours, eager, text held": lambda: _ours(config, sequences, held=True),  # noqa: B023
             "plain, bf16": lambda: _plain(config, sequences, compiled=False),  # noqa: B023
             "plain, bf16, compiled": lambda: _plain(config, sequences, compiled=True),  # noqa: B023
         }
@@ -171,18 +178,35 @@ def _utilisation(config: ModelConfig, tokens_per_second: float) -> str:
     return f"{tokens_per_second * training_flops_per_token(config) / card.dense_bf16:.1%}"
 
 
-def _training(config: ModelConfig, sequences: int, *, compiled: bool) -> Training:
+def _training(
+    config: ModelConfig, sequences: int, *, compiled: bool = False, held: bool = False
+) -> Training:
+    text = _text(config, sequences)
     return Training(
         config,
         TrainingConfig(tokens=10**12, batch_size=sequences, compile="on" if compiled else "off"),
-        random_batches(config, sequences),
+        HeldText(text, device=GPU) if held else text,
         baseline=config,
         device=GPU,
     )
 
 
-def _ours(config: ModelConfig, sequences: int, *, compiled: bool) -> Step:
-    training = _training(config, sequences, compiled=compiled)
+def _text(config: ModelConfig, sequences: int) -> TrainingBatches:
+    """Batches of a random text, as a cell reads them."""
+    tokens = np.random.default_rng(0).integers(config.vocab_size, size=TEXT_TOKENS, dtype=np.uint16)
+    split = PackedSplit(
+        name="train",
+        tokens=tokens,
+        document_offsets=np.array([0, TEXT_TOKENS]),
+        document_bytes=np.array([TEXT_TOKENS]),
+    )
+    return TrainingBatches(split, context=config.context, batch_size=sequences, seed=0)
+
+
+def _ours(
+    config: ModelConfig, sequences: int, *, compiled: bool = False, held: bool = False
+) -> Step:
+    training = _training(config, sequences, compiled=compiled, held=held)
     ahead = []
 
     def step() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import CorpusError
-from data.prepared import PackedSplit
+from data.prepared import PackedSplit, TokenArray
 
 DOCUMENTS = "documents_BT"
 """The extra that says which document of its sequence each position is of: see `documents_in`."""
@@ -50,6 +50,16 @@ class Batch:
                     f"the extra {name!r} has the shape {array.shape}; its first dimension must be "
                     f"the batch's {shape[0]} sequences"
                 )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Places:
+    """Where the sequences of a batch stand in a text: all that a batch is made of."""
+
+    starts_B: NDArray[np.int64]
+    """The first token of each."""
+    length: int
+    """Tokens of each, without the one behind it, which is the last target."""
 
 
 def documents_in(inputs_BT: Tokens, end_of_text: int) -> NDArray[np.int32]:
@@ -88,13 +98,18 @@ class TrainingBatches:
         self._shuffled = ShuffledWindows(split, context=context, seed=seed)
         self.windows = self._shuffled.windows
         """Windows per epoch."""
-        self._end_of_text = end_of_text
+        self.text = split.tokens
+        """What `places` are of."""
+        self.end_of_text = end_of_text
+
+    def places(self, step: int) -> Places:
+        """Where the batch of a step, counted from 0, stands in the text."""
+        positions_B = step * self.batch_size + np.arange(self.batch_size)
+        return Places(starts_B=self._shuffled.starts(positions_B), length=self.context)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0; every target is scored."""
-        positions_B = step * self.batch_size + np.arange(self.batch_size)
-        tokens = self._shuffled.tokens(positions_B)
-        return batch_of(tokens, end_of_text=self._end_of_text)
+        """The batch of a step; every target is scored."""
+        return batch_at(self.text, self.places(step), end_of_text=self.end_of_text)
 
 
 class ShuffledOrder:
@@ -143,28 +158,22 @@ class ShuffledWindows:
         self.context = context
         self.windows = (len(split.tokens) - 1) // context
         """Windows per epoch."""
-        self._tokens = split.tokens
         self._order = ShuffledOrder(self.windows, seed, *([stream] if stream else []))
 
-    def tokens(
-        self,
-        positions_B: NDArray[np.int64],
-        *,
-        begin_B: NDArray[np.int64] | int = 0,
-        length: int | None = None,
-    ) -> Tokens:
-        """[B, length + 1]: the windows at these places of the order, and the token behind each.
-
-        begin_B, length: a part of each window, from its token `begin` on; None for all of it.
-        """
-        starts_B = self._order.at(positions_B) * self.context + begin_B
-        span = np.arange((self.context if length is None else length) + 1)
-        tokens: Tokens = self._tokens[starts_B[:, None] + span].astype(np.int64)
-        return tokens
+    def starts(self, positions_B: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The first tokens [B] of the windows at these places of the order."""
+        return self._order.at(positions_B) * self.context
 
 
-def batch_of(tokens: Tokens, *, end_of_text: int | None) -> Batch:
-    """A batch whose targets are all scored, from [B, T + 1] tokens."""
+def batch_at(text: TokenArray, places: Places, *, end_of_text: int | None) -> Batch:
+    """The batch at these places of a text; all its targets are scored."""
+    span = np.arange(places.length + 1)
+    tokens: Tokens = text[places.starts_B[:, None] + span].astype(np.int64)
+    return _batch_of(tokens, end_of_text)
+
+
+def _batch_of(tokens: Tokens, end_of_text: int | None) -> Batch:
+    """From [B, T + 1] tokens."""
     inputs_BT = tokens[:, :-1]
     return Batch(
         inputs_BT=inputs_BT,
@@ -187,12 +196,7 @@ class RandomBatches:
         """The batch of a step."""
         generator = np.random.default_rng(step)
         tokens = generator.integers(self.vocab_size, size=(self.batch_size, self.context + 1))
-        inputs_BT = tokens[:, :-1]
-        return Batch(
-            inputs_BT=inputs_BT,
-            targets_BT=tokens[:, 1:],
-            extras=_extras(inputs_BT, self.end_of_text),
-        )
+        return _batch_of(tokens, self.end_of_text)
 
 
 class EvaluationDocuments:

@@ -51,11 +51,17 @@ class ChunkedTokens:
     """The tokens of several files, read as one array [tokens] without copying them.
 
     Args:
-        chunks: memory-mapped, in their order; none is empty.
+        chunks: memory-mapped, in their order, or chunked themselves; none is empty.
         start, stop: the part of them that this is; None for all.
     """
 
-    def __init__(self, chunks: Sequence[Array], *, start: int = 0, stop: int | None = None) -> None:
+    def __init__(
+        self,
+        chunks: Sequence[Array | ChunkedTokens],
+        *,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> None:
         self._chunks = tuple(chunks)
         self._ends = np.cumsum([len(chunk) for chunk in chunks])
         self._start = start
@@ -92,7 +98,7 @@ class ChunkedTokens:
             first = end - len(chunk)
             part = chunk[max(0, self._start - first) : max(0, self._stop - first)]
             if len(part):
-                parts.append(part)
+                parts.append(np.asarray(part))
         whole: NDArray[Any] = np.concatenate(parts) if parts else np.empty(0, dtype=self.dtype)
         return whole if dtype is None else whole.astype(dtype)
 

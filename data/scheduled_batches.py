@@ -11,10 +11,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data.batches import Batch, ShuffledWindows, batch_of
+from data.batches import Batch, Places, ShuffledWindows, batch_at
+from data.chunks import ChunkedTokens
 from data.curriculum import Curriculum
 from data.mixture import Mixture, Shares
-from data.prepared import PackedSplit
+from data.prepared import PackedSplit, TokenArray
 
 GROUP = 64
 """Windows that a stage of short sequences cuts at a time. It trains on the first piece of each,
@@ -52,7 +53,12 @@ class ScheduledBatches:
             ShuffledWindows(split, context=self.context, seed=seed, stream=stream)
             for stream, split in enumerate(splits)
         ]
-        self._end_of_text = end_of_text
+        texts = [split.tokens for split in splits]
+        self.text: TokenArray = texts[0] if len(texts) == 1 else ChunkedTokens(texts)
+        """What `places` are of: the texts of all corpora, one behind the other."""
+        self._first_K = np.cumsum([0, *map(len, texts[:-1])])
+        """Where each corpus begins in it."""
+        self.end_of_text = end_of_text
         self._use(mixture)
 
     @property
@@ -71,22 +77,24 @@ class ScheduledBatches:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0; every target is scored."""
+        return batch_at(self.text, self.places(step), end_of_text=self.end_of_text)
+
+    def places(self, step: int) -> Places:
+        """Where the batch of a step stands in the text."""
         number = self.curriculum.number(step)
         stage = self.curriculum.stages[number]
         corpora_B, ranks_B = self._drawn(self.curriculum.sequences_before(step), stage.batch_size)
         begun_K, windows_K = self._begun(number)
-        tokens = np.empty((stage.batch_size, stage.length + 1), dtype=np.int64)
+        starts_B = np.empty(stage.batch_size, dtype=np.int64)
         for corpus in np.unique(corpora_B).tolist():
             here_B = corpora_B == corpus
             pieces_B = ranks_B[here_B] - begun_K[corpus]
             groups_B, rest_B = np.divmod(pieces_B, GROUP * (self.context // stage.length))
             pieces_B, places_B = np.divmod(rest_B, GROUP)
-            tokens[here_B] = self._windows[corpus].tokens(
-                windows_K[corpus] + groups_B * GROUP + places_B,
-                begin_B=pieces_B * stage.length,
-                length=stage.length,
-            )
-        return batch_of(tokens, end_of_text=self._end_of_text)
+            windows_B = windows_K[corpus] + groups_B * GROUP + places_B
+            begins_B = self._windows[corpus].starts(windows_B) + pieces_B * stage.length
+            starts_B[here_B] = self._first_K[corpus] + begins_B
+        return Places(starts_B=starts_B, length=stage.length)
 
     def _use(self, mixture: Mixture | None) -> None:
         self._mixture = mixture

@@ -77,6 +77,18 @@ def device_memory(device: str) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def free_memory(device: str) -> int:
+    """Bytes of a GPU that nobody uses, or that this process keeps for later."""
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(free + kept)
+
+
+def memory_share(device: str) -> float:
+    """The share of a GPU's memory that this process may allocate: see `limit_memory`."""
+    return torch.cuda.get_per_process_memory_fraction(device)
+
+
 def limit_memory(device: str, share: float) -> None:
     """Lets this process allocate no more than a share of a GPU's memory.
 

@@ -55,9 +55,11 @@ class TensorBatch:
     """Scored targets of each sequence, counted on the CPU to avoid waiting for the device."""
 
     @classmethod
-    def of(cls, batch: Batch, *, device: str | torch.device) -> TensorBatch:
+    def of(cls, batch: Batch | TensorBatch, *, device: str | torch.device) -> TensorBatch:
         """The batch's arrays, moved to a device and made contiguous, because a compiled loss works
-        for one memory layout only."""
+        for one memory layout only; a batch that was made there as it is."""
+        if isinstance(batch, TensorBatch):
+            return batch
 
         def moved(array: NDArray[Any]) -> Tensor:
             return on_device(torch.from_numpy(array).contiguous(), device)

@@ -66,8 +66,9 @@ LOSS_NAME = "train_loss"
 class BatchSource(Protocol):
     """Batches as a function of the step, so that the step is the whole position in the data."""
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0."""
+    def batch(self, step: int) -> Batch | TensorBatch:
+        """The batch of a step, counted from 0; as tensors on the training's device if it was made
+        there."""
 
 
 class Training:

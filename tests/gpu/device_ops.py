@@ -93,6 +93,8 @@ class DeviceOps(TorchDispatchMode):
         """Under which the next kernels are counted."""
         self.kernels: Counter[tuple[str, str]] = Counter()
         """By stage and operation."""
+        self.copied: Counter[str] = Counter()
+        """Bytes from the host to the GPU, by stage."""
 
     def count(self, stage: str) -> int:
         """Kernels of a stage."""
@@ -116,7 +118,9 @@ class DeviceOps(TorchDispatchMode):
         if GPU in devices and not func.is_view and name not in _NO_KERNEL:
             self.kernels[self.stage, name] += 1
         if name in _COPIES:
-            _check_copy(args, kwargs, result)
+            source = _check_copy(args, kwargs, result)
+            if source.device.type != GPU and result.device.type == GPU:
+                self.copied[self.stage] += source.nbytes
         return result
 
 
@@ -146,13 +150,15 @@ def _check(name: str, args: Any, kwargs: Any) -> None:
         raise RefusedError(f"{name} takes tensors of host and device")
 
 
-def _check_copy(args: Any, kwargs: Any, result: Tensor) -> None:
+def _check_copy(args: Any, kwargs: Any, result: Tensor) -> Tensor:
+    """What is copied."""
     source = args[1] if len(args) > 1 and isinstance(args[1], Tensor) else args[0]
     if source.device.type == GPU and result.device.type != GPU:
         raise RefusedError("a copy from the device to the host waits for the device")
     waits = not (kwargs.get("non_blocking") or (len(args) > 2 and args[2]))
     if source.device.type != GPU and result.device.type == GPU and waits:
         raise RefusedError("a copy from the host that is not non_blocking waits for the device")
+    return source
 
 
 def _devices(values: Any) -> set[str]:

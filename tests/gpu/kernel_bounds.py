@@ -45,5 +45,7 @@ MOST_KERNELS: Mapping[str, int] = {
     "gradient checkpointing, moe": 430,
     "gradient checkpointing, polyglu": 547,
     "some targets": 197,
+    "held text": 188,
+    "held text, masked documents": 195,
 }
 """By the name of the case."""

@@ -14,16 +14,20 @@ import torch
 from torch import Tensor
 
 from model.evaluation.bits_per_byte import evaluate
+from model.network.batch import TensorBatch
 from model.network.blocked_groups import blocked_outer, blocked_product
+from model.network.documents import DOCUMENTS
 from model.network.grouped import grouped_product
 from model.network.loss import linear_cross_entropy
 from model.training.batched_muon import BatchedMuon
 from model.training.hardware import KINDS
+from model.training.held_text import HeldText
 from model.training.settings import TrainingConfig
 from model.training.steps import StepResult
 from model.training.training import Training
 from tests.gpu.traced_steps import SIZES, Case, Source, cases
 from tests.model.training import test_fp8
+from tests.model.training.test_held_text import placed_batches
 from tests.model.training.test_training import CONFIG, SETTINGS, CountingBatches
 from tests.model.variants import with_variants
 
@@ -79,6 +83,23 @@ def test_a_step_never_waits_for_the_gpu(name: str) -> None:
     with waiting_is_an_error():
         result = training.step()
     assert result.loss > 0
+
+
+def test_batches_of_a_held_text_are_those_of_the_host() -> None:
+    source = placed_batches(vocab_size=40_000, context=CONFIG.context, end_of_text=7)
+    held = HeldText(source, device=GPU)
+    for step in (0, 3):
+        ours, theirs = held.batch(step), TensorBatch.of(source.batch(step), device=GPU)
+        assert torch.equal(ours.inputs_BT, theirs.inputs_BT)
+        assert torch.equal(ours.targets_BT, theirs.targets_BT)
+        assert torch.equal(ours.extras[DOCUMENTS], theirs.extras[DOCUMENTS])
+
+    def run(*, text_held: bool) -> list[StepResult]:
+        source = placed_batches(vocab_size=CONFIG.vocab_size, context=CONFIG.context)
+        batches = HeldText(source, device=GPU) if text_held else source
+        return losses(Training(CONFIG, SETTINGS, batches, baseline=CONFIG, device=GPU), 4)
+
+    assert run(text_held=True) == run(text_held=False)
 
 
 def stopped_and_resumed(started: Callable[[], Training]) -> list[StepResult]:

@@ -12,7 +12,7 @@ import pytest
 from tests.gpu.fake_cuda import with_fake_cuda
 from tests.gpu.kernel_bounds import MOST_KERNELS
 from tests.gpu.refusals import ATTEMPTS
-from tests.gpu.traced_steps import cases
+from tests.gpu.traced_steps import SEQUENCES, SIZES, cases
 
 pytestmark = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None,
@@ -63,6 +63,15 @@ def test_every_variant_has_a_bound_and_no_bound_is_left_over() -> None:
 def test_a_step_starts_no_more_kernels_than_its_bound(name: str, traced: dict[str, Any]) -> None:
     step = sum(traced[name]["kernels"][stage] for stage in STEP)
     assert step <= MOST_KERNELS[name], "more kernels than tests/gpu/kernel_bounds.py allows"
+
+
+def test_a_step_sends_its_tokens_or_only_where_they_are_held(traced: dict[str, Any]) -> None:
+    config, number = SIZES["small"], 8
+    keys = SEQUENCES * number
+    arrays = 3  # inputs, targets, and the documents that this source always names
+    assert traced["default"]["copied"] == arrays * SEQUENCES * config.context * number + keys
+    for name in ("held text", "held text, masked documents"):
+        assert traced[name]["copied"] == SEQUENCES * number + keys, "a place of each sequence"
 
 
 def test_heads_and_experts_are_no_loops_of_python(traced: dict[str, Any]) -> None:

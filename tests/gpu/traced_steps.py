@@ -3,7 +3,7 @@
     python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|more|large [name …]
 
 prints a JSON object: for each case, or those named, the kernels of each stage up to an operation
-that was refused.
+that was refused, and the bytes that a step copies to the GPU.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from model.evaluation.bits_per_byte import evaluate
 from model.network.documents import DOCUMENTS
 from model.spec import ModelConfig
+from model.training.held_text import HeldText
 from model.training.settings import TrainingConfig
-from model.training.training import Training
+from model.training.training import BatchSource, Training
 from tests.gpu.device_ops import DeviceOps, RefusedError, optimizer_apart
 from tests.gpu.fake_cuda import ADA, DEVICE, HOPPER, TURING, fake_cuda
 from tests.model.variants import EVERY, with_variants
@@ -56,6 +57,8 @@ class Case:
     capability: tuple[int, int] = HOPPER
     aligned: bool = False
     """Whether widths are rounded up to multiples of 16, as FP8 needs them."""
+    held: bool = False
+    """Whether the GPU holds the text and makes the batches."""
 
 
 def cases() -> dict[str, Case]:
@@ -100,6 +103,8 @@ def cases() -> dict[str, Case]:
             variants={"feed_forward": "polyglu"}, training={"gradient_checkpointing": True}
         ),
         "some targets": Case(masked=True),
+        "held text": Case(held=True),
+        "held text, masked documents": Case(held=True, config={"document_masking": True}),
     }
 
 
@@ -138,8 +143,32 @@ class Source:
         return iter([self.batch(0), self.batch(1)])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a batch stands in a text."""
+
+    starts_B: NDArray[np.int64]
+    length: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedSource:
+    """Batches from a text of one kind of token."""
+
+    length: int
+    end_of_text: int | None
+
+    @property
+    def text(self) -> NDArray[np.uint16]:
+        return np.zeros(self.length + 1, dtype=np.uint16)
+
+    def places(self, step: int) -> Places:
+        return Places(starts_B=np.zeros(SEQUENCES, dtype=np.int64), length=self.length)
+
+
 def traced(case: Case, size: str) -> dict[str, Any]:
-    """The kernels of a second training step by stage, and of an evaluation of two batches."""
+    """The kernels of a second training step by stage, and of an evaluation of two batches; the
+    bytes that the step copies to the GPU."""
     config = replace(with_variants(SIZES[size], case.variants), **case.config)
     if case.aligned:
         widths = {name: getattr(config, name) for name in ("d_model", "head_dim", "d_ff")}
@@ -150,7 +179,12 @@ def traced(case: Case, size: str) -> dict[str, Any]:
     steps = TrainingConfig(tokens=10**6, **settings)
     source = Source(length=config.context, masked=case.masked)
     with fake_cuda(case.capability):
-        training = Training(config, steps, source, baseline=config, device=DEVICE)
+        batches: BatchSource = source
+        if case.held:
+            end_of_text = 0 if config.document_masking else None
+            placed = PlacedSource(length=config.context, end_of_text=end_of_text)
+            batches = HeldText(placed, device=DEVICE)
+        training = Training(config, steps, batches, baseline=config, device=DEVICE)
         training.step()  # moments and the like are made
         ops = DeviceOps()
         stage, refused = "step", ""
@@ -166,7 +200,8 @@ def traced(case: Case, size: str) -> dict[str, Any]:
                 refused = f"{stage}: {error}"
     counts = {name: ops.count(name) for name in ("forward and backward", "optimizer", "evaluation")}
     operations = {f"{stage}: {name}": number for (stage, name), number in ops.kernels.items()}
-    return {"refused": refused, "kernels": counts, "operations": operations}
+    copied = ops.copied["forward and backward"] + ops.copied["optimizer"]
+    return {"refused": refused, "kernels": counts, "operations": operations, "copied": copied}
 
 
 def _reads_the_sum(error: BaseException) -> bool:

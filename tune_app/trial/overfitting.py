@@ -13,7 +13,7 @@ from statistics import fmean
 
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
-from model.network.batch import Batch
+from model.network.batch import Batch, TensorBatch
 from model.training.training import BatchSource, Training
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
@@ -70,7 +70,7 @@ class RepeatedBatches:
     def __init__(self, batches: BatchSource, *, distinct: int) -> None:
         self._batches, self._distinct = batches, distinct
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> Batch | TensorBatch:
         """The batch of a step."""
         return self._batches.batch(step % self._distinct)
 

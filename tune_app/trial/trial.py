@@ -30,6 +30,7 @@ from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.data import TrialData
 from tune_app.trial.domains import Domains
 from tune_app.trial.former_states import FORMAT
+from tune_app.trial.held_batches import batches_of
 from tune_app.trial.sample import score_sample
 from tune_app.trial.step_metrics import StepMetrics
 
@@ -96,7 +97,7 @@ class Trial:
                     warmup_tokens=self._data.warmup_tokens,
                     micro_batch_size=micro_batch_size,
                 ),
-                self._data.batches,
+                batches_of(self._data, device=device, processes=processes),
                 baseline=solved.baseline,
                 device=device,
                 compiler=compiler,
