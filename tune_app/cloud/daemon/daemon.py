@@ -107,7 +107,13 @@ def serve(
                 with nullcontext() if links is None else ending_lost(links, rentals):
                     sign = Heartbeat(path=path.with_name(heartbeat.FILE))
                     daemon = Daemon(
-                        settings, rentals, ledger, alerts=alerts, beat=sign.beat, head=head
+                        settings,
+                        rentals,
+                        ledger,
+                        alerts=alerts,
+                        beat=sign.beat,
+                        head=head,
+                        clock=clock,
                     )
                     damage = daemon.run(path, group)
             if damage is None:
@@ -154,11 +160,13 @@ class Daemon:
         alerts: Alerts,
         beat: Callable[[], object] = lambda: None,
         head: str = "",
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """
         Args:
             beat: says to workers that somebody watches them: see `overlay.heartbeat`.
             head: this head's id.
+            clock: seconds since 1970, by which the ledger and the rentals count.
         """
         self._settings = settings
         self._alerts = alerts
@@ -171,6 +179,7 @@ class Daemon:
         self._ledger = ledger
         self._beat = beat
         self._head = head
+        self._clock = clock
         self._ended = threading.Event()
         self._looked_at: float | None = None
         self._trouble = "not looked yet"
@@ -311,7 +320,7 @@ class Daemon:
             number=drain.number,
             phase=drain.phase.value,
             reason=drain.reason,
-            seconds_left=seconds_left(drain, time.time()),
+            seconds_left=seconds_left(drain, self._clock()),
             alerts=self._alerts.texts(),
         )
 
@@ -324,9 +333,16 @@ class Daemon:
             (one, None if one.attempt is None else self._ledger.find_attempt(one.attempt))
             for one in self._ledger.rentals()
         ]
-        budget, name = self._rentals.budget(), self._settings.cluster
-        head = self._settings.head_dollars_per_hour
-        return bill_of(known, budget, cluster=name, now=time.time(), head_per_hour=head).to_values()
+        now = self._clock()
+        return bill_of(
+            known,
+            self._rentals.budget(),
+            cluster=self._settings.cluster,
+            now=now,
+            # Drivers have the times of their attempts from the head's own clock.
+            ahead_s=time.time() - now,
+            head_per_hour=self._settings.head_dollars_per_hour,
+        ).to_values()
 
     def _status(self) -> dict[str, Any]:
         budget, rentals = self._rentals.budget(), self._ledger.rentals()

@@ -13,6 +13,7 @@ def bill_of(
     *,
     cluster: str,
     now: float,
+    ahead_s: float = 0.0,
     head_per_hour: float | None = None,
 ) -> Bill:
     """The bill now; each machine's is counted until the ledger last saw it.
@@ -21,21 +22,22 @@ def bill_of(
         rentals: every instance ever rented, with the attempt that rented it.
         budget: of the cluster.
         cluster: its name.
-        now: seconds since 1970.
+        now: seconds since 1970, by the ledger's clock.
+        ahead_s: of that clock, the one by which the bill's times are to be.
         head_per_hour: dollars that the head costs besides; None if that is unknown.
     """
     return Bill(
         cluster=cluster,
-        at=now,
+        at=now + ahead_s,
         total=sum(rental.dollars for rental, _ in rentals),
         per_hour=budget.per_hour,
         cap=budget.cap,
         head_per_hour=head_per_hour,
-        machines=tuple(_machine(rental, attempt) for rental, attempt in rentals),
+        machines=tuple(_machine(rental, attempt, ahead_s) for rental, attempt in rentals),
     )
 
 
-def _machine(rental: Rental, attempt: Attempt | None) -> RentedMachine:
+def _machine(rental: Rental, attempt: Attempt | None, ahead_s: float) -> RentedMachine:
     setup = 0.0 if attempt is None else attempt.setup
     gpu = rental.gpu_hours * rental.gpu_per_hour
     bandwidth = rental.gpu_hours * rental.bandwidth_per_hour
@@ -45,9 +47,9 @@ def _machine(rental: Rental, attempt: Attempt | None) -> RentedMachine:
         machine="" if attempt is None else str(attempt.machine),
         gpu="" if attempt is None else attempt.gpu,
         dollars_per_hour=rental.gpu_per_hour,
-        since=rental.since,
-        until=rental.counted_to,
-        ended_at=rental.ended_at,
+        since=rental.since + ahead_s,
+        until=rental.counted_to + ahead_s,
+        ended_at=None if rental.ended_at is None else rental.ended_at + ahead_s,
         ended_by=rental.ended_reason,
         gpu_dollars=gpu,
         setup=setup,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -23,6 +24,7 @@ from tune_app.cloud.renting.drain import Cause, Drain, Phase
 from tune_app.cloud.renting.rented_machines import Rentals
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.vast.site import SITE
+from tune_app.dollars.bill import Bill
 
 FINE = Watched(
     trouble="",
@@ -186,6 +188,48 @@ def test_a_revoked_key_is_told_to_person_journal_and_driver(
     assert "ALERT key: the market refuses the key" in caplog.text
 
 
+def test_what_is_not_for_the_autoscaler_keeps_no_worker(tmp_path: Path) -> None:
+    """A driver that asks on while Ray hangs, or a person who looks, stands for no autoscaler."""
+    clock = Clock()
+    market = MeteredMarket(clock, price=0.5)
+    settings = capped(50.0)
+    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
+        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
+        alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
+        daemon = Daemon(settings, rentals, ledger, alerts=alerts, clock=clock)
+        daemon.answer({"op": "create", "node_type": "w", "request": "a"})
+        for _ in range(4 * 20):
+            clock.now += 15.0
+            for asked in ("drain", "bill", "status"):
+                daemon.answer({"op": asked, "driver": "sweep"})
+            daemon.step()
+        assert market.rented == {}
+        alerts.close()
+
+
+def test_a_bill_has_the_times_of_the_head_s_own_clock(tmp_path: Path) -> None:
+    """By which drivers write when an attempt was on a machine; here it is days off."""
+    clock = Clock()
+    market = MeteredMarket(clock, price=0.5)
+    settings = capped(50.0)
+    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
+        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
+        alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
+        daemon = Daemon(settings, rentals, ledger, alerts=alerts, clock=clock)
+        node = rentals.create("w", "a")
+        clock.now += 600.0
+        rentals.money.drains.asked()
+        daemon.step()
+        rentals.destroy(node.contract, "asked for")
+        bill = Bill.from_values(daemon.answer({"op": "bill"}))
+        (machine,) = bill.machines
+        now = time.time()
+        assert machine.ended_at is not None
+        assert (bill.at, machine.until, machine.ended_at) == pytest.approx((now,) * 3, abs=60.0)
+        assert machine.until - machine.since == pytest.approx(600.0, abs=60.0)
+        alerts.close()
+
+
 def test_reasons_that_differ_in_numbers_are_one_line() -> None:
     assert kind_of("unknown for 121 s, and its link") == kind_of(
         "unknown for 1,355.5 s, and its link"
@@ -209,7 +253,7 @@ def test_a_driver_hears_of_the_drain_and_of_the_alert(tmp_path: Path) -> None:
     with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
         rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
         alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
-        daemon = Daemon(settings, rentals, ledger, alerts=alerts)
+        daemon = Daemon(settings, rentals, ledger, alerts=alerts, clock=clock)
         rentals.create("w", "a")
         asked = {"op": "drain", "driver": "sweep"}
         order = daemon.answer(asked)
@@ -221,6 +265,8 @@ def test_a_driver_hears_of_the_drain_and_of_the_alert(tmp_path: Path) -> None:
             daemon.step()
             order = daemon.answer(asked)
         assert (order["phase"], order["number"]) == ("saving", 1)
+        # The clock of the daemon is the market's, and not this machine's.
+        assert 0.0 < order["seconds_left"] <= 180.0
         assert "of the cap of $2.00 is spent" in order["reason"]
         assert order["alerts"] == (f"all workers are being ended: {order['reason']}",)
         assert daemon.answer({"op": "drained", "driver": "sweep", "number": 1}) is None

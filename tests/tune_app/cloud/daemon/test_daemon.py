@@ -63,6 +63,23 @@ def test_rents_lists_and_destroys_for_who_asks(
     assert not daemon.socket.exists()
 
 
+def test_a_head_whose_clock_is_a_day_ahead_counts_by_the_markets(
+    build: Callable[..., DaemonProcess], fake: FakeVast
+) -> None:
+    fake.clock = lambda: time.time() - 86_400.0
+    daemon = build().start()
+    node = daemon.client.create("worker", "a")
+    assert node.since == pytest.approx(fake.clock(), abs=60.0)
+    for _ in range(2):
+        until(lambda: [item.status for item in daemon.client.nodes()] == ["running"])
+        assert fake.billed() <= daemon.client.status().spent < 0.1, "not for a day"
+        daemon.kill()
+        daemon.start()
+    head = daemon.client.status().head
+    assert [item.label.rpartition("/")[2] for item in fake.alive()] == [head]
+    assert daemon.end() == 0
+
+
 def test_a_request_in_flight_is_refused_and_an_answer_never_waits_for_long(
     build: Callable[..., DaemonProcess], fake: FakeVast
 ) -> None:

@@ -136,6 +136,30 @@ def test_one_found_damaged_while_it_is_used(
         check_ended(state, ledger)
 
 
+def test_one_that_cannot_be_read_for_four_steps(
+    state: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+    fails = iter([error] * 3 + [None] + [error] * 4)
+    with state.open() as ledger:
+        alerts = Alerts("mine", to="", memory=tmp_path / "told")
+        daemon = Daemon(SETTINGS, state.rentals(ledger), ledger, alerts=alerts)
+
+        def step() -> None:
+            if (failure := next(fails)) is not None:
+                raise failure
+
+        monkeypatch.setattr(daemon._rentals, "step", step)
+        for _ in range(7):
+            daemon.step()
+            assert daemon._damage is None, "it may pass"
+        daemon.step()
+        assert daemon._damage is error
+    with state.open(error) as ledger:
+        check_ended(state, ledger)
+
+
 def test_while_charges_are_silent_nothing_is_rented(state: State) -> None:
     state.spoil()
     state.market.silent_until = float("inf")

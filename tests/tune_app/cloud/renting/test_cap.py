@@ -236,6 +236,18 @@ def test_where_nobody_asks_for_the_list_everything_ends(build: Callable[..., Clu
     assert len(cluster.market.rented) == 4, "somebody asks again"
 
 
+def test_once_a_day_the_ledger_forgets_what_failed_a_month_ago(
+    build: Callable[..., Cluster],
+) -> None:
+    cluster = build(cap=5.0, price=0.1, wanted=1)
+    cluster.ledger.avoid(9, "never loaded", seconds=60.0)
+    for _ in range(32):
+        cluster.clock.now += 86_400.0
+        cluster.rentals.step()
+    rows = cluster.ledger._connection.execute("SELECT COUNT(*) FROM bad_machines").fetchone()
+    assert tuple(rows) == (0,)
+
+
 def test_a_pending_request_counts_as_rented(build: Callable[..., Cluster]) -> None:
     cluster = build(cap=5.0, price=0.5, wanted=2)
     cluster.market.create_answers = False
