@@ -54,7 +54,9 @@ l() { echo "LocalForward @HERE.$1:$2 @NETWORK.$1:$2"; }
 for p in @HEADS; do l @HEAD $p; done
 """
 
+# A forward is an open file: with 60 other workers they are over 1,024, a usual limit.
 _BETWEEN = """\
+ulimit -n $(ulimit -Hn)
 for j in $(seq @FIRST @LAST); do
   [ $j = @K ] || for p in @PEERS; do l $j $((@BASE + @BLOCK * j + p)); done
 done

@@ -165,14 +165,26 @@ class Worker:
         self.start_as = setup.prepare(WorkerStart(onstart=then), label)
         return self.start_as
 
-    def start(self, *, then: str = "", script: str | None = None, wait: bool = True) -> str:
-        """Runs the start script as the instance would; returns what it printed."""
+    def start(
+        self,
+        *,
+        then: str = "",
+        script: str | None = None,
+        wait: bool = True,
+        open_files: int | None = None,
+    ) -> str:
+        """Runs the start script as the instance would; returns what it printed.
+
+        Args:
+            open_files: how many its processes may have, unless they raise that.
+        """
         start_as = self.start_as or self.prepare(then=then)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "onstart.sh"
         path.write_text(script or start_as.onstart, "utf-8")
+        limit = "" if open_files is None else f"ulimit -Sn {open_files}; "
         done = subprocess.run(
-            ["sh", path],
+            ["sh", "-c", f'{limit}exec sh "$0"', path],
             check=False,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -83,7 +83,7 @@ def test_workers_reach_each_other_through_the_head_only_if_they_are_to(
     with Worker(head, 3, folder / "a") as one, Worker(head, 4, folder / "b") as other:
         for worker in (one, other):
             worker.settings = replace(worker.settings, between_workers=True)
-            worker.start()
+            worker.start(open_files=100)  # and 7 others have 18 ports each
         with echo(address(4, other.settings.worker_network), port):
             assert asked(address(4, one.settings.worker_network), port, b"hi") == b"heard hi\n"
 
