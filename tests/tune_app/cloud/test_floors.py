@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
@@ -174,6 +175,15 @@ def test_every_folder_and_file_has_its_line_and_says_its_job() -> None:
         said = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         if path.parent not in {CLOUD, CLOUD / "head" / "units"}:
             assert "Imports" in said, path
+
+
+def test_what_is_said_of_where_something_is_decided_is_there() -> None:
+    text = (CLOUD / "README.md").read_text("utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("|")][2:]
+    for _, question, decided, carried_out, _ in rows:
+        named = re.findall(r"`([\w/]+(?:\.py|/))`", decided + carried_out)
+        assert len(named) >= 2, question
+        assert [name for name in named if not (CLOUD / name).exists()] == [], question
 
 
 def test_messages_name_the_cluster_s_own_market() -> None:

@@ -38,6 +38,28 @@ def test_a_step_that_hangs_ends_the_process_and_says_where() -> None:
     assert 'File "<string>"' in done.stderr
 
 
+def test_a_trial_that_hangs_on_its_gpu_ends_its_process() -> None:
+    code = (
+        "from tune_app.on_ray.trainable import CellTrainable\n"
+        "import ctypes\n"
+        "process = CellTrainable.__new__(CellTrainable)\n"
+        "process._config = {'hang_s': 0.3}\n"
+        "process._step = lambda: ctypes.PyDLL(None).sleep(100)\n"
+        "process.step()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 1
+    assert "Timeout (0:00:00.3" in done.stderr
+    assert "in step" in done.stderr
+
+
 def test_the_limit_is_a_time() -> None:
     assert RunOptions().hang_minutes == 30.0
     with pytest.raises(ValueError, match="--hang-minutes is 0; it must be over 0"):
