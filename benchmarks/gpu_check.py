@@ -18,6 +18,7 @@ import torch
 from cyclopts import App
 from torch._inductor.utils import fresh_cache
 
+from benchmarks import batched_seeds
 from benchmarks.contenders import PlainTransformer, random_batches
 from benchmarks.gpu_cards import card_of
 from data.batches import TrainingBatches
@@ -40,6 +41,7 @@ SMALL, LARGE = 16, 256
 READ_EVERY = 16
 TEXT_TOKENS = 5_000_000
 """Of the text that our loops train on."""
+SEED_ROUNDS = 9
 MOST_MILLIONS = 10_000
 """Of tokens, among which the least that compile=auto compiles is looked for."""
 
@@ -69,6 +71,7 @@ def check(*, report: Path | None = None, steps: int = 48) -> None:
     status, tests = _tests()
     lines += ["## Tests", "", "```", *tests, "```", "", "## Speed", ""]
     lines += list(_speeds(steps))
+    lines += ["", "## Several seeds as one model", "", *_seeds_as_one(steps)]
     text = "\n".join(lines) + "\n"
     print(text)
     if report is not None:
@@ -133,6 +136,15 @@ def _speeds(steps: int) -> Iterator[str]:
         found.append(_break_even(config, sequences, speeds))
     yield ""
     yield from found
+
+
+def _seeds_as_one(steps: int) -> Iterator[str]:
+    config = solve(ModelSpec())
+    yield f"Steps of {SMALL} × {config.context} tokens, eager; {SEED_ROUNDS} rounds in turns."
+    yield ""
+    yield from batched_seeds.table(
+        config, batch_size=SMALL, rounds=SEED_ROUNDS, steps=steps, device=GPU
+    )
 
 
 def _break_even(config: ModelConfig, sequences: int, speeds: Mapping[str, float]) -> str:

@@ -1,16 +1,18 @@
-"""Lets programs take turns: each in a process of its own, one running at a time.
+"""Lets programs, or functions of this process, take turns: one running at a time.
 
-Every contender prints a figure when it is ready, then does its work and prints a figure for each
-line that it reads. Turns are interleaved, so that a busy spell of the machine hits all alike, and
-ratios are taken within a round.
+A program is a process of its own. It prints a figure when it is ready, then does its work and
+prints a figure for each line that it reads. Turns are interleaved, so that a busy spell of the
+machine hits all alike, and ratios are taken within a round.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 
@@ -34,8 +36,17 @@ class Lap:
         return min(self.figures), max(self.figures)
 
 
-def race(commands: Mapping[str, Sequence[str]], *, rounds: int) -> dict[str, Lap]:
-    """Lets the programs take turns. Raises RuntimeError if one of them fails."""
+def race(
+    commands: Mapping[str, Sequence[str]],
+    *,
+    rounds: int,
+    folders: Mapping[str, Path] | None = None,
+) -> dict[str, Lap]:
+    """Lets the programs take turns. Raises RuntimeError if one of them fails.
+
+    commands: by name, what Python is called with.
+    folders: in which some of them run; the others run in this process's.
+    """
     programs: dict[str, subprocess.Popen[str]] = {}
     ready: dict[str, float] = {}
     figures: dict[str, list[float]] = {name: [] for name in commands}
@@ -46,6 +57,7 @@ def race(commands: Mapping[str, Sequence[str]], *, rounds: int) -> dict[str, Lap
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
+                cwd=(folders or {}).get(name),
             )
             ready[name] = _answer(name, programs[name])
             print(f"{name}: ready in {ready[name]:.1f} s", flush=True)
@@ -57,6 +69,20 @@ def race(commands: Mapping[str, Sequence[str]], *, rounds: int) -> dict[str, Lap
             program.kill()
             program.wait()
     return {name: Lap(ready_seconds=ready[name], figures=tuple(figures[name])) for name in commands}
+
+
+def take_turns(contenders: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, Lap]:
+    """Lets functions that return a figure take turns, after one of each to warm up."""
+    ready: dict[str, float] = {}
+    for name, turn in contenders.items():
+        started = time.perf_counter()
+        turn()
+        ready[name] = time.perf_counter() - started
+    figures: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, turn in contenders.items():
+            figures[name].append(turn())
+    return {name: Lap(ready_seconds=ready[name], figures=tuple(figures[name])) for name in ready}
 
 
 def ratios(laps: dict[str, Lap], name: str, to: str) -> tuple[float, float, float]:
