@@ -6,6 +6,7 @@ All of it is real but for Vast.ai's HTTP API and systemd: SSH, sudo, users, the 
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import subprocess
 import time
@@ -28,6 +29,18 @@ from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tune_app.cloud.daemon.protocol import Status, decode, read_status
 
 _RAY_LOGS = "tmp/ray/session_2*/logs/[mg][oc][ns]*"
+# One CPU of each worker is taken, so that it stays.
+_HOLD = """\
+import ray, sys, time
+ray.init(address="auto")
+
+@ray.remote(num_cpus=1)
+class Held:
+    pass
+
+held = [Held.remote() for _ in range(int(sys.argv[1]))]
+time.sleep(1000)
+"""
 ENVIRONMENT = REPOSITORY / ".venv"
 KEY = "the-account-s-secret-key"
 LOGIN = "admin"
@@ -89,11 +102,14 @@ class Stage:
 
     def status(self) -> Status:
         """What the daemon on the head says."""
+        return read_status(self.asked(op="status"))
+
+    def asked(self, **request: Any) -> Any:
+        """What the daemon on the head answers to Ray's user."""
         relay = "python -m tune_app.cloud.daemon.ssh_relay /run/stellux/cloud.sock"
-        done = self.head.run(
-            ["bash", "-lc", relay], user="stellux", input='{"op": "status"}\n', timeout=PATIENCE_S
-        )
-        return read_status(decode(done.stdout.encode(), 1 << 20)["result"])
+        line = f"{json.dumps(request)}\n"
+        done = self.head.run(["bash", "-lc", relay], user="stellux", input=line, timeout=PATIENCE_S)
+        return decode(done.stdout.encode(), 1 << 20)["result"]
 
     def ray_workers(self) -> list[Machine]:
         """Workers on which a raylet runs, in the order in which they were rented."""
@@ -102,6 +118,13 @@ class Stage:
             for _, machine in sorted(self.instances.machines.items())
             if any("raylet/raylet" in command for command in machine.processes().values())
         ]
+
+    def hold_workers(self, count: int) -> Process:
+        """A program of the user's that needs so many workers. Returns when Ray runs on them."""
+        self.head.path("/home/stellux/hold.py").write_text(_HOLD, "utf-8")
+        holding = self.head.start(["bash", "-lc", f"python hold.py {count}"], user="stellux")
+        self.wait_for(lambda: len(self.ray_workers()) >= count, what=f"{count} workers")
+        return holding
 
     def save_logs(self, folder: Path) -> None:
         """Copies what the head's programs have said, for whoever asks why a test failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from tests.cluster.lab import why_not
 from tests.cluster.machine import REPOSITORY, Machine
 from tests.cluster.port_scan import PYTHON, scanned
 from tests.cluster.stage import KEY, Stage, stage
+from tests.patience import PATIENCE_S
+from tests.tune_app.cloud.daemon import raids
 from tune_app.cloud.overlay.addresses import HEAD, Ports, address
 from tune_app.cloud.overlay.ray_arguments import DASHBOARD_PORT
 
@@ -20,19 +23,6 @@ pytestmark = pytest.mark.cluster
 LOGIN_PORT, LINKS_PORT, GCS_PORT = 22, 7722, 6379
 RAY_S = {GCS_PORT, Ports(HEAD).node_manager, Ports(HEAD).object_manager}
 """What Ray's head listens at on all addresses."""
-
-# One of its CPUs is taken, so that the worker stays.
-HOLD = """\
-import ray, time
-ray.init(address="auto")
-
-@ray.remote(num_cpus=1)
-class Held:
-    pass
-
-held = Held.remote()
-time.sleep(1000)
-"""
 
 CONNECT = """\
 import ray
@@ -80,18 +70,23 @@ def given():
     # Spelled backwards, or it would be found here.
     return sys.argv[3:], sys.argv[1][::-1], sys.argv[2]
 """
-PINNED = (
-    LOOK
-    + """
+ON_HEAD = """
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 ray.init(address="auto", log_to_driver=False)
 (head,) = [one["NodeID"] for one in ray.nodes() if one["NodeManagerAddress"] == "127.77.0.1"]
-task = ray.remote(num_cpus=0, scheduling_strategy=On(head, soft=False))(look)
-print(json.dumps(ray.get(task.remote(*given()))))
+
+def on_head(function, *arguments):
+    task = ray.remote(num_cpus=0, scheduling_strategy=On(head, soft=False))(function)
+    print(json.dumps(ray.get(task.remote(*arguments))))
 """
-)
+PINNED = LOOK + ON_HEAD + "on_head(look, *given())\n"
 HERE = LOOK + "print(json.dumps(look(*given())))\n"
+RAID_S = 12.0
+RAIDING = (
+    f"{inspect.getsource(raids)}\nimport json\n{ON_HEAD}"
+    f"on_head(raid, '/run/stellux/cloud.sock', 'gpu-worker', {RAID_S})\n"
+)
 FOLDERS = ("/etc", "/home", "/root", "/run", "/srv", "/tmp", "/var/lib/stellux", "/var/log")
 
 
@@ -122,9 +117,7 @@ def stranger(at: Stage) -> Machine:
 @pytest.fixture(scope="module")
 def worker(at: Stage) -> Iterator[Machine]:
     """One on which Ray runs, and which stays: its only CPU is taken."""
-    at.head.path("/home/stellux/hold.py").write_text(HOLD, "utf-8")
-    holding = at.head.start(["bash", "-lc", "python hold.py"], user="stellux")
-    at.wait_for(at.ray_workers, what="a worker")
+    holding = at.hold_workers(1)
     yield at.ray_workers()[0]
     holding.kill()
 
@@ -199,24 +192,25 @@ def test_jobs_and_the_dashboard_without_the_token_are_refused(at: Stage) -> None
             assert asked(at.head, "ada", url, *right) == 200, url
 
 
-def looked(at: Stage, program: str, user: str) -> dict[str, Any]:
-    path = at.head.path("/opt/look.py")
+def printed(at: Stage, program: str, user: str) -> dict[str, Any]:
+    """What a program on the head prints in its last line."""
+    path = at.head.path("/opt/program.py")
     path.write_text(program, "utf-8")
-    line = f"python /opt/look.py {KEY[::-1]} {REPOSITORY} {' '.join(FOLDERS)}"
+    line = f"python /opt/program.py {KEY[::-1]} {REPOSITORY} {' '.join(FOLDERS)}"
     words = ["bash", "-lc", line if user == "stellux" else line.replace("python", PYTHON, 1)]
-    said = at.head.run(words, user=user, timeout=120).stdout
-    found: dict[str, Any] = json.loads(said.splitlines()[-1])
+    text = at.head.run(words, user=user, timeout=PATIENCE_S).stdout
+    found: dict[str, Any] = json.loads(text.splitlines()[-1])
     return found
 
 
 def test_a_task_pinned_to_the_head_reads_no_key_and_no_ledger(at: Stage) -> None:
     # As root the same look finds everything, so it looks where it is.
-    all_of_it = looked(at, HERE, "root")
+    all_of_it = printed(at, HERE, "root")
     assert "/etc/stellux/vast_key" in all_of_it["the account's key"]
     assert any("/var/lib/stellux/cloud" in path for path in all_of_it["databases"])
     assert len(all_of_it["private keys"]) > 4
 
-    found = looked(at, PINNED, "stellux")
+    found = printed(at, PINNED, "stellux")
     assert found["host"] == "head"
     assert found["user"] != 0
     assert found["seen"] > 50
@@ -228,3 +222,37 @@ def test_a_task_pinned_to_the_head_reads_no_key_and_no_ledger(at: Stage) -> None
 def test_the_internet_sees_nothing_of_a_worker(stranger: Machine, worker: Machine) -> None:
     for seen in (worker.place.public, worker.place.public6):
         assert scanned(stranger, seen) == [], seen
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "refusal"),
+    [
+        ({"cap_dollars": 50, "max_instances": 2}, 2, "the limit is 2; raise max_instances"),
+        # By the lab's prices two fit under it, each with its half an hour and its drain.
+        ({"cap_dollars": 0.65, "max_instances": 6}, 2, "raise the cap"),
+    ],
+    ids=["instances", "dollars"],
+)
+def test_a_task_pinned_to_the_head_rents_no_more_than_the_cluster_may(
+    at: Stage, worker: Machine, limits: dict[str, float], most: int, refusal: str
+) -> None:
+    # As fast as it can: not even the pace of the API's calls is in its way.
+    at.config["provider"]["vast"] |= {**limits, "seconds_between": {}}
+    at.write_config()
+    at.at_laptop("ray", "up", "--no-restart", "-y", "/root/cluster.yaml")
+    before = set(at.vast.instances)
+    raid = printed(at, RAIDING, "stellux")
+    assert raid["asked"] > 100
+    assert raid["rented"], raid["answers"]
+    assert set(raid["rented"]) <= set(at.vast.instances) - before
+    assert any(refusal in answer for answer in raid["answers"]), raid["answers"]
+    assert at.vast.most_at_once() <= most
+    assert at.vast.billed() <= at.status().spent <= limits["cap_dollars"]
+    assert all(one.is_bid and one.price < 0.4 for one in at.vast.instances.values())
+    assert not any(KEY in answer for answer in raid["answers"])
+    log = at.head.path("/var/log/units/stellux-cloud.service.log").read_text("utf-8")
+    assert "listening at" in log
+    assert "a bug" not in log
+    for contract in raid["rented"]:
+        at.asked(op="destroy", contract=contract, reason="raided")
+    at.wait_for(lambda: list(at.instances.machines.values()) == [worker])

@@ -47,6 +47,8 @@ from tune_app.cloud.steady_clock import SteadyClock
 
 MODULE = "tune_app.cloud.daemon"
 MAXIMUM_SOCKET_PATH = 100
+MAXIMUM_NUMBER = 2**63 - 1
+"""The ledger's largest."""
 UNREADABLE_STEPS = 4
 """A ledger that so many steps in a row cannot read counts as damaged."""
 
@@ -405,6 +407,8 @@ def _contracts(asked: dict[str, Any]) -> list[int]:
 
 def _whole(asked: dict[str, Any], name: str) -> int:
     value = asked.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{name} is {str(value)[:40]!r}; a whole number is expected")
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAXIMUM_NUMBER:
+        raise ValueError(
+            f"{name} is {str(value)[:40]!r}; a whole number is expected, of 63 bits at most"
+        )
     return value

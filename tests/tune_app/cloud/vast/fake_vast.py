@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -256,6 +257,16 @@ class FakeVast:
         """Instances that exist, whatever their state."""
         self.tick()
         return [item for item in self.instances.values() if item.destroyed is None]
+
+    def most_at_once(self) -> int:
+        """The most instances that existed at the same time, until now."""
+        made = [(item.created, 1) for item in self.instances.values()]
+        ended = [
+            (item.destroyed, -1) for item in self.instances.values() if item.destroyed is not None
+        ]
+        # Of the same moment, an end comes first.
+        changes = [change for _, change in sorted(made + ended)]
+        return max(accumulate(changes), default=0)
 
     def billed(self) -> float:
         """Dollars for everything until now."""
