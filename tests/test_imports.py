@@ -6,336 +6,16 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from tests.floors import COMMAND_LINES, ENTRY_POINTS, FLOORS, ONLY_IN
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("benchmarks", "data", "model", "search_spaces", "tune_app")
-
-FLOORS: Mapping[str, tuple[str, ...]] = {
-    # A room, and the rooms whose names it may import besides its own. Rooms stand in their order:
-    # each may name only rooms above its own line.
-    "data.errors": (),
-    "data.counts": (),
-    "data.suggestions": (),
-    "data.progress": (),
-    "data.printable": (),
-    "data.splits": (),
-    "data.documents": (),
-    "data.chatml": (),
-    "data.tokenizers": (
-        "data.errors",
-        "data.suggestions",
-        "data.progress",
-        "data.documents",
-    ),
-    "data.sources": ("data.errors", "data.progress", "data.splits", "data.documents"),
-    "data": (
-        "data.errors",
-        "data.chatml",
-        "data.counts",
-        "data.suggestions",
-        "data.printable",
-        "data.progress",
-        "data.splits",
-        "data.documents",
-        "data.tokenizers",
-        "data.sources",
-    ),
-    "model.field_types": (),
-    "model.freed_memory": (),
-    "model.parts": (),
-    "model.experts": ("model.parts",),
-    "model.spec": ("model.field_types", "model.parts", "model.experts"),
-    "model.roles": ("model.spec",),
-    "model.sizing": ("model.spec", "model.parts", "model.experts"),
-    "model.presets": ("model.spec", "model.sizing"),
-    "model.mup": ("model.spec", "model.roles"),
-    "model.network": ("model.spec", "model.parts", "model.roles", "model.mup"),
-    "model.training": (
-        "model.field_types",
-        "model.freed_memory",
-        "model.spec",
-        "model.roles",
-        "model.parts",
-        "model.sizing",
-        "model.mup",
-        "model.network",
-    ),
-    "model.evaluation": ("model.freed_memory", "model.spec", "model.network"),
-    "model.generation": ("model.spec", "model.network"),
-    "search_spaces": (),
-    "tune_app.devices": (),
-    "tune_app.formats": (),
-    "tune_app.machine_limits": (),
-    "tune_app.command_line": ("data.printable",),
-    "tune_app.portable": (
-        "data.tokenizers",
-        "data.chatml",
-        "model.spec",
-        "model.sizing",
-        "model.mup",
-        "model.network",
-        "model.generation",
-    ),
-    "tune_app.stores": (),
-    "tune_app.plan": ("data", "model", "search_spaces"),
-    "tune_app.dollars": (),
-    "tune_app.journal": ("model.parts", "tune_app.formats", "tune_app.dollars", "tune_app.plan"),
-    "tune_app.statistics": (),
-    "tune_app.stopping": (
-        "data.counts",
-        "tune_app.formats",
-        "tune_app.plan",
-        "tune_app.journal",
-        "tune_app.statistics",
-    ),
-    "tune_app.faults": ("tune_app.machine_limits", "tune_app.stores", "tune_app.journal"),
-    "tune_app.trial": (
-        "data",
-        "model",
-        "tune_app.devices",
-        "tune_app.machine_limits",
-        "tune_app.stores",
-        "tune_app.plan",
-        "tune_app.journal",
-        "tune_app.stopping",
-        "tune_app.faults",
-    ),
-    "tune_app.replay": (
-        "data.suggestions",
-        "tune_app.command_line",
-        "tune_app.plan",
-        "tune_app.journal",
-        "tune_app.stopping",
-    ),
-    "tune_app.results": (
-        "tune_app.replay",
-        "tune_app.formats",
-        "tune_app.plan",
-        "tune_app.dollars",
-        "tune_app.journal",
-        "tune_app.stopping",
-        "tune_app.statistics",
-    ),
-    "tune_app.terminal": (
-        "model.presets",
-        "model.sizing",
-        "model.spec",
-        "tune_app.formats",
-        "tune_app.plan",
-        "tune_app.dollars",
-        "tune_app.journal",
-        "tune_app.stopping",
-        "tune_app.results",
-    ),
-    "tune_app.rates": (
-        "data",
-        "model",
-        "tune_app.devices",
-        "tune_app.command_line",
-        "tune_app.plan",
-        "tune_app.trial",
-        "tune_app.results",
-    ),
-    "tune_app.cluster": (
-        "data",
-        "tune_app.formats",
-        "tune_app.stores",
-        "tune_app.dollars",
-        "tune_app.journal",
-    ),
-    "tune_app.on_ray": (
-        "data",
-        "model",
-        "tune_app.devices",
-        "tune_app.machine_limits",
-        "tune_app.formats",
-        "tune_app.command_line",
-        "tune_app.stores",
-        "tune_app.plan",
-        "tune_app.dollars",
-        "tune_app.journal",
-        "tune_app.stopping",
-        "tune_app.faults",
-        "tune_app.trial",
-        "tune_app.cluster",
-    ),
-    "tune_app.sweep": (
-        "data",
-        "model",
-        "tune_app.devices",
-        "tune_app.machine_limits",
-        "tune_app.formats",
-        "tune_app.command_line",
-        "tune_app.stores",
-        "tune_app.plan",
-        "tune_app.dollars",
-        "tune_app.journal",
-        "tune_app.stopping",
-        "tune_app.faults",
-        "tune_app.trial",
-        "tune_app.results",
-        "tune_app.terminal",
-        "tune_app.cluster",
-        "tune_app.on_ray",
-    ),
-    "tune_app.api": (
-        "data",
-        "model",
-        "tune_app.formats",
-        "tune_app.plan",
-        "tune_app.journal",
-        "tune_app.stopping",
-        "tune_app.trial",
-        "tune_app.statistics",
-        "tune_app.results",
-        "tune_app.terminal",
-        "tune_app.cluster",
-        "tune_app.sweep",
-    ),
-    "tune_app.evaluation": (
-        "data",
-        "model",
-        "tune_app.devices",
-        "tune_app.formats",
-        "tune_app.command_line",
-        "tune_app.portable",
-        "tune_app.stores",
-        "tune_app.plan",
-        "tune_app.journal",
-        "tune_app.trial",
-        "tune_app.statistics",
-        "tune_app.results",
-        "tune_app.sweep",
-    ),
-    "tune_app.finetuning": (
-        "data",
-        "model",
-        "tune_app.formats",
-        "tune_app.portable",
-        "tune_app.stores",
-        "tune_app.trial",
-        "tune_app.evaluation",
-    ),
-    "tune_app.study": (
-        "data.counts",
-        "data.suggestions",
-        "model.field_types",
-        "search_spaces",
-        "tune_app.devices",
-        "tune_app.formats",
-        "tune_app.command_line",
-        "tune_app.stores",
-        "tune_app.plan",
-        "tune_app.dollars",
-        "tune_app.journal",
-        "tune_app.statistics",
-        "tune_app.stopping",
-        "tune_app.replay",
-        "tune_app.results",
-        "tune_app.terminal",
-        "tune_app.cluster",
-        "tune_app.sweep",
-        "tune_app.evaluation",
-    ),
-    "tune_app.interpret": (
-        "model",
-        "tune_app.formats",
-        "tune_app.command_line",
-        "tune_app.trial",
-        "tune_app.results",
-        "tune_app.terminal",
-        "tune_app.api",
-    ),
-    "tune_app.reproduction": (
-        "data",
-        "model.training",
-        "tune_app.devices",
-        "tune_app.formats",
-        "tune_app.plan",
-        "tune_app.journal",
-        "tune_app.trial",
-        "tune_app.results",
-        "tune_app.sweep",
-        "tune_app.study",
-    ),
-    "tune_app.dashboards": (
-        "tune_app.formats",
-        "tune_app.journal",
-        "tune_app.results",
-        "tune_app.sweep",
-        "tune_app.study",
-    ),
-    # Beside the sweep: it starts one as a process, and knows of it only the command line.
-    "tune_app.cloud": (
-        "data.suggestions",
-        "tune_app.formats",
-        "tune_app.command_line",
-        "tune_app.dollars",
-        "tune_app.sweep",
-    ),
-    "tune_app": (
-        "data",
-        "tune_app.command_line",
-        "tune_app.sweep",
-        "tune_app.trial",
-        "tune_app.api",
-        "tune_app.devices",
-        "tune_app.evaluation",
-        "tune_app.finetuning",
-        "tune_app.reproduction",
-        "tune_app.dashboards",
-        "tune_app.results",
-        "tune_app.cloud",
-        "tune_app.formats",
-        "tune_app.terminal",
-        "model.generation",
-        "model.presets",
-        "model.sizing",
-        "model.spec",
-    ),
-    "benchmarks": ("data", "model", "search_spaces", "tune_app"),
-}
-
-COMMAND_LINES = {
-    # A command line stands above its room: it may use what shows things to a person.
-    "tune_app.trial.__main__": {"tune_app.command_line", "tune_app.devices"},
-    "data.prepare": {"tune_app"},
-    # On a head they ask the cloud's daemon what machines cost.
-    "tune_app.sweep.__main__": {"tune_app.cloud"},
-    "tune_app.study.__main__": {"tune_app.cloud"},
-}
-
-# Other names of command lines.
-ENTRY_POINTS = {"tune_app.cloud.driver", "tune_app.__main__"}
-
-# Libraries that only these parts may load.
-ONLY_IN: Mapping[str, tuple[str, ...]] = {
-    "ray": (
-        "tune_app.on_ray",
-        "tune_app.cloud.provider",
-        "tune_app.cloud.autoscaling.ssh_runner",
-        "tune_app.cloud.autoscaling.tags",
-    ),
-    "torch": (
-        "model.network",
-        "model.training",
-        "model.evaluation",
-        "model.generation",
-        "tune_app.devices",
-        "tune_app.evaluation",
-        "tune_app.faults",
-        "tune_app.finetuning",
-        "tune_app.portable",
-        "tune_app.trial",
-        "tune_app.on_ray",
-        "tune_app.sweep",
-        "tune_app.interpret",
-    ),
-}
 
 
 def modules() -> dict[str, Path]:
@@ -351,9 +31,14 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imported(path: Path) -> Iterator[str]:
+@cache
+def imported(path: Path) -> tuple[str, ...]:
     """The modules that a file names in its imports, those inside functions included."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    return tuple(_imported(ast.parse(path.read_text("utf-8"))))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -367,7 +52,7 @@ def room_of(module: str) -> str:
     for length in range(len(parts), 0, -1):
         if ".".join(parts[:length]) in FLOORS:
             return ".".join(parts[:length])
-    raise AssertionError(f"{module} lies in no room; give its folder a line in FLOORS")
+    raise AssertionError(f"{module} lies in no room; give its folder a line in tests/floors.py")
 
 
 def may_import(module: str, name: str) -> bool:
