@@ -8,24 +8,25 @@ trained the corpus of `words.py`. It scored another sample of text than this ver
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model.spec import ModelConfig
 from tests.tune_app.old_sweep.words import write_corpus
+from tune_app.command_line import run_command
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Status
 from tune_app.plan.cell import Cell
 from tune_app.plan.identity import key_of
+from tune_app.sweep.__main__ import MODULE, app
 from tune_app.trial.trained import load
 
-ROOT = Path(__file__).parent.parent.parent.parent
-FIXTURE = ROOT / "tests/tune_app/old_sweep"
+FIXTURE = Path(__file__).parent.parent / "old_sweep"
+
+Sweep = Callable[..., tuple[int, str]]
 
 OLD_SPACE = """
 AXES = {"embedding": ["tied", "untied"], "glu_expansion": [2.0, 4.0]}
@@ -40,55 +41,51 @@ KILL_RULE = {"span_fraction": 0.3}
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A working directory with the corpus, the space and the interrupted sweep in `runs/s`."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with the corpus, the space and the interrupted sweep in `runs/s`."""
     write_corpus(tmp_path / "words")
     (tmp_path / "old_space.py").write_text(OLD_SPACE)
     with tarfile.open(FIXTURE / "interrupted.tar.xz") as archive:
         archive.extractall(tmp_path / "runs", filter="data")
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Runs the command line on the old sweep."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "STELLUX_CACHE": str(folder / "cache"),
-        "COLUMNS": "120",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "tune_app.sweep", *arguments, "--results", "runs"]
-    done = subprocess.run(
-        command,
-        check=False,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=480,
-    )
-    return done.returncode, done.stdout + done.stderr
+@pytest.fixture
+def sweep(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Sweep:
+    """The command line in the folder: its exit code, and what it said as one line of words."""
+    monkeypatch.setenv("STELLUX_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        try:
+            code = run_command(app, MODULE, [*arguments, "--results", "runs"])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return code, " ".join("".join(capsys.readouterr()).split())
+
+    return run
 
 
-def test_it_is_not_continued_by_another_sample_and_says_why(folder: Path) -> None:
+def test_it_is_not_continued_by_another_sample_and_says_why(folder: Path, sweep: Sweep) -> None:
     path = folder / "runs/s/journal.sqlite3"
     before = path.read_bytes()
-    code, output = sweep(folder, "./old_space.py", "--name", "s")
-    told = " ".join(output.split())
+    code, output = sweep("./old_space.py", "--name", "s")
     assert code == 2
-    assert 'sample is "first_documents" there, "stretches" here' in told
-    assert 'parametrization is "depth_mup" there, "complete_p" here' in told
-    assert "It can be read" in told and "--name s-2" in told
+    assert 'sample is "first_documents" there, "stretches" here' in output
+    assert 'parametrization is "depth_mup" there, "complete_p" here' in output
+    assert "It can be read" in output and "--name s-2" in output
     old = 'FIXED = {"parametrization": "depth_mup", "sample": "first_documents",'
     (folder / "old_space.py").write_text(OLD_SPACE.replace("FIXED = {", old))
-    code, output = sweep(folder, "./old_space.py", "--name", "s")
+    code, output = sweep("./old_space.py", "--name", "s")
     assert code == 2
-    assert "only older versions took" in " ".join(output.split())
+    assert "only older versions took" in output
     assert path.read_bytes() == before
 
 
-def test_it_is_read_as_it_is(folder: Path) -> None:
+def test_it_is_read_as_it_is(folder: Path, sweep: Sweep) -> None:
     path = folder / "runs/s/journal.sqlite3"
     before = path.read_bytes()
     with Journal.open(path, read_only=True) as journal:
@@ -124,29 +121,27 @@ def test_it_is_read_as_it_is(folder: Path) -> None:
             "asha-stop",
             "completed",
         ]
-    code, output = sweep(folder, "status", "s")
+    code, output = sweep("status", "s")
     assert code == 0, output
     assert "tied × 2.66" in output
-    code, output = sweep(folder, "report", "s")
+    code, output = sweep("report", "s")
     assert code == 0, output
     assert "d_model" in (folder / "runs/s/results.csv").read_text("utf-8")
     assert path.read_bytes() == before
 
 
-@pytest.mark.sweeps
-def test_it_stays_as_it_is_where_another_sweep_is_asked_for(folder: Path) -> None:
+def test_it_stays_as_it_is_where_another_sweep_is_asked_for(folder: Path, sweep: Sweep) -> None:
     path = folder / "runs/s/journal.sqlite3"
     before = path.read_bytes()
-    code, output = sweep(folder, "./old_space.py", "--name", "s", "--tokens", "40k")
+    code, output = sweep("./old_space.py", "--name", "s", "--tokens", "40k")
     assert code == 2, output
     assert "was begun by an older version (tokens is 20480 there, 40000 here" in output
     assert path.read_bytes() == before
     assert not path.with_name("journal.sqlite3.v2").exists()
 
 
-@pytest.mark.sweeps
-def test_a_space_with_names_of_its_time_is_told_the_new_ones(folder: Path) -> None:
+def test_a_space_with_names_of_its_time_is_told_the_new_ones(folder: Path, sweep: Sweep) -> None:
     (folder / "old_space.py").write_text(OLD_SPACE.replace('"embedding"', '"output_head"'))
-    code, output = sweep(folder, "./old_space.py", "--name", "s")
+    code, output = sweep("./old_space.py", "--name", "s")
     assert code == 2, output
-    assert "unknown setting 'output_head'; it is now called 'embedding'" in " ".join(output.split())
+    assert "unknown setting 'output_head'; it is now called 'embedding'" in output
