@@ -12,13 +12,16 @@ imported; so all this runs in a process of its own.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -39,21 +42,23 @@ def with_fake_cuda(module: str, *arguments: str) -> str:
 
     Raises CalledProcessError if the compiler or the module fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "fake_cuda.so")
-        _build(library)
-        ended = subprocess.run(
-            [sys.executable, "-m", "tests.gpu.fake_cuda", module, *arguments],
-            cwd=_ROOT,
-            env={**os.environ, _LIBRARY: str(library)},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.gpu.fake_cuda", module, *arguments],
+        cwd=_ROOT,
+        env={**os.environ, _LIBRARY: str(_built())},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return ended.stdout
 
 
-def _build(library: Path) -> None:
+@cache
+def _built() -> Path:
+    """The library: built once, in five seconds, and gone with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="stellux-fake-cuda-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    library = folder / "fake_cuda.so"
     spec = find_spec("torch")
     assert spec is not None and spec.origin is not None
     torch = Path(spec.origin).parent
@@ -62,6 +67,7 @@ def _build(library: Path) -> None:
     command += [str(_SOURCE), "-o", str(library), f"-I{torch / 'include'}"]
     command += [f"-L{libraries}", "-lc10", "-ltorch_cpu", f"-Wl,-rpath,{libraries}"]
     subprocess.run(command, check=True)
+    return library
 
 
 @contextmanager
