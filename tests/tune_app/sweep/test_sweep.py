@@ -11,7 +11,9 @@ import pytest
 
 from tests.patience import PATIENCE_S
 from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
+from tune_app.command_line import run_command
 from tune_app.journal.records import Status
+from tune_app.sweep.__main__ import MODULE, app
 from tune_app.trial.trained import load
 
 TIMING = ("seconds", "per_second", "_at", "attempts", "resumes", "wall", "checkpoint", "memory")
@@ -24,10 +26,27 @@ def sweeps(tmp_path_factory: pytest.TempPathFactory, small_corpus: Path, cache: 
 
 
 @pytest.fixture(scope="module")
-def undisturbed(sweeps: Sweeps) -> str:
-    code, output = sweeps.run("undisturbed")
+def small(sweeps: Sweeps) -> Path:
+    """A space of two cells and one that is infeasible: what each of them costs is a process."""
+    path = sweeps.folder / "two.py"
+    changed = 'AXES = {"glu_expansion": [2.66, 3.0, 4.0]}\nFIXED["tokens"] = 5_120\n'
+    path.write_text(sweeps.space.read_text() + changed)
+    return path
+
+
+@pytest.fixture(scope="module")
+def told(sweeps: Sweeps, small: Path) -> str:
+    """What the sweep of the small space said."""
+    code, output = sweeps.run("small", space=small)
     assert code == 0, output
     return output
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sweeps: Sweeps) -> None:
+    """A sweep with stops and rungs, for comparison."""
+    code, output = sweeps.run("undisturbed")
+    assert code == 0, output
 
 
 def table(folder: Path) -> pd.DataFrame:
@@ -35,14 +54,12 @@ def table(folder: Path) -> pd.DataFrame:
     return frame[[name for name in frame if not any(word in name for word in TIMING)]]
 
 
-def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
-    sweeps: Sweeps, undisturbed: str
-) -> None:
-    folder = sweeps.path("undisturbed")
-    assert "leader" in undisturbed
-    assert "not a verdict" in undisturbed
-    assert "kill rule" in undisturbed
-    assert "starting Ray on this machine" in undisturbed
+def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(sweeps: Sweeps, told: str) -> None:
+    folder = sweeps.path("small")
+    assert "leader" in told
+    assert "not a verdict" in told
+    assert "kill rule" in told
+    assert "starting Ray on this machine" in told
     for name in ("results.csv", "curves.parquet", "decisions.jsonl", "report.html"):
         assert (folder / name).stat().st_size > 0
     assert (folder / "optuna.sqlite3").exists()
@@ -53,27 +70,27 @@ def test_a_sweep_ends_with_a_leader_and_everything_to_look_at(
     assert leader.observation is not None and leader.tokenizer.get_vocab_size() == 512
     assert leader.observation.full_bits_per_byte == best["full_bits_per_byte"]
     assert best["checkpoint"] in (folder / "report.html").read_text("utf-8")
-    with sweeps.journal("undisturbed") as journal:
+    with sweeps.journal("small") as journal:
         assert journal.checkpoints().keys() == {c.key for c in journal.cells() if c.attempts}
         cells = journal.cells()
         *trained, infeasible = cells
         assert trained[0].status is Status.FINISHED, "the baseline is immune"
         assert {cell.status for cell in trained} <= {Status.FINISHED, Status.PAUSED, Status.STOPPED}
         assert all(journal.observations(cell.key) for cell in trained)
-        assert len(trained) == 5
+        assert len(trained) == 2
         assert infeasible.status is Status.INFEASIBLE
-        assert "infeasible 4: No width gives 60k" in undisturbed
+        assert "infeasible 4: No width gives 60k" in told
 
 
-def test_the_output_of_a_pipe_is_plain(undisturbed: str) -> None:
-    assert "\x1b" not in undisturbed
-    assert "\r" not in undisturbed
-    assert "(raylet" not in undisturbed
-    assert len(undisturbed.splitlines()) < 60
+def test_the_output_of_a_pipe_is_plain(told: str) -> None:
+    assert "\x1b" not in told
+    assert "\r" not in told
+    assert "(raylet" not in told
+    assert len(told.splitlines()) < 60
 
 
 @pytest.mark.sweeps
-def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str) -> None:
+def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: None) -> None:
     with sweeps.journal("undisturbed") as journal:
         before = facts(journal)
     started = time.monotonic()
@@ -85,7 +102,7 @@ def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: str)
 
 
 @pytest.mark.sweeps
-def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str) -> None:
+def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: None) -> None:
     """SIGKILL in the baseline and in a later cell; one at a time, so arrivals are in order."""
     folder = sweeps.path("killed")
     for observations in (5, 13):
@@ -109,7 +126,7 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: str)
 
 @pytest.mark.sweeps
 def test_a_sweep_that_grew_from_its_baseline_is_the_whole_sweep(
-    sweeps: Sweeps, undisturbed: str
+    sweeps: Sweeps, undisturbed: None
 ) -> None:
     """One at a time, so arrivals are in order: the same curves and the same decisions."""
     alone = sweeps.folder / "alone.py"
@@ -135,7 +152,7 @@ def test_a_sweep_that_grew_from_its_baseline_is_the_whole_sweep(
 
 
 @pytest.mark.sweeps
-def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: str) -> None:
+def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: None) -> None:
     folder = sweeps.path("interrupted")
     process = sweeps.start("interrupted")
     wait_until(lambda: rows(folder, "SELECT count(*) >= 3 FROM observations") == [(1,)], process)
@@ -152,7 +169,10 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(sweeps: Sweeps, undisturbed: 
         assert facts(journal) == facts(reference)
 
 
-def test_other_settings_under_the_same_name_are_refused(sweeps: Sweeps, undisturbed: str) -> None:
-    code, output = sweeps.run("undisturbed", "--tokens", "40k")
-    assert code == 2
-    assert "tokens is 20480 there, 40000 here" in output
+def test_other_settings_under_the_same_name_are_refused(
+    sweeps: Sweeps, small: Path, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(sweeps.path("small").parent)
+    command = [str(small), "--name", "small", "--results", results, "--tokens", "40k"]
+    assert run_command(app, MODULE, command) == 2
+    assert "tokens is 5120 there, 40000 here" in capsys.readouterr().err
