@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.cluster.lab import Lab
 from tests.cluster.machine import Machine
-from tests.tune_app.cloud.vast.fake_vast import FakeInstance, FakeVast
+from tests.tune_app.cloud.vast.fake_vast import FakeInstance, FakeVast, own_key
 
 PORT = 8080
 LOGGER = logging.getLogger(__name__)
@@ -132,13 +132,18 @@ def vast_in(
     shared_memory: int = 1 << 30,
     **fake: Any,
 ) -> Iterator[tuple[FakeVast, Instances]]:
-    """The fake, at http://127.0.0.1:PORT within the head, and the machines behind it.
+    """The fake, at http://127.0.0.1:PORT within the head and the machines behind it.
 
     Args:
         image: what a worker's image brings along, before anything is started there.
         fake: of `FakeVast`: offers, load_s …
     """
-    instances = Instances(lab, image=image, shared_memory=shared_memory)
+
+    def arrive(machine: Machine) -> None:
+        image(machine)
+        server.serve_at(machine.listening_socket("127.0.0.1", port))
+
+    instances = Instances(lab, image=arrive, shared_memory=shared_memory)
     server = FakeVast(
         listening=head.listening_socket("127.0.0.1", port),
         ready=instances.ready,
@@ -166,7 +171,7 @@ def vast_in(
 
 
 def _run_order(machine: Machine, instance: FakeInstance) -> None:
-    """Starts what the order says, as root: its script, with its variables."""
+    """Starts what the order says, as root: its script, with its variables and its own key."""
     order = instance.order
     environment = {
         str(name): str(value)
@@ -175,6 +180,7 @@ def _run_order(machine: Machine, instance: FakeInstance) -> None:
     }
     machine.start(
         ["sh", "-c", str(order.get("onstart") or ":")],
-        env=environment | {"CONTAINER_ID": str(instance.id)},
+        env=environment
+        | {"CONTAINER_ID": str(instance.id), "CONTAINER_API_KEY": own_key(instance.id)},
         log=machine.folder.parent / f"start-{instance.id}.log",
     )

@@ -323,6 +323,8 @@ class Machine:
     def close_sockets(self) -> None:
         """Those of `listening_socket`, which would keep its network for ever."""
         for listening in self._sockets:
+            with suppress(OSError):  # closed before, by the server that it was for
+                listening.shutdown(socket.SHUT_RDWR)  # or who waits for a connection goes on
             listening.close()
 
     # Its make-up

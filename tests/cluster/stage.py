@@ -208,6 +208,8 @@ def stage(*, default_patience: bool = False, **fake: Any) -> Iterator[Stage]:
                 **{"offers": offers, "load_s": 1.0, **fake},
             )
         )
+        # Reached under one name from everywhere, as on the Internet.
+        vast.serve_at(laptop.listening_socket("127.0.0.1", PORT))
         patience = {} if default_patience else {"patience": SHORT, "pace_margin": 0.0}
         made = Stage(
             lab=lab,

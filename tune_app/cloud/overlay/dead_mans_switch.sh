@@ -6,6 +6,9 @@
 # whatever the reason, time runs. What ends the instance depends on the market: `destroy` and `stop`
 # come before this text. Each is asked for again and again: a market may be down for a while.
 #
+# Tests give it other times by STELLUX_SILENT_S, STELLUX_LIFE_S and STELLUX_STEP_S, which stand in
+# their node type's `env`.
+#
 # Only an instance has a number. Where there is none, nothing is to be ended.
 [ -z "${CONTAINER_ID-}" ] || (
 trap '' HUP

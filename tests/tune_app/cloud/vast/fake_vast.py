@@ -206,6 +206,8 @@ class FakeVast:
         self.bodies: list[tuple[str, dict[str, Any]]] = []
         self.own_key_may = {"destroy", "stop"}
         """What the key that an instance finds in its environment may do with that instance."""
+        self.may_not_destroy: set[int] = set()
+        """Instances whose own key may not, whatever others' may."""
         self._ready, self._started, self._stopped = ready, started, stopped
         self._faults: dict[str, list[Fault | tuple[int, Any]]] = {}
         self._last: dict[str, float] = {}
@@ -233,6 +235,18 @@ class FakeVast:
         self._server.server_close()
         for instance in self.alive():
             self._end(instance)
+
+    def serve_at(self, listening: socket.socket) -> None:
+        """Answers there too, until somebody shuts the socket down."""
+
+        def serve() -> None:
+            while True:
+                try:
+                    self._server.process_request(*listening.accept())
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
 
     # What a test does to it
 
@@ -352,7 +366,8 @@ class FakeVast:
             self.bodies.append((endpoint, body))
             if key == own_key(number) and endpoint in {"destroy", "label"}:
                 act = "stop" if endpoint == "label" else endpoint
-                if act not in self.own_key_may or set(body) - {"state"}:
+                refused = act == "destroy" and number in self.may_not_destroy
+                if refused or act not in self.own_key_may or set(body) - {"state"}:
                     return 403, {"success": False, "error": "forbidden", "msg": act}
             elif key != self.key:
                 return 404, {"success": False, "error": "auth_error", "msg": "Invalid user key"}
