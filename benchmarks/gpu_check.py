@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from model.spec import ModelConfig, ModelSpec
 from model.training.compilation import should_compile
 from model.training.held_text import HeldText
 from model.training.settings import TrainingConfig
+from model.training.step_graph import CudaRecorder
 from model.training.steps import read_all
 from model.training.training import Training
 
@@ -121,12 +123,18 @@ def _speeds(steps: int) -> Iterator[str]:
     found: list[str] = []
     for sequences in (SMALL, LARGE):
         speeds: dict[str, float] = {}
+        ours = partial(_training, config, sequences)
+        plain = partial(_plain, config, sequences)
         loops: dict[str, Callable[[], Step]] = {
-            "ours, eager": lambda: _ours(config, sequences),  # noqa: B023
-            "ours, compiled": lambda: _ours(config, sequences, compiled=True),  # noqa: B023
-            "ours, eager, text held": lambda: _ours(config, sequences, held=True),  # noqa: B023
-            "plain, bf16": lambda: _plain(config, sequences, compiled=False),  # noqa: B023
-            "plain, bf16, compiled": lambda: _plain(config, sequences, compiled=True),  # noqa: B023
+            "ours, eager": lambda: _ours(ours()),  # noqa: B023
+            "ours, compiled": lambda: _ours(ours(compiled=True)),  # noqa: B023
+            "ours, eager, text held": lambda: _ours(ours(held=True)),  # noqa: B023
+            "ours, eager, one graph": lambda: _ours(ours(held=True, graph=True)),  # noqa: B023
+            "ours, compiled, one graph": lambda: _ours(
+                ours(compiled=True, held=True, graph=True)  # noqa: B023
+            ),
+            "plain, bf16": lambda: plain(compiled=False),  # noqa: B023
+            "plain, bf16, compiled": lambda: plain(compiled=True),  # noqa: B023
         }
         for name, made in loops.items():
             speed = sequences * config.context / _seconds(made(), steps)
@@ -191,8 +199,14 @@ def _utilisation(config: ModelConfig, tokens_per_second: float) -> str:
 
 
 def _training(
-    config: ModelConfig, sequences: int, *, compiled: bool = False, held: bool = False
+    config: ModelConfig,
+    sequences: int,
+    *,
+    compiled: bool = False,
+    held: bool = False,
+    graph: bool = False,
 ) -> Training:
+    """held: whether the GPU holds the text; graph: whether a step is one CUDA graph."""
     text = _text(config, sequences)
     return Training(
         config,
@@ -200,6 +214,7 @@ def _training(
         HeldText(text, device=GPU) if held else text,
         baseline=config,
         device=GPU,
+        recorder=CudaRecorder(GPU) if graph else None,
     )
 
 
@@ -215,10 +230,7 @@ def _text(config: ModelConfig, sequences: int) -> TrainingBatches:
     return TrainingBatches(split, context=config.context, batch_size=sequences, seed=0)
 
 
-def _ours(
-    config: ModelConfig, sequences: int, *, compiled: bool = False, held: bool = False
-) -> Step:
-    training = _training(config, sequences, compiled=compiled, held=held)
+def _ours(training: Training) -> Step:
     ahead = []
 
     def step() -> None:

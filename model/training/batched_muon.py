@@ -29,16 +29,22 @@ class BatchedMuon(torch.optim.Muon):
         assert closure is None
         for group in self.param_groups:
             assert group["nesterov"] and group["adjust_lr_fn"] == "original"
+            device = group["params"][0].device
+            found_inf = self.found_inf
+            kept = torch.ones((), device=device) if found_inf is None else 1 - found_inf
+            # The rate may be a number of the host or of the device; from here on it is the same.
+            rate = kept * group["lr"]
             for matrices in _by_shape(group["params"]):
-                self._step(matrices, group)
+                self._step(matrices, group, kept=kept, rate=rate)
 
-    def _step(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+    def _step(
+        self, matrices: list[Tensor], group: dict[str, Any], *, kept: Tensor, rate: Tensor
+    ) -> None:
+        """kept: 1, or 0 for a step that is none; rate: the learning rate then."""
         buffers = [self._momentum(matrix) for matrix in matrices]
         gradient_SMN = torch.stack([_gradient(matrix) for matrix in matrices])
         buffer_SMN = torch.stack(buffers)
-        kept = torch.ones((), device=gradient_SMN.device)
         if self.found_inf is not None:
-            kept = 1 - self.found_inf
             gradient_SMN = gradient_SMN.where(kept > 0, 0)
         momentum = group["momentum"]
         buffer_SMN.lerp_(gradient_SMN, (1 - momentum) * kept)
@@ -50,10 +56,10 @@ class BatchedMuon(torch.optim.Muon):
             epsilon=group["eps"],
         )
         outputs, inputs = update_SMN.shape[1:]
-        rate = group["lr"] * max(1.0, outputs / inputs) ** 0.5 * kept
-        decay = 1 - group["lr"] * group["weight_decay"] * kept
+        scale = rate * max(1.0, outputs / inputs) ** 0.5
+        decay = torch.rsub(rate, 1, alpha=group["weight_decay"])
         torch._foreach_mul_(matrices, decay)
-        torch._foreach_sub_(matrices, (update_SMN.float() * rate).unbind())
+        torch._foreach_sub_(matrices, (update_SMN.float() * scale).unbind())
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]

@@ -31,7 +31,8 @@ SCALE_METRICS = ("loss_scale", SKIPPED)
 
 
 class LossScale:
-    """The scale, on the device of the training: nothing here waits for it.
+    """The scale, on the device of the training: nothing here waits for it, and it stays in the same
+    memory.
 
     Powers of two, so that it changes no bit of a gradient that fp16 can hold.
     """
@@ -57,7 +58,7 @@ class LossScale:
 
         not_finite: 1 if its gradients were not, so that it was skipped, else 0.
         """
-        used = self._scale
+        used = self._scale.clone()
         skipped = not_finite * (used > LEAST_SCALE)
         steps = self._steps + 1
         grows = steps >= STEPS_TO_GROW
@@ -65,8 +66,8 @@ class LossScale:
         # In fp32 it would become infinite at last.
         grown = torch.where(grown.isfinite(), grown, used)
         smaller = (used * BACKOFF).clamp(min=LEAST_SCALE)
-        self._scale = torch.where(not_finite > 0, smaller, grown)
-        self._steps = torch.where((not_finite > 0) | grows, 0, steps)
+        self._scale.copy_(torch.where(not_finite > 0, smaller, grown))
+        self._steps.copy_(torch.where((not_finite > 0) | grows, 0, steps))
         return dict(zip(SCALE_METRICS, (used, skipped), strict=True))
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -75,5 +76,5 @@ class LossScale:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`, from any device."""
-        self._scale = state["scale"].to(self._scale.device, copy=True)
-        self._steps = state["steps"].to(self._steps.device, copy=True)
+        self._scale.copy_(state["scale"])
+        self._steps.copy_(state["steps"])

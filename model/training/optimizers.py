@@ -5,9 +5,11 @@ A variant is a function and a line in OPTIMIZERS.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -124,7 +126,36 @@ def step_unless(not_finite: Tensor, optimizer: Optimizer) -> None:
             part.step()
 
 
-def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
-    """Gives each group the learning rate times its factor."""
+def set_learning_rate(optimizer: Optimizer, learning_rate: float, *, in_fp32: bool = False) -> None:
+    """Gives each group the learning rate times its factor.
+
+    in_fp32: rounds it to what a number on the device would be, see `rates_from`.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group["rate"]
+        rate = learning_rate * group["rate"]
+        group["lr"] = float(np.float32(rate)) if in_fp32 else rate
+
+
+def learning_rates(optimizer: Optimizer) -> Tensor:
+    """Those of the groups [G] now, in fp32 on the CPU."""
+    return torch.tensor([group["lr"] for group in optimizer.param_groups], dtype=torch.float32)
+
+
+@contextmanager
+def rates_from(optimizer: Optimizer, rates_G: Tensor) -> Iterator[None]:
+    """Inside, each group's rate is a number on the device, so that a step can be recorded and
+    repeated at other rates."""
+    groups = optimizer.param_groups
+    names = ("lr", "capturable")
+    before: list[dict[str, Any]] = [
+        {name: group[name] for name in names if name in group} for group in groups
+    ]
+    for group, rate, own in zip(groups, rates_G.unbind(), before, strict=True):
+        # Without `capturable` torch refuses to record a step of AdamW. A fused one has its counts
+        # on the device whatever it says.
+        group.update(dict.fromkeys(own, True) | {"lr": rate})
+    try:
+        yield
+    finally:
+        for group, own in zip(groups, before, strict=True):
+            group.update(own)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
@@ -45,6 +46,7 @@ from model.training.optimizers import optimizer_of, set_learning_rate, step_unle
 from model.training.precision import BF16, FP8, FP16, FP32
 from model.training.random_state import random_state, seed_generators, set_random_state
 from model.training.settings import TrainingConfig
+from model.training.step_graph import Measured, Recorder, StepGraph
 from model.training.steps import StepResult
 from model.training.warm_start import WarmStart, moments_of, set_moments
 
@@ -84,6 +86,8 @@ class Training:
         compiler: of this process, if it trains several models; None makes one for this model alone.
         emulate_fp8: under precision `fp8`, rounds to FP8 and multiplies in fp32, on any device: for
             tests, as it is slower than either.
+        recorder: records a step, which is then started as a whole: see model.training.step_graph.
+            None starts one kernel after another. The results are the same bits.
         start: a trained model to go on with; its multipliers stay, whatever the baseline. None
             starts from random weights.
 
@@ -110,6 +114,7 @@ class Training:
         start: WarmStart | None = None,
         sequences: Callable[[int], int] | None = None,
         emulate_fp8: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
         require_trainable(config)
         self.config = config
@@ -140,6 +145,13 @@ class Training:
         self.model = self._network().to(device)
         self.model.gradient_checkpointing = training.gradient_checkpointing
         self._optimizer = optimizer_of(self.model, training)
+        self._graph = (
+            None
+            if recorder is None
+            else StepGraph(self._optimizer, device=device, recorder=recorder)
+        )
+        self._rates_in_fp32 = recorder is not None or torch.device(device).type == "cuda"
+        """Recorded steps have them so; others must, to train the same bits."""
         if start is not None:
             self.model.load_state_dict(dict(start.weights))
             if start.moments is not None:
@@ -187,25 +199,19 @@ class Training:
         tokens = batch.tokens
         if learning_rate is None:
             learning_rate = self._learning_rate(tokens)
-        set_learning_rate(self._optimizer, learning_rate)
-        with deterministic_algorithms(self.training.deterministic):
-            loss, reported = self._accumulate(batch)
-            if self._loss_scale is not None:
-                self._loss_scale.unscale(self.model.parameters())
-            norm = self._clip()
-            not_finite = norm.isfinite().logical_not().float()
-            step_unless(not_finite, self._optimizer)
-            if self._loss_scale is not None:
-                reported |= self._loss_scale.follow(not_finite)
-            self._optimizer.zero_grad(set_to_none=True)
+        set_learning_rate(self._optimizer, learning_rate, in_fp32=self._rates_in_fp32)
+        if self._graph is None:
+            measured = self._computed(batch)
+        else:
+            measured = self._graph.step(batch, self._computed)
         self.steps += 1
         self.tokens += tokens
         self._tell_progress()
         return StepResult(
             tokens=self.tokens,
             known={"learning_rate": learning_rate},
-            names=("gradient_norm", *reported),
-            values=torch.stack((loss, norm, *reported.values())),
+            names=measured.names,
+            values=measured.values,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -276,6 +282,8 @@ class Training:
         # A training that began in another precision has none.
         if self._loss_scale is not None and "loss_scale" in state:
             self._loss_scale.load_state_dict(state["loss_scale"])
+        if self._graph is not None:
+            self._graph.forget()
         set_random_state(state["random"], self.device)
         self.tokens = state["tokens"]
         self.steps = state["steps"]
@@ -332,6 +340,23 @@ class Training:
         factor = self.training.rate_factor(self.tokens + step_tokens / 2)
         return self.training.learning_rate * self.training.learning_rate_factor * factor
 
+    def _computed(self, batch: TensorBatch) -> Measured:
+        """The part of a step that the device does, at the rates that the optimiser has."""
+        with deterministic_algorithms(self.training.deterministic):
+            loss, reported = self._accumulate(batch)
+            if self._loss_scale is not None:
+                self._loss_scale.unscale(self.model.parameters())
+            norm = self._clip()
+            not_finite = norm.isfinite().logical_not().float()
+            step_unless(not_finite, self._optimizer)
+            if self._loss_scale is not None:
+                reported |= self._loss_scale.follow(not_finite)
+            self._optimizer.zero_grad(set_to_none=True)
+        return Measured(
+            names=("gradient_norm", *reported),
+            values=torch.stack((loss, norm, *reported.values())),
+        )
+
     def _accumulate(self, batch: TensorBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Adds up the gradients of the micro-batches; the mean loss, and what was reported.
 
@@ -371,6 +396,7 @@ class Training:
         self._compiles = False
         try:
             with (
+                nullcontext() if self._graph is None else self._graph.apart(),
                 deterministic_algorithms(self.training.deterministic),
                 self._compiler.compiling(self._shape(), device=self.device),
             ):

@@ -85,10 +85,14 @@ class DeviceOps(TorchDispatchMode):
 
     Raises RefusedError for an operation that waits, whose shape depends on data, that takes tensors
     of host and device, or that has no deterministic kernel.
+
+    recorded: whether the code is recorded as a CUDA graph: then it may not copy from the host at
+        all, whose memory will hold something else when the graph is started.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool = False) -> None:
         super().__init__()
+        self._recorded = recorded
         self.stage = "forward and backward"
         """Under which the next kernels are counted."""
         self.kernels: Counter[tuple[str, str]] = Counter()
@@ -121,6 +125,8 @@ class DeviceOps(TorchDispatchMode):
             source = _check_copy(args, kwargs, result)
             if source.device.type != GPU and result.device.type == GPU:
                 self.copied[self.stage] += source.nbytes
+                if self._recorded:
+                    raise RefusedError("a copy from the host has no place in a recorded step")
         return result
 
 

@@ -102,6 +102,8 @@ def fake_cuda(capability: tuple[int, int] = HOPPER) -> Iterator[None]:
     kernels = torch.library.Library("aten", "IMPL")
     for name in ("silu_backward", "_fused_rms_norm", "_fused_rms_norm_backward"):
         kernels.impl(name, _no_kernel, "CUDA")
+    # torch has none for shapes alone if the learning rate is a tensor. The result is in its inputs.
+    kernels.impl("_fused_adamw_.tensor_lr", lambda *_, **__: None, "Meta")
 
     with ExitStack() as stack:
         for patched in (

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,9 +24,10 @@ from model.training.batched_muon import BatchedMuon
 from model.training.hardware import KINDS
 from model.training.held_text import HeldText
 from model.training.settings import TrainingConfig
+from model.training.step_graph import CudaRecorder
 from model.training.steps import StepResult
 from model.training.training import Training
-from tests.gpu.traced_steps import SIZES, Case, Source, cases
+from tests.gpu.traced_steps import SIZES, Case, Source, Tokens, cases
 from tests.model.training import test_fp8
 from tests.model.training.test_held_text import placed_batches
 from tests.model.training.test_training import CONFIG, SETTINGS, CountingBatches
@@ -102,13 +104,87 @@ def test_batches_of_a_held_text_are_those_of_the_host() -> None:
     assert run(text_held=True) == run(text_held=False)
 
 
-def stopped_and_resumed(started: Callable[[], Training]) -> list[StepResult]:
-    """Six steps, by two trainings of three: the second goes on from the first one's state."""
+def stopped_and_resumed(started: Callable[[], Training], *, steps: int = 3) -> list[StepResult]:
+    """Twice so many steps: a second training goes on from the first one's state."""
     first = started()
-    before = losses(first, 3)
+    before = losses(first, steps)
     second = started()
     second.load_state_dict(on_the_cpu(first.state_dict()))
-    return before + losses(second, 3)
+    return before + losses(second, steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariedSource(Source):
+    """Other tokens in each step, of three documents a sequence."""
+
+    def batch(self, step: int) -> Tokens:
+        whole = super().batch(step)
+        drawn = np.random.default_rng(step).integers(61, size=(*whole.inputs_BT.shape, 2))
+        documents_BT = np.arange(self.length) // (step % 3 + self.length // 3)
+        return replace(
+            whole,
+            inputs_BT=drawn[..., 0].copy(),
+            targets_BT=drawn[..., 1].copy(),
+            extras={DOCUMENTS: np.broadcast_to(documents_BT, drawn.shape[:2]).copy()},
+        )
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_cuda_graph_trains_the_same_bits_stopped_and_resumed(name: str) -> None:
+    case: Case = cases()[name]
+    if case.training.get("precision") == "fp8" and (lack := KINDS["cuda"].lacks_fp8(GPU)):
+        pytest.skip(f"needs FP8: {lack}")
+    config = replace(with_variants(SIZES["small"], case.variants), **case.config)
+    settings: dict[str, Any] = {"batch_size": 16, "compile": "off", **case.training}
+
+    def started(*, graph: bool) -> Training:
+        return Training(
+            config,
+            TrainingConfig(tokens=10 * 16 * config.context, **settings),
+            VariedSource(length=config.context, masked=case.masked),
+            baseline=config,
+            device=GPU,
+            recorder=CudaRecorder(GPU) if graph else None,
+        )
+
+    undisturbed = losses(started(graph=False), 10)
+    assert losses(started(graph=True), 10) == undisturbed
+    assert stopped_and_resumed(partial(started, graph=True), steps=5) == undisturbed
+
+
+def test_a_cuda_graph_of_compiled_code_trains_the_same_bits() -> None:
+    def started(*, graph: bool) -> Training:
+        return Training(
+            CONFIG,
+            replace(SETTINGS, compile="on"),
+            CountingBatches(),
+            baseline=CONFIG,
+            device=GPU,
+            recorder=CudaRecorder(GPU) if graph else None,
+        )
+
+    undisturbed = losses(started(graph=False), 8)
+    assert losses(started(graph=True), 8) == undisturbed
+
+
+def test_a_started_graph_never_waits_and_evaluation_goes_between() -> None:
+    training = Training(
+        CONFIG,
+        SETTINGS,
+        CountingBatches(),
+        baseline=CONFIG,
+        device=GPU,
+        recorder=CudaRecorder(GPU),
+    )
+    text = Source(length=CONFIG.context, masked=True)
+    plain = on(GPU)
+    for _ in range(4):
+        assert losses(training, 1) == losses(plain, 1)
+        assert evaluate(training.model, text) == evaluate(plain.model, text)
+    torch.cuda.synchronize()
+    with waiting_is_an_error():
+        result = training.step()
+    assert result == plain.step()
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -55,6 +55,19 @@ def test_a_step_and_an_evaluation_never_wait_for_the_gpu(name: str, traced: dict
     assert all(kernels[stage] > 0 for stage in ("forward and backward", "optimizer", "evaluation"))
 
 
+@pytest.mark.parametrize("name", cases())
+def test_a_step_can_be_recorded_unless_a_part_is_not_scored(
+    name: str, traced: dict[str, Any]
+) -> None:
+    assert not traced[name]["not_recorded"]
+    if cases()[name].masked:
+        assert not traced[name]["recorded"]
+        return
+    eager = sum(traced[name]["kernels"][stage] for stage in STEP)
+    # All but what brings the batch: the rest is the same, at rates of the device.
+    assert 0.9 * eager < traced[name]["recorded"] < eager
+
+
 def test_every_variant_has_a_bound_and_no_bound_is_left_over() -> None:
     assert list(MOST_KERNELS) == list(cases())
 

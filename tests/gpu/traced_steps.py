@@ -3,14 +3,15 @@
     python -m tests.gpu.fake_cuda tests.gpu.traced_steps small|more|large [name …]
 
 prints a JSON object: for each case, or those named, the kernels of each stage up to an operation
-that was refused, and the bytes that a step copies to the GPU.
+that was refused, the bytes that a step copies to the GPU, and what a recorded step would be.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -184,7 +185,10 @@ def traced(case: Case, size: str) -> dict[str, Any]:
             end_of_text = 0 if config.document_masking else None
             placed = PlacedSource(length=config.context, end_of_text=end_of_text)
             batches = HeldText(placed, device=DEVICE)
-        training = Training(config, steps, batches, baseline=config, device=DEVICE)
+        recorder = _LooksOn()
+        training = Training(
+            config, steps, batches, baseline=config, device=DEVICE, recorder=recorder
+        )
         training.step()  # moments and the like are made
         ops = DeviceOps()
         stage, refused = "step", ""
@@ -198,10 +202,40 @@ def traced(case: Case, size: str) -> dict[str, Any]:
         except RefusedError as error:
             if not (stage == "evaluation" and _reads_the_sum(error)):
                 refused = f"{stage}: {error}"
+        with suppress(RefusedError):  # which the recorder keeps
+            training.step()
     counts = {name: ops.count(name) for name in ("forward and backward", "optimizer", "evaluation")}
     operations = {f"{stage}: {name}": number for (stage, name), number in ops.kernels.items()}
     copied = ops.copied["forward and backward"] + ops.copied["optimizer"]
-    return {"refused": refused, "kernels": counts, "operations": operations, "copied": copied}
+    return {
+        "refused": refused,
+        "kernels": counts,
+        "operations": operations,
+        "copied": copied,
+        "recorded": recorder.kernels,
+        "not_recorded": recorder.refused,
+    }
+
+
+class _LooksOn:
+    """A recorder of steps that counts what would be recorded, and says why it could not be."""
+
+    def __init__(self) -> None:
+        self.kernels = 0
+        self.refused = ""
+
+    def apart(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        try:
+            with (ops := DeviceOps(recorded=True)):
+                work()
+        except RefusedError as error:
+            self.refused = str(error)
+            raise
+        self.kernels = ops.count(ops.stage)
+        return lambda: None
 
 
 def _reads_the_sum(error: BaseException) -> bool:

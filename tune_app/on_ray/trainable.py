@@ -200,6 +200,7 @@ class CellTrainable(tune.Trainable):
             micro_batch_size=cell["micro_batch_size"],
             device=self._config["device"],
             compiler=self._compiler,
+            cuda_graph=self._config["cuda_graph"],
         )
 
     def _may_wait(self, error: Exception) -> bool:

@@ -112,6 +112,7 @@ def run_cells(
         "hang_s": 60.0 * options.hang_minutes,
         "device": means.device,
         "gpus": means.gpus,
+        "cuda_graph": options.cuda_graph,
     }
     keys = [cell.key for cell in cells]
     left = list(cells)

@@ -73,6 +73,7 @@ def train(
     threads: int = 1,
     device: str = "auto",
     processes: int = 1,
+    cuda_graph: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Train one cell.
 
@@ -93,6 +94,8 @@ def train(
     processes
         Processes that share the model and each batch: as many GPUs, from the device on. Fewer or
         more may continue the cell.
+    cuda_graph
+        Start each step as one CUDA graph: fewer launches, the same results. No GPU has run it yet.
     """
     from tune_app.trial.alone import train_alone  # noqa: PLC0415 - imports torch
 
@@ -105,6 +108,7 @@ def train(
         threads=threads,
         device=device,
         processes=processes,
+        cuda_graph=cuda_graph,
         asked_to_end=asked_to_end,
     )
 

@@ -17,6 +17,7 @@ from data.tokenizers.spec import TokenizerSpec
 from model.sizing.table import parameter_table
 from model.training.compilation import CompilationError
 from model.training.compiler import Compiler
+from model.training.step_graph import require_graphs
 from tune_app.devices import checked_device, use_threads
 from tune_app.journal.records import Observation
 from tune_app.plan.budget import TrainTokens, with_tokens
@@ -48,6 +49,7 @@ def train_alone(
     threads: int = 1,
     device: str = "auto",
     processes: int = 1,
+    cuda_graph: bool = False,
     asked_to_end: Callable[[], AbstractContextManager[Callable[[], bool]]] = _never,
 ) -> int:
     """Trains a cell to its end; returns the exit code, 1 if it diverged.
@@ -63,12 +65,16 @@ def train_alone(
         threads: CPU threads. One by default: more are slower where something else runs.
         device: `auto` for the first GPU if there is one.
         processes: how many train the cell together, with `threads` each; on GPUs each has one.
+        cuda_graph: whether a step is started as one CUDA graph.
         asked_to_end: entered while the cell trains; yields whether to save and end now.
 
-    Raises KeyboardInterrupt, once the cell is saved, if asked to end.
+    Raises KeyboardInterrupt, once the cell is saved, if asked to end; ValueError for what cannot be
+    trained so.
     """
     use_threads(threads)
     device = checked_device(device)
+    if cuda_graph:
+        require_graphs(device, processes=processes)
     console = Console()
 
     def train_tokens(name: str, tokenizer: TokenizerSpec) -> int:
@@ -100,6 +106,7 @@ def train_alone(
             device=device,
             compiler=Compiler(shipped_code(checkpoints, "auto")),
             processes=processes,
+            cuda_graph=cuda_graph,
         )
     except CompilationError as error:
         raise ValueError(str(error)) from error

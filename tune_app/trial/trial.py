@@ -55,6 +55,7 @@ class Trial:
         device: `cpu`, `cuda`, …
         compiler: of this process, if it trains several cells.
         processes: how many of this host train the model together; on GPUs each has one.
+        cuda_graph: whether a step is started as one CUDA graph, with the same results.
         clock: monotonic seconds.
 
     Raises ValueError if the corpus, the budget or a setting is impossible, StoreError if the store
@@ -73,6 +74,7 @@ class Trial:
         device: str = "cpu",
         compiler: Compiler | None = None,
         processes: int = 1,
+        cuda_graph: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.cell = cell
@@ -103,6 +105,7 @@ class Trial:
                 compiler=compiler,
                 sequences=self._data.sequences,
                 processes=processes,
+                cuda_graph=cuda_graph,
             )
         self._domains = Domains(
             self._data.domains,

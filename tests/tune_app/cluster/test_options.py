@@ -42,6 +42,12 @@ def test_means_follow_from_options_and_machines(
     assert (got.cells_at_once, got.cpus, got.gpus) == means
 
 
+def test_cuda_graphs_need_a_gpu() -> None:
+    assert Means.of(RunOptions(cuda_graph=True), size(cpus=8, gpus=1)).device == "cuda"
+    with pytest.raises(ValueError, match="--cuda-graph needs a CUDA GPU, and there is none"):
+        Means.of(RunOptions(cuda_graph=True), size(cpus=8))
+
+
 def test_this_machine_offers_the_cpus_that_it_may_use() -> None:
     assert this_machine().cells_at_once(cpus=1, gpus=0) == usable_cpus()
 
@@ -62,6 +68,7 @@ def test_results_may_be_in_the_home_folder() -> None:
         ({"cells_per_gpu": 2, "gpus": 0.5}, "--cells-per-gpu 2 and --gpus 0.5 both say"),
         ({"cells_per_gpu": 2, "device": "cpu"}, "is for CUDA, and --device cpu is not"),
         ({"cells_per_gpu": "auto", "address": "auto"}, "measures this machine's GPU"),
+        ({"cuda_graph": True, "device": "cpu"}, "--cuda-graph is for CUDA, and --device cpu is"),
     ],
 )
 def test_what_no_machine_can_give_is_refused(asked: dict[str, Any], message: str) -> None:

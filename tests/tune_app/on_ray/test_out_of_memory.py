@@ -49,6 +49,7 @@ def process(
                 "checkpoints": str(tmp_path),
                 "timing": asdict(CheckpointTiming(interval=0.0)),
                 "share_compiled": "off",
+                "cuda_graph": False,
                 "kept_checkpoints": {"keep": None, "keep_best": 1},
                 "corpora": {cell.tokenizer.key: str(corpus.folder)},
                 "tokens": None,
