@@ -79,6 +79,17 @@ class HeadToCreate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadRole:
+    """What the head's installer has to know that no program there has among its settings."""
+
+    cluster: str
+    node_type: str
+    """The head's, in Ray's words."""
+    open_ports: str = ""
+    """See `HeadMachine.open_ports`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkerAccess:
     """How the head's programs log in on workers: see `tune_app.cloud.overlay.setup`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shlex
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tune_app.cloud.cluster_yaml.records import HeadMachine, ProviderSettings
+from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadRole, ProviderSettings
 from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.head.bundle import SETTINGS, bundle, code_name
 from tune_app.cloud.head.firewall import open_ports
@@ -149,10 +148,10 @@ def settings_files(settings: ProviderSettings, *, node_type: str) -> dict[str, s
     check_store_root(settings.overlay.store_root)
     also = settings.head.open_ports if isinstance(settings.head, HeadMachine) else ""
     open_ports(also)
-    cluster = {"cluster": settings.cluster, "node_type": node_type, "open_ports": also}
+    role = HeadRole(cluster=settings.cluster, node_type=node_type, open_ports=also)
     return {
         "daemon.json": to_json(settings.rented),
         "overlay.json": to_json(settings.overlay),
         "head.json": to_json(settings.ray),
-        "cluster.json": json.dumps(cluster, indent=2),
+        "cluster.json": to_json(role),
     }

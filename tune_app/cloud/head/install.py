@@ -7,7 +7,6 @@ Run on the head as root, by the user's machine. Run again, it changes only what 
 
 from __future__ import annotations
 
-import json
 import pwd
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from cyclopts import App
 
 from tune_app.cloud import head_paths
+from tune_app.cloud.cluster_yaml.records import HeadRole
 from tune_app.cloud.head.firewall import firewall_rules
 from tune_app.cloud.head.firewall_trial import begin_trial
 from tune_app.cloud.head.other_clusters import refuse_other_clusters
@@ -44,6 +44,7 @@ from tune_app.cloud.overlay.setup import installed_openssh
 from tune_app.cloud.overlay.sshd_config import sshd_config
 from tune_app.cloud.overlay.worker_script import store_url
 from tune_app.cloud.renting.settings import load_settings
+from tune_app.cloud.settings_reader import load_json
 from tune_app.cloud.whole_files import write_file
 from tune_app.command_line import run_command
 
@@ -73,7 +74,7 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
     told = load_settings(settings / "daemon.json")
     load_head_settings(settings / "head.json")
     overlay = load_overlay_settings(settings / "overlay.json")
-    cluster = json.loads((settings / "cluster.json").read_text("utf-8"))
+    role = load_json(HeadRole, settings / "cluster.json")
     refuse_other_clusters(head_paths.CLOUD_STATE, told.cluster, owner=head_paths.CLOUD_USER)
     install_packages()
     make_users(overlay)
@@ -82,7 +83,7 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         write_file(path, (settings / path.name).read_text("utf-8"), mode=0o644)
     write_file(
         head_paths.HEAD_ENVIRONMENT,
-        head_environment(cluster["cluster"], cluster["node_type"]),
+        head_environment(role.cluster, role.node_type),
         mode=0o644,
     )
     grant_access(
@@ -107,7 +108,7 @@ def main(settings: Path, *, login: str, ssh_port: int = 22) -> int:
         keys=login_keys(login),
         lines=shell_lines(store_url(overlay, head_paths.STORE)),
     )
-    rules = firewall_rules({22, ssh_port, overlay.port}, cluster["open_ports"])
+    rules = firewall_rules({22, ssh_port, overlay.port}, role.open_ports)
     begin_trial(rules)
     write_file(head_paths.FIREWALL, rules, mode=0o644)
     _services()
