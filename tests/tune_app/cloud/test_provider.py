@@ -41,6 +41,7 @@ from tune_app.cloud.head_machine import choose as heads
 from tune_app.cloud.overlay.addresses import Ports
 from tune_app.cloud.provider import HeadIsKeptError, NoSuchNodeError, StelluxNodeProvider
 from tune_app.cloud.renting.workers import Node
+from tune_app.cloud.secrets.account_total import read_total, set_aside, set_total
 from tune_app.cloud.secrets.ssh_keys import KeyPair, key_file
 
 HEADS = {TAG_RAY_NODE_KIND: NODE_KIND_HEAD}
@@ -288,8 +289,11 @@ def test_ray_up_never_replaces_the_head() -> None:
 
 
 def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
-    cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+    cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_total(tmp_path, 150.0)
+    set_aside(tmp_path, "stellux", 50.0)
     on_the_head: list[str] = []
     monkeypatch.setattr(heads, "has_account_key", lambda _: True)
     for module, name in ((teardown, "stop_services"), (heads, "release")):
@@ -312,7 +316,9 @@ def test_ray_down_ends_every_worker_and_releases_the_head_after_two_empty_looks(
     assert on_the_head == ["stop_services", "release"]
     assert (0, False) in seen  # the first empty look released nothing
     assert seen[-1] == (0, True)
-    assert cluster.daemon.client.status().closed == "ray down"
+    status = cluster.daemon.client.status()
+    assert status.closed == "ray down"
+    assert 0 < read_total(tmp_path).taken() == pytest.approx(status.spent), "the rest is free"
     with pytest.raises(LaunchError, match="ray down"):
         create(cluster.provider(), "another")
 

@@ -26,6 +26,11 @@ def test_the_head_has_a_line_of_its_own_beside_the_cap() -> None:
     assert "not counted: provider.head has no dollars_per_hour" in head_price(None)
 
 
+def test_what_needs_a_person_stands_at_the_top() -> None:
+    lines = status_lines(replace(STATUS, alerts=("the market refuses the key",)))
+    assert lines[2] == "  ALERT        the market refuses the key"
+
+
 @pytest.mark.parametrize("lacks", [(), ("head_per_hour",), ("head_per_hour", "head")])
 def test_the_status_of_an_earlier_daemon_is_read(lacks: tuple[str, ...]) -> None:
     values = {

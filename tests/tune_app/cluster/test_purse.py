@@ -203,7 +203,7 @@ def test_a_driver_that_was_killed_is_paid_until_its_last_sign_of_life(
 
 
 def test_cells_are_saved_at_the_limit_and_at_the_cluster_s_word(
-    journal: Journal, clock: Clock
+    journal: Journal, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     daemon = Daemon(newest=replace(bill(), at=BEGAN, total=0.0, per_hour=1.0))
     inquiry = Inquiry(daemon, "sweep small")
@@ -222,6 +222,8 @@ def test_cells_are_saved_at_the_limit_and_at_the_cluster_s_word(
         inquiry.ask()
         reason = purse.look()[1]
         assert reason == "the cluster is about to end its machines: the cap is near"
+        inquiry.ask()
+        assert caplog.messages.count("look") == 1, "in the sweep's log, once"
         purse.ended(Ending(kind=EndKind.INTERRUPTION, reason="interrupted"))
         assert daemon.told == []
         purse.ended(Ending(kind=EndKind.DOLLARS, reason=reason))

@@ -44,7 +44,7 @@ def test_a_trial_that_hangs_on_its_gpu_ends_its_process() -> None:
         "import ctypes\n"
         "process = CellTrainable.__new__(CellTrainable)\n"
         "process._config = {'hang_s': 0.3}\n"
-        "process._step = lambda: ctypes.PyDLL(None).sleep(100)\n"
+        "process._step = lambda: ctypes.PyDLL(None).sleep(20)\n"
         "process.step()\n"
     )
     done = subprocess.run(

@@ -10,9 +10,9 @@ import pytest
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tune_app.cloud.daemon.protocol import Status
 from tune_app.cloud.daemon.socket_peer import refuse_to_open
-from tune_app.cloud.errors import CloudError
+from tune_app.cloud.errors import CloudError, WrongKeyError
 from tune_app.cloud.head.release import refuse_left
-from tune_app.cloud.head.start import cap_lines, open_market, refuse_other_account
+from tune_app.cloud.head.start import cap_lines, open_market, refuse_other_account, try_account
 from tune_app.cloud.renting.settings import CloudSettings, NodeType
 from tune_app.cloud.secrets.key import ApiKey
 
@@ -82,6 +82,16 @@ def test_a_key_is_not_forgotten_while_something_is_left(fake: FakeVast) -> None:
         with pytest.raises(CloudError, match=rf"instances {contract} .* ray down again"):
             refuse_left(client.instances(labelled="stellux/mine/"), client.site)
         refuse_left(client.instances(labelled="stellux/another/"), client.site)
+
+
+def test_a_key_that_may_not_see_the_charges_is_refused(fake: FakeVast) -> None:
+    settings = settings_of(fake)
+    with open_market(settings.access, ApiKey(fake.key)) as client:
+        (line,) = try_account(settings, client)
+        assert line.startswith("worker: offer 1")
+        fake.scopes = fake.scopes - {"billing_read"}
+        with pytest.raises(WrongKeyError, match="the charges need the permission billing_read"):
+            try_account(settings, client)
 
 
 def test_only_a_cap_that_keeps_something_is_told() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
@@ -17,6 +18,7 @@ from tests.tune_app.cloud.renting.metered_market import MeteredMarket
 from tune_app.cloud.cluster_yaml.settings import check_config
 from tune_app.cloud.errors import CloudError
 from tune_app.cloud.head import bring_up, install, release, start
+from tune_app.cloud.head.shell import HeadUnreachableError
 from tune_app.cloud.head.units import CLOUD, FIREWALL
 from tune_app.cloud.market.instance_request import InstanceRequest, WorkerStart
 from tune_app.cloud.secrets.account_total import set_total
@@ -63,6 +65,60 @@ def test_the_firewall_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(install, "systemctl", lambda *words: calls.append(words))
     install._services()
     assert ("reload-or-restart", FIREWALL) in calls
+
+
+def test_new_rules_are_on_trial_before_they_are_loaded(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def noted(name: str) -> Callable[..., None]:
+        return lambda *_, **__: calls.append(name)
+
+    for name in (
+        *("refuse_other_clusters", "install_packages", "make_users", "_folders", "grant_access"),
+        *("forget_token", "fill_home", "login_keys", "begin_trial", "_services"),
+    ):
+        monkeypatch.setattr(install, name, noted(name))
+    monkeypatch.setattr(install, "write_file", lambda path, *_, **__: calls.append(str(path)))
+    monkeypatch.setattr(install, "SystemAccount", SimpleNamespace(of=noted("of")))
+    install.main(settings, login="root")
+    assert calls[-3:] == ["begin_trial", str(install.head_paths.FIREWALL), "_services"]
+
+
+def test_a_login_confirms_the_rules_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def confirm(_: object) -> NoReturn:
+        calls.append("confirm")
+        raise HeadUnreachableError("the new firewall keeps you out")
+
+    class Shell:
+        address, user = "head.example", "root"
+
+        def as_root(self, *words: str) -> tuple[str, ...]:
+            return words
+
+        def run(self, *_: object, **__: object) -> str:
+            return ""
+
+        show = run
+
+    shell: Any = Shell()
+    monkeypatch.setattr(bring_up, "bundle", lambda _: b"")
+    monkeypatch.setattr(bring_up, "_module", lambda _, name, *__, **___: calls.append(name))
+    monkeypatch.setattr(bring_up, "confirm", confirm)
+    with pytest.raises(HeadUnreachableError):
+        bring_up.bring_up(
+            yaml_config(),
+            shell,
+            say=lambda _: None,
+            environment={"VAST_API_KEY": "secret"},
+            home=tmp_path,
+        )
+    assert calls == ["install", "confirm"]
 
 
 def test_only_root_reads_the_key(tmp_path: Path) -> None:
