@@ -27,6 +27,7 @@ from tune_app.journal.records import (
     Place,
     Status,
 )
+from tune_app.results.charts.costs import cost_chart
 from tune_app.results.columns import of_results
 from tune_app.results.markdown import markdown
 from tune_app.results.report import report_page
@@ -179,7 +180,12 @@ def test_a_price_that_was_named_is_shown_as_one(journal: Journal, clock: Clock) 
     assert found is not None
     # At its end nobody has ended the second cell: it stays until the run's last word.
     assert found.cells == pytest.approx({first: 0.25, second: 0.25 + 1.0})
-    assert "$0.5 an hour is a price that was named" in markdown(summarise(journal), [])
+    results = summarise(journal)
+    assert "$0.5 an hour is a price that was named" in markdown(results, [])
+    (chart,) = cost_chart(results)
+    buttons = [one["label"] for one in chart.layout["updatemenus"][0]["buttons"]]
+    front = chart.data[2 * buttons.index("dollars")]
+    assert (front["name"], front["x"]) == ("Pareto front", pytest.approx([0.25]))
 
 
 def test_a_driver_that_was_killed_is_paid_until_its_last_sign_of_life(
