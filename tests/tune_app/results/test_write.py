@@ -28,6 +28,12 @@ _EQUAL = (
 )
 
 
+@pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time."""
+    monkeypatch.setattr("tune_app.results.write.draw", lambda _: [])
+
+
 def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
     make_journal(tmp_path / "journal.sqlite3").close()
     with Journal.open(tmp_path / "journal.sqlite3", read_only=True) as journal:
@@ -55,6 +61,7 @@ def test_results_are_rebuilt_from_the_journal_alone(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_live_sweep_keeps_its_mirrors(tmp_path: Path) -> None:
     axes = {"embedding": ("tied",)}
     with make_journal(tmp_path / "journal.sqlite3", axes=axes) as journal:
@@ -91,6 +98,7 @@ def test_looking_at_a_sweep_imports_no_library_of_the_results() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.usefixtures("without_plots")
 def test_a_mirror_that_cannot_be_written_does_not_cost_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
