@@ -83,14 +83,15 @@ def times(number: int, short: dict[str, Any]) -> dict[str, Any]:
     return {**short, **totals}
 
 
+# Four trainings a case: the hardest one is in the usual run.
 @pytest.mark.parametrize(
     "other",
     [
-        {},
-        {"optimizer": "muon"},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"optimizer": "muon"}, marks=pytest.mark.slow),
         # Other tokens than the baseline's, of which a training has no whole number.
         {"vocab_size": 600, "baseline": {"vocab_size": 512}, "tokens": 1_261},
-        {"corpus": "a mixture", "mixture": "80/20"},
+        pytest.param({"corpus": "a mixture", "mixture": "80/20"}, marks=pytest.mark.slow),
     ],
 )
 def test_more_tokens_give_the_same_bits_as_if_they_had_been_there_from_the_start(
