@@ -42,6 +42,9 @@ CLEAN_SIGNALS = {"HUP", "INT", "TERM", "PIPE"}
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 BLOCKED = (*STOPPING, signal.SIGCHLD)
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+CLONE_NEWNS = 0x20000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+HOMES = ("-/home", "-/root", "-/run/user")
 
 HONOURED = {
     "Unit": "Description Documentation After Before Requires Wants StartLimitIntervalSec "
@@ -51,15 +54,15 @@ HONOURED = {
     "StandardInput StandardOutput StandardError RuntimeDirectory RuntimeDirectoryMode "
     "RuntimeDirectoryPreserve StateDirectory StateDirectoryMode Restart RestartSec "
     "RestartPreventExitStatus SuccessExitStatus KillMode TimeoutStopSec LimitCORE LimitNOFILE "
-    "UMask NoNewPrivileges",
+    "UMask NoNewPrivileges ProtectHome ReadOnlyPaths ReadWritePaths",
     "Install": "WantedBy",
 }
 # What keeps a service from something, or orders it among what this machine does not have.
 IGNORED = {
     "Unit": "DefaultDependencies Conflicts",
-    "Service": "ProtectSystem ProtectHome ProtectControlGroups ProtectProc PrivateTmp "
+    "Service": "ProtectSystem ProtectControlGroups ProtectProc PrivateTmp "
     "InaccessiblePaths PrivateNetwork ProtectHostname RemoveIPC "
-    "ReadWritePaths ReadOnlyPaths CapabilityBoundingSet OOMPolicy OOMScoreAdjust TasksMax Nice "
+    "CapabilityBoundingSet OOMPolicy OOMScoreAdjust TasksMax Nice "
     "TimeoutStartSec PrivateDevices ProtectKernelTunables ProtectKernelModules ProtectKernelLogs "
     "ProtectClock RestrictAddressFamilies RestrictNamespaces RestrictRealtime RestrictSUIDSGID "
     "LockPersonality SystemCallArchitectures SystemCallFilter MemoryDenyWriteExecute",
@@ -239,6 +242,42 @@ def set_process(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+def check(answer: int, what: str) -> None:
+    """Raises OSError where a call of the C library has failed."""
+    if answer != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def write_only_where_allowed(unit: Unit) -> None:
+    """From here on, the process sees its closed folders read-only, but for the open ones in them.
+
+    Of ProtectHome, read-only alone is played. As root; others see no difference.
+    """
+    closed = unit.words("ReadOnlyPaths")
+    closed += HOMES if unit.one("ProtectHome") == "read-only" else ()
+    if not closed or os.geteuid() != 0:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    check(libc.unshare(CLONE_NEWNS), "unshare")
+    libc.mount.argtypes = (*[ctypes.c_char_p] * 3, ctypes.c_ulong, ctypes.c_char_p)
+    check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+    shut = {name.lstrip("-"): MS_RDONLY for name in closed}
+    opened = {
+        name.lstrip("-"): 0
+        for name in unit.words("ReadWritePaths")
+        if any(Path(folder) in Path(name.lstrip("-")).parents for folder in shut)
+    }
+    needed = {name for name in [*closed, *unit.words("ReadWritePaths")] if name[0] != "-"}
+    # What is further in comes later, and holds there.
+    for name, flag in sorted((shut | opened).items(), key=lambda item: len(Path(item[0]).parts)):
+        if name not in needed and not Path(name).exists():
+            continue
+        path = os.fsencode(name)
+        check(libc.mount(path, path, None, MS_BIND | MS_REC, None), f"mount {name}")
+        check(libc.mount(None, path, None, MS_REMOUNT | MS_BIND | flag, None), f"remount {name}")
 
 
 class EndedError(Exception):
@@ -457,6 +496,9 @@ def become(unit: Unit, line: str, variables: dict[str, str]) -> NoReturn:
             limit(name, unit.one(f"Limit{name}"))
         os.umask(int(unit.one("UMask", "0022"), 8))
         if "+" not in marks:
+            code = 226
+            write_only_where_allowed(unit)
+            code = 217
             if account.pw_uid != os.geteuid() or group != os.getegid():
                 os.setgroups(groups_of(unit, account, group))
                 os.setgid(group)

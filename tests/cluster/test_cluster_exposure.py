@@ -82,6 +82,38 @@ def on_head(function, *arguments):
 """
 PINNED = LOOK + ON_HEAD + "on_head(look, *given())\n"
 HERE = LOOK + "print(json.dumps(look(*given())))\n"
+LEAVE = """\
+import json, os
+
+def leave(names):
+    left = {}
+    for name in names:
+        path = os.path.expanduser(f"~/{name}")
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "a") as file:
+                file.write("# left here")
+            left[name] = "written"
+        except OSError as error:
+            left[name] = os.strerror(error.errno)
+    return left
+"""
+READ_BY_LOGINS = (
+    *(
+        ".bash_profile",
+        ".bashrc",
+        ".profile",
+        ".ssh/authorized_keys",
+        ".ssh/rc",
+        ".pam_environment",
+    ),
+    *(
+        ".local/lib/python3.11/site-packages/a.pth",
+        ".local/bin/ls",
+        ".config/systemd/user/a.service",
+    ),
+    *(".stellux/sweep.json", ".cache/a", "runs/a", "ray_bootstrap_config.yaml", "a.py"),
+)
 RAID_S = 12.0
 RAIDING = (
     f"{inspect.getsource(raids)}\nimport json\n{ON_HEAD}"
@@ -217,6 +249,16 @@ def test_a_task_pinned_to_the_head_reads_no_key_and_no_ledger(at: Stage) -> None
     assert found["the account's key"] == []
     assert [path for path in found["databases"] if not path.startswith("/home/stellux/")] == []
     assert found["private keys"] == []
+
+
+def test_a_task_pinned_to_the_head_leaves_nothing_for_a_login(at: Stage) -> None:
+    tried = [*READ_BY_LOGINS, ".ray/a"]
+    left = printed(at, f"{LEAVE}{ON_HEAD}on_head(leave, {tried!r})\n", "stellux")
+    assert left.pop(".ray/a") == "written"
+    assert left == dict.fromkeys(READ_BY_LOGINS, "Read-only file system")
+    assert not at.head.path("/home/stellux/.bash_profile").exists()
+    # It is the unit that is in its way: a login of the same user may.
+    assert printed(at, f"{LEAVE}print(json.dumps(leave(['a'])))\n", "stellux") == {"a": "written"}
 
 
 def test_the_internet_sees_nothing_of_a_worker(stranger: Machine, worker: Machine) -> None:

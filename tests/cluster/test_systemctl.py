@@ -227,6 +227,29 @@ def test_a_service_is_its_user_and_gains_nothing(machine: Machine) -> None:
     )
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0
+    or subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode,
+    reason="needs root, and a kernel or container that lets it mount",
+)
+def test_a_service_writes_only_where_its_unit_lets_it(machine: Machine) -> None:
+    (machine.folder / "home" / "own").mkdir(parents=True)
+    writes = "for name in home/own/a home/b home/own/../c d; do echo x >FOLDER/$name; done"
+    (machine.folder / "script").write_text(writes.replace("FOLDER", str(machine.folder)))
+    paths = "ReadOnlyPaths=FOLDER/home -FOLDER/absent\nReadWritePaths=FOLDER/home/own FOLDER\n"
+    once = f"Type=oneshot\nRemainAfterExit=yes\n{paths}"
+    outside = "ExecStartPost=+/bin/sh -c 'echo x >FOLDER/home/by-root'"
+    machine.unit("a", f"{once}ExecStart=/bin/sh FOLDER/script\n{outside}")
+    machine("start", "a")
+    assert machine.read("home/own/a") == machine.read("d") == "x\n"
+    assert machine.read("home/by-root") == "x\n"
+    assert machine.logs().count("Read-only file system") == 2
+    assert sorted(path.name for path in (machine.folder / "home").iterdir()) == ["by-root", "own"]
+    machine.unit("b", "ReadOnlyPaths=FOLDER/absent\nExecStart=/bin/true")
+    machine("start", "b")
+    until(lambda: machine.show("b", "ExecMainStatus") == "226", why=machine.logs)
+
+
 def test_a_runtime_folder_comes_and_goes_with_its_service(machine: Machine) -> None:
     machine.unit("a", "RuntimeDirectory=mine\nRuntimeDirectoryMode=0750\nExecStart=/bin/sleep 1000")
     machine("start", "a")

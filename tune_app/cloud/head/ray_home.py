@@ -14,7 +14,9 @@ from tune_app.cloud.node.token import token_file
 from tune_app.cloud.overlay.access import Account
 from tune_app.cloud.whole_files import write_file
 
-WRITABLE = ("runs", ".stellux", ".cache", ".ray")
+RAY_WRITES = (".ray",)
+"""Of the home, all that Ray's own processes write in, and so all that a task on the head can."""
+SWEEP_WRITES = ("runs", ".stellux", ".cache", *RAY_WRITES)
 """Of the home, all that a sweep writes in."""
 
 _SHELL_BEGIN = "# Stellux: begin"
@@ -36,7 +38,7 @@ def fill_home(owner: Account, *, keys: str, lines: str) -> None:
     """
     with owner.acting():
         _let_in(owner.home, keys)
-        for name in WRITABLE:
+        for name in SWEEP_WRITES:
             # The services that may write in these alone do not start without them.
             (owner.home / name).mkdir(mode=0o700, exist_ok=True)
         profile = owner.home / ".bashrc"

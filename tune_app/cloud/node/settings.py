@@ -27,8 +27,9 @@ class HeadSettings:
     """Settings of the overlay; empty to watch no links."""
     overlay_folder: str = "/var/lib/stellux/overlay"
     """Folder of the files that say which workers are admitted."""
-    started: str = "~/.stellux/ray_started"
-    """File that gets a new id each time Ray has started."""
+    started: str = "~/.ray/started"
+    """File that gets a new id each time Ray has started. In the one folder of the home that Ray's
+    unit may write in."""
     temp_dir: str = ""
     """Folder of Ray's sessions; empty for Ray's default, /tmp/ray."""
     start_s: float = 120.0

@@ -13,7 +13,7 @@ import pytest
 
 from tune_app.cloud import head_paths
 from tune_app.cloud.head.firewall import firewall_rules
-from tune_app.cloud.head.ray_home import WRITABLE
+from tune_app.cloud.head.ray_home import RAY_WRITES, SWEEP_WRITES
 from tune_app.cloud.head.units import (
     CLOUD,
     ENABLED,
@@ -195,9 +195,6 @@ def test_ray_user_gains_nothing_by_code_that_a_worker_sends() -> None:
     # /tmp/ray is where Ray's commands and the driver look.
     assert not Unit(HEAD).has_option("Service", "PrivateTmp")
     assert "/tmp" in Unit(HEAD).words("Service", "ReadWritePaths")
-    # What a login as Ray's user reads.
-    left = {f"-{head_paths.RAY_HOME}/{name}" for name in (".ssh", ".bashrc", ".profile")}
-    assert set(Unit(HEAD).words("Service", "ReadOnlyPaths")) == left
 
 
 SHUT_IN = {
@@ -221,7 +218,8 @@ SHUT_IN = {
 def test_what_reads_workers_messages_is_shut_in(name: str) -> None:
     unit = Unit(name)
     assert {key: unit.get("Service", key, fallback="?") for key in SHUT_IN} == SHUT_IN
-    hidden = {f"-{path}" for path in (head_paths.ACCOUNT_KEY, head_paths.CLOUD_STATE, "/root")}
+    always = (head_paths.ACCOUNT_KEY, head_paths.CLOUD_STATE, "/root", "/run/user")
+    hidden = {f"-{path}" for path in always}
     # Without a minus: a unit that could not hide this one would not start.
     hidden |= {str(head_paths.STORE_AGENT.parent)} if name == HEAD else set()
     assert hidden == set(unit.words("Service", "InaccessiblePaths"))
@@ -240,11 +238,13 @@ def test_an_agent_serves_one_key_and_does_nothing_else(name: str) -> None:
     assert unit.get("Service", "LimitCORE") == "0"
 
 
-def test_a_sweep_writes_in_its_own_folders_of_the_home_alone() -> None:
-    assert Unit(SWEEP).get("Service", "ProtectHome") == "read-only"
-    written = set(Unit(SWEEP).words("Service", "ReadWritePaths"))
+@pytest.mark.parametrize(("name", "folders"), [(HEAD, RAY_WRITES), (SWEEP, SWEEP_WRITES)])
+def test_who_writes_where_in_the_home(name: str, folders: tuple[str, ...]) -> None:
+    # Nowhere else: what a login of the user reads would outlive the cluster.
+    assert Unit(name).get("Service", "ProtectHome") == "read-only"
+    written = set(Unit(name).words("Service", "ReadWritePaths"))
     in_home = {path for path in written if path.startswith(str(head_paths.RAY_HOME))}
-    assert in_home == {str(head_paths.RAY_HOME / name) for name in WRITABLE}
+    assert in_home == {str(head_paths.RAY_HOME / folder) for folder in folders}
     assert written - in_home == {"/tmp", "-/var/tmp"}
     # The unit does not start where one of them is missing: installation makes them.
     assert not any(path.startswith("-/home") for path in written)
