@@ -32,15 +32,14 @@ class BatchedMuon(torch.optim.Muon):
             device = group["params"][0].device
             found_inf = self.found_inf
             kept = torch.ones((), device=device) if found_inf is None else 1 - found_inf
-            # The rate may be a number of the host or of the device; from here on it is the same.
-            rate = kept * group["lr"]
+            decay = 1 - _times(group["lr"], group["weight_decay"]) * kept
             for matrices in _by_shape(group["params"]):
-                self._step(matrices, group, kept=kept, rate=rate)
+                self._step(matrices, group, kept=kept, decay=decay)
 
     def _step(
-        self, matrices: list[Tensor], group: dict[str, Any], *, kept: Tensor, rate: Tensor
+        self, matrices: list[Tensor], group: dict[str, Any], *, kept: Tensor, decay: Tensor
     ) -> None:
-        """kept: 1, or 0 for a step that is none; rate: the learning rate then."""
+        """kept: 1, or 0 for a step that is none; decay: what the weights are multiplied by."""
         buffers = [self._momentum(matrix) for matrix in matrices]
         gradient_SMN = torch.stack([_gradient(matrix) for matrix in matrices])
         buffer_SMN = torch.stack(buffers)
@@ -56,10 +55,9 @@ class BatchedMuon(torch.optim.Muon):
             epsilon=group["eps"],
         )
         outputs, inputs = update_SMN.shape[1:]
-        scale = rate * max(1.0, outputs / inputs) ** 0.5
-        decay = torch.rsub(rate, 1, alpha=group["weight_decay"])
+        rate = _times(group["lr"], max(1.0, outputs / inputs) ** 0.5) * kept
         torch._foreach_mul_(matrices, decay)
-        torch._foreach_sub_(matrices, (update_SMN.float() * scale).unbind())
+        torch._foreach_sub_(matrices, (update_SMN.float() * rate).unbind())
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]
@@ -91,6 +89,11 @@ def orthogonal(
         gram_SKK = torch.baddbmm(gram_SKK, gram_SKK, gram_SKK, beta=second, alpha=third)
         part_SKN = torch.baddbmm(part_SKN, gram_SKK, part_SKN, beta=first)
     return part_SKN.mT if tall else part_SKN
+
+
+def _times(rate: float | Tensor, factor: float) -> float | Tensor:
+    """A rate times a factor: where it is a number of the device, rounded as one of the host is."""
+    return (rate.double() * factor).float() if isinstance(rate, Tensor) else rate * factor
 
 
 def _by_shape(matrices: list[Tensor]) -> Iterator[list[Tensor]]:

@@ -64,8 +64,8 @@ def test_a_step_can_be_recorded_unless_a_part_is_not_scored(
         assert not traced[name]["recorded"]
         return
     eager = sum(traced[name]["kernels"][stage] for stage in STEP)
-    # All but what brings the batch: the rest is the same, at rates of the device.
-    assert 0.9 * eager < traced[name]["recorded"] < eager
+    # What brings the batch is left out; Muon makes its rates of one that is on the device.
+    assert 0.9 * eager < traced[name]["recorded"] < 1.1 * eager
 
 
 def test_every_variant_has_a_bound_and_no_bound_is_left_over() -> None:
