@@ -1,14 +1,16 @@
 """Training loops to compare: ours, plain hand-written ones, and transformers' Llama.
 
-All have the same sizes, tokens, batch, optimiser and clipping. A plain loop is what a good tutorial
-would write, and uses nothing of this project.
+All have the same sizes, tokens, batch, precision, optimiser and clipping. A plain loop is what a
+careful person writes by hand, and uses nothing of this project but, where it says so, the settings
+of malloc.
 
 Shapes: B sequences, T tokens, D width, H heads, K head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from model.training.settings import TrainingConfig
 from model.training.training import Training
 
 Step = Callable[[], None]
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def random_batches(config: ModelConfig, batch_size: int) -> RandomBatches:
@@ -30,11 +33,25 @@ def random_batches(config: ModelConfig, batch_size: int) -> RandomBatches:
     )
 
 
+def kernel_attention(query_BHTK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor) -> Tensor:
+    """Causal attention by torch's kernel."""
+    return functional.scaled_dot_product_attention(query_BHTK, key_BHTK, value_BHTK, is_causal=True)
+
+
+def written_out_attention(query_BHTK: Tensor, key_BHTK: Tensor, value_BHTK: Tensor) -> Tensor:
+    """Causal attention as matrix products."""
+    length, size = query_BHTK.shape[-2:]
+    future_TT = torch.ones(length, length, dtype=torch.bool).triu(1)
+    logits_BHTT = query_BHTK @ key_BHTK.transpose(-1, -2) * size**-0.5
+    return logits_BHTT.masked_fill(future_TT, -torch.inf).softmax(-1) @ value_BHTK
+
+
 class PlainBlock(nn.Module):
     """Attention and SwiGLU as a tutorial writes them."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, attention: Attention) -> None:
         super().__init__()
+        self.attention = attention
         self.n_heads = config.n_heads
         self.attention_norm = nn.RMSNorm(config.d_model)
         self.qkv = nn.Linear(config.d_model, 3 * config.d_attention, bias=False)
@@ -51,9 +68,7 @@ class PlainBlock(nn.Module):
             part.view(batch, length, self.n_heads, -1).transpose(1, 2)
             for part in self.qkv(self.attention_norm(hidden_BTD)).chunk(3, dim=-1)
         )
-        read_BHTK = functional.scaled_dot_product_attention(
-            _rotated(query, cos, sin), _rotated(key, cos, sin), value, is_causal=True
-        )
+        read_BHTK = self.attention(_rotated(query, cos, sin), _rotated(key, cos, sin), value)
         hidden_BTD = hidden_BTD + self.output(read_BHTK.transpose(1, 2).flatten(2))
         normal_BTD = self.feed_forward_norm(hidden_BTD)
         inner = functional.silu(self.gate(normal_BTD)) * self.up(normal_BTD)
@@ -64,11 +79,11 @@ class PlainBlock(nn.Module):
 class PlainTransformer(nn.Module):
     """A decoder with plain cross-entropy over all logits."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, attention: Attention = kernel_attention) -> None:
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         nn.init.normal_(self.embedding.weight, std=0.02)
-        self.blocks = nn.ModuleList(PlainBlock(config) for _ in range(config.n_layers))
+        self.blocks = nn.ModuleList(PlainBlock(config, attention) for _ in range(config.n_layers))
         self.norm = nn.RMSNorm(config.d_model)
         frequency = 10_000.0 ** (-torch.arange(0, config.head_dim, 2) / config.head_dim)
         angle = torch.arange(config.context)[:, None] * frequency
@@ -90,16 +105,26 @@ def _rotated(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat(turned, dim=-1).to(vectors.dtype)
 
 
-def plain(config: ModelConfig, batch_size: int, *, bf16: bool, compiled: bool) -> Step:
-    """A hand-written loop."""
-    network = PlainTransformer(config)
+def plain(
+    config: ModelConfig,
+    batch_size: int,
+    precision: str,
+    *,
+    compiled: bool,
+    attention: Attention = kernel_attention,
+    keeps_memory: bool = False,
+) -> Step:
+    """A hand-written loop, with torch's malloc or with one that keeps freed memory as ours does."""
+    if keeps_memory:
+        keep_freed_memory()
+    network = PlainTransformer(config, attention)
     if compiled:
         network.compile(dynamic=False, fullgraph=True)
-    return _loop(network, list(network.parameters()), config, batch_size, bf16=bf16)
+    return _loop(network, list(network.parameters()), config, batch_size, precision)
 
 
-def llama(config: ModelConfig, batch_size: int) -> Step:
-    """transformers' Llama with bf16 autocast and torch.compile."""
+def llama(config: ModelConfig, batch_size: int, precision: str) -> Step:
+    """transformers' Llama with torch.compile."""
     from transformers import LlamaConfig, LlamaForCausalLM  # noqa: PLC0415  slow to import
 
     network = LlamaForCausalLM(
@@ -122,10 +147,17 @@ def llama(config: ModelConfig, batch_size: int) -> Step:
         value: Tensor = network(input_ids=inputs_BT, labels=targets_BT, shift_labels=targets_BT)[0]
         return value
 
-    return _loop(loss, parameters, config, batch_size, bf16=True)
+    return _loop(loss, parameters, config, batch_size, precision)
 
 
-def ours(config: ModelConfig, batch_size: int, *, compiled: bool, deterministic: bool) -> Step:
+def ours(
+    config: ModelConfig,
+    batch_size: int,
+    precision: str,
+    *,
+    compiled: bool,
+    deterministic: bool = True,
+) -> Step:
     """model.training as a trial uses it."""
     training = Training(
         config,
@@ -133,6 +165,7 @@ def ours(config: ModelConfig, batch_size: int, *, compiled: bool, deterministic:
             tokens=10**12,
             batch_size=batch_size,
             compile="on" if compiled else "off",
+            precision=precision,
             deterministic=deterministic,
         ),
         random_batches(config, batch_size),
@@ -145,22 +178,19 @@ def ours(config: ModelConfig, batch_size: int, *, compiled: bool, deterministic:
     return step
 
 
-def plain_keeping_memory(config: ModelConfig, batch_size: int) -> Step:
-    """The best plain loop, with a malloc that keeps freed memory as ours does."""
-    keep_freed_memory()
-    return plain(config, batch_size, bf16=True, compiled=True)
-
-
-CONTENDERS: dict[str, Callable[[ModelConfig, int], Step]] = {
-    "plain fp32 eager": lambda c, b: plain(c, b, bf16=False, compiled=False),
-    "plain bf16 eager": lambda c, b: plain(c, b, bf16=True, compiled=False),
-    "plain bf16 compiled": lambda c, b: plain(c, b, bf16=True, compiled=True),
-    "plain bf16 compiled, memory kept": plain_keeping_memory,
-    "Llama bf16 compiled": llama,
-    "ours eager": lambda c, b: ours(c, b, compiled=False, deterministic=True),
-    "ours compiled": lambda c, b: ours(c, b, compiled=True, deterministic=True),
-    "ours compiled, any algorithm": lambda c, b: ours(c, b, compiled=True, deterministic=False),
+CONTENDERS: Mapping[str, Callable[[ModelConfig, int, str], Step]] = {
+    "plain eager": partial(plain, compiled=False),
+    "plain compiled": partial(plain, compiled=True),
+    "plain compiled, memory kept": partial(plain, compiled=True, keeps_memory=True),
+    "the same, attention written out": partial(
+        plain, compiled=True, keeps_memory=True, attention=written_out_attention
+    ),
+    "Llama compiled": llama,
+    "ours eager": partial(ours, compiled=False),
+    "ours compiled": partial(ours, compiled=True),
+    "ours compiled, any algorithm": partial(ours, compiled=True, deterministic=False),
 }
+"""By name: from sizes, sequences of a step and precision to a step."""
 
 
 def _loop(
@@ -168,15 +198,14 @@ def _loop(
     parameters: list[nn.Parameter],
     config: ModelConfig,
     batch_size: int,
-    *,
-    bf16: bool,
+    precision: str,
 ) -> Step:
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True if bf16 else None)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, fused=True)
     batches = _tensors(random_batches(config, batch_size))
 
     def step() -> None:
         inputs_BT, targets_BT = next(batches)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             value = loss(inputs_BT, targets_BT)
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
