@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.batches import Places
 from model.evaluation.bits_per_byte import evaluate
 from model.network.documents import DOCUMENTS
 from model.spec import ModelConfig
@@ -142,14 +143,6 @@ class Source:
 
     def __iter__(self) -> Any:
         return iter([self.batch(0), self.batch(1)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where a batch stands in a text."""
-
-    starts_B: NDArray[np.int64]
-    length: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -151,37 +152,69 @@ def test_a_webhook_gets_the_text_and_a_broken_one_breaks_nothing(
     assert "on_alert failed" in caplog.text
 
 
-def test_a_revoked_key_is_told_to_person_journal_and_driver(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock, sent = Clock(), list[str]()
-    market = MeteredMarket(clock, price=0.5)
-    settings = capped(10.0)
-    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
+@dataclass(frozen=True, kw_only=True)
+class Watching:
+    """A daemon whose steps and questions come from the test."""
+
+    daemon: Daemon
+    rentals: Rentals
+    market: MeteredMarket
+    alerts: Alerts
+    clock: Clock
+    beats: list[float]
+    """When it said to workers that they are watched."""
+
+
+@contextmanager
+def watching(folder: Path, *, cap: float, sent: list[str] | None = None) -> Iterator[Watching]:
+    """sent: gets the texts for a person; None if there is nobody to tell."""
+    clock, beats = Clock(), list[float]()
+    market, settings = MeteredMarket(clock, price=0.5), capped(cap)
+    told = [] if sent is None else sent
+    with Ledger.open(folder / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
         rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
         alerts = Alerts(
             "mine",
-            to="x",
-            memory=tmp_path / "told",
+            to="" if sent is None else "x",
+            memory=folder / "told",
             clock=clock,
-            deliver=lambda text, _: sent.append(text),
+            deliver=lambda text, _: told.append(text),
         )
-        beats: list[float] = []
         daemon = Daemon(
-            settings, rentals, ledger, alerts=alerts, beat=lambda: beats.append(clock.now)
+            settings,
+            rentals,
+            ledger,
+            alerts=alerts,
+            beat=lambda: beats.append(clock.now),
+            clock=clock,
         )
-        rentals.create("w", "a")
-        daemon.step()
-        assert (alerts.texts(), len(beats)) == ((), 1)
-        market.fails = WrongKeyError("the market says: auth_error")
-        for _ in range(250):
-            clock.now += 15.0
-            rentals.money.drains.asked()
-            daemon.step()
-        order = daemon.answer({"op": "drain", "driver": "sweep"})
+        yield Watching(
+            daemon=daemon,
+            rentals=rentals,
+            market=market,
+            alerts=alerts,
+            clock=clock,
+            beats=beats,
+        )
         alerts.close()
+
+
+def test_a_revoked_key_is_told_to_person_journal_and_driver(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[str] = []
+    with watching(tmp_path, cap=10.0, sent=sent) as at:
+        at.rentals.create("w", "a")
+        at.daemon.step()
+        assert (at.alerts.texts(), len(at.beats)) == ((), 1)
+        at.market.fails = WrongKeyError("the market says: auth_error")
+        for _ in range(250):
+            at.clock.now += 15.0
+            at.rentals.money.drains.asked()
+            at.daemon.step()
+        order = at.daemon.answer({"op": "drain", "driver": "sweep"})
         assert "the market refuses the key" in order["alerts"][0]
-        assert len(beats) == 1, "workers end themselves"
+        assert len(at.beats) == 1, "workers end themselves"
     told = [text for text in sent if "refuses the key" in text]
     assert len(told) == 2, "once, and again after an hour"
     assert "1 workers are neither watched nor can they be destroyed" in told[0]
@@ -190,44 +223,30 @@ def test_a_revoked_key_is_told_to_person_journal_and_driver(
 
 def test_what_is_not_for_the_autoscaler_keeps_no_worker(tmp_path: Path) -> None:
     """A driver that asks on while Ray hangs, or a person who looks, stands for no autoscaler."""
-    clock = Clock()
-    market = MeteredMarket(clock, price=0.5)
-    settings = capped(50.0)
-    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
-        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
-        alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
-        daemon = Daemon(settings, rentals, ledger, alerts=alerts, clock=clock)
-        daemon.answer({"op": "create", "node_type": "w", "request": "a"})
+    with watching(tmp_path, cap=50.0) as at:
+        at.daemon.answer({"op": "create", "node_type": "w", "request": "a"})
         for _ in range(4 * 20):
-            clock.now += 15.0
+            at.clock.now += 15.0
             for asked in ("drain", "bill", "status"):
-                daemon.answer({"op": asked, "driver": "sweep"})
-            daemon.step()
-        assert market.rented == {}
-        alerts.close()
+                at.daemon.answer({"op": asked, "driver": "sweep"})
+            at.daemon.step()
+        assert at.market.rented == {}
 
 
 def test_a_bill_has_the_times_of_the_head_s_own_clock(tmp_path: Path) -> None:
     """By which drivers write when an attempt was on a machine; here it is days off."""
-    clock = Clock()
-    market = MeteredMarket(clock, price=0.5)
-    settings = capped(50.0)
-    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
-        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
-        alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
-        daemon = Daemon(settings, rentals, ledger, alerts=alerts, clock=clock)
-        node = rentals.create("w", "a")
-        clock.now += 600.0
-        rentals.money.drains.asked()
-        daemon.step()
-        rentals.destroy(node.contract, "asked for")
-        bill = Bill.from_values(daemon.answer({"op": "bill"}))
+    with watching(tmp_path, cap=50.0) as at:
+        node = at.rentals.create("w", "a")
+        at.clock.now += 600.0
+        at.rentals.money.drains.asked()
+        at.daemon.step()
+        at.rentals.destroy(node.contract, "asked for")
+        bill = Bill.from_values(at.daemon.answer({"op": "bill"}))
         (machine,) = bill.machines
         now = time.time()
         assert machine.ended_at is not None
         assert (bill.at, machine.until, machine.ended_at) == pytest.approx((now,) * 3, abs=60.0)
         assert machine.until - machine.since == pytest.approx(600.0, abs=60.0)
-        alerts.close()
 
 
 def test_reasons_that_differ_in_numbers_are_one_line() -> None:
@@ -247,32 +266,25 @@ def test_workers_are_told_that_they_are_watched_only_while_they_are() -> None:
 
 
 def test_a_driver_hears_of_the_drain_and_of_the_alert(tmp_path: Path) -> None:
-    clock = Clock()
-    market = MeteredMarket(clock, price=0.5)
-    settings = capped(2.0)
-    with Ledger.open(tmp_path / "ledger", cluster="mine", slots=range(2, 9), clock=clock) as ledger:
-        rentals = Rentals(settings, market, ledger, clock=clock, sleep=clock.sleep)
-        alerts = Alerts("mine", to="", memory=tmp_path / "told", clock=clock)
-        daemon = Daemon(settings, rentals, ledger, alerts=alerts, clock=clock)
-        rentals.create("w", "a")
+    with watching(tmp_path, cap=2.0) as at:
+        at.rentals.create("w", "a")
         asked = {"op": "drain", "driver": "sweep"}
-        order = daemon.answer(asked)
+        order = at.daemon.answer(asked)
         for _ in range(1_000):
             if order["phase"]:
                 break
-            clock.now += 15.0
-            daemon.answer({"op": "list"})
-            daemon.step()
-            order = daemon.answer(asked)
+            at.clock.now += 15.0
+            at.daemon.answer({"op": "list"})
+            at.daemon.step()
+            order = at.daemon.answer(asked)
         assert (order["phase"], order["number"]) == ("saving", 1)
         # The clock of the daemon is the market's, and not this machine's.
         assert 0.0 < order["seconds_left"] <= 180.0
         assert "of the cap of $2.00 is spent" in order["reason"]
         assert order["alerts"] == (f"all workers are being ended: {order['reason']}",)
-        assert daemon.answer({"op": "drained", "driver": "sweep", "number": 1}) is None
-        daemon.step()
-        daemon.step()
-        assert market.rented == {}
-        assert daemon.answer(asked)["phase"] == "ended"
-        assert daemon.answer({"op": "status"})["stage"] == "closed"
-        alerts.close()
+        assert at.daemon.answer({"op": "drained", "driver": "sweep", "number": 1}) is None
+        at.daemon.step()
+        at.daemon.step()
+        assert at.market.rented == {}
+        assert at.daemon.answer(asked)["phase"] == "ended"
+        assert at.daemon.answer({"op": "status"})["stage"] == "closed"
