@@ -82,7 +82,7 @@ def test_a_sweep_brings_workers_runs_on_them_and_gives_them_back(at: Stage, tmp_
     assert "No nodes remaining" in said[-1]
     assert at.vast.alive() == []
     assert not at.head.path("/etc/stellux/vast_key").exists()
-    at.wait_for(lambda: at.instances.machines == {})
+    at.wait_for(lambda: at.instances.machines == {}, within_s=20)
     left = [command for command in at.head.processes().values() if "sshd" not in command]
     assert left == []
     assert KEY not in "\n".join(said)

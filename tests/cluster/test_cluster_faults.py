@@ -81,7 +81,7 @@ def test_every_cell_is_trained_as_if_nothing_had_happened(at: Stage, tmp_path: P
     trains_on(150_000)
     outbid = min(at.instances.machines)
     at.vast.outbid(outbid)
-    at.wait_for(lambda: outbid not in at.instances.machines)
+    at.wait_for(lambda: outbid not in at.instances.machines, within_s=20)
     trains_on(100_000)
 
     stalled = at.ray_workers()[0]
