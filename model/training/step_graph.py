@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from model.network.batch import TensorBatch, on_device
+from model.training.gpu_errors import told_by
 from model.training.muon import Optimizer
 from model.training.optimizers import learning_rates, rates_from
 
@@ -72,18 +73,19 @@ class CudaRecorder:
         current.wait_stream(self._stream)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Raises RuntimeError for work that cannot be recorded, OutOfMemoryError."""
+        """Raises RuntimeError for work that cannot be recorded, OutOfMemoryError, and
+        AcceleratorError if the GPU is lost."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.device(self._device), torch.cuda.graph(graph, stream=self._stream):
                 work()
         except RuntimeError as error:
+            if (told := told_by(error, device=str(self._device))) is not None:
+                raise told from None
             # What ended the recording is behind the error that ending it raised.
             first = error
             while isinstance(first.__context__, RuntimeError):
                 first = first.__context__
-            if isinstance(first, torch.OutOfMemoryError):
-                raise first from None
             raise RuntimeError(
                 f"the step could not be recorded as a CUDA graph ({first}); train without "
                 "--cuda-graph"

@@ -35,6 +35,7 @@ from model.training.compilation import (
 )
 from model.training.compiler import Compiler
 from model.training.fp8 import in_fp8
+from model.training.gpu_errors import told_by
 from model.training.hardware import (
     deterministic_algorithms,
     differences,
@@ -401,10 +402,11 @@ class Training:
                 self._compiler.compiling(self._shape(), device=self.device),
             ):
                 self._accumulate(batch)
-        except torch.OutOfMemoryError:
-            # It says nothing of the compiler: smaller micro-batches may be what is missing.
-            raise
         except Exception as error:
+            if (told := told_by(error, device=self.device)) is not None:
+                # It says nothing of the compiler: another GPU, or smaller micro-batches, may be
+                # what is missing.
+                raise told from None
             cause = cause_of(error)
             # An error of the model itself is raised again by the eager step.
             self._run_eager(f"torch.compile failed: {cause}. {remedy_for(cause)}", error)

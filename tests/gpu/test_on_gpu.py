@@ -187,6 +187,14 @@ def test_a_started_graph_never_waits_and_evaluation_goes_between() -> None:
     assert result == plain.step()
 
 
+def test_what_waits_for_the_gpu_cannot_be_recorded_and_the_gpu_is_not_lost() -> None:
+    number = torch.ones((), device=GPU)
+    with pytest.raises(RuntimeError, match="could not be recorded as a CUDA graph") as caught:
+        CudaRecorder(GPU).record(lambda: number.add_(number.item()))
+    assert type(caught.value) is RuntimeError
+    assert number.item() == 1.0
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_stopped_and_resumed_it_is_the_same_run_bit_for_bit(optimizer: str) -> None:
     settings = replace(SETTINGS, optimizer=optimizer, parametrization="auto")

@@ -18,6 +18,7 @@ from ray import tune
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.training.compiler import Compiler
+from model.training.gpu_errors import told_by
 from tune_app.cluster.corpus_fetch import TokenFetch
 from tune_app.cluster.packing import share_of_memory
 from tune_app.devices import device_memory, gpu_model, limit_memory, use_threads
@@ -138,11 +139,14 @@ class CellTrainable(tune.Trainable):
                 report[RESUMED_FROM] = self._trial.resumed_from
                 report[DAMAGED] = list(self._trial.damaged)
             observation = self._trial.advance(at_most=SLICE_SECONDS)
-        except torch.AcceleratorError:
-            # The GPU context is broken for good; every later cell in this process would fail too.
-            logger.exception("the GPU failed; this process exits, and the cell resumes in another")
-            os._exit(1)
-        except Exception as error:
+        except Exception as raised:
+            error = told_by(raised, device=self._config["device"]) or raised
+            if isinstance(error, torch.AcceleratorError):
+                # Every later cell in this process would fail too.
+                logger.exception(
+                    "the GPU is lost; this process ends, and the cell goes on elsewhere"
+                )
+                os._exit(1)
             if self._trial is None and self._may_wait(error):
                 return report | {WARNINGS: self._warnings.taken()}
             tokens = 0 if self._trial is None else self._trial.tokens

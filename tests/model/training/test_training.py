@@ -30,6 +30,7 @@ from model.training.compiler import Compiler
 from model.training.random_state import random_state, set_random_state
 from model.training.settings import TrainingConfig
 from model.training.training import BatchSource, StepResult, Training
+from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, cuda_error
 from tests.model.variants import EVERY, with_variants
 
 CONFIG = ModelConfig(
@@ -454,17 +455,25 @@ def test_an_error_of_the_model_is_not_taken_for_one_of_the_compiler(
         start(replace(SETTINGS, compile="auto")).step()
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["as it is", "wrapped"])
 @pytest.mark.parametrize("mode", ["auto", "on"])
-def test_memory_that_runs_out_while_compiling_is_no_failure_of_the_compiler(
-    mode: str, pays: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), cuda_error(ILLEGAL_ADDRESS)],
+    ids=["out of memory", "lost"],
+)
+def test_a_gpu_that_fails_while_compiling_is_no_failure_of_the_compiler(
+    error: Exception, mode: str, wrapped: bool, pays: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: object) -> None:
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    def fail(*arguments: object) -> None:
+        if wrapped:
+            raise WrappedError from error
+        raise error
 
-    monkeypatch.setattr(Compiler, "loss_of", lambda *_, **__: full)
+    monkeypatch.setattr(Compiler, "loss_of", lambda *_, **__: fail)
     monkeypatch.setattr("model.training.compilation.compiler_found", lambda device: True)
     training = start(replace(SETTINGS, compile=mode))
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)):
         training.step()
     assert training.compile_failure == ""
 

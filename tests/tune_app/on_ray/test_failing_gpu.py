@@ -1,4 +1,8 @@
-"""A GPU whose memory runs out in mid-cell: half the micro-batch, and the same result."""
+"""A GPU that fails in mid-cell.
+
+Out of memory, the cell goes on with half the micro-batch and the same result; if the GPU is lost,
+the process ends, for Ray to start the cell in another.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import torch
 
 from data.prepare import prepare
 from model.network.transformer import Transformer
+from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, cuda_error
 from tests.tune_app.trial.test_trial import SMALL, run_to_end
 from tune_app.faults.policy import respond
 from tune_app.journal.records import Failure, FailureClass, Observation
@@ -132,3 +137,24 @@ def test_the_micro_batch_is_halved_and_the_result_stays(
         for name in ("bits_per_byte", "train_loss", "gradient_norm"):
             assert ours[name] == pytest.approx(point.metrics[name], rel=1e-4), name
     second.cleanup()
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["as torch says it", "wrapped"])
+def test_a_process_whose_gpu_is_lost_ends(
+    wrapped: bool,
+    process: Callable[[int | None], CellTrainable],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def loss(*arguments: object) -> None:
+        lost = cuda_error(ILLEGAL_ADDRESS)
+        if wrapped:
+            raise RuntimeError("in the backward pass of a library") from lost
+        raise lost
+
+    def exit_at_once(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(Transformer, "loss", loss)
+    monkeypatch.setattr("os._exit", exit_at_once)
+    with pytest.raises(SystemExit, match="1"):
+        process(None).step()
