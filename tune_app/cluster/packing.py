@@ -25,8 +25,8 @@ CONTEXT_BYTES = 600 * 2**20
 """Memory that a process takes on a GPU besides what torch's allocator holds: the CUDA context and
 the libraries' kernels. An estimate: no GPU has been measured."""
 SPARE = 1.2
-"""Factor on a cell's measured peak, for what a few steps do not show: batches of another
-length, evaluation, fragments."""
+"""Factor on a cell's measured peak, for what a few steps and an evaluation do not show: batches of
+another length, fragments."""
 _RAYS_DIGITS = 10_000
 """Ray counts a GPU in parts of 1/10,000."""
 

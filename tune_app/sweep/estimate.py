@@ -19,6 +19,7 @@ from model.spec import ModelConfig, ModelSpec
 from model.training.hardware import precision_on
 from model.training.muon import depth_factor
 from model.training.precision import FP32
+from model.training.step_graph import CudaRecorder
 from model.training.training import Training
 from tune_app.devices import use_threads
 from tune_app.plan.cell import Cell, TrialSettings
@@ -207,20 +208,28 @@ def _seconds_per_token(cell: Cell, solved: SolvedModels, *, threads: int, device
         torch.set_num_threads(before)
 
 
-def training_on_random_tokens(cell: Cell, solved: SolvedModels, *, device: str) -> Training:
-    """The training of a cell without its text, eager, to measure a few steps of it."""
+def training_on_random_tokens(
+    cell: Cell, solved: SolvedModels, *, device: str, cuda_graph: bool = False
+) -> Training:
+    """The training of a cell without its text, not compiled, to measure a few steps of it."""
     config = solved.model
     return Training(
         config,
         replace(cell.training_config(), compile="off"),
-        RandomBatches(
-            vocab_size=config.vocab_size,
-            context=config.context,
-            batch_size=cell.settings.batch_size,
-            end_of_text=0 if config.document_masking else None,
-        ),
+        random_batches(config, batch_size=cell.settings.batch_size),
         baseline=solved.baseline,
         device=device,
+        recorder=CudaRecorder(device) if cuda_graph else None,
+    )
+
+
+def random_batches(config: ModelConfig, *, batch_size: int) -> RandomBatches:
+    """Batches of so many sequences of random tokens, as long as the model's context."""
+    return RandomBatches(
+        vocab_size=config.vocab_size,
+        context=config.context,
+        batch_size=batch_size,
+        end_of_text=0 if config.document_masking else None,
     )
 
 

@@ -1,7 +1,7 @@
 """Tries how many cells train best on this machine's GPU: see `tune_app.cluster.packing`.
 
-The cell is trained for real, on random tokens and eager, in processes of their own, as in the
-sweep: this process never uses the GPU, and a process that runs out of memory ends alone.
+The cell is trained for real, but on random tokens and never compiled, in processes of their own, as
+in the sweep: this process never uses the GPU, and a process that runs out of memory ends alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from tune_app.cluster.packing import Limits, Packing, Together, next_to_measure, packing
 from tune_app.command_line import ROOT
+from tune_app.faults.reasons import reason_in
 from tune_app.plan.rows import PlannedCell
 from tune_app.sweep.memory import cell_bytes
 from tune_app.sweep.probed_cell import MEMORY, OUT_OF_MEMORY, PEAK, SECONDS, TOKENS
@@ -32,7 +33,7 @@ Measure = Callable[[int], tuple[Together, int]]
 
 
 class ProbeError(Exception):
-    """A process of the probe failed. The message is what it said last."""
+    """A process of the probe failed. The message is why, in a line."""
 
 
 def best_packing(measure: Measure, *, processes: int) -> Packing:
@@ -62,9 +63,17 @@ def largest(cells: Sequence[PlannedCell]) -> PlannedCell | None:
 
 
 def measured_on(
-    device: str, cell: PlannedCell, *, threads: int, seconds: float = TIMED_SECONDS
+    device: str,
+    cell: PlannedCell,
+    *,
+    threads: int,
+    cuda_graph: bool,
+    seconds: float = TIMED_SECONDS,
 ) -> Measure:
-    """Measures copies of a cell on a device of this machine."""
+    """Measures copies of a cell on a device of this machine.
+
+    cuda_graph: whether their steps are CUDA graphs, which are faster and keep their memory.
+    """
     assert cell.solved is not None
     question = {
         "values": dict(cell.values),
@@ -72,6 +81,7 @@ def measured_on(
         "device": device,
         "threads": threads,
         "seconds": seconds,
+        "cuda_graph": cuda_graph,
     }
 
     def measure(number: int) -> tuple[Together, int]:
@@ -137,7 +147,7 @@ def _answer(process: subprocess.Popen[str]) -> Mapping[str, Any]:
     assert process.stdout is not None and process.stderr is not None
     line = process.stdout.readline()
     if not line:
-        said = process.stderr.read().strip().splitlines()
-        raise ProbeError(said[-1] if said else "its process ended without a word")
+        said = process.stderr.read().rstrip().splitlines()
+        raise ProbeError(reason_in(said) if said else "its process ended without a word")
     found: Mapping[str, Any] = json.loads(line)
     return found

@@ -79,7 +79,7 @@ def shared_gpus(
             found = Packing(cells=asked, reason="as asked")
         elif (cell := largest(left)) is not None:
             found = best_packing(
-                measure(_device(options), cell, threads=means.cpus),
+                measure(_device(options), cell, threads=means.cpus, cuda_graph=options.cuda_graph),
                 processes=_processes(here, cpus=means.cpus),
             )
         if found.cells > 1 or asked == AUTO:

@@ -3,9 +3,10 @@
     python -m tune_app.sweep.probed_cell < question
 
 The question is a line of JSON: the cell's `values` and `solved` sizes, `device`, `threads`,
-`seconds`. The process makes the model, trains a few steps, and prints a line with its peak and the
-device's memory. At the next line of input it trains for that long, and prints how many tokens and
-seconds that took. A process that runs out of memory prints that in place of either line.
+`seconds`, `cuda_graph`. The process makes the model, trains a few steps, scores as many sequences
+as an evaluation does at once, and prints a line with its peak and the device's memory. At the next
+line of input it trains for that long, and prints how many tokens and seconds that took. A process
+that runs out of memory prints that in place of either line.
 """
 
 from __future__ import annotations
@@ -18,15 +19,19 @@ from typing import Any
 
 import torch
 
+from model.evaluation.bits_per_byte import nats_by_token
+from model.training import step_graph
 from tune_app.devices import allocated_at_most, device_memory, use_threads
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
-from tune_app.sweep.estimate import training_on_random_tokens
+from tune_app.sweep.estimate import random_batches, training_on_random_tokens
+from tune_app.trial.data import EVALUATION_BATCH
 
 PEAK, MEMORY, TOKENS, SECONDS = "peak_bytes", "memory_bytes", "tokens", "seconds"
 OUT_OF_MEMORY: Mapping[str, bool] = {"out_of_memory": True}
-WARM_UP = 3
-"""Steps before anything is measured: in the first one the optimiser's state is made."""
+WARM_UP = step_graph.WARM_UP + 1
+"""Steps before anything is measured: in the first one the optimiser's state is made, in the last
+one a CUDA graph."""
 
 
 def answer(question: Mapping[str, Any]) -> None:
@@ -37,9 +42,13 @@ def answer(question: Mapping[str, Any]) -> None:
         Cell.from_values(question["values"]),
         SolvedModels.from_values(question["solved"]),
         device=device,
+        cuda_graph=question["cuda_graph"],
     )
     for _ in range(WARM_UP):
         _ = training.step().loss
+    # What a graph keeps for its steps is not free for an evaluation.
+    batches = random_batches(training.config, batch_size=EVALUATION_BATCH)
+    nats_by_token(training.model, [batches.batch(0)])
     _say({PEAK: allocated_at_most(device), MEMORY: device_memory(device)})
     sys.stdin.readline()
     before, started = training.tokens, time.perf_counter()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from tests.tune_app.sweeps import planned
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.cluster.packing import Packing, Together, share_of_gpu
+from tune_app.plan.rows import PlannedCell
+from tune_app.sweep import probed_cell
 from tune_app.sweep.gpu_probe import Measure, ProbeError, best_packing, largest, measured_on
 from tune_app.sweep.gpu_sharing import Sharing, shared_gpus
 
@@ -72,8 +76,9 @@ def test_a_probe_that_fails_is_said_and_costs_no_sweep(caplog: pytest.LogCapture
 def decided(
     options: RunOptions, size: ClusterSize, gpu: FakeGpu | None = None, how: str = "CUDA MPS"
 ) -> Sharing:
-    def measure(device: str, cell: Any, *, threads: int) -> Measure:
+    def measure(device: str, cell: Any, *, threads: int, cuda_graph: bool) -> Measure:
         assert (device, threads) == ("cuda", 1) and cell == largest(PLAN.cells)
+        assert cuda_graph == options.cuda_graph
         assert gpu is not None
         return gpu
 
@@ -88,9 +93,10 @@ def decided(
         return sharing
 
 
-def test_auto_becomes_the_number_that_was_found_with_its_reason() -> None:
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_auto_becomes_the_number_that_was_found_with_its_reason(cuda_graph: bool) -> None:
     gpu = FakeGpu({1: 100, 2: 190, 4: 195})
-    sharing = decided(RunOptions(cells_per_gpu="auto"), HERE, gpu)
+    sharing = decided(RunOptions(cells_per_gpu="auto", cuda_graph=cuda_graph), HERE, gpu)
     assert sharing.packing is not None
     assert sharing.options.cells_per_gpu == sharing.packing.cells == 2
     means = Means.of(sharing.options, HERE)
@@ -119,12 +125,17 @@ def test_without_a_gpu_auto_means_nothing_and_a_number_is_refused(
         Means.of(RunOptions(cells_per_gpu=2), CPUS)
 
 
-def test_processes_train_side_by_side_and_are_gone_afterwards() -> None:
-    """Real ones, on the CPU in place of a GPU, with a cell that takes its steps in no time."""
+def small_cell() -> PlannedCell:
+    """A cell that takes its steps in no time."""
     sizes = {"target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32}
     cell = largest(planned(expansions=(2.66,), batch_size=4, **sizes).cells)
     assert cell is not None
-    measure = measured_on("cpu", cell, threads=1, seconds=0.2)
+    return cell
+
+
+def test_processes_train_side_by_side_and_are_gone_afterwards() -> None:
+    """Real ones, on the CPU in place of a GPU."""
+    measure = measured_on("cpu", small_cell(), threads=1, cuda_graph=False, seconds=0.2)
     together, memory = measure(2)
     assert together.cells == 2 and not together.out_of_memory
     assert together.tokens_per_second > 0
@@ -134,5 +145,56 @@ def test_processes_train_side_by_side_and_are_gone_afterwards() -> None:
 def test_a_process_that_fails_says_why() -> None:
     cell = largest(PLAN.cells)
     assert cell is not None
-    with pytest.raises(ProbeError, match="device"):
-        measured_on("no-such-device", cell, threads=1)(1)
+    with pytest.raises(ProbeError, match="ValueError: unknown device 'no-such-device'"):
+        measured_on("no-such-device", cell, threads=1, cuda_graph=False)(1)
+
+
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_the_peak_is_of_steps_as_cells_take_them_and_of_an_evaluation_beside(
+    cuda_graph: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    did: list[str] = []
+
+    class Recorder:
+        def __init__(self, device: str) -> None:
+            assert device == "cpu"
+
+        def apart(self) -> AbstractContextManager[None]:
+            return nullcontext()
+
+        def record(self, work: Callable[[], None]) -> Callable[[], None]:
+            work()
+            did.append("recorded")
+            return lambda: did.append("started")
+
+    scored, peak = probed_cell.nats_by_token, probed_cell.allocated_at_most
+
+    def score(model: Any, batches: Any) -> Any:
+        did.append("scored")
+        return scored(model, batches)
+
+    def look(device: str) -> int:
+        did.append("peak")
+        return peak(device)
+
+    monkeypatch.setattr("tune_app.sweep.estimate.CudaRecorder", Recorder)
+    monkeypatch.setattr(probed_cell, "nats_by_token", score)
+    monkeypatch.setattr(probed_cell, "allocated_at_most", look)
+    monkeypatch.setattr("sys.stdin", io.StringIO("train\n"))
+    cell = small_cell()
+    assert cell.solved is not None
+    probed_cell.answer(
+        {
+            "values": dict(cell.values),
+            "solved": cell.solved.values(),
+            "device": "cpu",
+            "threads": 1,
+            "seconds": 0.01,
+            "cuda_graph": cuda_graph,
+        }
+    )
+    ready, trained = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert ready[probed_cell.PEAK] > 0 and trained[probed_cell.TOKENS] > 0
+    before = did[: did.index("peak")]
+    assert before == (["recorded", "started", "scored"] if cuda_graph else ["scored"])
+    assert ("started" in did[len(before) :]) == cuda_graph, "what is timed, too"
