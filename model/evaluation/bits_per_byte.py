@@ -9,27 +9,17 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.batch import Batch, TensorBatch, on_device
+from model.evaluation.scored_batches import ScoredBatch, ScoredDocuments
+from model.network.batch import Batch
 from model.network.documents import DOCUMENTS
 from model.network.loss import nats_per_token
 from model.network.transformer import Transformer
-
-
-class ScoredDocuments(Protocol):
-    """Documents as batches, whose masks say which targets are text."""
-
-    @property
-    def text_bytes(self) -> int:
-        """UTF-8 bytes of the scored text."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +58,9 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
     )
 
 
-def nats_by_token(model: Transformer, documents: Iterable[Batch]) -> NDArray[np.float64]:
+def nats_by_token(
+    model: Transformer, documents: Iterable[Batch | ScoredBatch]
+) -> NDArray[np.float64]:
     """The nats of every scored token in order, [N]; otherwise as `evaluate`."""
     with scoring(model):
         found = [nats_N.double() for nats_N in _scored(model, documents)]
@@ -88,34 +80,32 @@ def scoring(model: Transformer) -> Iterator[None]:
 
 
 def _total(model: Transformer, documents: ScoredDocuments) -> tuple[float, int]:
-    nats = torch.zeros((), dtype=torch.float64)
+    nats: Tensor | float = 0.0  # no tensor of the host: to bring it would wait for the device
     tokens = 0
     for nats_N in _scored(model, documents):
-        nats = nats_N.sum(dtype=torch.float64) + nats.to(nats_N.device)
+        nats = nats_N.sum(dtype=torch.float64) + nats
         tokens += len(nats_N)
-    return nats.item(), tokens  # read once: each time would wait for the device
+    return float(nats), tokens  # read once: each time would wait for the device
 
 
-def _scored(model: Transformer, documents: Iterable[Batch]) -> Iterator[Tensor]:
+def _scored(model: Transformer, documents: Iterable[Batch | ScoredBatch]) -> Iterator[Tensor]:
     """The nats of each batch's scored tokens, in order: [N] each."""
     device = _device(model)
-    for arrays in documents:
-        if model.config.document_masking and DOCUMENTS not in arrays.extras:
+    for given in documents:
+        if model.config.document_masking and DOCUMENTS not in given.extras:
             raise ValueError(
                 "the model was built with document_masking, but the batches do not say which "
                 f"document a position is of; give them the extra {DOCUMENTS!r}"
             )
-        batch = TensorBatch.of(arrays, device=device)
+        batch = ScoredBatch.of(given, device=device)
         features_BTE, weight_VE = model.output(
             model.hidden_states(batch.inputs_BT, dict(batch.extras))
         )
-        # Only what is scored goes through the head, by far the largest product. The places are
-        # counted here: a device would be waited for until it knows how many there are.
-        features_NE, targets_N = features_BTE.flatten(0, 1), batch.targets_BT.flatten()
-        if arrays.mask_BT is not None:
-            places_N = on_device(torch.from_numpy(np.flatnonzero(arrays.mask_BT)), device)
-            features_NE, targets_N = features_NE[places_N], targets_N[places_N]
-        nats_N: Tensor = nats_per_token(features_NE, weight_VE, targets_N)
+        # Only what is scored goes through the head, by far the largest product.
+        features_NE = features_BTE.flatten(0, 1)
+        if batch.places_N is not None:
+            features_NE = features_NE[batch.places_N]
+        nats_N: Tensor = nats_per_token(features_NE, weight_VE, batch.targets_N)
         if device.type == "mps":  # it has no float64
             nats_N = nats_N.cpu()
         yield nats_N

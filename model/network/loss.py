@@ -24,6 +24,9 @@ from torch.nn import functional
 CHUNK_LOGITS: Mapping[str, int] = {"cpu": 1 << 23, "cuda": 1 << 27}
 """Logits of a chunk by type of device, others as a CPU: 32 MiB in fp32, where smaller ones make the
 products less efficient; 512 MiB on a GPU, whose kernels are started for each chunk."""
+SCORED_LOGITS: Mapping[str, int] = {"cpu": 1 << 23, "cuda": 1 << 26}
+"""The same where no gradient is asked for. On a GPU half as many, as an evaluation's are in fp32: so
+it takes no more memory than the steps around it."""
 
 
 def linear_cross_entropy(
@@ -44,7 +47,7 @@ def linear_cross_entropy(
 
 def nats_per_token(features_SE: Tensor, weight_VE: Tensor, targets_S: Tensor) -> Tensor:
     """-log softmax(features · weightᵀ)[target] of each token [S] in nats."""
-    rows = chunk_rows(weight_VE)
+    rows = chunk_rows(weight_VE, SCORED_LOGITS)
     chunks = [
         functional.cross_entropy(features_CE @ weight_VE.T, targets_C, reduction="none")
         for features_CE, targets_C in zip(
@@ -63,7 +66,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype = features_SE.dtype
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-        tokens, rows = len(features_SE), chunk_rows(weight_VE)
+        tokens, rows = len(features_SE), chunk_rows(weight_VE, CHUNK_LOGITS)
         scored = tokens if mask_S is None else mask_S.sum().clamp(min=1)
         if mask_S is not None:
             targets_S = targets_S.where(mask_S, 0)  # unscored targets need not be valid tokens
@@ -112,7 +115,7 @@ def _softmax(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
     return nats_C, gradient_CV.to(logits_CV.dtype)
 
 
-def chunk_rows(weight_VE: Tensor) -> int:
-    """Tokens of a chunk."""
-    logits = CHUNK_LOGITS.get(weight_VE.device.type, CHUNK_LOGITS["cpu"])
+def chunk_rows(weight_VE: Tensor, most: Mapping[str, int]) -> int:
+    """Tokens of a chunk that has so many logits at most, by type of device."""
+    logits = most.get(weight_VE.device.type, most["cpu"])
     return max(1, logits // len(weight_VE))

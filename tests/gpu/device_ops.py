@@ -104,6 +104,9 @@ class DeviceOps(TorchDispatchMode):
         """Kernels of a stage."""
         return sum(number for (of, _), number in self.kernels.items() if of == stage)
 
+    def started(self, func: Any, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
+        """Called after each kernel; for those who want to know more than their number."""
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
@@ -113,6 +116,12 @@ class DeviceOps(TorchDispatchMode):
         if func.namespace == "stellux":
             with self:
                 return _body_of(func)(*args, **kwargs)
+        if torch.is_inference_mode_enabled() and not _has_kernel(func):
+            # There torch hands out operations that are written in terms of others, such as `to`,
+            # which is a copy or nothing.
+            with self:
+                if (result := func.decompose(*args, **kwargs)) is not NotImplemented:
+                    return result
         _check(name, args, kwargs)
         try:
             result = func(*args, **kwargs)
@@ -121,6 +130,7 @@ class DeviceOps(TorchDispatchMode):
         devices = _devices((args, kwargs, result))
         if GPU in devices and not func.is_view and name not in _NO_KERNEL:
             self.kernels[self.stage, name] += 1
+            self.started(func, args, kwargs, result)
         if name in _COPIES:
             source = _check_copy(args, kwargs, result)
             if source.device.type != GPU and result.device.type == GPU:
@@ -128,6 +138,14 @@ class DeviceOps(TorchDispatchMode):
                 if self._recorded:
                     raise RefusedError("a copy from the host has no place in a recorded step")
         return result
+
+
+def _has_kernel(func: Any) -> bool:
+    """Whether an operation is one of a GPU's, as far as a CPU build knows them."""
+    key = torch._C.DispatchKey.CUDA
+    return func.namespace == "prim" or torch._C._dispatch_has_kernel_for_dispatch_key(
+        func.name(), key
+    )
 
 
 def _body_of(func: Any) -> Any:

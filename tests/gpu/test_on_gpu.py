@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.evaluation.bits_per_byte import evaluate
+from model.evaluation.bits_per_byte import evaluate, nats_by_token
+from model.evaluation.scored_batches import HeldDocuments
 from model.network.batch import TensorBatch
 from model.network.blocked_groups import blocked_outer, blocked_product
 from model.network.documents import DOCUMENTS
@@ -32,6 +34,7 @@ from tests.model.training import test_fp8
 from tests.model.training.test_held_text import placed_batches
 from tests.model.training.test_training import CONFIG, SETTINGS, CountingBatches
 from tests.model.variants import with_variants
+from tune_app.trial.data import EVALUATION_BATCH
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,6 +67,18 @@ def waiting_is_an_error() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@contextmanager
+def waits() -> Iterator[list[warnings.WarningMessage]]:
+    """Collects what waits for the GPU."""
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            yield found
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
@@ -102,6 +117,49 @@ def test_batches_of_a_held_text_are_those_of_the_host() -> None:
         return losses(Training(CONFIG, SETTINGS, batches, baseline=CONFIG, device=GPU), 4)
 
     assert run(text_held=True) == run(text_held=False)
+
+
+def test_a_held_sample_scores_the_same_bits_and_is_waited_for_once() -> None:
+    training = on(GPU)
+    losses(training, 2)
+    text = Source(length=CONFIG.context, masked=True)
+    held = HeldDocuments(text, device=GPU)
+    assert np.array_equal(nats_by_token(training.model, held), nats_by_token(training.model, text))
+    torch.cuda.synchronize()
+    for score in (evaluate, nats_by_token):
+        with waits() as found:
+            score(training.model, held)
+        assert len(found) == 1, [str(one.message) for one in found]
+
+
+def test_a_gpu_scores_few_and_many_sequences_at_once_alike() -> None:
+    """The products of larger batches may be other kernels: the last bits of a score differ."""
+    training = on(GPU, FP32)
+    losses(training, 4)
+
+    def score(at_once: int) -> float:
+        return evaluate(training.model, RandomText(at_once=at_once)).bits_per_byte
+
+    assert score(EVALUATION_BATCH) == pytest.approx(score(8 * EVALUATION_BATCH), abs=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomText:
+    """The same random sequences, so many at once."""
+
+    at_once: int
+    sequences: int = 256
+    text_bytes: int = 256 * CONFIG.context
+
+    def __iter__(self) -> Iterator[Tokens]:
+        shape = (self.sequences, CONFIG.context + 1)
+        tokens = np.random.default_rng(0).integers(CONFIG.vocab_size, size=shape)
+        for first in range(0, self.sequences, self.at_once):
+            part = tokens[first : first + self.at_once]
+            inputs_BT, targets_BT = part[:, :-1].copy(), part[:, 1:].copy()
+            yield Tokens(
+                inputs_BT=inputs_BT, targets_BT=targets_BT, mask_BT=targets_BT != 3, extras={}
+            )
 
 
 def stopped_and_resumed(started: Callable[[], Training], *, steps: int = 3) -> list[StepResult]:

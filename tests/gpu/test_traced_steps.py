@@ -12,7 +12,7 @@ import pytest
 from tests.gpu.fake_cuda import with_fake_cuda
 from tests.gpu.kernel_bounds import MOST_KERNELS
 from tests.gpu.refusals import ATTEMPTS
-from tests.gpu.traced_steps import SEQUENCES, SIZES, cases
+from tests.gpu.traced_steps import HELD, SEQUENCES, SIZES, cases
 
 pytestmark = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None,
@@ -85,6 +85,13 @@ def test_a_step_sends_its_tokens_or_only_where_they_are_held(traced: dict[str, A
     assert traced["default"]["copied"] == arrays * SEQUENCES * config.context * number + keys
     for name in ("held text", "held text, masked documents"):
         assert traced[name]["copied"] == SEQUENCES * number + keys, "a place of each sequence"
+
+
+@pytest.mark.parametrize("name", cases())
+def test_an_evaluation_of_a_held_sample_copies_nothing(name: str, traced: dict[str, Any]) -> None:
+    copied = traced[name]["copied_to_evaluate"]
+    assert copied.pop("evaluation") > 0
+    assert copied == dict.fromkeys(HELD, 0)
 
 
 # A loop over the heads or experts of `small` goes beyond its bound already.

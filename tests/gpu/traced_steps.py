@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from data.batches import Places
-from model.evaluation.bits_per_byte import evaluate
+from model.evaluation.bits_per_byte import evaluate, nats_by_token
+from model.evaluation.scored_batches import HeldDocuments
 from model.network.documents import DOCUMENTS
 from model.spec import ModelConfig
 from model.training.held_text import HeldText
@@ -44,6 +46,12 @@ SIZES: Mapping[str, ModelConfig] = {
     ),
 }
 SEQUENCES = 16
+STEP = "step"
+HELD: Mapping[str, Callable[[Any, Any], object]] = {
+    "evaluation of a held sample": evaluate,
+    "parts of a held sample": nats_by_token,
+}
+"""Ways to score documents that the GPU holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +135,10 @@ class Source:
     length: int
     masked: bool
     text_bytes: int = 1_000
+    sequences: int = SEQUENCES
 
     def batch(self, step: int) -> Tokens:
-        shape = (SEQUENCES, self.length)
+        shape = (self.sequences, self.length)
         mask_BT = None
         if self.masked:
             mask_BT = np.ones(shape, dtype=np.bool_)
@@ -162,7 +171,7 @@ class PlacedSource:
 
 def traced(case: Case, size: str) -> dict[str, Any]:
     """The kernels of a second training step by stage, and of an evaluation of two batches; the
-    bytes that the step copies to the GPU."""
+    bytes that the step copies to the GPU, and those that evaluations copy."""
     config = replace(with_variants(SIZES[size], case.variants), **case.config)
     if case.aligned:
         widths = {name: getattr(config, name) for name in ("d_model", "head_dim", "d_ff")}
@@ -183,28 +192,39 @@ def traced(case: Case, size: str) -> dict[str, Any]:
             config, steps, batches, baseline=config, device=DEVICE, recorder=recorder
         )
         training.step()  # moments and the like are made
+        # Scored tokens are chosen by a mask.
+        text = replace(source, masked=True)
+        sample = HeldDocuments(text, device=DEVICE)
         ops = DeviceOps()
-        stage, refused = "step", ""
-        try:
-            with ops, optimizer_apart(ops):
-                training.step()
-            stage = ops.stage = "evaluation"
-            # Scored tokens are chosen by a mask; the result is read at the end, and once.
-            with ops, torch.no_grad():
-                evaluate(training.model, replace(source, masked=True))
-        except RefusedError as error:
-            if not (stage == "evaluation" and _reads_the_sum(error)):
-                refused = f"{stage}: {error}"
+        refused = ""
+        stages: dict[str, Callable[[], object]] = {
+            STEP: training.step,
+            "evaluation": lambda: evaluate(training.model, text),
+            **{stage: partial(score, training.model, sample) for stage, score in HELD.items()},
+        }
+        for stage, work in stages.items():
+            training_now = stage == STEP
+            if not training_now:
+                ops.stage = stage
+            try:
+                with ops, optimizer_apart(ops), torch.set_grad_enabled(training_now):
+                    work()
+            except RefusedError as error:
+                if not _reads_the_result(error):
+                    refused = f"{stage}: {error}"
+                    break
         with suppress(RefusedError):  # which the recorder keeps
             training.step()
     counts = {name: ops.count(name) for name in ("forward and backward", "optimizer", "evaluation")}
     operations = {f"{stage}: {name}": number for (stage, name), number in ops.kernels.items()}
     copied = ops.copied["forward and backward"] + ops.copied["optimizer"]
+    brought = {stage: ops.copied[stage] for stage in ("evaluation", *HELD)}
     return {
         "refused": refused,
         "kernels": counts,
         "operations": operations,
         "copied": copied,
+        "copied_to_evaluate": brought,
         "recorded": recorder.kernels,
         "not_recorded": recorder.refused,
     }
@@ -231,14 +251,17 @@ class _LooksOn:
         return lambda: None
 
 
-def _reads_the_sum(error: BaseException) -> bool:
-    """Whether it is `evaluate` that reads its one number, at the end."""
+def _reads_the_result(error: BaseException) -> bool:
+    """Whether an evaluation reads what it found, at the end and once."""
     trace = error.__traceback__
     called = []
     while trace is not None:
         called.append(trace.tb_frame.f_code.co_name)
         trace = trace.tb_next
-    return "_total" in called and "_scored" not in called and str(error).startswith("item")
+    reads = {"_total": "_local_scalar_dense", "nats_by_token": "a copy from the device"}
+    return "_scored" not in called and any(
+        name in called and str(error).startswith(reading) for name, reading in reads.items()
+    )
 
 
 if __name__ == "__main__":

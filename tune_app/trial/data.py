@@ -19,7 +19,18 @@ from tune_app.plan.more_tokens import can_be_extended, full_rate_until
 from tune_app.trial.tokenizer_files import TokenizerIdentity
 
 EVALUATION_BATCH = 16
-"""Sequences scored at once; bounds memory and does not change the scores."""
+"""Sequences scored at once, on a GPU at least; bounds memory and changes no more than the last bits
+of a score."""
+TOKENS_AT_ONCE = 8_192
+"""Tokens that a GPU scores at once. By calculation (docs/gpu.md, "Evaluation") fewer can take longer to
+start than to score; of more, what a layer makes no longer stays in the L2 cache."""
+
+
+def sequences_at_once(device: str, *, context: int) -> int:
+    """How many sequences a device scores at once."""
+    if not device.startswith("cuda"):
+        return EVALUATION_BATCH
+    return max(EVALUATION_BATCH, TOKENS_AT_ONCE // context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +62,18 @@ class TrialData:
     Args:
         cell: the cell to train.
         corpora: returns the corpus as packed by a tokenizer.
+        device: that scores the dev documents: `cpu`, `cuda`, …
 
     Raises ValueError if the corpus is unusable or too small for the context.
     """
 
-    def __init__(self, cell: Cell, *, corpora: Callable[[TokenizerSpec], PreparedCorpus]) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        corpora: Callable[[TokenizerSpec], PreparedCorpus],
+        device: str = "cpu",
+    ) -> None:
         self._settings = cell.settings
         corpus = corpora(cell.tokenizer)
         self.tokenizer = TokenizerIdentity.of(corpus.manifest)
@@ -65,10 +83,15 @@ class TrialData:
         refuse_former_sample(cell.settings.sample)
         context, sample_bytes = cell.model.context, cell.settings.evaluation_bytes
         masking = cell.model.document_masking
+        self._at_once = sequences_at_once(device, context=context)
         self._own_per_baseline = baseline.bytes_per_token("train") / corpus.bytes_per_token("train")
         self.batches = self._batches(cell, corpus)
         self.sample = sample_of(
-            corpus, context=context, max_bytes=sample_bytes, document_masking=masking
+            corpus,
+            context=context,
+            max_bytes=sample_bytes,
+            document_masking=masking,
+            batch_size=self._at_once,
         )
         """Stretches of dev scored at every evaluation."""
         self.full = self._documents(cell, corpus, corpus.split("dev"))
@@ -141,7 +164,7 @@ class TrialData:
         return EvaluationDocuments(
             split,
             context=cell.model.context,
-            batch_size=EVALUATION_BATCH,
+            batch_size=self._at_once,
             end_of_text=corpus.end_of_text,
             first=None if most is None else choose(split.document_bytes, most).stretches,
             document_masking=cell.model.document_masking,
@@ -180,14 +203,19 @@ class TrialData:
 
 
 def sample_of(
-    corpus: PreparedCorpus, *, context: int, max_bytes: int, document_masking: bool = False
+    corpus: PreparedCorpus,
+    *,
+    context: int,
+    max_bytes: int,
+    document_masking: bool = False,
+    batch_size: int = EVALUATION_BATCH,
 ) -> EvaluationDocuments:
     """The dev sample of so many bytes: the same text for every tokenizer."""
     stretches = corpus.stretches()
     return EvaluationDocuments(
         stretches,
         context=context,
-        batch_size=EVALUATION_BATCH,
+        batch_size=batch_size,
         end_of_text=corpus.end_of_text,
         first=choose(stretches.document_bytes, max_bytes).stretches,
         document_masking=document_masking,

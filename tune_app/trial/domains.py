@@ -8,6 +8,7 @@ from typing import Any
 from data.mixture import Shares, surprised
 from data.scheduled_batches import ScheduledBatches
 from model.evaluation.bits_per_byte import evaluate
+from model.evaluation.scored_batches import ScoredDocuments
 from model.network.transformer import Transformer
 from tune_app.trial.data import DomainData
 
@@ -23,6 +24,7 @@ class Domains:
 
     Args:
         domains: of the trial's corpus; none for a plain one.
+        samples: of each, to score at every evaluation.
         batches: of the trial.
         shares: at the start; None if corpora are mixed by their size.
         surprise: the power of a loss in its corpus' share; 0 for shares that no loss changes.
@@ -33,10 +35,12 @@ class Domains:
         domains: Sequence[DomainData],
         batches: object,
         *,
+        samples: Sequence[ScoredDocuments],
         shares: Shares | None,
         surprise: float,
     ) -> None:
         self._domains = tuple(domains)
+        self._samples = tuple(samples)
         self._batches = batches if isinstance(batches, ScheduledBatches) else None
         self._shares = shares
         self._surprise = surprise
@@ -93,7 +97,7 @@ class Domains:
         self._changes.append((step, shares))
 
     def _scores(self, model: Transformer) -> tuple[float, ...]:
-        return tuple(evaluate(model, domain.sample).bits_per_byte for domain in self._domains)
+        return tuple(evaluate(model, sample).bits_per_byte for sample in self._samples)
 
     def _named(self, family: str, values: Sequence[float]) -> dict[str, float]:
         return {

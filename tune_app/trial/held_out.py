@@ -12,7 +12,7 @@ from data.progress import Report, silent
 from data.splits import SplitName
 from model.evaluation.bits_per_byte import evaluate
 from tune_app.journal.records import Score
-from tune_app.trial.data import EVALUATION_BATCH
+from tune_app.trial.data import sequences_at_once
 from tune_app.trial.trained import CheckpointError, load
 
 
@@ -69,7 +69,7 @@ def score(
     documents = EvaluationDocuments(
         corpus.split(split),
         context=trained.config.context,
-        batch_size=EVALUATION_BATCH,
+        batch_size=sequences_at_once(device, context=trained.config.context),
         end_of_text=corpus.end_of_text,
         document_masking=trained.config.document_masking,
     )

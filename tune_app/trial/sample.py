@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from data.batches import EvaluationDocuments
 from model.evaluation.bits_per_byte import nats_by_token, perplexity_of
+from model.evaluation.scored_batches import ScoredBatch
+from model.network.batch import Batch
 from model.network.transformer import Transformer
 
 MOST_PARTS = 32
@@ -27,9 +30,16 @@ class SampleScore:
     """Bits per byte of each part: sets of stretches, the same text for every tokenizer."""
 
 
-def score_sample(model: Transformer, sample: EvaluationDocuments) -> SampleScore:
-    """Scores each stretch once, eagerly and in fp32."""
-    nats_N = nats_by_token(model, sample)
+def score_sample(
+    model: Transformer,
+    sample: EvaluationDocuments,
+    batches: Iterable[Batch | ScoredBatch] | None = None,
+) -> SampleScore:
+    """Scores each stretch once, eagerly and in fp32.
+
+    batches: of the sample, if a device holds them; None makes them.
+    """
+    nats_N = nats_by_token(model, sample if batches is None else batches)
     part_N = np.repeat(parts_of(sample.documents), sample.tokens_D)
     nats_P = np.bincount(part_N, weights=nats_N)
     bytes_P = np.bincount(parts_of(sample.documents), weights=sample.bytes_D)

@@ -31,6 +31,7 @@ from tune_app.trial.data import TrialData
 from tune_app.trial.domains import Domains
 from tune_app.trial.former_states import FORMAT
 from tune_app.trial.held_batches import batches_of
+from tune_app.trial.held_samples import samples_of
 from tune_app.trial.sample import score_sample
 from tune_app.trial.step_metrics import StepMetrics
 
@@ -87,7 +88,7 @@ class Trial:
         self._clock = clock
         self._seconds = dict.fromkeys(PHASES, 0.0)
         with self._phase("data"):
-            self._data = TrialData(cell, corpora=corpora)
+            self._data = TrialData(cell, corpora=corpora, device=device)
         with self._phase("start"):
             solved = solved or SolvedModels.of(cell)
             self.config = solved.model
@@ -107,9 +108,11 @@ class Trial:
                 processes=processes,
                 cuda_graph=cuda_graph,
             )
+            self._samples = samples_of(self._data, device=device)
         self._domains = Domains(
             self._data.domains,
             self._data.batches,
+            samples=self._samples.domains,
             shares=cell.settings.mixture,
             surprise=cell.settings.mixture_surprise,
         )
@@ -321,7 +324,7 @@ class Trial:
     def _evaluate(self) -> tuple[dict[str, float], tuple[float, ...]]:
         """The metrics of the sample, and at the end those of the full dev split; the sample's
         parts."""
-        sample = score_sample(self._training.model, self._data.sample)
+        sample = score_sample(self._training.model, self._data.sample, self._samples.dev)
         metrics = {
             "bits_per_byte": sample.bits_per_byte,
             "perplexity": sample.perplexity,
