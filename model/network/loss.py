@@ -25,8 +25,8 @@ CHUNK_LOGITS: Mapping[str, int] = {"cpu": 1 << 23, "cuda": 1 << 27}
 """Logits of a chunk by type of device, others as a CPU: 32 MiB in fp32, where smaller ones make the
 products less efficient; 512 MiB on a GPU, whose kernels are started for each chunk."""
 SCORED_LOGITS: Mapping[str, int] = {"cpu": 1 << 23, "cuda": 1 << 26}
-"""The same where no gradient is asked for. On a GPU half as many, as an evaluation's are in fp32: so
-it takes no more memory than the steps around it."""
+"""The same where no gradient is asked for. On a GPU half as many, as those of an evaluation are in
+fp32, which so takes no more memory than the steps around it."""
 
 
 def linear_cross_entropy(

@@ -22,8 +22,8 @@ EVALUATION_BATCH = 16
 """Sequences scored at once, on a GPU at least; bounds memory and changes no more than the last bits
 of a score."""
 TOKENS_AT_ONCE = 8_192
-"""Tokens that a GPU scores at once. By calculation (docs/gpu.md, "Evaluation") fewer can take longer to
-start than to score; of more, what a layer makes no longer stays in the L2 cache."""
+"""Tokens that a GPU scores at once. By calculation fewer can take longer to start than to score; of
+more, what a layer makes no longer stays in the L2 cache (docs/gpu.md, "Evaluation")."""
 
 
 def sequences_at_once(device: str, *, context: int) -> int:
