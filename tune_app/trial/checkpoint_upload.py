@@ -1,7 +1,7 @@
 """Uploads checkpoints in the background: a copy in memory, then a thread that stores it.
 
 Training waits only for the copy. One checkpoint is uploaded at a time; while the store cannot be
-reached, the thread keeps retrying, and a newer copy replaces the waiting one.
+reached, the thread keeps retrying, and a newer copy replaces the waiting one unless that is kept.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class _Parcel:
     tokens: int
     bits_per_byte: float | None
     last: bool
+    keep: bool
 
 
 class Uploads:
@@ -95,6 +96,7 @@ class Uploads:
         tokens: int,
         bits_per_byte: float | None = None,
         last: bool = False,
+        keep: bool = False,
     ) -> bool:
         """Copies a state and uploads the copy, unless another upload is running.
 
@@ -103,18 +105,24 @@ class Uploads:
             tokens: trained so far.
             bits_per_byte: of the newest evaluation.
             last: whether no other checkpoint will follow.
+            keep: whether no newer one takes its place, however long it waits for a retry.
 
         Returns:
-            Whether it was accepted: False while another upload is running. A checkpoint that waits
-            for a retry is replaced.
+            Whether it was accepted: False while another upload is running, or is to be kept. One
+            that waits for a retry is replaced otherwise.
         """
         with self._changed:
-            if self._sending or self._closed:
+            kept = self._parcel is not None and self._parcel.keep
+            if self._sending or kept or self._closed:
                 return False
             # Free the old copy before making the new one: never three in memory.
             self._parcel = None
             self._parcel = _Parcel(
-                state=snapshot(state()), tokens=tokens, bits_per_byte=bits_per_byte, last=last
+                state=snapshot(state()),
+                tokens=tokens,
+                bits_per_byte=bits_per_byte,
+                last=last,
+                keep=keep,
             )
             if self._thread is None:
                 self._thread = threading.Thread(

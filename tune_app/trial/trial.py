@@ -254,16 +254,23 @@ class Trial:
         return enough or tokens >= goal or tokens == self._full_rate_until
 
     def _keep_if_last_at_full_rate(self) -> None:
-        """Before the cool-down's first step, stores the checkpoint that more tokens go on from."""
+        """Before the cool-down's first step, takes the checkpoint that more tokens go on from.
+
+        Training goes on while it is stored; only an older one that is being stored is waited for.
+        """
         if self._uploads is None or self.tokens != self._full_rate_until:
             return
         if self.tokens in (self.resumed_from, self._uploads.stored_tokens):
             return
-        try:
-            self.save()
-        except TimeoutError as error:
+        if self._begin_upload(keep=True):
+            return
+        self._uploads.wait(_SAVE_PATIENCE)
+        if not self._begin_upload(keep=True):
             logger.warning(
-                "%s, so cell %s cannot be trained on more tokens later", error, self.cell.key
+                "no checkpoint was stored in %.0f s, so cell %s cannot be trained on more tokens "
+                "later",
+                _SAVE_PATIENCE,
+                self.cell.key,
             )
 
     def close(self) -> None:
@@ -346,8 +353,11 @@ class Trial:
         if self._save_now or seconds >= self._timing.seconds(self._save_cost):
             self._begin_upload()
 
-    def _begin_upload(self) -> bool:
-        """Starts to upload a copy of the state; False while another upload is running."""
+    def _begin_upload(self, *, keep: bool = False) -> bool:
+        """Starts to upload a copy of the state; False while another upload is running.
+
+        keep: whether it is to be stored whatever comes after it.
+        """
         if self._uploads is None:
             return False
         started = self._clock()
@@ -356,6 +366,7 @@ class Trial:
             tokens=self.tokens,
             bits_per_byte=None if self._last is None else self._last.bits_per_byte,
             last=self._all_evaluated,
+            keep=keep,
         )
         if taken:
             self._saved_at = self._clock()

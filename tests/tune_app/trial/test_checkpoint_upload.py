@@ -101,6 +101,20 @@ def test_an_unreachable_store_is_tried_again_with_the_newest_state(
     uploads.close()
 
 
+def test_one_that_is_kept_is_retried_until_it_is_stored() -> None:
+    checkpoints = SlowCheckpoints(failures=2)
+    checkpoints.may_go.set()
+    uploads = Uploads(checkpoints, first_pause=0.05)
+    assert uploads.begin(lambda: {"weights": torch.ones(1)}, tokens=10, keep=True)
+    while checkpoints.failures:
+        assert not uploads.begin(lambda: pytest.fail("copied"), tokens=20)
+    assert uploads.wait(10)
+    assert uploads.begin(lambda: {"weights": torch.ones(1)}, tokens=20)
+    assert uploads.wait(10)
+    assert [tokens for tokens, _ in checkpoints.saved] == [10, 20]
+    uploads.close()
+
+
 def test_the_end_waits_for_no_store_that_does_not_answer() -> None:
     before = set(threading.enumerate())
     checkpoints = SlowCheckpoints(failures=10**6)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,36 @@ def test_more_tokens_give_the_same_bits_as_if_they_had_been_there_from_the_start
     torch.testing.assert_close(last["model"], other_last["model"], rtol=0, atol=0)
     for name in ("training", "tokens", "steps"):
         assert last[name] == other_last[name]
+
+
+def test_training_goes_on_while_the_last_state_at_the_full_rate_is_stored(
+    corpora: Corpora,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    may_go = threading.Event()
+
+    class Slow(Checkpoints):
+        def save(self, state: Mapping[str, Any], **known: Any) -> str:
+            assert may_go.wait(10)
+            return super().save(state, **known)
+
+    monkeypatch.setattr("tune_app.trial.trial._SAVE_PATIENCE", 0.5)
+    cell = Cell.from_values(SMALL)
+    store = PathStore(tmp_path)
+    store.check()
+    trial = Trial(cell, corpora=corpora, checkpoints=Slow(store, cell=cell.key))
+    while trial.tokens < SMALL["tokens"]:
+        trial.advance(at_most=0)
+    assert not list(tmp_path.rglob("*.pt")), "nothing is stored yet"
+    may_go.set()
+    while not trial.finished:
+        trial.advance(at_most=1)
+    trial.close()
+    stored = sorted(int(path.name.partition("-")[0]) for path in tmp_path.rglob("*.json"))
+    assert stored == [FULL_RATE_UNTIL, SMALL["tokens"]]
+    assert "later" not in caplog.text
 
 
 def test_what_diverged_is_not_kept_to_go_on_from(
