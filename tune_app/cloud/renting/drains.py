@@ -117,7 +117,9 @@ class Drains:
                 name: at for name, at in self._drivers.items() if steady - at <= DRIVER_S
             }
             number = 0 if drain is None else drain.number
-            told = [name for name in self._drivers if number and self._saved.get(name) == number]
+            # What was told for a drain that is over counts for no other.
+            self._saved = {name: told for name, told in self._saved.items() if told == number}
+            told = [name for name in self._drivers if name in self._saved]
             return Seen(
                 now=self._clock(),
                 budget=budget,

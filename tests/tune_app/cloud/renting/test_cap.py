@@ -173,6 +173,18 @@ def test_a_higher_cap_ends_the_drain_and_workers_come_back(build: Callable[..., 
     assert len(cluster.market.rented) == 2
 
 
+def test_what_drivers_said_in_an_earlier_drain_is_forgotten(build: Callable[..., Cluster]) -> None:
+    cluster = build(cap=0.5, price=0.1, wanted=1)
+    cluster.run(lambda: cluster.phase is Phase.SAVING)
+    drains = cluster.rentals.money.drains
+    order = drains.current()
+    assert order is not None
+    drains.driver_saved("earlier", order.number - 1)
+    drains.driver_saved("sweep", order.number)
+    cluster.step(15.0)
+    assert drains._saved == {"sweep": order.number}
+
+
 def test_the_time_to_save_is_measured(build: Callable[..., Cluster]) -> None:
     cluster = build(cap=0.5, price=0.1, wanted=2, save_s=120.0)
     assert cluster.rentals.budget().ending.save_s == 180.0
