@@ -29,3 +29,9 @@ class Ending:
 
     def __str__(self) -> str:
         return f"paused: {self.reason}" if self.kind is EndKind.DOLLARS else self.reason
+
+
+COMPLETE = Ending(kind=EndKind.COMPLETE, reason="")
+CTRL_C = Ending(kind=EndKind.INTERRUPTION, reason="interrupted")
+TERMINATED = Ending(kind=EndKind.INTERRUPTION, reason="terminated")
+"""By a signal other than Ctrl-C's."""

@@ -38,7 +38,7 @@ from tune_app.cluster.purse import Purse
 from tune_app.command_line import ENDING, handled
 from tune_app.faults.policy import micro_batch_size
 from tune_app.formats import duration
-from tune_app.journal.endings import Ending, EndKind
+from tune_app.journal.endings import CTRL_C, TERMINATED, Ending, EndKind
 from tune_app.journal.full_disk import wait_until_written
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import SweepListener
@@ -324,9 +324,8 @@ def interrupts(halt: Halt, tell: Callable[[str], None]) -> Iterator[None]:
         now = time.monotonic()
         if halt.ending is None:
             asked_at = now
-            reason = "interrupted" if number == signal.SIGINT else "terminated"
-            halt.ending = Ending(kind=EndKind.INTERRUPTION, reason=reason)
-            reasons.put(reason)
+            halt.ending = CTRL_C if number == signal.SIGINT else TERMINATED
+            reasons.put(halt.ending.reason)
         elif now - asked_at > _SAME_SIGNAL:
             raise KeyboardInterrupt
 

@@ -8,9 +8,6 @@ from tune_app.command_line import INTERRUPTED, OUT_OF_DOLLARS
 from tune_app.journal.endings import Ending, EndKind
 from tune_app.journal.records import Status
 
-CTRL_C = Ending(kind=EndKind.INTERRUPTION, reason="interrupted")
-COMPLETE = Ending(kind=EndKind.COMPLETE, reason="")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:

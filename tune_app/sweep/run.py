@@ -10,6 +10,7 @@ from rich.text import Text
 
 from tune_app.cluster.daemon import ClusterDaemon
 from tune_app.cluster.options import RunOptions
+from tune_app.journal.endings import COMPLETE, CTRL_C
 from tune_app.journal.journal import Journal
 from tune_app.journal.reached import reached
 from tune_app.plan.plan import SweepPlan
@@ -25,7 +26,7 @@ from tune_app.sweep.gpu_sharing import shared_gpus
 from tune_app.sweep.inheritance import Inheritance
 from tune_app.sweep.leader_score import score_leader
 from tune_app.sweep.order import begin
-from tune_app.sweep.outcome import COMPLETE, CTRL_C, Outcome
+from tune_app.sweep.outcome import Outcome
 from tune_app.sweep.preflight import (
     check_storage,
     keep_tokenizers,

@@ -14,7 +14,7 @@ from tune_app.cluster.capacity import ClusterSize
 from tune_app.cluster.corpus_share import Tokens
 from tune_app.cluster.options import Means, RunOptions
 from tune_app.cluster.purse import Purse
-from tune_app.journal.endings import Ending, EndKind
+from tune_app.journal.endings import CTRL_C, Ending, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.listener import Broadcast, SweepListener
 from tune_app.plan.plan import SweepPlan, with_round
@@ -23,7 +23,6 @@ from tune_app.results.mirrors.all_mirrors import mirrors
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.checks import check_all
 from tune_app.sweep.order import begin, in_order, lost_baseline
-from tune_app.sweep.outcome import CTRL_C
 from tune_app.sweep.preflight import seconds_between_losses
 from tune_app.sweep.rounds import next_round
 from tune_app.sweep.store_location import Stores, refuse_unshared

@@ -11,9 +11,9 @@ import pytest
 
 from tests.tune_app.journals import make_journal
 from tune_app import plan_sweep, run_sweep
-from tune_app.journal.endings import Ending, EndKind
+from tune_app.journal.endings import CTRL_C, Ending, EndKind
 from tune_app.journal.records import Status
-from tune_app.sweep.outcome import CTRL_C, Outcome
+from tune_app.sweep.outcome import Outcome
 
 AXES = {"embedding": ("tied", "untied")}
 LOST = Ending(kind=EndKind.LOST, reason="the baseline diverged")

@@ -15,6 +15,7 @@ from rich.console import Console
 from data.prepared import PreparedCorpus
 from tests.tune_app.journals import make_journal
 from tune_app.command_line import INTERRUPTED
+from tune_app.journal.endings import CTRL_C
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Score, Status
 from tune_app.plan.tokenizer import tokenizer_of
@@ -25,7 +26,7 @@ from tune_app.results.summary import summarise
 from tune_app.results.tables import cell_rows
 from tune_app.stores.base import StoreUnreachableError
 from tune_app.sweep.leader_score import cells_to_score, score_leader
-from tune_app.sweep.outcome import CTRL_C, Outcome
+from tune_app.sweep.outcome import Outcome
 from tune_app.terminal.tables import summary
 from tune_app.trial import held_out
 
