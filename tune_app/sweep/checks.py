@@ -52,9 +52,7 @@ def check_all(
     for cell in left:
         if cell.config is not None:
             Cell.from_values(cell.values).training_config()
-    means = Means.of(options, size or this_machine(options.device))
-    if size is None and not options.on_a_cluster and options.cells_at_once is None:
-        means = within_memory(means, left, memory=usable_memory())
+    means = resources(options, left, size=size)
     with reading_explained(plan.corpus):
         find_corpus(plan.corpus)
     folder = options.results / plan.name
@@ -74,6 +72,22 @@ def check_all(
         cells_at_once=means.cells_at_once,
         dry=dry,
     )
+    return means
+
+
+def resources(
+    options: RunOptions, cells: Sequence[PlannedCell], *, size: ClusterSize | None = None
+) -> Means:
+    """What the options come to for these cells: no more of them at once than this machine's memory
+    holds, unless a number was asked for.
+
+    size: of the cluster that trains them; None for this machine.
+
+    Raises ValueError for options that cannot be met.
+    """
+    means = Means.of(options, size or this_machine(options.device))
+    if size is None and not options.on_a_cluster and options.cells_at_once is None:
+        means = within_memory(means, cells, memory=usable_memory())
     return means
 
 

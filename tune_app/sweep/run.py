@@ -17,7 +17,7 @@ from tune_app.plan.plan import SweepPlan
 from tune_app.stopping.all_rules import StoppingRules
 from tune_app.sweep.announcement import announce
 from tune_app.sweep.beginnings import bring
-from tune_app.sweep.checks import check_all, this_machine
+from tune_app.sweep.checks import check_all, resources, this_machine
 from tune_app.sweep.continuation import continuation
 from tune_app.sweep.corpora import prepared_corpora, sweep_record
 from tune_app.sweep.dollars import purse_of, refuse_over_limit
@@ -116,7 +116,7 @@ def train_sweep(
         sharing = stack.enter_context(shared_gpus(options, means, standing.left, here=here))
         if sharing.options != options:
             options = sharing.options
-            means = check_all(plan, options, size=cluster, cells=standing.left)
+            means = resources(options, standing.left, size=cluster)
         if cluster is not None:
             refuse_unshared_store(chosen_store(options.checkpoints, folder), cluster)
         corpora = prepared_corpora(plan, console)

@@ -4,6 +4,7 @@ trace."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,25 @@ from tune_app.cluster.options import Means, RunOptions
 from tune_app.plan.plan import SweepPlan, make_plan
 from tune_app.plan.space import Space
 from tune_app.plan.wishes import Wishes
-from tune_app.sweep.checks import check_all, refuse_beyond_this_machine
+from tune_app.stores.base import StoreError
+from tune_app.sweep.checks import check_all, refuse_beyond_this_machine, resources
 
 
 def plan_of(**fixed: Any) -> SweepPlan:
     sizes = {"target_parameters": 1_000_000, "vocab_size": 4_096, "tokens": 1_000}
     space = Space(name="small", axes={"glu_expansion": [2.0, 2.66]}, fixed={**sizes, **fixed})
     return make_plan(space, Wishes())
+
+
+def test_resources_are_found_again_without_asking_the_store_again(tmp_path: Path) -> None:
+    """As for another number of cells on a GPU, once that was found out."""
+    away = str(tmp_path / "a file")
+    Path(away).write_text("no folder")
+    options = RunOptions(results=tmp_path / "runs", gpus=0, checkpoints=away)
+    cells = plan_of().cells
+    with pytest.raises(StoreError, match="a file"):
+        check_all(plan_of(), options)
+    assert resources(options, cells) == resources(replace(options, checkpoints=None), cells)
 
 
 def test_a_dry_run_finds_the_resources_and_leaves_no_trace(tmp_path: Path) -> None:
