@@ -22,8 +22,11 @@ from torch._inductor.utils import fresh_cache
 from benchmarks import batched_seeds
 from benchmarks.contenders import PlainTransformer, random_batches
 from benchmarks.gpu_cards import card_of
-from data.batches import TrainingBatches
+from data.batches import EvaluationDocuments, TrainingBatches
 from data.prepared import PackedSplit
+from model.evaluation.bits_per_byte import evaluate
+from model.evaluation.products import FP32, TF32
+from model.evaluation.scored_batches import HeldDocuments
 from model.network.batch import TensorBatch
 from model.sizing.budget import solve
 from model.sizing.cost import training_flops_per_token
@@ -43,11 +46,14 @@ SMALL, LARGE = 16, 256
 READ_EVERY = 16
 TEXT_TOKENS = 5_000_000
 """Of the text that our loops train on."""
+SAMPLE_TOKENS = 1 << 16
+"""Of the dev sample: about as many as the default one has."""
+SCORED_AT_ONCE = (16, 32, 64)
 SEED_ROUNDS = 9
 MOST_MILLIONS = 10_000
 """Of tokens, among which the least that compile=auto compiles is looked for."""
 
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 app = App(name="python -m benchmarks.gpu_check", help=__doc__, version_flags=[])
 
@@ -73,6 +79,7 @@ def check(*, report: Path | None = None, steps: int = 48) -> None:
     status, tests = _tests()
     lines += ["## Tests", "", "```", *tests, "```", "", "## Speed", ""]
     lines += list(_speeds(steps))
+    lines += ["", "## Evaluation", "", *_evaluations()]
     lines += ["", "## Several seeds as one model", "", *_seeds_as_one(steps)]
     text = "\n".join(lines) + "\n"
     print(text)
@@ -144,6 +151,30 @@ def _speeds(steps: int) -> Iterator[str]:
         found.append(_break_even(config, sequences, speeds))
     yield ""
     yield from found
+
+
+def _evaluations() -> Iterator[str]:
+    """What a dev sample takes and what TF32 changes, by how many sequences are scored at once."""
+    config = solve(ModelSpec())
+    model = _training(config, SMALL).model
+    yield f"A dev sample of {SAMPLE_TOKENS:,} random tokens; three turns each, the best."
+    yield ""
+    yield "| sequences at once | fp32, ms | TF32, ms | TF32's error, bits per byte |"
+    yield "|---|---|---|---|"
+    for sequences in SCORED_AT_ONCE:
+        sample = EvaluationDocuments(
+            _split(config, SAMPLE_TOKENS),
+            context=config.context,
+            batch_size=sequences,
+            end_of_text=0,
+        )
+        held = HeldDocuments(sample, device=GPU)
+        found = {one: evaluate(model, held, precision=one).bits_per_byte for one in (FP32, TF32)}
+        times = [
+            f"{_seconds(partial(evaluate, model, held, precision=one), 3) * 1e3:.1f}"
+            for one in (FP32, TF32)
+        ]
+        yield f"| {sequences} | {' | '.join(times)} | {found[TF32] - found[FP32]:+.1e} |"
 
 
 def _seeds_as_one(steps: int) -> Iterator[str]:
@@ -220,14 +251,18 @@ def _training(
 
 def _text(config: ModelConfig, sequences: int) -> TrainingBatches:
     """Batches of a random text, as a cell reads them."""
-    tokens = np.random.default_rng(0).integers(config.vocab_size, size=TEXT_TOKENS, dtype=np.uint16)
-    split = PackedSplit(
+    split = _split(config, TEXT_TOKENS)
+    return TrainingBatches(split, context=config.context, batch_size=sequences, seed=0)
+
+
+def _split(config: ModelConfig, size: int) -> PackedSplit:
+    tokens = np.random.default_rng(0).integers(config.vocab_size, size=size, dtype=np.uint16)
+    return PackedSplit(
         name="train",
         tokens=tokens,
-        document_offsets=np.array([0, TEXT_TOKENS]),
-        document_bytes=np.array([TEXT_TOKENS]),
+        document_offsets=np.array([0, size]),
+        document_bytes=np.array([size]),
     )
-    return TrainingBatches(split, context=config.context, batch_size=sequences, seed=0)
 
 
 def _ours(training: Training) -> Step:

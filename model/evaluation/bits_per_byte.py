@@ -1,4 +1,4 @@
-"""Scores a model on text: bits per byte and perplexity, in fp32.
+"""Scores a model on text: bits per byte and perplexity, in fp32 unless TF32 is asked for.
 
 Shapes: B sequences, T tokens, N scored tokens, E features, V vocabulary.
 """
@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.evaluation.products import FP32, products_in
 from model.evaluation.scored_batches import ScoredBatch, ScoredDocuments
 from model.network.batch import Batch
 from model.network.documents import DOCUMENTS
@@ -37,15 +38,19 @@ class Evaluation:
     """Scored tokens."""
 
 
-def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
-    """Scores every token of the documents once, eagerly and in fp32; auxiliary losses are ignored.
+def evaluate(
+    model: Transformer, documents: ScoredDocuments, *, precision: str = FP32
+) -> Evaluation:
+    """Scores every token of the documents once, eagerly; auxiliary losses are ignored.
 
     A model with document masking scores each token with the context of its own document alone.
+
+    precision: of products, `fp32` or `tf32`; the latter changes nothing but on CUDA.
 
     The model's mode and all random generators stay as they were. Raises ValueError if nothing is
     scored, or if the batches do not say which document a position is of and the model must know.
     """
-    with scoring(model):
+    with scoring(model, precision):
         nats, tokens = _total(model, documents)
     if tokens == 0 or documents.text_bytes == 0:
         raise ValueError("the documents have no token to score; evaluate on a split with text")
@@ -59,21 +64,26 @@ def evaluate(model: Transformer, documents: ScoredDocuments) -> Evaluation:
 
 
 def nats_by_token(
-    model: Transformer, documents: Iterable[Batch | ScoredBatch]
+    model: Transformer, documents: Iterable[Batch | ScoredBatch], *, precision: str = FP32
 ) -> NDArray[np.float64]:
     """The nats of every scored token in order, [N]; otherwise as `evaluate`."""
-    with scoring(model):
+    with scoring(model, precision):
         found = [nats_N.double() for nats_N in _scored(model, documents)]
         return torch.cat(found).cpu().numpy()
 
 
 @contextmanager
-def scoring(model: Transformer) -> Iterator[None]:
-    """Inside the block a model is evaluated, eagerly and in fp32; its mode stays as it was."""
+def scoring(model: Transformer, precision: str = FP32) -> Iterator[None]:
+    """Inside the block a model is evaluated, eagerly and in fp32, but for products in another
+    precision; its mode stays as it was."""
     training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(_device(model).type, enabled=False):
+        with (
+            torch.inference_mode(),
+            torch.autocast(_device(model).type, enabled=False),
+            products_in(precision),
+        ):
             yield
     finally:
         model.train(training)

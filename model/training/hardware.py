@@ -14,13 +14,24 @@ from typing import Any
 
 import torch
 
-from model.training.precision import BF16, FP8, FP16, Precision, chosen_precision
+from model.training.precision import (
+    BF16,
+    FP8,
+    FP16,
+    Precision,
+    chosen_precision,
+    evaluation_precision,
+)
 
 Environment = dict[str, str | int | bool]
 """What the bits of a result depend on besides the run's settings, as plain values."""
+EVALUATION = "evaluation"
+"""Its field for the precision of products where the dev sample is scored."""
 
 FP16_FROM = (7, 0)
 """Compute capability of the first GPUs with tensor cores, which multiply fp16 (Volta)."""
+TF32_FROM = (8, 0)
+"""The compute capability from which on an NVIDIA GPU multiplies TF32: Ampere and newer."""
 FP8_CAPABILITY = (8, 9)
 """The compute capability from which on an NVIDIA GPU multiplies FP8: Ada, Hopper and newer."""
 
@@ -55,6 +66,10 @@ class DeviceKind(ABC):
 
     def multiplies_fp16(self, device: str) -> bool:
         """Whether it multiplies fp16 faster than fp32."""
+        return False
+
+    def multiplies_tf32(self, device: str) -> bool:
+        """Whether it multiplies TF32, which torch can be told to use for fp32."""
         return False
 
     @abstractmethod
@@ -105,6 +120,12 @@ class Cuda(DeviceKind):
     def multiplies_fp16(self, device: str) -> bool:
         try:
             return torch.cuda.get_device_capability(device) >= FP16_FROM
+        except _NO_GPU:
+            return False
+
+    def multiplies_tf32(self, device: str) -> bool:
+        try:
+            return torch.cuda.get_device_capability(device) >= TF32_FROM
         except _NO_GPU:
             return False
 
@@ -166,6 +187,13 @@ def precision_on(device: str, asked: str, *, shared: bool = False) -> Precision:
     return chosen_precision(asked, device=device, multiplies=multiplies, shared=shared)
 
 
+def evaluation_precision_on(device: str, training: str) -> Precision:
+    """In which precision a training in `training` scores its dev sample on a device."""
+    return evaluation_precision(
+        training, device=device, multiplies_tf32=kind_of(device).multiplies_tf32(device)
+    )
+
+
 def compiler_found(device: str) -> bool:
     """Whether torch.compile has the compiler it needs: C++ on a CPU, C for Triton on a GPU."""
     return shutil.which(kind_of(device).compiler()[1]) is not None
@@ -184,6 +212,7 @@ def environment(device: str, *, precision: str, compiled: bool) -> Environment:
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "precision": precision,
+        EVALUATION: evaluation_precision_on(device, precision).name,
         "compiled": compiled,
         "torch": str(torch.__version__),
     }

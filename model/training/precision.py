@@ -1,11 +1,12 @@
-"""In which precision a training multiplies, decided from what its device can. Pure."""
+"""In which precision a training multiplies, and the evaluations in it, decided from what its device
+can. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-BF16, FP16, FP32, FP8 = "bf16", "fp16", "fp32", "fp8"
+BF16, FP16, FP32, FP8, TF32 = "bf16", "fp16", "fp32", "fp8", "tf32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class Precision:
     """A decision."""
 
     name: str
-    """`bf16`, `fp16`, `fp32` or `fp8`."""
+    """`bf16`, `fp16`, `fp32` or `fp8`; of an evaluation `fp32` or `tf32`."""
     reason: str
 
 
@@ -57,3 +58,21 @@ def chosen_precision(
     return Precision(
         name=FP16, reason=f"{device} multiplies fp16 and not bf16, so the loss is scaled"
     )
+
+
+def evaluation_precision(training: str, *, device: str, multiplies_tf32: bool) -> Precision:
+    """In which precision products are computed where the dev sample is scored.
+
+    TF32 changes a score by less than 10⁻⁴ bits per byte (docs/gpu.md, "Evaluation") and starts no
+    more kernels than fp32; bf16 does, for its casts.
+
+    Args:
+        training: the training's precision.
+        device: for the reason.
+        multiplies_tf32: whether the device has instructions for it.
+    """
+    if training == FP32:
+        return Precision(name=FP32, reason="training is in fp32")
+    if multiplies_tf32:
+        return Precision(name=TF32, reason=f"{device} multiplies it, and training is in {training}")
+    return Precision(name=FP32, reason=f"{device} does not multiply TF32")

@@ -37,6 +37,7 @@ from model.training.compiler import Compiler
 from model.training.fp8 import in_fp8
 from model.training.gpu_errors import told_by
 from model.training.hardware import (
+    EVALUATION,
     deterministic_algorithms,
     differences,
     environment,
@@ -270,7 +271,8 @@ class Training:
                     "resume with the settings it was saved with, or start anew"
                 )
         if changed := differences(
-            {**state["environment"], **micro_batch},
+            # States of before it was recorded were all evaluated in fp32.
+            {EVALUATION: FP32, **state["environment"], **micro_batch},
             {**self.environment, "micro_batch_size": self.training.micro_batch_size},
         ):
             logger.warning(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from model.evaluation.bits_per_byte import evaluate, nats_by_token
+from model.evaluation.products import TF32
 from model.evaluation.scored_batches import HeldDocuments
 from model.network.batch import TensorBatch
 from model.network.blocked_groups import blocked_outer, blocked_product
@@ -23,7 +24,7 @@ from model.network.documents import DOCUMENTS
 from model.network.grouped import grouped_product
 from model.network.loss import linear_cross_entropy
 from model.training.batched_muon import BatchedMuon
-from model.training.hardware import KINDS
+from model.training.hardware import KINDS, evaluation_precision_on
 from model.training.held_text import HeldText
 from model.training.settings import TrainingConfig
 from model.training.step_graph import CudaRecorder
@@ -130,6 +131,20 @@ def test_a_held_sample_scores_the_same_bits_and_is_waited_for_once() -> None:
         with waits() as found:
             score(training.model, held)
         assert len(found) == 1, [str(one.message) for one in found]
+
+
+def test_an_evaluation_in_tf32_is_near_that_in_fp32_and_changes_nothing_else() -> None:
+    if evaluation_precision_on(GPU, "bf16").name != TF32:
+        pytest.skip("needs TF32")
+    training = on(GPU)
+    losses(training, 20)
+    assert training.environment["evaluation"] == TF32
+    text = RandomText(at_once=64)
+    before = evaluate(training.model, text)
+    rounded = evaluate(training.model, text, precision=TF32)
+    assert rounded.bits_per_byte == pytest.approx(before.bits_per_byte, abs=1e-4)
+    assert rounded != before, "this GPU's products were in fp32"
+    assert evaluate(training.model, text) == before
 
 
 def test_a_gpu_scores_few_and_many_sequences_at_once_alike() -> None:

@@ -25,6 +25,7 @@ class Domains:
     Args:
         domains: of the trial's corpus; none for a plain one.
         samples: of each, to score at every evaluation.
+        precision: of the products of these scores; all of dev is scored in fp32.
         batches: of the trial.
         shares: at the start; None if corpora are mixed by their size.
         surprise: the power of a loss in its corpus' share; 0 for shares that no loss changes.
@@ -36,11 +37,13 @@ class Domains:
         batches: object,
         *,
         samples: Sequence[ScoredDocuments],
+        precision: str,
         shares: Shares | None,
         surprise: float,
     ) -> None:
         self._domains = tuple(domains)
         self._samples = tuple(samples)
+        self._precision = precision
         self._batches = batches if isinstance(batches, ScheduledBatches) else None
         self._shares = shares
         self._surprise = surprise
@@ -97,7 +100,10 @@ class Domains:
         self._changes.append((step, shares))
 
     def _scores(self, model: Transformer) -> tuple[float, ...]:
-        return tuple(evaluate(model, sample).bits_per_byte for sample in self._samples)
+        return tuple(
+            evaluate(model, sample, precision=self._precision).bits_per_byte
+            for sample in self._samples
+        )
 
     def _named(self, family: str, values: Sequence[float]) -> dict[str, float]:
         return {

@@ -25,6 +25,8 @@ class Samples:
     dev: ScoredDocuments
     domains: tuple[ScoredDocuments, ...]
     """Of each corpus of a mixed one."""
+    precision: str
+    """Of the products where they are scored. All of dev, scored once, is scored in fp32."""
 
 
 def should_hold_samples(*, device: str, tokens: int, free: int, share: float) -> Holding:
@@ -52,7 +54,7 @@ def should_hold_samples(*, device: str, tokens: int, free: int, share: float) ->
     return Holding(held=True, reason=of_free)
 
 
-def samples_of(data: TrialData, *, device: str) -> Samples:
+def samples_of(data: TrialData, *, device: str, precision: str) -> Samples:
     """The samples of a trial, which score the same wherever they are."""
     on_gpu = device.startswith("cuda")
     domains = tuple(domain.sample for domain in data.domains)
@@ -66,8 +68,9 @@ def samples_of(data: TrialData, *, device: str) -> Samples:
     log = logger.info if on_gpu else logger.debug
     log("the dev samples are %s: %s", where, holding.reason)
     if not holding.held:
-        return Samples(dev=data.sample, domains=domains)
+        return Samples(dev=data.sample, domains=domains, precision=precision)
     return Samples(
         dev=HeldDocuments(data.sample, device=device),
         domains=tuple(HeldDocuments(one, device=device) for one in domains),
+        precision=precision,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.batches import EvaluationDocuments
 from model.evaluation.bits_per_byte import nats_by_token, perplexity_of
+from model.evaluation.products import FP32
 from model.evaluation.scored_batches import ScoredBatch
 from model.network.batch import Batch
 from model.network.transformer import Transformer
@@ -34,12 +35,18 @@ def score_sample(
     model: Transformer,
     sample: EvaluationDocuments,
     batches: Iterable[Batch | ScoredBatch] | None = None,
+    *,
+    precision: str = FP32,
 ) -> SampleScore:
-    """Scores each stretch once, eagerly and in fp32.
+    """Scores each stretch once, eagerly.
 
-    batches: of the sample, if a device holds them; None makes them.
+    Args:
+        model: to score.
+        sample: what is scored.
+        batches: of the sample, if a device holds them; None makes them.
+        precision: of products: see `evaluate`.
     """
-    nats_N = nats_by_token(model, sample if batches is None else batches)
+    nats_N = nats_by_token(model, sample if batches is None else batches, precision=precision)
     part_N = np.repeat(parts_of(sample.documents), sample.tokens_D)
     nats_P = np.bincount(part_N, weights=nats_N)
     bytes_P = np.bincount(parts_of(sample.documents), weights=sample.bytes_D)

@@ -17,7 +17,7 @@ from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
 from model.evaluation.bits_per_byte import evaluate
 from model.training.compiler import Compiler
-from model.training.hardware import differences, kind_of
+from model.training.hardware import EVALUATION, differences, kind_of
 from model.training.opening import open_training
 from model.training.steps import StepResult, read_all
 from tune_app.devices import peak_memory
@@ -108,11 +108,14 @@ class Trial:
                 processes=processes,
                 cuda_graph=cuda_graph,
             )
-            self._samples = samples_of(self._data, device=device)
+            self._samples = samples_of(
+                self._data, device=device, precision=str(self._training.environment[EVALUATION])
+            )
         self._domains = Domains(
             self._data.domains,
             self._data.batches,
             samples=self._samples.domains,
+            precision=self._samples.precision,
             shares=cell.settings.mixture,
             surprise=cell.settings.mixture_surprise,
         )
@@ -331,7 +334,12 @@ class Trial:
     def _evaluate(self) -> tuple[dict[str, float], tuple[float, ...]]:
         """The metrics of the sample, and at the end those of the full dev split; the sample's
         parts."""
-        sample = score_sample(self._training.model, self._data.sample, self._samples.dev)
+        sample = score_sample(
+            self._training.model,
+            self._data.sample,
+            self._samples.dev,
+            precision=self._samples.precision,
+        )
         metrics = {
             "bits_per_byte": sample.bits_per_byte,
             "perplexity": sample.perplexity,

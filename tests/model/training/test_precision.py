@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.training.hardware import precision_on
+from model.training.hardware import evaluation_precision_on, precision_on
 from model.training.precision import chosen_precision
 
 
@@ -59,3 +59,25 @@ def test_gpus_are_known_by_their_compute_capability(
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_plan_for_gpus_needs_none() -> None:
     assert precision_on("cuda", "auto").name == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("capability", "training", "name", "reason"),
+    [
+        ((9, 0), "bf16", "tf32", "cuda:1 multiplies it, and training is in bf16"),
+        ((8, 0), "fp8", "tf32", "cuda:1 multiplies it, and training is in fp8"),
+        ((8, 0), "fp32", "fp32", "training is in fp32"),
+        ((7, 5), "fp16", "fp32", "cuda:1 does not multiply TF32"),
+    ],
+)
+def test_a_dev_sample_is_scored_in_tf32_where_the_training_is_not_in_fp32(
+    capability: tuple[int, int],
+    training: str,
+    name: str,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    choice = evaluation_precision_on("cuda:1", training)
+    assert (choice.name, choice.reason) == (name, reason)
+    assert [evaluation_precision_on(one, "bf16").name for one in ("cpu", "mps")] == ["fp32"] * 2

@@ -283,6 +283,21 @@ def test_another_thread_count_at_resume_is_warned_of(caplog: pytest.LogCaptureFi
     assert not caplog.records
 
 
+def test_another_precision_of_evaluations_at_resume_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = start().state_dict()
+    assert state["environment"]["evaluation"] == "fp32"
+    state["environment"]["evaluation"] = "tf32"
+    with caplog.at_level(logging.WARNING):
+        start().load_state_dict(state)
+    assert "evaluation: tf32 → fp32" in caplog.text
+    caplog.clear()
+    del state["environment"]["evaluation"]  # as before it was recorded
+    start().load_state_dict(state)
+    assert not caplog.records
+
+
 def test_only_the_generator_of_its_own_gpu_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     generators = {"cuda:1": torch.tensor([1]), "cuda:0": torch.tensor([0])}
     monkeypatch.setattr(torch.cuda, "get_rng_state", generators.__getitem__)

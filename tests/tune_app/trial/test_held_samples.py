@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from data.batches import Batch, EvaluationDocuments
 from data.prepare import prepare
 from data.prepared import PreparedCorpus
 from data.tokenizers.spec import TokenizerSpec
+from model.evaluation import bits_per_byte
 from model.evaluation.bits_per_byte import evaluate
 from model.evaluation.scored_batches import HeldDocuments
+from model.training.hardware import Cpu
 from model.training.held_text import SHARE_OF_FREE, Holding
 from tests.tune_app.trial.test_data_schedules import SMALL, Corpora, corpora, name, run_to_end
 from tests.tune_app.trial.test_trial import results
@@ -120,3 +123,24 @@ def test_more_sequences_at_once_change_a_score_by_less_than_a_millionth(
     )
     ours, theirs = (evaluate(trial._training.model, one).bits_per_byte for one in (many, few))
     assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_samples_are_scored_in_the_recorded_precision_and_all_of_dev_in_fp32(
+    name: str, corpora: Corpora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cpu, "multiplies_bf16", lambda self: True)
+    monkeypatch.setattr(Cpu, "multiplies_tf32", lambda self, device: True)
+    told: list[str] = []
+    products_in = bits_per_byte.products_in
+
+    def watched(precision: str) -> AbstractContextManager[None]:
+        told.append(precision)
+        return products_in(precision)
+
+    monkeypatch.setattr(bits_per_byte, "products_in", watched)
+    values = {**SMALL, "corpus": name, "tokens": 256, "evaluations": 2}
+    trial = Trial(Cell.from_values(values), corpora=corpora)
+    run_to_end(trial)
+    assert trial._state()["training"]["environment"]["evaluation"] == "tf32"
+    first, last = ["tf32"] * 3, ["tf32", "fp32", "tf32", "tf32", "fp32", "fp32"]
+    assert told == first + last, "dev and its two corpora; at the end also all of each"
