@@ -21,6 +21,7 @@ import torch
 
 from model.evaluation.bits_per_byte import nats_by_token
 from model.training import step_graph
+from model.training.gpu_errors import told_by
 from tune_app.devices import allocated_at_most, device_memory, use_threads
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
@@ -62,8 +63,17 @@ def _say(found: Mapping[str, Any]) -> None:
     print(json.dumps(found), flush=True)  # noqa: T201 - the probe reads it
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answers the question in the input."""
+    question = json.loads(sys.stdin.readline())
     try:
-        answer(json.loads(sys.stdin.readline()))
-    except torch.OutOfMemoryError:
+        answer(question)
+    except RuntimeError as error:
+        # With many processes a GPU may have no memory even for what the driver needs of each.
+        if not isinstance(told_by(error, device=question["device"]), torch.OutOfMemoryError):
+            raise
         _say(OUT_OF_MEMORY)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
+import torch
 
+from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, OUT_OF_MEMORY, cuda_error
 from tests.tune_app.sweeps import planned
 from tune_app.cluster.capacity import ClusterSize, Machines
 from tune_app.cluster.options import Means, RunOptions
@@ -198,3 +200,29 @@ def test_the_peak_is_of_steps_as_cells_take_them_and_of_an_evaluation_beside(
     before = did[: did.index("peak")]
     assert before == (["recorded", "started", "scored"] if cuda_graph else ["scored"])
     assert ("started" in did[len(before) :]) == cuda_graph, "what is timed, too"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (cuda_error(OUT_OF_MEMORY), True),
+        (cuda_error(ILLEGAL_ADDRESS), False),
+        (RuntimeError("shapes do not fit"), False),
+    ],
+    ids=["of the allocator", "of the driver", "lost", "code"],
+)
+def test_only_a_lack_of_memory_is_said_to_be_one(
+    error: Exception,
+    said: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(question: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(probed_cell, "answer", fail)
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"device": "cpu"}\n'))
+    with nullcontext() if said else pytest.raises(type(error)):
+        probed_cell.main()
+    assert capsys.readouterr().out == ('{"out_of_memory": true}\n' if said else "")
