@@ -36,8 +36,8 @@ def told_by(
     if torch.device(device).type == "cuda" and isinstance(error, RuntimeError):
         try:
             torch.cuda.synchronize(device)
-        except torch.AcceleratorError as answer:
-            if _is_loss(answer):
+        except RuntimeError as answer:  # a plain one where CUDA was never there
+            if isinstance(answer, torch.AcceleratorError) and _is_loss(answer):
                 return answer
     for one in errors:
         if isinstance(one, torch.OutOfMemoryError):

@@ -106,6 +106,13 @@ def test_a_cpu_is_not_asked_and_a_user_s_mistake_is_none_of_a_gpu(gpu: SimpleNam
     assert told_by(ValueError("a batch of 3 sequences"), device="cuda") is None
 
 
+def test_where_cuda_was_never_there_no_gpu_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "torch.cuda.synchronize", lambda device: raising(RuntimeError("No CUDA GPUs"))()
+    )
+    assert told_by(RuntimeError("No CUDA GPUs are available"), device="cuda") is None
+
+
 def test_what_an_error_wraps_counts_and_circles_end() -> None:
     lost = cuda_error(ILLEGAL_ADDRESS)
     wrapped = RuntimeError("backend='inductor' raised")
