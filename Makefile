@@ -29,6 +29,9 @@ sweep: $(VENV)/.runtime
 study: $(VENV)/.runtime
 	@$(BIN)/python -m tune_app.study $(ARGS)
 
+# Each process, and those that tests start, read what one before them compiled.
+test test-sweeps test-services test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 

@@ -28,10 +28,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=_turn)
 
 
+LONGEST = (
+    "tests/tune_app/sweep/test_sweep.py",
+    "tests/tune_app/trial/test_trial.py",
+    "tests/gpu/test_traced_steps.py",
+    "tests/model/training/shards/test_sharded.py",
+)
+"""Files of half a minute and more."""
+
+
 def _turn(item: pytest.Item) -> int:
     if item.get_closest_marker("chaos"):
         return 0
-    return 1 if "sweeps" in getattr(item, "fixturenames", ()) else 2
+    sweeps = "sweeps" in getattr(item, "fixturenames", ())
+    return 1 if sweeps or item.location[0] in LONGEST else 2
 
 
 @pytest.fixture(scope="session")
