@@ -199,10 +199,20 @@ def main(
     vocab_size: Annotated[
         int | None,
         Parameter(
-            name=["--vocab-size", "--vocabulary"], converter=from_command_line, metavar="COUNT"
+            name=["--vocab-size", "--vocabulary"],
+            converter=from_command_line,
+            metavar="COUNT",
+            help="Tokens of the tokenizer, end-of-text included, e.g. 8k; default: those of the "
+            "tokenizer's file, else 4,096.",
         ),
     ] = None,
-    tokenizer: str = DEFAULT_KIND,
+    tokenizer: Annotated[
+        str,
+        Parameter(
+            help="byte_level_bpe or superbpe, which are trained on the corpus; or the path of a "
+            "tokenizer.json, or hf:owner/name for the one of a model on the hub."
+        ),
+    ] = DEFAULT_KIND,
     cache: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -212,12 +222,6 @@ def main(
     ----------
     corpus
         A name or a path, as above.
-    vocab_size
-        Tokens of the tokenizer, end-of-text included, e.g. 8k; default: those of the
-        tokenizer's file, else 4,096.
-    tokenizer
-        byte_level_bpe or superbpe, which are trained on the corpus; or the path of a
-        tokenizer.json, or hf:owner/name for the one of a model on the hub.
     cache
         Where prepared corpora are kept; default: $STELLUX_CACHE, else ~/.cache/stellux.
     json

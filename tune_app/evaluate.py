@@ -35,9 +35,9 @@ app = App(
     text.""",
     help_epilogue=examples(
         f"{_NAME} quick",
-        f"{_NAME} quick --suite small_bench --suite gsm8k --data published",
+        f"{_NAME} quick --suite gsm8k --data published",
         f"{_NAME} exports/wide --suite novel.txt",
-        f"{_NAME} exports/wide --lm-eval gsm8k,minerva_math,mmlu_stem --limit 10",
+        f"{_NAME} exports/wide --lm-eval gsm8k,mmlu_stem --limit 10",
     ),
     help_format="plaintext",
     version=version_text,
@@ -50,13 +50,34 @@ def evaluate(
         str, Parameter(help="Name of a sweep, folder of an export, or path of a checkpoint.")
     ],
     *,
-    suite: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    suite: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="What on; repeat the option; default: language_modelling, or nothing besides "
+            "--lm-eval.",
+        ),
+    ] = (),
     cell: str | None = None,
-    data: Path | None = None,
+    data: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder with published files; default: none, and the tasks of small_bench are "
+            "read from the Hugging Face hub."
+        ),
+    ] = None,
     to: Path | None = None,
     overlap_words: int = 13,
     shortest_overlap: int = 8,
-    lm_eval: Annotated[str | None, Parameter(name="--lm-eval")] = None,
+    lm_eval: Annotated[
+        str | None,
+        Parameter(
+            name="--lm-eval",
+            help="Tasks of EleutherAI's lm-evaluation-harness, separated by commas; needs the "
+            "library, which `make harness` installs; default: none.",
+        ),
+    ] = None,
     lm_eval_tasks: Annotated[Path | None, Parameter(name="--lm-eval-tasks")] = None,
     limit: int | None = None,
     fewshot: int | None = None,
@@ -69,27 +90,18 @@ def evaluate(
 
     Parameters
     ----------
-    suite
-        What on; may be given several times. Default: language_modelling, or nothing
-        besides --lm-eval.
     cell
         Label or key of a cell; default: the leader, on the seed on which it scored best.
-    data
-        Folder with published files. Without it the tasks of small_bench are read from
-        the Hugging Face hub.
     to
         Folder of the results; default: in the sweep's folder, or evaluations/.
     overlap_words
         Words in a row that, found in the training text, make an example contaminated.
     shortest_overlap
         A text of fewer words is never called contaminated.
-    lm_eval
-        Tasks of EleutherAI's lm-evaluation-harness, separated by commas; needs the
-        library, which `make harness` installs.
     lm_eval_tasks
-        Folder with further tasks of the harness, in YAML files.
+        Folder with further tasks of the harness, in YAML files; default: its own tasks alone.
     limit
-        Examples at most of each of these tasks.
+        Examples at most of each of these tasks; default: all.
     fewshot
         Examples in front of each question; default: as the task says.
     wandb

@@ -35,7 +35,7 @@ app = App(
     export again.""",
     help_epilogue=examples(
         f"{_NAME} exports/wide --data conversations.jsonl",
-        f"{_NAME} exports/wide --data conversations.jsonl --dev held_out.jsonl --epochs 5",
+        f"{_NAME} exports/wide --data train.jsonl --dev dev.jsonl",
     ),
     help_format="plaintext",
     version=version_text,

@@ -29,7 +29,7 @@ app = App(
     outgrows the model's context goes on with its second half.""",
     help_epilogue=examples(
         f"{_NAME} quick --prompt 'def main'",
-        f"{_NAME} quick --cell '45% × 4' --prompt 'import' --temperature 0",
+        f"{_NAME} quick --cell '45% × 4' --temperature 0",
         f"{_NAME} exports/wide --prompt 'The film' --seed 3 --stream",
         f"{_NAME} exports/wide-tuned --chat 'How are you?'",
     ),
@@ -63,7 +63,7 @@ def generate(
     prompt
         The text; default: the start of a document.
     chat
-        A message instead, for a model that `stellux finetune` made: its answer is written.
+        A message instead, for a model that `stellux finetune` made; default: none.
     cell
         Label or key of a cell; default: the leader, on the seed on which it scored best.
     temperature

@@ -28,7 +28,7 @@ app = App(
     help_epilogue=examples(
         f"{_NAME} bundles/quick.zip",
         f"{_NAME} bundles/quick.zip --cell '35% × 3' --evaluations 3",
-        f"{_NAME} bundles/reviews.zip --corpus ~/data/reviews.jsonl:review",
+        f"{_NAME} bundles/reviews.zip --corpus ~/reviews.jsonl:review",
     ),
     help_format="plaintext",
     version=version_text,
@@ -38,6 +38,7 @@ app = App(
 @app.default
 def verify(
     path: Annotated[Path, Parameter(name="BUNDLE", help="The archive, or its unpacked folder.")],
+    /,
     *,
     without_training: Annotated[bool, Parameter(negative="")] = False,
     sweep: str | None = None,
@@ -68,7 +69,7 @@ def verify(
     threads
         CPU threads; with another number than the sweep's the last bits differ.
     corpus
-        Where the text is, if it is not where it was.
+        Where the text is; default: where it was.
     largest
         GiB that the archive may have unpacked.
     """

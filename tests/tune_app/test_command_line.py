@@ -42,6 +42,14 @@ APPS = (
     "tune_app.overfit",
     "tune_app.rates.__main__",
     "tune_app.presets",
+    "tune_app.evaluate",
+    "tune_app.export",
+    "tune_app.finetune",
+    "tune_app.generate",
+    "tune_app.bundle",
+    "tune_app.compare",
+    "tune_app.dashboard",
+    "tune_app.verify",
     "data.prepare",
     "tune_app.cloud.commands",
 )
@@ -130,6 +138,9 @@ def test_every_option_says_its_default_and_none_always_fails() -> None:
             if not argument.show or not any(name.startswith("--") for name in names):
                 continue
             told = str(argument.parameter.help or field.help)
+            assert "\n" not in told, f"{names[0]}: a line of it would be indented"
+            empty = field.default == () and argument.parameter.show_default is not False
+            assert not empty, f"{names[0]} would say [default: ()]"
             shown = field.default not in (None, field.empty, ())
             assert shown or field.required or "default: " in told.lower() or "repeat" in told, names
 

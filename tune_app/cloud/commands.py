@@ -138,7 +138,14 @@ def status(*, cluster: Path | None = None, socket: Path | None = None) -> int:
 def reap(
     cluster: Path | None = None,
     *,
-    orphans: Annotated[bool, Parameter(negative="")] = False,
+    orphans: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="End only machines that no head has, that have stopped, or that are past their "
+            "time: safe at any time. It needs the account's key on this machine.",
+        ),
+    ] = False,
     socket: Path | None = None,
     apart: float = 60.0,
     within: float = 900.0,
@@ -152,9 +159,6 @@ def reap(
     ----------
     cluster
         The cluster's YAML, or only its name; default: this machine is the head.
-    orphans
-        End only machines that no head has, that have stopped, or that are past their time: safe
-        at any time. It needs the account's key on this machine.
     socket
         Of the daemon; default: STELLUX_CLOUD_SOCKET, else /run/stellux/cloud.sock.
     apart
@@ -254,7 +258,7 @@ def rehearse(
     cap: float = 1.0,
     minutes: float = 20.0,
     image: str = "",
-    gpus: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    gpus: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
 ) -> int:
     """Compare Vast.ai with what is assumed of it, on one machine for minutes. It costs money.
 
@@ -289,17 +293,20 @@ def rehearse(
 
 
 @app.command(sort_key=9)
-def total(*, total_dollars: float | None = None) -> int:
+def total(
+    *,
+    total_dollars: Annotated[
+        float | None,
+        Parameter(
+            help="Set this total; default: none. Clusters that are up already count from their "
+            "next `ray up` on."
+        ),
+    ] = None,
+) -> int:
     """Show what all clusters of the account may spend together, and what each has of it.
 
     Kept on this machine, beside the account's key: `ray up` sets a cluster's whole cap aside, and
     refuses one that does not fit; `ray down` frees what was not spent.
-
-    Parameters
-    ----------
-    total_dollars
-        Set this total; default: none. Clusters that are up already count from their next
-        `ray up` on.
     """
     from tune_app.cloud.secrets.account_total import read_total, set_total  # noqa: PLC0415
 

@@ -59,9 +59,14 @@ class RunOptions:
             "as many as bring at least a tenth more tokens/s; default: 1."
         ),
     ] = None
-    cuda_graph: Annotated[bool, Parameter(negative="")] = False
-    """Start each training step on a GPU as one CUDA graph: fewer launches, the same results. No GPU
-    has run it yet."""
+    cuda_graph: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Start each training step on a GPU as one CUDA graph: fewer launches, the same "
+            "results. No GPU has run it yet.",
+        ),
+    ] = False
     address: str | None = None
     """Address of a running Ray cluster, e.g. auto; default: start Ray on this machine."""
     checkpoints: Annotated[
@@ -74,9 +79,14 @@ class RunOptions:
     ] = None
     checkpoint_every: float | None = None
     """Seconds between checkpoints; default: 2 to 15 minutes, by what a checkpoint costs."""
-    share_compiled: Literal["auto", "on", "off"] = "auto"
-    """Share compiled code through the checkpoint store. It is run without a check, so auto does so
-    only in a folder that no other user can write to; on trusts all who can write to the store."""
+    share_compiled: Annotated[
+        Literal["auto", "on", "off"],
+        Parameter(
+            help="Share compiled code through the checkpoint store. It is run without a check, so "
+            "auto does so only in a folder that no other user can write to; on trusts all who can "
+            "write to the store."
+        ),
+    ] = "auto"
     keep_checkpoints: int | None = None
     """Newest checkpoints kept of each cell; default: 2 while it trains, then only the last."""
     keep_best: int = 1
@@ -97,9 +107,13 @@ class RunOptions:
     ] = None
     on_error: Literal["continue", "stop"] = "continue"
     """When the code of a cell fails: continue with the other cells, or stop the sweep."""
-    hang_minutes: float = 30.0
-    """A step of a cell, which includes compiling and saving, is given up after this: its process
-    ends, and the cell continues in another."""
+    hang_minutes: Annotated[
+        float,
+        Parameter(
+            help="A step of a cell, which includes compiling and saving, is given up after this: "
+            "its process ends, and the cell continues in another."
+        ),
+    ] = 30.0
     wandb: Literal["off", "offline", "online"] = "off"
     """Also log the curves to Weights & Biases."""
     show_ray: Annotated[bool, Parameter(negative="")] = False

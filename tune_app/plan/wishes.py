@@ -194,16 +194,27 @@ class Wishes:
         None
     )
     """Vocabulary size of the tokenizer, e.g. 8k; default: the space's, else 16k."""
-    like: Annotated[str | None, Parameter(group=_WHAT, metavar="PRESET")] = None
-    """Sizes and variants of a model like this preset, at the sweep's budget and vocabulary;
-    `stellux presets` lists them; default: the space's own."""
+    like: Annotated[
+        str | None,
+        Parameter(
+            group=_WHAT,
+            metavar="PRESET",
+            help="Sizes and variants of a model like this preset, at the sweep's budget and "
+            "vocabulary; `stellux presets` lists them; default: the space's own.",
+        ),
+    ] = None
     tokens: Annotated[Count, Parameter(group=_WHAT)] = None
     """Baseline tokens to train each cell on, e.g. 20M; default: the space's, else 5M."""
     steps: Annotated[Count, Parameter(group=_WHAT)] = None
     """Steps of the baseline, in place of tokens; default: the space's, else tokens count."""
-    epochs: Annotated[float | None, Parameter(group=_WHAT)] = None
-    """Passes over the training text, in place of tokens, e.g. 0.5; default: the space's, else
-    tokens count."""
+    epochs: Annotated[
+        float | None,
+        Parameter(
+            group=_WHAT,
+            help="Passes over the training text, in place of tokens, e.g. 0.5; default: the "
+            "space's, else tokens count.",
+        ),
+    ] = None
     seeds: Annotated[Seeds, Parameter(group=_WHAT)] = (0,)
     """Train each configuration once per seed, e.g. 0,1,2."""
     set: Annotated[
@@ -226,11 +237,16 @@ class Wishes:
             "repeat the option. `--sampler-set help` shows all settings.",
         ),
     ] = ()
-    scheduler: Annotated[str | None, Parameter(group=_RULES)] = None
-    """Rule that pauses or stops cells by rank: asha (the best go on), halving (the same, a rung at
-    a time), asha-stop (stops what is worse than earlier arrivals), race (seed by seed, until one
-    design is left or the rest cannot be told apart) or none; default: the space's, else asha; a
-    sweep that exists keeps its own."""
+    scheduler: Annotated[
+        str | None,
+        Parameter(
+            group=_RULES,
+            help="Rule that pauses or stops cells by rank: asha (the best go on), halving (the "
+            "same, a rung at a time), asha-stop (stops what is worse than earlier arrivals), race "
+            "(seed by seed, until one design is left or the rest cannot be told apart) or none; "
+            "default: the space's, else asha; a sweep that exists keeps its own.",
+        ),
+    ] = None
     scheduler_set: Annotated[
         Settings,
         Parameter(
@@ -243,9 +259,14 @@ class Wishes:
     """The scheduler's η: the best 1/η of the cells pass a rung; default: the space's, else 2."""
     grace_fraction: Annotated[float | None, Parameter(group=_RULES)] = None
     """The scheduler's first rung, as a share of the tokens; default: the space's, else 0.25."""
-    smallest_difference: Annotated[float | None, Parameter(group=_RULES)] = None
-    """Bits per byte that matter to a race: it ends once the rest are within it; default: the
-    space's, else 0.005."""
+    smallest_difference: Annotated[
+        float | None,
+        Parameter(
+            group=_RULES,
+            help="Bits per byte that matter to a race: it ends once the rest are within it; "
+            "default: the space's, else 0.005.",
+        ),
+    ] = None
     kill_rule: Annotated[
         Literal["ppl", "bpb", "sigma", "off"] | None,
         Parameter(

@@ -49,7 +49,7 @@ def replay(
         str, Parameter(help="The name of a sweep, or a CSV or Parquet file of curves.")
     ] = "quick",
     *,
-    scheduler: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    scheduler: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     orders: int = 1_000,
     workers: int = 2,
     seed: int = 0,

@@ -72,7 +72,13 @@ def train(
     keep_best: int = 1,
     threads: int = 1,
     device: str = "auto",
-    processes: int = 1,
+    processes: Annotated[
+        int,
+        Parameter(
+            help="Processes that share the model and each batch: as many GPUs, from the device on. "
+            "Fewer or more may continue the cell."
+        ),
+    ] = 1,
     cuda_graph: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Train one cell.
@@ -91,9 +97,6 @@ def train(
         CPU threads. More help only where nothing else runs, and give other last bits.
     device
         auto (a GPU if there is one), cpu, cuda, one of several GPUs as in cuda:1, or mps.
-    processes
-        Processes that share the model and each batch: as many GPUs, from the device on. Fewer or
-        more may continue the cell.
     cuda_graph
         Start each step as one CUDA graph: fewer launches, the same results. No GPU has run it yet.
     """
