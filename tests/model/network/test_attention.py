@@ -29,9 +29,11 @@ def build(**changes: object) -> Transformer:
         return Transformer(config, scales=Scales.own(config))
 
 
-@pytest.fixture(params=["products", "kernel"])
+@pytest.fixture(params=["products", "blocks", "kernel"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways in which a CPU computes attention."""
+    """The ways in which a CPU computes attention: all queries at once, some of them, its kernel."""
+    if request.param == "blocks":
+        monkeypatch.setattr(kernels, "QUERIES_OF_A_BLOCK", 4)
     if request.param == "kernel":
         monkeypatch.setattr(kernels, "PRODUCTS_UP_TO", 0)
 

@@ -56,9 +56,11 @@ def packed() -> tuple[Tensor, dict[str, Tensor]]:
     return tokens_BT, {DOCUMENTS: documents_T.int().expand(2, -1)}
 
 
-@pytest.fixture(params=["products", "kernel"], autouse=True)
+@pytest.fixture(params=["products", "blocks", "kernel"], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways in which a CPU computes attention."""
+    """The ways in which a CPU computes attention: all queries at once, some of them, its kernel."""
+    if request.param == "blocks":
+        monkeypatch.setattr(kernels, "QUERIES_OF_A_BLOCK", 5)
     if request.param == "kernel":
         monkeypatch.setattr(kernels, "PRODUCTS_UP_TO", 0)
 

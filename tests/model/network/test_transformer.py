@@ -106,7 +106,7 @@ def test_rotation_leaves_only_the_distance_in_the_product() -> None:
     assert products_TT[0, 1] != pytest.approx(products_TT[0, 2].item())
 
 
-@pytest.mark.parametrize("length", [1, 7, 64])
+@pytest.mark.parametrize("length", [1, 7, 64, 300])
 def test_attention_written_out_is_scaled_dot_product_attention(length: int) -> None:
     query, key, value = torch.randn(3, 2, 3, length, 10, requires_grad=True)
     ours = causal_attention(query, key, value, scale=0.3)
