@@ -171,6 +171,14 @@ class Ledger(LaunchesStore, AccountsStore):
             RequestState.UNCERTAIN.value,
         )
 
+    def standing(self) -> tuple[list[Rental], list[Attempt]]:
+        """All that bills or may: live instances, and attempts in flight, at the same moment.
+
+        Read one after the other, an attempt that becomes an instance meanwhile would be in neither.
+        """
+        with self._lock:
+            return self.live(), self.in_flight()
+
     # Instances
 
     def observe(self, instance: Instance) -> None:

@@ -52,7 +52,7 @@ class Money:
 
     def budget(self) -> Budget:
         """The budget now. Pending requests count as rented, time since the last list as running."""
-        live, under_way = self._ledger.live(), self._ledger.in_flight()
+        live, under_way = self._ledger.standing()
         return Budget(
             cap=self._settings.cap_dollars,
             spending=self.billing.spent(),
@@ -86,7 +86,7 @@ class Money:
             empty: whether the last list showed no instance.
         """
         budget = self.budget()
-        drain = self.drains.step(budget, empty=empty and not self._ledger.in_flight())
+        drain = self.drains.step(budget, empty=empty and not budget.workers)
         return drain.reason if drain is not None and drain.phase is not Phase.SAVING else ""
 
     def _waiting(self) -> str:

@@ -362,10 +362,8 @@ class Rentals:
         return self.money.budget()
 
     def _seen_empty(self) -> bool:
-        """Whether the last list showed nothing of this cluster, and the ledger knows nothing."""
-        if self._listed is None or self._incomplete:
-            return False
-        return not self._listed[1] and not self._ledger.live()
+        """Whether the last list showed nothing of this cluster."""
+        return self._listed is not None and not self._incomplete and not self._listed[1]
 
     # Inside
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from tests.tune_app.cloud.clock import Clock
+from tests.tune_app.cloud.ledger.test_ledger import QUOTE
 from tests.tune_app.cloud.renting.metered_market import MeteredMarket
 from tune_app.cloud.errors import BudgetError, CloudError, LaunchError
 from tune_app.cloud.ledger.ledger import Ledger
+from tune_app.cloud.ledger.records import Rental
 from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.renting.drain import Phase
 from tune_app.cloud.renting.rented_machines import Rentals
@@ -280,3 +283,27 @@ def test_at_the_cap_another_clusters_workers_stay(build: Callable[..., Cluster])
     cluster.market.labels[7], cluster.market.billed[7] = "stellux/other/worker/2/a.1", 0.0
     cluster.run(lambda: cluster.phase is Phase.ENDED)
     assert list(cluster.market.rented) == [7]
+
+
+def test_a_machine_counts_at_the_moment_in_which_its_request_is_answered(
+    build: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The market's answer is written by another thread, between two reads of the budget."""
+    cluster = build(cap=50.0, price=0.1, wanted=1)
+    ledger = cluster.ledger
+    attempt = ledger.reserve("w0", cluster="mine", node_type="worker", quote=QUOTE, at_most=1)
+    answered = threading.Thread(target=ledger.rented, args=(attempt.id, 5))
+    read = ledger.live
+
+    def live() -> list[Rental]:
+        found = read()
+        if answered.ident is None:
+            answered.start()
+            answered.join(0.5)  # it may have to wait until all is read
+        return found
+
+    monkeypatch.setattr(ledger, "live", live)
+    budget = cluster.rentals.budget()
+    answered.join()
+    assert (budget.workers, budget.per_hour > 0) == (1, True)
+    assert [rental.contract for rental in read()] == [5]
