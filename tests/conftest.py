@@ -8,12 +8,19 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 def pytest_configure() -> None:
-    """One thread a process: OpenMP's threads of two processes that wait for each other on two cores
-    made tests of a third of a second take over a minute."""
+    """For cores that others use, too."""
+    # One thread a process: OpenMP's threads of two processes that wait for each other on two cores
+    # made tests of a third of a second take over a minute.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # How long an example takes on a busy machine says nothing about the code.
+    settings.register_profile(
+        "shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
+    settings.load_profile("shared cores")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

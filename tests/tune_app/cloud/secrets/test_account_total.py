@@ -73,7 +73,7 @@ def test_a_file_that_cannot_be_read_is_no_empty_one(tmp_path: Path, text: str) -
             call()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.floats(0.1, 90), st.floats(0, 1), st.booleans()),
