@@ -14,6 +14,7 @@ from rich.console import Console
 
 from tests.tune_app.sweeps import observe, record_of
 from tune_app.cluster.options import RunOptions
+from tune_app.journal.endings import CTRL_C
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Action, Decision, Score
 from tune_app.plan.plan import SweepPlan
@@ -25,7 +26,7 @@ from tune_app.study.run import read_study, run_study
 from tune_app.study.spec import Study
 from tune_app.sweep.folder import JOURNAL
 from tune_app.sweep.inheritance import Inheritance
-from tune_app.sweep.outcome import CTRL_C, Outcome
+from tune_app.sweep.outcome import Outcome
 
 Scorer = Callable[[Mapping[str, Any]], float]
 """A cell's values → its bits per byte at the end."""
