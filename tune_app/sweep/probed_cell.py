@@ -26,7 +26,7 @@ from tune_app.devices import allocated_at_most, device_memory, use_threads
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
 from tune_app.sweep.estimate import random_batches, training_on_random_tokens
-from tune_app.trial.data import EVALUATION_BATCH
+from tune_app.trial.data import sequences_at_once
 
 PEAK, MEMORY, TOKENS, SECONDS = "peak_bytes", "memory_bytes", "tokens", "seconds"
 OUT_OF_MEMORY: Mapping[str, bool] = {"out_of_memory": True}
@@ -48,7 +48,8 @@ def answer(question: Mapping[str, Any]) -> None:
     for _ in range(WARM_UP):
         _ = training.step().loss
     # What a graph keeps for its steps is not free for an evaluation.
-    batches = random_batches(training.config, batch_size=EVALUATION_BATCH)
+    at_once = sequences_at_once(device, context=training.config.context)
+    batches = random_batches(training.config, batch_size=at_once)
     nats_by_token(training.model, [batches.batch(0)])
     _say({PEAK: allocated_at_most(device), MEMORY: device_memory(device)})
     sys.stdin.readline()
