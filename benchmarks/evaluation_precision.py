@@ -30,6 +30,7 @@ from data.prepare import prepare
 from model.evaluation import bits_per_byte
 from model.network.transformer import Transformer
 from search_spaces import embedding_glu, quick
+from tests.gpu.device_ops import body_of
 from tune_app.plan.cell import Cell
 from tune_app.trial.data import sample_of
 from tune_app.trial.sample import score_sample
@@ -94,7 +95,7 @@ class RoundedProducts(TorchDispatchMode):
         name = func._schema.name.partition("::")[2]
         if func.namespace == "stellux":
             with self:
-                return torch._library.custom_ops.OPDEFS[func._schema.name]._init_fn(*args, **kwargs)
+                return body_of(func)(*args, **kwargs)
         if name not in PRODUCTS:
             return func(*args, **kwargs)
         self.products += 1

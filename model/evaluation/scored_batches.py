@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.batch import Batch, on_device
+from model.network.batch import Batch, moved
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,19 +35,15 @@ class ScoredBatch:
         """
         if isinstance(batch, ScoredBatch):
             return batch
-
-        def moved(array: NDArray[Any]) -> Tensor:
-            return on_device(torch.from_numpy(np.ascontiguousarray(array)), device)
-
         targets_N, places_N = batch.targets_BT.reshape(-1), None
         if batch.mask_BT is not None:
             places = np.flatnonzero(batch.mask_BT)
-            targets_N, places_N = targets_N[places], moved(places)
+            targets_N, places_N = targets_N[places], moved(places, device)
         return cls(
-            inputs_BT=moved(batch.inputs_BT),
-            targets_N=moved(targets_N),
+            inputs_BT=moved(batch.inputs_BT, device),
+            targets_N=moved(targets_N, device),
             places_N=places_N,
-            extras={name: moved(array) for name, array in batch.extras.items()},
+            extras={name: moved(array, device) for name, array in batch.extras.items()},
         )
 
 

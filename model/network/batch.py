@@ -43,6 +43,11 @@ def on_device(tensor: Tensor, device: str | torch.device) -> Tensor:
     return tensor.to(device)
 
 
+def moved(array: NDArray[Any], device: str | torch.device) -> Tensor:
+    """An array as a contiguous tensor on a device, as `on_device`."""
+    return on_device(torch.from_numpy(array).contiguous(), device)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TensorBatch:
     """A batch as tensors on one device."""
@@ -60,18 +65,14 @@ class TensorBatch:
         for one memory layout only; a batch that was made there as it is."""
         if isinstance(batch, TensorBatch):
             return batch
-
-        def moved(array: NDArray[Any]) -> Tensor:
-            return on_device(torch.from_numpy(array).contiguous(), device)
-
         sequences, length = batch.inputs_BT.shape
         mask_BT = batch.mask_BT
         scored_B = [length] * sequences if mask_BT is None else mask_BT.sum(axis=1).tolist()
         return cls(
-            inputs_BT=moved(batch.inputs_BT),
-            targets_BT=moved(batch.targets_BT),
-            mask_BT=None if mask_BT is None else moved(mask_BT),
-            extras={name: moved(array) for name, array in batch.extras.items()},
+            inputs_BT=moved(batch.inputs_BT, device),
+            targets_BT=moved(batch.targets_BT, device),
+            mask_BT=None if mask_BT is None else moved(mask_BT, device),
+            extras={name: moved(array, device) for name, array in batch.extras.items()},
             scored_B=tuple(scored_B),
         )
 

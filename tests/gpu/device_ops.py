@@ -115,7 +115,7 @@ class DeviceOps(TorchDispatchMode):
         name = func._schema.name.partition("::")[2]
         if func.namespace == "stellux":
             with self:
-                return _body_of(func)(*args, **kwargs)
+                return body_of(func)(*args, **kwargs)
         if torch.is_inference_mode_enabled() and not _has_kernel(func):
             # There torch hands out operations that are written in terms of others, such as `to`,
             # which is a copy or nothing.
@@ -148,7 +148,7 @@ def _has_kernel(func: Any) -> bool:
     )
 
 
-def _body_of(func: Any) -> Any:
+def body_of(func: Any) -> Any:
     """What an operation of our own does; FakeTensorMode sees only the shape of its result."""
     return torch._library.custom_ops.OPDEFS[func._schema.name]._init_fn
 

@@ -113,8 +113,7 @@ def test_more_sequences_at_once_change_a_score_by_less_than_a_millionth(
     corpus: PreparedCorpus = prepare(str(small_corpus), spec, cache=cache)
     values = {key: value for key, value in SMALL.items() if key != "corpus"}
     trial = Trial(Cell.from_values(values), corpora=lambda tokenizer: corpus)
-    while not trial.finished:
-        trial.advance()
+    run_to_end(trial)
     few, many = (
         HeldDocuments(
             sample_of(corpus, context=32, max_bytes=40_000, batch_size=size), device="cpu"
