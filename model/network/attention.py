@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from model.network.causal_attention import causal_attention
 from model.network.context import Context
 from model.network.norms import RMSNorm
-from model.network.projection import Projection
+from model.network.projection import Projection, projected
 from model.spec import ModelConfig
 
 
@@ -64,10 +64,9 @@ class MultiHeadAttention(nn.Module):
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """What each position reads from itself and the positions before it, [B, T, D]."""
         cos_TK, sin_TK = context.cos_TK, context.sin_TK
-        query_BHTK, key_BGTK = self._queries_and_keys(hidden_BTD)
+        query_BHTK, key_BGTK, value_BGTK = self._read(hidden_BTD)
         query_BHTK = rotate(query_BHTK, cos_TK, sin_TK)
         key_BGTK = rotate(key_BGTK, cos_TK, sin_TK)
-        value_BGTK = self._split(self.value(hidden_BTD))
         if context.cache is not None:
             key_BGTK = context.cache.extended(self, "key", key_BGTK)
             value_BGTK = context.cache.extended(self, "value", value_BGTK)
@@ -77,13 +76,14 @@ class MultiHeadAttention(nn.Module):
         output: Tensor = self.output(read_BHTK.transpose(1, 2).flatten(2))
         return output
 
-    def _queries_and_keys(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Before their rotation."""
-        return self._split(self.query(hidden_BTD)), self._split(self.key(hidden_BTD))
-
-    def _split(self, vectors_BTA: Tensor) -> Tensor:
-        batch, length, _ = vectors_BTA.shape
-        return vectors_BTA.view(batch, length, -1, self.head_dim).transpose(1, 2)
+    def _read(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, before the rotation of the first two."""
+        batch, length, _ = hidden_BTD.shape
+        query_BHTK, key_BGTK, value_BGTK = (
+            vectors_BTA.view(batch, length, -1, self.head_dim).transpose(1, 2)
+            for vectors_BTA in projected(hidden_BTD, self.query, self.key, self.value)
+        )
+        return query_BHTK, key_BGTK, value_BGTK
 
 
 class QKNormAttention(MultiHeadAttention):
@@ -95,12 +95,13 @@ class QKNormAttention(MultiHeadAttention):
         self.query_norm = RMSNorm(config.head_dim, in_block=True)
         self.key_norm = RMSNorm(config.head_dim, in_block=True)
 
-    def _queries_and_keys(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Before their rotation, normalised in fp32."""
-        query_BHTK, key_BGTK = super()._queries_and_keys(hidden_BTD)
+    def _read(self, hidden_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Before the rotation; queries and keys are normalised, in fp32."""
+        query_BHTK, key_BGTK, value_BGTK = super()._read(hidden_BTD)
         return (
             self.query_norm(query_BHTK.float()).type_as(query_BHTK),
             self.key_norm(key_BGTK.float()).type_as(key_BGTK),
+            value_BGTK,
         )
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 from model.network.context import Context
 from model.network.moe import MixtureOfExperts
 from model.network.polyglu import PolyGLU, PublishedPolyGLU
-from model.network.projection import Projection
+from model.network.projection import Projection, projected
 from model.spec import ModelConfig
 
 
@@ -41,7 +41,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D], each position on its own."""
-        inner_BTF = self.activation(self.gate(hidden_BTD)) * self.up(hidden_BTD)
+        gate_BTF, up_BTF = projected(hidden_BTD, self.gate, self.up)
+        inner_BTF = self.activation(gate_BTF) * up_BTF
         output: Tensor = self.down(inner_BTF)
         return output
 

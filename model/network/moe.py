@@ -17,7 +17,7 @@ from torch.nn import functional
 from model.network.context import Context
 from model.network.grouped import grouped_product, permuted
 from model.network.parameters import declare
-from model.network.projection import Projection
+from model.network.projection import Projection, projected
 from model.roles import hidden_matrix
 from model.spec import ModelConfig
 
@@ -50,7 +50,8 @@ class SharedExperts(nn.Module):
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         """[B, T, D] to [B, T, D]."""
-        output: Tensor = self.down(functional.silu(self.gate(hidden_BTD)) * self.up(hidden_BTD))
+        gate_BTF, up_BTF = projected(hidden_BTD, self.gate, self.up)
+        output: Tensor = self.down(functional.silu(gate_BTF) * up_BTF)
         return output
 
 

@@ -25,7 +25,7 @@ from model.network.context import Context
 from model.network.documents import Documents
 from model.network.mixed_activations import mixed_activations
 from model.network.parameters import declare
-from model.network.projection import Projection
+from model.network.projection import Projection, projected
 from model.network.running_mean import running_mean
 from model.parts.polyglu import ROUTED_ACTIVATIONS, ROUTER_WIDTH
 from model.roles import hidden_matrix, small_matrix, vector
@@ -136,9 +136,10 @@ class PolyGLU(nn.Module):
 
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """[B, T, D] to [B, T, D]; a position reads itself and those before it."""
+        gate_BTF, up_BTF = projected(hidden_BTD, self.gate, self.up)
         inner_BTF = routed(
-            self.gate(hidden_BTD),
-            self.up(hidden_BTD),
+            gate_BTF,
+            up_BTF,
             self.alpha_FK,
             self.states(hidden_BTD, context.cache, context.documents),
             context,

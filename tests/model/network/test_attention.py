@@ -103,7 +103,7 @@ def test_queries_and_keys_are_normalised_head_by_head() -> None:
     with torch.no_grad():
         attention.query_norm.weight.mul_(torch.arange(1.0, 7.0))
     hidden_BTD = torch.randn(2, 5, 24, generator=torch.Generator().manual_seed(0))
-    query_BHTK, key_BGTK = attention._queries_and_keys(hidden_BTD)
+    query_BHTK, key_BGTK, _ = attention._read(hidden_BTD)
     plain = (hidden_BTD @ attention.query.weight.T).unflatten(-1, (4, 6)).transpose(1, 2)
     expected = plain / (plain.square().mean(-1, keepdim=True) + 1e-5).sqrt()
     torch.testing.assert_close(query_BHTK, expected * torch.arange(1.0, 7.0), rtol=1e-5, atol=1e-5)
