@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
+from torch._inductor import config as inductor_config
 from torch._inductor.utils import fresh_cache
 
 from benchmarks.gpu_check.loops import plain_steps, steps_of, training_of
@@ -13,6 +14,7 @@ from benchmarks.gpu_check.timing import GPU, Work, seconds_of, utilisation
 from model.sizing.table import parameter_table
 from model.spec import ModelConfig
 from model.training.compilation import should_compile
+from model.training.training import Training
 from tune_app.api.planned import PlannedSweep
 
 SMALL, LARGE = 16, 256
@@ -52,12 +54,20 @@ def _contenders(config: ModelConfig, sequences: int) -> Mapping[str, Callable[[]
     return {
         "ours, eager": lambda: steps_of(ours()),
         "ours, compiled": lambda: steps_of(ours(compiled=True)),
+        "ours, compiled, padded": lambda: steps_of(_padded(ours(compiled=True))),
         "ours, eager, text held": lambda: steps_of(ours(held=True)),
         "ours, eager, one graph": lambda: steps_of(ours(held=True, graph=True)),
         "ours, compiled, one graph": lambda: steps_of(ours(compiled=True, held=True, graph=True)),
         "plain, bf16": lambda: plain(compiled=False),
         "plain, bf16, compiled": lambda: plain(compiled=True),
     }
+
+
+def _padded(training: Training) -> Training:
+    """Compiled so that the sizes of all products are multiples of 16 bytes."""
+    with inductor_config.patch(force_shape_pad=True):
+        training.step()
+    return training
 
 
 def _break_even(config: ModelConfig, sequences: int, speeds: Mapping[str, float]) -> str:

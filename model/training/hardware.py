@@ -243,5 +243,6 @@ def deterministic_algorithms(enabled: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_deterministic_debug_mode(mode)
+        # Not set_deterministic_debug_mode: it does not tell Inductor.
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
         settings.fill_uninitialized_memory = fill

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._inductor import config as inductor_config
 
 from model.spec import ModelConfig
 from model.training.compilation import should_compile
 from model.training.hardware import (
     bf16_is_fast,
     compiler_name,
+    deterministic_algorithms,
     environment,
     kind_of,
     precision_on,
@@ -52,3 +54,22 @@ def test_where_torch_has_no_gpu_none_multiplies_halves(monkeypatch: pytest.Monke
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown device 'tpu'; expected one of cpu, cuda, mps"):
         kind_of("tpu")
+
+
+@pytest.mark.parametrize("warns_only", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+def test_what_torch_and_inductor_were_told_before_a_block_is_so_after_it(
+    before: bool, warns_only: bool
+) -> None:
+    mode = torch.get_deterministic_debug_mode()
+    try:
+        torch.use_deterministic_algorithms(before, warn_only=warns_only)
+        for within in (True, False):
+            with deterministic_algorithms(within):
+                assert torch.are_deterministic_algorithms_enabled() is within
+                assert inductor_config.deterministic is within
+            assert torch.are_deterministic_algorithms_enabled() is before
+            assert inductor_config.deterministic is before
+            assert torch.is_deterministic_algorithms_warn_only_enabled() is (before and warns_only)
+    finally:
+        torch.use_deterministic_algorithms(mode > 0, warn_only=mode == 1)
