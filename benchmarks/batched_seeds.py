@@ -29,11 +29,11 @@ from data.batches import RandomBatches
 from model.network.batch import Batch, TensorBatch
 from model.network.loss import linear_cross_entropy
 from model.network.transformer import Transformer
+from model.precisions import BF16, FP32
 from model.sizing.budget import solve
 from model.spec import ModelConfig, ModelSpec
 from model.training.hardware import bf16_is_fast, deterministic_algorithms
 from model.training.optimizers import optimizer_of, set_learning_rate
-from model.training.precision import BF16, FP32
 from model.training.settings import TrainingConfig
 from model.training.training import AUTOCAST, Training
 

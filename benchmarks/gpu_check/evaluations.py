@@ -10,8 +10,8 @@ from benchmarks.gpu_check.speed import SMALL
 from benchmarks.gpu_check.timing import GPU, seconds_of
 from data.batches import EvaluationDocuments
 from model.evaluation.bits_per_byte import evaluate
-from model.evaluation.products import FP32, TF32
 from model.evaluation.scored_batches import HeldDocuments
+from model.precisions import FP32, TF32
 from model.spec import ModelConfig
 
 SAMPLE_TOKENS = 1 << 16

@@ -1,1 +1,1 @@
-"""What a trained network scores. Imports `model.network`."""
+"""What a trained network scores. Imports `model.network` and `model.precisions`."""

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.evaluation.products import FP32, products_in
+from model.evaluation.products import products_in
 from model.evaluation.scored_batches import ScoredBatch, ScoredDocuments
 from model.network.batch import Batch
 from model.network.documents import DOCUMENTS
 from model.network.loss import nats_per_token
 from model.network.transformer import Transformer
+from model.precisions import FP32
 
 
 @dataclass(frozen=True, kw_only=True)

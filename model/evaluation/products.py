@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-FP32, TF32 = "fp32", "tf32"
-"""In TF32 the factors have 10 bits of mantissa where fp32 has 23. Products are added up in fp32."""
+from model.precisions import FP32, TF32
 
 _TORCH_CALLS_IT = {FP32: "ieee", TF32: "tf32"}
 

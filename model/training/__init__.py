@@ -1,5 +1,5 @@
 """How a network is trained: settings, steps, optimisers, schedules, compilation.
 
-Imports `model.field_types`, `model.network`, `model.sizing` and what they may import; `settings`
-and `schedules` work without torch.
+Imports `model.field_types`, `model.precisions`, `model.network`, `model.sizing` and what they may
+import; `settings` and `schedules` work without torch.
 """

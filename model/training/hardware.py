@@ -14,14 +14,8 @@ from typing import Any
 
 import torch
 
-from model.training.precision import (
-    BF16,
-    FP8,
-    FP16,
-    Precision,
-    chosen_precision,
-    evaluation_precision,
-)
+from model.precisions import BF16, FP8, FP16
+from model.training.precision import Precision, chosen_precision, evaluation_precision
 
 Environment = dict[str, str | int | bool]
 """What the bits of a result depend on besides the run's settings, as plain values."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-BF16, FP16, FP32, FP8, TF32 = "bf16", "fp16", "fp32", "fp8", "tf32"
+from model.precisions import BF16, FP8, FP16, FP32, TF32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ from typing import Any
 
 from model.field_types import require_types
 from model.mup import PARAMETRIZATIONS
+from model.precisions import BF16, FP8, FP16, FP32
 from model.training.schedules import COOL_DOWNS, SCHEDULES
 
-PRECISIONS = ("auto", "bf16", "fp16", "fp32", "fp8")
-COMPILE_MODES = ("auto", "on", "off")
-OPTIMIZERS = ("adamw", "muon")
 AUTO = "auto"
+PRECISIONS = (AUTO, BF16, FP16, FP32, FP8)
+COMPILE_MODES = (AUTO, "on", "off")
+OPTIMIZERS = ("adamw", "muon")
 USUAL_PARAMETRIZATIONS: Mapping[str, str] = {"adamw": "complete_p", "muon": "complete_p_zero"}
 """By optimiser, what `auto` means: the rule that holds over width and depth (docs/transfer.md)."""
 CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -25,6 +25,7 @@ from model.network.context import LossOutput
 from model.network.documents import DOCUMENTS
 from model.network.random_keys import RANDOM_KEYS, sequence_keys
 from model.network.transformer import Transformer, run_block
+from model.precisions import BF16, FP8, FP16, FP32
 from model.spec import ModelConfig, require_trainable
 from model.training.compilation import (
     CompilationError,
@@ -45,7 +46,6 @@ from model.training.hardware import (
 )
 from model.training.loss_scale import SCALE_METRICS, LossScale
 from model.training.optimizers import optimizer_of, set_learning_rate, step_unless
-from model.training.precision import BF16, FP8, FP16, FP32
 from model.training.random_state import random_state, seed_generators, set_random_state
 from model.training.settings import TrainingConfig
 from model.training.step_graph import Measured, Recorder, StepGraph

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from model.evaluation.bits_per_byte import evaluate, nats_by_token
-from model.evaluation.products import TF32
 from model.evaluation.scored_batches import HeldDocuments
 from model.network.batch import TensorBatch
 from model.network.blocked_groups import blocked_outer, blocked_product
 from model.network.documents import DOCUMENTS
 from model.network.grouped import grouped_product
 from model.network.loss import linear_cross_entropy
+from model.precisions import TF32
 from model.training.batched_muon import BatchedMuon
 from model.training.hardware import KINDS, evaluation_precision_on
 from model.training.held_text import HeldText

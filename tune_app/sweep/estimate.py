@@ -13,12 +13,12 @@ import torch
 
 from data.batches import RandomBatches
 from model.mup import transfer
+from model.precisions import FP32
 from model.roles import hidden_matrix
 from model.sizing.cost import training_flops_per_token, training_memory_bytes
 from model.spec import ModelConfig, ModelSpec
 from model.training.hardware import precision_on
 from model.training.muon import depth_factor
-from model.training.precision import FP32
 from model.training.step_graph import CudaRecorder
 from model.training.training import Training
 from tune_app.devices import use_threads

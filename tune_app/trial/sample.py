@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from data.batches import EvaluationDocuments
 from model.evaluation.bits_per_byte import nats_by_token, perplexity_of
-from model.evaluation.products import FP32
 from model.evaluation.scored_batches import ScoredBatch
 from model.network.batch import Batch
 from model.network.transformer import Transformer
+from model.precisions import FP32
 
 MOST_PARTS = 32
 """Enough to know a standard error within 13 %; few numbers for a journal."""

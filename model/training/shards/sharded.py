@@ -16,6 +16,7 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 
 from model.network.transformer import Transformer
+from model.precisions import FP8
 from model.spec import ModelConfig
 from model.training.compilation import CompilationError
 from model.training.settings import TrainingConfig
@@ -61,7 +62,7 @@ class ShardedTraining:
             raise CompilationError(
                 "compile is 'on', but a model of several processes is not compiled"
             )
-        if training.precision == "fp8":
+        if training.precision == FP8:
             raise ValueError(
                 f"precision is 'fp8' and {processes} processes are to train the model; FP8 is for "
                 "one process: use 'bf16', or one process"

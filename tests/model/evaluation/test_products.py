@@ -7,9 +7,10 @@ import torch
 
 from model.evaluation import bits_per_byte
 from model.evaluation.bits_per_byte import evaluate
-from model.evaluation.products import FP32, TF32, products_in
+from model.evaluation.products import products_in
 from model.mup import Scales
 from model.network.transformer import Transformer
+from model.precisions import FP32, TF32
 from tests.model.evaluation.test_bits_per_byte import CONFIG, Documents
 
 MATMUL = torch.backends.cuda.matmul
