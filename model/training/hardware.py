@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from model.precisions import BF16, FP8, FP16
+from model.training.gpu_errors import told_by
 from model.training.precision import Precision, chosen_precision, evaluation_precision
 
 Environment = dict[str, str | int | bool]
@@ -55,7 +56,7 @@ class DeviceKind(ABC):
     where nobody measured that it is as fast."""
 
     @abstractmethod
-    def multiplies_bf16(self) -> bool:
+    def multiplies_bf16(self, device: str) -> bool:
         """Whether it multiplies bf16 in hardware rather than through fp32."""
 
     def multiplies_fp16(self, device: str) -> bool:
@@ -86,7 +87,7 @@ class Cpu(DeviceKind):
     compile and train faster."""
     COMPILES_BY_BLOCK = True
 
-    def multiplies_bf16(self) -> bool:
+    def multiplies_bf16(self, device: str) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
@@ -95,8 +96,18 @@ class Cpu(DeviceKind):
         return str(name or platform.processor() or platform.machine())
 
 
-_NO_GPU = (AssertionError, RuntimeError)
-"""What torch raises where there is none, or no CUDA in it: plans for GPUs are made there too."""
+def _answer(question: Callable[[], bool], *, device: str) -> bool:
+    """What torch says of a GPU; False where there is none, or torch has no CUDA: plans for GPUs are
+    made there too.
+
+    Raises AcceleratorError if the GPU is lost, and OutOfMemoryError if it has no memory to answer.
+    """
+    try:
+        return question()
+    except (AssertionError, RuntimeError) as error:
+        if (told := told_by(error, device=device)) is not None:
+            raise told from None
+        return False
 
 
 class Cuda(DeviceKind):
@@ -105,23 +116,16 @@ class Cuda(DeviceKind):
     takes and saves."""
     STEPS_AHEAD = 16
 
-    def multiplies_bf16(self) -> bool:
-        try:
-            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-        except _NO_GPU:
-            return False
+    def multiplies_bf16(self, device: str) -> bool:
+        return _answer(
+            lambda: torch.cuda.is_bf16_supported(including_emulation=False), device=device
+        )
 
     def multiplies_fp16(self, device: str) -> bool:
-        try:
-            return torch.cuda.get_device_capability(device) >= FP16_FROM
-        except _NO_GPU:
-            return False
+        return _answer(lambda: torch.cuda.get_device_capability(device) >= FP16_FROM, device=device)
 
     def multiplies_tf32(self, device: str) -> bool:
-        try:
-            return torch.cuda.get_device_capability(device) >= TF32_FROM
-        except _NO_GPU:
-            return False
+        return _answer(lambda: torch.cuda.get_device_capability(device) >= TF32_FROM, device=device)
 
     def name(self, device: str) -> str:
         return torch.cuda.get_device_name(device)
@@ -141,7 +145,7 @@ class Mps(DeviceKind):
     """The GPU of a Mac. Trained in fp32: its first generation has no bf16, and torch does not say
     which generation it is. Nobody measured whether compiling pays."""
 
-    def multiplies_bf16(self) -> bool:
+    def multiplies_bf16(self, device: str) -> bool:
         return False
 
     def name(self, device: str) -> str:
@@ -162,13 +166,14 @@ def kind_of(device: str) -> DeviceKind:
 
 def bf16_is_fast(device: str) -> bool:
     """Whether the device multiplies bf16 in hardware rather than through fp32."""
-    return kind_of(device).multiplies_bf16()
+    return kind_of(device).multiplies_bf16(device)
 
 
 def precision_on(device: str, asked: str, *, shared: bool = False) -> Precision:
     """What `precision` means on a device, see `chosen_precision`.
 
-    Raises ValueError for one that the device does not have in hardware.
+    Raises ValueError for one that the device does not have in hardware, AcceleratorError if it is a
+    GPU that is lost, and OutOfMemoryError for one that has no memory left to answer.
     """
     if asked == FP8 and (lack := kind_of(device).lacks_fp8(device)):
         least = ".".join(map(str, FP8_CAPABILITY))

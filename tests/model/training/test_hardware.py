@@ -13,9 +13,11 @@ from model.training.hardware import (
     compiler_name,
     deterministic_algorithms,
     environment,
+    evaluation_precision_on,
     kind_of,
     precision_on,
 )
+from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, OUT_OF_MEMORY, cuda_error
 
 LONG = 10**12
 CONFIG = ModelConfig(
@@ -49,6 +51,26 @@ def test_where_torch_has_no_gpu_none_multiplies_halves(monkeypatch: pytest.Monke
     assert [precision_on("cuda", asked).name for asked in ("auto", "fp32")] == ["fp32", "fp32"]
     with pytest.raises(ValueError, match="bf16"):
         precision_on("cuda", "bf16")
+
+
+@pytest.mark.parametrize("asked", ["auto", "fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(ILLEGAL_ADDRESS, torch.AcceleratorError), (OUT_OF_MEMORY, torch.OutOfMemoryError)],
+)
+def test_a_gpu_that_does_not_answer_is_not_one_that_cannot_multiply(
+    code: int, kind: type[Exception], asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise cuda_error(code)
+
+    for question in ("is_bf16_supported", "get_device_capability"):
+        monkeypatch.setattr(torch.cuda, question, fails)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    with pytest.raises(kind, match="CUDA error"):
+        precision_on("cuda:0", asked)
+    with pytest.raises(kind, match="CUDA error"):
+        evaluation_precision_on("cuda:0", "bf16")
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -153,7 +153,7 @@ def test_stopped_and_resumed_it_is_the_same_run_byte_for_byte(
 def test_a_state_that_another_machine_took_in_fp32_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(Cpu, "multiplies_bf16", lambda self: False)
+    monkeypatch.setattr(Cpu, "multiplies_bf16", lambda self, device: False)
     monkeypatch.setattr(Cpu, "multiplies_fp16", lambda self, device: False)
     state = start().state_dict()
     assert "loss_scale" not in state

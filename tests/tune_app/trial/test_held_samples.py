@@ -127,7 +127,7 @@ def test_more_sequences_at_once_change_a_score_by_less_than_a_millionth(
 def test_samples_are_scored_in_the_recorded_precision_and_all_of_dev_in_fp32(
     name: str, corpora: Corpora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Cpu, "multiplies_bf16", lambda self: True)
+    monkeypatch.setattr(Cpu, "multiplies_bf16", lambda self, device: True)
     monkeypatch.setattr(Cpu, "multiplies_tf32", lambda self, device: True)
     told: list[str] = []
     products_in = bits_per_byte.products_in
