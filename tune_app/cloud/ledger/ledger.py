@@ -82,16 +82,11 @@ class Ledger(LaunchesStore, AccountsStore):
                     f"request {request} is {previous.state.value} since "
                     f"{self._clock() - previous.sent_at:.0f} s; wait for its outcome"
                 )
-            used = self._count("SELECT COUNT(*) FROM slots WHERE attempt IS NOT NULL")
+            self.refuse_full(at_most)
             # The k that has been free for longest: by now its last owner is gone.
             free = self._connection.execute(
                 "SELECT k FROM slots WHERE attempt IS NULL ORDER BY freed_at, k LIMIT 1"
             ).fetchone()
-            if used >= at_most or free is None:
-                raise FullError(
-                    f"{used} workers are rented or requested, the limit is {at_most}; "
-                    "raise max_instances, or wait for one to end"
-                )
             tries = self._count("SELECT COUNT(*) FROM attempts WHERE request = ?", request)
             name = f"{request}.{tries + 1}"
             label = Label(
@@ -117,6 +112,15 @@ class Ledger(LaunchesStore, AccountsStore):
             )
             self._connection.execute("UPDATE slots SET attempt = ? WHERE k = ?", [name, label.k])
         return self.attempt(name)
+
+    def refuse_full(self, at_most: int) -> None:
+        """Raises FullError if `at_most` ks are in use, or none is free."""
+        used = self._count("SELECT COUNT(*) FROM slots WHERE attempt IS NOT NULL")
+        if used >= min(at_most, self._count("SELECT COUNT(*) FROM slots")):
+            raise FullError(
+                f"{used} workers are rented or requested, the limit is {at_most}; "
+                "raise max_instances, or wait for one to end"
+            )
 
     def rented(self, attempt: str, contract: int) -> Attempt:
         """Records that an attempt rented an instance: from the API's answer, or by its label."""

@@ -135,6 +135,7 @@ class Launcher:
                 f"{failures} launches of {node_type} in a row failed; the next may start "
                 f"in {wait:.0f} s. The last reason: {reason}"
             )
+        self._ledger.refuse_full(self._settings.max_instances)
 
     def _refuse_closed(self) -> None:
         closed = self._closed()

@@ -728,12 +728,18 @@ def test_a_key_that_may_not_see_the_account_rents_by_the_two_other_counts(
     assert (spending.credit, spending.dollars >= fake.billed()) == (0.0, True)
 
 
-def test_no_more_instances_than_allowed(build: Callable[..., House]) -> None:
+def test_no_more_instances_than_allowed_and_no_search_for_what_is_not(
+    build: Callable[..., House], fake: FakeVast
+) -> None:
     house = build(max_instances=2)
     house.create("a")
     house.create("b")
-    with pytest.raises(FullError, match="the limit is 2"):
-        house.create("c")
+    searches = fake.calls["search"]
+    for _ in range(3):
+        house.steps(90.0)  # what was found is no longer known
+        with pytest.raises(FullError, match="the limit is 2"):
+            house.create("c")
+    assert fake.calls["search"] == searches
 
 
 def test_many_at_once_have_each_their_own(house: House, fake: FakeVast) -> None:
