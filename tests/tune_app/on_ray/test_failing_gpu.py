@@ -20,7 +20,8 @@ import torch
 from data.prepare import prepare
 from model.network.transformer import Transformer
 from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, cuda_error
-from tests.tune_app.trial.test_trial import SMALL, run_to_end
+from tests.tune_app.trial.running import run_to_end
+from tests.tune_app.trial.test_trial import SMALL
 from tune_app.faults.policy import respond
 from tune_app.journal.records import Failure, FailureClass, Observation
 from tune_app.on_ray import trainable

@@ -20,6 +20,7 @@ from tests.patience import PATIENCE_S
 from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import ROOT, rows, wait_until
 from tests.tune_app.real_sweeps import facts as sweep_facts
+from tests.tune_app.trial.running import run_to_end
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
@@ -224,10 +225,4 @@ def _in_one_go(values: Mapping[str, Any], corpus: Path) -> tuple[Observation, ..
     def prepared(tokenizer: TokenizerSpec) -> PreparedCorpus:
         return prepare(str(corpus), tokenizer)
 
-    trial = Trial(Cell.from_values(values), corpora=prepared)
-    found = []
-    while not trial.finished:
-        observation = trial.advance()
-        assert observation is not None
-        found.append(observation)
-    return tuple(found)
+    return tuple(run_to_end(Trial(Cell.from_values(values), corpora=prepared)))

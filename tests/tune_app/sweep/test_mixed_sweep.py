@@ -10,6 +10,7 @@ import pytest
 from data.prepare import prepare
 from tests.tune_app.observations import repeated
 from tests.tune_app.real_sweeps import Sweeps, rows, wait_until
+from tests.tune_app.trial.running import run_to_end
 from tune_app.devices import use_threads
 from tune_app.journal.records import Status
 from tune_app.plan.cell import Cell
@@ -31,12 +32,7 @@ def undisturbed(cell: Cell, cache: Path) -> list[dict[str, float]]:
         cell,
         corpora=lambda tokenizer: prepare(cell.settings.corpus, tokenizer, cache=cache),
     )
-    found = []
-    while not trial.finished:
-        point = trial.advance()
-        assert point is not None
-        found.append(repeated(point.metrics))
-    return found
+    return [repeated(point.metrics) for point in run_to_end(trial)]
 
 
 @pytest.mark.sweeps

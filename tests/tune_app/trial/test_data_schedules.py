@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,14 @@ import torch
 
 from data.mixture import surprised
 from data.prepare import prepare
-from data.prepared import PreparedCorpus
 from data.sources.mixed import mixed_name
 from data.tokenizers.spec import TokenizerSpec
 from tests.tune_app.observations import repeated
-from tune_app.journal.records import Observation
+from tests.tune_app.trial.running import Corpora, run_to_end
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.trial import Trial
-
-Corpora = Callable[[TokenizerSpec], PreparedCorpus]
 
 SMALL: dict[str, Any] = {
     **{"target_parameters": 60_000, "vocab_size": 512, "n_heads": 2, "context": 32},
@@ -47,15 +44,6 @@ def name(tmp_path_factory: pytest.TempPathFactory) -> str:
 def corpora(name: str, cache: Path) -> Corpora:
     prepared = prepare(name, TokenizerSpec(vocab_size=512), cache=cache)
     return lambda tokenizer: prepared
-
-
-def run_to_end(trial: Trial) -> list[Observation]:
-    observations = []
-    while not trial.finished:
-        observation = trial.advance()
-        assert observation is not None
-        observations.append(observation)
-    return observations
 
 
 SCHEDULES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {

@@ -19,8 +19,8 @@ from model.evaluation.bits_per_byte import evaluate
 from model.evaluation.scored_batches import HeldDocuments
 from model.training.hardware import Cpu
 from model.training.held_text import SHARE_OF_FREE, Holding
-from tests.tune_app.trial.test_data_schedules import SMALL, Corpora, corpora, name, run_to_end
-from tests.tune_app.trial.test_trial import results
+from tests.tune_app.trial.running import Corpora, results, run_to_end
+from tests.tune_app.trial.test_data_schedules import SMALL, corpora, name
 from tune_app.plan.cell import Cell
 from tune_app.trial import held_samples
 from tune_app.trial.data import EVALUATION_BATCH, TOKENS_AT_ONCE, sample_of, sequences_at_once

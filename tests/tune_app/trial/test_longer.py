@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,11 @@ import pytest
 import torch
 
 from data.prepare import prepare
-from data.prepared import PreparedCorpus
 from data.sources.mixed import mixed_name
 from data.tokenizers.spec import TokenizerSpec
 from model.training.hardware import Cpu
-from tests.tune_app.observations import repeated
 from tests.tune_app.trial import test_trial as trials
+from tests.tune_app.trial.running import Corpora, results, run_to_end
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore
@@ -36,8 +34,6 @@ SMALL: dict[str, Any] = {
 LONGER = {**SMALL, "tokens": 5_120, "evaluations": 10}
 FULL_RATE_UNTIL = 2_048
 
-Corpora = Callable[[TokenizerSpec], PreparedCorpus]
-
 
 @pytest.fixture(scope="module")
 def corpora(small_corpus: Path, cache: Path) -> Corpora:
@@ -52,11 +48,7 @@ def trained(
     store.check()
     checkpoints = Checkpoints(store, cell=cell.key)
     trial = Trial(cell, corpora=corpora, checkpoints=checkpoints)
-    found = []
-    while not trial.finished:
-        observation = trial.advance()
-        assert observation is not None
-        found.append(replace(observation, seconds={}, metrics=repeated(observation.metrics)))
+    found = results(run_to_end(trial))
     trial.close()
     state = checkpoints.newest().state
     assert state is not None

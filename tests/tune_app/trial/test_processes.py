@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from data.prepare import prepare
-from tests.tune_app.trial.test_trial import SMALL, Corpora
+from tests.tune_app.trial.running import Corpora
+from tests.tune_app.trial.test_trial import SMALL
 from tune_app.journal.records import Observation
 from tune_app.plan.cell import Cell
 from tune_app.stores.path import PathStore

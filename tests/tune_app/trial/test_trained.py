@@ -18,6 +18,7 @@ from model.evaluation.bits_per_byte import evaluate
 from model.mup import depth_mup
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
+from tests.tune_app.trial.running import run_to_end
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
 from tune_app.stores.path import PathStore
@@ -42,8 +43,7 @@ CELL = Cell.from_values(
 @pytest.fixture(scope="module")
 def trial(small_corpus: Path, cache: Path) -> Trial:
     trial = Trial(CELL, corpora=lambda spec: prepare(str(small_corpus), spec, cache=cache))
-    while not trial.finished:
-        trial.advance()
+    run_to_end(trial)
     return trial
 
 

@@ -7,7 +7,6 @@ import logging
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,11 @@ import pytest
 import torch
 
 from data.prepare import prepare
-from data.prepared import PreparedCorpus
-from data.tokenizers.spec import TokenizerSpec
 from model.spec import ModelConfig, ModelSpec
 from model.training import loss_scale
 from model.training.hardware import Cpu
-from tests.tune_app.observations import changed, repeated
+from tests.tune_app.observations import changed
+from tests.tune_app.trial.running import Corpora, results, run_to_end
 from tune_app.journal.records import PHASES, Observation
 from tune_app.plan.cell import Cell
 from tune_app.plan.solved import SolvedModels
@@ -43,26 +41,10 @@ SMALL: dict[str, Any] = {
     "learning_rate": 1e-2,
 }
 
-Corpora = Callable[[TokenizerSpec], PreparedCorpus]
-
 
 @pytest.fixture(scope="module")
 def corpora(small_corpus: Path, cache: Path) -> Corpora:
     return lambda tokenizer: prepare(str(small_corpus), tokenizer, cache=cache)
-
-
-def results(observations: list[Observation]) -> list[Observation]:
-    """What a trial found, without what the clock had to do with it."""
-    return [replace(point, seconds={}, metrics=repeated(point.metrics)) for point in observations]
-
-
-def run_to_end(trial: Trial) -> list[Observation]:
-    observations = []
-    while not trial.finished:
-        observation = trial.advance()
-        assert observation is not None
-        observations.append(observation)
-    return observations
 
 
 @pytest.fixture(scope="module")
