@@ -16,7 +16,8 @@ class EndKind(str, Enum):
     INTERRUPTION = "interruption"
     """A person, by Ctrl-C or another signal."""
     LOST = "lost"
-    """The baseline diverged or failed, or a cell whose failure was to end the sweep."""
+    """The baseline diverged or failed, or a cell whose failure was to end the sweep; or the GPU was
+    lost on which the test split was scored."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,11 @@ from rich.console import Console
 from data.display import progress_display
 from data.prepared import PreparedCorpus
 from data.progress import Report
+from model.training.gpu_errors import told_by
 from tune_app.devices import AUTO, available_devices, default_device, use_threads
+from tune_app.faults.reasons import reason_of
 from tune_app.formats import one_line
+from tune_app.journal.endings import CTRL_C, Ending, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Score
 from tune_app.machine_limits import usable_cpus
@@ -52,11 +55,12 @@ def score_leader(
     device: str = AUTO,
     threads: int = 1,
     tested: Tested = "leader",
-) -> bool:
+) -> Ending | None:
     """Scores what `cells_to_score` names and records it; says what cannot be scored, and why.
 
     Each score is on the disk before the next one is computed, so a sweep that is killed here goes
-    on here. No error in here ends the sweep: its ranking does not need these scores.
+    on here. No error in here ends the sweep, as its ranking does not need these scores, but for the
+    loss of the GPU: nothing more is scored in this process, and in the next one all can be.
 
     Args:
         corpora: by tokenizer key.
@@ -65,22 +69,29 @@ def score_leader(
         threads: CPUs that the user gave to the sweep; no more are used than there are.
         tested: see `cells_to_score`.
 
-    Returns False if it was interrupted: something is left to be scored.
+    Returns what ended it before all were tried; None if nothing did.
     """
     if not all(corpus.has_test for corpus in corpora.values()):
-        return True
+        return None
     cells = cells_to_score(summarise(journal), tested=tested)
     if not cells:
-        return True
+        return None
+    device = device if device in available_devices() else default_device()
     labels = ", ".join(one_line(result.cell.label) for result in cells)
     what = "which decides nothing" if tested == "leader" else "on which the verdict rests"
     _say(console, f"scoring on the test split, {what}: {labels}")
+    failed = []
     try:
         for result in cells:
             try:
                 with progress_display(console) as report, _threads(min(threads, usable_cpus())):
                     journal.score(_score(result, corpora, folder, device, report))
             except (ValueError, OSError, RuntimeError) as error:
+                told = told_by(error, device=device)
+                if isinstance(told, torch.AcceleratorError):
+                    what = f"{device} was lost while the test split was scored"
+                    return Ending(kind=EndKind.LOST, reason=f"{what}: {reason_of(told)}")
+                failed.append(one_line(result.cell.label))
                 logger.warning(
                     "%s is not scored on the test split: %s",
                     result.cell.label,
@@ -88,8 +99,13 @@ def score_leader(
                 )
     except KeyboardInterrupt:
         _say(console, "interrupted; the same command scores what is left")
-        return False
-    return True
+        return CTRL_C
+    if failed:
+        _say(
+            console,
+            f"not scored on the test split, the same command tries it again: {', '.join(failed)}",
+        )
+    return None
 
 
 def _score(
@@ -111,7 +127,7 @@ def _score(
         corpora[tokenizer],
         tokens=result.last.tokens,
         folder=folder,
-        device=device if device in available_devices() else default_device(),
+        device=device,
         report=report,
     )
 

@@ -20,7 +20,7 @@ class Outcome:
     rounds_left: int = 0
     """Rounds of a search that are still to be proposed."""
     scores_left: bool = False
-    """Whether the scoring on the test split was interrupted."""
+    """Whether the scoring on the test split ended early: the same command goes on with it."""
 
     @property
     def complete(self) -> bool:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from tune_app.cluster.daemon import ClusterDaemon
 from tune_app.cluster.options import RunOptions
-from tune_app.journal.endings import COMPLETE, CTRL_C
+from tune_app.journal.endings import COMPLETE
 from tune_app.journal.journal import Journal
 from tune_app.journal.reached import reached
 from tune_app.plan.plan import SweepPlan
@@ -74,7 +74,7 @@ def run_sweep(
             highlight=False,
             soft_wrap=True,
         )
-    if outcome.interrupted or outcome.paused:
+    if outcome.interrupted or outcome.paused or outcome.scores_left:
         console.print(f"Continue it with: {command}", markup=False, soft_wrap=True)
     return outcome.exit_code
 
@@ -194,9 +194,9 @@ def train_sweep(
                 journal.mark_interrupted()
                 purse.ended(ending or COMPLETE)
                 tidy_up(stores.checkpoints, journal, folder)
-                scored = True
+                scores_left = False
                 if ending is None:
-                    scored = score_leader(
+                    ending = score_leader(
                         journal,
                         corpora,
                         folder,
@@ -205,8 +205,8 @@ def train_sweep(
                         threads=means.cpus * means.cells_at_once,
                         tested=inheritance.tested,
                     )
-                    if not scored:
-                        ending = CTRL_C
+                    if ending is not None:
+                        scores_left = True
                         purse.ended(ending)
             console.print(Text(f"writing the results to {folder}", style="dim"), soft_wrap=True)
             # Importing Matplotlib and Arrow takes seconds; do not delay the start of a sweep.
@@ -215,4 +215,4 @@ def train_sweep(
             write_results(journal, folder)
             statuses = tuple(cell.status for cell in journal.cells())
             left = journal.rounds_left()
-    return Outcome(statuses=statuses, ending=ending, rounds_left=left, scores_left=not scored)
+    return Outcome(statuses=statuses, ending=ending, rounds_left=left, scores_left=scores_left)

@@ -31,6 +31,6 @@ if __name__ == "__main__":
         patch("ray.init", partial(ray.init, num_gpus=1)),
         patch("tune_app.on_ray.tuner.run_cells", partial(run_cells_on_the_cpu, tuner.run_cells)),
         # It would use the GPU.
-        patch("tune_app.sweep.run.score_leader", lambda *_, **__: True),
+        patch("tune_app.sweep.run.score_leader", lambda *_, **__: None),
     ):
         sys.exit(run_command(app, MODULE))

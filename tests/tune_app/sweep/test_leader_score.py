@@ -13,9 +13,10 @@ import pytest
 from rich.console import Console
 
 from data.prepared import PreparedCorpus
+from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, cuda_error
 from tests.tune_app.journals import make_journal
 from tune_app.command_line import INTERRUPTED
-from tune_app.journal.endings import CTRL_C
+from tune_app.journal.endings import CTRL_C, EndKind
 from tune_app.journal.journal import Journal
 from tune_app.journal.records import Score, Status
 from tune_app.plan.tokenizer import tokenizer_of
@@ -140,6 +141,33 @@ def test_what_cannot_be_scored_is_told_and_ends_nothing(
         assert len(scorer.scored) == 1
         run(journal)
         assert len(scorer.scored) == len(set(scorer.scored)) == 2
+
+
+def test_what_failed_is_told_with_the_remedy(tmp_path: Path, scorer: Scorer) -> None:
+    with make_journal(tmp_path / "journal.sqlite3", axes=AXES) as journal:
+        with_kept_checkpoints(journal)
+        scorer.failures[:] = [StoreUnreachableError("no answer")]
+        leader = cells_to_score(summarise(journal))[0].cell.label
+        told = f"not scored on the test split, the same command tries it again: {leader}\n"
+        assert run(journal).endswith(told)
+        assert len(scorer.scored) == 1
+
+
+def test_where_the_gpu_is_lost_the_rest_is_left_to_another_process(
+    tmp_path: Path, scorer: Scorer
+) -> None:
+    with make_journal(tmp_path / "journal.sqlite3", axes=AXES) as journal:
+        with_kept_checkpoints(journal)
+        scorer.failures[:] = [cuda_error(ILLEGAL_ADDRESS)]
+        ending = score_leader(journal, corpora(journal), Path(), console=Console(quiet=True))
+        assert scorer.scored == [], "each further one would fail, too"
+        assert ending is not None and ending.kind is EndKind.LOST
+        assert "was lost while the test split was scored: " in ending.reason
+        assert "an illegal memory access" in ending.reason
+        outcome = Outcome(statuses=(Status.FINISHED,), ending=ending, scores_left=True)
+        assert (outcome.exit_code, outcome.ended_by) == (1, ending.reason)
+        assert score_leader(journal, corpora(journal), Path(), console=Console(quiet=True)) is None
+        assert len(scorer.scored) == 2
 
 
 def test_a_leader_of_an_earlier_command_may_have_another_tokenizer(
