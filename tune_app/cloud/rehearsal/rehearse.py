@@ -14,6 +14,7 @@ from tune_app.cloud.market.records import HOURS_PER_MONTH, Instance, Quote
 from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.rehearsal.findings import Finding, compared
 from tune_app.cloud.rehearsal.image_script import CHECKS, image_script, told_by
+from tune_app.cloud.rehearsal.loading_charge import Stay, loading_is_free
 from tune_app.cloud.renting.offers import NoOffer, search_and_choose
 from tune_app.cloud.vast.client import VastClient
 from tune_app.cloud.vast.site import SITE
@@ -68,10 +69,13 @@ class Rehearsal:
         quote = self.look_before()
         self._say(f"renting offer {quote.offer.id} at ${quote.per_hour:.3f}/h")
         with self._ended_for_sure():
+            requested = self._clock()
             contract = self._create(quote)
-            self._watch(contract, quote)
+            began = self._watch(contract, quote)
             self._destroy(contract)
-        self._charges(contract)
+            ended = self._clock()
+        ran = (0.0, 0.0) if began is None else (ended - began[1], ended - began[0])
+        self._charges(contract, quote, Stay(existed=ended - requested, ran=ran))
 
     def look_before(self) -> Quote:
         """What costs nothing: the key, the bill, the offers. Returns what would be rented."""
@@ -144,16 +148,18 @@ class Rehearsal:
         shown = self._client.ask("show", "GET", f"/api/v0/instances/{contract}/")["instances"]
         return shown if isinstance(shown, dict) else {}
 
-    def _watch(self, contract: int, quote: Quote) -> None:
+    def _watch(self, contract: int, quote: Quote) -> tuple[float, float] | None:
+        """Between which two looks it began to run; None if it did not."""
         started = self._clock()
         end, running_since = started + self._minutes * 60, None
+        looked = started
         statuses: list[str] = []
         seen: Instance | None = None
         while self._clock() < end:
             now_seen = self._client.instance(contract)
             if now_seen is None:
                 self._found("it exists until it is destroyed", holds=False, seen="it is gone")
-                return
+                return None
             seen = now_seen
             if seen.status not in statuses:
                 statuses.append(seen.status)
@@ -162,6 +168,8 @@ class Rehearsal:
                 running_since = running_since or self._clock()
                 if told_by(seen.label) or self._clock() - running_since >= TELL_S:
                     break
+            else:
+                looked = self._clock()
             if seen.is_stopped:
                 break
             self._sleep(LOOK_EVERY_S)
@@ -183,6 +191,7 @@ class Rehearsal:
         for name in CHECKS:
             holds = told.get(name)
             self._found(f"in the container: {name}", holds=holds, seen=holds)
+        return None if running_since is None else (looked, running_since)
 
     def _agreed(self, seen: Instance, quote: Quote, started: float) -> None:
         storage = quote.storage_per_hour
@@ -232,7 +241,7 @@ class Rehearsal:
 
         return again
 
-    def _charges(self, contract: int) -> None:
+    def _charges(self, contract: int, quote: Quote, stay: Stay) -> None:
         now = self._clock()
         filters = f'{{"day": {{"gte": {int(now // 86_400 * 86_400)}, "lte": {int(now)}}}}}'
         try:
@@ -245,6 +254,17 @@ class Rehearsal:
         own = [row for row in rows if str(row.get("source", "")).endswith(f"-{contract}")]
         said = {name: own[0].get(name) for name in ("start", "end", "amount")} if own else "not yet"
         self._found("charges have a row for it", holds=bool(own) or None, seen=said)
+        gpu = sum(
+            float(item["amount"])
+            for row in own
+            for item in row.get("items", [])
+            if item.get("type") == "gpu"
+        )
+        self._found(
+            "a loading image bills no GPU",
+            holds=loading_is_free(gpu, stay, gpu_per_hour=quote.bid),
+            seen=f"${gpu:.4f} by now; {stay.told(quote.bid)}",
+        )
 
     # Inside
 

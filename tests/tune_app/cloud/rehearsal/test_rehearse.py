@@ -15,6 +15,7 @@ from tune_app.cloud.errors import CloudError
 from tune_app.cloud.market.rules import OfferRules
 from tune_app.cloud.rehearsal.findings import Outcome, report
 from tune_app.cloud.rehearsal.image_script import CHECKS, image_script, told_by
+from tune_app.cloud.rehearsal.loading_charge import Stay, loading_is_free
 from tune_app.cloud.rehearsal.rehearse import Rehearsal
 from tune_app.cloud.rehearsing import rehearse
 from tune_app.cloud.secrets.key import ApiKey
@@ -87,6 +88,8 @@ def test_where_all_is_as_assumed_it_says_so_and_nothing_stays(fake: FakeVast, cl
             "the key may see the charges (billing_read)",
         ),
         ({"load_s": 1_000.0}, "it runs within 15 minutes"),
+        ({"loading_bills": True}, "a loading image bills no GPU"),
+        ({"loading_bills": True, "load_s": 2_000.0}, "a loading image bills no GPU"),
     ],
 )
 def test_what_differs_is_named(
@@ -98,6 +101,33 @@ def test_what_differs_is_named(
     rehearsal.run()
     assert fake.alive() == []
     assert outcomes(rehearsal)[assumption] is Outcome.DIFFERS, report(rehearsal.findings)
+
+
+@pytest.mark.parametrize(
+    ("charged", "ran", "free"),
+    [
+        (0.036, (350.0, 360.0), True),
+        (0.072, (350.0, 360.0), False),
+        (0.020, (350.0, 360.0), None),  # perhaps not all of it
+        (0.036, (700.0, 710.0), None),  # loading was too short
+        (0.0, (0.0, 0.0), None),
+        (0.01, (0.0, 0.0), False),
+    ],
+)
+def test_charges_tell_whether_loading_is_free(
+    charged: float, ran: tuple[float, float], free: bool | None
+) -> None:
+    stay = Stay(existed=720.0, ran=ran)
+    assert loading_is_free(charged, stay, gpu_per_hour=0.36) is free
+
+
+def test_without_charges_the_report_says_what_to_look_for(fake: FakeVast, clock: Clock) -> None:
+    fake.charges_late_s = 3_600.0
+    rehearsal = rehearsal_of(fake, clock)
+    rehearsal.run()
+    (found,) = [one for one in rehearsal.findings if "loading image" in one.assumption]
+    assert found.outcome is Outcome.UNKNOWN
+    assert "$0.0000 by now; GPU charges up to $0.00" in found.seen
 
 
 def test_a_start_that_is_refused_leaves_nothing(fake: FakeVast, clock: Clock) -> None:
