@@ -32,15 +32,13 @@ def with_views() -> None:
 
 @pytest.fixture(autouse=True)
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optuna's views take half of the time of a page."""
+    """Optuna's views and a replay of hundreds of orders take nearly all of the time of a page."""
+    monkeypatch.setattr("tune_app.replay.reported._MOST_ORDERS", 10)
     if "with_views" not in request.fixturenames:
         monkeypatch.setattr("tune_app.results.report.optuna_views", lambda _: [])
 
 
-def test_other_schedulers_are_replayed_where_enough_was_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tune_app.replay.reported._MOST_ORDERS", 10)
+def test_other_schedulers_are_replayed_where_enough_was_trained(tmp_path: Path) -> None:
     few = _page(_results(tmp_path), tmp_path)
     assert "No figure of what other schedulers would have cost: 4 of 11 cells were trained" in few
     axes = {"glu_expansion": [2.0, 2.66, 3.0, 4.0], "embedding_ratio": [0.25, 0.35]}
