@@ -5,7 +5,6 @@ model/parts/.
 
 Shapes: B sequences, T tokens, D width, A attention width, H heads, K head dimension, so A = H·K;
 G key-value heads.
-In cos_TK and sin_TK, K is half of it.
 """
 
 from __future__ import annotations
@@ -14,28 +13,14 @@ import math
 from collections.abc import Callable
 from typing import Protocol
 
-import torch
 from torch import Tensor, nn
 
 from model.network.causal_attention import causal_attention
 from model.network.context import Context
 from model.network.norms import RMSNorm
 from model.network.projection import Projection, projected
+from model.network.rotary import rotated
 from model.spec import ModelConfig
-
-
-def rotary_table(length: int, head_dim: int, *, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [length, head_dim / 2] of rotary positions (Su et al., 2021, eq. 15)."""
-    frequency_K = base ** (-torch.arange(0, head_dim, 2) / head_dim)
-    angle_TK = torch.arange(length)[:, None] * frequency_K
-    return angle_TK.cos(), angle_TK.sin()
-
-
-def rotate(vectors_BHTK: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    """Vectors rotated by their positions: entries i and i + K/2 form a plane."""
-    first, second = vectors_BHTK.chunk(2, dim=-1)
-    turned = (first * cos_TK - second * sin_TK, second * cos_TK + first * sin_TK)
-    return torch.cat(turned, dim=-1).type_as(vectors_BHTK)
 
 
 class Attention(Protocol):
@@ -63,10 +48,8 @@ class MultiHeadAttention(nn.Module):
 
     def forward(self, hidden_BTD: Tensor, context: Context) -> Tensor:
         """What each position reads from itself and the positions before it, [B, T, D]."""
-        cos_TK, sin_TK = context.cos_TK, context.sin_TK
         query_BHTK, key_BGTK, value_BGTK = self._read(hidden_BTD)
-        query_BHTK = rotate(query_BHTK, cos_TK, sin_TK)
-        key_BGTK = rotate(key_BGTK, cos_TK, sin_TK)
+        query_BHTK, key_BGTK = rotated(query_BHTK, key_BGTK, context.cos_TK, context.sin_TK)
         if context.cache is not None:
             key_BGTK = context.cache.extended(self, "key", key_BGTK)
             value_BGTK = context.cache.extended(self, "value", value_BGTK)

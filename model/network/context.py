@@ -3,7 +3,7 @@
 If nothing is reported, a pass computes exactly what it would without this channel. Nothing outlives
 the pass, so it is compiled as a whole.
 
-Shapes: B sequences, T tokens, K half of the head dimension in the rotary table, N random numbers.
+Shapes: B sequences, T tokens, K the head dimension in the rotary table, N random numbers.
 """
 
 from __future__ import annotations

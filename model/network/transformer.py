@@ -3,8 +3,8 @@
 Pre-norm residual blocks of attention and feed-forward, rotary positions, no biases. `model.parts`
 says how many parameters each part has.
 
-Shapes: B sequences, T tokens, D width, E features that the head reads, V vocabulary, K half of the
-head size in the rotary table.
+Shapes: B sequences, T tokens, D width, E features that the head reads, V vocabulary, K the head
+size in the rotary table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from model.mup import Scales
-from model.network.attention import ATTENTIONS, rotary_table
+from model.network.attention import ATTENTIONS
 from model.network.cache import Cache
 from model.network.context import Context, LossOutput
 from model.network.documents import DOCUMENTS, Documents
@@ -28,6 +28,7 @@ from model.network.loss import linear_cross_entropy
 from model.network.norms import NORMS
 from model.network.parameters import initialise
 from model.network.recomputation import recomputed
+from model.network.rotary import rotary_table
 from model.spec import ModelConfig
 
 Variant = TypeVar("Variant")

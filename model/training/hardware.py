@@ -111,7 +111,7 @@ def _answer(question: Callable[[], bool], *, device: str) -> bool:
 
 
 class Cuda(DeviceKind):
-    COMPILING = CompilingCosts(seconds=10.0, seconds_per_layer=3.5, saved_per_layer=0.4e-3)
+    COMPILING = CompilingCosts(seconds=10.0, seconds_per_layer=3.5, saved_per_layer=0.2e-3)
     """Estimated (docs/gpu.md, "When compile=auto compiles"): `make gpu-check` prints what a card
     takes and saves."""
     STEPS_AHEAD = 16

@@ -10,9 +10,10 @@ import torch
 
 from model.mup import Scales
 from model.network import causal_attention as kernels
-from model.network.attention import QKNormAttention, rotary_table, rotate
+from model.network.attention import QKNormAttention
 from model.network.causal_attention import causal_attention
 from model.network.parameters import declared_parameters
+from model.network.rotary import rotary_table
 from model.network.transformer import Transformer
 from model.roles import Kind
 from model.spec import ModelConfig
@@ -75,20 +76,6 @@ def test_a_grouped_model_is_the_one_whose_heads_repeat(attention: str) -> None:
     repeated.load_state_dict(weights)
     tokens_BT = torch.arange(32).view(2, 16)
     torch.testing.assert_close(grouped(tokens_BT), repeated(tokens_BT), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("base", [10_000.0, 500.0])
-def test_rotation_is_the_papers_multiplication_of_complex_numbers(base: float) -> None:
-    vectors_TK = torch.randn(16, 10, generator=torch.Generator().manual_seed(0))
-    ours_TK = rotate(vectors_TK[None, None], *rotary_table(16, 10, base=base))[0, 0]
-    # Su et al., 2021, eq. 12: f(x, m) = x · e^(i m θ), on pairs as complex numbers.
-    for position in range(16):
-        for plane in range(5):
-            angle = position * base ** (-2 * plane / 10)
-            before = complex(vectors_TK[position, plane], vectors_TK[position, plane + 5])
-            after = before * complex(math.cos(angle), math.sin(angle))
-            now = complex(ours_TK[position, plane], ours_TK[position, plane + 5])
-            assert abs(after - now) < 1e-5
 
 
 def test_the_default_base_is_that_of_the_paper_and_another_one_changes_the_logits() -> None:

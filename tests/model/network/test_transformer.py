@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.mup import Scales
-from model.network.attention import rotary_table, rotate
 from model.network.causal_attention import causal_attention
+from model.network.rotary import rotary_table, rotate
 from model.network.transformer import Transformer
 from model.spec import ModelConfig
 from tests.model.variants import EVERY, with_variants
