@@ -21,7 +21,13 @@ from tune_app.results.plots.by_axis import axis_plot
 from tune_app.results.plots.by_cost import COSTS, cost_plot
 from tune_app.results.summary import SweepResults
 from tune_app.results.tables import cell_rows
-from tune_app.results.verdict import against_baseline, difference_text, mark_text, verdict
+from tune_app.results.verdict import (
+    against_baseline,
+    difference_text,
+    interval_text,
+    mark_text,
+    verdict,
+)
 from tune_app.stopping.curves import Curves
 
 BASELINE = 2.66
@@ -114,6 +120,7 @@ def test_one_seed_is_judged_by_the_recorded_noise() -> None:
     )
     assert against_baseline(results) == " (0.7 σ, not told apart)"
     assert difference_text(results, 0.017, seeds=4) == ", 2.0 σ"
+    assert interval_text(results) == "3 is 0.0100 bpb behind, −0.0240 to 0.0440 within 2 σ"
     text = " ".join(caveats(results))
     assert "σ = 0.0170 bits per byte (95 %: 0.0127 to 0.0259)" in text and "on a Tuesday" in text
     assert "First and second differ by 0.0100, 0.6 σ; below 0.0340 they are not told" in text
