@@ -8,8 +8,9 @@ from typing import Any
 
 from tune_app.formats import bits_per_byte
 from tune_app.plan.cell_names import CellNames
-from tune_app.results.charts.chart import MOST_NAMED, PALETTE, Chart, layout, text, wrapped
+from tune_app.results.charts.chart import MOST_NAMED, Chart, layout, text, wrapped
 from tune_app.results.charts.replay import replay_charts
+from tune_app.results.plots.style import PALETTE
 from tune_app.study.effects import GridEffects, grid_effects, level_name
 from tune_app.study.found import Found, Run, differing, names_of
 from tune_app.study.replayed import Replayed
@@ -225,7 +226,7 @@ def _effects(grid: GridEffects, number: int) -> Chart:
         for level in effect.levels
     ]
     colours = {effect.axis: PALETTE[at % len(PALETTE)] for at, effect in enumerate(grid.effects)}
-    shape = layout(x="behind the axis' best, bits per byte", y="")
+    shape = layout(x="bits per byte behind the best", y="")
     shape["yaxis"]["autorange"] = "reversed"
     shape["showlegend"] = False
     hover = [

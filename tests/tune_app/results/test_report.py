@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,10 +16,14 @@ from tests.tune_app.journals import EXPANSIONS, SHARES, make_journal
 from tests.tune_app.results.browser import look
 from tune_app.journal.records import CellEvaluation, Failure, FailureClass
 from tune_app.results.caveats import caveats
+from tune_app.results.charts.axes import axis_charts
+from tune_app.results.charts.chart import Chart
 from tune_app.results.charts.costs import cost_chart
+from tune_app.results.charts.curves import curve_charts
 from tune_app.results.charts.optuna_views import has_data
 from tune_app.results.charts.replay import replay_charts, reported_of
 from tune_app.results.plots.curves import curves_plot
+from tune_app.results.plots.style import Styles
 from tune_app.results.report import Picture, write_report
 from tune_app.results.summary import SweepResults, summarise
 
@@ -59,6 +64,11 @@ def test_other_schedulers_are_replayed_where_enough_was_trained(tmp_path: Path) 
 def _results(tmp_path: Path, **what: Any) -> SweepResults:
     with make_journal(tmp_path / "journal.sqlite3", **what) as journal:
         return summarise(journal)
+
+
+def _chart(charts: Iterable[Chart], name: str) -> Chart:
+    (found,) = (chart for chart in charts if chart.name == name)
+    return found
 
 
 def _page(results: SweepResults, tmp_path: Path) -> str:
@@ -109,6 +119,30 @@ def test_charts_are_in_the_page_with_their_data(tmp_path: Path) -> None:
         assert all(has_data(trace) for trace in json.loads(text)["data"]), name
     stops = [t for t in json.loads(found["curves"])["data"] if t["name"] == "stopped"]
     assert "is not in the better half" in " ".join(stops[0]["text"]).replace("<br>", " ")
+
+
+def test_a_field_without_a_score_is_named_once(tmp_path: Path) -> None:
+    """Plotly writes a heat map's text even where there is no value."""
+    field, names = _chart(axis_charts(_results(tmp_path)), "map").data
+    fields = [
+        (score is not None, told != "")
+        for row, texts in zip(field["z"], field["text"], strict=True)
+        for score, told in zip(row, texts, strict=True)
+    ]
+    assert set(fields) == {(True, True), (False, False)}
+    assert len(names["text"]) == fields.count((False, False))
+
+
+def test_charts_have_the_colours_of_the_plots(tmp_path: Path) -> None:
+    results = _results(tmp_path)
+    drawn = {
+        line["name"].removesuffix(" (baseline)"): line["line"]["color"]
+        for line in _chart(curve_charts(results), "curves").data
+        if line["mode"] == "lines"
+    }
+    styles = Styles(results)
+    assert drawn == {d.label: styles.of(d).colour for d in results.designs if d.label in drawn}
+    assert len(set(drawn.values())) == len(SHARES)
 
 
 def test_every_stop_is_told_with_its_evidence(tmp_path: Path) -> None:

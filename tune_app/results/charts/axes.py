@@ -8,8 +8,9 @@ from typing import Any
 from tune_app import formats
 from tune_app.journal.records import ENDED_EARLY
 from tune_app.plan.labels import axis_name, describe_value, ordered
-from tune_app.results.charts.chart import PALETTE, Chart, facts, layout, text, wrapped
+from tune_app.results.charts.chart import Chart, facts, layout, text, wrapped
 from tune_app.results.designs import Design
+from tune_app.results.plots.style import PALETTE
 from tune_app.results.summary import SweepResults
 from tune_app.statistics.effects import NO_INTERVAL, Effect, main_effects
 
@@ -61,7 +62,14 @@ def _map(results: SweepResults) -> list[Chart]:
                     "z": scores,
                     "x": ticks[across],
                     "y": ticks[along],
-                    "text": shown,
+                    "text": [
+                        # `_labels_of_gaps` names the fields without a score.
+                        [
+                            told if score is not None else ""
+                            for told, score in zip(*row, strict=True)
+                        ]
+                        for row in zip(shown, scores, strict=True)
+                    ],
                     "texttemplate": "%{text}",
                     "customdata": hover,
                     "hovertemplate": "%{customdata}<extra></extra>",
@@ -87,7 +95,7 @@ def _labels_of_gaps(
     x: list[str],
     y: list[str],
 ) -> dict[str, Any]:
-    """The fields without a score: a heat map shows no text there."""
+    """The fields without a score, in grey: a heat map has one colour of text for all of them."""
     empty = [
         (row, column)
         for row in range(len(y))
@@ -169,7 +177,7 @@ def _effect_chart(effects: Sequence[Effect]) -> Chart:
                 "marker": {"size": 9, "color": PALETTE[place % len(PALETTE)]},
             }
         )
-    shape = layout(x="behind the axis' best, bits per byte", y="")
+    shape = layout(x="bits per byte behind the best", y="")
     shape["yaxis"]["autorange"] = "reversed"
     shape["showlegend"] = False
     rows = sum(len(effect.levels) for effect in effects)

@@ -11,10 +11,9 @@ from typing import Any
 
 from tune_app import formats
 from tune_app.results.designs import CellResult
+from tune_app.results.plots.style import Styles
 from tune_app.results.summary import SweepResults
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, as in the static plots."""
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star")
 MOST_NAMED = 24
 """Lines that a legend names."""
@@ -62,7 +61,8 @@ def layout(*, x: str, y: str, **more: Any) -> dict[str, Any]:
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "namelength": -1},
         "legend": {"orientation": "h", "y": -0.18, "x": 0, "font": {"size": 11}},
-        "xaxis": {**axis, "title": {"text": x}},
+        # With a distance of its own a title makes room for itself; else a low chart cuts it off.
+        "xaxis": {**axis, "title": {"text": x, "standoff": 10}},
         "yaxis": {**axis, "title": {"text": y}},
         **more,
     }
@@ -85,15 +85,9 @@ def wrapped(value: str, width: int = 60) -> str:
 
 
 def colours(results: SweepResults) -> dict[str, str]:
-    """The colour of each design by its label: one for each value of the sweep's first axis."""
-    known: dict[str, str] = {}
-    found = {}
-    axis = next(iter(results.axes), "")
-    for design in results.designs:
-        first = str(design.values.get(axis))
-        known.setdefault(first, PALETTE[len(known) % len(PALETTE)])
-        found[design.label] = known[first]
-    return found
+    """The colour of each design by its label: the one that it has in the static plots."""
+    styles = Styles(results)
+    return {design.label: styles.of(design).colour for design in results.designs}
 
 
 def facts(cell: CellResult) -> str:

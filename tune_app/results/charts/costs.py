@@ -65,6 +65,7 @@ def cost_chart(results: SweepResults) -> list[Chart]:
         return []
     shape = layout(x=shown[0].label, y="bits per byte, full dev split")
     shape["margin"] = {**shape["margin"], "t": 44}
+    shape["xaxis"]["exponentformat"] = "SI"  # 890G, as in the static plots
     shape["updatemenus"] = [
         {
             "type": "buttons",

@@ -9,7 +9,8 @@ from typing import Any
 from tune_app import formats
 from tune_app.replay.orders import BAND, Tally
 from tune_app.replay.reported import WORKERS, Reported, reported
-from tune_app.results.charts.chart import PALETTE, Chart, layout, text
+from tune_app.results.charts.chart import Chart, layout, text
+from tune_app.results.plots.style import PALETTE
 from tune_app.results.summary import SweepResults
 from tune_app.stopping.all_rules import SCHEDULERS
 

@@ -67,8 +67,8 @@ def curves_plot(results: SweepResults) -> Plot:
         name="curves",
         figure=figure,
         caption="A line is a cell, scored on the sample of dev documents while it trains. Filled "
-        "mark: trained to the end. Open mark: stopped or paused by the rule in the legend. Lower "
-        "panel: gap to the baseline at equal tokens; negative is better. The steep first quarter "
+        "mark: trained to the end. Cross or open mark: ended as the legend says. Lower panel: gap "
+        "to the baseline at equal tokens; negative is better. The steep first quarter "
         "may be outside the plot."
         + (" Thin lines are seeds, the others their mean." if len(results.sweep.seeds) > 1 else "")
         + (
