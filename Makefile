@@ -32,8 +32,9 @@ study: $(VENV)/.runtime
 # Each process, and those that tests start, read what one before them compiled.
 test test-sweeps test-services test-slow: export PYTHONDONTWRITEBYTECODE :=
 
+# Three processes for two cores: tests wait for servers, processes and clocks a third of their time.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Real sweeps and Ray clusters under faults: about 20 minutes.
 test-sweeps: $(VENV)/.dev
