@@ -29,6 +29,20 @@ SCHEDULER = {"reduction_factor": 2, "grace_fraction": 0.25}
 KILL_RULE = {"span_fraction": 0.3}
 """
 
+SLOW_STORE = """
+import time
+from tune_app.stores.path import PathStore
+
+plain = PathStore.fetch
+
+def fetch(self, name, sink):
+    time.sleep(2.0)
+    plain(self, name, sink)
+
+PathStore.fetch = fetch
+"""
+"""To inject: a store in a folder that takes two seconds for a checkpoint."""
+
 INJECTION = """
 import importlib.util
 import sys
@@ -143,18 +157,29 @@ def rows(path: Path, query: str) -> list[Any]:
 
 
 def facts(journal: Journal) -> Mapping[str, Any]:
-    """What a sweep found and decided, without what a clock had to do with it."""
+    """What a sweep found and decided, without what a clock had to do with it.
+
+    Cell by cell, for a clock has to do with that order: the last report of a cell, which waits
+    until its model is stored, may arrive after the first ones of the next.
+    """
 
     def plain(record: Any) -> dict[str, Any]:
         values = dict(vars(record))
-        for name in ("seconds", "at", "attempts"):
+        for name in ("seconds", "at", "attempts", "arrival"):
             values.pop(name, None)
         if "metrics" in values:
             values["metrics"] = repeated(values["metrics"])
         return values
 
     return {
-        "observations": [plain(record) for record in journal.observations()],
-        "decisions": [plain(record) for record in journal.decisions()],
+        "observations": [
+            plain(record) for cell in journal.cells() for record in journal.observations(cell.key)
+        ],
+        "decisions": [
+            plain(record)
+            for cell in journal.cells()
+            for record in journal.decisions()
+            if record.cell == cell.key
+        ],
         "cells": [plain(record) for record in journal.cells()],
     }

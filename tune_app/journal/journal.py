@@ -221,6 +221,12 @@ class Journal(CostWriter):
                 [tokens, host, host, cell],
             )
 
+    def end_attempt(self, cell: str) -> None:
+        """Records that no process is busy with the cell any more, though it has not ended: its
+        model is trained and being stored."""
+        with self._transaction():
+            self._end_attempts(self._clock(), cell=cell)
+
     def beat(self, cell: str, tokens: int, host: str) -> None:
         """Replaces the cell's heartbeat; callers choose how often."""
         with self._transaction():

@@ -25,7 +25,7 @@ class Status(str, Enum):
     """The parameter budget has no solution; it was never started."""
     PENDING = "pending"
     RUNNING = "running"
-    """A live process trains it now."""
+    """A live process trains it now, or stores its trained model."""
     INTERRUPTED = "interrupted"
     """It was in training when its sweep ended or was killed; it resumes when that is continued."""
     FINISHED = "finished"

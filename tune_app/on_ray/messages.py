@@ -25,6 +25,12 @@ CHECKPOINT = "checkpoint"
 UNPRUNED = "unpruned"
 """In a report: the newest checkpoint and what stays beside it (`Superseding`, as JSON), if the
 store lets the trial remove nothing; else None."""
+STORING = "storing"
+"""In a report: whether the cell is trained and scored, and the process only waits for its last
+checkpoint to be stored; it may then be given another cell."""
+FORMER = "former"
+"""In a report: how the cell ended that the process had before this one, once its last checkpoint is
+stored: its key as CELL, with OBSERVATION, CHECKPOINT and UNPRUNED, all as JSON."""
 EAGER = "eager"
 """In a report: why the attempt trains eager although compiling would pay, or empty."""
 DAMAGED = "damaged"

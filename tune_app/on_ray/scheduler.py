@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ from tune_app.on_ray.messages import (
     EAGER,
     EARLY,
     ERROR,
+    FORMER,
     GPU,
     HOST,
     KIND,
@@ -48,6 +49,7 @@ from tune_app.on_ray.messages import (
     PROCESS,
     REASON,
     RESUMED_FROM,
+    STORING,
     TOKENS,
     UNPRUNED,
     WARNINGS,
@@ -75,11 +77,17 @@ class SweepScheduler(Unsaved, FIFOScheduler):
     New cells start first, then those that were promoted. Once none runs and none is promoted, what
     is paused stays paused.
 
+    A cell that is trained gives its process to the next one while its model is being stored. It has
+    not ended until that is done: the process then reports it beside the next cell. If the process
+    is lost before, `run_cells` starts the cell again, which repeats what its newest checkpoint
+    lacks.
+
     If the baseline fails or diverges, the sweep ends, because nothing can be compared. If the disk
     is full, the sweep waits at the report that could not be written.
 
     Args:
         queue: names the cells to Tune.
+        in_all: how many cells it names.
         checkpoint_url: from the name of a checkpoint in the store to what the journal records.
         prune: removes what a checkpoint supersedes, where the trial may not; given the cell's key,
             and returns at once.
@@ -96,6 +104,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         listener: SweepListener,
         halt: Halt,
         queue: CellQueue | None = None,
+        in_all: int = 0,
         checkpoint_url: Callable[[str], str] = str,
         prune: Callable[[str, Superseding], object] = lambda key, after: None,
         stop_on_error: bool = False,
@@ -108,6 +117,9 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         self._listener = listener
         self._halt = halt
         self._queue = queue or CellQueue(at_once=1)
+        self._in_all = in_all
+        self._given = False
+        """Whether a cell has given its process to another one, which has not started yet."""
         self._checkpoint_url = checkpoint_url
         self._prune = prune
         self._stop_on_error = stop_on_error
@@ -170,6 +182,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         """Records that a process has started a cell."""
         if self._controller is not None:
             self._controller._actor_force_cleanup_timeout = CLEANUP_SECONDS
+        self._given = False
         if key in self._given_up:
             return
         self._lost.discard(key)
@@ -183,6 +196,8 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         key = trial.config[CELL]["key"]
         for warning in result.get(WARNINGS, ()):
             logger.warning("%s: %s", self._cells[key].label, warning)
+        if (former := result.get(FORMER)) is not None:
+            self._end_former(json.loads(former), tune_controller)
         if key in self._given_up:
             # Tune may have started it again before it learned that the cell was given up.
             return str(TrialScheduler.STOP)
@@ -196,9 +211,7 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             )
             return str(TrialScheduler.CONTINUE)
         self._beat(key, result)
-        name, unpruned = result.get(CHECKPOINT), result.get(UNPRUNED)
-        if name is not None and self._keep(key, name) and unpruned is not None:
-            self._prune(key, Superseding.from_json(unpruned))
+        self._note_stored(key, result)
         if eager := result.get(EAGER):
             self._note_eager(key, eager, result[HOST])
         if ERROR in result:
@@ -215,6 +228,10 @@ class SweepScheduler(Unsaved, FIFOScheduler):
             return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
         if OBSERVATION not in result:
             self._listener.progressed(self._cells[key], result[TOKENS])
+            if result.get(STORING) and self._another_waits(tune_controller):
+                self._given = True
+                self._written(lambda: self._journal.end_attempt(key))
+                return str(TrialScheduler.STOP)
             return str(TrialScheduler.CONTINUE)
         observation = Observation.from_values(json.loads(result[OBSERVATION]))
         return self._judge(observation, tune_controller, trial)
@@ -243,6 +260,21 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         )
         if self._handle(failure, trial, early=loss.early):
             tune_controller.request_stop_trial(trial)
+
+    def _another_waits(self, tune_controller: Any) -> bool:
+        """Whether a process that becomes free is given another cell for certain.
+
+        One at a time: Tune keeps one process that is free until a cell takes it, and ends others.
+        """
+        named = sum(one.status == Trial.PENDING for one in tune_controller.get_trials())
+        unnamed = self._in_all - len(self._trials)
+        return not self._given and named + unnamed + len(self._due) > 0
+
+    def _end_former(self, message: Mapping[str, Any], tune_controller: Any) -> None:
+        """Takes the last report of a cell that has given its process to another one."""
+        observation = Observation.from_values(message[OBSERVATION])
+        self._note_stored(observation.cell, message)
+        self._judge(observation, tune_controller, self._trials[observation.cell])
 
     def _judge(self, observation: Observation, tune_controller: Any, trial: Trial) -> str:
         key = observation.cell
@@ -350,6 +382,12 @@ class SweepScheduler(Unsaved, FIFOScheduler):
         if place != known:
             self._placed[key] = place
             self._written(lambda: self._journal.place(key, place))
+
+    def _note_stored(self, key: str, message: Mapping[str, Any]) -> None:
+        """Records a cell's newest checkpoint, and has what it supersedes removed."""
+        name, unpruned = message.get(CHECKPOINT), message.get(UNPRUNED)
+        if name is not None and self._keep(key, name) and unpruned is not None:
+            self._prune(key, Superseding.from_json(unpruned))
 
     def _keep(self, key: str, name: str) -> bool:
         """Records a cell's newest checkpoint; returns whether it is another than before."""

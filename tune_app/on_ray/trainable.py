@@ -1,4 +1,9 @@
-"""Runs the Trial of a cell as a Tune trainable; the process is reused for the next cell."""
+"""Runs the Trial of a cell as a Tune trainable; the process is reused for the next cell.
+
+While the last checkpoint of a cell is being stored, the process may train the next one, whose
+reports then bring the former one's last observation. Nothing that can be decided on both comes in
+another order for that.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +30,7 @@ from tune_app.devices import device_memory, gpu_model, limit_memory, use_threads
 from tune_app.faults.oom_kills import oom_kills
 from tune_app.faults.policy import classify
 from tune_app.faults.reasons import reason_of
-from tune_app.journal.records import FailureClass
+from tune_app.journal.records import FailureClass, Observation
 from tune_app.on_ray.hang_watchdog import HangWatchdog
 from tune_app.on_ray.messages import (
     CELL,
@@ -34,6 +39,7 @@ from tune_app.on_ray.messages import (
     EAGER,
     EARLY,
     ERROR,
+    FORMER,
     GPU,
     HOST,
     KIND,
@@ -42,6 +48,7 @@ from tune_app.on_ray.messages import (
     PROCESS,
     REASON,
     RESUMED_FROM,
+    STORING,
     TOKENS,
     UNPRUNED,
     WARNINGS,
@@ -55,6 +62,7 @@ from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.checkpoints import Checkpoints
 from tune_app.trial.shipped_code import shipped_code
 from tune_app.trial.trial import Trial
+from tune_app.trial.unstored import Unstored
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +72,9 @@ SLICE_SECONDS = 1.0
 """Longest time between two reports, so that a sweep can be watched and ended at any time."""
 STORE_PATIENCE = 15 * 60.0
 """Seconds that a cell waits for a store that does not answer, before it is tried elsewhere."""
+_FORMER_PATIENCE = 25.0
+"""Seconds that a process which ends waits for the former cell's checkpoint; with what `save` takes,
+less than the driver gives it."""
 _RETRY_PAUSE = 5.0
 _EARLY_PAUSE = 10.0
 """Keeps a broken machine from failing every cell of the sweep within a minute."""
@@ -83,9 +94,16 @@ class CellTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._trial: Trial | None = None
         self._checkpoints: Checkpoints | None = None
+        self._former: Unstored | None = None
+        """The cell before, while its end is not reported."""
+        self._kept_back: Observation | None = None
+        """Of this cell, while the former one's end has to be reported first."""
+        self._reported = 0
+        """Baseline tokens of this cell's newest observation that was reported."""
         self._config = config
-        # One store for all cells of the process, so that its connection is reused.
-        self._store = open_store(config["checkpoints"])
+        # Stores for all cells of the process, so that connections are reused: a store that takes a
+        # checkpoint answers nobody else, so a cell has another one than the cell before.
+        self._stores = [open_store(config["checkpoints"]) for _ in range(2)]
         self._compiler = Compiler(shipped_code(config["checkpoints"], config["share_compiled"]))
         self._failed: FailureClass | None = None
         self._failed_early = False
@@ -108,6 +126,9 @@ class CellTrainable(tune.Trainable):
             limit_memory(device, share_of_memory(gpus, device_memory(device)))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if self._trial is not None and self._trial.only_stores and self._former is None:
+            self._former, self._trial = self._trial.leave(), None
+            self._stores.reverse()
         self._end_trial()
         self._failed = self._waiting_since = None
         self._config = new_config
@@ -118,7 +139,7 @@ class CellTrainable(tune.Trainable):
             return self._step()
 
     def _step(self) -> dict[str, Any]:
-        if self._failed is not None:
+        if self._failed is not None and self._former is None:
             if self._failed_early:
                 time.sleep(_EARLY_PAUSE)
             elif self._failed is FailureClass.STORAGE:
@@ -130,7 +151,10 @@ class CellTrainable(tune.Trainable):
             GPU: self._gpu,
             PROCESS: os.getpid(),
             OOM_KILLS: oom_kills(),
+            FORMER: self._end_of_former(SLICE_SECONDS if self._failed is not None else 0.0),
         }
+        if self._failed is not None:
+            return report | {WARNINGS: self._warnings.taken()}
         try:
             if self._trial is None:
                 if not self._corpora_are_here():
@@ -138,7 +162,7 @@ class CellTrainable(tune.Trainable):
                 self._trial = self._start()
                 report[RESUMED_FROM] = self._trial.resumed_from
                 report[DAMAGED] = list(self._trial.damaged)
-            observation = self._trial.advance(at_most=SLICE_SECONDS)
+            observation = self._next_observation(self._trial)
         except Exception as raised:
             error = told_by(raised, device=self._config["device"]) or raised
             if isinstance(error, torch.AcceleratorError):
@@ -146,6 +170,7 @@ class CellTrainable(tune.Trainable):
                 logger.exception(
                     "the GPU is lost; this process ends, and the cell goes on elsewhere"
                 )
+                self._wait_for_former()
                 os._exit(1)
             if self._trial is None and self._may_wait(error):
                 return report | {WARNINGS: self._warnings.taken()}
@@ -166,6 +191,7 @@ class CellTrainable(tune.Trainable):
         assert self._checkpoints is not None
         return report | {
             TOKENS: self._trial.tokens,
+            STORING: self._former is None and self._trial.only_stores,
             CHECKPOINT: self._trial.stored,
             UNPRUNED: None if (left := self._checkpoints.unpruned) is None else left.json,
             EAGER: self._trial.compile_failure,
@@ -173,24 +199,63 @@ class CellTrainable(tune.Trainable):
         }
 
     def cleanup(self) -> None:
-        """Saves the running cell when a sweep is interrupted."""
-        if self._trial is None:
-            self._end_trial()
-            return
+        """Saves the running cell when a sweep is interrupted; waits for the former one's model."""
         try:
-            if not self._trial.finished:
+            if self._trial is not None and not self._trial.finished:
                 self._trial.save()
         except OSError:
             logger.exception("the last checkpoint could not be written; the previous one is kept")
         finally:
+            self._wait_for_former()
             self._end_trial()
-            self._store.close()
+            for store in self._stores:
+                store.close()
+
+    def _next_observation(self, trial: Trial) -> Observation | None:
+        """The next observation of the cell that may be reported now; None if there is none yet."""
+        if self._kept_back is None:
+            self._kept_back = trial.advance(at_most=SLICE_SECONDS)
+        observation = self._kept_back
+        if observation is None:
+            return None
+        if self._former is not None and self._former.comes_before(
+            observation, before=self._reported, timing=CheckpointTiming(**self._config["timing"])
+        ):
+            self._former.may_be_reported(SLICE_SECONDS)
+            return None
+        self._kept_back, self._reported = None, observation.baseline_tokens
+        return observation
+
+    def _end_of_former(self, at_most: float) -> str | None:
+        """The message of the former cell's end, once; None as long as it may not be reported.
+
+        at_most: seconds to wait for it.
+        """
+        former = self._former
+        if former is None or not former.may_be_reported(at_most):
+            return None
+        self._former = None
+        former.close()
+        return json.dumps(
+            {
+                CELL: former.cell,
+                OBSERVATION: former.observation.to_values(),
+                CHECKPOINT: former.stored,
+                UNPRUNED: None if (left := former.unpruned) is None else left.json,
+            }
+        )
+
+    def _wait_for_former(self) -> None:
+        """Before the process ends. What it can no longer report is read from the checkpoint."""
+        if self._former is not None:
+            self._former.may_be_reported(_FORMER_PATIENCE)
+            self._former.close()
 
     def _start(self) -> Trial:
         use_threads(self._config["threads"])
         cell = self._config[CELL]
         self._checkpoints = Checkpoints(
-            self._store,
+            self._stores[0],
             cell=cell["key"],
             former_key=cell["former_key"],
             **self._config["kept_checkpoints"],
@@ -222,7 +287,8 @@ class CellTrainable(tune.Trainable):
     def _end_trial(self) -> None:
         if self._trial is not None:
             self._trial.close()
-        self._trial = None
+        self._trial = self._kept_back = None
+        self._reported = 0
         if self._fetch is not None:
             self._fetch.cancel()
         self._fetch = None

@@ -119,7 +119,8 @@ def run_cells(
     superseded = Superseded(lambda: open_store(checkpoints), keep_best=options.keep_best)
     with _scratch(folder / SCRATCH) as scratch, superseded, interrupts(halt, listener.ending):
         # Repeats if Tune gave a cell up: it never retries one whose process was lost while it was
-        # being reset for that cell.
+        # being reset for that cell, nor one that gave its process to another, which could not
+        # report that its model was stored.
         while left and halt.ending is None:
             queue = CellQueue(at_once=means.cells_at_once, ended=lambda: halt.ending is not None)
             # Those that are paused wait to be promoted: Tune is told of them first.
@@ -131,6 +132,7 @@ def run_cells(
                 listener=listener,
                 halt=halt,
                 queue=queue,
+                in_all=len(paused) + len(left),
                 checkpoint_url=lambda name: from_folder(below(checkpoints, name), folder),
                 prune=superseded.prune,
                 stop_on_error=options.on_error == "stop",

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from model.training.shards.owned import Owned
-from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.checkpoints import Checkpoints, Superseding
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,11 @@ class Uploads:
         """Tokens of the newest checkpoint in the store."""
         self.stored: str | None = None
         """The name of that checkpoint."""
+
+    @property
+    def unpruned(self) -> Superseding | None:
+        """What somebody else has to remove of the cell's checkpoints: see `Checkpoints`."""
+        return self._checkpoints.unpruned
 
     @property
     def idle(self) -> bool:

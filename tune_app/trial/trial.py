@@ -34,13 +34,14 @@ from tune_app.trial.held_batches import batches_of
 from tune_app.trial.held_samples import samples_of
 from tune_app.trial.sample import score_sample
 from tune_app.trial.step_metrics import StepMetrics
+from tune_app.trial.unstored import Unstored
 
 logger = logging.getLogger(__name__)
 
 _SAVE_PATIENCE = 30.0
-_LAST_PATIENCE = 10 * 60.0
-"""Seconds to wait for a checkpoint to be stored: in `save`, and for the last one of a trial."""
-_POLL = 0.2
+"""Seconds that `save` waits for a checkpoint to be stored."""
+_SOON = 0.1
+"""Seconds in which a near store has the last checkpoint of a small model."""
 
 
 class Trial:
@@ -128,11 +129,8 @@ class Trial:
         self._last: Observation | None = None
         self._unreported = False
         """Whether `_last` comes from a checkpoint, so that its first report may have been lost."""
-        self._held: Observation | None = None
-        """The last observation, while the last checkpoint is being stored."""
-        self._held_since = 0.0
-        self._last_sent = False
-        """Whether the upload of the last checkpoint has started."""
+        self._unstored: Unstored | None = None
+        """While the last checkpoint is being stored."""
         self._full_rate_until = self._data.full_rate_until(cell)
         """Tokens of the checkpoint from which the cell can be trained on more tokens; None if no
         checkpoint could."""
@@ -171,7 +169,13 @@ class Trial:
     @property
     def finished(self) -> bool:
         """Whether training is done and its last evaluation returned."""
-        return self._all_evaluated and not self._unreported and self._held is None
+        return self._all_evaluated and not self._unreported and self._unstored is None
+
+    @property
+    def only_stores(self) -> bool:
+        """Whether it is trained and scored, and a copy of its last checkpoint is being stored: then
+        `leave` ends it at once."""
+        return self._unstored is not None and self._unstored.is_copied
 
     @property
     def trained(self) -> bool:
@@ -191,14 +195,15 @@ class Trial:
 
         Args:
             at_most: seconds; if training takes longer, returns None and is to be called again.
-                Each call trains at least a step or evaluates.
+                Each call trains at least a step or evaluates. One that ends the training returns
+                as soon as it is seen that storing the last checkpoint takes a while.
         """
         assert not self.finished
         if self._unreported:
             self._unreported = False
             return self._last
-        if self._held is not None:
-            return self._stored_last(at_most)
+        if self._unstored is not None:
+            return self._ended(at_most)
         goal = self._data.goal(self._evaluations + 1)
         started = self._clock()
         if self._training.tokens == 0:
@@ -222,8 +227,15 @@ class Trial:
         if not math.isfinite(self._last.train_loss) or self._uploads is None:
             return self._last
         if self._all_evaluated:
-            self._held, self._held_since = self._last, self._clock()
-            return self._stored_last(at_most)
+            self._unstored = Unstored(
+                self._last,
+                cell=self.cell.key,
+                known=before,
+                uploads=self._uploads,
+                send=self._begin_upload,
+                clock=self._clock,
+            )
+            return self._ended(at_most if at_most == math.inf else min(_SOON, at_most))
         self._save_now |= self._timing.passes_rung(before, self._last.baseline_tokens)
         self._save_if_due()
         return self._last
@@ -275,6 +287,14 @@ class Trial:
                 _SAVE_PATIENCE,
                 self.cell.key,
             )
+
+    def leave(self) -> Unstored:
+        """Ends it but for its last checkpoint, which is still being stored, and for its last
+        observation, which waits for that. Only if it `only_stores`."""
+        assert self._unstored is not None and self._unstored.is_copied
+        unstored, self._unstored, self._uploads = self._unstored, None, None
+        self._training.close()
+        return unstored
 
     def close(self) -> None:
         """Ends the background uploads, a running one completes, and other processes."""
@@ -382,22 +402,12 @@ class Trial:
             self._save_now = False
         return taken
 
-    def _stored_last(self, at_most: float) -> Observation | None:
-        """The last observation, once its checkpoint is stored or the wait has timed out."""
-        assert self._uploads is not None and self._held is not None
-        started = self._clock()
-        while not (self._last_sent and self._uploads.idle):
-            now = self._clock()
-            if now - self._held_since > _LAST_PATIENCE:
-                logger.warning("the trained model of cell %s is not stored", self.cell.key)
-                break
-            if now - started > at_most:
-                return None
-            if not self._last_sent:
-                # Replaces an older one that waits for a retry.
-                self._last_sent = self._begin_upload()
-            self._uploads.wait(min(_POLL, at_most))
-        observation, self._held = self._held, None
+    def _ended(self, at_most: float) -> Observation | None:
+        """The last observation, once it may be reported."""
+        assert self._unstored is not None
+        if not self._unstored.may_be_reported(at_most):
+            return None
+        observation, self._unstored = self._unstored.observation, None
         return observation
 
     def _state(self) -> dict[str, Any]:

@@ -8,27 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 import torch
 
 from data.prepare import prepare
 from model.network.transformer import Transformer
 from tests.model.training.cuda_errors import ILLEGAL_ADDRESS, cuda_error
+from tests.tune_app.on_ray.processes import config_of, started
 from tests.tune_app.trial.running import run_to_end
 from tests.tune_app.trial.test_trial import SMALL
 from tune_app.faults.policy import respond
 from tune_app.journal.records import Failure, FailureClass, Observation
 from tune_app.on_ray import trainable
-from tune_app.on_ray.messages import CELL, ERROR, KIND, OBSERVATION, REASON, RESUMED_FROM, TOKENS
+from tune_app.on_ray.messages import ERROR, KIND, OBSERVATION, REASON, RESUMED_FROM, TOKENS
 from tune_app.on_ray.trainable import CellTrainable, RetryError
 from tune_app.plan.cell import Cell
-from tune_app.trial.checkpoint_interval import CheckpointTiming
 from tune_app.trial.trial import Trial
 
 VALUES = {**SMALL, "precision": "fp32"}
@@ -42,37 +39,15 @@ def process(
     small_corpus: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[int | None], CellTrainable]:
     """What Ray would start in a process of its own, given the size of a micro-batch."""
-    node = SimpleNamespace(get_node_id=lambda: "0123456789")
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: node)
     monkeypatch.setattr(trainable, "_EARLY_PAUSE", 0.0)
     cell = Cell.from_values(VALUES)
     corpus = prepare(str(small_corpus), cell.tokenizer, cache=cache)
 
     def start(micro_batch_size: int | None) -> CellTrainable:
-        started = CellTrainable.__new__(CellTrainable)
-        started.setup(
-            {
-                "checkpoints": str(tmp_path),
-                "timing": asdict(CheckpointTiming(interval=0.0)),
-                "share_compiled": "off",
-                "cuda_graph": False,
-                "kept_checkpoints": {"keep": None, "keep_best": 1},
-                "corpora": {cell.tokenizer.key: str(corpus.folder)},
-                "tokens": None,
-                "threads": 1,
-                "hang_s": 600.0,
-                "device": "cpu",
-                "gpus": 0.0,
-                CELL: {
-                    "key": cell.key,
-                    "former_key": None,
-                    "values": cell.values(),
-                    "solved": None,
-                    "micro_batch_size": micro_batch_size,
-                },
-            }
+        config = config_of(
+            cell, corpus, checkpoints=tmp_path, micro_batch_size=micro_batch_size, interval=0.0
         )
-        return started
+        return started(config, monkeypatch)
 
     return start
 

@@ -26,10 +26,12 @@ from tune_app.on_ray.messages import (
     CELL,
     CHECKPOINT,
     EAGER,
+    FORMER,
     HOST,
     OBSERVATION,
     OOM_KILLS,
     PROCESS,
+    STORING,
     UNPRUNED,
 )
 from tune_app.on_ray.messages import TOKENS as TRAINED
@@ -63,7 +65,7 @@ def journal(tmp_path: Path) -> Journal:
 class Sweep:
     """A scheduler with one rule, told what trials report."""
 
-    def __init__(self, journal: Journal, action: Action) -> None:
+    def __init__(self, journal: Journal, action: Action, *, in_all: int = 0) -> None:
         self.halt = Halt()
         self.paused: list[Any] = []
         self.pruned: list[tuple[str, Superseding]] = []
@@ -72,6 +74,7 @@ class Sweep:
             referee=RecordingReferee(journal, {"rule": At250(action)}),
             listener=QuietListener(),
             halt=self.halt,
+            in_all=in_all,
             checkpoint_url=lambda name: f"checkpoints/{name}",
             prune=lambda key, after: self.pruned.append((key, after)),
         )
@@ -157,6 +160,45 @@ def test_that_a_cell_trains_eager_is_recorded_once(journal: Journal) -> None:
     assert (failure.kind, failure.ended) == (FailureClass.COMPILER, False)
     assert failure.reason == "torch.compile failed: no Python.h"
     assert "1 of 3 cells trained eager" in " ".join(caveats(summarise(journal)))
+
+
+def test_a_cell_whose_model_is_being_stored_gives_its_process_to_one_that_waits(
+    journal: Journal,
+) -> None:
+    _, cell, other = (cell.key for cell in journal.cells())
+    journal.begin_run()
+    sweep = Sweep(journal, Action.CONTINUE, in_all=2)
+    trials = {
+        key: SimpleNamespace(config={CELL: {"key": key}}, trial_id=key, status=Trial.RUNNING)
+        for key in (cell, other)
+    }
+    named = [trials[cell]]
+    controller: Any = SimpleNamespace(get_trials=lambda: named)
+    sweep._scheduler._trials = dict(trials)  # type: ignore[arg-type]
+    sweep._scheduler.started(cell)
+
+    def report(key: str, **facts: Any) -> str:
+        beat = {HOST: "host/1", PROCESS: 1, OOM_KILLS: 0, TRAINED: TOKENS, **facts}
+        return sweep._scheduler.on_trial_result(controller, trials[key], beat)  # type: ignore[arg-type]
+
+    assert report(cell, **{STORING: True}) == TrialScheduler.CONTINUE, "nobody waits"
+    named.append(SimpleNamespace(status=Trial.PENDING))
+    assert report(cell, **{STORING: False}) == TrialScheduler.CONTINUE
+    assert report(cell, **{STORING: True}) == TrialScheduler.STOP
+    assert journal.cell(cell).status is Status.RUNNING, "it has not ended yet"
+    (attempt,) = journal.attempts(cell)
+    assert attempt.ended_at is not None, "it occupies no process any more"
+    assert report(other, **{STORING: True}) == TrialScheduler.CONTINUE, "one waits, one is free"
+    sweep._scheduler.started(other)
+    late = {
+        CELL: cell,
+        OBSERVATION: observe(cell, TOKENS, 1.0, whole=1.0).to_values(),
+        CHECKPOINT: f"{cell}/1.pt",
+        UNPRUNED: None,
+    }
+    assert report(other, **{FORMER: json.dumps(late)}) == TrialScheduler.CONTINUE
+    assert journal.cell(cell).status is Status.FINISHED
+    assert journal.checkpoints() == {cell: f"checkpoints/{cell}/1.pt"}
 
 
 def test_a_paused_cell_leaves_its_place_and_passes_the_pause_the_next_time(

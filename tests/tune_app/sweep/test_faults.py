@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.patience import PATIENCE_S
-from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
+from tests.tune_app.real_sweeps import SLOW_STORE, Sweeps, facts, rows, wait_until
 from tune_app.journal.records import FailureClass, Status
 
 pytestmark = pytest.mark.sweeps
@@ -119,6 +119,46 @@ def test_a_killed_process_and_a_torn_checkpoint_cost_a_little_time(
         assert 0 < second.resumed_from <= int(torn.name.partition("-")[0])
     assert not list(folder.rglob("*.tmp"))
     assert not (folder / ".tune").exists()
+
+
+def test_the_next_cell_trains_while_a_slow_store_takes_the_last_one(
+    sweeps: Sweeps, undisturbed: None
+) -> None:
+    code, output = sweeps.run("slow", *ALL_TO_THE_END, inject=SLOW_STORE)
+    assert code == 0, output
+    folder = sweeps.path("slow")
+    ended = "SELECT min(at) FROM decisions WHERE decisions.cell = attempts.cell"
+    early = rows(folder, f"SELECT ({ended}) - ended_at FROM attempts ORDER BY arrival")
+    assert len(early) == 5, "no cell was started twice"
+    assert all(seconds > 0.5 for (seconds,) in early[:-1]), "it gave its process away"
+    assert early[-1][0] <= 0.5, "nobody waited for that of the last one"
+    with sweeps.journal("slow") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+
+
+def test_a_process_killed_before_the_last_model_is_stored_costs_time_alone(
+    sweeps: Sweeps, undisturbed: None
+) -> None:
+    process = sweeps.start("unstored", *ALL_TO_THE_END, inject=SLOW_STORE)
+    folder = sweeps.path("unstored")
+    given = (
+        "SELECT cells.key FROM cells JOIN attempts ON attempts.cell = cells.key"
+        " WHERE status = 'running' GROUP BY cells.key HAVING count(*) = count(ended_at)"
+    )
+    wait_until(lambda: bool(rows(folder, given)), process)
+    (child,) = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "Trainable" in " ".join(child.cmdline())
+    ]
+    child.kill()
+    ((cell,),) = rows(folder, given)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, output
+    with sweeps.journal("unstored") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+        assert len(journal.attempts(cell)) == 2
+        assert {item.kind for item in journal.failures()} == {FailureClass.HOST}
 
 
 def suspended_in_mid_training(

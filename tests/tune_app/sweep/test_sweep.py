@@ -104,7 +104,7 @@ def test_the_same_command_again_trains_nothing(sweeps: Sweeps, undisturbed: None
 
 @pytest.mark.sweeps
 def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: None) -> None:
-    """SIGKILL in the baseline and in a later cell; one at a time, so arrivals are in order."""
+    """SIGKILL in the baseline and in a later cell; one at a time, so decisions are the same."""
     folder = sweeps.path("killed")
     for observations in (5, 13):
         process = sweeps.start("killed")
@@ -129,7 +129,7 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: None
 def test_a_sweep_that_grew_from_its_baseline_is_the_whole_sweep(
     sweeps: Sweeps, undisturbed: None
 ) -> None:
-    """One at a time, so arrivals are in order: the same curves and the same decisions."""
+    """One at a time: the same curves and the same decisions."""
     alone = sweeps.folder / "alone.py"
     alone.write_text(sweeps.space.read_text() + 'AXES = {"glu_expansion": [2.66]}\n')
     code, output = sweeps.run("grown", space=alone)

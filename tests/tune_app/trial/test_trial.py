@@ -277,7 +277,7 @@ def test_a_store_that_refuses_costs_the_checkpoint_and_not_the_training(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tune_app.trial.trial._LAST_PATIENCE", 0.5)
+    monkeypatch.setattr("tune_app.trial.unstored.LAST_PATIENCE", 0.5)
     cell = Cell.from_values(SMALL)
     checkpoints = kept(tmp_path, cell)
     (tmp_path / "c" / cell.key).write_text("no folder can be made here")
