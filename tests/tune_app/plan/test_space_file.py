@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tune_app.plan.plan import make_plan
-from tune_app.plan.space_file import load_space
+from tune_app.plan.space_file import known_spaces, load_space
 from tune_app.plan.wishes import Wishes
 
 
@@ -64,3 +64,13 @@ def test_an_axis_whose_default_is_infeasible_says_to_set_the_baseline(tmp_path: 
         "The baseline has the default on an axis (vocab_size 16000), since the space does not set "
         'it; add for example BASELINE = {"vocab_size": 512}'
     )
+
+
+def test_the_readme_has_a_line_for_every_space() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    spaces = known_spaces()
+    # A small space of the same question stands in the line of the large one.
+    bases = {
+        name if (base := name.removeprefix("quick_")) not in spaces else base for name in spaces
+    }
+    assert [name for name in bases if f"`{name}`" not in readme] == []
