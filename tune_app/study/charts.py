@@ -53,7 +53,8 @@ def _margins(told: StudyVerdict) -> Chart:
     behind = list(verdict.behind)
     names = [text(verdict.leader), *(text(one.name) for one in behind)]
     shape = layout(x=f"behind the leader on the {told.split} split, bits per byte", y="")
-    shape["yaxis"]["autorange"] = "reversed"
+    # A design may be called 2.66: a name, not a place on a scale.
+    shape["yaxis"] |= {"type": "category", "autorange": "reversed"}
     shape["xaxis"]["zeroline"] = True
     shape["xaxis"]["zerolinecolor"] = "#888888"
     shape["showlegend"] = False
@@ -203,6 +204,7 @@ def _scores(found: Found) -> Chart:
     shape = layout(x="bits per byte, full dev split", y="")
     shape["legend"]["y"] = -90 / (110 + 24 * len(order))  # below the title of the axis
     shape["yaxis"] |= {
+        "type": "category",
         "categoryorder": "array",
         "categoryarray": [text(names[design]) for design in order],
         "autorange": "reversed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,17 @@ def test_its_definition_is_whole(whole: tuple[Path, MadeUp]) -> None:
     again = study_from(values, name="other")
     assert again.phases == study.phases
     assert json.loads(json.dumps(definition_values(again))) == values
+
+
+def test_designs_named_by_numbers_have_a_row_each_under_their_names(
+    whole: tuple[Path, MadeUp],
+) -> None:
+    page = (whole[0] / "tiny/report.html").read_text("utf-8")
+    element = r'<script type="application/json" data-chart="chart-([\w-]+)">(.*?)</script>'
+    charts = {name: json.loads(chart) for name, chart in re.findall(element, page)}
+    assert charts["margins"]["data"][0]["y"] == ["2", "2.66", "3"]
+    for name in ("margins", "scores"):
+        assert charts[name]["layout"]["yaxis"]["type"] == "category", name
 
 
 def test_its_page_has_the_verdict_on_top_and_fits_a_phone(
