@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,18 @@ def test_options_of_a_sweep_stay_in_order(words: str, arguments: str) -> None:
 def test_every_command_has_its_help() -> None:
     for name in ("start", "follow", "stop", "status", "reap", "open", "fetch"):
         assert app[name].help
+
+
+def test_they_begin_without_what_only_some_of_them_need() -> None:
+    code = (
+        "import sys, tune_app.cloud.reaping;"
+        "print([m for m in ('hcloud', 'torch', 'ray') if m in sys.modules])"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
 
 
 YAML = """\

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tune_app.cloud.cluster_yaml.records import HeadMachine, HeadToCreate
 from tune_app.cloud.errors import CloudError
@@ -18,11 +19,13 @@ from tune_app.cloud.head.remote import shell_of
 from tune_app.cloud.head.shell import HeadShell, HeadUnreachableError
 from tune_app.cloud.head_machine.fetch_results import FetchError, fetch, results_folder, sources
 from tune_app.cloud.head_paths import ACCOUNT_KEY
-from tune_app.cloud.hetzner.server import HetznerHead
 from tune_app.cloud.hetzner.settings import Server, hetzner_token
 from tune_app.cloud.market.access import MarketAccess
 from tune_app.cloud.open_market import key_of, site_of
 from tune_app.cloud.whole_files import write_file
+
+if TYPE_CHECKING:
+    from tune_app.cloud.hetzner.server import HetznerHead
 
 DISCARD = "STELLUX_DISCARD"
 """With 1, `ray down` deletes a head without fetching its results."""
@@ -234,6 +237,9 @@ class CreatedHead:
             self._sleep(self._wanted.hetzner.poll_s)
 
     def _hetzner(self) -> HetznerHead:
+        # Its client, hcloud, takes a fifth of a second, and most commands ask no Hetzner.
+        from tune_app.cloud.hetzner.server import HetznerHead  # noqa: PLC0415
+
         return HetznerHead(
             self._wanted.hetzner,
             hetzner_token(self._environment),
