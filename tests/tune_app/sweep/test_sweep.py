@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.patience import PATIENCE_S
-from tests.tune_app.real_sweeps import Sweeps, facts, rows, wait_until
+from tests.tune_app.real_sweeps import SLOW_STORE, Sweeps, facts, rows, wait_until
 from tune_app.command_line import run_command
 from tune_app.journal.records import Status
 from tune_app.sweep.__main__ import MODULE, app
@@ -123,6 +123,17 @@ def test_a_driver_killed_twice_changes_nothing(sweeps: Sweeps, undisturbed: None
             assert journal.cell(key).attempts == attempts[key], "a finished cell trained again"
         assert sum(cell.attempts for cell in journal.cells()) > 5, "a cell was resumed"
     pd.testing.assert_frame_equal(table(folder), table(sweeps.path("undisturbed")))
+
+
+@pytest.mark.sweeps
+def test_a_slow_store_changes_nothing(sweeps: Sweeps, undisturbed: None) -> None:
+    """Cells start before the one before has ended; rungs are decided as if they had not."""
+    code, output = sweeps.run("slow", inject=SLOW_STORE)
+    assert code == 0, output
+    with sweeps.journal("slow") as journal, sweeps.journal("undisturbed") as reference:
+        assert facts(journal) == facts(reference)
+        assert all(len(journal.attempts(cell.key)) <= 2 for cell in journal.cells())
+    pd.testing.assert_frame_equal(table(sweeps.path("slow")), table(sweeps.path("undisturbed")))
 
 
 @pytest.mark.sweeps
