@@ -25,8 +25,8 @@ EVALUATION = "evaluation"
 
 FP16_FROM = (7, 0)
 """Compute capability of the first GPUs with tensor cores, which multiply fp16 (Volta)."""
-TF32_FROM = (8, 0)
-"""The compute capability from which on an NVIDIA GPU multiplies TF32: Ampere and newer."""
+BF16_FROM = TF32_FROM = (8, 0)
+"""The compute capability from which on an NVIDIA GPU multiplies bf16 and TF32: Ampere and newer."""
 FP8_CAPABILITY = (8, 9)
 """The compute capability from which on an NVIDIA GPU multiplies FP8: Ada, Hopper and newer."""
 
@@ -117,9 +117,7 @@ class Cuda(DeviceKind):
     STEPS_AHEAD = 16
 
     def multiplies_bf16(self, device: str) -> bool:
-        return _answer(
-            lambda: torch.cuda.is_bf16_supported(including_emulation=False), device=device
-        )
+        return _answer(lambda: torch.cuda.get_device_capability(device) >= BF16_FROM, device=device)
 
     def multiplies_fp16(self, device: str) -> bool:
         return _answer(lambda: torch.cuda.get_device_capability(device) >= FP16_FROM, device=device)

@@ -5,8 +5,6 @@ Nothing is started or trained here. A dry run asks the same questions as the swe
 
 from __future__ import annotations
 
-import errno
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ from tune_app.machine_limits import usable_cpus, usable_memory
 from tune_app.plan.cell import Cell
 from tune_app.plan.plan import SweepPlan
 from tune_app.plan.rows import PlannedCell
+from tune_app.sweep.folder import require_writable
 from tune_app.sweep.memory import within_memory
 from tune_app.sweep.preflight import check_storage
 from tune_app.sweep.store_location import chosen_store
@@ -121,21 +120,6 @@ def refuse_untrainable(cells: Sequence[PlannedCell], *, device: str) -> None:
         precision_on(device, precision)  # which raises
         if compile_mode == "on" and (lack := missing_compiler(device)):
             raise ValueError(f"compile is 'on', but {lack}")
-
-
-def require_writable(folder: Path) -> None:
-    """Raises OSError if the folder cannot be created or written to. Creates nothing."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir():
-        raise NotADirectoryError(
-            errno.ENOTDIR, "not a folder; choose another --results", str(there)
-        )
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise PermissionError(
-            errno.EACCES, "this user cannot write there; choose another --results", str(there)
-        )
 
 
 def _check_wandb(folder: Path, mode: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -24,12 +25,29 @@ class SweepBusyError(ValueError):
     """Another process is running the sweep."""
 
 
+def require_writable(folder: Path) -> None:
+    """Raises OSError if the folder cannot be created or written to. Creates nothing."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(
+            errno.ENOTDIR, "not a folder; choose another --results", str(there)
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            errno.EACCES, "this user cannot write there; choose another --results", str(there)
+        )
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Holds the sweep's lock. The operating system frees it however the process ends.
 
-    Raises SweepBusyError, naming the process that holds it.
+    Raises SweepBusyError, naming the process that holds it, and OSError if the folder cannot be
+    created or written to.
     """
+    require_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     holder = folder / HOLDER
     lock = FileLock(folder / LOCK, timeout=0)

@@ -35,7 +35,7 @@ def test_a_mac_trains_in_fp32_and_compiles_only_on_demand(monkeypatch: pytest.Mo
 
 def test_a_gpu_is_known_by_its_name_and_its_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU at {device}")
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setenv("CC", "clang")
     assert environment("cuda:1", precision="bf16", compiled=False)["machine"] == "GPU at cuda:1"
     assert bf16_is_fast("cuda:1")
@@ -46,7 +46,6 @@ def test_where_torch_has_no_gpu_none_multiplies_halves(monkeypatch: pytest.Monke
     def none(*_: object, **__: object) -> bool:
         raise AssertionError("Torch not compiled with CUDA enabled")
 
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", none)
     monkeypatch.setattr(torch.cuda, "get_device_capability", none)
     assert [precision_on("cuda", asked).name for asked in ("auto", "fp32")] == ["fp32", "fp32"]
     with pytest.raises(ValueError, match="bf16"):
@@ -64,8 +63,7 @@ def test_a_gpu_that_does_not_answer_is_not_one_that_cannot_multiply(
     def fails(*_: object, **__: object) -> None:
         raise cuda_error(code)
 
-    for question in ("is_bf16_supported", "get_device_capability"):
-        monkeypatch.setattr(torch.cuda, question, fails)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", fails)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     with pytest.raises(kind, match="CUDA error"):
         precision_on("cuda:0", asked)

@@ -45,15 +45,16 @@ def test_what_the_device_lacks_is_refused(asked: str, shared: bool, message: str
 
 
 @pytest.mark.parametrize(
-    ("capability", "bf16", "name"),
-    [((9, 0), True, "bf16"), ((7, 5), False, "fp16"), ((7, 0), False, "fp16"), ((6, 1), 0, "fp32")],
+    ("capability", "name"),
+    [((9, 0), "bf16"), ((8, 0), "bf16"), ((7, 5), "fp16"), ((7, 0), "fp16"), ((6, 1), "fp32")],
 )
 def test_gpus_are_known_by_their_compute_capability(
-    capability: tuple[int, int], bf16: bool, name: str, monkeypatch: pytest.MonkeyPatch
+    capability: tuple[int, int], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert precision_on("cuda:0", "auto").name == name
+    # The other GPU of the machine is an older one.
+    both = {"cuda:1": capability, "cuda:0": (6, 0)}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: both[device])
+    assert precision_on("cuda:1", "auto").name == name
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
