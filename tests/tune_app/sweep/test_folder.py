@@ -22,8 +22,11 @@ def test_a_place_that_is_no_folder_is_refused_with_the_remedy(tmp_path: Path) ->
 
 def test_a_sweep_that_is_running_is_not_started_again(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "quick"
-    with exclusive(folder):
-        with pytest.raises(SweepBusyError, match="is already running"), exclusive(folder):
-            pass
+    with (
+        exclusive(folder),
+        pytest.raises(SweepBusyError, match="is already running"),
+        exclusive(folder),
+    ):
+        pass
     with exclusive(folder):
         pass
