@@ -75,7 +75,12 @@ class SweepClock:
 
     def sweep_left(self, progress: SweepProgress) -> float | None:
         """Seconds until the last cell ends; None before any measurement."""
-        running = [self._running(progress, cell) for cell in progress.with_status(Status.RUNNING)]
+        # One that is trained has no slot any more, though its model is still being stored.
+        running = [
+            self._running(progress, cell)
+            for cell in progress.with_status(Status.RUNNING)
+            if progress.share(cell) < 1
+        ]
         self._slots = max(self._slots, len(running))
         return sweep_seconds_left(
             tokens=progress.sweep.tokens,

@@ -171,6 +171,24 @@ def test_tokens_move_between_two_evaluations(waiting: Journal) -> None:
     assert "about 14m 24s left" in text
 
 
+def test_a_cell_whose_model_is_being_stored_is_no_second_one_at_once(waiting: Journal) -> None:
+    clock = Clock()
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
+    view = LiveView(console, clock=clock)
+    view.sweep_started(waiting)
+    stored, following, *_ = [one for one in waiting.cells() if one.status is Status.PENDING]
+    view.cell_started(stored)
+    clock.now += 5
+    view.progressed(stored, 1_000)
+    clock.now += 74.5
+    view.progressed(stored, 150_000)
+    view.cell_started(following)
+    text = _text(view, width=80)
+    view.sweep_ended()
+    # It and nine more, each with 5 s before its first token and 75 s for 150,000.
+    assert "about 13m 20s left" in text
+
+
 def test_a_decision_to_go_on_is_shown_live_and_left_out_of_files(
     waiting: Journal, played: Journal
 ) -> None:
