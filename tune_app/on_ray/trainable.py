@@ -96,6 +96,8 @@ class CellTrainable(tune.Trainable):
         self._checkpoints: Checkpoints | None = None
         self._former: Unstored | None = None
         """The cell before, while its end is not reported."""
+        self._late: Unstored | None = None
+        """The one whose end was reported; if its store took too long, it may still be sending."""
         self._kept_back: Observation | None = None
         """Of this cell, while the former one's end has to be reported first."""
         self._reported = 0
@@ -126,6 +128,7 @@ class CellTrainable(tune.Trainable):
             limit_memory(device, share_of_memory(gpus, device_memory(device)))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._close_late()
         if self._trial is not None and self._trial.only_stores and self._former is None:
             self._former, self._trial = self._trial.leave(), None
             self._stores.reverse()
@@ -207,6 +210,7 @@ class CellTrainable(tune.Trainable):
             logger.exception("the last checkpoint could not be written; the previous one is kept")
         finally:
             self._wait_for_former()
+            self._close_late()
             self._end_trial()
             for store in self._stores:
                 store.close()
@@ -234,8 +238,8 @@ class CellTrainable(tune.Trainable):
         former = self._former
         if former is None or not former.may_be_reported(at_most):
             return None
-        self._former = None
-        former.close()
+        # To close it may take as long as an upload does, and this cell is not to wait for that.
+        self._former, self._late = None, former
         return json.dumps(
             {
                 CELL: former.cell,
@@ -250,6 +254,11 @@ class CellTrainable(tune.Trainable):
         if self._former is not None:
             self._former.may_be_reported(_FORMER_PATIENCE)
             self._former.close()
+
+    def _close_late(self) -> None:
+        if self._late is not None:
+            self._late.close()
+        self._late = None
 
     def _start(self) -> Trial:
         use_threads(self._config["threads"])

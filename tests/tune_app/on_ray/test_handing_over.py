@@ -247,3 +247,19 @@ def test_a_process_that_ends_waits_for_the_model_of_the_cell_before(
     assert driver.step(other)[RESUMED_FROM] == SMALL["tokens"]
     assert driver.of(FIRST) == alone(FIRST, corpora)
     other.cleanup()
+
+
+def test_the_end_is_reported_while_a_store_that_is_too_slow_goes_on(
+    driver: Driver, store: SlowStore, corpora: Corpora, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = driver.start(FIRST)
+    driver.hand_over(process)
+    driver.step(process)
+    monkeypatch.setattr("tune_app.trial.unstored.LAST_PATIENCE", 0.0)
+    threading.Timer(5.0, store.may_go.set).start()
+    driver.until(process, lambda report: report[FORMER] is not None)
+    assert not store.may_go.is_set(), "nobody waits for it any more"
+    assert driver.of(FIRST) == alone(FIRST, corpora)
+    process.reset_config(driver.config(FIRST))
+    assert driver.step(process)[RESUMED_FROM] == SMALL["tokens"], "it was stored after all"
+    process.cleanup()
