@@ -367,7 +367,7 @@ def test_only_long_runs_are_compiled() -> None:
         (20_000_000, 16, False),
         (100_000_000, 16, True),
         (100_000_000, 256, False),  # few launches, long ones
-        (5_000_000, 1, True),
+        (6_000_000, 1, True),
     ],
 )
 def test_a_gpu_compiles_only_where_the_launches_saved_outweigh_it(
