@@ -59,7 +59,7 @@ from tune_app.plan.solved import SolvedModels
 from tune_app.stores.base import StoreUnreachableError
 from tune_app.stores.open import open_store
 from tune_app.trial.checkpoint_interval import CheckpointTiming
-from tune_app.trial.checkpoints import Checkpoints
+from tune_app.trial.checkpoints import Checkpoints, Superseding
 from tune_app.trial.shipped_code import shipped_code
 from tune_app.trial.trial import Trial
 from tune_app.trial.unstored import Unstored
@@ -195,8 +195,7 @@ class CellTrainable(tune.Trainable):
         return report | {
             TOKENS: self._trial.tokens,
             STORING: self._former is None and self._trial.only_stores,
-            CHECKPOINT: self._trial.stored,
-            UNPRUNED: None if (left := self._checkpoints.unpruned) is None else left.json,
+            **_stored(self._trial.stored, self._checkpoints.unpruned),
             EAGER: self._trial.compile_failure,
             WARNINGS: self._warnings.taken(),
         }
@@ -244,8 +243,7 @@ class CellTrainable(tune.Trainable):
             {
                 CELL: former.cell,
                 OBSERVATION: former.observation.to_values(),
-                CHECKPOINT: former.stored,
-                UNPRUNED: None if (left := former.unpruned) is None else left.json,
+                **_stored(former.stored, former.unpruned),
             }
         )
 
@@ -324,6 +322,11 @@ class CellTrainable(tune.Trainable):
         if self._config["tokens"] is None:
             return PreparedCorpus.open(Path(self._config["corpora"][tokenizer.key]))
         return self._corpora[tokenizer.key]
+
+
+def _stored(name: str | None, unpruned: Superseding | None) -> dict[str, str | None]:
+    """What a report says of a cell's checkpoints."""
+    return {CHECKPOINT: name, UNPRUNED: None if unpruned is None else unpruned.json}
 
 
 class _Warnings(logging.Handler):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ import pytest
 
 from data.errors import CorpusError
 from data.tokenizers.spec import TokenizerSpec
-
-ROOT = Path(__file__).parents[3]
+from tests.loaded import loaded_by
 
 
 def test_the_key_is_readable_and_the_same_everywhere() -> None:
@@ -75,11 +72,5 @@ def test_impossible_specs(values: dict[str, Any], message: str) -> None:
 
 
 def test_it_loads_no_tokenizer() -> None:
-    program = (
-        "import sys, data.tokenizers.spec as spec; spec.TokenizerSpec().key;"
-        "print([name for name in ('tokenizers', 'torch', 'numpy') if name in sys.modules])"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == "[]"
+    program = "import data.tokenizers.spec as spec; spec.TokenizerSpec().key"
+    assert loaded_by(program, "tokenizers", "torch", "numpy") == []

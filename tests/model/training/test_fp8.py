@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from model.training.hardware import precision_on
 from model.training.settings import TrainingConfig
 from model.training.shards.sharded import ShardedTraining
 from model.training.training import Training
+from tests.loaded import loaded_by
 from tests.model.training.test_training import stored
 from tests.model.variants import with_variants
 
@@ -206,5 +205,4 @@ def test_several_processes_are_refused() -> None:
 
 
 def test_torchao_is_imported_only_when_it_is_needed() -> None:
-    program = "import sys, model.training.training; sys.exit('torchao' in sys.modules)"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert loaded_by("import model.training.training", "torchao") == []

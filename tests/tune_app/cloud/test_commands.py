@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.loaded import loaded_by
 from tests.tune_app.cloud.vast.fake_vast import FakeVast, offer
 from tests.tune_app.stores.servers import free_port
 from tune_app.cloud.commands import app, reap, status
@@ -40,15 +39,7 @@ def test_every_command_has_its_help() -> None:
 
 
 def test_they_begin_without_what_only_some_of_them_need() -> None:
-    code = (
-        "import sys, tune_app.cloud.reaping;"
-        "print([m for m in ('hcloud', 'torch', 'ray') if m in sys.modules])"
-    )
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert loaded_by("import tune_app.cloud.reaping", "hcloud", "torch", "ray") == []
 
 
 YAML = """\

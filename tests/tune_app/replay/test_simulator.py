@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.loaded import loaded_by
 from tests.tune_app.journals import make_journal
 from tests.tune_app.sweep.test_extension import amend
 from tests.tune_app.sweeps import TOKENS, new_journal, observe, planned
@@ -119,11 +118,4 @@ def test_arrivals_in_another_order_are_decided_on_in_that_order(tmp_path: Path) 
 
 
 def test_a_replay_loads_neither_ray_nor_torch() -> None:
-    program = (
-        "import sys, tune_app.replay.simulator\n"
-        "print(*(name for name in ('ray', 'torch') if name in sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == ""
+    assert loaded_by("import tune_app.replay.simulator", "ray", "torch") == []

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.loaded import loaded_by
 from tests.tune_app.journals import make_journal
 from tune_app.journal.journal import Journal
 from tune_app.results.whole_files import replacing
@@ -86,16 +85,9 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path) -> None:
 
 
 def test_looking_at_a_sweep_imports_no_library_of_the_results() -> None:
-    code = (
-        "import sys, tune_app.results, tune_app.results.summary;"
-        "print([m for m in ('matplotlib', 'optuna', 'pyarrow', 'tensorboardX', 'wandb', 'jinja2',"
-        " 'torch', 'ray') if m in sys.modules])"
-    )
-    root = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    libraries = ("matplotlib", "optuna", "pyarrow", "tensorboardX", "wandb", "jinja2")
+    program = "import tune_app.results, tune_app.results.summary"
+    assert loaded_by(program, *libraries, "torch", "ray") == []
 
 
 @pytest.mark.usefixtures("without_plots")
